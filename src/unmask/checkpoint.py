@@ -1,0 +1,98 @@
+"""Models and training states on disk: a folder of JSON and safetensors, written whole or not at all, verified on reading."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+FORMAT = 1
+CONFIG = "config.json"
+
+
+def save(path: str | Path, config: dict, tensors: dict[str, dict[str, Tensor]], files: dict[str, bytes]) -> None:
+    """Write a folder: `config.json`, a safetensors file per entry of `tensors`, and `files`; replaces an older model there.
+
+    `config.json` holds the SHA-256 of every other file.  The folder is written under another name, flushed to disk and renamed, so
+    a reader never sees half of it.  ValueError if the path is a file, or a folder that holds something else.
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_dir() and (not any(path.iterdir()) or (path / CONFIG).is_file())):
+        raise ValueError(f"{path} exists and is not a saved model: choose another folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new, old = (path.with_name(f".{path.name}.{kind}-{os.getpid()}") for kind in ("new", "old"))
+    try:
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        for name, state in tensors.items():
+            state = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
+            safetensors.torch.save_file(state, new / name)
+        for name, content in files.items():
+            (new / name).write_bytes(content)
+        digests = {name: digest(new / name) for name in sorted([*tensors, *files])}
+        (new / CONFIG).write_text(json.dumps({"format": FORMAT, **config, "sha256": digests}, indent=2) + "\n")
+        for name in [*digests, CONFIG]:
+            with open(new / name, "rb") as file:
+                os.fsync(file.fileno())
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def resolve(path: str | Path) -> Path:
+    """The folder that holds a model: `path`, or the newest complete checkpoint of a training folder."""
+    path = Path(path)
+    if (path / CONFIG).is_file():
+        return path
+    newest = checkpoints(path)
+    if newest:
+        return newest[-1]
+    if not path.exists():
+        raise ValueError(f"there is no folder {path}")
+    raise ValueError(f"{path} holds no model: neither {CONFIG} nor checkpoints/STEP/{CONFIG}")
+
+
+def checkpoints(run: str | Path) -> list[Path]:
+    """The complete checkpoints of a training folder, oldest first."""
+    return sorted(p.parent for p in Path(run).glob(f"checkpoints/[0-9]*/{CONFIG}"))
+
+
+def read_config(folder: str | Path) -> dict:
+    """`config.json`, or a ValueError that names the file."""
+    path = Path(folder) / CONFIG
+    try:
+        config = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    if not isinstance(config, dict) or config.get("format") != FORMAT or not isinstance(config.get("sha256"), dict):
+        raise ValueError(f"{path} is not a model of format {FORMAT}, which this version of unmask reads")
+    return config
+
+
+def load(folder: str | Path, name: str) -> tuple[dict, dict[str, Tensor]]:
+    """`config.json` and one of the safetensors files, whose digest must be the recorded one."""
+    config = read_config(folder)
+    path = Path(folder) / name
+    if not path.is_file():
+        raise ValueError(f"{path} is missing")
+    if digest(path) != config["sha256"].get(name):
+        raise ValueError(f"{path} is damaged or altered: its SHA-256 is not the one in {CONFIG}; restore the file from a copy")
+    try:
+        return config, safetensors.torch.load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file: {error}") from None

@@ -1,0 +1,436 @@
+"""MaskedDiffusion: the one model, its forward process, and the one formula of its bound.
+
+Two dials.  The schedule is one curve (MD4, arXiv 2406.04329) or one per value (GenMD4); what is masked is whole tokens or the
+digits of a token, each on its own (MDM-Prime, arXiv 2505.18495).  A *unit* is what is masked and revealed on its own: a digit
+under `masking="digit"`, a token under `masking="token"`.  Shapes: B sequences of S tokens of L digits in base b; U units a
+sequence; V values; K = `schedule.num_values`; R rows, a row being a token that has at least one masked unit.
+"""
+
+import inspect
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from unmask import backbones, checkpoint, schedules
+from unmask.categorical import uniform
+from unmask.rowwise import sum_rows
+from unmask.schedules import Schedule
+from unmask.subtokens import Subtokenizer, check_ids, consistent, grid
+
+Generator = torch.Generator | None
+
+
+class Terms(NamedTuple):
+    """What a training step needs.  Nats."""
+
+    loss: Tensor  # () to back-propagate: nats of the batch / number of valid positions
+    nelbo: Tensor | None  # (B,) nats per example, one unbiased draw of the bound; None for objective="joint"
+
+
+class Draw(NamedTuple):
+    """One draw of the forward process, and what turns nats at masked units into the bound."""
+
+    t: Tensor  # (B,) float64
+    masked: Tensor  # (B, U) bool
+    scale: Tensor  # (B,) float64
+    times: tuple[Tensor, Tensor] | None = None  # (t, s), each (B,), in discrete time
+    log_t: Tensor | None = None  # (B,) for a schedule with one curve per value: t itself may underflow
+
+
+class MaskedDiffusion(nn.Module):
+    """A network, a masking schedule and a vocabulary; calling it gives the training loss.
+
+    `backbone`: any module `(z, t=None, cond=None, valid=None) -> logits`; `z` (B, S*L) ids in which `mask_id` is masked,
+    logits (B, S, V), or (B, S, L, b) for independent digits.  With `features(...) -> (B, S, D)` and `logits(features)` besides,
+    the head is applied only at the rows that need it.  `uses_time = False` on a backbone says that it ignores t.
+    `objective`: "nelbo" trains on the bound; "joint" on the loss of the MDM-Prime paper, which is not a bound.
+    `masking`: "digit", or "token" (all digits of a token at once).  `allowed` (S, V) bool: the values that a position can have.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        schedule: Schedule,
+        subtokenizer: Subtokenizer,
+        *,
+        objective: str = "nelbo",
+        masking: str = "digit",
+        allowed: Tensor | None = None,
+        meta: dict | None = None,
+    ):
+        super().__init__()
+        if objective not in ("nelbo", "joint"):
+            raise ValueError(f'objective must be "nelbo" or "joint", not {objective!r}')
+        self.backbone, self.schedule, self.subtokenizer = backbone, schedule, subtokenizer
+        self.objective, self.masking, self.meta = objective, masking, dict(meta or {})
+        self.units(masking)
+        if schedule.num_values > 1:
+            if objective == "joint":
+                raise ValueError('objective="joint" is defined for schedules with one curve only, not for one curve per value')
+            if not self.uses_time:
+                raise ValueError(
+                    "a schedule with one curve per value needs a network that looks at t (being masked at t is evidence about the "
+                    f"value), and {type(backbone).__name__} says uses_time = False"
+                )
+        if allowed is not None:
+            if allowed.dtype != torch.bool or allowed.ndim != 2 or allowed.shape[1] != subtokenizer.vocab_size:
+                raise ValueError(f"allowed must be bool (S, {subtokenizer.vocab_size}), not {allowed.dtype} {tuple(allowed.shape)}")
+            if not bool(allowed.any(-1).all()):
+                raise ValueError(f"allowed leaves no value at position {int((~allowed.any(-1)).nonzero()[0])}")
+        self.register_buffer("allowed", allowed)
+
+    @property
+    def mask_id(self) -> int:
+        return self.subtokenizer.mask_id
+
+    @property
+    def uses_time(self) -> bool:
+        return getattr(self.backbone, "uses_time", True)
+
+    @property
+    def device(self) -> torch.device:
+        return next(itertools.chain(self.parameters(), self.buffers()), torch.empty(0)).device
+
+    # ------------------------------------------------------------ the network
+
+    def units(self, masking: str | None = None) -> Subtokenizer:
+        """The units that `masking` (default: the model's own) masks, as digits of a token."""
+        masking = masking or self.masking
+        if masking not in ("digit", "token"):
+            raise ValueError(f'masking must be "digit" or "token", not {masking!r}')
+        units = self.subtokenizer if masking == "digit" else Subtokenizer(self.subtokenizer.vocab_size)
+        if self.schedule.num_values not in (1, units.base):
+            raise ValueError(
+                f'the schedule has {self.schedule.num_values} curves; masking="{masking}" needs 1 or {units.base}, one per value of a unit'
+            )
+        return units
+
+    def hidden(self, z: Tensor, t: Tensor, cond=None, valid: Tensor | None = None) -> tuple[Tensor, Callable]:
+        """Run the network: (B, S, ...) rows, and the head that turns rows into logits (R, V) or (R, L, b)."""
+        apart = hasattr(self.backbone, "features") and hasattr(self.backbone, "logits")
+        network = self.backbone.features if apart else self.backbone
+        given = {"cond": cond, "valid": valid}
+        given = {name: value for name, value in given.items() if value is not None}
+        if given:
+            accepted = inspect.signature(network if apart else self.backbone.forward).parameters
+            if not any(p.kind == p.VAR_KEYWORD for p in accepted.values()):
+                for name in given:
+                    if name not in accepted:
+                        raise ValueError(f"{name} was given, but {type(self.backbone).__name__} takes no {name!r}")
+        if self.uses_time:
+            weights = next((p for p in self.backbone.parameters() if p.is_floating_point()), None)
+            given["t"] = t.to(torch.float64 if weights is not None and weights.dtype == torch.float64 else torch.float32)
+        rows = network(z, **given)
+        if rows.shape[:2] != (len(z), z.shape[1] // self.subtokenizer.length):
+            raise ValueError(
+                f"the network returned {tuple(rows.shape)} for {z.shape[1] // self.subtokenizer.length} tokens a sequence: expected (B, S, ...)"
+            )
+        return rows, self.backbone.logits if apart else lambda rows: rows
+
+    def log_probs(self, logits: Tensor, digits: Tensor, position: Tensor) -> Tensor:
+        """log mu of rows: logits (R, V) or (R, L, b), their digits in z (R, L), their positions (R,) -> (R, V).
+
+        Zero probability (-inf) for what `allowed` excludes and for tokens that disagree with the revealed digits (carry-over).
+        """
+        if logits.dtype in (torch.float16, torch.bfloat16):
+            logits = logits.float()
+        vocab_size, length, base = self.subtokenizer.vocab_size, self.subtokenizer.length, self.subtokenizer.base
+        if logits.ndim == 3 and logits.shape[1:] == (length, base):  # independent digits: log P(token) = sum of its digits'
+            joint = logits[:, 0]
+            for j in range(1, length):
+                joint = (joint[:, :, None] + logits[:, j, None, :]).flatten(1)
+            logits = joint[:, :vocab_size]
+        if logits.shape[1:] != (vocab_size,):
+            raise ValueError(
+                f"the network returned {tuple(logits.shape[1:])} logits a row; expected ({vocab_size},) or ({length}, {base})"
+            )
+        if self.allowed is not None:
+            logits = logits.masked_fill(~self.allowed[position], -torch.inf)
+        if length > 1:
+            logits = logits.masked_fill(~consistent(digits, base)[:, :vocab_size], -torch.inf)
+        return logits.log_softmax(-1)
+
+    def predict(self, z: Tensor, t: Tensor | None = None, *, cond=None, valid: Tensor | None = None) -> Tensor:
+        """(B, S, V) log-probabilities of every token given z (B, S*L); a revealed token has probability 1.  t: (), (1,) or (B,)."""
+        t = torch.ones((), device=z.device) if t is None else t
+        rows, head = self.hidden(z, t, cond, valid)
+        digits = z.unflatten(1, (-1, self.subtokenizer.length))
+        position = torch.arange(digits.shape[1], device=z.device).expand(len(z), -1)
+        logp = self.log_probs(head(rows.flatten(0, 1)), digits.flatten(0, 1), position.flatten()).view(*digits.shape[:2], -1)
+        if self.subtokenizer.length == 1:
+            revealed = z != self.mask_id
+            point = nn.functional.one_hot(z * revealed, logp.shape[-1]).bool()
+            logp = torch.where(revealed[..., None], torch.where(point, 0.0, -torch.inf).to(logp), logp)
+        return logp
+
+    # ------------------------------------------------------------ the forward process
+
+    def check(self, x: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Token ids (B, S) and valid (B, S), or a ValueError; ids where there is no value become 0."""
+        if x.ndim != 2 or not x.numel():
+            raise ValueError(f"x must be token ids of shape (B, S), not {tuple(x.shape)}")
+        if valid is None:
+            valid = torch.ones_like(x, dtype=torch.bool)
+        elif valid.dtype != torch.bool or valid.shape != x.shape:
+            raise ValueError(f"valid must be bool {tuple(x.shape)}, not {valid.dtype} {tuple(valid.shape)}")
+        x = x.masked_fill(~valid, 0)
+        check_ids(x, self.subtokenizer.vocab_size)
+        if self.allowed is not None:
+            if x.shape[1] != len(self.allowed):
+                raise ValueError(f"x has {x.shape[1]} positions, but allowed names the values of {len(self.allowed)}")
+            wrong = ~self.allowed[torch.arange(x.shape[1], device=x.device), x] & valid
+            if bool(wrong.any()):
+                b, s = wrong.nonzero()[0].tolist()
+                raise ValueError(f"value {int(x[b, s])} is not allowed at position {s} (example {b})")
+        return x.long(), valid
+
+    def corrupt(self, x: Tensor, masked: Tensor, valid: Tensor | None = None, masking: str | None = None) -> Tensor:
+        """z (B, S*L): the digits of x (B, S), `mask_id` where a unit is masked (B, U) or there is no value."""
+        x, valid = self.check(x, valid)
+        per_token = self.subtokenizer.length // self.units(masking).length
+        hidden = masked.repeat_interleave(per_token, 1) | ~valid.repeat_interleave(self.subtokenizer.length, 1)
+        return self.subtokenizer.encode(x).masked_fill(hidden, self.mask_id)
+
+    def draw(self, y: Tensor, valid: Tensor, steps: int | None = None, generator: Generator = None) -> Draw:
+        """Draw times and masks for the units y (B, U): the estimators of the bound.
+
+        One curve, continuous time: the exact count.  k ~ U{1..N} of the N units are masked, with factor N / k; the k-th smallest
+        of N uniforms has the law of 1 - alpha_t given k, so the same uniforms give the mask and the time.  No singular weight,
+        no cut-off.  One curve per value (1 - t^w): t = u^(1/a), a = min w / 2, whose variance is finite; the factor
+        weight / density = w / (a u) is formed without t, which may underflow.  Discrete time: one of `steps` equal intervals.
+        k, u and the interval are stratified over the batch, in random order (`stratified`).
+        """
+        u = stratified(len(y), generator, y.device)
+        score = uniform(*y.shape, generator=generator, device=y.device).masked_fill(~valid, 2.0)
+        if steps is not None:
+            if steps < 1:
+                raise ValueError(f"steps must be at least 1, not {steps}")
+            i = (u * steps).long().clamp(max=steps - 1).double()
+            t, s = (i + 1) / steps, i / steps
+            return Draw(t, score < at(self.schedule.masked(t), y), torch.full_like(t, steps), times=(t, s))
+        if self.schedule.num_values == 1:
+            n = valid.sum(-1)
+            k = ((u * n).long() + 1).minimum(n).clamp(min=1)
+            threshold = score.sort(-1).values.gather(1, k[:, None] - 1).clamp(max=1)
+            return Draw(self.schedule.inverse(1 - threshold[:, 0]), (score <= threshold) & valid, n / k.double())
+        power = self.schedule.power.detach().double()
+        a = power.min() / 2
+        u = (1 - u).clamp(min=2.0**-54)
+        log_t = u.log() / a
+        return Draw(log_t.exp(), score < (power[y] * log_t[:, None]).exp(), 1 / (a * u), log_t=log_t)
+
+    # ------------------------------------------------------------ the bound
+
+    def nats(self, logp: Tensor, y: Tensor, masked: Tensor, times: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """(R,) nats of rows: log mu (R, V), the true units y (R, l), which of them are masked (R, l).
+
+        Continuous time: what is paid per unit of `draw`'s factor.  Discrete time: the interval (t, s), each (R,) or (1,).
+        """
+        tokens = y.shape[1] < self.subtokenizer.length
+        base = self.subtokenizer.vocab_size if tokens else self.subtokenizer.base
+        if times is not None:
+            return discrete(logp, y, masked, self.schedule.reveal(*times), base)
+        return continuous(logp, y, masked, base, self.schedule.power if self.schedule.num_values > 1 else None)
+
+    def score(
+        self, x: Tensor, y: Tensor, draw: Draw, cond, valid: Tensor | None, *, masking: str | None = None, joint: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Nats of one draw: their sum over the batch, to be differentiated, and (B,) per example, detached."""
+        length = self.subtokenizer.length
+        z = self.corrupt(x, draw.masked, valid, masking)
+        hidden, head = self.hidden(z, draw.t, cond, valid)
+        masked = draw.masked.unflatten(1, (x.shape[1], -1))  # (B, S, l)
+        b, position = masked.any(-1).nonzero(as_tuple=True)
+        y, digits, masked = (v.unflatten(1, (x.shape[1], -1))[b, position] for v in (y, z, draw.masked))
+        token, rows = x[b, position], hidden[b, position]
+
+        def nats(rows: Tensor, part: slice) -> Tensor:
+            logp = self.log_probs(head(rows), digits[part], position[part])
+            if joint:
+                return -logp.gather(1, token[part, None])[:, 0]
+            times = draw.times and (draw.times[0][b[part]], draw.times[1][b[part]])
+            return self.nats(logp, y[part], masked[part], times)
+
+        factor = draw.scale[b].to(rows.dtype if rows.dtype == torch.float64 else torch.float32)
+        total, each = sum_rows(nats, rows, factor, self.parameters(), self.subtokenizer.vocab_size)
+        return total, torch.zeros(len(x), dtype=torch.float64, device=x.device).index_add_(0, b, each.double())
+
+    def forward(self, x: Tensor, cond=None, valid: Tensor | None = None, generator: Generator = None) -> Terms:
+        """The training loss of token ids x (B, S), and the draw of the bound that it is made of; see `Terms`.  ValueError for bad ids.
+
+        `cond`: labels (B,) or any tensor whose first axis is the batch, passed to the network.  `valid` (B, S) bool: False where
+        there is no value: masked in z, not scored, not counted.  With one curve per value, two draws of z at one t give
+        GenMD4's leave-one-out gradient of the schedule (arXiv 2406.04329, section 6); `nelbo` is the mean of the two draws,
+        and the value of `loss` is the surrogate's, not the bound's.
+        """
+        x, real = self.check(x, valid)
+        units = self.units()
+        y, unit_valid = units.encode(x), real.repeat_interleave(units.length, 1)
+        positions = real.sum()
+        draw = self.draw(y, unit_valid, None, generator)
+        total, nelbo = self.score(x, y, draw, cond, valid, joint=self.objective == "joint")
+        if self.schedule.num_values == 1:
+            return Terms(total / positions, None if self.objective == "joint" else nelbo)
+        score = uniform(*y.shape, generator=generator, device=y.device)
+        again = draw._replace(masked=(score < (self.schedule.power.detach().double()[y] * draw.log_t[:, None]).exp()) & unit_valid)
+        total_again, nelbo_again = self.score(x, y, again, cond, valid)
+        log_masked = self.schedule.power.double()[y] * draw.log_t[:, None]
+        log_unmasked = torch.log(-torch.expm1(log_masked))
+        # log q(z1 | x) - log q(z2 | x): units in the same state cancel
+        ratio = ((draw.masked.double() - again.masked.double()) * (log_masked - log_unmasked)).sum(-1)
+        loss = (total + total_again) / 2 + ((nelbo - nelbo_again) / 2 * ratio).sum()
+        return Terms(loss / positions, (nelbo + nelbo_again) / 2)
+
+    @torch.no_grad()
+    def nelbo(
+        self,
+        x: Tensor,
+        steps: int | None = None,
+        cond=None,
+        valid: Tensor | None = None,
+        masking: str | None = None,
+        generator: Generator = None,
+    ) -> Tensor:
+        """(B,) float64: one unbiased draw of the bound of each example, in nats, whatever `objective` the model was trained with.
+
+        steps: the discrete-time bound on the uniform grid of that many steps, of the sampler that draws one token a step and
+        reveals its digits by their coins; None: continuous time.  `masking="token"`: the bound of the sampler that reveals all
+        digits of a token together.
+        """
+        x, real = self.check(x, valid)
+        units = self.units(masking)
+        y = units.encode(x)
+        draw = self.draw(y, real.repeat_interleave(units.length, 1), steps, generator)
+        return self.score(x, y, draw, cond, valid, masking=masking)[1]
+
+    # ------------------------------------------------------------ files
+
+    def save_pretrained(self, path: str | Path, files: dict[str, bytes] | None = None) -> None:
+        """Write `config.json`, `model.safetensors` and `files` to a folder, whole or not at all; no code is written."""
+        name = type(self.backbone).__name__
+        known = backbones.NAMES.get(name) is type(self.backbone)
+        config = {
+            "backbone": {"name": name, "config": self.backbone.config() if known else None},
+            "schedule": self.schedule.config(),
+            "subtokenizer": {"vocab_size": self.subtokenizer.vocab_size, "length": self.subtokenizer.length},
+            "objective": self.objective,
+            "masking": self.masking,
+            "meta": self.meta,
+        }
+        checkpoint.save(path, config, {"model.safetensors": self.state_dict()}, files or {})
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, backbone: nn.Module | None = None) -> "MaskedDiffusion":
+        """Read a folder written by `save_pretrained`, or the newest checkpoint of a training folder; in eval mode.
+
+        A network that is not one of this package's is passed as `backbone`; no name found in a file is ever imported.
+        """
+        folder = checkpoint.resolve(path)
+        config, tensors = checkpoint.load(folder, "model.safetensors")
+        try:
+            if backbone is None:
+                name, arguments = config["backbone"]["name"], config["backbone"]["config"]
+                if arguments is None:
+                    raise ValueError(f"{folder} holds the weights of a network of your own, {name}: pass it as backbone=")
+                if name not in backbones.NAMES:
+                    raise ValueError(f"{folder}: unknown backbone {name!r}; known: {', '.join(backbones.NAMES)}")
+                backbone = backbones.NAMES[name](**arguments)
+            model = cls(
+                backbone,
+                schedules.from_config(config["schedule"]),
+                Subtokenizer(**config["subtokenizer"]),
+                objective=config["objective"],
+                masking=config["masking"],
+                allowed=tensors.get("allowed"),
+                meta=config["meta"],
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{folder}/config.json is not a model of this version of unmask: {error}") from None
+        try:
+            model.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise ValueError(f"{folder}: the weights do not fit {type(backbone).__name__}: {' '.join(str(error).split())[:300]}") from None
+        return model.eval()
+
+
+# ---------------------------------------------------------------- the formula
+
+
+def continuous(logp: Tensor, y: Tensor, masked: Tensor, base: int, power: Tensor | None = None) -> Tensor:
+    """(R,) sum over masked units of CE; with one power per value, of power_y (CE - 1) + sum_v power_v mu_v.
+
+    A unit's mu is its marginal over the tokens of log mu (R, V); in continuous time one unit is revealed at an instant, so each
+    pays its own marginal cross-entropy (arXiv 2406.04329, equations 4 and 9; for digits, theirs after arXiv 2505.18495 was
+    corrected in May 2026).
+    """
+    length = y.shape[1]
+    cube = grid(logp, base, length)
+    total = logp.new_zeros(len(logp))
+    for j in range(length):
+        true = cube.take_along_dim(y[:, j].view(-1, *[1] * length), j + 1).flatten(1)
+        nats = -(true[:, 0] if length == 1 else true.logsumexp(-1))
+        if power is not None:
+            others = [i + 1 for i in range(length) if i != j]
+            mu = cube.exp().sum(others) if others else cube.exp()
+            power = power.to(mu)
+            nats = power[y[:, j]] * (nats - 1) + mu @ power
+        total = total + torch.where(masked[:, j], nats, 0.0)
+    return total
+
+
+def discrete(logp: Tensor, y: Tensor, masked: Tensor, reveal: Tensor, base: int) -> Tensor:
+    """(R,) nats of one discrete step: KL of the true reverse step from the model's, reveal (R or 1, K).
+
+    The model draws one token and reveals its masked digits by their own coins.  Sum over the sets A of digits that can be
+    revealed: q(A) [ -log sum over tokens with y_A of mu prod_{masked, not in A} (1 - r_v) + sum_{masked, not in A} log(1 - r_y) ].
+    """
+    length = y.shape[1]
+    cube = grid(logp, base, length)
+    scalar = reveal.shape[-1] == 1
+    stay = torch.log1p(-torch.where(reveal < 1, reveal, 0.0)).to(logp)  # where r = 1, q(A) = 0 for every A that leaves one masked
+    reveal = reveal.to(logp).expand(len(logp), -1)
+    hit = (reveal if scalar else reveal.gather(1, y)) * masked  # (R, l)
+    total = logp.new_zeros(len(logp))
+    for revealed in itertools.product((False, True), repeat=length):
+        if scalar and not any(revealed):
+            continue  # log of the sum over all tokens = 0
+        part, q, nats = cube, logp.new_ones(len(logp)), logp.new_zeros(len(logp))
+        for j, shown in enumerate(revealed):
+            if shown:
+                part = part.take_along_dim(y[:, j].view(-1, *[1] * length), j + 1)
+                q = q * hit[:, j]
+            else:
+                q = q * (1 - hit[:, j])
+                if not scalar:
+                    cost = stay.expand(len(logp), -1) * masked[:, j, None]  # (R, b)
+                    part = part + cost.view(-1, *[base if i == j else 1 for i in range(length)])
+                    nats = nats + cost.gather(1, y[:, j, None])[:, 0]
+        total = total + q * (nats - part.flatten(1).logsumexp(-1))
+    return total
+
+
+def at(values: Tensor, y: Tensor) -> Tensor:
+    """values (B, K) of the units y (B, U): (B, U), or (B, 1) where K = 1."""
+    return values if values.shape[-1] == 1 else values.gather(1, y)
+
+
+def stratified(n: int, generator: Generator = None, device=None) -> Tensor:
+    """n uniforms in [0, 1), one in each of n equal strata and mirrored (u and 1 - u come in pairs), in random order."""
+    j = torch.arange(n, device=device)
+    lower = torch.minimum(j, n - 1 - j)
+    u = (lower + uniform(n, generator=generator, device=device)[lower]) / n
+    u = torch.where(j > lower, 1 - u, u).clamp(max=1 - 2.0**-53)
+    return u[uniform(n, generator=generator, device=device).argsort()]
+
+
+def unpack(batch: Tensor | dict, device=None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """A batch, a tensor x or a dict with x and optionally cond, valid: (x, cond, valid) on `device`."""
+    if isinstance(batch, Tensor):
+        batch = {"x": batch}
+    if "x" not in batch or set(batch) - {"x", "cond", "valid"}:
+        raise ValueError(f"a batch is a tensor, or a dict with x and optionally cond, valid; not one with {', '.join(batch) or 'nothing'}")
+    return tuple(None if batch.get(name) is None else batch[name].to(device) for name in ("x", "cond", "valid"))

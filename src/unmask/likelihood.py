@@ -1,0 +1,102 @@
+"""Estimate a model's bound on held-out data: a number with two errors, its unit and the protocol that made it."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unmask.diffusion import MaskedDiffusion, unpack
+from unmask.sampling import evaluating
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An upper bound on the mean negative log-likelihood, in nats per example.
+
+    `stderr`: over examples, what another sample of this size would change.  `noise`: over the random masks alone, for these
+    examples (NaN for repeats = 1).  The other units follow from the totals, exponentiated after averaging over the corpus.
+    """
+
+    mean: float
+    stderr: float
+    noise: float
+    per_example: Tensor  # (n,) nats
+    positions: Tensor  # (n,) scored positions of each example
+    repeats: int
+    steps: int | None
+    masking: str
+    seed: int
+
+    @property
+    def nats_per_position(self) -> float:
+        return float(self.per_example.sum() / self.positions.sum())
+
+    @property
+    def bits_per_dim(self) -> float:
+        """Bits per position: per character, byte, token, pixel value, residue or cell, whatever a position is."""
+        return self.nats_per_position / math.log(2)
+
+    @property
+    def bits_per_dim_stderr(self) -> float:
+        """The error of the ratio total bits / total positions over examples (delta method)."""
+        n = self.positions.double()
+        residual = self.per_example - self.nats_per_position * n
+        return float(residual.std() / math.sqrt(len(n)) / n.mean()) / math.log(2)
+
+    @property
+    def bits_per_dim_noise(self) -> float:
+        return self.noise / float(self.positions.double().mean()) / math.log(2)
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nats per position): an upper bound on the perplexity per position."""
+        return math.exp(self.nats_per_position)
+
+    @property
+    def estimator(self) -> str:
+        return "exact count or time-sampled, continuous time" if self.steps is None else f"discrete time, {self.steps} uniform steps"
+
+
+def estimate_nelbo(
+    model: MaskedDiffusion,
+    batches: Iterable[Tensor | dict],
+    *,
+    repeats: int = 8,
+    steps: int | None = None,
+    masking: str | None = None,
+    seed: int = 0,
+) -> Estimate:
+    """The bound over all examples of `batches`, tensors x (B, S) or dicts with x and optionally valid, cond; `repeats` draws each.
+
+    Always a valid bound, whatever objective the model was trained with.  `steps`, `masking`: see `MaskedDiffusion.nelbo`.
+    The draws depend on `seed` and on how the examples are batched, not on the device.  ValueError for no examples.
+    """
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, not {repeats}")
+    generator = torch.Generator().manual_seed(seed)
+    means, positions, variance = [], [], 0.0
+    with evaluating(model):
+        for batch in batches:
+            x, cond, valid = unpack(batch, model.device)
+            draws = [model.nelbo(x, steps, cond, valid, masking, generator) for _ in range(repeats)]
+            draws = torch.stack(draws).cpu()  # (repeats, B): the examples of one repeat share strata, the repeats are independent
+            means.append(draws.mean(0))
+            positions.append(torch.full((len(x),), x.shape[1]) if valid is None else valid.sum(-1).cpu())
+            variance += float(draws.sum(1).var()) / repeats if repeats > 1 else math.nan
+    if not means:
+        raise ValueError("there are no examples to evaluate")
+    per_example, positions = torch.cat(means), torch.cat(positions)
+    n = len(per_example)
+    return Estimate(
+        mean=float(per_example.mean()),
+        stderr=float(per_example.std()) / math.sqrt(n) if n > 1 else math.nan,
+        noise=math.sqrt(variance) / n,
+        per_example=per_example,
+        positions=positions,
+        repeats=repeats,
+        steps=steps,
+        masking=masking or model.masking,
+        seed=seed,
+    )

@@ -1,0 +1,61 @@
+"""Apply a network's head to rows in chunks, forward and backward, so that no (rows, vocabulary) tensor outlives its chunk."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+CHUNK = {"cpu": 2**23, "cuda": 2**28}  # logits that exist at a time
+
+
+def chunks(rows: int, width: int, device: torch.device) -> list[slice]:
+    """Slices of [0, rows) whose logits, `width` a row, stay below CHUNK; equal in size up to one row."""
+    count = max(1, -(-rows * width // CHUNK.get(device.type, CHUNK["cpu"])))
+    ends = [rows * i // count for i in range(count + 1)]
+    return [slice(a, b) for a, b in zip(ends, ends[1:], strict=False)]
+
+
+def sum_rows(
+    nats: Callable[[Tensor, slice], Tensor], rows: Tensor, factor: Tensor, parameters: Iterable[Tensor], width: int
+) -> tuple[Tensor, Tensor]:
+    """sum(factor * nats) to be differentiated, and (R,) factor * nats, detached.
+
+    `nats(rows[part], part)` -> (r,) goes through the head, whose logits are `width` wide.  Where the rows need several chunks,
+    each is differentiated as soon as it is evaluated and only the gradients are kept: one pass over the head, no recomputation.
+    """
+    parts = chunks(len(rows), width, rows.device)
+    if not torch.is_grad_enabled():
+        each = torch.cat([factor[part] * nats(rows[part], part) for part in parts])
+        return each.sum(), each
+    if len(parts) == 1:
+        each = factor * nats(rows, parts[0])
+        return each.sum(), each.detach()
+    return _Chunked.apply(nats, parts, factor, rows, *[p for p in parameters if p.requires_grad])
+
+
+class _Chunked(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, nats, parts, factor, rows, *parameters):
+        total, each = 0.0, []
+        gradient, gradients = torch.zeros_like(rows), [None] * len(parameters)
+        with torch.enable_grad():
+            for part in parts:
+                chunk = rows[part].detach().requires_grad_()
+                nat = factor[part] * nats(chunk, part)
+                first, *others = torch.autograd.grad(nat.sum(), [chunk, *parameters], allow_unused=True)
+                gradient[part] = first
+                for i, new in enumerate(others):
+                    if new is not None:
+                        gradients[i] = new if gradients[i] is None else gradients[i].add_(new)
+                each.append(nat.detach())
+        ctx.gradients = [gradient, *gradients]
+        each = torch.cat(each)
+        ctx.mark_non_differentiable(each)
+        return each.sum(), each
+
+    @staticmethod
+    def backward(ctx, upstream, _):
+        if ctx.gradients is None:
+            raise RuntimeError("the loss was back-propagated twice; its gradients are kept for one pass only")
+        gradients, ctx.gradients = ctx.gradients, None
+        return None, None, None, *(g if g is None else g.mul_(upstream.to(g.dtype)) for g in gradients)

@@ -1,0 +1,237 @@
+"""Samplers: generators of the states z of the reverse process, and `sample`, which drains one.
+
+A sampler takes a partly masked state z (B, S*L), never changes what is revealed in it, and yields a new tensor for every interval
+of `ts`, any decreasing times.  Filling in is therefore not a sampler of its own: it starts from a z with holes.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from unmask.categorical import categorical, uniform
+from unmask.diffusion import MaskedDiffusion
+from unmask.rowwise import chunks
+from unmask.subtokens import check_ids
+
+Generator = torch.Generator | None
+
+
+def time_grid(steps: int, kind: str = "cosine") -> Tensor:
+    """(steps + 1,) float64 times from exactly 1 to exactly 0: "uniform", or "cosine" cos(pi/2 i/steps), few reveals first."""
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, not {steps}")
+    i = torch.arange(steps + 1, dtype=torch.float64) / steps
+    if kind == "uniform":
+        return 1 - i
+    if kind == "cosine":
+        ts = torch.cos(torch.pi / 2 * i)
+        ts[-1] = 0  # the cosine of a rounded pi/2 is not
+        return ts
+    raise ValueError(f'grid must be "uniform" or "cosine", not {kind!r}')
+
+
+@torch.no_grad()
+def ancestral(
+    model: MaskedDiffusion,
+    z: Tensor,
+    ts: Tensor,
+    *,
+    cond=None,
+    valid: Tensor | None = None,
+    generator: Generator = None,
+    temperature: float = 1.0,
+) -> Iterator[Tensor]:
+    """The reverse process on the grid `ts` (arXiv 2406.04329, equation 6): draw a token, reveal it with probability reveal(t, s).
+
+    The coins are flipped first, so the network sees only sequences, and its head only rows, in which something may be revealed:
+    the same law.  With one curve per value the coins are flipped at the largest probability and kept at that of the value drawn.
+    Digits of one token are revealed by their own coins, from one draw of the token.
+    """
+    state = _State(model, z, ts, cond, valid, generator, temperature)
+    for t, s in zip(state.ts[:-1], state.ts[1:], strict=True):
+        reveal = model.schedule.reveal(t, s)  # (K,)
+        masked = state.masked()
+        coin = uniform(*masked.shape, generator=generator, device=masked.device)
+        state.reveal(masked & (coin < reveal.max()), t.expand(len(z)), coin, reveal)
+        yield state.z.clone()
+
+
+@torch.no_grad()
+def first_hitting(
+    model: MaskedDiffusion,
+    z: Tensor,
+    ts: Tensor | None = None,
+    *,
+    cond=None,
+    valid: Tensor | None = None,
+    generator: Generator = None,
+    temperature: float = 1.0,
+) -> Iterator[Tensor]:
+    """The continuous-time reverse process, exactly: one unit at a time, at its hitting time (arXiv 2409.02908).
+
+    From n masked units, u = 1 - alpha falls to u r^(1/n), r ~ U(0, 1), and one of them, uniformly chosen, is revealed.  At most
+    as many network calls as masked units, whatever `ts` (default (1, 0)), at whose times the states are yielded.  One curve for
+    all values only, else ValueError.
+    """
+    if model.schedule.num_values > 1:
+        raise ValueError(
+            "first_hitting needs a schedule with one curve for all values: with one curve per value, when a position is revealed "
+            'depends on the value, which is not drawn yet; use sampler="ancestral"'
+        )
+    state = _State(model, z, torch.tensor([1.0, 0.0]) if ts is None else ts, cond, valid, generator, temperature)
+
+    def hit(u: Tensor, left: Tensor) -> Tensor:
+        r = 1 - uniform(len(u), generator=generator, device=u.device)
+        return u * r ** (1 / left.clamp(min=1))
+
+    left = state.masked().sum(-1)
+    u = hit(model.schedule.masked(state.ts[0]).expand(len(z)), left)
+    for s in state.ts[1:]:
+        while bool((active := (left > 0) & ((u > model.schedule.masked(s)) | (s == 0))).any()):
+            masked = state.masked()
+            score = uniform(*masked.shape, generator=generator, device=masked.device).masked_fill(~masked, -1.0)
+            one = torch.zeros_like(masked).scatter_(1, score.argmax(-1, keepdim=True), active[:, None])
+            state.reveal(one, model.schedule.inverse(1 - u))
+            left = left - active.long()
+            u = torch.where(active, hit(u, left), u)
+        yield state.z.clone()
+
+
+SAMPLERS = {"ancestral": ancestral, "first_hitting": first_hitting}
+
+
+def sample(
+    model: MaskedDiffusion,
+    *,
+    num: int = 16,
+    length: int | None = None,
+    sampler: str = "ancestral",
+    steps: int = 256,
+    grid: str = "cosine",
+    z: Tensor | None = None,
+    cond=None,
+    valid: Tensor | None = None,
+    generator: Generator = None,
+    temperature: float = 1.0,
+) -> Tensor:
+    """(num, length) token ids; or z (B, S*L) with its masked units filled in: (B, S).  -1 where `valid` is False.
+
+    `length` None: the length that the model was trained at.  `sampler`: "ancestral" in `steps` steps of the time grid `grid`, or
+    "first_hitting".  temperature 1 is the model's own law; anything else is not.
+    """
+    if z is None:
+        length = length or model.meta.get("length")
+        if length is None:
+            raise ValueError("the model does not say at which length it was trained: give length=")
+        z = torch.full((num, length * model.subtokenizer.length), model.mask_id, device=model.device)
+    elif length is not None:
+        raise ValueError(f"z already fixes the length: leave out length={length}")
+    if sampler not in SAMPLERS:
+        raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, not {sampler!r}")
+    ts = time_grid(steps, grid) if sampler == "ancestral" else time_grid(1)
+    for z in SAMPLERS[sampler](model, z, ts, cond=cond, valid=valid, generator=generator, temperature=temperature):
+        pass
+    return to_tokens(model, z, valid)
+
+
+def to_tokens(model: MaskedDiffusion, z: Tensor, valid: Tensor | None = None) -> Tensor:
+    """A fully revealed z (B, S*L) as token ids (B, S), -1 where `valid` is False."""
+    if valid is None:
+        return model.subtokenizer.decode(z)
+    valid = valid.to(z.device)
+    x = model.subtokenizer.decode(z.masked_fill(~valid.repeat_interleave(model.subtokenizer.length, 1), 0))
+    return x.masked_fill(~valid, -1)
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module):
+    """Evaluation mode inside, the former mode after."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+class _State:
+    """z and what a sampler needs to reveal units of it."""
+
+    def __init__(self, model, z, ts, cond, valid, generator, temperature):
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive, not {temperature}")
+        self.model, self.cond, self.generator, self.temperature = model, cond, generator, temperature
+        self.digits, self.units = model.subtokenizer.length, model.units()
+        self.z = z = check_state(model, z, valid).to(model.device, torch.long).clone()
+        self.valid = None if valid is None else valid.to(z.device)
+        self.ts = ts = ts.to(z.device, torch.float64)
+        if ts.ndim != 1 or len(ts) < 2 or not bool((ts[1:] < ts[:-1]).all()) or ts[0] > 1 or ts[-1] < 0:
+            raise ValueError("ts must be at least two decreasing times between 1 and 0")
+        # A network of a scalar schedule never saw a half-filled row at t = 1: such rows are shown the time that fits them.
+        given = (self.masked().sum(-1) < self.counted().sum(-1)) & (ts[0] == 1)
+        self.own_clock = given if model.uses_time and model.schedule.num_values == 1 else torch.zeros_like(given)
+
+    def counted(self) -> Tensor:
+        """(B, U): the units that have a value."""
+        tokens = self.z.new_ones(len(self.z), self.z.shape[1] // self.digits, dtype=torch.bool)
+        return (tokens if self.valid is None else self.valid).repeat_interleave(self.units.length, 1)
+
+    def masked(self) -> Tensor:
+        """(B, U): the units that are still masked."""
+        masked = self.z == self.model.mask_id
+        if self.units.length < self.digits:
+            masked = masked.unflatten(1, (-1, self.digits)).any(-1)
+        return masked & self.counted()
+
+    def reveal(self, units: Tensor, t: Tensor, coin: Tensor | None = None, probability: Tensor | None = None) -> None:
+        """Draw a token at every row that has one of `units` (B, U) and reveal those; the network is seen at t (B,).
+
+        With one probability (K,) per value, only units whose coin (B, U) lies below that of the value drawn.
+        """
+        model, per_row = self.model, units.unflatten(1, (-1, self.units.length))  # (B, S, l)
+        b, position = per_row.any(-1).nonzero(as_tuple=True)
+        if not len(b):
+            return
+        if bool(self.own_clock.any()):
+            share = self.masked().sum(-1) / self.counted().sum(-1).clamp(min=1).double()
+            t = torch.where(self.own_clock, model.schedule.inverse(1 - share), t)
+        used, row = b.unique(return_inverse=True)
+        u = uniform(len(b), generator=self.generator, device=b.device)
+        view = self.z.unflatten(1, (-1, self.digits))
+        with evaluating(model):
+            hidden, head = model.hidden(
+                self.z[used], t[used], None if self.cond is None else self.cond[used], None if self.valid is None else self.valid[used]
+            )
+            tokens = []
+            for part in chunks(len(b), model.subtokenizer.vocab_size, b.device):
+                logits = head(hidden[row[part], position[part]])
+                logp = model.log_probs(logits, view[b[part], position[part]], position[part])
+                tokens.append(categorical(logp / self.temperature, u=u[part]))
+        token = torch.cat(tokens)[:, None]  # (R, 1)
+        shown = per_row[b, position]
+        if probability is not None and len(probability) > 1:
+            shown = shown & (coin.unflatten(1, (-1, self.units.length))[b, position] < probability[self.units.encode(token)])
+        old = view[b, position]
+        view[b, position] = torch.where(shown & (old == model.mask_id), model.subtokenizer.encode(token), old)
+
+
+def check_state(model: MaskedDiffusion, z: Tensor, valid: Tensor | None) -> Tensor:
+    """z (B, S*L), or a ValueError: ids in range, whole tokens, every token one that the vocabulary has."""
+    length = model.subtokenizer.length
+    if z.ndim != 2 or not z.numel() or z.shape[1] % length:
+        raise ValueError(f"z must be (B, S*{length}) ids, not {tuple(z.shape)}")
+    check_ids(z, model.mask_id + 1, "id in z")
+    if valid is not None:
+        if valid.dtype != torch.bool or valid.shape != (len(z), z.shape[1] // length):
+            raise ValueError(f"valid must be bool {(len(z), z.shape[1] // length)}, not {valid.dtype} {tuple(valid.shape)}")
+        z = z.masked_fill(~valid.to(z.device).repeat_interleave(length, 1), model.mask_id)
+    least = model.subtokenizer.decode(z.masked_fill(z == model.mask_id, 0))  # the smallest token that agrees with z
+    if model.allowed is not None and length == 1:
+        allowed = model.allowed.to(z.device)
+        wrong = (z != model.mask_id) & ~allowed[torch.arange(z.shape[1], device=z.device), least]
+        if bool(wrong.any()):
+            b, s = wrong.nonzero()[0].tolist()
+            raise ValueError(f"value {int(z[b, s])} is not allowed at position {s} (row {b})")
+    return z
