@@ -1,1 +1,5 @@
-NAMES: dict = {}
+"""Networks: (z, t, cond, valid) -> features -> logits.  A model's file names one of these; no other name is ever looked up."""
+
+from unmask.backbones.transformer import Transformer
+
+NAMES = {"Transformer": Transformer}

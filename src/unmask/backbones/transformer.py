@@ -1,0 +1,185 @@
+"""A bidirectional transformer over masked token ids: pre-norm RMSNorm, rotary positions, QK-norm, gated MLP.
+
+Conditioning on the time t and on a class is optional and enters by adaLN-zero (arXiv 2212.09748).  The output layer starts at
+zero, so an untrained network predicts the uniform distribution: log V nats per position.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Transformer(nn.Module):
+    """`vocab_size` values and one mask id in, logits (B, S, V) out; any length.
+
+    `mlp`: hidden width of the gated MLP, by default 8/3 dim rounded up to a multiple of 64.  `time`: look at t.  `classes`: the number
+    of labels in `cond` (B,), 0 for none; the extra label `classes` means "no label", as does cond=None.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        *,
+        dim: int = 256,
+        layers: int = 4,
+        heads: int = 4,
+        mlp: int | None = None,
+        dropout: float = 0.0,
+        time: bool = False,
+        classes: int = 0,
+    ):
+        super().__init__()
+        if dim % heads or dim // heads % 2:
+            raise ValueError(f"dim {dim} must be heads {heads} times an even head width")
+        mlp = mlp or 64 * math.ceil(dim * 8 / 3 / 64)
+        self._config = {
+            "vocab_size": vocab_size, "dim": dim, "layers": layers, "heads": heads, "mlp": mlp,
+            "dropout": dropout, "time": time, "classes": classes,
+        }  # fmt: skip
+        self.uses_time = time
+        self.embed = nn.Embedding(vocab_size + 1, dim)
+        self.time = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim)) if time else None
+        self.label = nn.Embedding(classes + 1, dim) if classes else None
+        conditional = time or classes > 0
+        self.blocks = nn.ModuleList(Block(dim, heads, mlp, dropout, layers, conditional) for _ in range(layers))
+        self.norm = RMSNorm(dim)
+        self.modulation = _zero(nn.Linear(dim, 2 * dim)) if conditional else None
+        self.head = _zero(nn.Linear(dim, vocab_size))
+        self.dropout = nn.Dropout(dropout)
+        nn.init.normal_(self.embed.weight, std=1.0)
+
+    def config(self) -> dict:
+        """The constructor's arguments."""
+        return dict(self._config)
+
+    def features(self, z: Tensor, t: Tensor | None = None, cond: Tensor | None = None, valid: Tensor | None = None) -> Tensor:
+        """z (B, S) ids, t (), (1,) or (B,), cond (B,) labels, valid (B, S) bool -> (B, S, dim)."""
+        c = self._condition(z, t, cond)
+        x = self.dropout(self.embed(z))
+        rotary = _rotary(z.shape[1], x.shape[-1] // self.blocks[0].heads, z.device)
+        for block in self.blocks:
+            x = block(x, rotary, c, valid)
+        x = self.norm(x)
+        if self.modulation is not None:
+            shift, scale = self.modulation(c)[:, None].chunk(2, -1)
+            x = x * (1 + scale) + shift
+        return x
+
+    def logits(self, features: Tensor) -> Tensor:
+        """(..., dim) -> (..., V)."""
+        return self.head(features)
+
+    def forward(self, z: Tensor, t: Tensor | None = None, cond: Tensor | None = None, valid: Tensor | None = None) -> Tensor:
+        """(B, S) ids -> logits (B, S, V)."""
+        return self.logits(self.features(z, t, cond, valid))
+
+    def _condition(self, z: Tensor, t: Tensor | None, cond: Tensor | None) -> Tensor | None:
+        """(B, dim), or None for a network that looks at neither time nor class."""
+        if cond is not None and self.label is None:
+            raise ValueError("cond was given, but this Transformer was built with classes=0")
+        c = None
+        if self.time is not None:
+            if t is None:
+                raise ValueError("this Transformer looks at t, which was not given")
+            c = self.time(_sinusoids(t.reshape(-1).expand(len(z)), self.embed.embedding_dim))
+        if self.label is not None:
+            none = self.label.num_embeddings - 1
+            label = self.label(torch.full((len(z),), none, device=z.device) if cond is None else cond)
+            c = label if c is None else c + label
+        return None if c is None else F.silu(c)
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight, over the last axis."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_cuda:
+            return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), 1e-6)
+        # CPUs have no kernel of it: the root mean square by one reduction is twice as fast as PyTorch's composite
+        rms = torch.linalg.vector_norm(x, dim=-1, keepdim=True) * len(self.weight) ** -0.5 + 1e-6
+        return x * rms.reciprocal() * self.weight
+
+
+class Block(nn.Module):
+    """x + gate * attention(norm(x)), then x + gate * mlp(norm(x)); shift, scale and gate from c where there is a condition."""
+
+    def __init__(self, dim: int, heads: int, mlp: int, dropout: float, layers: int, conditional: bool):
+        super().__init__()
+        self.heads, self.drop = heads, dropout
+        self.norm1, self.norm2 = RMSNorm(dim), RMSNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.query_gain, self.key_gain = (nn.Parameter(torch.ones(dim // heads)) for _ in range(2))
+        self.out = nn.Linear(dim, dim, bias=False)
+        self.up = nn.Linear(dim, 2 * mlp, bias=False)
+        self.down = nn.Linear(mlp, dim, bias=False)
+        self.modulation = _zero(nn.Linear(dim, 6 * dim)) if conditional else None
+        self.dropout = nn.Dropout(dropout)
+        for linear in (self.qkv, self.up):
+            nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
+        for linear in (self.out, self.down):  # the residual stream keeps its scale at any depth
+            nn.init.normal_(linear.weight, std=(2 * layers * linear.in_features) ** -0.5)
+
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], c: Tensor | None, valid: Tensor | None) -> Tensor:
+        if self.modulation is None:
+            x = x + self.dropout(self.attention(self.norm1(x), rotary, valid))
+            return x + self.dropout(self.mlp(self.norm2(x)))
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(c)[:, None].chunk(6, -1)
+        x = x + gate1 * self.dropout(self.attention(self.norm1(x) * (1 + scale1) + shift1, rotary, valid))
+        return x + gate2 * self.dropout(self.mlp(self.norm2(x) * (1 + scale2) + shift2))
+
+    def attention(self, x: Tensor, rotary: tuple[Tensor, Tensor], valid: Tensor | None) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)  # each (B, S, H, D/H)
+        q, k = (
+            _rotate(F.layer_norm(u, u.shape[-1:], gain.to(u.dtype)), rotary).transpose(1, 2)
+            for u, gain in ((q, self.query_gain), (k, self.key_gain))
+        )
+        mask = None if valid is None else valid[:, None, None]
+        y = attend(q, k, v.transpose(1, 2), mask, self.drop if self.training else 0.0)
+        return self.out(y.transpose(1, 2).flatten(2))
+
+    def mlp(self, x: Tensor) -> Tensor:
+        gate, up = self.up(x).chunk(2, -1)
+        return self.down(F.silu(gate) * up)
+
+
+def _zero(linear: nn.Linear) -> nn.Linear:
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def _sinusoids(t: Tensor, dim: int) -> Tensor:
+    """(B,) times in [0, 1] -> (B, dim) of the parameters' precision."""
+    frequency = torch.exp(torch.linspace(0, math.log(1000), dim // 2, device=t.device, dtype=t.dtype))
+    angle = t[:, None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], -1)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    """Attention (B, H, S, D/H).  On CPUs PyTorch's kernel is three times slower than its parts at such lengths in bf16."""
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16 or q.shape[-2] > 512:
+        return F.scaled_dot_product_attention(q, k, v, mask, dropout)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return F.dropout(scores.softmax(-1, dtype=q.dtype), dropout) @ v
+
+
+def _rotary(length: int, width: int, device) -> tuple[Tensor, Tensor]:
+    """cos and sin (length, 1, width / 2) of rotary position embeddings."""
+    frequency = 10000 ** (-torch.arange(0, width, 2, device=device) / width)
+    angle = torch.arange(length, device=device)[:, None, None] * frequency
+    return angle.cos(), angle.sin()
+
+
+def _rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    """(B, S, H, D/H) turned by its position."""
+    cos, sin = (table.to(x.dtype) for table in rotary)
+    a, b = x.chunk(2, -1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)

@@ -1,0 +1,188 @@
+"""Reading of source files, block by block: text, .jsonl, arrays of ids; plain, .gz or .xz."""
+
+import codecs
+import gzip
+import hashlib
+import json
+import lzma
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from unmask.data.tokenizers import Bytes, Subwords, Tokenizer
+
+BLOCK = 8 << 20  # bytes read at a time
+PIECE = 64 << 10  # characters, about, that a subword tokenizer gets as one text where it may be cut
+SAFE_CUT = re.compile(r"(?<=[^\s\u180e])[ \n]")  # U+180E was a space in older Unicode
+ID_TYPES = ("uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64")
+
+
+class Piece(NamedTuple):
+    """Part of a document."""
+
+    text: str | bytes
+    ends: bool  # whether the document ends with it
+    place: str  # file, or file and line, for messages
+    start: int = 0  # characters of the document before it
+
+
+def list_files(root: Path) -> list[Path]:
+    """The file `root`, or all files below the folder `root` but hidden ones, sorted."""
+    if root.is_file():
+        return [root]
+    if not root.is_dir():
+        raise ValueError(f"{root} does not exist: name a file or a folder of text")
+    hidden = [path for path in root.rglob("*") if path.name.startswith(".")]
+    files = sorted(p for p in root.rglob("*") if p.is_file() and not any(p == h or h in p.parents for h in hidden))
+    if not files:
+        raise ValueError(f"{root} is an empty folder: put text files into it or name another")
+    return files
+
+
+def file_kind(path: Path, format: str) -> str:
+    if format != "auto":
+        return format
+    name = path.name.lower().removesuffix(".gz").removesuffix(".xz")
+    return "jsonl" if name.endswith(".jsonl") else "text"
+
+
+def read_blocks(path: Path, bar: tqdm) -> Iterator[bytes]:
+    """The content of a file, unpacked, BLOCK bytes at a time."""
+    unpack = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix.lower(), nullcontext)
+    with open(path, "rb") as raw, unpack(raw) as stream:
+        shown = 0
+        while True:
+            try:
+                block = stream.read(BLOCK)
+            except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
+                raise ValueError(f"{path} is truncated or damaged ({error}): fetch it again") from error
+            bar.update(raw.tell() - shown)
+            shown = raw.tell()
+            if not block:
+                return
+            yield block
+
+
+def read_text(path: Path, model: Tokenizer | None, bar: tqdm) -> Iterator[Piece]:
+    """One document. Subword tokenizers get texts cut only where that does not change the ids."""
+    blocks = read_blocks(path, bar)
+    if isinstance(model, Bytes):
+        texts = blocks
+    elif not isinstance(model, Subwords):
+        texts = decode_blocks(blocks, path)
+    elif model.cuttable:
+        texts = cut_safely(decode_blocks(blocks, path))
+    else:
+        texts = ["".join(decode_blocks(blocks, path))]
+    start = 0
+    for text in texts:
+        yield Piece(text, False, str(path), start)
+        start += len(text)
+    yield Piece("", True, str(path), start)
+
+
+def decode_blocks(blocks: Iterator[bytes], path: Path) -> Iterator[str]:
+    """UTF-8 text; a character that straddles two blocks goes with the second."""
+    rest, offset = b"", 0
+    try:
+        for block in blocks:
+            rest += block
+            text, used = codecs.utf_8_decode(rest, "strict", False)
+            rest, offset = rest[used:], offset + used
+            yield text
+        codecs.utf_8_decode(rest, "strict", True)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not UTF-8 at byte {offset + error.start}: convert it, or use the tokenizer 'bytes'"
+        ) from error
+
+
+def cut_safely(texts: Iterator[str]) -> Iterator[str]:
+    """The same text in pieces of PIECE characters or more, each cut before a blank or newline that follows a non-space:
+    see `tokenizers._cuttable` for why this does not change the ids."""
+    rest = ""
+    for text in texts:
+        rest, start = rest + text, 0
+        while cut := SAFE_CUT.search(rest, start + PIECE):
+            yield rest[start : cut.start()]
+            start = cut.start()
+        rest = rest[start:]
+    yield rest
+
+
+def read_jsonl(path: Path, field: str, bar: tqdm) -> Iterator[Piece]:
+    """One document a line; blank lines are passed over."""
+    for number, line in enumerate(read_lines(path, bar), 1):
+        if not line.strip():
+            continue
+        place = f"{path}, line {number}"
+        try:
+            record = json.loads(line)
+        except ValueError as error:  # bad JSON, or bad UTF-8
+            raise ValueError(f"{place} is not JSON ({error}): each line must be one JSON object") from error
+        if not isinstance(record, dict):
+            raise ValueError(f"{place} is not a JSON object: each line must be like {{{json.dumps(field)}: ...}}")
+        if not isinstance(record.get(field), str):
+            problem = "is not a string" if field in record else "is missing"
+            there = ", ".join(map(repr, record)) or "none"
+            raise ValueError(f"{place}: the field {field!r} {problem}; the fields there are: {there}")
+        text = record[field]
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{place}: half a surrogate pair at character {error.start}: repair the line") from error
+        yield Piece(text, True, place)
+
+
+def read_lines(path: Path, bar: tqdm) -> Iterator[bytes]:
+    rest = b""
+    for block in read_blocks(path, bar):
+        *lines, rest = (rest + block).split(b"\n")
+        yield from lines
+    yield rest
+
+
+def read_ids(path: Path, dtype: str, vocab_size: int, bar: tqdm) -> Iterator[tuple[np.ndarray, bool]]:
+    """A raw little-endian array, checked against the vocabulary."""
+    kind = np.dtype(dtype).newbyteorder("<")
+    rest, offset = b"", 0
+    for block in read_blocks(path, bar):
+        rest += block
+        whole = len(rest) - len(rest) % kind.itemsize
+        ids, rest = np.frombuffer(rest[:whole], kind), rest[whole:]
+        if len(ids) and not (0 <= int(ids.min()) and int(ids.max()) < vocab_size):
+            at = int(np.argmax((ids < 0) | (ids >= vocab_size)))
+            raise ValueError(
+                f"{path}: id {ids[at]} at offset {offset + at} is outside the vocabulary of {vocab_size}: "
+                f"give the vocab_size or tokenizer that the ids were made with, and their dtype (now {dtype})"
+            )
+        yield ids, False
+        offset += len(ids)
+    if rest:
+        raise ValueError(f"{path} is no whole number of {dtype} ids ({len(rest)} bytes left): give its dtype")
+    yield np.empty(0, kind), True
+
+
+def describe_source(root: Path, files: list[Path]) -> dict:
+    """Name, bytes and SHA-256; a folder's is that of the lines "checksum  path" of its files, as sha256sum prints."""
+    size = sum(path.stat().st_size for path in files)
+    if root.is_file():
+        return {"name": root.name, "bytes": size, "sha256": sha256(root)}
+    lines = "".join(f"{sha256(path)}  {path.relative_to(root).as_posix()}\n" for path in files)
+    return {
+        "name": root.resolve().name,
+        "files": len(files),
+        "bytes": size,
+        "sha256": hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest(),
+    }
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,265 @@
+"""What turns text into token ids and back.
+
+Every tokenizer has `vocab_size`, `eot` (the id that ends a document, or None), `encode`, `decode`, `spec()` (JSON, for
+meta.json and checkpoints) and `files()` (what must lie beside the spec); `load_tokenizer` rebuilds it from those.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+TEXT8 = " abcdefghijklmnopqrstuvwxyz"
+EOT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")  # the first one that a vocabulary has
+MAX_ALPHABET = 65_535  # ids are uint16, and one value marks what is outside the alphabet
+
+
+class CharacterError(ValueError):
+    """A character outside the alphabet; `character` and `offset` (in characters) say which."""
+
+    def __init__(self, character: str, offset: int, place: str = "the text"):
+        self.character, self.offset = character, offset
+        super().__init__(
+            f"character {character!r} at offset {offset} of {place} is not in the alphabet: "
+            "clean the text, add it to the alphabet, or use the tokenizer 'bytes'"
+        )
+
+
+class Bytes:
+    """256 byte values of UTF-8 text."""
+
+    vocab_size = 256
+    eot = None
+
+    def encode(self, text: str) -> np.ndarray:
+        return np.frombuffer(text.encode(), np.uint8).copy()
+
+    def decode(self, ids) -> str:
+        """Text of the bytes; what is not valid UTF-8 becomes U+FFFD."""
+        return _checked(ids, 256).astype(np.uint8).tobytes().decode(errors="replace")
+
+    def spec(self) -> dict:
+        return {"name": "bytes"}
+
+    def files(self) -> dict[str, bytes]:
+        return {}
+
+
+class Characters:
+    """One id a character, in the order of `alphabet`; the name "text8" stands for its 27 letters."""
+
+    eot = None
+
+    def __init__(self, alphabet: str):
+        self.alphabet = TEXT8 if alphabet == "text8" else alphabet
+        if not 0 < len(self.alphabet) <= MAX_ALPHABET:
+            raise ValueError(f"an alphabet of {len(self.alphabet)} characters: give between 1 and {MAX_ALPHABET:,}")
+        repeated = [character for character, count in Counter(self.alphabet).items() if count > 1]
+        if repeated:
+            raise ValueError(f"the alphabet has {repeated[0]!r} more than once: give each character once")
+        self.vocab_size = len(self.alphabet)
+        self.codes = code_points(self.alphabet)
+        # One entry past the highest code point stands for every code point above it.
+        self.table = np.full(int(self.codes.max()) + 2, MAX_ALPHABET, np.uint16)
+        self.table[self.codes] = np.arange(self.vocab_size)
+
+    def encode(self, text: str) -> np.ndarray:
+        """Ids (len(text),), uint16. Raises CharacterError at the first character outside the alphabet."""
+        codes = code_points(text)
+        ids = self.table[np.minimum(codes, len(self.table) - 1)]
+        if len(ids) and ids.max() == MAX_ALPHABET:
+            offset = int(np.argmax(ids == MAX_ALPHABET))
+            raise CharacterError(text[offset], offset)
+        return ids
+
+    def decode(self, ids) -> str:
+        return self.codes[_checked(ids, self.vocab_size)].tobytes().decode("utf-32-le")
+
+    def spec(self) -> dict:
+        return {"name": "characters", "alphabet": self.alphabet}
+
+    def files(self) -> dict[str, bytes]:
+        return {}
+
+
+class Subwords:
+    """A Hugging Face `tokenizers` tokenizer, given as its JSON text.
+
+    eot: the end-of-text token, as an id or a string; by default the first of EOT_NAMES in the vocabulary, else None.
+    No token is added by `encode` (no BOS, no template). A special token spelled out in the text becomes its own id.
+    """
+
+    def __init__(self, text: str, eot: int | str | None = None):
+        import tokenizers
+
+        try:
+            self.model = tokenizers.Tokenizer.from_str(text)
+        except Exception as error:  # the library raises a bare Exception
+            raise ValueError(f"not a tokenizer of the Hugging Face `tokenizers` library: {_line(error)}") from error
+        self.model.no_truncation()  # a published file often has a limit of 512 or so switched on
+        self.model.no_padding()
+        vocabulary = self.model.get_vocab(with_added_tokens=True)
+        self.vocab_size = max(vocabulary.values()) + 1  # not their number: published vocabularies have gaps
+        if eot is None:
+            eot = next((vocabulary[name] for name in EOT_NAMES if name in vocabulary), None)
+        elif isinstance(eot, str):
+            if eot not in vocabulary:
+                raise ValueError(f"eot {eot!r} is not in the vocabulary: name one of its tokens")
+            eot = vocabulary[eot]
+        elif not 0 <= eot < self.vocab_size:
+            raise ValueError(f"eot {eot} is outside the vocabulary of {self.vocab_size} tokens")
+        self.eot = eot
+        self.cuttable = _cuttable(json.loads(self.model.to_str()))
+
+    def encode(self, text: str) -> np.ndarray:
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: list[str]) -> list[np.ndarray]:
+        """Ids (n,) of each text, uint32; the texts are spread over the cores."""
+        batch = self.model.encode_batch_fast(texts, add_special_tokens=False)
+        return [np.array(encoding.ids, np.uint32) for encoding in batch]
+
+    def decode(self, ids) -> str:
+        return self.model.decode(_checked(ids, self.vocab_size).tolist(), skip_special_tokens=False)
+
+    def spec(self) -> dict:
+        return {"name": "subwords", "file": "tokenizer.json", "vocab_size": self.vocab_size, "eot": self.eot}
+
+    def files(self) -> dict[str, bytes]:
+        return {"tokenizer.json": self.model.to_str().encode()}
+
+
+class Ids:
+    """Ready ids of which nothing is known but how many there are."""
+
+    eot = None
+
+    def __init__(self, vocab_size: int):
+        if vocab_size < 1:
+            raise ValueError(f"vocab_size {vocab_size}: give at least 1")
+        self.vocab_size = vocab_size
+
+    def encode(self, text: str) -> np.ndarray:
+        raise ValueError(
+            "this data was made of ready ids without a tokenizer: prepare it again with one to encode text"
+        )
+
+    def decode(self, ids) -> str:
+        raise ValueError("this data was made of ready ids without a tokenizer: prepare it again with one to decode ids")
+
+    def spec(self) -> dict:
+        return {"name": "ids", "vocab_size": self.vocab_size}
+
+    def files(self) -> dict[str, bytes]:
+        return {}
+
+
+Tokenizer = Bytes | Characters | Subwords | Ids
+
+
+def make_tokenizer(name: str, alphabet: str | None = None) -> Tokenizer:
+    """A tokenizer by name: "bytes", "characters" (needs `alphabet`: the characters in order, or "text8"), the path of a
+    Hugging Face tokenizer JSON, or of a folder with GPT-2's encoder.json and vocab.bpe."""
+    if alphabet is not None and name != "characters":
+        raise ValueError(f"an alphabet goes with the tokenizer 'characters', not {str(name)!r}: leave one of them out")
+    if name == "bytes":
+        return Bytes()
+    if name == "characters":
+        if alphabet is None:
+            raise ValueError("the tokenizer 'characters' needs an alphabet: give its characters in order, or 'text8'")
+        return Characters(alphabet)
+    path = Path(name)
+    if path.is_dir():
+        return read_gpt2(path)
+    if not path.is_file():
+        raise ValueError(
+            f"tokenizer {str(name)!r}: give 'bytes', 'characters', a tokenizer .json, or a folder with encoder.json "
+            "and vocab.bpe"
+        )
+    return _read_json(path)
+
+
+def read_gpt2(folder: str | Path) -> Subwords:
+    """GPT-2's byte-level BPE from a folder with its encoder.json and vocab.bpe."""
+    import tokenizers
+
+    vocabulary, merges = Path(folder) / "encoder.json", Path(folder) / "vocab.bpe"
+    for path in (vocabulary, merges):
+        if not path.is_file():
+            raise ValueError(f"{path} is missing: a tokenizer folder has encoder.json and vocab.bpe")
+    try:
+        model = tokenizers.Tokenizer(tokenizers.models.BPE.from_file(str(vocabulary), str(merges)))
+    except Exception as error:
+        raise ValueError(f"{folder}: not the files of a byte-level BPE: {_line(error)}") from error
+    model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    model.decoder = tokenizers.decoders.ByteLevel()
+    model.add_special_tokens(["<|endoftext|>"])
+    return Subwords(model.to_str())
+
+
+def load_tokenizer(spec: dict, folder: str | Path) -> Tokenizer:
+    """The tokenizer whose `spec()` is `spec` and whose `files()` lie in `folder`."""
+    name = spec.get("name")
+    if name == "bytes":
+        return Bytes()
+    if name == "characters":
+        return Characters(spec["alphabet"])
+    if name == "ids":
+        return Ids(spec["vocab_size"])
+    if name != "subwords":
+        raise ValueError(f"tokenizer {name!r} is not one of bytes, characters, subwords, ids: update the package")
+    tokenizer = _read_json(Path(folder) / spec["file"], spec["eot"])
+    if tokenizer.vocab_size != spec["vocab_size"]:
+        raise ValueError(
+            f"{Path(folder) / spec['file']} has {tokenizer.vocab_size} tokens, expected {spec['vocab_size']}: "
+            "restore the file that was written with the data"
+        )
+    return tokenizer
+
+
+def code_points(text: str) -> np.ndarray:
+    """Unicode code points (len(text),), uint32; lone surrogates are let through."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def _read_json(path: Path, eot: int | None = None) -> Subwords:
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: it holds the tokenizer")
+    try:
+        return Subwords(path.read_text(encoding="utf-8"), eot)
+    except ValueError as error:
+        raise ValueError(f"{path}: {_line(error)}") from error
+
+
+def _cuttable(model: dict) -> bool:
+    """Whether text cut before a blank or newline that follows a non-space gets the same ids as the whole text.
+
+    True of GPT-2's byte-level pattern. No piece of it has a non-space followed by a space, so every such place is an
+    edge between pieces; it looks ahead only from a run of spaces to the character after it, and never looks back.
+    """
+    pattern = model.get("pre_tokenizer") or {}
+    return (
+        model.get("normalizer") is None
+        and pattern.get("type") == "ByteLevel"
+        and pattern.get("use_regex", True)
+        and not pattern.get("add_prefix_space", True)
+        and model["model"].get("type") == "BPE"
+        and not model["model"].get("dropout")
+        and not any(
+            token["rstrip"] or token["single_word"] or any(c.isspace() for c in token["content"])
+            for token in model.get("added_tokens", [])
+        )
+    )
+
+
+def _checked(ids, vocab_size: int) -> np.ndarray:
+    ids = np.asarray(ids).reshape(-1).astype(np.int64)
+    if len(ids) and not (0 <= ids.min() and ids.max() < vocab_size):
+        offset = int(np.argmax((ids < 0) | (ids >= vocab_size)))
+        raise ValueError(f"id {ids[offset]} at offset {offset} is outside the vocabulary of {vocab_size}")
+    return ids
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
