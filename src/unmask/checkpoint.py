@@ -31,6 +31,7 @@ def save(path: str | Path, config: dict, tensors: dict[str, dict[str, Tensor]], 
         for name, state in tensors.items():
             state = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
             safetensors.torch.save_file(state, new / name)
+            (new / name).chmod(0o644)  # safetensors makes it private
         for name, content in files.items():
             (new / name).write_bytes(content)
         digests = {name: digest(new / name) for name in sorted([*tensors, *files])}

@@ -126,9 +126,8 @@ class MaskedDiffusion(nn.Module):
             given["t"] = t.to(torch.float64 if weights is not None and weights.dtype == torch.float64 else torch.float32)
         rows = network(z, **given)
         if rows.shape[:2] != (len(z), z.shape[1] // self.subtokenizer.length):
-            raise ValueError(
-                f"the network returned {tuple(rows.shape)} for {z.shape[1] // self.subtokenizer.length} tokens a sequence: expected (B, S, ...)"
-            )
+            tokens = z.shape[1] // self.subtokenizer.length
+            raise ValueError(f"the network returned {tuple(rows.shape)}; expected ({len(z)}, {tokens}, ...), a row per token")
         return rows, self.backbone.logits if apart else lambda rows: rows
 
     def log_probs(self, logits: Tensor, digits: Tensor, position: Tensor) -> Tensor:
@@ -145,9 +144,7 @@ class MaskedDiffusion(nn.Module):
                 joint = (joint[:, :, None] + logits[:, j, None, :]).flatten(1)
             logits = joint[:, :vocab_size]
         if logits.shape[1:] != (vocab_size,):
-            raise ValueError(
-                f"the network returned {tuple(logits.shape[1:])} logits a row; expected ({vocab_size},) or ({length}, {base})"
-            )
+            raise ValueError(f"the network returned {tuple(logits.shape[1:])} logits a row; expected ({vocab_size},) or ({length}, {base})")
         if self.allowed is not None:
             logits = logits.masked_fill(~self.allowed[position], -torch.inf)
         if length > 1:
@@ -240,7 +237,6 @@ class MaskedDiffusion(nn.Module):
         self, x: Tensor, y: Tensor, draw: Draw, cond, valid: Tensor | None, *, masking: str | None = None, joint: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Nats of one draw: their sum over the batch, to be differentiated, and (B,) per example, detached."""
-        length = self.subtokenizer.length
         z = self.corrupt(x, draw.masked, valid, masking)
         hidden, head = self.hidden(z, draw.t, cond, valid)
         masked = draw.masked.unflatten(1, (x.shape[1], -1))  # (B, S, l)
@@ -309,11 +305,11 @@ class MaskedDiffusion(nn.Module):
 
     # ------------------------------------------------------------ files
 
-    def save_pretrained(self, path: str | Path, files: dict[str, bytes] | None = None) -> None:
-        """Write `config.json`, `model.safetensors` and `files` to a folder, whole or not at all; no code is written."""
+    def config(self) -> dict:
+        """What `from_pretrained` needs besides the tensors; a network that is not this package's is named for the message only."""
         name = type(self.backbone).__name__
         known = backbones.NAMES.get(name) is type(self.backbone)
-        config = {
+        return {
             "backbone": {"name": name, "config": self.backbone.config() if known else None},
             "schedule": self.schedule.config(),
             "subtokenizer": {"vocab_size": self.subtokenizer.vocab_size, "length": self.subtokenizer.length},
@@ -321,7 +317,10 @@ class MaskedDiffusion(nn.Module):
             "masking": self.masking,
             "meta": self.meta,
         }
-        checkpoint.save(path, config, {"model.safetensors": self.state_dict()}, files or {})
+
+    def save_pretrained(self, path: str | Path, files: dict[str, bytes] | None = None) -> None:
+        """Write `config.json`, `model.safetensors` and `files` to a folder, whole or not at all; no code is written."""
+        checkpoint.save(path, self.config(), {"model.safetensors": self.state_dict()}, files or {})
 
     @classmethod
     def from_pretrained(cls, path: str | Path, backbone: nn.Module | None = None) -> "MaskedDiffusion":

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unmask.diffusion import MaskedDiffusion, unpack
+from unmask.categorical import uniform
+from unmask.diffusion import Draw, MaskedDiffusion, unpack
 from unmask.sampling import evaluating
 
 
@@ -54,10 +55,6 @@ class Estimate:
         """exp(nats per position): an upper bound on the perplexity per position."""
         return math.exp(self.nats_per_position)
 
-    @property
-    def estimator(self) -> str:
-        return "exact count or time-sampled, continuous time" if self.steps is None else f"discrete time, {self.steps} uniform steps"
-
 
 def estimate_nelbo(
     model: MaskedDiffusion,
@@ -100,3 +97,27 @@ def estimate_nelbo(
         masking=masking or model.masking,
         seed=seed,
     )
+
+
+@torch.no_grad()
+def cross_entropy_by_count(
+    model: MaskedDiffusion, x: Tensor, *, levels: int = 12, generator: torch.Generator | None = None
+) -> list[tuple[float, float, float]]:
+    """Nats per masked unit against the share of units that are masked: (share, mean, standard error over examples) for each level.
+
+    For a schedule with one curve for all values the bound per unit is the area under this curve.
+    """
+    if model.schedule.num_values > 1:
+        raise ValueError("with one curve per value the bound is not an area under cross-entropies")
+    x, _ = model.check(x.to(model.device))
+    y = model.units().encode(x)
+    count = y.shape[1]
+    found = []
+    with evaluating(model):
+        for k in sorted({max(1, round(count * level / levels)) for level in range(levels + 1)}):
+            order = uniform(*y.shape, generator=generator, device=y.device).argsort(-1)
+            share = torch.full((len(x),), k / count, dtype=torch.float64, device=x.device)
+            draw = Draw(model.schedule.inverse(1 - share), order < k, torch.full_like(share, 1 / k))
+            nats = model.score(x, y, draw, None, None)[1]
+            found.append((k / count, float(nats.mean()), float(nats.std()) / math.sqrt(len(nats))))
+    return found

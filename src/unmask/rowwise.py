@@ -1,5 +1,6 @@
 """Apply a network's head to rows in chunks, forward and backward, so that no (rows, vocabulary) tensor outlives its chunk."""
 
+import itertools
 from collections.abc import Callable, Iterable
 
 import torch
@@ -12,7 +13,7 @@ def chunks(rows: int, width: int, device: torch.device) -> list[slice]:
     """Slices of [0, rows) whose logits, `width` a row, stay below CHUNK; equal in size up to one row."""
     count = max(1, -(-rows * width // CHUNK.get(device.type, CHUNK["cpu"])))
     ends = [rows * i // count for i in range(count + 1)]
-    return [slice(a, b) for a, b in zip(ends, ends[1:], strict=False)]
+    return [slice(a, b) for a, b in itertools.pairwise(ends)]
 
 
 def sum_rows(
@@ -36,7 +37,7 @@ def sum_rows(
 class _Chunked(torch.autograd.Function):
     @staticmethod
     def forward(ctx, nats, parts, factor, rows, *parameters):
-        total, each = 0.0, []
+        each = []
         gradient, gradients = torch.zeros_like(rows), [None] * len(parameters)
         with torch.enable_grad():
             for part in parts:

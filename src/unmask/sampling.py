@@ -4,6 +4,7 @@ A sampler takes a partly masked state z (B, S*L), never changes what is revealed
 of `ts`, any decreasing times.  Filling in is therefore not a sampler of its own: it starts from a z with holes.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -128,12 +129,19 @@ def sample(
         z = torch.full((num, length * model.subtokenizer.length), model.mask_id, device=model.device)
     elif length is not None:
         raise ValueError(f"z already fixes the length: leave out length={length}")
+    steps = 1 if sampler == "first_hitting" else steps  # its law does not depend on the grid
+    how = {"sampler": sampler, "steps": steps, "grid": grid, "cond": cond, "valid": valid, "generator": generator}
+    final = deque(trajectory(model, z, **how, temperature=temperature), maxlen=1).pop()
+    return to_tokens(model, final, valid)
+
+
+def trajectory(
+    model: MaskedDiffusion, z: Tensor, *, sampler: str = "ancestral", steps: int = 256, grid: str = "cosine", **how
+) -> Iterator[Tensor]:
+    """The states that a sampler, chosen by name, passes through: `steps` of them, from z (B, S*L) to fully revealed."""
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, not {sampler!r}")
-    ts = time_grid(steps, grid) if sampler == "ancestral" else time_grid(1)
-    for z in SAMPLERS[sampler](model, z, ts, cond=cond, valid=valid, generator=generator, temperature=temperature):
-        pass
-    return to_tokens(model, z, valid)
+    return SAMPLERS[sampler](model, z, time_grid(steps, grid), **how)
 
 
 def to_tokens(model: MaskedDiffusion, z: Tensor, valid: Tensor | None = None) -> Tensor:

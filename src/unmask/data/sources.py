@@ -98,9 +98,7 @@ def decode_blocks(blocks: Iterator[bytes], path: Path) -> Iterator[str]:
             yield text
         codecs.utf_8_decode(rest, "strict", True)
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not UTF-8 at byte {offset + error.start}: convert it, or use the tokenizer 'bytes'"
-        ) from error
+        raise ValueError(f"{path} is not UTF-8 at byte {offset + error.start}: convert it, or use the tokenizer 'bytes'") from error
 
 
 def cut_safely(texts: Iterator[str]) -> Iterator[str]:
@@ -156,7 +154,7 @@ def read_ids(path: Path, dtype: str, vocab_size: int, bar: tqdm) -> Iterator[tup
         rest += block
         whole = len(rest) - len(rest) % kind.itemsize
         ids, rest = np.frombuffer(rest[:whole], kind), rest[whole:]
-        if len(ids) and not (0 <= int(ids.min()) and int(ids.max()) < vocab_size):
+        if len(ids) and not (int(ids.min()) >= 0 and int(ids.max()) < vocab_size):
             at = int(np.argmax((ids < 0) | (ids >= vocab_size)))
             raise ValueError(
                 f"{path}: id {ids[at]} at offset {offset + at} is outside the vocabulary of {vocab_size}: "

@@ -8,6 +8,7 @@
     tokenizer.json                         where the tokenizer is a subword tokenizer
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -100,9 +101,7 @@ def prepare_text(
         spans, edges = {}, {}
         with bar("encode") as shown:
             for name, files in sources.items():
-                chunks = (
-                    chunk for path in files for chunk in token_chunks(path, kinds[path], model, field, dtype, shown)
-                )
+                chunks = (chunk for path in files for chunk in token_chunks(path, kinds[path], model, field, dtype, shown))
                 edges[name] = write_tokens(folder / f"{name}.bin", chunks, eot, stored)
                 if edges[name][-1] == 0:
                     raise ValueError(f"{roots[name]} is empty: give a source with at least one token")
@@ -174,7 +173,7 @@ def cut_points(shares: tuple[float, ...], edges: np.ndarray, apart: bool) -> dic
         after = np.clip(np.searchsorted(edges, points), 1, len(edges) - 1)
         before = edges[after - 1]
         points = np.where(points - before <= edges[after] - points, before, edges[after]).tolist()
-    spans = dict(zip(SPLITS, zip(points[:-1], points[1:], strict=True), strict=True))
+    spans = dict(zip(SPLITS, itertools.pairwise(points), strict=True))
     for (name, (low, high)), share in zip(spans.items(), shares, strict=True):
         if share != 0 and low == high:
             raise ValueError(f"the {name} split, {share:g} of {total} tokens, comes out empty: ask for more or for 0")

@@ -141,9 +141,7 @@ class Ids:
         self.vocab_size = vocab_size
 
     def encode(self, text: str) -> np.ndarray:
-        raise ValueError(
-            "this data was made of ready ids without a tokenizer: prepare it again with one to encode text"
-        )
+        raise ValueError("this data was made of ready ids without a tokenizer: prepare it again with one to encode text")
 
     def decode(self, ids) -> str:
         raise ValueError("this data was made of ready ids without a tokenizer: prepare it again with one to decode ids")
@@ -174,8 +172,7 @@ def make_tokenizer(name: str, alphabet: str | None = None) -> Tokenizer:
         return read_gpt2(path)
     if not path.is_file():
         raise ValueError(
-            f"tokenizer {str(name)!r}: give 'bytes', 'characters', a tokenizer .json, or a folder with encoder.json "
-            "and vocab.bpe"
+            f"tokenizer {str(name)!r}: give 'bytes', 'characters', a tokenizer .json, or a folder with encoder.json and vocab.bpe"
         )
     return _read_json(path)
 
@@ -247,15 +244,14 @@ def _cuttable(model: dict) -> bool:
         and model["model"].get("type") == "BPE"
         and not model["model"].get("dropout")
         and not any(
-            token["rstrip"] or token["single_word"] or any(c.isspace() for c in token["content"])
-            for token in model.get("added_tokens", [])
+            token["rstrip"] or token["single_word"] or any(c.isspace() for c in token["content"]) for token in model.get("added_tokens", [])
         )
     )
 
 
 def _checked(ids, vocab_size: int) -> np.ndarray:
     ids = np.asarray(ids).reshape(-1).astype(np.int64)
-    if len(ids) and not (0 <= ids.min() and ids.max() < vocab_size):
+    if len(ids) and not (ids.min() >= 0 and ids.max() < vocab_size):
         offset = int(np.argmax((ids < 0) | (ids >= vocab_size)))
         raise ValueError(f"id {ids[offset]} at offset {offset} is outside the vocabulary of {vocab_size}")
     return ids

@@ -63,27 +63,21 @@ class TokenData:
         self._check(split)
         return np.memmap(self.folder / f"{split}.bin", np.dtype(self.meta["dtype"]).newbyteorder("<"), "r")
 
-    def batch(
-        self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0
-    ) -> dict[str, torch.Tensor]:
+    def batch(self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0) -> dict[str, torch.Tensor]:
         """Random windows, the same for the same arguments: {"x": (batch_size, length) int64}.
 
         Drawn with replacement and uniformly from all windows that lie within a document. A document shorter than
         `length` is one window, padded with 0; if the split has any, every batch has "valid" (batch_size, length), bool.
         """
-        ends, padded = self._plan(split, length, stride=1)
+        ends, _ = self._plan(split, length, stride=1)
         total = self.meta["tokens"][split]
         if length > total and self.meta["documents"] != "apart":
-            raise ValueError(
-                f"length {length} is more than the {total} tokens of the split {split!r}: use a smaller one"
-            )
+            raise ValueError(f"length {length} is more than the {total} tokens of the split {split!r}: use a smaller one")
         random = np.random.default_rng((seed, step, micro))
         chosen = random.integers(int(ends[-1]), size=batch_size)
         return self._gather(split, length, 1, chosen)
 
-    def windows(
-        self, split: str, length: int, batch_size: int, limit: int | None = None
-    ) -> Iterator[dict[str, torch.Tensor]]:
+    def windows(self, split: str, length: int, batch_size: int, limit: int | None = None) -> Iterator[dict[str, torch.Tensor]]:
         """Consecutive windows that hold each token of the split once, in batches of `batch_size` or, the last, fewer.
 
         A document's last window is padded with 0; if any is, every batch has "valid" (B, length), bool.

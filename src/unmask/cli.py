@@ -1,0 +1,474 @@
+"""The command line: one function a verb.  torch is imported inside the verbs, so that --help and --version are quick."""
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from unmask import __version__
+from unmask.config import PRESETS, TrainConfig
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a verb; 0, or 2 for an error (one line on stderr), or 130 for Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(HELP)
+        return 0 if argv else 2
+    if argv[0] in ("-V", "--version"):
+        print(f"unmask {__version__}")
+        return 0
+    if argv[0] not in VERBS:
+        print(f"unmask: there is no verb {argv[0]!r}; choose one of {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    try:
+        VERBS[argv[0]](argv[1:])
+        sys.stdout.flush()
+        return 0
+    except BrokenPipeError:  # the reader of our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, FloatingPointError, OSError, MemoryError) as error:
+        print(f"unmask {argv[0]}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stop:
+        print(f"unmask {argv[0]}: {stop or 'stopped'}", file=sys.stderr)
+        return 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Flags of every verb that runs a model."""
+
+    device: str = "auto"
+    """auto: cuda where there is one, else cpu."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the network; auto: bfloat16 where the machine is fast at it."""
+    threads: int = 0
+    """CPU threads; 0: leave as it is."""
+    seed: int = 0
+    json: str = ""
+    """Also write the result, with what made it, to this file."""
+
+
+class Runtime:
+    """The device and precision that a command's flags name, and its record for --json."""
+
+    def __init__(self, args: Machine):
+        import torch
+
+        from unmask.device import pick_device, pick_dtype, precision
+
+        if args.threads < 0:
+            raise ValueError(f"--threads must not be negative, not {args.threads}")
+        if args.threads:
+            torch.set_num_threads(args.threads)
+        self.device = pick_device(args.device)
+        self.dtype = pick_dtype(args.dtype, self.device)
+        self.precision = precision(self.dtype, self.device)
+        self.generator = torch.Generator().manual_seed(args.seed)
+        self.args, self.began = args, time.monotonic()
+        check_out(args.json)
+
+    def load(self, path: Path):
+        """The model, its tokenizer and its folder."""
+        from unmask.checkpoint import resolve
+        from unmask.data import load_tokenizer
+        from unmask.diffusion import MaskedDiffusion
+
+        folder = resolve(path)
+        model = MaskedDiffusion.from_pretrained(folder).to(self.device)
+        if "tokenizer" not in model.meta.get("data", {}):
+            raise ValueError(f"{folder} does not say which tokens it was trained on: use it from Python")
+        return model, load_tokenizer(model.meta["data"]["tokenizer"], folder), folder
+
+    def record(self, folder: Path | None = None, **values) -> None:
+        """Write --json, if asked for."""
+        if not self.args.json:
+            return
+        from unmask.checkpoint import digest
+
+        record = {"command": ["unmask", *sys.argv[1:]], "version": __version__, "seed": self.args.seed, "precision": self.dtype,
+                  "device": str(self.device), "seconds": round(time.monotonic() - self.began, 3)}  # fmt: skip
+        if folder is not None:
+            record |= {"model_sha256": digest(folder / "model.safetensors"), "weights": "ema"}
+        record |= values
+        record = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in record.items()}
+        Path(self.args.json).write_text(json.dumps(record, indent=2) + "\n")
+        print(f"wrote {self.args.json}", file=sys.stderr)
+
+
+# ---------------------------------------------------------------- prepare
+
+
+@dataclass(frozen=True)
+class Prepare:
+    kind: tyro.conf.Positional[Literal["text"]]
+    source: tyro.conf.Positional[Path]
+    """A .txt or .jsonl file (also .gz, .xz), a folder of them, or a file of ready token ids."""
+    out: tyro.conf.Positional[Path]
+    """The folder to make."""
+    tokenizer: str = "bytes"
+    """bytes, characters, a Hugging Face tokenizer .json, or a folder with GPT-2's encoder.json and vocab.bpe."""
+    alphabet: str = ""
+    """Of --tokenizer characters: the characters themselves, or text8 for its 27 letters; empty: those of the source."""
+    format: Literal["auto", "text", "jsonl", "ids"] = "auto"
+    """ids: a raw little-endian array of --dtype."""
+    field: str = "text"
+    """The field of a .jsonl line."""
+    dtype: str = "uint16"
+    """The type of ready ids."""
+    vocab_size: int = 0
+    """Of ready ids without a tokenizer."""
+    split: str = "0.9,0.05,0.05"
+    """train,validation,test: fractions, or numbers of tokens (-1: the rest)."""
+    validation: str = ""
+    """A validation file of its own; the source is then all training data."""
+    test: str = ""
+    """A test file of its own."""
+
+
+def prepare(argv: list[str]) -> None:
+    """Turn text into a memory map of token ids and meta.json."""
+    args = parse(Prepare, "prepare", argv)
+    from unmask.data import prepare_text
+
+    explicit = any(flag.split("=")[0] == "--tokenizer" for flag in argv)
+    meta = prepare_text(
+        args.source, args.out, format=args.format, field=args.field, dtype=args.dtype, split=args.split, alphabet=args.alphabet or None,
+        tokenizer=args.tokenizer if explicit or args.format != "ids" else None, vocab_size=args.vocab_size or None,
+        validation=args.validation or None, test=args.test or None,
+    )  # fmt: skip
+    counts = ", ".join(f"{n:,} {name}" for name, n in meta["tokens"].items())
+    print(f"{args.out}: {counts} tokens of {meta['vocab_size']} values ({meta['tokenizer']['name']}, documents {meta['documents']})")
+
+
+# ---------------------------------------------------------------- train
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(TrainConfig):
+    data: Path
+    """A folder that `unmask prepare` made."""
+    out: Path
+    """The run's folder; if the run is there already, it continues."""
+
+
+def train(argv: list[str]) -> None:
+    """Train a preset on prepared data, or continue a run."""
+    if not argv or argv[0] in ("-h", "--help") or argv[0].startswith("-"):
+        print("usage: unmask train PRESET --data DIR --out DIR [flags]; unmask train PRESET --help shows a preset's values\n\npresets:")
+        for name, preset in PRESETS.items():
+            print(f"  {name:12}{preset.about}")
+        if not argv or argv[0] not in ("-h", "--help"):
+            raise ValueError("name a preset first")
+        return
+    if argv[0] not in PRESETS:
+        raise ValueError(f"there is no preset {argv[0]!r}; choose one of {', '.join(PRESETS)}")
+    preset = PRESETS[argv[0]]
+    default = Train(**asdict(preset.config), data=tyro.MISSING, out=tyro.MISSING)
+    args = parse(Train, f"train {argv[0]}", argv[1:], default=default, description=preset.about)
+    values = asdict(args)
+    data, out = values.pop("data"), values.pop("out")
+    from unmask.train import train as run
+
+    print(f"{run(TrainConfig(**values), data, out)}")
+
+
+# ---------------------------------------------------------------- eval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eval(Machine):
+    model: tyro.conf.Positional[Path]
+    """A model's folder, or a run's."""
+    data: Path
+    split: Literal["train", "validation", "test"] = "test"
+    repeats: int = 8
+    """Draws of masks for each window."""
+    steps: int = 0
+    """The discrete-time bound of this many steps; 0: continuous time."""
+    length: int = 0
+    """Tokens a window; 0: the length that the model was trained at."""
+    limit: int = 0
+    """At most so many windows, spread evenly over the split; 0: all, so that every token is scored once."""
+    batch_size: int = 64
+
+
+def evaluate(argv: list[str]) -> None:
+    """The bound on held-out data, with its errors, unit and protocol."""
+    args = parse(Eval, "eval", argv)
+    runtime = Runtime(args)
+    from tqdm import tqdm
+
+    from unmask.data import open_data
+    from unmask.likelihood import estimate_nelbo
+
+    check_positive(args, "repeats", "batch_size")
+    model, _, folder = runtime.load(args.model)
+    data = open_data(args.data)
+    same_tokens(model, data)
+    length = args.length or model.meta["length"]
+    windows = data.windows(args.split, length, args.batch_size, limit=args.limit or None)
+    count = min(data.window_count(args.split, length), args.limit or sys.maxsize)
+    bar = tqdm(windows, total=-(-count // args.batch_size), unit="batch", disable=None, dynamic_ncols=True)
+    with runtime.precision:
+        bound = estimate_nelbo(model, bar, repeats=args.repeats, steps=args.steps or None, seed=args.seed)
+    unit = unit_of(data)
+    estimator = f"discrete time, {args.steps} steps" if args.steps else "continuous time, exact count"
+    print(f"{bound.bits_per_dim:.4f} +- {bound.bits_per_dim_stderr:.4f} bits per {unit}: an upper bound on the negative log-likelihood")
+    print(f"  {args.split} split, {int(bound.positions.sum()):,} {unit}s in {count:,} windows of {length}, each scored alone")
+    print(f"  error over windows {bound.bits_per_dim_stderr:.4f}, noise of the masks alone {bound.bits_per_dim_noise:.4f}")
+    print(f"  {estimator}, {args.repeats} draws a window, seed {args.seed}, {runtime.dtype}, averaged weights of {folder}")
+    if unit == "token":
+        print(f"  perplexity bound {bound.perplexity:.2f} per token")
+    runtime.record(
+        folder, value=bound.bits_per_dim, unit=f"bits per {unit}", stderr=bound.bits_per_dim_stderr, noise=bound.bits_per_dim_noise,
+        n=count, positions=int(bound.positions.sum()), length=length, split=args.split, nats_per_example=bound.mean,
+        perplexity=bound.perplexity, estimator=estimator, repeats=args.repeats, data_sha256=data.meta["sha256"],
+    )  # fmt: skip
+
+
+def unit_of(data) -> str:
+    return {"bytes": "byte", "characters": "character"}.get(data.meta["tokenizer"]["name"], "token")
+
+
+def same_tokens(model, data) -> None:
+    """ValueError unless the data's ids mean what the model's do."""
+    ours, theirs = model.meta["data"]["tokenizer"], data.meta["tokenizer"]
+    if data.vocab_size != model.subtokenizer.vocab_size:
+        raise ValueError(
+            f"{data.folder} has {data.vocab_size} values and the model {model.subtokenizer.vocab_size}: prepare the data as the model's"
+        )
+    if ours != theirs and "ids" not in (ours["name"], theirs["name"]):
+        raise ValueError(f"{data.folder} was prepared with another tokenizer ({theirs['name']}) than the model's ({ours['name']}): "
+                         "prepare it with the model's alphabet or tokenizer.json")  # fmt: skip
+
+
+# ---------------------------------------------------------------- sample, fill
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler(Machine):
+    sampler: Literal["ancestral", "first_hitting"] = "ancestral"
+    """ancestral: --steps parallel steps; first_hitting: exact, one position at a time."""
+    steps: int = 256
+    grid: Literal["cosine", "uniform"] = "cosine"
+    """Times of the steps: cosine reveals few positions first."""
+    temperature: float = 1.0
+    """1: the model's own law; anything else is not."""
+    batch_size: int = 64
+    out: str = ""
+    """Write here, not to the terminal; .jsonl: one JSON object a line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(Sampler):
+    model: tyro.conf.Positional[Path]
+    """A model's folder, or a run's."""
+    num: int = 8
+    length: int = 0
+    """Tokens; 0: the length that the model was trained at."""
+    frames: str = ""
+    """Write the unmasking of the first sample to this .html file, to step through."""
+
+
+def sample(argv: list[str]) -> None:
+    """Draw samples."""
+    args = parse(Sample, "sample", argv)
+    runtime = Runtime(args)
+    import torch
+
+    check_positive(args, "num", "batch_size", "steps")
+    check_out(args.out)
+    check_out(args.frames, ".html")
+    model, tokenizer, folder = runtime.load(args.model)
+    length = args.length or model.meta["length"]
+    if length < 1:
+        raise ValueError(f"--length must be at least 1, not {length}")
+    z = torch.full((args.num, length * model.subtokenizer.length), model.mask_id)
+    x, frames = run_sampler(args, runtime, model, z, frames=bool(args.frames))
+    texts = [tokenizer.decode(row) for row in x.tolist()]
+    write_texts(args.out, texts)
+    if args.frames:
+        from unmask.infill import spell_states
+        from unmask.report import write_report
+
+        said = f"unmask {' '.join(sys.argv[1:])}"
+        write_report(
+            Path(args.frames), title="A sample, step by step", unit="token", sources=said, frames=spell_states(model, tokenizer, frames)
+        )
+        print(f"wrote {args.frames}", file=sys.stderr)
+    runtime.record(folder, samples=texts, length=length, **how(args))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fill(Sampler):
+    model: tyro.conf.Positional[Path]
+    """A model's folder, or a run's."""
+    input: tyro.conf.Positional[Path]
+    """A text file; - for standard input.  [MASK] is one token to fill in, [MASK:20] twenty, \\[MASK] the letters themselves."""
+    num: int = 1
+    """How many different fillings."""
+    window: bool = False
+    """Allow a text longer than the length that the model was trained at: fill it window by window, left to right."""
+
+
+def fill(argv: list[str]) -> None:
+    """Fill in the holes of a text; what is given never changes."""
+    args = parse(Fill, "fill", argv)
+    runtime = Runtime(args)
+    from unmask.infill import encode_holes, parse_holes, spell_holes, windows
+
+    check_positive(args, "num", "batch_size", "steps")
+    check_out(args.out)
+    try:
+        source = (sys.stdin.buffer.read() if str(args.input) == "-" else args.input.read_bytes()).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{args.input} is not UTF-8 text: byte {error.start}") from None
+    pieces = parse_holes(source)
+    model, tokenizer, folder = runtime.load(args.model)
+    z = encode_holes(model, tokenizer, pieces)
+    length, digits = model.meta["length"], model.subtokenizer.length
+    if z.shape[1] > length * digits and not args.window:
+        raise ValueError(f"{args.input} has {z.shape[1] // digits} tokens and the model was trained at {length}: shorten it, or allow "
+                         "filling it window by window with --window")  # fmt: skip
+    z = z.repeat(args.num, 1)
+    for part in windows(z, model, length):
+        x, _ = run_sampler(args, runtime, model, z[:, part])
+        z[:, part] = model.subtokenizer.encode(x)
+    texts = [spell_holes(tokenizer, pieces, row) for row in model.subtokenizer.decode(z)]
+    write_texts(args.out, texts)
+    runtime.record(folder, fillings=texts, **how(args))
+
+
+def run_sampler(args: Sampler, runtime: Runtime, model, z, frames: bool = False):
+    """Token ids (B, S) from z (B, S*L), in batches; and, if asked for, the states of the first row."""
+    import torch
+    from tqdm import tqdm
+
+    from unmask.sampling import to_tokens, trajectory
+
+    steps = 1 if args.sampler == "first_hitting" and not frames else args.steps
+    rows, kept = z.split(args.batch_size), [z[0]]
+    done = []
+    with tqdm(total=steps * len(rows), unit="step", disable=None, dynamic_ncols=True) as bar, runtime.precision:
+        for part in rows:
+            states = trajectory(model, part.to(runtime.device), sampler=args.sampler, steps=steps, grid=args.grid,
+                                generator=runtime.generator, temperature=args.temperature)  # fmt: skip
+            for state in states:
+                bar.update()
+                if frames and not done:
+                    kept.append(state[0].cpu())
+            done.append(to_tokens(model, state).cpu())
+    return torch.cat(done), kept
+
+
+def how(args: Sampler) -> dict:
+    return {"sampler": args.sampler, "steps": args.steps, "grid": args.grid, "temperature": args.temperature}
+
+
+def write_texts(out: str, texts: list[str]) -> None:
+    """To the terminal, or to a file: one text as it is, several under headings, or JSON lines."""
+    if out.endswith(".jsonl"):
+        content = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
+    elif len(texts) == 1:
+        content = texts[0] if out else texts[0] + "\n" * (not texts[0].endswith("\n"))
+    else:
+        content = "".join(f"--- {i}\n{text}\n" for i, text in enumerate(texts, 1))
+    if out:
+        Path(out).write_text(content, encoding="utf-8")
+        print(f"wrote {out}", file=sys.stderr)
+    else:
+        sys.stdout.write(content)
+
+
+# ---------------------------------------------------------------- demo, bench
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    out: Path = Path("demo")
+    """Where data, run and report go; a run that was stopped there continues."""
+    minutes: float = PRESETS["demo"].config.minutes
+    """Of training."""
+    seed: int = 0
+    device: str = "auto"
+    threads: int = 0
+
+
+def demo(argv: list[str]) -> None:
+    """Train on bundled Shakespeare for three minutes, evaluate, sample, fill in, and write an HTML report."""
+    args = parse(Demo, "demo", argv)
+    from unmask.demo import run
+
+    run(args.out, minutes=args.minutes, seed=args.seed, device=args.device, threads=args.threads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    what: tyro.conf.Positional[tuple[Literal["all", "head", "train", "estimator", "sampling"], ...]] = ("all",)
+    model: str = ""
+    """A trained model for estimator and sampling, with --data for the estimator; empty: the one in demo/, if it is there."""
+    data: str = ""
+    json: str = ""
+    """Also write the table to this file."""
+    threads: int = 0
+
+
+def bench(argv: list[str]) -> None:
+    """Measure speed, against the plain way of doing the same and against this machine's own rate."""
+    args = parse(Bench, "bench", argv)
+    from unmask.bench import run
+
+    check_out(args.json, ".json")
+    run(args.what, model=args.model, data=args.data, out=args.json, threads=args.threads)
+
+
+# ---------------------------------------------------------------- common
+
+
+def parse(kind, verb: str, argv: list[str], **more):
+    """The verb's flags; argparse's own exit code 2 for wrong ones."""
+    description = more.pop("description", None) or VERBS[verb.split()[0]].__doc__
+    return tyro.cli(kind, prog=f"unmask {verb}", description=description, args=argv, **more)
+
+
+def check_positive(args, *names: str) -> None:
+    for name in names:
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
+
+
+def check_out(path: str, suffix: str = "") -> None:
+    """An output file that cannot be written is an error before the work, not after."""
+    if path and not Path(path).resolve().parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {Path(path).parent}")
+    if path and Path(path).is_dir():
+        raise ValueError(f"{path} is a folder, not a file")
+    if path and suffix and not path.endswith(suffix):
+        raise ValueError(f"{path} must end in {suffix}")
+
+
+VERBS: dict[str, Callable[[list[str]], None]] = {
+    "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "sample": sample, "fill": fill, "bench": bench,
+}  # fmt: skip
+
+HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
+
+  demo                          train, evaluate, sample and fill in within minutes, with a report to look at
+  prepare text SRC OUT          text, JSON lines or ready ids -> a memory map of token ids
+  train PRESET --data --out     train a model; the same command continues a run that was stopped
+  eval MODEL --data DIR         an upper bound on the negative log-likelihood, with its errors
+  sample MODEL                  draw samples
+  fill MODEL INPUT              fill in the [MASK]s of a text
+  bench                         measure speed on this machine
+
+  --version, --help"""

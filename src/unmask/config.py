@@ -1,0 +1,144 @@
+"""What a training run is: one flat, frozen record, and presets of it that state command, cost and expected number."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Literal
+
+MACHINE = ("device", "dtype", "threads", "compile")  # how, not what: free to differ when a run is resumed
+CADENCE = ("log_every", "eval_minutes", "checkpoint_minutes")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    length: int = 256
+    """Tokens a sequence."""
+    dim: int = 256
+    """Width of the transformer."""
+    layers: int = 4
+    heads: int = 4
+    dropout: float = 0.0
+    time: bool = False
+    """Let the network look at t; a schedule with one curve for all values does not need it."""
+    schedule: Literal["linear", "cosine", "polynomial"] = "linear"
+    """The masking schedule; the bound does not depend on it for a network that ignores t."""
+    power: float = 1.0
+    """The power of the polynomial schedule, alpha_t = 1 - t^power."""
+
+    batch_size: int = 64
+    """Sequences a step, over all micro-batches."""
+    accumulate: int = 1
+    """Micro-batches a step; fresh masks for each."""
+    optimizer: Literal["muon", "adamw"] = "muon"
+    """muon: Muon for the matrices of the blocks, AdamW for the rest."""
+    learning_rate: float = 3e-3
+    """AdamW's."""
+    muon_learning_rate: float = 0.02
+    weight_decay: float = 0.03
+    """Of matrices; never of norms, biases, embeddings or schedules."""
+    beta2: float = 0.99
+    """AdamW's second momentum."""
+    clip: float = 1.0
+    """Largest norm of the gradient; 0: no clipping."""
+    ema: float = 0.999
+    """Decay of the averaged weights, which are what is evaluated and saved; it warms up as (1 + n) / (10 + n)."""
+    warmup: int = 50
+    """Steps over which the learning rates rise."""
+    decay: Literal["linear", "cosine"] = "linear"
+    """How the learning rates fall to zero at the last step."""
+    decay_share: float = 0.7
+    """The share of the run, at its end, in which they fall."""
+
+    steps: int = 0
+    """Length of the run; 0: take it from --minutes."""
+    minutes: float = 0.0
+    """Length of the run if --steps is 0: turned once into steps, from the rate of the first ones, and saved."""
+    seed: int = 0
+
+    eval_minutes: float = 1.0
+    """Minutes between evaluations on the validation split; 0: none but the last."""
+    eval_windows: int = 256
+    """Windows of the validation split in an evaluation, spread evenly over it."""
+    eval_repeats: int = 2
+    """Draws a window."""
+    checkpoint_minutes: float = 5.0
+    """Minutes between checkpoints; the last two are kept."""
+    log_every: int = 50
+    """Steps between lines of log.jsonl."""
+
+    device: str = "auto"
+    """auto: cuda where there is one, else cpu."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 autocast where the machine is fast at it."""
+    threads: int = 0
+    """CPU threads; 0: leave as it is."""
+    compile: bool = False
+    """torch.compile the network; needs a C++ compiler, and pays off in long runs only."""
+
+    def check(self) -> None:
+        """ValueError for a value that cannot be meant."""
+        for name in ("length", "dim", "layers", "heads", "batch_size", "accumulate", "eval_windows", "eval_repeats", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("learning_rate", "muon_learning_rate", "power"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        for name in ("steps", "minutes", "warmup", "weight_decay", "clip", "eval_minutes", "checkpoint_minutes", "threads"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
+        for name in ("dropout", "ema", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
+        if not 0 < self.decay_share <= 1:
+            raise ValueError(f"decay_share must lie in (0, 1], not {self.decay_share}")
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}")
+        if not self.steps and not self.minutes:
+            raise ValueError("give the length of the run: --steps or --minutes")
+
+    def identity(self) -> dict:
+        """The fields that make two runs the same run: all but those on the machine and on how often things are written."""
+        return {name: value for name, value in asdict(self).items() if name not in (*MACHINE, *CADENCE)}
+
+
+def differences(ours: dict, theirs: dict) -> list[str]:
+    """Names of `TrainConfig.identity` whose values differ."""
+    return [f.name for f in fields(TrainConfig) if f.name in ours and ours[f.name] != theirs.get(f.name)]
+
+
+@dataclass(frozen=True)
+class Preset:
+    config: TrainConfig
+    about: str
+    """Command, cost, expected number."""
+
+
+_PAPER = {"batch_size": 512, "optimizer": "adamw", "learning_rate": 3e-4, "beta2": 0.999, "weight_decay": 0.03, "clip": 1.0, "ema": 0.9999,
+          "warmup": 2000, "decay": "cosine", "decay_share": 1.0, "steps": 1_000_000, "eval_minutes": 60.0, "eval_windows": 1024,
+          "checkpoint_minutes": 30.0}  # fmt: skip
+
+PRESETS = {
+    "demo": Preset(
+        TrainConfig(length=64, dim=128, layers=4, heads=4, batch_size=64, minutes=2.5, eval_minutes=0.5),
+        "Tiny Shakespeare by characters, on a laptop. Command: unmask demo. Cost: 2.5 minutes on two CPU cores.",
+    ),
+    "text8": Preset(
+        TrainConfig(length=256, dim=768, layers=12, heads=12, dropout=0.05, **_PAPER),
+        "MD4's text8 recipe (arXiv 2406.04329), without its time input. Command: unmask train text8 --data text8 --out runs/text8, after "
+        "unmask prepare text text8 text8-data --tokenizer characters --alphabet text8 --split 90000000,5000000,5000000. Cost: a million "
+        "steps of 131,072 characters, days on 8 GPUs. Expected: the paper's 1.37 bits per character; not reproduced here.",
+    ),
+    "enwik8": Preset(
+        TrainConfig(length=256, dim=768, layers=12, heads=12, dropout=0.05, **_PAPER),
+        "The text8 recipe on the bytes of enwik8. Command: unmask train enwik8 --data enwik8-data --out runs/enwik8, after unmask prepare "
+        "text enwik8.gz enwik8-data --split 90000000,5000000,5000000. Cost: as text8. Expected: the paper gives no figure.",
+    ),
+    "owt-small": Preset(
+        TrainConfig(length=1024, dim=768, layers=12, heads=12, dropout=0.02, **_PAPER | {"accumulate": 8}),
+        "MD4-S on OpenWebText with GPT-2's tokens (arXiv 2406.04329). Command: unmask train owt-small --data owt --out runs/owt-small. "
+        "Cost: a million steps of 524,288 tokens, weeks on 8 GPUs. Expected: the paper's perplexity bound 22.13; not reproduced here.",
+    ),
+    "owt-medium": Preset(
+        TrainConfig(length=1024, dim=1024, layers=24, heads=16, dropout=0.02, **_PAPER | {"accumulate": 16}),
+        "MD4-M on OpenWebText with GPT-2's tokens (arXiv 2406.04329). Command: unmask train owt-medium --data owt --out runs/owt-medium. "
+        "Cost: three times owt-small. Expected: the paper's perplexity bound 16.64; not reproduced here.",
+    ),
+}  # fmt: skip

@@ -1,0 +1,109 @@
+"""The demo: bundled Shakespeare, prepared, trained on, evaluated beside n-gram models, sampled, filled in, reported."""
+
+import math
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from unmask import __version__
+from unmask.config import PRESETS
+from unmask.data import open_data, prepare_text
+from unmask.device import pick_device, pick_dtype, precision
+from unmask.diffusion import MaskedDiffusion
+from unmask.infill import encode_holes, parse_holes, spell_pieces, spell_states
+from unmask.likelihood import cross_entropy_by_count, estimate_nelbo
+from unmask.ngrams import ngram_bits
+from unmask.report import picture, write_report
+from unmask.sampling import sample, to_tokens, trajectory
+from unmask.train import read_log, train
+
+TEXT = Path(__file__).parent / "data" / "bundled" / "tinyshakespeare.txt"
+SPLIT = "0.89,0.01,0.1"  # the last tenth is held out; the hundredth before it draws the curve
+PASSAGE = "ROMEO:\n[MASK:12] love[MASK:14]night,\nAnd [MASK:16]."
+SAMPLES, SAMPLE_LENGTH = 8, 128
+
+
+def run(out: Path, *, minutes: float, seed: int, device: str, threads: int) -> Path:
+    """The whole demo into the folder `out`, continuing what is there; returns the report's path."""
+    began = time.monotonic()
+    out = Path(out)
+    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / "data" / "meta.json").is_file())):
+        raise ValueError(f"{out} exists and is not a demo: choose another --out")
+    if threads:
+        torch.set_num_threads(threads)
+    place = pick_device(device)
+    dtype = pick_dtype("auto", place)
+    config = replace(PRESETS["demo"].config, minutes=minutes, seed=seed, device=device, threads=threads)
+    config.check()
+    if not (out / "data" / "meta.json").is_file():
+        out.mkdir(parents=True, exist_ok=True)
+        prepare_text(TEXT, out / "data", tokenizer="characters", split=SPLIT, progress=False)
+    data = open_data(out / "data")
+    say(f"tiny Shakespeare: {data.meta['tokens']['train']:,} characters to train on, {data.meta['tokens']['test']:,} held out")
+    print(f"training for {minutes:g} minutes; Ctrl-C saves, and the same command continues", file=sys.stderr)
+    folder = train(config, out / "data", out / "run")
+
+    model = MaskedDiffusion.from_pretrained(folder).to(place)
+    generator = torch.Generator().manual_seed(seed)
+    print("evaluating, sampling, filling in", file=sys.stderr)
+    with precision(dtype, place):
+        bound = estimate_nelbo(model, data.windows("test", config.length, 128), repeats=8, seed=seed)
+        some = next(data.windows("test", config.length, 256, limit=256))
+        by_count = cross_entropy_by_count(model, some["x"], generator=generator)
+        z = torch.full((SAMPLES, SAMPLE_LENGTH), model.mask_id, device=place)
+        states = [z.clone(), *trajectory(model, z, steps=SAMPLE_LENGTH, generator=generator)]
+        pieces = parse_holes(PASSAGE)
+        holes = encode_holes(model, data.tokenizer, pieces)
+        filled = sample(model, z=holes.repeat(3, 1), steps=128, generator=generator)
+    train_ids, test_ids = data.tokens("train"), data.tokens("test")
+    baselines = {
+        name: ngram_bits(train_ids, test_ids, data.vocab_size, order)
+        for order, name in enumerate(("unigram", "bigram", "trigram with back-off"), 1)
+    }
+    samples = [data.tokenizer.decode(row) for row in to_tokens(model, states[-1]).tolist()]
+    fillings = [spell_pieces(data.tokenizer, pieces, row.cpu()) for row in filled]
+    bits, error = bound.bits_per_dim, bound.bits_per_dim_stderr
+    for name, value in baselines.items():
+        say(f"  {name:22} {value:.3f} bits per character")
+    say(f"  {'this model':22} {bits:.3f} +- {error:.3f} bits per character, an upper bound (mask noise {bound.bits_per_dim_noise:.3f})")
+    say(f"\nfilled in around what was given:\n{''.join(text for text, _ in fillings[0])}\n")
+    say(f"a sample:\n{samples[0]}\n")
+
+    log = read_log(out / "run" / "log.jsonl")
+    frames = spell_states(model, data.tokenizer, [state[0].cpu() for state in states])
+    seconds = log[-1]["seconds"]
+    report = write_report(
+        out / "report.html",
+        title="Masked diffusion on tiny Shakespeare",
+        summary=[
+            ("held-out bound", f"{bits:.3f} ± {error:.3f} bits per character"),
+            ("noise of the masks alone", f"{bound.bits_per_dim_noise:.4f} bits per character"),
+            (
+                "protocol",
+                f"{len(bound.positions):,} windows of {config.length} characters, each scored alone; exact count, {bound.repeats} draws",
+            ),
+            ("network", f"{sum(p.numel() for p in model.parameters()):,} parameters, {config.layers} layers, width {config.dim}"),
+            ("training", f"{log[-1]['step']:,} steps of {config.batch_size} x {config.length} characters in {seconds:.0f} s, {dtype}"),
+        ],
+        log=log,
+        unit="character",
+        schedule=model.schedule,
+        bound_by_count=by_count,
+        baselines=baselines,
+        bound=(bits, error),
+        samples=samples,
+        fill={"before": [(p if isinstance(p, str) else " " * p, isinstance(p, str)) for p in pieces], "after": fillings},
+        frames=frames,
+        sources=f"unmask {__version__} demo --minutes {minutes:g} --seed {seed}, on {place}, {dtype}, {torch.get_num_threads()} threads",
+    )
+    picture(out / "report.png", frames=frames, log=log, unit="character", baselines=baselines, bound=(bits, error))
+    say(f"{report}   ({(time.monotonic() - began) / 60:.1f} minutes in all)")
+    assert math.isfinite(bits)
+    return report
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
