@@ -61,13 +61,13 @@ def exact_nelbo(
 
     if steps is not None:
         ts = torch.arange(steps + 1, dtype=torch.float64, device=x.device) / steps
-        return sum((probability(t) * nats(t, (t[None], s[None]))).sum(-1) for s, t in itertools.pairwise(ts))
+        return torch.stack([(probability(t) * nats(t, (t[None], s[None]))).sum(-1) for s, t in itertools.pairwise(ts)]).sum(0)
     scalar = model.schedule.num_values == 1
     if scalar and not model.uses_time:
         k, n = patterns.sum(-1).double(), real.sum(-1, keepdim=True).double()
         weight = (torch.lgamma(k) + torch.lgamma((n - k).clamp(min=0) + 1) - torch.lgamma(n + 1)).exp() * possible
         return (weight * nats(x.new_zeros((), dtype=torch.float64))).sum(-1)
-    total = 0.0
+    total = torch.zeros(batch, dtype=torch.float64, device=x.device)
     for t, dt in zip(*tanh_sinh(x.device), strict=True):
         rate = model.schedule.weight(t)[0] if scalar else 1 / t  # for one curve per value, `nats` holds the powers of power / t
         total = total + rate * dt * (probability(t) * nats(t)).sum(-1)

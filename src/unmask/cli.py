@@ -13,7 +13,7 @@ from typing import Literal
 import tyro
 
 from unmask import __version__
-from unmask.config import PRESETS, TrainConfig
+from unmask.config import PRESETS, Dtype, TrainConfig
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,7 +49,7 @@ class Machine:
 
     device: str = "auto"
     """auto: cuda where there is one, else cpu."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Dtype = "auto"
     """Precision of the network; auto: bfloat16 where the machine is fast at it."""
     threads: int = 0
     """CPU threads; 0: leave as it is."""
@@ -140,10 +140,9 @@ def prepare(argv: list[str]) -> None:
     args = parse(Prepare, "prepare", argv)
     from unmask.data import prepare_text
 
-    explicit = any(flag.split("=")[0] == "--tokenizer" for flag in argv)
     meta = prepare_text(
         args.source, args.out, format=args.format, field=args.field, dtype=args.dtype, split=args.split, alphabet=args.alphabet or None,
-        tokenizer=args.tokenizer if explicit or args.format != "ids" else None, vocab_size=args.vocab_size or None,
+        tokenizer=args.tokenizer, vocab_size=args.vocab_size or None,
         validation=args.validation or None, test=args.test or None,
     )  # fmt: skip
     counts = ", ".join(f"{n:,} {name}" for name, n in meta["tokens"].items())

@@ -1,9 +1,10 @@
 """What a training run is: one flat, frozen record, and presets of it that state command, cost and expected number."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal
 
 MACHINE = ("device", "dtype", "threads", "compile")  # how, not what: free to differ when a run is resumed
+Dtype = Literal["auto", "float32", "bfloat16"]
 CADENCE = ("log_every", "eval_minutes", "checkpoint_minutes")
 
 
@@ -66,7 +67,7 @@ class TrainConfig:
 
     device: str = "auto"
     """auto: cuda where there is one, else cpu."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Dtype = "auto"
     """auto: bfloat16 autocast where the machine is fast at it."""
     threads: int = 0
     """CPU threads; 0: leave as it is."""
@@ -111,9 +112,11 @@ class Preset:
     """Command, cost, expected number."""
 
 
-_PAPER = {"batch_size": 512, "optimizer": "adamw", "learning_rate": 3e-4, "beta2": 0.999, "weight_decay": 0.03, "clip": 1.0, "ema": 0.9999,
-          "warmup": 2000, "decay": "cosine", "decay_share": 1.0, "steps": 1_000_000, "eval_minutes": 60.0, "eval_windows": 1024,
-          "checkpoint_minutes": 30.0}  # fmt: skip
+PAPER = TrainConfig(
+    length=256, dim=768, layers=12, heads=12, dropout=0.05, batch_size=512, optimizer="adamw", learning_rate=3e-4, beta2=0.999,
+    weight_decay=0.03, ema=0.9999, warmup=2000, decay="cosine", decay_share=1.0, steps=1_000_000, eval_minutes=60.0, eval_windows=1024,
+    checkpoint_minutes=30.0,
+)  # fmt: skip
 
 PRESETS = {
     "demo": Preset(
@@ -121,24 +124,24 @@ PRESETS = {
         "Tiny Shakespeare by characters, on a laptop. Command: unmask demo. Cost: 2.5 minutes on two CPU cores.",
     ),
     "text8": Preset(
-        TrainConfig(length=256, dim=768, layers=12, heads=12, dropout=0.05, **_PAPER),
-        "MD4's text8 recipe (arXiv 2406.04329), without its time input. Command: unmask train text8 --data text8 --out runs/text8, after "
-        "unmask prepare text text8 text8-data --tokenizer characters --alphabet text8 --split 90000000,5000000,5000000. Cost: a million "
-        "steps of 131,072 characters, days on 8 GPUs. Expected: the paper's 1.37 bits per character; not reproduced here.",
+        PAPER,
+        "MD4's text8 recipe (arXiv 2406.04329), without its time input. Command: unmask train text8 --data DATA --out RUN, after unmask "
+        "prepare text text8 DATA --tokenizer characters --alphabet text8 --split 90000000,5000000,5000000. Cost: a million steps of "
+        "131,072 characters, days on 8 GPUs. Expected: the paper's 1.37 bits per character; not reproduced here.",
     ),
     "enwik8": Preset(
-        TrainConfig(length=256, dim=768, layers=12, heads=12, dropout=0.05, **_PAPER),
-        "The text8 recipe on the bytes of enwik8. Command: unmask train enwik8 --data enwik8-data --out runs/enwik8, after unmask prepare "
-        "text enwik8.gz enwik8-data --split 90000000,5000000,5000000. Cost: as text8. Expected: the paper gives no figure.",
+        PAPER,
+        "The text8 recipe on the bytes of enwik8. Command: unmask train enwik8 --data DATA --out RUN, after unmask prepare text "
+        "enwik8.gz DATA --split 90000000,5000000,5000000. Cost: as text8. Expected: the paper gives no figure.",
     ),
     "owt-small": Preset(
-        TrainConfig(length=1024, dim=768, layers=12, heads=12, dropout=0.02, **_PAPER | {"accumulate": 8}),
-        "MD4-S on OpenWebText with GPT-2's tokens (arXiv 2406.04329). Command: unmask train owt-small --data owt --out runs/owt-small. "
-        "Cost: a million steps of 524,288 tokens, weeks on 8 GPUs. Expected: the paper's perplexity bound 22.13; not reproduced here.",
+        replace(PAPER, length=1024, dropout=0.02, accumulate=8),
+        "MD4-S on OpenWebText with GPT-2's tokens (arXiv 2406.04329). Command: unmask train owt-small --data DATA --out RUN. Cost: a "
+        "million steps of 524,288 tokens, weeks on 8 GPUs. Expected: the paper's perplexity bound 22.13; not reproduced here.",
     ),
     "owt-medium": Preset(
-        TrainConfig(length=1024, dim=1024, layers=24, heads=16, dropout=0.02, **_PAPER | {"accumulate": 16}),
-        "MD4-M on OpenWebText with GPT-2's tokens (arXiv 2406.04329). Command: unmask train owt-medium --data owt --out runs/owt-medium. "
-        "Cost: three times owt-small. Expected: the paper's perplexity bound 16.64; not reproduced here.",
+        replace(PAPER, length=1024, dim=1024, layers=24, heads=16, dropout=0.02, accumulate=16),
+        "MD4-M on OpenWebText with GPT-2's tokens (arXiv 2406.04329). Command: unmask train owt-medium --data DATA --out RUN. Cost: "
+        "three times owt-small. Expected: the paper's perplexity bound 16.64; not reproduced here.",
     ),
-}  # fmt: skip
+}

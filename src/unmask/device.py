@@ -4,6 +4,8 @@ from contextlib import nullcontext
 
 import torch
 
+from unmask.config import Dtype
+
 
 def pick_device(name: str = "auto") -> torch.device:
     """ "auto": cuda where there is one, else cpu.  ValueError for a device that is not there."""
@@ -19,7 +21,7 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
-def pick_dtype(name: str, device: torch.device) -> str:
+def pick_dtype(name: Dtype, device: torch.device) -> Dtype:
     """ "auto": bfloat16 where the machine has instructions for it, else float32."""
     if name != "auto":
         return name

@@ -10,7 +10,7 @@ import inspect
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -95,6 +95,12 @@ class MaskedDiffusion(nn.Module):
     def device(self) -> torch.device:
         return next(itertools.chain(self.parameters(), self.buffers()), torch.empty(0)).device
 
+    @property
+    def powers(self) -> Tensor:
+        """(K,) of a schedule with one curve per value, all of which are polynomials."""
+        assert isinstance(self.schedule, schedules.Polynomial)
+        return self.schedule.power
+
     # ------------------------------------------------------------ the network
 
     def units(self, masking: str | None = None) -> Subtokenizer:
@@ -112,7 +118,8 @@ class MaskedDiffusion(nn.Module):
     def hidden(self, z: Tensor, t: Tensor, cond=None, valid: Tensor | None = None) -> tuple[Tensor, Callable]:
         """Run the network: (B, S, ...) rows, and the head that turns rows into logits (R, V) or (R, L, b)."""
         apart = hasattr(self.backbone, "features") and hasattr(self.backbone, "logits")
-        network = self.backbone.features if apart else self.backbone
+        network: Any = self.backbone.features if apart else self.backbone
+        head: Any = self.backbone.logits if apart else lambda rows: rows
         given = {"cond": cond, "valid": valid}
         given = {name: value for name, value in given.items() if value is not None}
         if given:
@@ -128,7 +135,7 @@ class MaskedDiffusion(nn.Module):
         if rows.shape[:2] != (len(z), z.shape[1] // self.subtokenizer.length):
             tokens = z.shape[1] // self.subtokenizer.length
             raise ValueError(f"the network returned {tuple(rows.shape)}; expected ({len(z)}, {tokens}, ...), a row per token")
-        return rows, self.backbone.logits if apart else lambda rows: rows
+        return rows, head
 
     def log_probs(self, logits: Tensor, digits: Tensor, position: Tensor) -> Tensor:
         """log mu of rows: logits (R, V) or (R, L, b), their digits in z (R, L), their positions (R,) -> (R, V).
@@ -214,7 +221,7 @@ class MaskedDiffusion(nn.Module):
             k = ((u * n).long() + 1).minimum(n).clamp(min=1)
             threshold = score.sort(-1).values.gather(1, k[:, None] - 1).clamp(max=1)
             return Draw(self.schedule.inverse(1 - threshold[:, 0]), (score <= threshold) & valid, n / k.double())
-        power = self.schedule.power.detach().double()
+        power = self.powers.detach().double()
         a = power.min() / 2
         u = (1 - u).clamp(min=2.0**-54)
         log_t = u.log() / a
@@ -231,7 +238,7 @@ class MaskedDiffusion(nn.Module):
         base = self.subtokenizer.vocab_size if tokens else self.subtokenizer.base
         if times is not None:
             return discrete(logp, y, masked, self.schedule.reveal(*times), base)
-        return continuous(logp, y, masked, base, self.schedule.power if self.schedule.num_values > 1 else None)
+        return continuous(logp, y, masked, base, self.powers if self.schedule.num_values > 1 else None)
 
     def score(
         self, x: Tensor, y: Tensor, draw: Draw, cond, valid: Tensor | None, *, masking: str | None = None, joint: bool = False
@@ -271,11 +278,12 @@ class MaskedDiffusion(nn.Module):
         total, nelbo = self.score(x, y, draw, cond, valid, joint=self.objective == "joint")
         if self.schedule.num_values == 1:
             return Terms(total / positions, None if self.objective == "joint" else nelbo)
+        assert draw.log_t is not None
+        log_masked = self.powers.double()[y] * draw.log_t[:, None]
         score = uniform(*y.shape, generator=generator, device=y.device)
-        again = draw._replace(masked=(score < (self.schedule.power.detach().double()[y] * draw.log_t[:, None]).exp()) & unit_valid)
+        again = draw._replace(masked=(score < log_masked.detach().exp()) & unit_valid)
         total_again, nelbo_again = self.score(x, y, again, cond, valid)
-        log_masked = self.schedule.power.double()[y] * draw.log_t[:, None]
-        log_unmasked = torch.log(-torch.expm1(log_masked))
+        log_unmasked = (-torch.expm1(log_masked)).log()
         # log q(z1 | x) - log q(z2 | x): units in the same state cancel
         ratio = ((draw.masked.double() - again.masked.double()) * (log_masked - log_unmasked)).sum(-1)
         loss = (total + total_again) / 2 + ((nelbo - nelbo_again) / 2 * ratio).sum()
@@ -307,10 +315,11 @@ class MaskedDiffusion(nn.Module):
 
     def config(self) -> dict:
         """What `from_pretrained` needs besides the tensors; a network that is not this package's is named for the message only."""
-        name = type(self.backbone).__name__
-        known = backbones.NAMES.get(name) is type(self.backbone)
+        network: Any = self.backbone
+        name = type(network).__name__
+        known = backbones.NAMES.get(name) is type(network)
         return {
-            "backbone": {"name": name, "config": self.backbone.config() if known else None},
+            "backbone": {"name": name, "config": network.config() if known else None},
             "schedule": self.schedule.config(),
             "subtokenizer": {"vocab_size": self.subtokenizer.vocab_size, "length": self.subtokenizer.length},
             "objective": self.objective,
@@ -432,4 +441,5 @@ def unpack(batch: Tensor | dict, device=None) -> tuple[Tensor, Tensor | None, Te
         batch = {"x": batch}
     if "x" not in batch or set(batch) - {"x", "cond", "valid"}:
         raise ValueError(f"a batch is a tensor, or a dict with x and optionally cond, valid; not one with {', '.join(batch) or 'nothing'}")
-    return tuple(None if batch.get(name) is None else batch[name].to(device) for name in ("x", "cond", "valid"))
+    cond, valid = (batch.get(name) for name in ("cond", "valid"))
+    return batch["x"].to(device), None if cond is None else cond.to(device), None if valid is None else valid.to(device)

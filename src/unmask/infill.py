@@ -69,14 +69,14 @@ def spell_pieces(tokenizer, pieces: list[str | int], ids: Tensor) -> list[tuple[
     return spelled
 
 
-def spell_states(model: MaskedDiffusion, tokenizer, states: list[Tensor]) -> list[list[str]]:
-    """States z (S*L,) of one sequence as one string per token, "" where any digit of it is masked."""
-    frames = []
+def spell_states(model: MaskedDiffusion, tokenizer, states: list[Tensor]) -> list[list[str | None]]:
+    """States z (S*L,) of one sequence as one string per token, None where any digit of it is masked."""
+    frames: list[list[str | None]] = []
     for z in states:
         digits = z.view(-1, model.subtokenizer.length)
         open_ = (digits != model.mask_id).all(-1)
         x = model.subtokenizer.decode(digits.masked_fill(~open_[:, None], 0).view(1, -1))[0]
-        frames.append([_letter(tokenizer, int(i)) if shown else "" for i, shown in zip(x, open_, strict=True)])
+        frames.append([_letter(tokenizer, int(i)) if shown else None for i, shown in zip(x, open_, strict=True)])
     return frames
 
 

@@ -197,12 +197,13 @@ def _filled(fill: dict) -> str:
 
 def _stepper(frames: Frames) -> str:
     """The states as what changes from each to the next: [position, text or 0 where masked]."""
-    size, before, changes = len(_check(frames)[0]), None, []
+    size, changes = len(_check(frames)[0]), []
+    before: list[str | int | None] = [None] * size
     for frame in frames:
-        now = [_visible(text) if text else 0 for text in frame]
-        changes.append([[i, text] for i, text in enumerate(now) if before is None or text != before[i]])
+        now: list[str | int | None] = [_visible(text) if text else 0 for text in frame]
+        changes.append([[i, text] for i, text in enumerate(now) if text != before[i]])
         before = now
-    final = "".join(text or " " for text in before)
+    final = "".join(str(text or " ") for text in before)
     data = json.dumps({"size": size, "changes": changes}, separators=(",", ":"))
     for char in "<>&":  # or a sample could close the script
         data = data.replace(char, f"\\u{ord(char):04x}")

@@ -38,7 +38,8 @@ class _Chunked(torch.autograd.Function):
     @staticmethod
     def forward(ctx, nats, parts, factor, rows, *parameters):
         each = []
-        gradient, gradients = torch.zeros_like(rows), [None] * len(parameters)
+        gradient = torch.zeros_like(rows)
+        gradients: list[Tensor | None] = [None] * len(parameters)
         with torch.enable_grad():
             for part in parts:
                 chunk = rows[part].detach().requires_grad_()
@@ -47,7 +48,8 @@ class _Chunked(torch.autograd.Function):
                 gradient[part] = first
                 for i, new in enumerate(others):
                     if new is not None:
-                        gradients[i] = new if gradients[i] is None else gradients[i].add_(new)
+                        known = gradients[i]
+                        gradients[i] = new if known is None else known.add_(new)
                 each.append(nat.detach())
         ctx.gradients = [gradient, *gradients]
         each = torch.cat(each)
@@ -55,8 +57,8 @@ class _Chunked(torch.autograd.Function):
         return each.sum(), each
 
     @staticmethod
-    def backward(ctx, upstream, _):
+    def backward(ctx, *upstream):
         if ctx.gradients is None:
             raise RuntimeError("the loss was back-propagated twice; its gradients are kept for one pass only")
         gradients, ctx.gradients = ctx.gradients, None
-        return None, None, None, *(g if g is None else g.mul_(upstream.to(g.dtype)) for g in gradients)
+        return None, None, None, *(g if g is None else g.mul_(upstream[0].to(g.dtype)) for g in gradients)

@@ -219,7 +219,7 @@ class _State:
                 tokens.append(categorical(logp / self.temperature, u=u[part]))
         token = torch.cat(tokens)[:, None]  # (R, 1)
         shown = per_row[b, position]
-        if probability is not None and len(probability) > 1:
+        if coin is not None and probability is not None and len(probability) > 1:
             shown = shown & (coin.unflatten(1, (-1, self.units.length))[b, position] < probability[self.units.encode(token)])
         old = view[b, position]
         view[b, position] = torch.where(shown & (old == model.mask_id), model.subtokenizer.encode(token), old)

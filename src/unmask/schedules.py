@@ -51,7 +51,12 @@ class Polynomial(Schedule):
         super().__init__()
         if not (math.isfinite(power) and power > 0):
             raise ValueError(f"the power of a polynomial schedule must be a positive number, not {power}")
-        self.register_buffer("power", torch.tensor([float(power)], dtype=torch.float64), persistent=False)
+        self.exponent = float(power)
+
+    @property
+    def power(self) -> Tensor:
+        """(K,) float64."""
+        return torch.tensor([self.exponent], dtype=torch.float64)
 
     def masked(self, t):
         return t[..., None] ** self.power.to(t)
@@ -66,11 +71,11 @@ class Polynomial(Schedule):
     def inverse(self, alpha):
         return (1 - alpha) ** (1 / self.power.to(alpha)[0])
 
-    def config(self):
-        return {"name": "polynomial", "power": float(self.power)}
+    def config(self) -> dict:
+        return {"name": "polynomial", "power": self.exponent}
 
     def extra_repr(self):
-        return f"power={float(self.power):g}"
+        return f"power={self.exponent:g}"
 
 
 class Linear(Polynomial):
@@ -79,7 +84,7 @@ class Linear(Polynomial):
     def __init__(self):
         super().__init__(1.0)
 
-    def config(self):
+    def config(self) -> dict:
         return {"name": "linear"}
 
 
@@ -103,7 +108,7 @@ class Cosine(Schedule):
     def inverse(self, alpha):
         return 2 / math.pi * torch.asin((1 - alpha).clamp(max=1))
 
-    def config(self):
+    def config(self) -> dict:
         return {"name": "cosine"}
 
 
@@ -133,7 +138,7 @@ class LearnedPolynomial(Polynomial):
     def inverse(self, alpha):
         raise ValueError("a schedule with one curve per value has no inverse: alpha alone does not determine t")
 
-    def config(self):
+    def config(self) -> dict:
         return {"name": "learned_polynomial", "num_values": self.num_values, "init": self.init, "bounds": list(self.bounds)}
 
     def extra_repr(self):

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,10 +73,11 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
         compile_network(state.model)
     log = Log(out / "log.jsonl", state.step)
     with torch.random.fork_rng(), stop_signal() as stopped:
-        return loop(config, data, out, run, state, log, stopped)
+        loop(config, data, out, run, state, log, stopped)
+    return checkpoint.resolve(out)
 
 
-def loop(config, data: TokenData, out: Path, run: dict, state: "State", log: "Log", stopped: threading.Event) -> Path:
+def loop(config, data: TokenData, out: Path, run: dict, state: "State", log: "Log", stopped: threading.Event) -> None:
     """From `state.step` to the last step."""
     began = time.monotonic() - state.seconds
     first, first_time = state.step, time.monotonic()
@@ -108,7 +110,7 @@ def loop(config, data: TokenData, out: Path, run: dict, state: "State", log: "Lo
                 bar.set_postfix_str(f"{mean / math.log(2):.3f} bits, {rate:,.0f} tokens/s")
             final = state.step == run["steps"]
             if "validation" in data.splits and (final or (config.eval_minutes and now - last_eval > 60 * config.eval_minutes)):
-                bound = evaluate(state.ema.module, data, "validation", config)
+                bound = evaluate(state.averaged, data, "validation", config)
                 log.write(step=state.step, seconds=state.seconds, bits=bound.bits_per_dim, stderr=bound.bits_per_dim_stderr,
                           noise=bound.bits_per_dim_noise)  # fmt: skip
                 bar.write(f"step {state.step}: validation bound {bound.bits_per_dim:.3f} +- {bound.bits_per_dim_stderr:.3f} bits per token")
@@ -118,7 +120,6 @@ def loop(config, data: TokenData, out: Path, run: dict, state: "State", log: "Lo
                 last_saved = time.monotonic()
                 if stopped.is_set() and not final:
                     raise KeyboardInterrupt(f"stopped at step {state.step}; the same command continues from {folder}")
-    return folder
 
 
 def train_step(config: TrainConfig, data: TokenData, state: "State", steps: int) -> tuple[float, float, int]:
@@ -178,12 +179,17 @@ class State:
         decay = config.ema
 
         @torch.no_grad()
-        def average(averaged: list[Tensor], current: list[Tensor], n: Tensor) -> None:
+        def average(averaged, current, n) -> None:
             torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + int(n)) / (10 + int(n))))
 
         self.ema = AveragedModel(model, multi_avg_fn=average)
         self.ema.eval()
         self.optimizers = optimizers(model, config)
+
+    @property
+    def averaged(self) -> MaskedDiffusion:
+        assert isinstance(self.ema.module, MaskedDiffusion)
+        return self.ema.module
 
     def rates(self) -> dict[str, float]:
         return {type(o).__name__.lower() + "_rate": o.param_groups[0]["lr"] for o in self.optimizers}
@@ -195,8 +201,8 @@ class State:
         for i, optimizer in enumerate(self.optimizers):
             for index, entries in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{i}.{index}.{name}": value for name, value in entries.items()}
-        config = self.ema.module.config() | {"training": {"step": self.step, "seconds": self.seconds, "averaged": int(self.ema.n_averaged)}}
-        checkpoint.save(folder, config, {"model.safetensors": self.ema.module.state_dict(), "training.safetensors": tensors},
+        config = self.averaged.config() | {"training": {"step": self.step, "seconds": self.seconds, "averaged": int(self.ema.n_averaged)}}
+        checkpoint.save(folder, config, {"model.safetensors": self.averaged.state_dict(), "training.safetensors": tensors},
                         data.tokenizer.files())  # fmt: skip
         for old in checkpoint.checkpoints(run)[:-2]:
             shutil.rmtree(old)
@@ -206,7 +212,7 @@ class State:
         config, averaged = checkpoint.load(folder, "model.safetensors")
         _, tensors = checkpoint.load(folder, "training.safetensors")
         self.step, self.seconds = config["training"]["step"], config["training"]["seconds"]
-        self.ema.module.load_state_dict(averaged)
+        self.averaged.load_state_dict(averaged)
         self.ema.n_averaged.fill_(config["training"]["averaged"])
         self.model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
         for i, optimizer in enumerate(self.optimizers):
@@ -239,7 +245,8 @@ def compile_network(model: MaskedDiffusion) -> None:
     """torch.compile the part that turns z into features; the head's rows change in number every step and stay out of it."""
     if not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")):
         raise ValueError("--compile needs a C++ compiler (g++ or clang++), and there is none: leave it out, or install one")
-    model.backbone.features = torch.compile(model.backbone.features)
+    network: Any = model.backbone
+    network.features = torch.compile(network.features)
 
 
 def open_run(out: Path, config: TrainConfig, data: TokenData) -> dict:

@@ -86,8 +86,8 @@ def prepare_text(
     if dtype not in ID_TYPES:
         raise ValueError(f"dtype {dtype!r} is not one of {', '.join(ID_TYPES)}")
     shares = parse_split(split)
-    roots = {"train": Path(source), "validation": validation and Path(validation), "test": test and Path(test)}
-    sources = {name: list_files(root) for name, root in roots.items() if root}
+    roots = {name: Path(root) for name, root in zip(SPLITS, (source, validation, test), strict=True) if root}
+    sources = {name: list_files(root) for name, root in roots.items()}
     kinds = {path: file_kind(path, format) for files in sources.values() for path in files}
     bar = progress_bars(sum(path.stat().st_size for path in kinds), progress)
     model = choose_tokenizer(tokenizer, alphabet, format, vocab_size, kinds, field, bar)
@@ -263,6 +263,7 @@ def collect_alphabet(kinds: dict[Path, str], field: str, bar: Callable[[str], tq
         for path, kind in kinds.items():
             pieces = read_jsonl(path, field, shown) if kind == "jsonl" else read_text(path, None, shown)
             for piece in pieces:
+                assert isinstance(piece.text, str)
                 seen[code_points(piece.text)] = True
     if not seen.any():
         raise ValueError(f"{next(iter(kinds))} is empty: give a source with at least one character")

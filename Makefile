@@ -1,0 +1,40 @@
+# Every target sets up what it needs: a virtual environment in .venv with the tested versions of constraints.txt.
+# make PYTHON=python3.12 TORCH="torch==2.14.0 --index-url ..." chooses another interpreter or build of PyTorch.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --no-input -q
+
+.PHONY: demo test test-slow lint bench clean
+
+demo: $(VENV)/installed
+	$(VENV)/bin/unmask demo
+
+test: $(VENV)/developing
+	$(VENV)/bin/python -m pytest -q
+
+test-slow: $(VENV)/developing
+	$(VENV)/bin/python -m pytest -q -m slow
+
+lint: $(VENV)/developing
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/pyrefly check
+
+bench: $(VENV)/installed
+	$(VENV)/bin/unmask bench
+
+clean:
+	rm -rf $(VENV)
+
+# PyTorch first and by exact version: left to itself, pip may choose another build, gigabytes larger.
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unmask needs Python 3.11 or later: make PYTHON=...")'
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install $(TORCH)
+	$(PIP) install -c constraints.txt -e .
+	touch $@
+
+$(VENV)/developing: $(VENV)/installed
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	touch $@

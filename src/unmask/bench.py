@@ -1,0 +1,230 @@
+"""Speed on this machine: ratios in one run, against the plain way of doing the same and the machine's own matrix-product rate.
+
+S: 4 layers, width 256, 256 values, 256 tokens, batch 16.  H, the large-head case: 2 layers, width 256, 50,257 values, 256 tokens,
+batch 4.
+"""
+
+import json
+import math
+import multiprocessing
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unmask import __version__, schedules
+from unmask.backbones import Transformer
+from unmask.categorical import uniform
+from unmask.data import open_data
+from unmask.device import pick_dtype, precision
+from unmask.diffusion import Draw, MaskedDiffusion
+from unmask.sampling import evaluating, trajectory
+from unmask.subtokens import Subtokenizer
+
+CPU = torch.device("cpu")
+Row = tuple[str, float, str]
+
+
+def run(what: tuple[str, ...], *, model: str, data: str, out: str, threads: int) -> list[Row]:
+    """Print (name, value, unit) rows of the chosen benchmarks, and write them as JSON."""
+    if threads:
+        torch.set_num_threads(threads)
+    chosen = {"head": head, "train": train, "estimator": lambda: estimator(model, data), "sampling": sampling}
+    names = list(chosen) if "all" in what else list(what)
+    if "estimator" in names and not (model or (Path("demo") / "run").is_dir()):
+        if "all" not in what:
+            raise ValueError("the estimator is measured on a trained model: run unmask demo first, or give --model and --data")
+        names.remove("estimator")
+        print("estimator: left out, there is no trained model (unmask demo makes one)")
+    print(
+        f"unmask {__version__}, torch {torch.__version__}, {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads\n"
+    )
+    rows: list[Row] = []
+    for name in names:
+        for row in chosen[name]():
+            rows.append((f"{name}: {row[0]}", *row[1:]))
+            print(f"{rows[-1][0]:66} {row[1]:>12,.4g} {row[2]}", flush=True)
+    if out:
+        record = {"version": __version__, "torch": torch.__version__, "machine": platform.machine(), "threads": torch.get_num_threads()}
+        Path(out).write_text(json.dumps(record | {"rows": rows}, indent=2) + "\n")
+    return rows
+
+
+def product_rate(dtype: torch.dtype, size: int = 2048) -> float:
+    """Operations a second of a square matrix product, the best of several."""
+    a = torch.randn(size, size).to(dtype)
+    return 2 * size**3 / min(timed(lambda: a @ a, repeats=8))
+
+
+def timed(function: Callable[[], object], repeats: int, warmup: int = 2) -> list[float]:
+    """Seconds of each of `repeats` calls."""
+    for _ in range(warmup):
+        function()
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+class Dense(nn.Module):
+    """A network with nothing but `forward`: its logits are formed at every position."""
+
+    uses_time = False
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, z: Tensor, t=None, cond=None, valid=None) -> Tensor:
+        return self.network(z, t, cond, valid)
+
+
+def network(vocab_size: int, layers: int) -> Transformer:
+    torch.manual_seed(0)
+    return Transformer(vocab_size, dim=256, layers=layers, heads=4)
+
+
+def training_steps(vocab_size: int, layers: int, batch: int, dense: bool, dtype: str, repeats: int) -> tuple[float, float]:
+    """Median seconds of a training step, and MB of memory at the peak beyond what was there before the first step."""
+    backbone = network(vocab_size, layers)
+    model = MaskedDiffusion(Dense(backbone) if dense else backbone, schedules.Linear(), Subtokenizer(vocab_size))
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    x = torch.randint(0, vocab_size, (batch, 256))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    def step() -> None:
+        with precision(dtype, CPU):
+            loss = model(x).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    seconds = statistics.median(timed(step, repeats))
+    return seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def apart(function: Callable, *arguments):
+    """The function's result from a process of its own, whose peak of memory is its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_with_threads, (torch.get_num_threads(), function, *arguments))
+
+
+def _with_threads(threads: int, function: Callable, *arguments):
+    torch.set_num_threads(threads)
+    return function(*arguments)
+
+
+def head() -> list[Row]:
+    """H: the head at masked rows in chunks, against the same code with dense logits."""
+    rows: list[Row] = []
+    for dtype in ("float32", pick_dtype("auto", CPU)):
+        (ours, memory), (dense, dense_memory) = (apart(training_steps, 50257, 2, 4, kind, dtype, 8) for kind in (False, True))
+        rows += [
+            (f"{dtype}, masked rows in chunks", 1024 / ours, "tokens/s"),
+            (f"{dtype}, dense", 1024 / dense, "tokens/s"),
+            (f"{dtype}, speed over dense", dense / ours, "times"),
+            (f"{dtype}, peak memory of a step", memory, "MB"),
+            (f"{dtype}, peak memory over dense", memory / dense_memory, "times"),
+        ]
+        if dtype == pick_dtype("auto", CPU):
+            break
+    return rows
+
+
+def train() -> list[Row]:
+    """S: a training step, against plain fp32 and against the machine's matrix products."""
+    single, half = product_rate(torch.float32), product_rate(torch.bfloat16)
+    fast = pick_dtype("auto", CPU)
+    plain, _ = apart(training_steps, 256, 4, 16, True, "float32", 8)
+    ours, memory = apart(training_steps, 256, 4, 16, False, fast, 12)
+    tokens = 16 * 256
+    matrices = sum(p.numel() for p in network(256, 4).blocks.parameters() if p.ndim == 2)
+    work = 6 * tokens * matrices + 12 * tokens * 256 * 256 * 4 + 3 * tokens * 256 * 256  # matrices, attention, head at half the rows
+    return [
+        ("matrix product, float32", single / 1e9, "GFLOP/s"),
+        ("matrix product, bfloat16", half / 1e9, "GFLOP/s"),
+        (f"step, {fast}", ours * 1e3, "ms"),
+        (f"step, {fast}", tokens / ours, "tokens/s"),
+        ("step, plain float32", plain * 1e3, "ms"),
+        ("speed over plain float32", plain / ours, "times"),
+        ("useful operations a second over the float32 product's", work / ours / single, "times"),
+        ("useful operations a second over the bfloat16 product's", work / ours / half, "times"),
+        ("peak memory of a step", memory, "MB"),
+    ]
+
+
+def estimator(path: str, folder: str) -> list[Row]:
+    """Network calls for equal error on a trained model, of other estimators over the exact count's: the ratio of their variances."""
+    model = MaskedDiffusion.from_pretrained(path or Path("demo") / "run")
+    data = open_data(folder or Path("demo") / "data")
+    x = next(data.windows("test", model.meta["length"], 64, limit=64))["x"]
+    generator = torch.Generator().manual_seed(0)
+    repeats = 400
+
+    def uniform_time(low_discrepancy: bool) -> Tensor:
+        """Masks at t ~ U(0, 1], weight 1 / t; `low_discrepancy`: one t in each of B equal parts, as MDLM's code draws it."""
+        u = uniform(len(x), generator=generator)
+        t = 1 - ((torch.arange(len(x)) + u) / len(x) if low_discrepancy else u)
+        masked = uniform(*x.shape, generator=generator) < t[:, None]
+        return model.score(x, x, Draw(t, masked, 1 / t), None, None)[1]
+
+    def exact_count(stratify: bool) -> Tensor:
+        if stratify:
+            return model.nelbo(x, generator=generator)
+        return torch.cat([model.nelbo(row[None], generator=generator) for row in x])
+
+    ways = {
+        "exact count, stratified and paired (ours)": lambda: exact_count(True),
+        "exact count, independent": lambda: exact_count(False),
+        "uniform t, stratified": lambda: uniform_time(True),
+        "uniform t, plain": lambda: uniform_time(False),
+    }
+    rows: list[Row] = []
+    variance = {}
+    with evaluating(model), torch.no_grad(), precision(pick_dtype("auto", CPU), CPU):
+        for name, draw in ways.items():
+            count = repeats if "independent" not in name else repeats // 4
+            means = torch.stack([draw().mean() for _ in range(count)])
+            variance[name] = float(means.var())
+            error = float(means.std()) / math.sqrt(count)
+            rows.append((f"{name}, mean of 64 windows", float(means.mean()), f"nats, +- {error:.3f}"))
+    ours = variance["exact count, stratified and paired (ours)"]
+    rows += [(f"{name}, network calls for equal error", v / ours, "times ours") for name, v in variance.items()]
+    return rows
+
+
+def sampling() -> list[Row]:
+    """S: 16 sequences of 256 tokens, the exact law at every setting."""
+    rows: list[Row] = []
+    model = MaskedDiffusion(network(256, 4), schedules.Linear(), Subtokenizer(256)).eval()
+    calls = [0, 0]
+    backbone: Any = model.backbone
+    features = backbone.features
+
+    def counting(z: Tensor, **given) -> Tensor:
+        calls[0] += 1
+        calls[1] += len(z)
+        return features(z, **given)
+
+    backbone.features = counting
+    for sampler, steps in (("ancestral", 64), ("ancestral", 256), ("ancestral", 1000), ("first_hitting", 1)):
+        calls[:] = [0, 0]
+        generator = torch.Generator().manual_seed(0)
+        began = time.perf_counter()
+        with precision(pick_dtype("auto", CPU), CPU):
+            for _ in trajectory(model, torch.full((16, 256), 256), sampler=sampler, steps=steps, generator=generator):
+                pass
+        name = sampler if sampler == "first_hitting" else f"{sampler}, {steps} steps"
+        rows += [
+            (name, (time.perf_counter() - began) / 16, "s a sequence"),
+            (f"{name}, network calls", calls[1] / 16, "a sequence"),
+        ]
+    return rows
