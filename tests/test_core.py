@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import unmask
-from unmask import diffusion, rowwise, schedules
+from unmask import checkpoint, diffusion, rowwise, schedules
 from unmask.categorical import categorical
 from unmask.diffusion import Draw, stratified
 from unmask.sampling import ancestral, first_hitting, time_grid
@@ -771,6 +771,9 @@ TWO = unmask.Subtokenizer(4, 2)
         (lambda: recorder_model(4, allowed=ALLOWED)(IDS + 2), "value 2 is not allowed at position 1"),
         (lambda: unmask.sample(recorder_model(4, allowed=ALLOWED), z=IDS + 2), "value 2 is not allowed at position 1"),
         (lambda: unmask.sample(recorder_model(4), z=IDS + 5), "5 is out of range"),
+        (lambda: unmask.sample(recorder_model(4), z=IDS[0]), r"\(3,\)"),
+        (lambda: unmask.sample(unmask.MaskedDiffusion(Recorder(4), schedules.Linear(), TWO), z=IDS), r"\(2, 3\)"),
+        (lambda: unmask.sample(recorder_model(4), z=IDS, valid=torch.ones(2, 4, dtype=torch.bool)), r"\(2, 4\)"),
         (lambda: unmask.sample(recorder_model(4), z=IDS, length=3), "length=3"),
         (lambda: unmask.sample(recorder_model(4)), "length="),
         (lambda: unmask.sample(recorder_model(4), length=3, sampler="euler"), "'euler'"),
@@ -782,6 +785,8 @@ TWO = unmask.Subtokenizer(4, 2)
         (lambda: schedules.Polynomial(0.0), "not 0"),
         (lambda: schedules.Polynomial(math.nan), "nan"),
         (lambda: schedules.LearnedPolynomial(3, 30.0), "30"),
+        (lambda: schedules.LearnedPolynomial(0), "not 0"),
+        (lambda: schedules.LearnedPolynomial(3).inverse(torch.tensor([0.5])), "one curve per value"),
         (lambda: schedules.from_config({"name": "quadratic"}), "'quadratic'"),
         (lambda: unmask.Subtokenizer(1), "not 1"),
         (lambda: unmask.Subtokenizer(8, 4), "4 digits.*between 1 and 3"),
@@ -869,6 +874,12 @@ def test_learned_schedules_and_allowed_values_survive(tmp_path):
     assert again.schedule.bounds == schedule.bounds
 
 
+def write_config(folder, config, signed=True):
+    if signed:  # as somebody would who means to be believed
+        config["sha256"]["config.json"] = checkpoint.config_digest(config)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
 @pytest.mark.parametrize("damage", ["truncated", "altered", "missing"])
 def test_a_damaged_model_is_refused(tmp_path, file, damage):
@@ -879,11 +890,13 @@ def test_a_damaged_model_is_refused(tmp_path, file, damage):
         path.unlink()
     elif damage == "truncated":
         path.write_bytes(content[: len(content) // 2])
-    elif file == "config.json":  # a digest, and a schedule that does not exist
-        for key, value in (("sha256", {"model.safetensors": "0" * 64}), ("schedule", {"name": "none"}), ("format", 99)):
-            path.write_text(json.dumps({**json.loads(content), key: value}))
+    elif file == "config.json":
+        wrong = (("sha256", {"model.safetensors": "0" * 64}), ("schedule", {"name": "none"}), ("format", 99))
+        for (key, value), signed in itertools.product(wrong, (True, False)):
+            write_config(tmp_path, {**json.loads(content), key: value}, signed)
             with pytest.raises(ValueError):
                 load(tmp_path)
+        write_config(tmp_path, {**json.loads(content), "objective": "joint"}, signed=False)
     else:
         content[-3] ^= 1
         path.write_bytes(content)
@@ -897,6 +910,26 @@ def test_a_network_that_does_not_fit_its_weights_is_refused(tmp_path):
         unmask.MaskedDiffusion.from_pretrained(tmp_path, backbone=Recorder(20, width=4))
     with pytest.raises(ValueError, match="there is no folder"):
         load(tmp_path / "none")
+
+
+def test_what_a_file_names_is_never_imported(tmp_path):
+    saved(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for name, arguments, message in (("os.system", {"command": "true"}, "'os.system'"), ("Recorder", None, "pass it as backbone=")):
+        config["backbone"] = {"name": name, "config": arguments}
+        write_config(tmp_path, config)
+        with pytest.raises(ValueError, match=message):
+            unmask.MaskedDiffusion.from_pretrained(tmp_path)
+
+
+def test_weights_in_another_format_are_refused(tmp_path):
+    saved(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"not one")
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["sha256"]["model.safetensors"] = unmask.checkpoint.digest(tmp_path / "model.safetensors")
+    write_config(tmp_path, config)
+    with pytest.raises(ValueError, match="not a safetensors file"):
+        load(tmp_path)
 
 
 def test_a_folder_of_something_else_is_not_overwritten(tmp_path):

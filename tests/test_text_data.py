@@ -141,9 +141,7 @@ def test_subwords_add_and_drop_nothing(bpe):
     model = tokenizers.Tokenizer.from_str(bpe.to_str())
     model.enable_truncation(5)
     model.enable_padding(length=50)
-    model.post_processor = tokenizers.processors.TemplateProcessing(
-        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)]
-    )
+    model.post_processor = tokenizers.processors.TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)])
     assert Subwords(model.to_str()).encode(AWKWARD).tolist() == bpe.encode(AWKWARD).ids
 
 
@@ -285,9 +283,7 @@ def test_bundled_text_by_characters(tmp_path):
     content = SHAKESPEARE.read_bytes()
     assert meta["vocab_size"] == 65 and meta["dtype"] == "uint8" and meta["documents"] == "single"
     assert meta["tokens"] == {"train": 1_003_855, "validation": 55_769, "test": 55_770}
-    assert meta["source"] == [
-        {"name": "tinyshakespeare.txt", "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    ]
+    assert meta["source"] == [{"name": "tinyshakespeare.txt", "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}]
     data = open_data(tmp_path / "new" / "out")
     assert data.meta == meta and data.splits == ("train", "validation", "test") and data.vocab_size == 65
     assert "".join(data.tokenizer.decode(data.tokens(split)) for split in data.splits) == content.decode()
@@ -457,17 +453,13 @@ def test_errors_name_the_problem_and_leave_nothing(name, content, options, messa
 def test_offsets_outside_the_alphabet_count_from_the_start_of_the_file(monkeypatch, tmp_path):
     monkeypatch.setattr(sources, "BLOCK", 4)
     with pytest.raises(ValueError, match="'é' at offset 10"):
-        prepare_text(
-            write(tmp_path / "a.txt", "abcdefghijé"), tmp_path / "out", tokenizer="characters", alphabet="text8"
-        )
+        prepare_text(write(tmp_path / "a.txt", "abcdefghijé"), tmp_path / "out", tokenizer="characters", alphabet="text8")
 
 
 def test_offsets_outside_the_vocabulary_count_from_the_start_of_the_file(monkeypatch, tmp_path):
     monkeypatch.setattr(sources, "BLOCK", 4)
     with pytest.raises(ValueError, match="id 9 at offset 6"):
-        prepare_text(
-            write(tmp_path / "a", b"\0" * 6 + b"\x09"), tmp_path / "out", format="ids", dtype="uint8", vocab_size=9
-        )
+        prepare_text(write(tmp_path / "a", b"\0" * 6 + b"\x09"), tmp_path / "out", format="ids", dtype="uint8", vocab_size=9)
 
 
 def test_missing_and_empty_folders(tmp_path):

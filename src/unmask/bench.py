@@ -42,16 +42,15 @@ def run(what: tuple[str, ...], *, model: str, data: str, out: str, threads: int)
             raise ValueError("the estimator is measured on a trained model: run unmask demo first, or give --model and --data")
         names.remove("estimator")
         print("estimator: left out, there is no trained model (unmask demo makes one)")
-    print(
-        f"unmask {__version__}, torch {torch.__version__}, {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads\n"
-    )
+    machine = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    print(f"unmask {__version__}, torch {torch.__version__}, {machine}\n")
     rows: list[Row] = []
     for name in names:
         for row in chosen[name]():
             rows.append((f"{name}: {row[0]}", *row[1:]))
             print(f"{rows[-1][0]:66} {row[1]:>12,.4g} {row[2]}", flush=True)
     if out:
-        record = {"version": __version__, "torch": torch.__version__, "machine": platform.machine(), "threads": torch.get_num_threads()}
+        record = {"version": __version__, "torch": torch.__version__, "machine": machine}
         Path(out).write_text(json.dumps(record | {"rows": rows}, indent=2) + "\n")
     return rows
 

@@ -17,8 +17,8 @@ CONFIG = "config.json"
 def save(path: str | Path, config: dict, tensors: dict[str, dict[str, Tensor]], files: dict[str, bytes]) -> None:
     """Write a folder: `config.json`, a safetensors file per entry of `tensors`, and `files`; replaces an older model there.
 
-    `config.json` holds the SHA-256 of every other file.  The folder is written under another name, flushed to disk and renamed, so
-    a reader never sees half of it.  ValueError if the path is a file, or a folder that holds something else.
+    `config.json` holds the SHA-256 of every file, of itself without that line.  The folder is written under another name, flushed to
+    disk and renamed, so a reader never sees half of it.  ValueError if the path is a file, or a folder that holds something else.
     """
     path = Path(path)
     if path.exists() and not (path.is_dir() and (not any(path.iterdir()) or (path / CONFIG).is_file())):
@@ -35,8 +35,10 @@ def save(path: str | Path, config: dict, tensors: dict[str, dict[str, Tensor]], 
         for name, content in files.items():
             (new / name).write_bytes(content)
         digests = {name: digest(new / name) for name in sorted([*tensors, *files])}
-        (new / CONFIG).write_text(json.dumps({"format": FORMAT, **config, "sha256": digests}, indent=2) + "\n")
-        for name in [*digests, CONFIG]:
+        config = {"format": FORMAT, **config, "sha256": digests}
+        digests[CONFIG] = config_digest(config)
+        (new / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+        for name in digests:
             with open(new / name, "rb") as file:
                 os.fsync(file.fileno())
         if path.exists():
@@ -82,7 +84,15 @@ def read_config(folder: str | Path) -> dict:
         raise ValueError(f"{path} cannot be read: {error}") from None
     if not isinstance(config, dict) or config.get("format") != FORMAT or not isinstance(config.get("sha256"), dict):
         raise ValueError(f"{path} is not a model of format {FORMAT}, which this version of unmask reads")
+    if config_digest(config) != config["sha256"].get(CONFIG):
+        raise ValueError(f"{path} is damaged or altered: its SHA-256 is not the recorded one; restore the file from a copy")
     return config
+
+
+def config_digest(config: dict) -> str:
+    """SHA-256 of `config.json` without the line that holds it."""
+    content = config | {"sha256": {name: value for name, value in config["sha256"].items() if name != CONFIG}}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def load(folder: str | Path, name: str) -> tuple[dict, dict[str, Tensor]]:

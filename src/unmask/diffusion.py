@@ -273,7 +273,7 @@ class MaskedDiffusion(nn.Module):
         x, real = self.check(x, valid)
         units = self.units()
         y, unit_valid = units.encode(x), real.repeat_interleave(units.length, 1)
-        positions = real.sum()
+        positions = real.sum().clamp(min=1)
         draw = self.draw(y, unit_valid, None, generator)
         total, nelbo = self.score(x, y, draw, cond, valid, joint=self.objective == "joint")
         if self.schedule.num_values == 1:

@@ -155,13 +155,14 @@ def to_tokens(model: MaskedDiffusion, z: Tensor, valid: Tensor | None = None) ->
 
 @contextmanager
 def evaluating(model: torch.nn.Module):
-    """Evaluation mode inside, the former mode after."""
-    training = model.training
+    """Evaluation mode inside, the former mode of every submodule after."""
+    training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         yield
     finally:
-        model.train(training)
+        for module in training:
+            module.training = True
 
 
 class _State:

@@ -63,7 +63,9 @@ class Polynomial(Schedule):
 
     def reveal(self, t, s):
         t, s = torch.broadcast_tensors(t, s)
-        return -torch.expm1(self.power.to(t) * torch.log1p((s - t) / t)[..., None])  # 1 - (s/t)^power
+        later = torch.where(s > 0, s, t)  # a zero would make the gradient in the power 0 * inf
+        log_ratio = torch.where(later < t / 2, torch.log(later / t), torch.log1p((later - t) / t))
+        return torch.where(s[..., None] > 0, -torch.expm1(self.power.to(t) * log_ratio[..., None]), 1.0)  # 1 - (s/t)^power
 
     def weight(self, t):
         return self.power.to(t) / t[..., None]
@@ -95,7 +97,7 @@ class Cosine(Schedule):
         return torch.sin(math.pi / 2 * t)[..., None]
 
     def alpha(self, t):
-        return (2 * torch.sin(math.pi / 4 * (1 - t)) ** 2).clamp(max=1)[..., None]
+        return torch.where(t == 0, 1.0, 2 * torch.sin(math.pi / 4 * (1 - t)) ** 2)[..., None]
 
     def reveal(self, t, s):
         t, s = torch.broadcast_tensors(t, s)

@@ -251,7 +251,7 @@ def compile_network(model: MaskedDiffusion) -> None:
 
 def open_run(out: Path, config: TrainConfig, data: TokenData) -> dict:
     """run.json of a new or resumed run; ValueError if the folder holds anything else than this very run."""
-    identity = config.identity() | {"data": data.meta["sha256"]}
+    identity = config.identity() | {"data": {"sha256": data.meta["sha256"], "tokenizer": data.meta["tokenizer"]}}
     path = out / "run.json"
     if path.is_file():
         try:

@@ -1,0 +1,193 @@
+"""The command line, as a user runs it: real processes, real files."""
+
+import json
+import math
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+import unmask
+from unmask.cli import main
+from unmask.infill import parse_holes, windows
+
+TEXT = "the quick brown fox jumps over the lazy dog. " * 200
+TRAIN = ["--length", "16", "--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "8", "--minutes", "0", "--steps", "30"]
+
+
+def unmask_process(*arguments, **how):
+    return subprocess.run([sys.executable, "-m", "unmask", *map(str, arguments)], capture_output=True, text=True, **how)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Prepared data and a trained model, made by the commands."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "text.txt").write_text(TEXT)
+    assert main(["prepare", "text", str(home / "text.txt"), str(home / "data"), "--tokenizer", "characters"]) == 0
+    assert main(["train", "demo", "--data", str(home / "data"), "--out", str(home / "run"), *TRAIN]) == 0
+    return home
+
+
+def fails(capsys, *arguments):
+    """Exit code 2 and one line on stderr, which is returned."""
+    capsys.readouterr()
+    assert main([str(a) for a in arguments]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("unmask") and err.count("\n") == 1
+    return err
+
+
+@pytest.mark.parametrize("flag", ["--help", "--version", "train demo --help"])
+def test_help_and_version_do_not_load_torch(flag):
+    code = f"import sys; from unmask.cli import main\ntry: main({flag.split()})\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).returncode == 0
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        done = unmask_process(*flag.split())
+        seconds.append(time.perf_counter() - began)
+        assert done.returncode == 0 and done.stdout
+    print(f"{flag}: {min(seconds):.2f} s")
+
+
+def test_the_presets_values_are_the_help_of_train():
+    shown = " ".join(unmask_process("train", "text8", "--help").stdout.replace("│", " ").split())
+    assert "default: 768" in shown and "1.37 bits per character" in shown and "default: 1000000" in shown
+
+
+def test_evaluation_states_value_errors_unit_and_protocol(home, capsys):
+    record = home / "record.json"
+    assert (
+        main(["eval", str(home / "run"), "--data", str(home / "data"), "--repeats", "3", "--json", str(record), "--dtype", "float32"]) == 0
+    )
+    said = capsys.readouterr().out
+    assert re.search(r"\d\.\d{4} \+- 0\.\d{4} bits per character: an upper bound", said)
+    assert "450 characters in 29 windows of 16" in said  # every held-out character once, the short last window included
+    row = json.loads(record.read_text())
+    needed = {"command", "version", "seed", "data_sha256", "model_sha256", "value", "unit", "stderr", "noise", "n", "estimator", "repeats",
+              "precision", "weights", "seconds"}  # fmt: skip
+    assert needed <= row.keys() and row["unit"] == "bits per character" and row["n"] == 29 and row["positions"] == 450
+    assert row["value"] == pytest.approx(row["nats_per_example"] * 29 / 450 / math.log(2))
+    assert main(["eval", str(home / "run"), "--data", str(home / "data"), "--steps", "4", "--json", str(record), "--dtype", "float32"]) == 0
+    assert json.loads(record.read_text())["estimator"] == "discrete time, 4 steps"
+
+
+def test_sampling_is_reproducible_and_writes_what_is_asked_for(home, tmp_path, capsys):
+    how = ["sample", str(home / "run"), "--num", "3", "--steps", "8", "--length", "20"]
+    assert main([*how, "--out", str(tmp_path / "a.jsonl")]) == 0
+    assert main([*how, "--out", str(tmp_path / "b.jsonl"), "--frames", str(tmp_path / "f.html")]) == 0
+    assert main([*how, "--out", str(tmp_path / "c.jsonl"), "--seed", "1"]) == 0
+    a, b, c = ((tmp_path / f"{name}.jsonl").read_text() for name in "abc")
+    assert a == b != c
+    texts = [json.loads(line)["text"] for line in a.splitlines()]
+    assert len(texts) == 3 and all(len(text) == 20 and set(text) <= set(TEXT) for text in texts)
+    assert "<html" in (tmp_path / "f.html").read_text()
+    assert main([*how, "--sampler", "first_hitting"]) == 0
+    assert capsys.readouterr().out.count("---") == 3
+
+
+def test_filling_in_keeps_what_is_given(home, tmp_path, capsys):
+    source = tmp_path / "in.txt"
+    source.write_text("the [MASK:5] brown")
+    assert main(["fill", str(home / "run"), str(source), "--num", "2", "--out", str(tmp_path / "out.jsonl")]) == 0
+    texts = [json.loads(line)["text"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert len(texts) == 2 and all(re.fullmatch(r"the .{5} brown", text) for text in texts)
+    long = "the quick [MASK:3]own fox jumps over the lazy [MASK:2]g. the quick brown fox jumps over the lazy [MASK]og."
+    source.write_text(long)
+    assert "trained at 16" in fails(capsys, "fill", home / "run", source)
+    assert main(["fill", str(home / "run"), str(source), "--window", "--out", str(tmp_path / "out.txt")]) == 0
+    pattern = re.escape(long).replace(r"\[MASK:3\]", ".{3}").replace(r"\[MASK:2\]", ".{2}").replace(r"\[MASK\]", ".")
+    assert re.fullmatch(pattern, (tmp_path / "out.txt").read_text())
+
+
+def test_holes_are_parsed_as_documented():
+    assert parse_holes("a[MASK]b[MASK:20]") == ["a", 1, "b", 20]
+    assert parse_holes(r"\[MASK] and [MASK:2][MASK]") == ["[MASK] and ", 2, 1]
+    for text in ("no hole", r"\[MASK:3]", "", "[MASK:0]"):
+        with pytest.raises(ValueError, match="hole"):
+            parse_holes(text)
+
+
+def test_windows_reach_every_hole():
+    model = unmask.MaskedDiffusion(unmask.backbones.Transformer(9, dim=8, heads=2), unmask.schedules.Linear(), unmask.Subtokenizer(9))
+    for total in range(1, 60):
+        z = torch.full((1, total), model.mask_id)
+        for part in windows(z, model, 16):
+            assert 0 <= part.start < part.stop <= total and part.stop - part.start == min(16, total)
+            z[:, part] = 0
+        assert not bool((z == model.mask_id).any())
+
+
+def test_bad_input_is_one_line_with_the_value_and_the_remedy(home, tmp_path, capsys):
+    data, run, text = home / "data", home / "run", home / "text.txt"
+    empty, greek = tmp_path / "empty.txt", tmp_path / "greek.txt"
+    empty.write_text("")
+    greek.write_text("the quick λ")
+    out = tmp_path / "out"
+    assert "empty" in fails(capsys, "prepare", "text", empty, out)
+    said = fails(capsys, "prepare", "text", greek, out, "--tokenizer", "characters", "--alphabet", "text8")
+    assert "'λ'" in said and "10" in said
+    ids = tmp_path / "ids.bin"
+    ids.write_bytes(bytes([3, 0, 200, 0]))
+    said = fails(capsys, "prepare", "text", ids, out, "--format", "ids", "--vocab-size", "100")
+    assert "200" in said and "100" in said
+    assert not out.exists()
+    assert "99999" in fails(capsys, "train", "demo", "--data", data, "--out", out, "--length", "99999")
+    assert "no preset 'dmo'" in fails(capsys, "train", "dmo", "--data", data, "--out", out)
+    assert "another run" in fails(capsys, "train", "demo", "--data", data, "--out", run, *TRAIN, "--seed", "3")
+    assert not out.exists()
+    bytes_data = tmp_path / "bytes"
+    main(["prepare", "text", str(text), str(bytes_data)])
+    said = fails(capsys, "eval", run, "--data", bytes_data)
+    assert "256 values" in said and "28" in said
+    other = tmp_path / "other"
+    main(["prepare", "text", str(text), str(other), "--tokenizer", "characters", "--alphabet", "".join(sorted(set(TEXT), reverse=True))])
+    assert "another tokenizer" in fails(capsys, "eval", run, "--data", other)
+    assert "no folder" in fails(capsys, "eval", tmp_path / "nowhere", "--data", data)
+    assert "--repeats" in fails(capsys, "eval", run, "--data", data, "--repeats", "0")
+    assert "no folder" in fails(capsys, "eval", run, "--data", data, "--json", tmp_path / "no" / "where.json")
+    assert "--num" in fails(capsys, "sample", run, "--num", "0")
+    assert "temperature" in fails(capsys, "sample", run, "--temperature", "0")
+    assert "is a folder" in fails(capsys, "sample", run, "--out", tmp_path)
+    hole = tmp_path / "hole.txt"
+    hole.write_text("λ[MASK]")
+    assert "'λ'" in fails(capsys, "fill", run, hole)
+    hole.write_text("no hole")
+    assert "[MASK]" in fails(capsys, "fill", run, hole)
+    assert "there is no verb 'evl'" in fails(capsys, "evl")
+
+
+def test_a_damaged_model_is_refused(home, tmp_path, capsys):
+    saved = tmp_path / "model"
+    unmask.MaskedDiffusion.from_pretrained(home / "run").save_pretrained(saved)
+    weights = (saved / "model.safetensors").read_bytes()
+    for damaged in (weights[:-8], weights[:-1] + bytes([weights[-1] ^ 1])):
+        (saved / "model.safetensors").write_bytes(damaged)
+        assert "SHA-256" in fails(capsys, "sample", saved)
+    (saved / "model.safetensors").unlink()
+    assert "missing" in fails(capsys, "sample", saved)
+
+
+def test_control_c_saves_and_the_same_command_continues(home, tmp_path):
+    import signal
+
+    command = [sys.executable, "-m", "unmask", "train", "demo", "--data", str(home / "data"), "--out", str(tmp_path / "run"), *TRAIN[:-1],
+               "2000", "--log-every", "5"]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "run" / "log.jsonl"
+    began = time.monotonic()
+    while not log.exists() and time.monotonic() - began < 60:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the same command continues" in err and "Traceback" not in err
+    assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 1
+
+
+def test_wrong_flags_exit_with_2():
+    done = unmask_process("sample", "--nmu", "3")
+    assert done.returncode == 2 and "Traceback" not in done.stderr

@@ -1,0 +1,218 @@
+"""Training: resume to the bit, what stops it, what is written."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+import unmask
+from unmask import checkpoint
+from unmask.config import TrainConfig
+from unmask.data import open_data, prepare_text
+from unmask.train import build, optimizers, rate_factor, read_log, seed_of, train
+
+SMALL = TrainConfig(
+    length=16, dim=16, layers=1, heads=2, batch_size=8, dropout=0.1, steps=12, warmup=2, eval_minutes=0, eval_windows=8, log_every=4,
+    dtype="float32", device="cpu", threads=1,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("text")
+    (folder / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 200)
+    prepare_text(folder / "text.txt", folder / "data", tokenizer="characters", progress=False)
+    return folder / "data"
+
+
+def weights(folder):
+    model = checkpoint.load(folder, "model.safetensors")[1]
+    return model | checkpoint.load(folder, "training.safetensors")[1]
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_stopped_run_ends_with_the_same_bits(data, tmp_path, optimizer, monkeypatch):
+    config = replace(SMALL, optimizer=optimizer, accumulate=2)
+    whole = train(config, data, tmp_path / "whole")
+    real = unmask.train.train_step
+
+    def interrupted(config, data, state, steps):
+        if state.step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(config, data, state, steps)
+
+    monkeypatch.setattr(unmask.train, "train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="step 6"):
+        train(config, data, tmp_path / "parts")
+    monkeypatch.setattr(unmask.train, "train_step", real)
+    parts = train(config, data, tmp_path / "parts")
+    assert same(weights(whole), weights(parts))
+    steps = [row["step"] for row in read_log(tmp_path / "parts" / "log.jsonl") if "loss" in row]
+    assert steps == [4, 8, 12]
+    assert train(config, data, tmp_path / "parts") == parts  # a finished run has nothing left to do
+
+
+def test_a_killed_process_continues_to_the_same_bits(data, tmp_path):
+    """The command that a user runs, killed without warning somewhere in the middle, run again."""
+    command = [sys.executable, "-m", "unmask", "train", "demo", "--data", str(data), "--length", "16", "--dim", "16", "--layers", "1",
+               "--heads", "2", "--batch-size", "8", "--minutes", "0", "--steps", "150", "--checkpoint-minutes", "0.002", "--eval-minutes",
+               "0", "--threads", "1", "--dtype", "float32"]  # fmt: skip
+    process = subprocess.Popen([*command, "--out", str(tmp_path / "killed")], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    began = time.monotonic()
+    while len(checkpoint.checkpoints(tmp_path / "killed")) < 2 and time.monotonic() - began < 60:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    before = checkpoint.checkpoints(tmp_path / "killed")
+    assert before and int(before[-1].name) < 150
+    for out in ("killed", "whole"):
+        subprocess.run([*command, "--out", str(tmp_path / out)], check=True, capture_output=True)
+    ends = [checkpoint.checkpoints(tmp_path / out)[-1] for out in ("killed", "whole")]
+    assert [end.name for end in ends] == ["00000150"] * 2 and same(*(weights(end) for end in ends))
+    assert not list((tmp_path / "killed" / "checkpoints").glob(".*"))
+
+
+def test_accumulation_equals_the_large_batch(data, monkeypatch):
+    """Two micro-batches with the draws of the large one: the same gradient, weighted by valid positions."""
+    model = build(SMALL, open_data(data).vocab_size, {}).double()
+    torch.nn.init.normal_(model.backbone.head.weight)
+    x = torch.randint(0, model.subtokenizer.vocab_size, (8, 16))
+    valid = torch.ones(8, 16, dtype=torch.bool)
+    valid[5:, 7:] = False
+    model.eval()
+    draw = model.draw(x, valid, generator=torch.Generator().manual_seed(0))
+    part = [slice(0, 8)]
+    monkeypatch.setattr(
+        model, "draw", lambda *given: draw._replace(t=draw.t[part[0]], masked=draw.masked[part[0]], scale=draw.scale[part[0]])
+    )
+    whole = torch.autograd.grad(model(x, valid=valid).loss, list(model.parameters()))
+    total = [torch.zeros_like(p) for p in model.parameters()]
+    for part[0] in (slice(0, 4), slice(4, 8)):
+        share = int(valid[part[0]].sum()) / int(valid.sum())
+        for g, new in zip(total, torch.autograd.grad(model(x[part[0]], valid=valid[part[0]]).loss * share, list(model.parameters()))):
+            g += new
+    assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(whole, total))
+
+
+def test_every_micro_batch_has_its_own_seed():
+    seeds = {seed_of(0, step, micro) for step in range(50) for micro in range(4)} | {seed_of(1, 0, 0)}
+    assert len(seeds) == 201 and seed_of(0, 1, 2) == seed_of(0, 1, 2)
+
+
+def test_muon_takes_the_matrices_of_the_blocks_and_nothing_else():
+    model = build(replace(SMALL, time=True), 9, {})
+    adamw, muon = optimizers(model, replace(SMALL, optimizer="muon", weight_decay=0.5))
+    names = {id(p): name for name, p in model.named_parameters()}
+    matrices = {names[id(p)] for group in muon.param_groups for p in group["params"]}
+    assert matrices == {f"backbone.blocks.0.{n}.weight" for n in ("qkv", "out", "up", "down", "modulation")}
+    others = [p for group in adamw.param_groups for p in group["params"]]
+    assert len(others) + len(matrices) == len(list(model.parameters()))
+    assert all(group["weight_decay"] == 0 for group in adamw.param_groups)
+    assert all(group["weight_decay"] == 0.5 for group in muon.param_groups)
+
+
+def test_learning_rates_rise_and_fall_to_zero():
+    config = replace(SMALL, warmup=10, decay_share=0.5)
+    factors = [rate_factor(config, step, 100) for step in range(100)]
+    assert factors[0] == pytest.approx(0.1) and factors[9:51] == [1.0] * 42 and factors[-1] == pytest.approx(0.02)
+    assert factors == sorted(factors[:10]) + sorted(factors[10:], reverse=True)
+    cosine = replace(config, decay="cosine", decay_share=1.0)
+    assert rate_factor(cosine, 50, 100) == pytest.approx(0.5) and rate_factor(config, 99, 0) == 1.0
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(data, tmp_path, monkeypatch):
+    real = unmask.train.train_step
+
+    def poisoned(config, data, state, steps):
+        if state.step == 6:
+            with torch.no_grad():
+                next(state.model.parameters()).fill_(math.nan)
+        return real(config, data, state, steps)
+
+    monkeypatch.setattr(unmask.train, "train_step", poisoned)
+    config = replace(SMALL, checkpoint_minutes=1e-9)
+    with pytest.raises(FloatingPointError, match=r"step 6 is nan.*00000006"):
+        train(config, data, tmp_path / "run")
+    kept = checkpoint.checkpoints(tmp_path / "run")
+    assert [folder.name for folder in kept] == ["00000005", "00000006"]
+    assert all(bool(t.isfinite().all()) for t in weights(kept[-1]).values())
+
+
+def test_a_disk_that_is_full_loses_nothing(data, tmp_path, monkeypatch):
+    train(replace(SMALL, steps=4), data, tmp_path / "a")
+    real = checkpoint.safetensors.torch.save_file
+
+    def full(tensors, path):
+        real(tensors, path)
+        if "training" in str(path):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.safetensors.torch, "save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        train(SMALL, data, tmp_path / "b")
+    assert not checkpoint.checkpoints(tmp_path / "b") and not list((tmp_path / "b" / "checkpoints").iterdir())
+
+
+def test_another_configuration_or_other_data_is_refused(data, tmp_path):
+    train(replace(SMALL, steps=2), data, tmp_path / "run")
+    with pytest.raises(ValueError, match="dim 16 there, 32 here"):
+        train(replace(SMALL, steps=2, dim=32), data, tmp_path / "run")
+    (tmp_path / "other.txt").write_text("the quick brown fox jumps over the lazy dog! " * 200)
+    prepare_text(tmp_path / "other.txt", tmp_path / "other", tokenizer="characters", progress=False)
+    with pytest.raises(ValueError, match="other data"):
+        train(replace(SMALL, steps=2), tmp_path / "other", tmp_path / "run")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match="not a training run"):
+        train(SMALL, data, tmp_path / "mine")
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("wrong", [{"dim": 0}, {"accumulate": 3}, {"learning_rate": -1.0}, {"ema": 1.0}, {"device": "tpu"}])
+def test_a_configuration_that_cannot_be_meant_is_refused_before_any_work(data, tmp_path, wrong):
+    with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
+        train(replace(SMALL, **wrong), data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_sequence_longer_than_the_data_is_refused_before_any_work(data, tmp_path):
+    with pytest.raises(ValueError, match=r"99999.*\d+ tokens"):
+        train(replace(SMALL, length=99999), data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_minutes_become_steps_once(data, tmp_path):
+    config = replace(SMALL, steps=0, minutes=0.05)
+    train(config, data, tmp_path / "run")
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["steps"] > 10
+    assert checkpoint.checkpoints(tmp_path / "run")[-1].name == f"{run['steps']:08d}"
+
+
+def test_training_learns(data, tmp_path):
+    """The text repeats every 45 characters: 200 steps must leave far less than the entropy of its letters."""
+    folder = train(replace(SMALL, steps=200, dim=32, dropout=0.0, batch_size=32), data, tmp_path / "run")
+    rows = read_log(tmp_path / "run" / "log.jsonl")
+    assert rows[-1]["bits"] < 2.5 < 4.2 < rows[0]["loss"] / math.log(2)
+    model = unmask.MaskedDiffusion.from_pretrained(tmp_path / "run")
+    assert model.meta["length"] == 16 and not model.training
+    assert same(model.state_dict(), checkpoint.load(folder, "model.safetensors")[1])
+
+
+@pytest.mark.slow
+def test_compiled_training_is_the_same_run(data, tmp_path):
+    plain = train(replace(SMALL, dropout=0.0), data, tmp_path / "plain")
+    compiled = train(replace(SMALL, dropout=0.0, compile=True), data, tmp_path / "compiled")
+    a, b = (checkpoint.load(folder, "model.safetensors")[1] for folder in (plain, compiled))
+    assert all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)

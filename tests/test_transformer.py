@@ -1,0 +1,115 @@
+"""The transformer: conditioning, padding, positions, sizes of the paper's networks."""
+
+import pytest
+import torch
+
+import unmask
+from unmask.backbones import Transformer
+from unmask.backbones.transformer import attend
+from unmask.config import PRESETS
+from unmask.train import build
+
+
+def network(**how) -> Transformer:
+    torch.manual_seed(0)
+    net = Transformer(11, dim=32, layers=2, heads=4, **how).double()
+    for p in net.parameters():  # the output and the modulation start at zero: wake them up
+        torch.nn.init.normal_(p, std=0.3)
+    return net.eval()
+
+
+def test_an_untrained_network_is_uniform_and_time_blind_by_default():
+    net = Transformer(11, dim=32, layers=2, heads=4)
+    assert not net.uses_time
+    assert torch.equal(net(torch.randint(0, 12, (2, 5))), torch.zeros(2, 5, 11))
+
+
+def test_forward_is_features_then_logits_and_rows_stand_alone():
+    net = network()
+    z = torch.randint(0, 12, (3, 7))
+    features = net.features(z)
+    assert torch.equal(net(z), net.logits(features))
+    assert torch.allclose(net.logits(features[1, 3]), net(z)[1, 3], rtol=1e-12)
+
+
+def test_every_position_sees_both_sides_and_its_own_place():
+    net = network()
+    z = torch.randint(0, 12, (1, 7))
+    for changed in (0, 6):
+        other = z.clone()
+        other[0, changed] = (z[0, changed] + 1) % 12
+        assert bool((net(z)[0] - net(other)[0]).abs().amin(0).max() > 0)
+    same = torch.full((1, 4), 3)
+    same[0, 1] = 5
+    assert not torch.allclose(net(same)[0, 0], net(same)[0, 2])  # equal neighbours up to order: only the place differs
+
+
+def test_what_is_not_valid_is_not_seen_and_padding_changes_nothing():
+    net = network()
+    z = torch.randint(0, 12, (2, 5))
+    padded = torch.cat([z, torch.randint(0, 12, (2, 3))], 1)
+    valid = torch.tensor([True] * 5 + [False] * 3).expand(2, 8)
+    assert torch.allclose(net(z), net(padded, valid=valid)[:, :5], rtol=1e-10)
+    assert not torch.allclose(net(z), net(padded)[:, :5], rtol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3,)])
+def test_time_and_class_reach_the_output(shape):
+    net = network(time=True, classes=2)
+    z = torch.randint(0, 12, (3, 5))
+    t = torch.full(shape, 0.3, dtype=torch.float64)
+    base = net(z, t, torch.tensor([0, 1, 1]))
+    assert base.shape == (3, 5, 11)
+    assert not torch.allclose(base, net(z, t + 0.1, torch.tensor([0, 1, 1])))
+    assert not torch.allclose(base, net(z, t, torch.tensor([1, 1, 1])))
+    assert torch.allclose(net(z, t), net(z, t, torch.tensor([2, 2, 2])))  # no label = the extra label
+
+
+def test_adaln_zero_starts_as_the_identity():
+    torch.manual_seed(0)
+    net = Transformer(11, dim=32, layers=2, heads=4, time=True)
+    z = torch.randint(0, 12, (2, 5))
+    x = net.embed(z)
+    assert torch.allclose(net.features(z, torch.tensor(0.5)), net.norm(x))  # every gate is zero
+
+
+def test_refusals_name_the_value():
+    with pytest.raises(ValueError, match="30"):
+        Transformer(11, dim=30, heads=4)
+    with pytest.raises(ValueError, match="classes"):
+        network()(torch.zeros(1, 2, dtype=torch.long), cond=torch.tensor([0]))
+    with pytest.raises(ValueError, match="t, which was not given"):
+        network(time=True)(torch.zeros(1, 2, dtype=torch.long))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_of_parts_is_attention(masked):
+    """The bf16 path of CPUs against the kernel in fp32, within bf16's rounding."""
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 2, 4, 33, 16).bfloat16()
+    mask = (torch.rand(2, 1, 1, 33) > 0.3) if masked else None
+    ours = attend(q, k, v, mask, 0.0).float()
+    exact = torch.nn.functional.scaled_dot_product_attention(q.float(), k.float(), v.float(), mask)
+    assert float((ours - exact).abs().max()) < 0.03
+
+
+@pytest.mark.parametrize(
+    "preset,vocab_size,millions", [("text8", 27, 85), ("enwik8", 256, 85.4), ("owt-small", 50257, 162.2), ("owt-medium", 50257, 405.2)]
+)
+def test_the_papers_sizes_can_be_built(preset, vocab_size, millions):
+    """Counted by hand: layers x 12 dim^2 of matrices (qkv and out 4, gated MLP 8), embedding and head V x dim each."""
+    with torch.device("meta"):
+        model = build(PRESETS[preset].config, vocab_size, {})
+    count = sum(p.numel() for p in model.parameters()) / 1e6
+    assert count == pytest.approx(millions, rel=0.01)
+    assert PRESETS[preset].config.length == model.meta.get("length", PRESETS[preset].config.length)
+
+
+def test_the_head_runs_at_masked_rows_only():
+    net = network()
+    model = unmask.MaskedDiffusion(net, unmask.schedules.Linear(), unmask.Subtokenizer(11))
+    seen = []
+    net.head.register_forward_hook(lambda module, given, out: seen.append(given[0].shape[:-1].numel()))
+    x = torch.randint(0, 11, (64, 16))
+    model(x)
+    assert seen == [32 * 17]  # paired counts: k and N + 1 - k
