@@ -95,14 +95,25 @@ class Runtime:
             return
         from unmask.checkpoint import digest
 
-        record = {"command": ["unmask", *sys.argv[1:]], "version": __version__, "seed": self.args.seed, "precision": self.dtype,
-                  "device": str(self.device), "seconds": round(time.monotonic() - self.began, 3)}  # fmt: skip
+        made = {
+            "seed": self.args.seed,
+            "precision": self.dtype,
+            "device": str(self.device),
+            "seconds": round(time.monotonic() - self.began, 3),
+        }
         if folder is not None:
-            record |= {"model_sha256": digest(folder / "model.safetensors"), "weights": "ema"}
-        record |= values
-        record = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in record.items()}
-        Path(self.args.json).write_text(json.dumps(record, indent=2) + "\n")
-        print(f"wrote {self.args.json}", file=sys.stderr)
+            made |= {"model_sha256": digest(folder / "model.safetensors"), "weights": "ema"}
+        write_record(self.args.json, **made, **values)
+
+
+def write_record(path: str, **values) -> None:
+    """A result and what made it, as JSON, if a path was given."""
+    if not path:
+        return
+    record = {"command": ["unmask", *sys.argv[1:]], "version": __version__, **values}
+    record = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in record.items()}
+    Path(path).write_text(json.dumps(record, indent=2) + "\n")
+    print(f"wrote {path}", file=sys.stderr)
 
 
 # ---------------------------------------------------------------- prepare
@@ -133,11 +144,14 @@ class Prepare:
     """A validation file of its own; the source is then all training data."""
     test: str = ""
     """A test file of its own."""
+    json: str = ""
+    """Also write what was made to this file."""
 
 
 def prepare(argv: list[str]) -> None:
     """Turn text into a memory map of token ids and meta.json."""
     args = parse(Prepare, "prepare", argv)
+    check_out(args.json)
     from unmask.data import prepare_text
 
     meta = prepare_text(
@@ -147,6 +161,7 @@ def prepare(argv: list[str]) -> None:
     )  # fmt: skip
     counts = ", ".join(f"{n:,} {name}" for name, n in meta["tokens"].items())
     print(f"{args.out}: {counts} tokens of {meta['vocab_size']} values ({meta['tokenizer']['name']}, documents {meta['documents']})")
+    write_record(args.json, **meta)
 
 
 # ---------------------------------------------------------------- train
@@ -158,6 +173,8 @@ class Train(TrainConfig):
     """A folder that `unmask prepare` made."""
     out: Path
     """The run's folder; if the run is there already, it continues."""
+    json: str = ""
+    """Also write the run's end, with what made it, to this file."""
 
 
 def train(argv: list[str]) -> None:
@@ -175,10 +192,22 @@ def train(argv: list[str]) -> None:
     default = Train(**asdict(preset.config), data=tyro.MISSING, out=tyro.MISSING)
     args = parse(Train, f"train {argv[0]}", argv[1:], default=default, description=preset.about)
     values = asdict(args)
-    data, out = values.pop("data"), values.pop("out")
+    data, out, record = values.pop("data"), values.pop("out"), values.pop("json")
+    check_out(record)
+    from unmask.checkpoint import digest
+    from unmask.data import open_data
+    from unmask.train import read_log
     from unmask.train import train as run
 
-    print(f"{run(TrainConfig(**values), data, out)}")
+    folder = run(TrainConfig(**values), data, out)
+    print(folder)
+    last = read_log(out / "log.jsonl")[-1]
+    write_record(
+        record, seed=args.seed, preset=argv[0], data_sha256=open_data(data).meta["sha256"], weights="ema",
+        model_sha256=digest(folder / "model.safetensors"), value=last.get("bits"), unit="bits per token", stderr=last.get("stderr"),
+        noise=last.get("noise"), n=args.eval_windows, estimator="continuous time, exact count", repeats=args.eval_repeats,
+        steps=last["step"], seconds=last["seconds"], config=values,
+    )  # fmt: skip
 
 
 # ---------------------------------------------------------------- eval
@@ -393,22 +422,21 @@ def write_texts(out: str, texts: list[str]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demo:
+class Demo(Machine):
     out: Path = Path("demo")
     """Where data, run and report go; a run that was stopped there continues."""
     minutes: float = PRESETS["demo"].config.minutes
     """Of training."""
-    seed: int = 0
-    device: str = "auto"
-    threads: int = 0
 
 
 def demo(argv: list[str]) -> None:
-    """Train on bundled Shakespeare for three minutes, evaluate, sample, fill in, and write an HTML report."""
+    """Train on bundled Shakespeare for 2.5 minutes, evaluate, sample, fill in, and write an HTML report."""
     args = parse(Demo, "demo", argv)
+    runtime = Runtime(args)
     from unmask.demo import run
 
-    run(args.out, minutes=args.minutes, seed=args.seed, device=args.device, threads=args.threads)
+    folder, values = run(args.out, minutes=args.minutes, seed=args.seed, device=str(runtime.device), dtype=runtime.dtype)
+    runtime.record(folder, **values)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -120,7 +120,9 @@ PAPER = TrainConfig(
 
 PRESETS = {
     "demo": Preset(
-        TrainConfig(length=64, dim=128, layers=4, heads=4, batch_size=64, minutes=2.5, eval_minutes=0.5),
+        TrainConfig(
+            length=64, dim=128, layers=4, heads=4, batch_size=64, learning_rate=5e-3, muon_learning_rate=0.03, minutes=2.5, eval_minutes=0.5
+        ),
         "Tiny Shakespeare by characters, on a laptop. Command: unmask demo. Cost: 2.5 minutes on two CPU cores.",
     ),
     "text8": Preset(

@@ -72,7 +72,7 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
     if config.compile:
         compile_network(state.model)
     log = Log(out / "log.jsonl", state.step)
-    with torch.random.fork_rng(), stop_signal() as stopped:
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), stop_signal() as stopped:
         loop(config, data, out, run, state, log, stopped)
     return checkpoint.resolve(out)
 

@@ -136,7 +136,7 @@ class Block(nn.Module):
     def attention(self, x: Tensor, rotary: tuple[Tensor, Tensor], valid: Tensor | None) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)  # each (B, S, H, D/H)
         q, k = (
-            _rotate(F.layer_norm(u, u.shape[-1:], gain.to(u.dtype)), rotary).transpose(1, 2)
+            _rotate(F.layer_norm(u, u.shape[-1:], gain.to(u.dtype)), rotary).to(v.dtype).transpose(1, 2)
             for u, gain in ((q, self.query_gain), (k, self.key_gain))
         )
         mask = None if valid is None else valid[:, None, None]
