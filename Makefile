@@ -1,6 +1,6 @@
 # Every target sets up what it needs: a virtual environment in .venv with the tested versions of constraints.txt.
 # make PYTHON=python3.12 TORCH="torch==2.14.0 --index-url ..." chooses another interpreter or build of PyTorch.
-PYTHON ?= python3
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell command -v $(name) 2>/dev/null)) python3)
 TORCH ?= torch==2.13.0
 VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --no-input -q
@@ -30,7 +30,7 @@ clean:
 # PyTorch first and by exact version: left to itself, pip may choose another build, gigabytes larger.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unmask needs Python 3.11 or later: make PYTHON=...")'
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(PIP) install $(TORCH)
 	$(PIP) install -c constraints.txt -e .
 	touch $@

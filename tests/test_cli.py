@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -45,13 +46,8 @@ def fails(capsys, *arguments):
 def test_help_and_version_do_not_load_torch(flag):
     code = f"import sys; from unmask.cli import main\ntry: main({flag.split()})\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).returncode == 0
-    seconds = []
-    for _ in range(3):
-        began = time.perf_counter()
-        done = unmask_process(*flag.split())
-        seconds.append(time.perf_counter() - began)
-        assert done.returncode == 0 and done.stdout
-    print(f"{flag}: {min(seconds):.2f} s")
+    done = unmask_process(*flag.split())
+    assert done.returncode == 0 and done.stdout
 
 
 def test_the_presets_values_are_the_help_of_train():
@@ -74,6 +70,13 @@ def test_evaluation_states_value_errors_unit_and_protocol(home, capsys):
     assert row["value"] == pytest.approx(row["nats_per_example"] * 29 / 450 / math.log(2))
     assert main(["eval", str(home / "run"), "--data", str(home / "data"), "--steps", "4", "--json", str(record), "--dtype", "float32"]) == 0
     assert json.loads(record.read_text())["estimator"] == "discrete time, 4 steps"
+    assert (
+        main(["eval", str(home / "run"), "--data", str(home / "data"), "--repeats", "3", "--json", str(record), "--dtype", "bfloat16"]) == 0
+    )
+    half = json.loads(record.read_text())
+    assert half["precision"] == "bfloat16" and half["value"] != row["value"] and half["value"] == pytest.approx(row["value"], rel=0.01)
+    assert main(["eval", str(home / "run"), "--data", str(home / "data"), "--limit", "1", "--json", str(record)]) == 0
+    assert json.loads(record.read_text())["stderr"] is None
 
 
 def test_sampling_is_reproducible_and_writes_what_is_asked_for(home, tmp_path, capsys):
@@ -151,11 +154,17 @@ def test_bad_input_is_one_line_with_the_value_and_the_remedy(home, tmp_path, cap
     assert "--repeats" in fails(capsys, "eval", run, "--data", data, "--repeats", "0")
     assert "no folder" in fails(capsys, "eval", run, "--data", data, "--json", tmp_path / "no" / "where.json")
     assert "--num" in fails(capsys, "sample", run, "--num", "0")
+    assert "negative" in fails(capsys, "bench", "head", "--threads", "-1")
+    assert "memory" in fails(capsys, "sample", run, "--num", 10**13)
     assert "temperature" in fails(capsys, "sample", run, "--temperature", "0")
     assert "is a folder" in fails(capsys, "sample", run, "--out", tmp_path)
     hole = tmp_path / "hole.txt"
     hole.write_text("λ[MASK]")
     assert "'λ'" in fails(capsys, "fill", run, hole)
+    hole.write_text("[MASK:99999999999]")
+    assert "99999999999 tokens" in fails(capsys, "fill", run, hole)
+    hole.write_bytes(b"\xff[MASK]")
+    assert "not UTF-8" in fails(capsys, "fill", run, hole)
     hole.write_text("no hole")
     assert "[MASK]" in fails(capsys, "fill", run, hole)
     assert "there is no verb 'evl'" in fails(capsys, "evl")
@@ -170,6 +179,59 @@ def test_a_damaged_model_is_refused(home, tmp_path, capsys):
         assert "SHA-256" in fails(capsys, "sample", saved)
     (saved / "model.safetensors").unlink()
     assert "missing" in fails(capsys, "sample", saved)
+
+
+def test_every_verb_leaves_a_record(home, tmp_path, capsys):
+    record = tmp_path / "record.json"
+    assert main(["train", "demo", "--data", str(home / "data"), "--out", str(home / "run"), *TRAIN, "--json", str(record)]) == 0
+    row = json.loads(record.read_text())
+    assert row["steps"] == 30 and row["n"] == 29 and row["model_sha256"] and row["unit"] == "bits per token"
+    assert main(["prepare", "text", str(home / "text.txt"), str(tmp_path / "data"), "--json", str(record)]) == 0
+    assert json.loads(record.read_text())["tokens"] == {"train": 8100, "validation": 450, "test": 450}
+
+
+def test_minutes_on_the_command_line_replace_the_presets_steps(home, tmp_path):
+    """A paper's preset has a million steps; --minutes must mean minutes."""
+    small = ["--length", "16", "--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "8", "--minutes", "0.03"]
+    assert main(["train", "text8", "--data", str(home / "data"), "--out", str(tmp_path / "run"), *small]) == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["steps"] < 100000
+
+
+def test_a_model_of_ready_ids_samples_ids(tmp_path, capsys):
+    (tmp_path / "ids").write_bytes(torch.arange(4000).remainder(50).to(torch.int16).numpy().tobytes())
+    assert main(["prepare", "text", str(tmp_path / "ids"), str(tmp_path / "data"), "--format", "ids", "--vocab-size", "50"]) == 0
+    assert main(["train", "demo", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), *TRAIN]) == 0
+    capsys.readouterr()
+    assert main(["sample", str(tmp_path / "run"), "--num", "1", "--length", "5"]) == 0
+    assert all(0 <= int(i) < 50 for i in capsys.readouterr().out.split())
+
+
+def test_a_tokenizer_that_was_tampered_with_is_refused(tmp_path, capsys):
+    from tokenizers import Tokenizer, models
+
+    words = Tokenizer(models.WordLevel({"a": 0, "b": 1, "c": 2}, unk_token="c"))
+    words.save(str(tmp_path / "words.json"))
+    (tmp_path / "text.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n' * 400)
+    assert main(["prepare", "text", str(tmp_path / "text.jsonl"), str(tmp_path / "data"), "--tokenizer", str(tmp_path / "words.json")]) == 0
+    assert main(["train", "demo", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), *TRAIN]) == 0
+    (file,) = (tmp_path / "run").glob("checkpoints/*/tokenizer.json")
+    file.write_text(file.read_text().replace('"a": 0', '"a": 1').replace('"b": 1', '"b": 0').replace('"a":0', '"a":9'))
+    assert "tokenizer.json is damaged" in fails(capsys, "sample", tmp_path / "run")
+
+
+def test_the_demo_does_not_take_other_data_for_its_own(home, tmp_path, capsys):
+    shutil.copytree(home / "data", tmp_path / "demo" / "data")
+    assert "not the demo's text" in fails(capsys, "demo", "--out", tmp_path / "demo")
+    (tmp_path / "thesis.tex").write_text("")
+    assert "not a demo" in fails(capsys, "demo", "--out", tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"dtype": "banana"}, {"tokens": {"train": 1}}, {"tokens": None}])
+def test_damaged_meta_is_refused(home, tmp_path, capsys, change):
+    shutil.copytree(home / "data", tmp_path / "data")
+    meta = json.loads((tmp_path / "data" / "meta.json").read_text()) | change
+    (tmp_path / "data" / "meta.json").write_text(json.dumps(meta))
+    assert "meta.json" in fails(capsys, "eval", home / "run", "--data", tmp_path / "data")
 
 
 def test_control_c_saves_and_the_same_command_continues(home, tmp_path):

@@ -1022,3 +1022,16 @@ def test_strata_make_the_noise_smaller_than_independent_draws_would():
     alone = unmask.estimate_nelbo(model, x.split(1), repeats=64, seed=1)  # batches of one: nothing to stratify
     together = unmask.estimate_nelbo(model, [x], repeats=512, seed=1)
     assert together.noise**2 * 512 < 0.1 * alone.noise**2 * 64
+
+
+def test_what_is_saved_can_be_loaded(tmp_path):
+    """Tied weights, a float64 network, metadata whose keys JSON turns into strings."""
+    model = recorder_model(20, schedules.Linear()).double()
+    model.backbone.tied = next(p for p in model.backbone.parameters() if p.ndim == 2)
+    model.meta["labels"] = {9: "cat", 10: "dog"}
+    model.save_pretrained(tmp_path)
+    backbone = Recorder(20)
+    backbone.tied = next(p for p in backbone.parameters() if p.ndim == 2)
+    again = unmask.MaskedDiffusion.from_pretrained(tmp_path, backbone=backbone)
+    assert again.meta["labels"] == {"9": "cat", "10": "dog"}
+    assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(model.state_dict().values(), again.state_dict().values()))

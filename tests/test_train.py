@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,6 +106,61 @@ def test_accumulation_equals_the_large_batch(data, monkeypatch):
     assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(whole, total))
 
 
+def test_a_step_is_what_the_documentation_says(tmp_path):
+    """Four steps by hand: a seed per micro-batch, weights by valid positions, clipping by norm, rates, decay, the average."""
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": "abcdefghij" * n}) + "\n" for n in (1, 1, 1, 1, 1, 2) * 20))
+    prepare_text(tmp_path / "a.jsonl", tmp_path / "data", tokenizer="characters", progress=False)
+    config = replace(SMALL, optimizer="adamw", accumulate=2, clip=0.05, ema=0.6, weight_decay=0.3, dropout=0.0, steps=4, learning_rate=0.02)
+    folder = train(config, tmp_path / "data", tmp_path / "run")
+
+    data = open_data(tmp_path / "data")
+    model = build(config, data.vocab_size, {})
+    averaged, uneven = {}, False
+    (optimizer,) = optimizers(model, config)
+    for step in range(4):
+        batches = [data.batch("train", 16, 4, config.seed, step, micro) for micro in range(2)]
+        counts = [int(batch["valid"].sum()) for batch in batches]
+        uneven |= counts[0] != counts[1]
+        total = [torch.zeros_like(p) for p in model.parameters()]
+        for micro, (batch, count) in enumerate(zip(batches, counts)):
+            torch.manual_seed(seed_of(config.seed, step, micro))
+            found = torch.autograd.grad(model(batch["x"], valid=batch["valid"]).loss, list(model.parameters()), allow_unused=True)
+            for g, new in zip(total, found):
+                g += count / sum(counts) * new
+        norm = torch.sqrt(sum((g**2).sum() for g in total))
+        assert norm > config.clip
+        for p, g in zip(model.parameters(), total):
+            p.grad = g * config.clip / norm
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * min(1, (step + 1) / 2) * min(1, (4 - step) / (4 * 0.7))
+        optimizer.step()
+        for name, p in model.state_dict().items():
+            keep = min(0.6, (1 + step) / (10 + step)) if step else 0.0
+            averaged[name] = keep * averaged.get(name, 0) + (1 - keep) * p.clone()
+    saved = weights(folder)
+    for name, p in model.state_dict().items():
+        assert torch.allclose(saved[f"model.{name}"], p, rtol=1e-3, atol=2e-5), name
+        assert torch.allclose(saved[name], averaged[name], rtol=1e-3, atol=2e-5), name
+    assert uneven
+    assert max(float((saved[f"model.{n}"] - saved[n]).abs().max()) for n in averaged) > 1e-3  # two different sets of weights
+
+
+def test_what_is_evaluated_is_the_average_and_bf16_is_bf16(data, tmp_path, monkeypatch):
+    seen = []
+    real = unmask.train.estimate_nelbo
+
+    def spy(model, *given, **how):
+        seen.append(model.state_dict())
+        return real(model, *given, **how)
+
+    monkeypatch.setattr(unmask.train, "estimate_nelbo", spy)
+    single = train(SMALL, data, tmp_path / "single")
+    assert same({name: t.clone() for name, t in seen[-1].items()}, checkpoint.load(single, "model.safetensors")[1])
+    half = train(replace(SMALL, dtype="bfloat16"), data, tmp_path / "half")
+    a, b = (checkpoint.load(folder, "model.safetensors")[1] for folder in (single, half))
+    assert not same(a, b) and all(torch.allclose(a[n], b[n], atol=0.05) for n in a)
+
+
 def test_every_micro_batch_has_its_own_seed():
     seeds = {seed_of(0, step, micro) for step in range(50) for micro in range(4)} | {seed_of(1, 0, 0)}
     assert len(seeds) == 201 and seed_of(0, 1, 2) == seed_of(0, 1, 2)
@@ -179,7 +235,10 @@ def test_another_configuration_or_other_data_is_refused(data, tmp_path):
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("wrong", [{"dim": 0}, {"accumulate": 3}, {"learning_rate": -1.0}, {"ema": 1.0}, {"device": "tpu"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"heads": 3}, {"seed": -1}, {"minutes": 3.0}, {"dim": 0}, {"accumulate": 3}, {"learning_rate": -1.0}, {"ema": 1.0}, {"device": "tpu"}],
+)
 def test_a_configuration_that_cannot_be_meant_is_refused_before_any_work(data, tmp_path, wrong):
     with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
         train(replace(SMALL, **wrong), data, tmp_path / "run")
@@ -192,12 +251,56 @@ def test_a_sequence_longer_than_the_data_is_refused_before_any_work(data, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
-def test_minutes_become_steps_once(data, tmp_path):
-    config = replace(SMALL, steps=0, minutes=0.05)
-    train(config, data, tmp_path / "run")
-    run = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert run["steps"] > 10
-    assert checkpoint.checkpoints(tmp_path / "run")[-1].name == f"{run['steps']:08d}"
+def test_minutes_become_steps_once_and_a_kill_right_after_that_changes_nothing(data, tmp_path, monkeypatch):
+    """The steps before their number was known ran at rates that did not know it: a resumed run must not repeat them with it."""
+    config = replace(SMALL, steps=0, minutes=0.05, decay="cosine", decay_share=1.0)
+
+    class Killed(BaseException):
+        pass
+
+    def killed(path, content):
+        real_write(path, content)
+        if content["steps"]:
+            raise Killed
+
+    real_write = checkpoint.write_json
+    monkeypatch.setattr(checkpoint, "write_json", killed)
+    with pytest.raises(Killed):
+        train(config, data, tmp_path / "run")
+    monkeypatch.setattr(checkpoint, "write_json", real_write)
+    steps = json.loads((tmp_path / "run" / "run.json").read_text())["steps"]
+    (known,) = (int(folder.name) for folder in checkpoint.checkpoints(tmp_path / "run"))
+    assert 10 <= known < steps
+    reached = train(config, data, tmp_path / "run")
+    assert reached.name == f"{steps:08d}" and json.loads((tmp_path / "run" / "run.json").read_text())["steps"] == steps
+
+
+def test_only_checkpoints_of_the_run_are_read_or_removed(data, tmp_path):
+    run = tmp_path / "run"
+    train(replace(SMALL, checkpoint_minutes=1e-9), data, run)
+    folders = run / "checkpoints"
+    shutil.copytree(folders / "00000012", folders / "00000099-mine")
+    (folders / ".DS_Store").write_text("not ours")
+    shutil.copytree(folders / "00000011", folders / ".00000013.new-123")
+    assert train(replace(SMALL, checkpoint_minutes=1e-9), data, run).name == "00000012"
+    assert sorted(path.name for path in folders.iterdir()) == [".DS_Store", "00000011", "00000012", "00000099-mine"]
+    newest = folders / "00000012" / "training.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-5])
+    with pytest.raises(ValueError, match=r"damaged.*remove .*00000012 to continue from .*00000011"):
+        train(replace(SMALL, checkpoint_minutes=1e-9), data, run)
+
+
+def test_two_processes_do_not_train_in_one_folder(data, tmp_path):
+    train(SMALL, data, tmp_path / "run")
+    with unmask.train.locked(tmp_path / "run"), pytest.raises(ValueError, match="another process"):
+        train(SMALL, data, tmp_path / "run")
+
+
+@pytest.mark.parametrize("content", ["", "[[[", "{}", '{"identity": "x", "steps": 1}', '{"identity": {}}', "[" * 100000])
+def test_a_damaged_run_json_is_refused(data, tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(ValueError, match=r"run\.json is damaged"):
+        train(SMALL, data, tmp_path)
 
 
 def test_training_learns(data, tmp_path):

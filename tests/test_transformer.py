@@ -5,7 +5,7 @@ import torch
 
 import unmask
 from unmask.backbones import Transformer
-from unmask.backbones.transformer import attend
+from unmask.backbones.transformer import RMSNorm, attend
 from unmask.config import PRESETS
 from unmask.train import build
 
@@ -80,6 +80,27 @@ def test_refusals_name_the_value():
         network()(torch.zeros(1, 2, dtype=torch.long), cond=torch.tensor([0]))
     with pytest.raises(ValueError, match="t, which was not given"):
         network(time=True)(torch.zeros(1, 2, dtype=torch.long))
+
+
+def test_the_norm_is_pytorchs():
+    x = torch.randn(3, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    norm = RMSNorm(8).double()
+    for scale in (1.0, 1e-3, 0.0):  # a small row, where the epsilon matters: the GPU's path must be the same function
+        assert torch.allclose(norm(scale * x), torch.nn.functional.rms_norm(scale * x, (8,), norm.weight, 1e-6), rtol=1e-9)
+
+
+def test_an_example_without_any_value_leaves_the_gradients_finite():
+    net = Transformer(11, dim=32, layers=2, heads=4)
+    torch.nn.init.normal_(net.head.weight)
+    model = unmask.MaskedDiffusion(net, unmask.schedules.Linear(), unmask.Subtokenizer(11))
+    valid = torch.ones(4, 6, dtype=torch.bool)
+    valid[2] = False
+    for dtype in (torch.bfloat16, torch.float32):
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            terms = model(torch.randint(0, 11, (4, 6)), valid=valid)
+        terms.loss.backward()
+        assert float(terms.nelbo[2]) == 0
+        assert all(bool(p.grad.isfinite().all()) for p in net.parameters())
 
 
 @pytest.mark.parametrize("masked", [False, True])

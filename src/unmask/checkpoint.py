@@ -20,6 +20,7 @@ def save(path: str | Path, config: dict, tensors: dict[str, dict[str, Tensor]], 
     `config.json` holds the SHA-256 of every file, of itself without that line.  The folder is written under another name, flushed to
     disk and renamed, so a reader never sees half of it.  ValueError if the path is a file, or a folder that holds something else.
     """
+    config = json.loads(json.dumps(config))  # as it will be read: the digest is of that
     path = Path(path)
     if path.exists() and not (path.is_dir() and (not any(path.iterdir()) or (path / CONFIG).is_file())):
         raise ValueError(f"{path} exists and is not a saved model: choose another folder")
@@ -29,8 +30,7 @@ def save(path: str | Path, config: dict, tensors: dict[str, dict[str, Tensor]], 
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
         for name, state in tensors.items():
-            state = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
-            safetensors.torch.save_file(state, new / name)
+            safetensors.torch.save_file(separate(state), new / name)
             (new / name).chmod(0o644)  # safetensors makes it private
         for name, content in files.items():
             (new / name).write_bytes(content)
@@ -38,17 +38,45 @@ def save(path: str | Path, config: dict, tensors: dict[str, dict[str, Tensor]], 
         config = {"format": FORMAT, **config, "sha256": digests}
         digests[CONFIG] = config_digest(config)
         (new / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-        for name in digests:
-            with open(new / name, "rb") as file:
-                os.fsync(file.fileno())
+        for written in [*(new / name for name in digests), new]:
+            flush(written)
         if path.exists():
             path.rename(old)
         new.rename(path)
+        flush(path.parent)
     finally:
         if old.exists() and not path.exists():
             old.rename(path)
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def separate(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous tensors on the CPU, no two of which share memory (tied weights do)."""
+    seen, found = set(), {}
+    for key, tensor in state.items():
+        tensor = tensor.detach().cpu().contiguous()
+        place = tensor.untyped_storage().data_ptr()
+        found[key] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return found
+
+
+def flush(path: Path) -> None:
+    """To the disk: what a file holds, or which names a folder holds."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Replace a JSON file, whole or not at all."""
+    new = path.with_name(f".{path.name}.new-{os.getpid()}")
+    new.write_text(json.dumps(content, indent=2) + "\n")
+    flush(new)
+    new.replace(path)
 
 
 def digest(path: Path) -> str:
@@ -72,7 +100,8 @@ def resolve(path: str | Path) -> Path:
 
 def checkpoints(run: str | Path) -> list[Path]:
     """The complete checkpoints of a training folder, oldest first."""
-    return sorted(p.parent for p in Path(run).glob(f"checkpoints/[0-9]*/{CONFIG}"))
+    found = (p.parent for p in Path(run).glob(f"checkpoints/*/{CONFIG}") if p.parent.name.isdigit())
+    return sorted(found, key=lambda folder: int(folder.name))
 
 
 def read_config(folder: str | Path) -> dict:
@@ -80,7 +109,7 @@ def read_config(folder: str | Path) -> dict:
     path = Path(folder) / CONFIG
     try:
         config = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
     if not isinstance(config, dict) or config.get("format") != FORMAT or not isinstance(config.get("sha256"), dict):
         raise ValueError(f"{path} is not a model of format {FORMAT}, which this version of unmask reads")
@@ -96,13 +125,16 @@ def config_digest(config: dict) -> str:
 
 
 def load(folder: str | Path, name: str) -> tuple[dict, dict[str, Tensor]]:
-    """`config.json` and one of the safetensors files, whose digest must be the recorded one."""
+    """`config.json` and one of the safetensors files; the digests of that and of all small files must be the recorded ones."""
     config = read_config(folder)
     path = Path(folder) / name
-    if not path.is_file():
-        raise ValueError(f"{path} is missing")
-    if digest(path) != config["sha256"].get(name):
-        raise ValueError(f"{path} is damaged or altered: its SHA-256 is not the one in {CONFIG}; restore the file from a copy")
+    for other in {name, *config["sha256"]} - {CONFIG}:
+        if other == name or not other.endswith(".safetensors"):
+            file = Path(folder) / Path(other).name
+            if not file.is_file():
+                raise ValueError(f"{file} is missing")
+            if digest(file) != config["sha256"].get(other):
+                raise ValueError(f"{file} is damaged or altered: its SHA-256 is not the one in {CONFIG}; restore the file from a copy")
     try:
         return config, safetensors.torch.load_file(path)
     except SafetensorError as error:

@@ -38,6 +38,12 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, FloatingPointError, OSError, MemoryError) as error:
         print(f"unmask {argv[0]}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        if "memory" not in str(error).lower() and "alloc" not in str(error).lower():
+            raise
+        said = " ".join(str(error).split())[:200]
+        print(f"unmask {argv[0]}: not enough memory ({said}); try a smaller --batch-size or --length", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as stop:
         print(f"unmask {argv[0]}: {stop or 'stopped'}", file=sys.stderr)
         return 130
@@ -54,6 +60,7 @@ class Machine:
     threads: int = 0
     """CPU threads; 0: leave as it is."""
     seed: int = 0
+    """Of everything that is drawn: the same seed, the same result."""
     json: str = ""
     """Also write the result, with what made it, to this file."""
 
@@ -192,6 +199,10 @@ def train(argv: list[str]) -> None:
     default = Train(**asdict(preset.config), data=tyro.MISSING, out=tyro.MISSING)
     args = parse(Train, f"train {argv[0]}", argv[1:], default=default, description=preset.about)
     values = asdict(args)
+    if args.steps == preset.config.steps and args.minutes != preset.config.minutes:
+        values["steps"] = 0  # --minutes on the command line replaces the preset's steps, and the other way round
+    elif args.minutes == preset.config.minutes and args.steps != preset.config.steps:
+        values["minutes"] = 0.0
     data, out, record = values.pop("data"), values.pop("out"), values.pop("json")
     check_out(record)
     from unmask.checkpoint import digest
@@ -205,7 +216,7 @@ def train(argv: list[str]) -> None:
     write_record(
         record, seed=args.seed, preset=argv[0], data_sha256=open_data(data).meta["sha256"], weights="ema",
         model_sha256=digest(folder / "model.safetensors"), value=last.get("bits"), unit="bits per token", stderr=last.get("stderr"),
-        noise=last.get("noise"), n=args.eval_windows, estimator="continuous time, exact count", repeats=args.eval_repeats,
+        noise=last.get("noise"), n=last.get("windows"), estimator="continuous time, exact count", repeats=args.eval_repeats,
         steps=last["step"], seconds=last["seconds"], config=values,
     )  # fmt: skip
 
@@ -218,7 +229,9 @@ class Eval(Machine):
     model: tyro.conf.Positional[Path]
     """A model's folder, or a run's."""
     data: Path
+    """A folder that `unmask prepare` made, with the model's tokens."""
     split: Literal["train", "validation", "test"] = "test"
+    """Which part of the data to score."""
     repeats: int = 8
     """Draws of masks for each window."""
     steps: int = 0
@@ -228,6 +241,7 @@ class Eval(Machine):
     limit: int = 0
     """At most so many windows, spread evenly over the split; 0: all, so that every token is scored once."""
     batch_size: int = 64
+    """Windows that run through the network at a time."""
 
 
 def evaluate(argv: list[str]) -> None:
@@ -288,11 +302,13 @@ class Sampler(Machine):
     sampler: Literal["ancestral", "first_hitting"] = "ancestral"
     """ancestral: --steps parallel steps; first_hitting: exact, one position at a time."""
     steps: int = 256
+    """Of the ancestral sampler: more are closer to the exact law, and slower."""
     grid: Literal["cosine", "uniform"] = "cosine"
     """Times of the steps: cosine reveals few positions first."""
     temperature: float = 1.0
     """1: the model's own law; anything else is not."""
     batch_size: int = 64
+    """Sequences that run through the network at a time."""
     out: str = ""
     """Write here, not to the terminal; .jsonl: one JSON object a line."""
 
@@ -302,6 +318,7 @@ class Sample(Sampler):
     model: tyro.conf.Positional[Path]
     """A model's folder, or a run's."""
     num: int = 8
+    """How many samples."""
     length: int = 0
     """Tokens; 0: the length that the model was trained at."""
     frames: str = ""
@@ -353,7 +370,7 @@ def fill(argv: list[str]) -> None:
     """Fill in the holes of a text; what is given never changes."""
     args = parse(Fill, "fill", argv)
     runtime = Runtime(args)
-    from unmask.infill import encode_holes, parse_holes, spell_holes, windows
+    from unmask.infill import count_tokens, encode_holes, parse_holes, spell_holes, windows
 
     check_positive(args, "num", "batch_size", "steps")
     check_out(args.out)
@@ -363,12 +380,11 @@ def fill(argv: list[str]) -> None:
         raise ValueError(f"{args.input} is not UTF-8 text: byte {error.start}") from None
     pieces = parse_holes(source)
     model, tokenizer, folder = runtime.load(args.model)
-    z = encode_holes(model, tokenizer, pieces)
-    length, digits = model.meta["length"], model.subtokenizer.length
-    if z.shape[1] > length * digits and not args.window:
-        raise ValueError(f"{args.input} has {z.shape[1] // digits} tokens and the model was trained at {length}: shorten it, or allow "
+    length, size = model.meta["length"], count_tokens(tokenizer, pieces)
+    if size > length and not args.window:
+        raise ValueError(f"{args.input} has {size} tokens and the model was trained at {length}: shorten it, or allow "
                          "filling it window by window with --window")  # fmt: skip
-    z = z.repeat(args.num, 1)
+    z = encode_holes(model, tokenizer, pieces).repeat(args.num, 1)
     for part in windows(z, model, length):
         x, _ = run_sampler(args, runtime, model, z[:, part])
         z[:, part] = model.subtokenizer.encode(x)
@@ -400,7 +416,8 @@ def run_sampler(args: Sampler, runtime: Runtime, model, z, frames: bool = False)
 
 
 def how(args: Sampler) -> dict:
-    return {"sampler": args.sampler, "steps": args.steps, "grid": args.grid, "temperature": args.temperature}
+    grid = {"steps": args.steps, "grid": args.grid} if args.sampler == "ancestral" else {}
+    return {"sampler": args.sampler, **grid, "temperature": args.temperature}
 
 
 def write_texts(out: str, texts: list[str]) -> None:
@@ -443,11 +460,13 @@ def demo(argv: list[str]) -> None:
 class Bench:
     what: tyro.conf.Positional[tuple[Literal["all", "head", "train", "estimator", "sampling"], ...]] = ("all",)
     model: str = ""
-    """A trained model for estimator and sampling, with --data for the estimator; empty: the one in demo/, if it is there."""
+    """The trained model that the estimators are measured on, with --data; empty: the one in demo/, if it is there."""
     data: str = ""
+    """The data of --model."""
     json: str = ""
     """Also write the table to this file."""
     threads: int = 0
+    """CPU threads; 0: leave as it is."""
 
 
 def bench(argv: list[str]) -> None:
@@ -456,7 +475,9 @@ def bench(argv: list[str]) -> None:
     from unmask.bench import run
 
     check_out(args.json, ".json")
-    run(args.what, model=args.model, data=args.data, out=args.json, threads=args.threads)
+    if args.threads < 0 or bool(args.model) != bool(args.data):
+        raise ValueError(f"--threads must not be negative, not {args.threads}; --model and --data go together")
+    write_record(args.json, **run(args.what, model=args.model, data=args.data, threads=args.threads))
 
 
 # ---------------------------------------------------------------- common
@@ -480,6 +501,12 @@ def check_out(path: str, suffix: str = "") -> None:
         raise ValueError(f"{path}: there is no folder {Path(path).parent}")
     if path and Path(path).is_dir():
         raise ValueError(f"{path} is a folder, not a file")
+    if path:
+        new = not Path(path).exists()
+        with open(path, "a"):  # an OSError names the file and the reason
+            pass
+        if new:
+            Path(path).unlink()
     if path and suffix and not path.endswith(suffix):
         raise ValueError(f"{path} must end in {suffix}")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from unmask import __version__
+from unmask.checkpoint import digest
 from unmask.config import PRESETS, Dtype
 from unmask.data import open_data, prepare_text
 from unmask.device import precision
@@ -22,14 +23,15 @@ from unmask.train import read_log, train
 TEXT = Path(__file__).parent / "data" / "bundled" / "tinyshakespeare.txt"
 SPLIT = "0.89,0.01,0.1"  # the last tenth is held out; the hundredth before it draws the curve
 PASSAGE = "ROMEO:\n[MASK:12] love[MASK:14]night,\nAnd [MASK:16]."
-SAMPLES, SAMPLE_LENGTH = 8, 128
+SAMPLES = 8
 
 
 def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> tuple[Path, dict]:
     """The whole demo into the folder `out`, continuing what is there; the model's folder, and the figures."""
     began = time.monotonic()
     out = Path(out)
-    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / "data" / "meta.json").is_file())):
+    ours = {"data", "run", "report.html", "report.png"}
+    if out.exists() and not (out.is_dir() and all(path.name in ours or path.name.startswith(".") for path in out.iterdir())):
         raise ValueError(f"{out} exists and is not a demo: choose another --out")
     place = torch.device(device)
     config = replace(PRESETS["demo"].config, minutes=minutes, seed=seed, device=device, dtype=dtype)
@@ -38,6 +40,8 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
         out.mkdir(parents=True, exist_ok=True)
         prepare_text(TEXT, out / "data", tokenizer="characters", split=SPLIT, progress=False)
     data = open_data(out / "data")
+    if data.meta["source"][0]["sha256"] != digest(TEXT) or data.meta["split"] != SPLIT:
+        raise ValueError(f"{out / 'data'} is not the demo's text: choose another --out")
     say(f"tiny Shakespeare: {data.meta['tokens']['train']:,} characters to train on, {data.meta['tokens']['test']:,} held out")
     print(f"training for {minutes:g} minutes; Ctrl-C saves, and the same command continues", file=sys.stderr)
     folder = train(config, out / "data", out / "run")
@@ -49,8 +53,8 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
         bound = estimate_nelbo(model, data.windows("test", config.length, 128), repeats=8, seed=seed)
         some = next(data.windows("test", config.length, 256, limit=256))
         by_count = cross_entropy_by_count(model, some["x"], generator=generator)
-        z = torch.full((SAMPLES, SAMPLE_LENGTH), model.mask_id, device=place)
-        states = [z.clone(), *trajectory(model, z, steps=SAMPLE_LENGTH, generator=generator)]
+        z = torch.full((SAMPLES, config.length), model.mask_id, device=place)
+        states = [z.clone(), *trajectory(model, z, steps=config.length, generator=generator)]
         pieces = parse_holes(PASSAGE)
         holes = encode_holes(model, data.tokenizer, pieces)
         filled = sample(model, z=holes.repeat(3, 1), steps=128, generator=generator)

@@ -194,10 +194,12 @@ class MaskedDiffusion(nn.Module):
 
     def corrupt(self, x: Tensor, masked: Tensor, valid: Tensor | None = None, masking: str | None = None) -> Tensor:
         """z (B, S*L): the digits of x (B, S), `mask_id` where a unit is masked (B, U) or there is no value."""
-        x, valid = self.check(x, valid)
-        per_token = self.subtokenizer.length // self.units(masking).length
-        hidden = masked.repeat_interleave(per_token, 1) | ~valid.repeat_interleave(self.subtokenizer.length, 1)
-        return self.subtokenizer.encode(x).masked_fill(hidden, self.mask_id)
+        return self._corrupt(*self.check(x, valid), masked, masking)
+
+    def _corrupt(self, x: Tensor, real: Tensor, masked: Tensor, masking: str | None) -> Tensor:
+        length = self.subtokenizer.length
+        hidden = masked.repeat_interleave(length // self.units(masking).length, 1) | ~real.repeat_interleave(length, 1)
+        return self.subtokenizer.digits(x).masked_fill(hidden, self.mask_id)
 
     def draw(self, y: Tensor, valid: Tensor, steps: int | None = None, generator: Generator = None) -> Draw:
         """Draw times and masks for the units y (B, U): the estimators of the bound.
@@ -243,8 +245,11 @@ class MaskedDiffusion(nn.Module):
     def score(
         self, x: Tensor, y: Tensor, draw: Draw, cond, valid: Tensor | None, *, masking: str | None = None, joint: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Nats of one draw: their sum over the batch, to be differentiated, and (B,) per example, detached."""
-        z = self.corrupt(x, draw.masked, valid, masking)
+        """Nats of one draw: their sum over the batch, to be differentiated, and (B,) per example, detached.
+
+        x (B, S), checked, and its units y (B, U); `valid` as it was given, None included.
+        """
+        z = self._corrupt(x, torch.ones_like(x, dtype=torch.bool) if valid is None else valid, draw.masked, masking)
         hidden, head = self.hidden(z, draw.t, cond, valid)
         masked = draw.masked.unflatten(1, (x.shape[1], -1))  # (B, S, l)
         b, position = masked.any(-1).nonzero(as_tuple=True)
@@ -272,7 +277,7 @@ class MaskedDiffusion(nn.Module):
         """
         x, real = self.check(x, valid)
         units = self.units()
-        y, unit_valid = units.encode(x), real.repeat_interleave(units.length, 1)
+        y, unit_valid = units.digits(x), real.repeat_interleave(units.length, 1)
         positions = real.sum().clamp(min=1)
         draw = self.draw(y, unit_valid, None, generator)
         total, nelbo = self.score(x, y, draw, cond, valid, joint=self.objective == "joint")
@@ -307,7 +312,7 @@ class MaskedDiffusion(nn.Module):
         """
         x, real = self.check(x, valid)
         units = self.units(masking)
-        y = units.encode(x)
+        y = units.digits(x)
         draw = self.draw(y, real.repeat_interleave(units.length, 1), steps, generator)
         return self.score(x, y, draw, cond, valid, masking=masking)[1]
 
@@ -359,7 +364,9 @@ class MaskedDiffusion(nn.Module):
         except (KeyError, TypeError) as error:
             raise ValueError(f"{folder}/config.json is not a model of this version of unmask: {error}") from None
         try:
-            model.load_state_dict(tensors)
+            kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+            model = model.to(kinds.pop()) if len(kinds) == 1 else model
+            model.load_state_dict(tensors)  # again, at the precision that was saved
         except RuntimeError as error:
             raise ValueError(f"{folder}: the weights do not fit {type(backbone).__name__}: {' '.join(str(error).split())[:300]}") from None
         return model.eval()

@@ -9,7 +9,7 @@ from torch import Tensor
 from unmask.data import Bytes
 from unmask.diffusion import MaskedDiffusion
 
-HOLE = re.compile(r"(\\?)\[MASK(?::(\d{1,9}))?\]")
+HOLE = re.compile(r"(\\?)\[MASK(?::(\d+))?\]")
 
 
 def parse_holes(text: str) -> list[str | int]:
@@ -30,6 +30,11 @@ def parse_holes(text: str) -> list[str | int]:
     if not any(isinstance(piece, int) for piece in pieces):
         raise ValueError("the text has no hole: mark one with [MASK], or twenty tokens with [MASK:20]")
     return pieces
+
+
+def count_tokens(tokenizer, pieces: list[str | int]) -> int:
+    """Of a text and its holes, before anything is made of that size."""
+    return sum(piece if isinstance(piece, int) else len(tokenizer.encode(piece)) for piece in pieces)
 
 
 def encode_holes(model: MaskedDiffusion, tokenizer, pieces: list[str | int]) -> Tensor:

@@ -43,6 +43,8 @@ class Estimate:
     def bits_per_dim_stderr(self) -> float:
         """The error of the ratio total bits / total positions over examples (delta method)."""
         n = self.positions.double()
+        if len(n) < 2:
+            return math.nan
         residual = self.per_example - self.nats_per_position * n
         return float(residual.std() / math.sqrt(len(n)) / n.mean()) / math.log(2)
 

@@ -123,9 +123,11 @@ def sample(
     "first_hitting".  temperature 1 is the model's own law; anything else is not.
     """
     if z is None:
-        length = length or model.meta.get("length")
+        length = model.meta.get("length") if length is None else length
         if length is None:
             raise ValueError("the model does not say at which length it was trained: give length=")
+        if num < 1 or length < 1:
+            raise ValueError(f"num and length must be at least 1, not {num} and {length}")
         z = torch.full((num, length * model.subtokenizer.length), model.mask_id, device=model.device)
     elif length is not None:
         raise ValueError(f"z already fixes the length: leave out length={length}")

@@ -123,8 +123,8 @@ class LearnedPolynomial(Polynomial):
     def __init__(self, num_values: int, init: float = 1.0, bounds: tuple[float, float] = (0.05, 20.0)):
         Schedule.__init__(self)
         low, high = bounds
-        if num_values < 1:
-            raise ValueError(f"num_values must be at least 1, not {num_values}")
+        if num_values < 2:
+            raise ValueError(f"num_values must be at least 2, not {num_values}: for one curve use Polynomial")
         if not 0 < low < init < high:
             raise ValueError(f"the initial power {init} must lie inside the bounds {low} to {high}, which must be positive")
         self.num_values, self.init, self.bounds = num_values, float(init), (float(low), float(high))

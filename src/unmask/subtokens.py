@@ -31,6 +31,10 @@ class Subtokenizer:
     def encode(self, x: Tensor) -> Tensor:
         """(B, S) token ids -> (B, S*L) digits.  ValueError for an id outside the vocabulary."""
         check_ids(x, self.vocab_size)
+        return self.digits(x)
+
+    def digits(self, x: Tensor) -> Tensor:
+        """`encode` of ids that are known to be in range."""
         if self.length == 1:
             return x
         place = self.base ** torch.arange(self.length - 1, -1, -1, device=x.device)

@@ -9,11 +9,12 @@ import math
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,21 +60,23 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
     config = replace(config, device=str(device), dtype=pick_dtype(config.dtype, device))
     if config.threads:
         torch.set_num_threads(config.threads)
-    run = open_run(out, config, data)
     meta = {"length": config.length, "data": data.meta, "unmask": __version__}
     state = State(build(config, data.vocab_size, meta).to(device), config)
-    done = checkpoint.checkpoints(out)
-    if done:
-        state.load(done[-1])
-        if state.step == run["steps"]:
-            return done[-1]
-    for leftover in out.glob("checkpoints/.*"):  # of a kill while writing
-        shutil.rmtree(leftover)
     if config.compile:
         compile_network(state.model)
-    log = Log(out / "log.jsonl", state.step)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), stop_signal() as stopped:
-        loop(config, data, out, run, state, log, stopped)
+    run = open_run(out, config, data)
+    with locked(out), torch.random.fork_rng([device] if device.type == "cuda" else []), stop_signal() as stopped:
+        for leftover in out.glob("checkpoints/.*.new-*"):  # of a kill while writing
+            shutil.rmtree(leftover)
+        done = checkpoint.checkpoints(out)
+        if done:
+            try:
+                state.load(done[-1])
+            except ValueError as error:
+                before = f"; or remove {done[-1]} to continue from {done[-2]}" if len(done) > 1 else ""
+                raise ValueError(f"{error}{before}") from None
+        if not run["steps"] or state.step < run["steps"]:
+            loop(config, data, out, run, state, Log(out / "log.jsonl", state.step), stopped)
     return checkpoint.resolve(out)
 
 
@@ -98,10 +101,11 @@ def loop(config, data: TokenData, out: Path, run: dict, state: "State", log: "Lo
             tokens_since += tokens
             now = time.monotonic()
             state.seconds = now - began
-            if not run["steps"] and state.step >= 10 and now - first_time > CALIBRATE * 60 * config.minutes:
+            if not run["steps"] and state.step >= 10 and now - first_time > min(CALIBRATE * config.minutes, 1) * 60:
                 rate = (state.step - first) / (now - first_time)
+                state.save(out, data)  # what a resumed run starts from: the steps before did not know their number
                 run["steps"] = bar.total = max(state.step + 1, round(rate * 60 * config.minutes))
-                write_json(out / "run.json", run)
+                checkpoint.write_json(out / "run.json", run)
             bar.update()
             if state.step % config.log_every == 0 or state.step == run["steps"]:
                 mean, losses = sum(losses) / len(losses), []
@@ -112,14 +116,18 @@ def loop(config, data: TokenData, out: Path, run: dict, state: "State", log: "Lo
             if "validation" in data.splits and (final or (config.eval_minutes and now - last_eval > 60 * config.eval_minutes)):
                 bound = evaluate(state.averaged, data, "validation", config)
                 log.write(step=state.step, seconds=state.seconds, bits=bound.bits_per_dim, stderr=bound.bits_per_dim_stderr,
-                          noise=bound.bits_per_dim_noise)  # fmt: skip
-                bar.write(f"step {state.step}: validation bound {bound.bits_per_dim:.3f} +- {bound.bits_per_dim_stderr:.3f} bits per token")
+                          noise=bound.bits_per_dim_noise, windows=len(bound.positions))  # fmt: skip
+                bar.write(
+                    f"step {state.step}: validation bound {bound.bits_per_dim:.3f} +- {bound.bits_per_dim_stderr:.3f} bits per token",
+                    file=sys.stderr,
+                )
                 last_eval = time.monotonic()
-            if final or stopped.is_set() or (run["steps"] and now - last_saved > 60 * config.checkpoint_minutes):
+            if final or stopped.is_set() or now - last_saved > 60 * config.checkpoint_minutes:
                 folder = state.save(out, data)
                 last_saved = time.monotonic()
                 if stopped.is_set() and not final:
                     raise KeyboardInterrupt(f"stopped at step {state.step}; the same command continues from {folder}")
+            last_log += time.monotonic() - now  # the rate is that of training alone
 
 
 def train_step(config: TrainConfig, data: TokenData, state: "State", steps: int) -> tuple[float, float, int]:
@@ -256,8 +264,8 @@ def open_run(out: Path, config: TrainConfig, data: TokenData) -> dict:
     if path.is_file():
         try:
             run = json.loads(path.read_text())
-            before = run["identity"]
-        except (ValueError, KeyError, TypeError):
+            before, _ = dict(run["identity"]), int(run["steps"])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ValueError(f"{path} is damaged: choose another --out") from None
         wrong = differences(config.identity(), before)
         if wrong:
@@ -269,16 +277,25 @@ def open_run(out: Path, config: TrainConfig, data: TokenData) -> dict:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} exists and is not a training run: choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    run = {"steps": config.steps, "identity": identity, "config": asdict(config), "unmask": __version__}
-    write_json(path, run)
+    run = {"steps": config.steps, "identity": identity, "unmask": __version__}
+    checkpoint.write_json(path, run)
     return run
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Replace a JSON file, whole or not at all."""
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(json.dumps(content, indent=2) + "\n")
-    new.replace(path)
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keep a second process out of a run's folder; where the system has no file locks, nothing is kept out."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with open(out / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(f"another process is training in {out}: wait for it, or choose another --out") from None
+        yield
 
 
 class Log:
@@ -294,7 +311,8 @@ class Log:
 
     def write(self, **row) -> None:
         with open(self.path, "a") as file:
-            file.write(json.dumps({name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in row.items()}) + "\n")
+            row = {name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in row.items() if v == v}  # JSON has no NaN
+            file.write(json.dumps(row) + "\n")
 
 
 def read_log(path: Path) -> list[dict]:

@@ -31,6 +31,10 @@ class Transformer(nn.Module):
         classes: int = 0,
     ):
         super().__init__()
+        if min(vocab_size, dim, layers, heads) < 1 or classes < 0:
+            raise ValueError(
+                f"vocab_size {vocab_size}, dim {dim}, layers {layers}, heads {heads} must be at least 1, classes {classes} at least 0"
+            )
         if dim % heads or dim // heads % 2:
             raise ValueError(f"dim {dim} must be heads {heads} times an even head width")
         mlp = mlp or 64 * math.ceil(dim * 8 / 3 / 64)
@@ -101,9 +105,9 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.is_cuda:
             return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), 1e-6)
-        # CPUs have no kernel of it: the root mean square by one reduction is twice as fast as PyTorch's composite
-        rms = torch.linalg.vector_norm(x, dim=-1, keepdim=True) * len(self.weight) ** -0.5 + 1e-6
-        return x * rms.reciprocal() * self.weight
+        # CPUs have no kernel of it: one reduction for the norm is twice as fast as PyTorch's composite
+        square = torch.linalg.vector_norm(x, dim=-1, keepdim=True) ** 2 / len(self.weight)
+        return x * (square + 1e-6).rsqrt() * self.weight
 
 
 class Block(nn.Module):
@@ -167,7 +171,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float)
         return F.scaled_dot_product_attention(q, k, v, mask, dropout)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)  # not -inf: a row may have no valid position
     return F.dropout(scores.softmax(-1, dtype=q.dtype), dropout) @ v
 
 

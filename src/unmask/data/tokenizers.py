@@ -124,7 +124,7 @@ class Subwords:
         return self.model.decode(_checked(ids, self.vocab_size).tolist(), skip_special_tokens=False)
 
     def spec(self) -> dict:
-        return {"name": "subwords", "file": "tokenizer.json", "vocab_size": self.vocab_size, "eot": self.eot}
+        return {"name": "subwords", "vocab_size": self.vocab_size, "eot": self.eot}
 
     def files(self) -> dict[str, bytes]:
         return {"tokenizer.json": self.model.to_str().encode()}
@@ -144,7 +144,7 @@ class Ids:
         raise ValueError("this data was made of ready ids without a tokenizer: prepare it again with one to encode text")
 
     def decode(self, ids) -> str:
-        raise ValueError("this data was made of ready ids without a tokenizer: prepare it again with one to decode ids")
+        return " ".join(map(str, _checked(ids, self.vocab_size)))
 
     def spec(self) -> dict:
         return {"name": "ids", "vocab_size": self.vocab_size}
@@ -206,11 +206,11 @@ def load_tokenizer(spec: dict, folder: str | Path) -> Tokenizer:
         return Ids(spec["vocab_size"])
     if name != "subwords":
         raise ValueError(f"tokenizer {name!r} is not one of bytes, characters, subwords, ids: update the package")
-    tokenizer = _read_json(Path(folder) / spec["file"], spec["eot"])
+    file = Path(folder) / "tokenizer.json"
+    tokenizer = _read_json(file, spec["eot"])
     if tokenizer.vocab_size != spec["vocab_size"]:
         raise ValueError(
-            f"{Path(folder) / spec['file']} has {tokenizer.vocab_size} tokens, expected {spec['vocab_size']}: "
-            "restore the file that was written with the data"
+            f"{file} has {tokenizer.vocab_size} tokens, expected {spec['vocab_size']}: restore the file that was written with the data"
         )
     return tokenizer
 

@@ -30,9 +30,12 @@ def open_data(folder: str | Path) -> "TokenData":
         raise ValueError(f"{path}: format {found[0]!r} of kind {found[1]!r}, expected {FORMAT!r} of kind 'text'")
     if missing := [key for key in KEYS if key not in meta]:
         raise ValueError(f"{path} has no {missing[0]!r}: prepare the data again")
-    sizes = {f"{split}.bin": meta["tokens"][split] * np.dtype(meta["dtype"]).itemsize for split in SPLITS}
-    if meta["documents"] == "apart":
-        sizes |= {f"{split}.documents.bin": meta["document_count"][split] * 8 for split in SPLITS}
+    try:
+        sizes = {f"{split}.bin": meta["tokens"][split] * np.dtype(meta["dtype"]).itemsize for split in SPLITS}
+        if meta["documents"] == "apart":
+            sizes |= {f"{split}.documents.bin": meta["document_count"][split] * 8 for split in SPLITS}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({error}): prepare the data again") from None
     for name, expected in sizes.items():
         size = (folder / name).stat().st_size if (folder / name).is_file() else None
         if size != expected:
@@ -51,6 +54,7 @@ class TokenData:
         self.folder, self.meta = folder, meta
         self.vocab_size: int = meta["vocab_size"]
         self.splits = tuple(split for split in SPLITS if meta["tokens"][split])
+        self._tokens: dict[str, np.memmap] = {}
         self._edges: dict[str, np.ndarray] = {}
         self._plans: dict[tuple[str, int, int], tuple[np.ndarray, bool]] = {}
 
@@ -61,7 +65,9 @@ class TokenData:
     def tokens(self, split: str) -> np.memmap:
         """All tokens of a split (n,), read-only, in the type in which they are stored."""
         self._check(split)
-        return np.memmap(self.folder / f"{split}.bin", np.dtype(self.meta["dtype"]).newbyteorder("<"), "r")
+        if split not in self._tokens:
+            self._tokens[split] = np.memmap(self.folder / f"{split}.bin", np.dtype(self.meta["dtype"]).newbyteorder("<"), "r")
+        return self._tokens[split]
 
     def batch(self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0) -> dict[str, torch.Tensor]:
         """Random windows, the same for the same arguments: {"x": (batch_size, length) int64}.
