@@ -22,7 +22,7 @@ from unmask.train import read_log, train
 
 TEXT = Path(__file__).parent / "data" / "bundled" / "tinyshakespeare.txt"
 SPLIT = "0.89,0.01,0.1"  # the last tenth is held out; the hundredth before it draws the curve
-PASSAGE = "ROMEO:\n[MASK:12] love[MASK:14]night,\nAnd [MASK:16]."
+PASSAGE = "ROMEO:\n[MASK:12] love [MASK:12] night,\nAnd [MASK:16]."
 SAMPLES = 8
 
 
