@@ -1,12 +1,12 @@
 """What the README shows, runs."""
 
+import gzip
 import re
-import shlex
+import subprocess
+import sys
 from pathlib import Path
 
-import pytest
-
-from unmask.cli import VERBS
+from unmask.demo import TEXT
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -24,15 +24,22 @@ def test_the_ten_lines_of_python_run_and_learn(capsys):
     assert "tensor(" in said
 
 
-@pytest.mark.parametrize("line", [line for block in blocks("sh") for line in block.splitlines() if line.startswith("unmask")])
-def test_the_commands_have_the_flags_that_the_readme_uses(line, capsys):
-    words = shlex.split(line, comments=True)
-    verb = words[1]
-    with pytest.raises(SystemExit) as stop:
-        VERBS[verb]([*(words[2:3] if verb == "train" else []), "--help"])
-    shown = capsys.readouterr().out
-    assert stop.value.code == 0
-    assert all(flag in shown for flag in words if flag.startswith("--"))
+def test_from_text_to_a_model_as_the_readme_says(tmp_path):
+    """The README's commands in its order, on a small file of that name and a smaller network."""
+    (tmp_path / "enwik8.gz").write_bytes(gzip.compress(TEXT.read_bytes()[:60000]))
+    (script,) = (block for block in blocks("sh") if "unmask prepare" in block)
+    for said, small in {
+        "--split 90000000,5000000,5000000": "",
+        "--minutes 30 --dim 256": "--steps 20 --dim 32 --layers 1",
+        "unmask ": f"{sys.executable} -m unmask ",
+        "--num 4": "--num 4 --steps 8",
+    }.items():
+        assert said in script
+        script = script.replace(said, small)
+    done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "bits per byte: an upper bound" in done.stdout and done.stdout.count("To be, or ") == 3
+    assert (tmp_path / "bound.json").is_file() and (tmp_path / "unmasking.html").is_file()
 
 
 def test_the_tree_names_files_that_exist():

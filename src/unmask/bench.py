@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unmask import __version__, schedules
 from unmask.backbones import Transformer
 from unmask.categorical import uniform
+from unmask.config import Dtype
 from unmask.data import open_data
-from unmask.device import pick_dtype, precision
+from unmask.device import keep_freed_memory, pick_dtype, precision
 from unmask.diffusion import Draw, MaskedDiffusion
 from unmask.sampling import evaluating, trajectory
 from unmask.subtokens import Subtokenizer
@@ -32,6 +33,7 @@ Row = tuple[str, float, str]
 
 def run(what: tuple[str, ...], *, model: str, data: str, threads: int) -> dict:
     """Print (name, value, unit) rows of the chosen benchmarks; the same as a record."""
+    keep_freed_memory()
     if threads:
         torch.set_num_threads(threads)
     chosen = {"head": head, "train": train, "estimator": lambda: estimator(model, data), "sampling": sampling}
@@ -69,65 +71,81 @@ def timed(function: Callable[[], object], repeats: int, warmup: int = 2) -> list
     return seconds
 
 
-class Dense(nn.Module):
-    """A network with nothing but `forward`: its logits are formed at every position."""
-
-    uses_time = False
-
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = network
-
-    def forward(self, z: Tensor, t=None, cond=None, valid=None) -> Tensor:
-        return self.network(z, t, cond, valid)
-
-
 def network(vocab_size: int, layers: int) -> Transformer:
     torch.manual_seed(0)
     return Transformer(vocab_size, dim=256, layers=layers, heads=4)
 
 
-def training_steps(vocab_size: int, layers: int, batch: int, dense: bool, dtype: str, repeats: int) -> tuple[float, float]:
-    """Median seconds of a training step, and MB of memory at the peak beyond what was there before the first step."""
+def training_steps(vocab_size: int, layers: int, batch: int, way: str, dtype: Dtype, repeats: int) -> tuple[float, float, float]:
+    """Median seconds of a training step; MB of memory at its peak beyond weights, and beyond the state of the optimizer too.
+
+    way: "rows" is ours; "dense" forms logits and log-softmax at every position, as the papers' code does; "picked" forms the logits at
+    every position and goes on with those of masked rows.
+    """
     backbone = network(vocab_size, layers)
-    model = MaskedDiffusion(Dense(backbone) if dense else backbone, schedules.Linear(), Subtokenizer(vocab_size))
+    model = MaskedDiffusion(backbone, schedules.Linear(), Subtokenizer(vocab_size))
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     x = torch.randint(0, vocab_size, (batch, 256))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    weights = peak()
 
-    def step() -> None:
+    def loss(x: Tensor) -> Tensor:
+        if way == "rows":
+            return model(x).loss
+        draw = model.draw(x, torch.ones_like(x, dtype=torch.bool))
+        logits, targets = backbone(model.corrupt(x, draw.masked)), x
+        factor = draw.masked * draw.scale[:, None].float()
+        if way == "picked":
+            logits, targets, factor = (v[draw.masked] for v in (logits, targets, factor))
+        logp = logits.float().log_softmax(-1)
+        return -(factor * logp.gather(-1, targets[..., None])[..., 0]).sum() / x.numel()
+
+    def step(x: Tensor = x) -> None:
         with precision(dtype, CPU):
-            loss = model(x).loss
-        loss.backward()
+            value = loss(x)
+        value.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
+    step(x[:1, :8])  # one that needs next to nothing but gradients and the optimizer's state
+    state = peak()
     seconds = statistics.median(timed(step, repeats))
-    return seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return seconds, peak() - weights, peak() - state
 
 
-def apart(function: Callable, *arguments):
-    """The function's result from a process of its own, whose peak of memory is its own."""
+def peak() -> float:
+    """MB of memory that this process has had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def apart(function: Callable, *arguments, keep: bool = True):
+    """The function's result from a process of its own, whose peak of memory is its own; `keep`: freed memory, for speed."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_with_threads, (torch.get_num_threads(), function, *arguments))
+        return pool.apply(_begin, (torch.get_num_threads(), keep, function, *arguments))
 
 
-def _with_threads(threads: int, function: Callable, *arguments):
+def _begin(threads: int, keep: bool, function: Callable, *arguments):
     torch.set_num_threads(threads)
+    if keep:
+        keep_freed_memory()
     return function(*arguments)
 
 
 def head() -> list[Row]:
-    """H: the head at masked rows in chunks, against the same code with dense logits."""
+    """H: the head at masked rows in chunks, against the same network with dense logits."""
     rows: list[Row] = []
     for dtype in dict.fromkeys(("float32", pick_dtype("auto", CPU))):
-        (ours, memory), (dense, dense_memory) = (apart(training_steps, 50257, 2, 4, kind, dtype, 8) for kind in (False, True))
+        seconds, memory = {}, {}
+        for way in ("rows", "picked", "dense"):
+            seconds[way] = apart(training_steps, 50257, 2, 4, way, dtype, 8)[0]
+            memory[way] = apart(training_steps, 50257, 2, 4, way, dtype, 2, keep=False)[1:]
         rows += [
-            (f"{dtype}, masked rows in chunks", 1024 / ours, "tokens/s"),
-            (f"{dtype}, dense", 1024 / dense, "tokens/s"),
-            (f"{dtype}, speed over dense", dense / ours, "times"),
-            (f"{dtype}, peak memory of a step", memory, "MB"),
-            (f"{dtype}, peak memory over dense", memory / dense_memory, "times"),
+            (f"{dtype}, masked rows in chunks (ours)", 1024 / seconds["rows"], "tokens/s"),
+            (f"{dtype}, speed over dense logits and log-softmax", seconds["dense"] / seconds["rows"], "times"),
+            (f"{dtype}, speed over dense logits, masked rows picked", seconds["picked"] / seconds["rows"], "times"),
+            (f"{dtype}, peak memory beyond weights", memory["rows"][0], "MB"),
+            (f"{dtype}, the same, share of dense", memory["rows"][0] / memory["dense"][0], "times"),
+            (f"{dtype}, peak memory beyond weights and optimizer", memory["rows"][1], "MB"),
+            (f"{dtype}, the same, share of dense", memory["rows"][1] / memory["dense"][1], "times"),
         ]
     return rows
 
@@ -136,8 +154,8 @@ def train() -> list[Row]:
     """S: a training step, against plain fp32 and against the machine's matrix products."""
     single, half = product_rate(torch.float32), product_rate(torch.bfloat16)
     fast = pick_dtype("auto", CPU)
-    plain, _ = apart(training_steps, 256, 4, 16, True, "float32", 8)
-    ours, memory = apart(training_steps, 256, 4, 16, False, fast, 12)
+    plain, *_ = apart(training_steps, 256, 4, 16, "dense", "float32", 8)
+    ours, memory, _ = apart(training_steps, 256, 4, 16, "rows", fast, 12)
     tokens = 16 * 256
     matrices = sum(p.numel() for p in network(256, 4).blocks.parameters() if p.ndim == 2)
     work = 6 * tokens * matrices + 12 * tokens * 256 * 256 * 4 + 3 * tokens * 256 * 256  # matrices, attention, head at half the rows

@@ -71,7 +71,9 @@ class Runtime:
     def __init__(self, args: Machine):
         import torch
 
-        from unmask.device import pick_device, pick_dtype, precision
+        from unmask.device import keep_freed_memory, pick_device, pick_dtype, precision
+
+        keep_freed_memory()
 
         if args.threads < 0:
             raise ValueError(f"--threads must not be negative, not {args.threads}")
@@ -207,9 +209,11 @@ def train(argv: list[str]) -> None:
     check_out(record)
     from unmask.checkpoint import digest
     from unmask.data import open_data
+    from unmask.device import keep_freed_memory
     from unmask.train import read_log
     from unmask.train import train as run
 
+    keep_freed_memory()
     folder = run(TrainConfig(**values), data, out)
     print(folder)
     last = read_log(out / "log.jsonl")[-1]

@@ -1,10 +1,23 @@
 """Which device and precision a command runs at."""
 
+import ctypes
 from contextlib import nullcontext
 
 import torch
 
 from unmask.config import Dtype
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees, for the next step; for a process that is ours, such as a command's.
+
+    glibc gives every block beyond 32 MB back to the system and gets it anew, a page fault for every 4 KB: a fifth to a half of a
+    training step with a large vocabulary on CPUs.  Nothing happens under another C library.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if hasattr(ctypes, "CDLL") else None
+    if mallopt is not None:
+        for parameter in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+            mallopt(parameter, 2**31 - 1)
 
 
 def pick_device(name: str = "auto") -> torch.device:
