@@ -1035,3 +1035,14 @@ def test_what_is_saved_can_be_loaded(tmp_path):
     again = unmask.MaskedDiffusion.from_pretrained(tmp_path, backbone=backbone)
     assert again.meta["labels"] == {"9": "cat", "10": "dog"}
     assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(model.state_dict().values(), again.state_dict().values()))
+
+
+@pytest.mark.parametrize("huge", [{"layers": 10**9}, {"dim": 2**40}, {"vocab_size": 2**40}, {"mlp": "x"}, {"surprise": 1}])
+def test_sizes_that_a_file_only_claims_cost_nothing(tmp_path, huge):
+    network = unmask.backbones.Transformer(9, dim=8, layers=1, heads=2)
+    unmask.MaskedDiffusion(network, schedules.Linear(), unmask.Subtokenizer(9)).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["backbone"]["config"] |= huge
+    write_config(tmp_path, config)
+    with pytest.raises(ValueError, match=r"config\.json|do not fit"):
+        unmask.MaskedDiffusion.from_pretrained(tmp_path)

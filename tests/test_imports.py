@@ -15,7 +15,7 @@ CORE = ["checkpoint", "schedules", "subtokens", "categorical", "rowwise", "backb
 # A module may import what stands in an earlier group; inside a group, only without cycles.
 ORDER = [
     CORE, ["diffusion"], ["sampling"], ["likelihood", "audit"], ["data"], ["ngrams"], ["train"], ["report_page"], ["report"],
-    ["infill"], ["demo", "bench"], ["cli"],
+    ["infill"], ["demo", "bench"], ["command"], ["cli"],
 ]  # fmt: skip
 LEVEL = {name: level for level, group in enumerate(ORDER) for name in group}
 LEAVES = ["checkpoint", "config", "report_page"]

@@ -9,6 +9,7 @@ sequence; V values; K = `schedule.num_values`; R rows, a row being a token that 
 import inspect
 import itertools
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -344,32 +345,44 @@ class MaskedDiffusion(nn.Module):
         """
         folder = checkpoint.resolve(path)
         config, tensors = checkpoint.load(folder, "model.safetensors")
+        ours = backbone is None
         try:
-            if backbone is None:
-                name, arguments = config["backbone"]["name"], config["backbone"]["config"]
-                if arguments is None:
-                    raise ValueError(f"{folder} holds the weights of a network of your own, {name}: pass it as backbone=")
-                if name not in backbones.NAMES:
-                    raise ValueError(f"{folder}: unknown backbone {name!r}; known: {', '.join(backbones.NAMES)}")
-                backbone = backbones.NAMES[name](**arguments)
-            model = cls(
-                backbone,
-                schedules.from_config(config["schedule"]),
-                Subtokenizer(**config["subtokenizer"]),
-                objective=config["objective"],
-                masking=config["masking"],
-                allowed=tensors.get("allowed"),
-                meta=config["meta"],
-            )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{folder}/config.json is not a model of this version of unmask: {error}") from None
+            with torch.device("meta") if ours else nullcontext():  # sizes that the tensors do not have cost nothing
+                if backbone is None:
+                    backbone = build_backbone(folder, config["backbone"], len(tensors))
+                model = cls(
+                    backbone,
+                    schedules.from_config(config["schedule"]),
+                    Subtokenizer(**config["subtokenizer"]),
+                    objective=config["objective"],
+                    masking=config["masking"],
+                    allowed=tensors.get("allowed"),
+                    meta=config["meta"],
+                )
+        except (KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
+            said = " ".join(str(error).split())[:300]
+            raise ValueError(f"{folder}/config.json is not a model of this version of unmask: {said}") from None
+        kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+        if not ours and len(kinds) == 1:
+            model = model.to(kinds.pop())
         try:
-            kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
-            model = model.to(kinds.pop()) if len(kinds) == 1 else model
-            model.load_state_dict(tensors)  # again, at the precision that was saved
+            model.load_state_dict(tensors, assign=ours)
         except RuntimeError as error:
-            raise ValueError(f"{folder}: the weights do not fit {type(backbone).__name__}: {' '.join(str(error).split())[:300]}") from None
+            said = " ".join(str(error).split())[:300]
+            raise ValueError(f"{folder}: the weights do not fit {type(backbone).__name__}: {said}") from None
         return model.eval()
+
+
+def build_backbone(folder: Path, config: dict, tensors: int) -> nn.Module:
+    """One of this package's networks, by its name in config.json; ValueError for any other."""
+    name, arguments = config["name"], config["config"]
+    if arguments is None:
+        raise ValueError(f"{folder} holds the weights of a network of your own, {name}: pass it as backbone=")
+    if name not in backbones.NAMES:
+        raise ValueError(f"{folder}: unknown backbone {name!r}; known: {', '.join(backbones.NAMES)}")
+    if arguments["layers"] > tensors:
+        raise ValueError(f"{folder}: config.json says {arguments['layers']} layers, and there are {tensors} tensors")
+    return backbones.NAMES[name](**arguments)
 
 
 # ---------------------------------------------------------------- the formula

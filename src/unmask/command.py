@@ -1,0 +1,109 @@
+"""What the verbs of the command line share: the flags of a machine, the record of a result, checks before the work."""
+
+import json
+import math
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from unmask import __version__
+from unmask.config import Dtype
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Flags of every verb that runs a model."""
+
+    device: str = "auto"
+    """auto: cuda where there is one, else cpu."""
+    dtype: Dtype = "auto"
+    """Precision of the network; auto: bfloat16 where the machine is fast at it."""
+    threads: int = 0
+    """CPU threads; 0: leave as it is."""
+    seed: int = 0
+    """Of everything that is drawn: the same seed, the same result."""
+    json: str = ""
+    """Also write the result, with what made it, to this file."""
+
+
+class Runtime:
+    """The device and precision that a command's flags name, and its record for --json."""
+
+    def __init__(self, args: Machine):
+        import torch
+
+        from unmask.device import keep_freed_memory, pick_device, pick_dtype, precision
+
+        keep_freed_memory()
+
+        if args.threads < 0:
+            raise ValueError(f"--threads must not be negative, not {args.threads}")
+        if args.threads:
+            torch.set_num_threads(args.threads)
+        self.device = pick_device(args.device)
+        self.dtype = pick_dtype(args.dtype, self.device)
+        self.precision = precision(self.dtype, self.device)
+        self.generator = torch.Generator().manual_seed(args.seed)
+        self.args, self.began = args, time.monotonic()
+        check_out(args.json)
+
+    def load(self, path: Path):
+        """The model, its tokenizer and its folder."""
+        from unmask.checkpoint import resolve
+        from unmask.data import load_tokenizer
+        from unmask.diffusion import MaskedDiffusion
+
+        folder = resolve(path)
+        model = MaskedDiffusion.from_pretrained(folder).to(self.device)
+        if "tokenizer" not in model.meta.get("data", {}):
+            raise ValueError(f"{folder} does not say which tokens it was trained on: use it from Python")
+        return model, load_tokenizer(model.meta["data"]["tokenizer"], folder), folder
+
+    def record(self, folder: Path | None = None, **values) -> None:
+        """Write --json, if asked for."""
+        if not self.args.json:
+            return
+        from unmask.checkpoint import digest
+
+        made = {
+            "seed": self.args.seed,
+            "precision": self.dtype,
+            "device": str(self.device),
+            "seconds": round(time.monotonic() - self.began, 3),
+        }
+        if folder is not None:
+            made |= {"model_sha256": digest(folder / "model.safetensors"), "weights": "ema"}
+        write_record(self.args.json, **made, **values)
+
+
+def write_record(path: str, **values) -> None:
+    """A result and what made it, as JSON, if a path was given."""
+    if not path:
+        return
+    record = {"command": ["unmask", *sys.argv[1:]], "version": __version__, **values}
+    record = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in record.items()}
+    Path(path).write_text(json.dumps(record, indent=2) + "\n")
+    print(f"wrote {path}", file=sys.stderr)
+
+
+def check_positive(args, *names: str) -> None:
+    for name in names:
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
+
+
+def check_out(path: str, suffix: str = "") -> None:
+    """An output file that cannot be written is an error before the work, not after."""
+    if path and not Path(path).resolve().parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {Path(path).parent}")
+    if path and Path(path).is_dir():
+        raise ValueError(f"{path} is a folder, not a file")
+    if path:
+        new = not Path(path).exists()
+        with open(path, "a"):  # an OSError names the file and the reason
+            pass
+        if new:
+            Path(path).unlink()
+    if path and suffix and not path.endswith(suffix):
+        raise ValueError(f"{path} must end in {suffix}")
