@@ -22,7 +22,7 @@ lint: $(VENV)/developing
 	$(VENV)/bin/pyrefly check
 
 bench: $(VENV)/installed
-	$(VENV)/bin/unmask bench
+	$(VENV)/bin/unmask bench --json bench.json
 
 clean:
 	rm -rf $(VENV)

@@ -146,10 +146,22 @@ def test_bad_input_is_one_line_with_the_value_and_the_remedy(home, tmp_path, cap
     bytes_data = tmp_path / "bytes"
     main(["prepare", "text", str(text), str(bytes_data)])
     said = fails(capsys, "eval", run, "--data", bytes_data)
-    assert "256 values" in said and "28" in said
+    assert "256 values" in said and "28" in said and f"--tokenizer {run}" in said
     other = tmp_path / "other"
     main(["prepare", "text", str(text), str(other), "--tokenizer", "characters", "--alphabet", "".join(sorted(set(TEXT), reverse=True))])
-    assert "another tokenizer" in fails(capsys, "eval", run, "--data", other)
+    assert f"--tokenizer {run}" in fails(capsys, "eval", run, "--data", other)
+    assert main(["prepare", "text", str(text), str(tmp_path / "same"), "--tokenizer", str(run), "--split", "0,0,1"]) == 0
+    capsys.readouterr()
+    assert main(["eval", str(run), "--data", str(tmp_path / "same")]) == 0
+    assert "split in another way" in capsys.readouterr().err
+    assert "did you mean" in fails(capsys, "eval", home, "--data", data)
+    archive = tmp_path / "text.zip"
+    archive.write_bytes(b"PK\x03\x04" + bytes(500))
+    assert "zip archive: unpack it" in fails(capsys, "prepare", "text", archive, out)
+    assert "percentages" in fails(capsys, "prepare", "text", text, out, "--split", "90,5,5")
+    assert "fixed when it began" in fails(capsys, "train", "demo", "--data", data, "--out", run, *TRAIN[:-1], "31")
+    assert "preset first" in fails(capsys, "train")
+    assert "no file" in fails(capsys, "fill", run, "To be [MASK:5]")
     assert "no folder" in fails(capsys, "eval", tmp_path / "nowhere", "--data", data)
     assert "--repeats" in fails(capsys, "eval", run, "--data", data, "--repeats", "0")
     assert "no folder" in fails(capsys, "eval", run, "--data", data, "--json", tmp_path / "no" / "where.json")
@@ -160,7 +172,8 @@ def test_bad_input_is_one_line_with_the_value_and_the_remedy(home, tmp_path, cap
     assert "is a folder" in fails(capsys, "sample", run, "--out", tmp_path)
     hole = tmp_path / "hole.txt"
     hole.write_text("λ[MASK]")
-    assert "'λ'" in fails(capsys, "fill", run, hole)
+    said = fails(capsys, "fill", run, hole)
+    assert "'λ'" in said and "no others" in said
     hole.write_text("[MASK:99999999999]")
     assert "99999999999 tokens" in fails(capsys, "fill", run, hole)
     hole.write_bytes(b"\xff[MASK]")
@@ -185,7 +198,7 @@ def test_every_verb_leaves_a_record(home, tmp_path, capsys):
     record = tmp_path / "record.json"
     assert main(["train", "demo", "--data", str(home / "data"), "--out", str(home / "run"), *TRAIN, "--json", str(record)]) == 0
     row = json.loads(record.read_text())
-    assert row["steps"] == 30 and row["n"] == 29 and row["model_sha256"] and row["unit"] == "bits per token"
+    assert row["steps"] == 30 and row["n"] == 29 and row["model_sha256"] and row["unit"] == "bits per character"
     assert main(["prepare", "text", str(home / "text.txt"), str(tmp_path / "data"), "--json", str(record)]) == 0
     assert json.loads(record.read_text())["tokens"] == {"train": 8100, "validation": 450, "test": 450}
 

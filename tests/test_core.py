@@ -915,7 +915,7 @@ def test_a_network_that_does_not_fit_its_weights_is_refused(tmp_path):
 def test_what_a_file_names_is_never_imported(tmp_path):
     saved(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    for name, arguments, message in (("os.system", {"command": "true"}, "'os.system'"), ("Recorder", None, "pass it as backbone=")):
+    for name, arguments, message in (("os.system", {"command": "true"}, "'os.system'"), ("Recorder", None, "backbone=")):
         config["backbone"] = {"name": name, "config": arguments}
         write_config(tmp_path, config)
         with pytest.raises(ValueError, match=message):
@@ -1046,3 +1046,23 @@ def test_sizes_that_a_file_only_claims_cost_nothing(tmp_path, huge):
     write_config(tmp_path, config)
     with pytest.raises(ValueError, match=r"config\.json|do not fit"):
         unmask.MaskedDiffusion.from_pretrained(tmp_path)
+
+
+def test_a_network_of_z_alone_will_do():
+    """A bare `forward(z)` is not handed a time; one that takes t is."""
+    network = torch.nn.Sequential(torch.nn.Embedding(8, 4), torch.nn.Linear(4, 7))
+    model = unmask.MaskedDiffusion(network, schedules.Linear(), unmask.Subtokenizer(7))
+    x = torch.randint(0, 7, (4, 5))
+    model(x).loss.backward()
+    assert not model.uses_time and unmask.sample(model, num=2, length=5, steps=3).shape == (2, 5)
+    with pytest.raises(ValueError, match=r"\[x\]"):
+        unmask.estimate_nelbo(model, x)
+    with pytest.raises(ValueError, match="num=3"):
+        unmask.sample(model, z=x, num=3)
+    assert repr(unmask.estimate_nelbo(model, [x])).startswith("Estimate(mean=")
+
+    class Timed(torch.nn.Module):
+        def forward(self, z, t):
+            return network(z) * t.view(-1, 1, 1)
+
+    assert unmask.MaskedDiffusion(Timed(), schedules.Linear(), unmask.Subtokenizer(7)).uses_time

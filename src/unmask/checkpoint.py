@@ -95,7 +95,8 @@ def resolve(path: str | Path) -> Path:
         return newest[-1]
     if not path.exists():
         raise ValueError(f"there is no folder {path}")
-    raise ValueError(f"{path} holds no model: neither {CONFIG} nor checkpoints/STEP/{CONFIG}")
+    hint = f"; did you mean {path / 'run'}?" if checkpoints(path / "run") else ""
+    raise ValueError(f"{path} holds no model: neither {CONFIG} nor checkpoints/STEP/{CONFIG}{hint}")
 
 
 def checkpoints(run: str | Path) -> list[Path]:

@@ -3,10 +3,11 @@
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -54,12 +55,13 @@ def main(argv: list[str] | None = None) -> int:
 @dataclass(frozen=True)
 class Prepare:
     kind: tyro.conf.Positional[Literal["text"]]
-    source: tyro.conf.Positional[Path]
-    """A .txt or .jsonl file (also .gz, .xz), a folder of them, or a file of ready token ids."""
-    out: tyro.conf.Positional[Path]
+    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SRC")]
+    """A text or .jsonl file (also .gz, .xz), a folder, every file in which is a document, or a file of ready token ids."""
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """The folder to make."""
     tokenizer: str = "bytes"
-    """bytes, characters, a Hugging Face tokenizer .json, or a folder with GPT-2's encoder.json and vocab.bpe."""
+    """bytes, characters, a Hugging Face tokenizer .json, a folder with GPT-2's encoder.json and vocab.bpe, or the folder of prepared
+    data or of a model: the same as theirs."""
     alphabet: str = ""
     """Of --tokenizer characters: the characters themselves, or text8 for its 27 letters; empty: those of the source."""
     format: Literal["auto", "text", "jsonl", "ids"] = "auto"
@@ -71,7 +73,7 @@ class Prepare:
     vocab_size: int = 0
     """Of ready ids without a tokenizer."""
     split: str = "0.9,0.05,0.05"
-    """train,validation,test: fractions, or numbers of tokens (-1: the rest)."""
+    """train,validation,test: fractions, or numbers of tokens (-1: the rest). Documents without an end-of-text token are kept whole."""
     validation: str = ""
     """A validation file of its own; the source is then all training data."""
     test: str = ""
@@ -112,11 +114,11 @@ class Train(TrainConfig):
 def train(argv: list[str]) -> None:
     """Train a preset on prepared data, or continue a run."""
     if not argv or argv[0] in ("-h", "--help") or argv[0].startswith("-"):
-        print("usage: unmask train PRESET --data DIR --out DIR [flags]; unmask train PRESET --help shows a preset's values\n\npresets:")
-        for name, preset in PRESETS.items():
-            print(f"  {name:12}{preset.about}")
         if not argv or argv[0] not in ("-h", "--help"):
-            raise ValueError("name a preset first")
+            raise ValueError(f"name a preset first: {', '.join(PRESETS)}; unmask train --help says what they are")
+        print("usage: unmask train PRESET --data DIR --out DIR [flags]\n\nunmask train PRESET --help shows a preset's values\n\npresets:")
+        for name, preset in PRESETS.items():
+            print(textwrap.fill(preset.about, 100, initial_indent=f"  {name:12}", subsequent_indent=" " * 14))
         return
     if argv[0] not in PRESETS:
         raise ValueError(f"there is no preset {argv[0]!r}; choose one of {', '.join(PRESETS)}")
@@ -142,7 +144,8 @@ def train(argv: list[str]) -> None:
     last = read_log(out / "log.jsonl")[-1]
     write_record(
         record, seed=args.seed, preset=argv[0], data_sha256=open_data(data).meta["sha256"], weights="ema",
-        model_sha256=digest(folder / "model.safetensors"), value=last.get("bits"), unit="bits per token", stderr=last.get("stderr"),
+        model_sha256=digest(folder / "model.safetensors"), value=last.get("bits"), stderr=last.get("stderr"),
+        unit=f"bits per {open_data(data).unit}",
         noise=last.get("noise"), n=last.get("windows"), estimator="continuous time, exact count", repeats=args.eval_repeats,
         steps=last["step"], seconds=last["seconds"], config=values,
     )  # fmt: skip
@@ -153,7 +156,7 @@ def train(argv: list[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Eval(Machine):
-    model: tyro.conf.Positional[Path]
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
     """A model's folder, or a run's."""
     data: Path
     """A folder that `unmask prepare` made, with the model's tokens."""
@@ -183,15 +186,19 @@ def evaluate(argv: list[str]) -> None:
     check_positive(args, "repeats", "batch_size")
     model, _, folder = runtime.load(args.model)
     data = open_data(args.data)
-    same_tokens(model, data)
+    same_tokens(model, data, args.model)
+    again = {s["sha256"] for s in model.meta["data"]["source"]} & {s["sha256"] for s in data.meta["source"]}
+    if again and model.meta["data"]["sha256"] != data.meta["sha256"]:
+        print("warning: the model was trained on this source, split in another way: what is scored may hold training text", file=sys.stderr)
     length = args.length or model.meta["length"]
     windows = data.windows(args.split, length, args.batch_size, limit=args.limit or None)
     count = min(data.window_count(args.split, length), args.limit or sys.maxsize)
     bar = tqdm(windows, total=-(-count // args.batch_size), unit="batch", disable=None, dynamic_ncols=True)
     with runtime.precision:
         bound = estimate_nelbo(model, bar, repeats=args.repeats, steps=args.steps or None, seed=args.seed)
-    unit = unit_of(data)
-    estimator = f"discrete time, {args.steps} steps" if args.steps else "continuous time, exact count"
+    unit = data.unit
+    drawn = "exact count" if model.schedule.num_values == 1 else "sampled times"
+    estimator = f"discrete time, {args.steps} steps" if args.steps else f"continuous time, {drawn}"
     print(f"{bound.bits_per_dim:.4f} +- {bound.bits_per_dim_stderr:.4f} bits per {unit}: an upper bound on the negative log-likelihood")
     print(f"  {args.split} split, {int(bound.positions.sum()):,} {unit}s in {count:,} windows of {length}, each scored alone")
     print(f"  error over windows {bound.bits_per_dim_stderr:.4f}, noise of the masks alone {bound.bits_per_dim_noise:.4f}")
@@ -205,20 +212,14 @@ def evaluate(argv: list[str]) -> None:
     )  # fmt: skip
 
 
-def unit_of(data) -> str:
-    return {"bytes": "byte", "characters": "character"}.get(data.meta["tokenizer"]["name"], "token")
-
-
-def same_tokens(model, data) -> None:
+def same_tokens(model, data, path: Path) -> None:
     """ValueError unless the data's ids mean what the model's do."""
     ours, theirs = model.meta["data"]["tokenizer"], data.meta["tokenizer"]
+    fix = f"prepare the text again with --tokenizer {path}"
     if data.vocab_size != model.subtokenizer.vocab_size:
-        raise ValueError(
-            f"{data.folder} has {data.vocab_size} values and the model {model.subtokenizer.vocab_size}: prepare the data as the model's"
-        )
+        raise ValueError(f"{data.folder} has {data.vocab_size} values and the model {model.subtokenizer.vocab_size}: {fix}")
     if ours != theirs and "ids" not in (ours["name"], theirs["name"]):
-        raise ValueError(f"{data.folder} was prepared with another tokenizer ({theirs['name']}) than the model's ({ours['name']}): "
-                         "prepare it with the model's alphabet or tokenizer.json")  # fmt: skip
+        raise ValueError(f"{data.folder} was prepared with another tokenizer or alphabet than the model's: {fix}")
 
 
 # ---------------------------------------------------------------- sample, fill
@@ -242,7 +243,7 @@ class Sampler(Machine):
 
 @dataclass(frozen=True, kw_only=True)
 class Sample(Sampler):
-    model: tyro.conf.Positional[Path]
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
     """A model's folder, or a run's."""
     num: int = 8
     """How many samples."""
@@ -285,9 +286,9 @@ def sample(argv: list[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Fill(Sampler):
-    model: tyro.conf.Positional[Path]
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
     """A model's folder, or a run's."""
-    input: tyro.conf.Positional[Path]
+    input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
     """A text file; - for standard input.  [MASK] is one token to fill in, [MASK:20] twenty, \\[MASK] the letters themselves."""
     num: int = 1
     """How many different fillings."""
@@ -299,16 +300,25 @@ def fill(argv: list[str]) -> None:
     """Fill in the holes of a text; what is given never changes."""
     args = parse(Fill, "fill", argv)
     runtime = Runtime(args)
+    from unmask.data import Characters
     from unmask.infill import count_tokens, encode_holes, parse_holes, spell_holes, windows
 
     check_positive(args, "num", "batch_size", "steps")
     check_out(args.out)
+    if str(args.input) != "-" and not args.input.is_file():
+        raise ValueError(f"there is no file {args.input}: INPUT is a text file, or - for standard input")
     try:
         source = (sys.stdin.buffer.read() if str(args.input) == "-" else args.input.read_bytes()).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{args.input} is not UTF-8 text: byte {error.start}") from None
     pieces = parse_holes(source)
     model, tokenizer, folder = runtime.load(args.model)
+    if isinstance(tokenizer, Characters):
+        strange = {c for piece in pieces if isinstance(piece, str) for c in piece} - set(tokenizer.alphabet)
+        if strange:
+            raise ValueError(
+                f"{args.input}: the model knows the characters {tokenizer.alphabet!r} and no others: take out {sorted(strange)}"
+            )
     length, size = model.meta["length"], count_tokens(tokenizer, pieces)
     if size > length and not args.window:
         raise ValueError(f"{args.input} has {size} tokens and the model was trained at {length}: shorten it, or allow "

@@ -57,7 +57,7 @@ class Runtime:
         folder = resolve(path)
         model = MaskedDiffusion.from_pretrained(folder).to(self.device)
         if "tokenizer" not in model.meta.get("data", {}):
-            raise ValueError(f"{folder} does not say which tokens it was trained on: use it from Python")
+            raise ValueError(f"{folder} does not say which tokens it was trained on: use it from Python (MaskedDiffusion.from_pretrained)")
         return model, load_tokenizer(model.meta["data"]["tokenizer"], folder), folder
 
     def record(self, folder: Path | None = None, **values) -> None:

@@ -42,8 +42,8 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
     data = open_data(out / "data")
     if data.meta["source"][0]["sha256"] != digest(TEXT) or data.meta["split"] != SPLIT:
         raise ValueError(f"{out / 'data'} is not the demo's text: choose another --out")
-    say(f"tiny Shakespeare: {data.meta['tokens']['train']:,} characters to train on, {data.meta['tokens']['test']:,} held out")
-    print(f"training for {minutes:g} minutes; Ctrl-C saves, and the same command continues", file=sys.stderr)
+    train_size, watch, test_size = (f"{data.meta['tokens'][split]:,}" for split in ("train", "validation", "test"))
+    say(f"tiny Shakespeare: {train_size} characters to train on, {watch} to watch it by (validation), {test_size} held out (test)")
     folder = train(config, out / "data", out / "run")
 
     model = MaskedDiffusion.from_pretrained(folder).to(place)
@@ -100,6 +100,8 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
         sources=f"unmask {__version__} demo --minutes {minutes:g} --seed {seed}, on {place}, {dtype}, {torch.get_num_threads()} threads",
     )
     picture(out / "report.png", frames=frames, log=log, unit="character", baselines=baselines, bound=(bits, error))
+    model_at, again = out / "run", f"unmask sample {out / 'run'}"
+    say(f"the model is in {model_at}; to draw more: {again}; the report, to open in a browser:")
     say(f"{report}   ({(time.monotonic() - began) / 60:.1f} minutes in all)")
     return folder, {
         "value": bits, "unit": "bits per character", "stderr": error, "noise": bound.bits_per_dim_noise, "n": len(bound.positions),

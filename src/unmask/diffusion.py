@@ -47,7 +47,8 @@ class MaskedDiffusion(nn.Module):
 
     `backbone`: any module `(z, t=None, cond=None, valid=None) -> logits`; `z` (B, S*L) ids in which `mask_id` is masked,
     logits (B, S, V), or (B, S, L, b) for independent digits.  With `features(...) -> (B, S, D)` and `logits(features)` besides,
-    the head is applied only at the rows that need it.  `uses_time = False` on a backbone says that it ignores t.
+    the head is applied only at the rows that need it.  A backbone ignores t if it
+    says `uses_time = False` or its `forward` takes none.
     `objective`: "nelbo" trains on the bound; "joint" on the loss of the MDM-Prime paper, which is not a bound.
     `masking`: "digit", or "token" (all digits of a token at once).  `allowed` (S, V) bool: the values that a position can have.
     """
@@ -90,7 +91,8 @@ class MaskedDiffusion(nn.Module):
 
     @property
     def uses_time(self) -> bool:
-        return getattr(self.backbone, "uses_time", True)
+        said = getattr(self.backbone, "uses_time", None)
+        return accepts(self.backbone.forward, "t") if said is None else said
 
     @property
     def device(self) -> torch.device:
@@ -123,12 +125,9 @@ class MaskedDiffusion(nn.Module):
         head: Any = self.backbone.logits if apart else lambda rows: rows
         given = {"cond": cond, "valid": valid}
         given = {name: value for name, value in given.items() if value is not None}
-        if given:
-            accepted = inspect.signature(network if apart else self.backbone.forward).parameters
-            if not any(p.kind == p.VAR_KEYWORD for p in accepted.values()):
-                for name in given:
-                    if name not in accepted:
-                        raise ValueError(f"{name} was given, but {type(self.backbone).__name__} takes no {name!r}")
+        for name in given:
+            if not accepts(network if apart else self.backbone.forward, name):
+                raise ValueError(f"{name} was given, but {type(self.backbone).__name__} takes no {name!r}")
         if self.uses_time:
             weights = next((p for p in self.backbone.parameters() if p.is_floating_point()), None)
             given["t"] = t.to(torch.float64 if weights is not None and weights.dtype == torch.float64 else torch.float32)
@@ -226,7 +225,7 @@ class MaskedDiffusion(nn.Module):
             return Draw(self.schedule.inverse(1 - threshold[:, 0]), (score <= threshold) & valid, n / k.double())
         power = self.powers.detach().double()
         a = power.min() / 2
-        u = (1 - u).clamp(min=2.0**-54)
+        u = (1 - u).clamp(2.0**-54, 1 - 2.0**-53)  # log(1 - t^w) is finite
         log_t = u.log() / a
         return Draw(log_t.exp(), score < (power[y] * log_t[:, None]).exp(), 1 / (a * u), log_t=log_t)
 
@@ -373,11 +372,19 @@ class MaskedDiffusion(nn.Module):
         return model.eval()
 
 
+def accepts(function: Callable, name: str) -> bool:
+    """Whether a function has a parameter of this name, or takes any."""
+    parameters = inspect.signature(function).parameters
+    return name in parameters or any(p.kind == p.VAR_KEYWORD for p in parameters.values())
+
+
 def build_backbone(folder: Path, config: dict, tensors: int) -> nn.Module:
     """One of this package's networks, by its name in config.json; ValueError for any other."""
     name, arguments = config["name"], config["config"]
     if arguments is None:
-        raise ValueError(f"{folder} holds the weights of a network of your own, {name}: pass it as backbone=")
+        raise ValueError(
+            f"{folder} holds the weights of a network of your own, {name}: from Python, pass it as from_pretrained(path, backbone=...)"
+        )
     if name not in backbones.NAMES:
         raise ValueError(f"{folder}: unknown backbone {name!r}; known: {', '.join(backbones.NAMES)}")
     if arguments["layers"] > tensors:

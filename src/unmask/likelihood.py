@@ -12,7 +12,7 @@ from unmask.diffusion import Draw, MaskedDiffusion, unpack
 from unmask.sampling import evaluating
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Estimate:
     """An upper bound on the mean negative log-likelihood, in nats per example.
 
@@ -29,6 +29,12 @@ class Estimate:
     steps: int | None
     masking: str
     seed: int
+
+    def __repr__(self) -> str:
+        return (
+            f"Estimate(mean={self.mean:.4f}, stderr={self.stderr:.4f}, noise={self.noise:.4f} nats per example, n={len(self.positions)}, "
+            f"repeats={self.repeats}, bits_per_dim={self.bits_per_dim:.4f})"
+        )
 
     @property
     def nats_per_position(self) -> float:
@@ -72,6 +78,8 @@ def estimate_nelbo(
     Always a valid bound, whatever objective the model was trained with.  `steps`, `masking`: see `MaskedDiffusion.nelbo`.
     The draws depend on `seed` and on how the examples are batched, not on the device.  ValueError for no examples.
     """
+    if isinstance(batches, Tensor | dict):
+        raise ValueError("batches must be a list or another iterable of batches: for one batch, pass [x]")
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, not {repeats}")
     generator = torch.Generator().manual_seed(seed)

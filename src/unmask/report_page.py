@@ -8,7 +8,7 @@ SAYS = {
     "bound": "The fewer bits the model needs to encode data that it has not seen, the better it has learned what such data are. "
     "Its number is an upper bound: the true one can only be lower.",
     "log": "In training, positions are hidden at random and the model is scored on what it says they were: single steps are light "
-    "and noisy, their running mean is dark, and dots are evaluations on held-out data, with one standard error either way.",
+    "and noisy, their running mean is dark, and dots are evaluations on the validation text, with one standard error either way.",
     "count": "The more is hidden, the harder it is to tell what it was: bits per masked position, by the share masked.",
     "area": " The bound is the area under this curve: the mean over all shares of masked positions, each as likely as any other.",
     "schedule": "The schedule says how likely a position is to be still visible at a time between 0, the clean text, and 1, where "

@@ -106,7 +106,7 @@ SAMPLERS = {"ancestral": ancestral, "first_hitting": first_hitting}
 def sample(
     model: MaskedDiffusion,
     *,
-    num: int = 16,
+    num: int | None = None,
     length: int | None = None,
     sampler: str = "ancestral",
     steps: int = 256,
@@ -117,20 +117,21 @@ def sample(
     generator: Generator = None,
     temperature: float = 1.0,
 ) -> Tensor:
-    """(num, length) token ids; or z (B, S*L) with its masked units filled in: (B, S).  -1 where `valid` is False.
+    """(num, length) token ids, by default 16; or z (B, S*L) with its masked units filled in: (B, S).  -1 where `valid` is False.
 
     `length` None: the length that the model was trained at.  `sampler`: "ancestral" in `steps` steps of the time grid `grid`, or
     "first_hitting".  temperature 1 is the model's own law; anything else is not.
     """
     if z is None:
+        num = 16 if num is None else num
         length = model.meta.get("length") if length is None else length
         if length is None:
             raise ValueError("the model does not say at which length it was trained: give length=")
         if num < 1 or length < 1:
             raise ValueError(f"num and length must be at least 1, not {num} and {length}")
         z = torch.full((num, length * model.subtokenizer.length), model.mask_id, device=model.device)
-    elif length is not None:
-        raise ValueError(f"z already fixes the length: leave out length={length}")
+    elif length is not None or num is not None:
+        raise ValueError(f"z already fixes number and length: leave out num={num}, length={length}")
     steps = 1 if sampler == "first_hitting" else steps  # its law does not depend on the grid
     how = {"sampler": sampler, "steps": steps, "grid": grid, "cond": cond, "valid": valid, "generator": generator}
     final = deque(trajectory(model, z, **how, temperature=temperature), maxlen=1).pop()

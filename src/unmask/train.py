@@ -75,9 +75,22 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
             except ValueError as error:
                 before = f"; or remove {done[-1]} to continue from {done[-2]}" if len(done) > 1 else ""
                 raise ValueError(f"{error}{before}") from None
-        if not run["steps"] or state.step < run["steps"]:
+        if run["steps"] and state.step >= run["steps"]:
+            print(f"this run is finished: {state.step} steps", file=sys.stderr)
+        else:
+            print(begin(config, run, state, data), file=sys.stderr)
             loop(config, data, out, run, state, Log(out / "log.jsonl", state.step), stopped)
     return checkpoint.resolve(out)
+
+
+def begin(config: TrainConfig, run: dict, state: "State", data: TokenData) -> str:
+    """What a person wants to know before waiting."""
+    size = sum(p.numel() for p in state.model.parameters()) / 1e6
+    length = f"{run['steps']:,} steps" if run["steps"] else f"about {config.minutes:g} minutes"
+    where = f"continuing at step {state.step:,} of " if state.step else ""
+    step = f"{config.batch_size} x {config.length} {data.unit}s a step"
+    stop = "Ctrl-C saves, and the same command continues"
+    return f"{size:.2f} M parameters on {config.device} in {config.dtype}; {step}; {where}{length}; {stop}"
 
 
 def loop(config, data: TokenData, out: Path, run: dict, state: "State", log: "Log", stopped: threading.Event) -> None:
@@ -118,7 +131,7 @@ def loop(config, data: TokenData, out: Path, run: dict, state: "State", log: "Lo
                 log.write(step=state.step, seconds=state.seconds, bits=bound.bits_per_dim, stderr=bound.bits_per_dim_stderr,
                           noise=bound.bits_per_dim_noise, windows=len(bound.positions))  # fmt: skip
                 bar.write(
-                    f"step {state.step}: validation bound {bound.bits_per_dim:.3f} +- {bound.bits_per_dim_stderr:.3f} bits per token",
+                    f"step {state.step}: validation bound {bound.bits_per_dim:.3f} +- {bound.bits_per_dim_stderr:.3f} bits per {data.unit}",
                     file=sys.stderr,
                 )
                 last_eval = time.monotonic()
@@ -270,7 +283,10 @@ def open_run(out: Path, config: TrainConfig, data: TokenData) -> dict:
         wrong = differences(config.identity(), before)
         if wrong:
             said = ", ".join(f"{name} {before.get(name)!r} there, {identity[name]!r} here" for name in wrong)
-            raise ValueError(f"{out} is another run ({said}): choose another --out, or the same values")
+            why = (
+                "; its length was fixed when it began, since the learning rate falls over it" if set(wrong) <= {"steps", "minutes"} else ""
+            )
+            raise ValueError(f"{out} is another run ({said}){why}: choose another --out, or the same values")
         if before.get("data") != identity["data"]:
             raise ValueError(f"{out} was trained on other data than {data.folder}: choose another --out")
         return run

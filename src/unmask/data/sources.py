@@ -20,6 +20,7 @@ from unmask.data.tokenizers import Bytes, Subwords, Tokenizer
 BLOCK = 8 << 20  # bytes read at a time
 PIECE = 64 << 10  # characters, about, that a subword tokenizer gets as one text where it may be cut
 SAFE_CUT = re.compile(r"(?<=[^\s\u180e])[ \n]")  # U+180E was a space in older Unicode
+PACKED = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip", b"\xfd7zX": "xz", b"7z\xbc\xaf": "7z"}
 ID_TYPES = ("uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64")
 
 
@@ -54,6 +55,11 @@ def file_kind(path: Path, format: str) -> str:
 
 def read_blocks(path: Path, bar: tqdm) -> Iterator[bytes]:
     """The content of a file, unpacked, BLOCK bytes at a time."""
+    with open(path, "rb") as raw:
+        first = raw.read(4)
+    for magic, packed in PACKED.items():
+        if first.startswith(magic) and path.suffix.lower() not in (".gz", ".xz"):
+            raise ValueError(f"{path} is a {packed} archive: unpack it first (files that end in .gz or .xz are read as they are)")
     unpack = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix.lower(), nullcontext)
     with open(path, "rb") as raw, unpack(raw) as stream:
         shown = 0

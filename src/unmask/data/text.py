@@ -153,6 +153,8 @@ def parse_split(split: str) -> tuple[float, ...]:
         return shares
     if len(shares) != 3 or counts is None or min(counts) < -1 or counts.count(-1) > 1 or counts == (0, 0, 0):
         raise ValueError(f"split {split!r}: {help}")
+    if sum(counts) == 100:
+        raise ValueError(f"split {split!r} would keep 100 tokens; if these are percentages, write fractions like 0.9,0.05,0.05")
     return counts
 
 
@@ -174,9 +176,10 @@ def cut_points(shares: tuple[float, ...], edges: np.ndarray, apart: bool) -> dic
         before = edges[after - 1]
         points = np.where(points - before <= edges[after] - points, before, edges[after]).tolist()
     spans = dict(zip(SPLITS, itertools.pairwise(points), strict=True))
+    few = f" (documents are kept whole, and there are {len(edges) - 1}; or name files of their own for the splits)" if apart else ""
     for (name, (low, high)), share in zip(spans.items(), shares, strict=True):
         if share != 0 and low == high:
-            raise ValueError(f"the {name} split, {share:g} of {total} tokens, comes out empty: ask for more or for 0")
+            raise ValueError(f"the {name} split, {share:g} of {total} tokens, comes out empty: ask for more or for 0" + few)
     return spans
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from unmask.checkpoint import CONFIG, checkpoints
+
 TEXT8 = " abcdefghijklmnopqrstuvwxyz"
 EOT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")  # the first one that a vocabulary has
 MAX_ALPHABET = 65_535  # ids are uint16, and one value marks what is outside the alphabet
@@ -158,7 +160,7 @@ Tokenizer = Bytes | Characters | Subwords | Ids
 
 def make_tokenizer(name: str, alphabet: str | None = None) -> Tokenizer:
     """A tokenizer by name: "bytes", "characters" (needs `alphabet`: the characters in order, or "text8"), the path of a
-    Hugging Face tokenizer JSON, or of a folder with GPT-2's encoder.json and vocab.bpe."""
+    Hugging Face tokenizer JSON, of a folder with GPT-2's encoder.json and vocab.bpe, or of prepared data or a model: theirs."""
     if alphabet is not None and name != "characters":
         raise ValueError(f"an alphabet goes with the tokenizer 'characters', not {str(name)!r}: leave one of them out")
     if name == "bytes":
@@ -168,11 +170,21 @@ def make_tokenizer(name: str, alphabet: str | None = None) -> Tokenizer:
             raise ValueError("the tokenizer 'characters' needs an alphabet: give its characters in order, or 'text8'")
         return Characters(alphabet)
     path = Path(name)
+    path = (checkpoints(path) or [path])[-1]
+    for file, inside in (("meta.json", ()), (CONFIG, ("meta", "data"))):
+        if (path / file).is_file():
+            try:
+                spec = json.loads((path / file).read_text(encoding="utf-8"))
+                for key in (*inside, "tokenizer"):
+                    spec = spec[key]
+                return load_tokenizer(spec, path)
+            except (KeyError, TypeError, json.JSONDecodeError):
+                raise ValueError(f"{path / file} names no tokenizer: give another folder") from None
     if path.is_dir():
         return read_gpt2(path)
     if not path.is_file():
         raise ValueError(
-            f"tokenizer {str(name)!r}: give 'bytes', 'characters', a tokenizer .json, or a folder with encoder.json and vocab.bpe"
+            f"tokenizer {str(name)!r}: give 'bytes', 'characters', a tokenizer .json, or a folder: GPT-2's files, prepared data, a model"
         )
     return _read_json(path)
 

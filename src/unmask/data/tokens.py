@@ -20,7 +20,7 @@ def open_data(folder: str | Path) -> "TokenData":
     folder = Path(folder)
     path = folder / "meta.json"
     if not path.is_file():
-        raise ValueError(f"{path} is missing: name a folder that prepare_text wrote")
+        raise ValueError(f"{path} is missing: name a folder that unmask prepare made")
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -61,6 +61,11 @@ class TokenData:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         return load_tokenizer(self.meta["tokenizer"], self.folder)
+
+    @property
+    def unit(self) -> str:
+        """What a token is, singular: "byte", "character" or "token"."""
+        return {"bytes": "byte", "characters": "character"}.get(self.meta["tokenizer"]["name"], "token")
 
     def tokens(self, split: str) -> np.memmap:
         """All tokens of a split (n,), read-only, in the type in which they are stored."""
@@ -155,4 +160,4 @@ class TokenData:
         if split not in SPLITS:
             raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
         if split not in self.splits:
-            raise ValueError(f"the split {split!r} is empty: prepare the data with another split, or use {self.splits}")
+            raise ValueError(f"the split {split!r} is empty: prepare the data with another split, or use {', '.join(self.splits)}")
