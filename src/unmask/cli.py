@@ -386,7 +386,7 @@ class Demo(Machine):
 
 
 def demo(argv: list[str]) -> None:
-    """Train on bundled Shakespeare for 2.5 minutes, evaluate, sample, fill in, and write an HTML report."""
+    """Train on bundled Shakespeare for three minutes, evaluate, sample, fill in, and write an HTML report."""
     args = parse(Demo, "demo", argv)
     runtime = Runtime(args)
     from unmask.demo import run

@@ -136,7 +136,7 @@ PRESETS = {
             minutes=2.5,
             eval_minutes=0.5,
         ),
-        "A small transformer for any text, on a laptop; unmask demo's. Command: unmask train demo --data DATA --out RUN. Cost: 2.5 "
+        "A small transformer for any text, on a laptop; unmask demo's. Command: unmask train demo --data DATA --out RUN. Cost: 2.8 "
         "minutes on two CPU cores. Expected on tiny Shakespeare: a bound of about 2.9 bits per held-out "
         "character; a trigram model has 2.98.",
     ),
