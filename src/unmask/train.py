@@ -33,7 +33,7 @@ from unmask.diffusion import MaskedDiffusion, unpack
 from unmask.likelihood import Estimate, estimate_nelbo
 from unmask.subtokens import Subtokenizer
 
-CALIBRATE = 0.04  # share of --minutes after which the rate of the steps so far fixes their number
+WARM, CALIBRATE = 5, 0.06  # the first steps are slow; those of the next share of --minutes fix their number
 
 
 def build(config: TrainConfig, vocab_size: int, meta: dict) -> MaskedDiffusion:
@@ -96,7 +96,7 @@ def begin(config: TrainConfig, run: dict, state: "State", data: TokenData) -> st
 def loop(config, data: TokenData, out: Path, run: dict, state: "State", log: "Log", stopped: threading.Event) -> None:
     """From `state.step` to the last step."""
     began = time.monotonic() - state.seconds
-    first, first_time = state.step, time.monotonic()
+    first, first_time = state.step + WARM, time.monotonic()
     last_eval = last_saved = last_log = time.monotonic()
     tokens_since, losses = 0, []
     bar = tqdm(total=run["steps"] or None, initial=state.step, unit="step", dynamic_ncols=True, disable=None)
@@ -114,10 +114,12 @@ def loop(config, data: TokenData, out: Path, run: dict, state: "State", log: "Lo
             tokens_since += tokens
             now = time.monotonic()
             state.seconds = now - began
-            if not run["steps"] and state.step >= 10 and now - first_time > min(CALIBRATE * config.minutes, 1) * 60:
+            if state.step == first:
+                first_time = now
+            if not run["steps"] and state.step >= first + 5 and now - first_time > min(CALIBRATE * config.minutes, 1) * 60:
                 rate = (state.step - first) / (now - first_time)
                 state.save(out, data)  # what a resumed run starts from: the steps before did not know their number
-                run["steps"] = bar.total = max(state.step + 1, round(rate * 60 * config.minutes))
+                run["steps"] = bar.total = max(state.step + 1, state.step + round(rate * (60 * config.minutes - state.seconds)))
                 checkpoint.write_json(out / "run.json", run)
             bar.update()
             if state.step % config.log_every == 0 or state.step == run["steps"]:
