@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from unmask.config import PRESETS
 from unmask.demo import TEXT
 
 README = Path(__file__).parents[1] / "README.md"
@@ -60,3 +61,8 @@ def test_the_tree_names_files_that_exist():
     for name in re.findall(r"(\w+\.py)", tree):
         assert list((README.parent / "src" / "unmask").rglob(name)), name
     assert (README.parent / "docs" / "demo.png").is_file()
+
+
+def test_the_demo_takes_the_minutes_that_the_readme_says():
+    said = f"{PRESETS['demo'].config.minutes:g} minutes"
+    assert f"for {said} on two CPU cores" in README.read_text() and f"Cost: {said} on two CPU cores" in PRESETS["demo"].about

@@ -133,7 +133,7 @@ PRESETS = {
             batch_size=32,
             learning_rate=5e-3,
             muon_learning_rate=0.03,
-            minutes=2.5,
+            minutes=2.8,
             eval_minutes=0.5,
         ),
         "A small transformer for any text, on a laptop; unmask demo's. Command: unmask train demo --data DATA --out RUN. Cost: 2.8 "
