@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-CHUNK = {"cpu": 2**23, "cuda": 2**28}  # logits that exist at a time
+CHUNK = {"cpu": 2**24, "cuda": 2**28}  # logits that exist at a time
 
 
 def chunks(rows: int, width: int, device: torch.device) -> list[slice]:
