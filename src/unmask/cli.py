@@ -166,6 +166,10 @@ class Eval(Machine):
     """Draws of masks for each window."""
     steps: int = 0
     """The discrete-time bound of this many steps; 0: continuous time."""
+    masking: Literal["model", "digit", "token"] = "model"
+    """Of a model with digits: the bound of the sampler that reveals each digit on its own, or all of a token at once; model: as trained."""
+    estimator: Literal["bound", "joint"] = "bound"
+    """joint, the loss of the MDM-Prime paper, is refused: it is not a bound."""
     length: int = 0
     """Tokens a window; 0: the length that the model was trained at."""
     limit: int = 0
@@ -177,6 +181,12 @@ class Eval(Machine):
 def evaluate(argv: list[str]) -> None:
     """The bound on held-out data, with its errors, unit and protocol."""
     args = parse(Eval, "eval", argv)
+    if args.estimator == "joint":
+        raise ValueError(
+            "the joint loss of MDM-Prime is not an upper bound on the negative log-likelihood, so it is never reported as nats, bits or "
+            "perplexity (its authors withdrew those made of it in May 2026: chen-hao-chao.github.io/dependency-breaks-validity); "
+            "leave out --estimator for the bound"
+        )
     runtime = Runtime(args)
     from tqdm import tqdm
 
@@ -185,6 +195,8 @@ def evaluate(argv: list[str]) -> None:
 
     check_positive(args, "repeats", "batch_size")
     model, _, folder = runtime.load(args.model)
+    masking = model.masking if args.masking == "model" else args.masking
+    revealed = "one token" if model.units(masking).length == 1 else f"one digit of a token, of {model.subtokenizer.length}"
     data = open_data(args.data)
     same_tokens(model, data, args.model)
     again = {s["sha256"] for s in model.meta["data"]["source"]} & {s["sha256"] for s in data.meta["source"]}
@@ -195,20 +207,22 @@ def evaluate(argv: list[str]) -> None:
     count = min(data.window_count(args.split, length), args.limit or sys.maxsize)
     bar = tqdm(windows, total=-(-count // args.batch_size), unit="batch", disable=None, dynamic_ncols=True)
     with runtime.precision:
-        bound = estimate_nelbo(model, bar, repeats=args.repeats, steps=args.steps or None, seed=args.seed)
+        bound = estimate_nelbo(model, bar, repeats=args.repeats, steps=args.steps or None, masking=masking, seed=args.seed)
     unit = data.unit
     drawn = "exact count" if model.schedule.num_values == 1 else "sampled times"
     estimator = f"discrete time, {args.steps} steps" if args.steps else f"continuous time, {drawn}"
     print(f"{bound.bits_per_dim:.4f} +- {bound.bits_per_dim_stderr:.4f} bits per {unit}: an upper bound on the negative log-likelihood")
     print(f"  {args.split} split, {int(bound.positions.sum()):,} {unit}s in {count:,} windows of {length}, each scored alone")
     print(f"  error over windows {bound.bits_per_dim_stderr:.4f}, noise of the masks alone {bound.bits_per_dim_noise:.4f}")
+    print(f"  of the sampler that reveals {revealed} at an instant" + (" (and draws one token a step)" if args.steps else ""))
     print(f"  {estimator}, {args.repeats} draws a window, seed {args.seed}, {runtime.dtype}, averaged weights of {folder}")
     if unit == "token":
         print(f"  perplexity bound {bound.perplexity:.2f} per token")
     runtime.record(
         folder, value=bound.bits_per_dim, unit=f"bits per {unit}", stderr=bound.bits_per_dim_stderr, noise=bound.bits_per_dim_noise,
         n=count, positions=int(bound.positions.sum()), length=length, split=args.split, nats_per_example=bound.mean,
-        perplexity=bound.perplexity, estimator=estimator, repeats=args.repeats, data_sha256=data.meta["sha256"],
+        perplexity=bound.perplexity, estimator=estimator, masking=masking, revealed_at_an_instant=revealed, repeats=args.repeats,
+        data_sha256=data.meta["sha256"],
     )  # fmt: skip
 
 

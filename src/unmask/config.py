@@ -5,6 +5,7 @@ from typing import Literal
 
 MACHINE = ("device", "dtype", "threads", "compile")  # how, not what: free to differ when a run is resumed
 Dtype = Literal["auto", "float32", "bfloat16"]
+OF_DIGITS = {"decoder": "joint", "codes": "ids", "masking": "digit", "objective": "nelbo"}  # what they are where tokens have no digits
 CADENCE = ("log_every", "eval_minutes", "checkpoint_minutes")
 
 
@@ -26,6 +27,16 @@ class TrainConfig:
     """The masking schedule; the bound does not depend on it for a network that ignores t."""
     power: float = 1.0
     """The power of the polynomial schedule, alpha_t = 1 - t^power."""
+    digits: int = 1
+    """MDM-Prime: write a token as so many digits and mask each on its own; 1 is MD4. The width must be a multiple of it."""
+    decoder: Literal["joint", "independent"] = "joint"
+    """Of digits: joint, a distribution over tokens; independent, one for each digit."""
+    codes: Literal["ids", "random"] = "ids"
+    """Of digits: those of the token's id, or of a random permutation of the ids (from --seed)."""
+    masking: Literal["digit", "token"] = "digit"
+    """Of digits: mask each on its own, or all of a token at once."""
+    objective: Literal["nelbo", "joint"] = "nelbo"
+    """What to train on: the bound, or the loss of the MDM-Prime paper, which is not a bound; what is reported is the bound either way."""
 
     batch_size: int = 64
     """Sequences a step, over all micro-batches."""
@@ -81,7 +92,7 @@ class TrainConfig:
 
     def check(self) -> None:
         """ValueError for a value that cannot be meant."""
-        for name in ("length", "dim", "layers", "heads", "batch_size", "accumulate", "eval_windows", "eval_repeats", "log_every"):
+        for name in ("length", "dim", "layers", "heads", "digits", "batch_size", "accumulate", "eval_windows", "eval_repeats", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         for name in ("learning_rate", "muon_learning_rate", "power"):
@@ -93,6 +104,9 @@ class TrainConfig:
         for name in ("dropout", "ema", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
+        changed = [name for name, plain in OF_DIGITS.items() if getattr(self, name) != plain]
+        if self.digits == 1 and changed:
+            raise ValueError(f"{changed[0]} {getattr(self, changed[0])} needs digits of tokens: give --digits 2 or more")
         if not 0 < self.decay_share <= 1:
             raise ValueError(f"decay_share must lie in (0, 1], not {self.decay_share}")
         if self.batch_size % self.accumulate:

@@ -47,8 +47,8 @@ class MaskedDiffusion(nn.Module):
 
     `backbone`: any module `(z, t=None, cond=None, valid=None) -> logits`; `z` (B, S*L) ids in which `mask_id` is masked,
     logits (B, S, V), or (B, S, L, b) for independent digits.  With `features(...) -> (B, S, D)` and `logits(features)` besides,
-    the head is applied only at the rows that need it.  A backbone ignores t if it
-    says `uses_time = False` or its `forward` takes none.
+    the head is applied only at the rows that need it.  A backbone ignores t if it says `uses_time = False` or its `forward`
+    takes none.  Where the subtokenizer permutes the codes of tokens, the V logits are those of the codes.
     `objective`: "nelbo" trains on the bound; "joint" on the loss of the MDM-Prime paper, which is not a bound.
     `masking`: "digit", or "token" (all digits of a token at once).  `allowed` (S, V) bool: the values that a position can have.
     """
@@ -84,6 +84,7 @@ class MaskedDiffusion(nn.Module):
             if not bool(allowed.any(-1).all()):
                 raise ValueError(f"allowed leaves no value at position {int((~allowed.any(-1)).nonzero()[0])}")
         self.register_buffer("allowed", allowed)
+        self.register_buffer("codes", subtokenizer.codes)
 
     @property
     def mask_id(self) -> int:
@@ -138,7 +139,7 @@ class MaskedDiffusion(nn.Module):
         return rows, head
 
     def log_probs(self, logits: Tensor, digits: Tensor, position: Tensor) -> Tensor:
-        """log mu of rows: logits (R, V) or (R, L, b), their digits in z (R, L), their positions (R,) -> (R, V).
+        """log mu of rows: logits (R, V) or (R, L, b), their digits in z (R, L), their positions (R,) -> (R, V), by code.
 
         Zero probability (-inf) for what `allowed` excludes and for tokens that disagree with the revealed digits (carry-over).
         """
@@ -153,7 +154,9 @@ class MaskedDiffusion(nn.Module):
         if logits.shape[1:] != (vocab_size,):
             raise ValueError(f"the network returned {tuple(logits.shape[1:])} logits a row; expected ({vocab_size},) or ({length}, {base})")
         if self.allowed is not None:
-            logits = logits.masked_fill(~self.allowed[position], -torch.inf)
+            allowed = self.allowed[position]
+            tokens = self.subtokenizer.to(allowed.device).tokens
+            logits = logits.masked_fill(~(allowed if tokens is None else allowed[:, tokens]), -torch.inf)
         if length > 1:
             logits = logits.masked_fill(~consistent(digits, base)[:, :vocab_size], -torch.inf)
         return logits.log_softmax(-1)
@@ -169,12 +172,13 @@ class MaskedDiffusion(nn.Module):
             revealed = z != self.mask_id
             point = nn.functional.one_hot(z * revealed, logp.shape[-1]).bool()
             logp = torch.where(revealed[..., None], torch.where(point, 0.0, -torch.inf).to(logp), logp)
-        return logp
+        codes = self.subtokenizer.to(logp.device).codes
+        return logp if codes is None else logp[..., codes]
 
     # ------------------------------------------------------------ the forward process
 
     def check(self, x: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Token ids (B, S) and valid (B, S), or a ValueError; ids where there is no value become 0."""
+        """The codes of token ids x (B, S), and valid (B, S), or a ValueError; ids where there is no value become 0."""
         if x.ndim != 2 or not x.numel():
             raise ValueError(f"x must be token ids of shape (B, S), not {tuple(x.shape)}")
         if valid is None:
@@ -190,7 +194,7 @@ class MaskedDiffusion(nn.Module):
             if bool(wrong.any()):
                 b, s = wrong.nonzero()[0].tolist()
                 raise ValueError(f"value {int(x[b, s])} is not allowed at position {s} (example {b})")
-        return x.long(), valid
+        return self.subtokenizer.code(x.long()), valid
 
     def corrupt(self, x: Tensor, masked: Tensor, valid: Tensor | None = None, masking: str | None = None) -> Tensor:
         """z (B, S*L): the digits of x (B, S), `mask_id` where a unit is masked (B, U) or there is no value."""
@@ -247,7 +251,7 @@ class MaskedDiffusion(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Nats of one draw: their sum over the batch, to be differentiated, and (B,) per example, detached.
 
-        x (B, S), checked, and its units y (B, U); `valid` as it was given, None included.
+        x (B, S) codes, and their units y (B, U), of `check`; `valid` as it was given, None included.
         """
         z = self._corrupt(x, torch.ones_like(x, dtype=torch.bool) if valid is None else valid, draw.masked, masking)
         hidden, head = self.hidden(z, draw.t, cond, valid)
@@ -352,7 +356,7 @@ class MaskedDiffusion(nn.Module):
                 model = cls(
                     backbone,
                     schedules.from_config(config["schedule"]),
-                    Subtokenizer(**config["subtokenizer"]),
+                    Subtokenizer(**config["subtokenizer"], codes=tensors.get("codes")),
                     objective=config["objective"],
                     masking=config["masking"],
                     allowed=tensors.get("allowed"),

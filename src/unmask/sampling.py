@@ -224,9 +224,9 @@ class _State:
         token = torch.cat(tokens)[:, None]  # (R, 1)
         shown = per_row[b, position]
         if coin is not None and probability is not None and len(probability) > 1:
-            shown = shown & (coin.unflatten(1, (-1, self.units.length))[b, position] < probability[self.units.encode(token)])
+            shown = shown & (coin.unflatten(1, (-1, self.units.length))[b, position] < probability[self.units.digits(token)])
         old = view[b, position]
-        view[b, position] = torch.where(shown & (old == model.mask_id), model.subtokenizer.encode(token), old)
+        view[b, position] = torch.where(shown & (old == model.mask_id), model.subtokenizer.digits(token), old)
 
 
 def check_state(model: MaskedDiffusion, z: Tensor, valid: Tensor | None) -> Tensor:

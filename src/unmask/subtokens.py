@@ -14,9 +14,12 @@ def least_base(vocab_size: int, length: int) -> int:
 
 
 class Subtokenizer:
-    """Token ids in [0, vocab_size) <-> digits in [0, base); `mask_id` = base marks a masked digit.  length = 1: the identity."""
+    """Token ids in [0, vocab_size) <-> digits in [0, base); `mask_id` = base marks a masked digit.  length = 1: the identity.
 
-    def __init__(self, vocab_size: int, length: int = 1):
+    `codes` (V,): a permutation; the digits of token v are then those of codes[v], its code, instead of v.  Networks predict codes.
+    """
+
+    def __init__(self, vocab_size: int, length: int = 1, codes: Tensor | None = None):
         if vocab_size < 2:
             raise ValueError(f"vocab_size must be at least 2, not {vocab_size}")
         if length < 1 or 2 ** (length - 1) >= vocab_size:
@@ -24,6 +27,18 @@ class Subtokenizer:
         self.vocab_size, self.length = vocab_size, length
         self.base = least_base(vocab_size, length)
         self.mask_id = self.base
+        if codes is not None:
+            check_ids(codes, vocab_size, "code")
+            if codes.shape != (vocab_size,) or len(codes.unique()) != vocab_size:
+                raise ValueError(f"codes must be a permutation of the {vocab_size} values, not {tuple(codes.shape)} with repeats")
+            codes = codes.long()
+        self.codes, self.tokens = codes, None if codes is None else codes.argsort()
+
+    def to(self, device: torch.device) -> "Subtokenizer":
+        """The permutation moved to `device`, in place."""
+        if self.codes is not None and self.tokens is not None and self.codes.device != device:
+            self.codes, self.tokens = self.codes.to(device), self.tokens.to(device)
+        return self
 
     def __repr__(self):
         return f"Subtokenizer(vocab_size={self.vocab_size}, length={self.length}, base={self.base})"
@@ -31,10 +46,18 @@ class Subtokenizer:
     def encode(self, x: Tensor) -> Tensor:
         """(B, S) token ids -> (B, S*L) digits.  ValueError for an id outside the vocabulary."""
         check_ids(x, self.vocab_size)
-        return self.digits(x)
+        return self.digits(self.code(x))
+
+    def code(self, x: Tensor) -> Tensor:
+        """Codes of token ids that are known to be in range."""
+        return x if self.codes is None else self.to(x.device).codes[x]
+
+    def token(self, code: Tensor) -> Tensor:
+        """Token ids of codes that are known to be in range."""
+        return code if self.tokens is None else self.to(code.device).tokens[code]
 
     def digits(self, x: Tensor) -> Tensor:
-        """`encode` of ids that are known to be in range."""
+        """(B, S) codes, known to be in range -> (B, S*L) digits."""
         if self.length == 1:
             return x
         place = self.base ** torch.arange(self.length - 1, -1, -1, device=x.device)
@@ -44,11 +67,11 @@ class Subtokenizer:
         """(B, S*L) digits -> (B, S) token ids.  ValueError for a masked digit, or digits beyond the vocabulary."""
         check_ids(y, self.base, "digit" if self.length > 1 else "token id")
         if self.length == 1:
-            return y
+            return self.token(y)
         place = self.base ** torch.arange(self.length - 1, -1, -1, device=y.device)
-        x = (y.unflatten(-1, (-1, self.length)) * place).sum(-1)
-        check_ids(x, self.vocab_size)
-        return x
+        code = (y.unflatten(-1, (-1, self.length)) * place).sum(-1)
+        check_ids(code, self.vocab_size)
+        return self.token(code)
 
 
 def check_ids(x: Tensor, size: int, what: str = "token id") -> None:

@@ -39,12 +39,18 @@ WARM, CALIBRATE = 5, 0.06  # the first steps are slow; those of the next share o
 def build(config: TrainConfig, vocab_size: int, meta: dict) -> MaskedDiffusion:
     """The untrained model of a configuration; its weights depend on `config.seed` alone."""
     curve = {"name": config.schedule} | ({"power": config.power} if config.schedule == "polynomial" else {})
+    generator = torch.Generator().manual_seed(config.seed)
+    codes = torch.randperm(vocab_size, generator=generator) if config.codes == "random" else None
+    subtokenizer = Subtokenizer(vocab_size, config.digits, codes)  # before the network: its errors are about the vocabulary
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         backbone = Transformer(
-            vocab_size, dim=config.dim, layers=config.layers, heads=config.heads, dropout=config.dropout, time=config.time
+            vocab_size, dim=config.dim, layers=config.layers, heads=config.heads, dropout=config.dropout, time=config.time,
+            digits=config.digits, decoder=config.decoder,
+        )  # fmt: skip
+        return MaskedDiffusion(
+            backbone, schedules.from_config(curve), subtokenizer, objective=config.objective, masking=config.masking, meta=meta
         )
-        return MaskedDiffusion(backbone, schedules.from_config(curve), Subtokenizer(vocab_size), meta=meta)
 
 
 def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path:
@@ -88,7 +94,8 @@ def begin(config: TrainConfig, run: dict, state: "State", data: TokenData) -> st
     size = sum(p.numel() for p in state.model.parameters()) / 1e6
     length = f"{run['steps']:,} steps" if run["steps"] else f"about {config.minutes:g} minutes"
     where = f"continuing at step {state.step:,} of " if state.step else ""
-    step = f"{config.batch_size} x {config.length} {data.unit}s a step"
+    units = f" of {state.model.subtokenizer.length} digits in base {state.model.subtokenizer.base}" if config.digits > 1 else ""
+    step = f"{config.batch_size} x {config.length} {data.unit}s{units} a step"
     stop = "Ctrl-C saves, and the same command continues"
     return f"{size:.2f} M parameters on {config.device} in {config.dtype}; {step}; {where}{length}; {stop}"
 
@@ -125,8 +132,10 @@ def loop(config, data: TokenData, out: Path, run: dict, state: "State", log: "Lo
             if state.step % config.log_every == 0 or state.step == run["steps"]:
                 mean, losses = sum(losses) / len(losses), []
                 rate, tokens_since, last_log = tokens_since / (now - last_log), 0, now
-                log.write(step=state.step, seconds=state.seconds, loss=mean, norm=norm, rate=rate, **state.rates())
-                bar.set_postfix_str(f"{mean / math.log(2):.3f} bits, {rate:,.0f} tokens/s")
+                loss_name = "loss" if config.objective == "nelbo" else "joint_loss"
+                log.write(step=state.step, seconds=state.seconds, **{loss_name: mean}, norm=norm, rate=rate, **state.rates())
+                said = f"{mean / math.log(2):.3f} bits" if config.objective == "nelbo" else f"joint loss {mean:.3f} (not a bound)"
+                bar.set_postfix_str(f"{said}, {rate:,.0f} tokens/s")
             final = state.step == run["steps"]
             if "validation" in data.splits and (final or (config.eval_minutes and now - last_eval > 60 * config.eval_minutes)):
                 bound = evaluate(state.averaged, data, "validation", config)

@@ -1,7 +1,8 @@
 """A bidirectional transformer over masked token ids: pre-norm RMSNorm, rotary positions, QK-norm, gated MLP.
 
 Conditioning on the time t and on a class is optional and enters by adaLN-zero (arXiv 2212.09748).  The output layer starts at
-zero, so an untrained network predicts the uniform distribution: log V nats per position.
+zero, so an untrained network predicts the uniform distribution: log V nats per position.  For sub-tokens (arXiv 2505.18495,
+section 3) the embeddings of a token's digits, each dim / digits wide, are concatenated: one row a token, whatever their number.
 """
 
 import math
@@ -10,10 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unmask.subtokens import least_base
+
 
 class Transformer(nn.Module):
     """`vocab_size` values and one mask id in, logits (B, S, V) out; any length.
 
+    `digits` L: ids z (B, S*L) are the digits of tokens.  `decoder`: "joint", logits of the V tokens; "independent", of each digit,
+    (B, S, L, base), which cannot express that two digits depend on each other.
     `mlp`: hidden width of the gated MLP, by default 8/3 dim rounded up to a multiple of 64.  `time`: look at t.  `classes`: the number
     of labels in `cond` (B,), 0 for none; the extra label `classes` means "no label", as does cond=None.
     """
@@ -29,28 +34,38 @@ class Transformer(nn.Module):
         dropout: float = 0.0,
         time: bool = False,
         classes: int = 0,
+        digits: int = 1,
+        decoder: str = "joint",
     ):
         super().__init__()
-        if min(vocab_size, dim, layers, heads) < 1 or classes < 0:
+        if min(vocab_size, dim, layers, heads, digits) < 1 or classes < 0:
             raise ValueError(
-                f"vocab_size {vocab_size}, dim {dim}, layers {layers}, heads {heads} must be at least 1, classes {classes} at least 0"
+                f"vocab_size {vocab_size}, dim {dim}, layers {layers}, heads {heads}, digits {digits} must be at least 1, "
+                f"classes {classes} at least 0"
             )
+        if dim % digits:
+            step = math.lcm(digits, 2 * heads)
+            near = max(step, step * round(dim / step))
+            raise ValueError(f"dim {dim} is not a multiple of digits {digits}, whose embeddings are joined to that width: try dim {near}")
+        if decoder not in ("joint", "independent"):
+            raise ValueError(f'decoder must be "joint" or "independent", not {decoder!r}')
         if dim % heads or dim // heads % 2:
             raise ValueError(f"dim {dim} must be heads {heads} times an even head width")
         mlp = mlp or 64 * math.ceil(dim * 8 / 3 / 64)
         self._config = {
             "vocab_size": vocab_size, "dim": dim, "layers": layers, "heads": heads, "mlp": mlp,
-            "dropout": dropout, "time": time, "classes": classes,
+            "dropout": dropout, "time": time, "classes": classes, "digits": digits, "decoder": decoder,
         }  # fmt: skip
         self.uses_time = time
-        self.embed = nn.Embedding(vocab_size + 1, dim)
+        self.digits, self.joint, base = digits, decoder == "joint", least_base(vocab_size, digits)
+        self.embed = nn.Embedding(digits * (base + 1), dim // digits)  # a table for each digit
         self.time = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim)) if time else None
         self.label = nn.Embedding(classes + 1, dim) if classes else None
         conditional = time or classes > 0
         self.blocks = nn.ModuleList(Block(dim, heads, mlp, dropout, layers, conditional) for _ in range(layers))
         self.norm = RMSNorm(dim)
         self.modulation = _zero(nn.Linear(dim, 2 * dim)) if conditional else None
-        self.head = _zero(nn.Linear(dim, vocab_size))
+        self.head = _zero(nn.Linear(dim, vocab_size if decoder == "joint" else digits * base))
         self.dropout = nn.Dropout(dropout)
         nn.init.normal_(self.embed.weight, std=1.0)
 
@@ -59,10 +74,11 @@ class Transformer(nn.Module):
         return dict(self._config)
 
     def features(self, z: Tensor, t: Tensor | None = None, cond: Tensor | None = None, valid: Tensor | None = None) -> Tensor:
-        """z (B, S) ids, t (), (1,) or (B,), cond (B,) labels, valid (B, S) bool -> (B, S, dim)."""
+        """z (B, S*L) ids, t (), (1,) or (B,), cond (B,) labels, valid (B, S) bool -> (B, S, dim)."""
         c = self._condition(z, t, cond)
-        x = self.dropout(self.embed(z))
-        rotary = _rotary(z.shape[1], x.shape[-1] // self.blocks[0].heads, z.device)
+        table = torch.arange(self.digits, device=z.device) * (self.embed.num_embeddings // self.digits)
+        x = self.dropout(self.embed(z.unflatten(1, (-1, self.digits)) + table).flatten(2))
+        rotary = _rotary(x.shape[1], x.shape[-1] // self.blocks[0].heads, z.device)
         for block in self.blocks:
             x = block(x, rotary, c, valid)
         x = self.norm(x)
@@ -72,11 +88,12 @@ class Transformer(nn.Module):
         return x
 
     def logits(self, features: Tensor) -> Tensor:
-        """(..., dim) -> (..., V)."""
-        return self.head(features)
+        """(..., dim) -> (..., V), or (..., L, base) of an independent decoder."""
+        logits = self.head(features)
+        return logits if self.joint else logits.unflatten(-1, (self.digits, -1))
 
     def forward(self, z: Tensor, t: Tensor | None = None, cond: Tensor | None = None, valid: Tensor | None = None) -> Tensor:
-        """(B, S) ids -> logits (B, S, V)."""
+        """(B, S*L) ids -> logits (B, S, V), or (B, S, L, base)."""
         return self.logits(self.features(z, t, cond, valid))
 
     def _condition(self, z: Tensor, t: Tensor | None, cond: Tensor | None) -> Tensor | None:
@@ -87,7 +104,7 @@ class Transformer(nn.Module):
         if self.time is not None:
             if t is None:
                 raise ValueError("this Transformer looks at t, which was not given")
-            c = self.time(_sinusoids(t.reshape(-1).expand(len(z)), self.embed.embedding_dim))
+            c = self.time(_sinusoids(t.reshape(-1).expand(len(z)), self.norm.weight.shape[0]))
         if self.label is not None:
             none = self.label.num_embeddings - 1
             label = self.label(torch.full((len(z),), none, device=z.device) if cond is None else cond)

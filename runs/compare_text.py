@@ -1,0 +1,141 @@
+"""The table of compare_text.sh: held-out bounds of trained runs and their paired differences from the first method."""
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+import torch
+
+from unmask import MaskedDiffusion, checkpoint, estimate_nelbo
+from unmask.data import open_data
+from unmask.device import keep_freed_memory, pick_dtype, precision
+from unmask.likelihood import joint_loss
+
+CPU = torch.device("cpu")
+WHAT = {
+    "md4": "MD4: whole tokens",
+    "token": "Prime, {} digits, all of a token at once",
+    "joint": "Prime, {} digits, trained on the joint loss",
+    "": "Prime, {} digits, each on its own",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--methods", nargs="+", required=True)
+    parser.add_argument("--seeds", nargs="+", required=True)
+    parser.add_argument("--windows", type=int, default=1024, help="held-out windows, spread evenly over the test split")
+    parser.add_argument("--repeats", type=int, default=8, help="draws of masks a window")
+    args = parser.parse_args()
+    keep_freed_memory()
+    runs = {m: [evaluated(args, args.out / f"{m}-{seed}") for seed in args.seeds] for m in args.methods}
+    unit = open_data(args.data).unit
+    first = args.methods[0]
+    rows = []
+    for method, found in runs.items():
+        row = summary([r["bits"] for r in found], found[0]["positions"]) | {
+            "method": method,
+            "what": describe(method),
+            "parameters": found[0]["parameters"],
+            "steps": [r["steps"] for r in found],
+            "per_run": [sum(r["bits"]) / sum(r["positions"]) for r in found],
+        }
+        if method != first:
+            pairs = zip(found, runs[first], strict=True)
+            paired = [[a - b for a, b in zip(f["bits"], g["bits"], strict=True)] for f, g in pairs]
+            row["difference"] = summary(paired, found[0]["positions"])
+        for also in ("joint_loss", "other_bound"):
+            if also in found[0]:
+                row[also] = sum(r[also] for r in found) / len(found)
+        rows.append(row)
+    text = table(rows, unit, args)
+    print(text)
+    (args.out / "table.md").write_text(text)
+    checkpoint.write_json(
+        args.out / "results.json", {"unit": f"bits per {unit}", "windows": args.windows, "repeats": args.repeats, "rows": rows}
+    )
+
+
+def evaluated(args, run: Path) -> dict:
+    """What the table needs of a run; kept in the run's folder, so that it is computed once."""
+    folder = checkpoint.resolve(run)
+    kept = run / "compare.json"
+    identity = {"digest": checkpoint.digest(folder / "model.safetensors"), "windows": args.windows, "repeats": args.repeats}
+    if kept.is_file():
+        found = json.loads(kept.read_text())
+        if found["identity"] == identity:
+            return found
+    print(f"evaluating {run}", flush=True)
+    model = MaskedDiffusion.from_pretrained(folder)
+    data = open_data(args.data)
+    windows = list(data.windows("test", model.meta["length"], 64, limit=args.windows))
+    with precision(pick_dtype("auto", CPU), CPU):
+        bound = estimate_nelbo(model, windows, repeats=args.repeats)
+        found = {
+            "identity": identity,
+            "bits": (bound.per_example / math.log(2)).tolist(),
+            "positions": bound.positions.tolist(),
+            "noise": bound.bits_per_dim_noise,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "steps": json.loads((run / "run.json").read_text())["steps"],
+        }
+        if model.objective == "joint":
+            found["joint_loss"] = joint_loss(model, windows, repeats=args.repeats) / math.log(2)
+            found["other_bound"] = estimate_nelbo(model, windows, repeats=args.repeats, masking="token").bits_per_dim
+    checkpoint.write_json(kept, found)
+    return found
+
+
+def summary(bits: list[list[float]], positions: list[int]) -> dict:
+    """Mean bits per position over seeds and windows; its error from both (windows alone for one seed)."""
+    per_seed = torch.tensor(bits, dtype=torch.float64)  # (seeds, windows)
+    n = torch.tensor(positions, dtype=torch.float64)
+    means = per_seed.sum(1) / n.sum()
+    mean = float(means.mean())
+    residual = per_seed.mean(0) - mean * n
+    windows = float(residual.std()) / math.sqrt(len(n)) / float(n.mean())
+    seeds = float(means.std()) / math.sqrt(len(means)) if len(means) > 1 else 0.0
+    return {"mean": mean, "error": math.hypot(windows, seeds), "error_windows": windows, "error_seeds": seeds}
+
+
+def describe(method: str) -> str:
+    kind = "md4" if method == "md4" else method.partition("-")[2]
+    return WHAT[kind].format(method[5:6])
+
+
+def table(rows: list[dict], unit: str, args) -> str:
+    seeds = len(args.seeds)
+    lines = [
+        f"Bound in bits per {unit} on {args.windows} held-out windows, {args.repeats} draws each, {seeds} seed{'s' * (seeds > 1)}"
+        + (": one seed is indicative, its error does not hold what another seed would change." if seeds == 1 else "."),
+        "",
+        "| method | parameters | steps | bound | minus the first | |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        d = row.get("difference")
+        said, verdict = "", ""
+        if d:
+            said = f"{d['mean']:+.4f} +- {d['error']:.4f}"
+            resolved = abs(d["mean"]) >= 2 * d["error"]
+            verdict = ("better" if d["mean"] < 0 else "worse") if resolved else "not resolved at this budget"
+        steps = f"{min(row['steps']):,} to {max(row['steps']):,}" if len(row["steps"]) > 1 else f"{row['steps'][0]:,}"
+        lines.append(
+            f"| {row['what']} | {row['parameters'] / 1e6:.2f} M | {steps} | {row['mean']:.4f} +- {row['error']:.4f} | {said} | {verdict} |"
+        )
+    for row in rows:
+        if "joint_loss" in row:
+            lines += [
+                "",
+                f"{row['what']}: that loss itself is {row['joint_loss']:.4f} (base-2 logarithm) a {unit} on the same windows. It is a "
+                "training loss, not a bound, a likelihood or a number of bits. The bound of the same networks for revealing all digits of "
+                f"a token at once is {row['other_bound']:.4f} bits per {unit}.",
+            ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
