@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from unmask import backbones, checkpoint, schedules
 from unmask.categorical import uniform
+from unmask.marginals import marginal_nats
 from unmask.rowwise import sum_rows
 from unmask.schedules import Schedule
 from unmask.subtokens import Subtokenizer, check_ids, consistent, grid
@@ -138,13 +139,8 @@ class MaskedDiffusion(nn.Module):
             raise ValueError(f"the network returned {tuple(rows.shape)}; expected ({len(z)}, {tokens}, ...), a row per token")
         return rows, head
 
-    def log_probs(self, logits: Tensor, digits: Tensor, position: Tensor) -> Tensor:
-        """log mu of rows: logits (R, V) or (R, L, b), their digits in z (R, L), their positions (R,) -> (R, V), by code.
-
-        Zero probability (-inf) for what `allowed` excludes and for tokens that disagree with the revealed digits (carry-over).
-        """
-        if logits.dtype in (torch.float16, torch.bfloat16):
-            logits = logits.float()
+    def restrict(self, logits: Tensor, position: Tensor) -> Tensor:
+        """Logits (R, V), by code, of a head's (R, V) or (R, L, b): -inf for what `allowed` excludes at their positions (R,)."""
         vocab_size, length, base = self.subtokenizer.vocab_size, self.subtokenizer.length, self.subtokenizer.base
         if logits.ndim == 3 and logits.shape[1:] == (length, base):  # independent digits: log P(token) = sum of its digits'
             joint = logits[:, 0]
@@ -154,11 +150,21 @@ class MaskedDiffusion(nn.Module):
         if logits.shape[1:] != (vocab_size,):
             raise ValueError(f"the network returned {tuple(logits.shape[1:])} logits a row; expected ({vocab_size},) or ({length}, {base})")
         if self.allowed is not None:
-            allowed = self.allowed[position]
-            tokens = self.subtokenizer.to(allowed.device).tokens
-            logits = logits.masked_fill(~(allowed if tokens is None else allowed[:, tokens]), -torch.inf)
-        if length > 1:
-            logits = logits.masked_fill(~consistent(digits, base)[:, :vocab_size], -torch.inf)
+            allowed = self.allowed if self.codes is None else self.allowed[:, self.codes.argsort()]
+            logits = logits.masked_fill(~allowed[position], -torch.inf)
+        return logits
+
+    def log_probs(self, logits: Tensor, digits: Tensor, position: Tensor) -> Tensor:
+        """log mu of rows: logits (R, V) or (R, L, b), their digits in z (R, L), their positions (R,) -> (R, V), by code.
+
+        Zero probability (-inf) for what `allowed` excludes and for tokens that disagree with the revealed digits (carry-over).
+        """
+        if logits.dtype in (torch.float16, torch.bfloat16):
+            logits = logits.float()
+        logits = self.restrict(logits, position)
+        if self.subtokenizer.length > 1:
+            agrees = consistent(digits, self.subtokenizer.base)[:, : self.subtokenizer.vocab_size]
+            logits = logits.masked_fill(~agrees, -torch.inf)
         return logits.log_softmax(-1)
 
     def predict(self, z: Tensor, t: Tensor | None = None, *, cond=None, valid: Tensor | None = None) -> Tensor:
@@ -172,8 +178,7 @@ class MaskedDiffusion(nn.Module):
             revealed = z != self.mask_id
             point = nn.functional.one_hot(z * revealed, logp.shape[-1]).bool()
             logp = torch.where(revealed[..., None], torch.where(point, 0.0, -torch.inf).to(logp), logp)
-        codes = self.subtokenizer.to(logp.device).codes
-        return logp if codes is None else logp[..., codes]
+        return logp if self.codes is None else logp[..., self.codes]
 
     # ------------------------------------------------------------ the forward process
 
@@ -240,11 +245,14 @@ class MaskedDiffusion(nn.Module):
 
         Continuous time: what is paid per unit of `draw`'s factor.  Discrete time: the interval (t, s), each (R,) or (1,).
         """
-        tokens = y.shape[1] < self.subtokenizer.length
-        base = self.subtokenizer.vocab_size if tokens else self.subtokenizer.base
+        base = self.base(y)
         if times is not None:
             return discrete(logp, y, masked, self.schedule.reveal(*times), base)
         return continuous(logp, y, masked, base, self.powers if self.schedule.num_values > 1 else None)
+
+    def base(self, y: Tensor) -> int:
+        """How many values a unit of y (R, l) can have: whole tokens have l = 1."""
+        return self.subtokenizer.vocab_size if y.shape[1] < self.subtokenizer.length else self.subtokenizer.base
 
     def score(
         self, x: Tensor, y: Tensor, draw: Draw, cond, valid: Tensor | None, *, masking: str | None = None, joint: bool = False
@@ -257,10 +265,16 @@ class MaskedDiffusion(nn.Module):
         hidden, head = self.hidden(z, draw.t, cond, valid)
         masked = draw.masked.unflatten(1, (x.shape[1], -1))  # (B, S, l)
         b, position = masked.any(-1).nonzero(as_tuple=True)
+        if masked.shape[-1] > 1:  # rows of as many masked digits side by side
+            order = masked[b, position].sum(-1).argsort(descending=True, stable=True)
+            b, position = b[order], position[order]
         y, digits, masked = (v.unflatten(1, (x.shape[1], -1))[b, position] for v in (y, z, draw.masked))
         token, rows = x[b, position], hidden[b, position]
+        fast = draw.times is None and self.schedule.num_values == 1 and not joint
 
         def nats(rows: Tensor, part: slice) -> Tensor:
+            if fast:
+                return marginal_nats(self.restrict(head(rows), position[part]), y[part], masked[part], self.base(y))
             logp = self.log_probs(head(rows), digits[part], position[part])
             if joint:
                 return -logp.gather(1, token[part, None])[:, 0]

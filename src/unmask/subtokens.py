@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+MOST_VALUES = 2**24  # what one row of the head may hold
+
 
 def least_base(vocab_size: int, length: int) -> int:
     """The least integer b with b**length >= vocab_size, found in integers (a floating-point root is off by one at 5^5)."""
@@ -20,12 +22,18 @@ class Subtokenizer:
     """
 
     def __init__(self, vocab_size: int, length: int = 1, codes: Tensor | None = None):
-        if vocab_size < 2:
-            raise ValueError(f"vocab_size must be at least 2, not {vocab_size}")
+        if not 2 <= vocab_size <= MOST_VALUES:
+            raise ValueError(f"vocab_size must lie between 2 and {MOST_VALUES:,}, not {vocab_size:,}: a row is a distribution over them")
         if length < 1 or 2 ** (length - 1) >= vocab_size:
             raise ValueError(f"{vocab_size} values cannot use {length} digits: choose between 1 and {(vocab_size - 1).bit_length()}")
         self.vocab_size, self.length = vocab_size, length
         self.base = least_base(vocab_size, length)
+        if self.base**length > 16 * vocab_size:
+            fit = [n for n in range(1, (vocab_size - 1).bit_length() + 1) if least_base(vocab_size, n) ** n <= 2 * vocab_size]
+            raise ValueError(
+                f"{vocab_size:,} values in {length} digits of base {self.base} leave most of {self.base**length:,} codes unused: "
+                f"choose one of {', '.join(map(str, fit))} digits"
+            )
         self.mask_id = self.base
         if codes is not None:
             check_ids(codes, vocab_size, "code")
@@ -33,12 +41,6 @@ class Subtokenizer:
                 raise ValueError(f"codes must be a permutation of the {vocab_size} values, not {tuple(codes.shape)} with repeats")
             codes = codes.long()
         self.codes, self.tokens = codes, None if codes is None else codes.argsort()
-
-    def to(self, device: torch.device) -> "Subtokenizer":
-        """The permutation moved to `device`, in place."""
-        if self.codes is not None and self.tokens is not None and self.codes.device != device:
-            self.codes, self.tokens = self.codes.to(device), self.tokens.to(device)
-        return self
 
     def __repr__(self):
         return f"Subtokenizer(vocab_size={self.vocab_size}, length={self.length}, base={self.base})"
@@ -50,11 +52,17 @@ class Subtokenizer:
 
     def code(self, x: Tensor) -> Tensor:
         """Codes of token ids that are known to be in range."""
-        return x if self.codes is None else self.to(x.device).codes[x]
+        if self.codes is None:
+            return x
+        self.codes = self.codes.to(x.device)  # once, where the data are elsewhere
+        return self.codes[x]
 
     def token(self, code: Tensor) -> Tensor:
         """Token ids of codes that are known to be in range."""
-        return code if self.tokens is None else self.to(code.device).tokens[code]
+        if self.tokens is None:
+            return code
+        self.tokens = self.tokens.to(code.device)
+        return self.tokens[code]
 
     def digits(self, x: Tensor) -> Tensor:
         """(B, S) codes, known to be in range -> (B, S*L) digits."""
