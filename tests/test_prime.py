@@ -57,6 +57,7 @@ def test_fast_marginals_are_the_formula_and_its_gradient(vocab_size, length, til
     for value in (nats, formula):
         (factor * value).sum().backward()
     torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-12, atol=1e-13)
+    assert torch.equal(ours, logits)  # they are the network's, and stay as they are
     with torch.no_grad():
         torch.testing.assert_close(marginals.marginal_nats(logits, y, masked, sub.base), formula.detach(), rtol=1e-12, atol=1e-12)
 
@@ -187,6 +188,7 @@ def test_digits_are_trained_and_read_back(data, tmp_path, change):
     model = unmask.MaskedDiffusion.from_pretrained(folder)
     assert (model.subtokenizer.length, model.masking) == (change["digits"], change.get("masking", "digit"))
     assert (model.codes is not None) == ("codes" in change)
+    assert model.backbone.config()["decoder"] == change.get("decoder", "joint")
     assert [row["loss"] for row in read_log(tmp_path / "run" / "log.jsonl") if "loss" in row]
     before = folder.joinpath("model.safetensors").read_bytes()
     again = train(replace(SMALL, **change), data, tmp_path / "again")
@@ -202,7 +204,9 @@ def test_the_joint_loss_is_logged_as_a_loss_and_the_bound_is_what_is_evaluated(d
     assert main(["eval", str(folder), "--data", str(data), "--limit", "4", "--json", str(tmp_path / "bound.json")]) == 0
     assert "reveals one of a token's 2 digits at an instant" in capsys.readouterr().out
     assert json.loads((tmp_path / "bound.json").read_text())["revealed_at_an_instant"] == "one of a token's 2 digits"
-    assert main(["eval", str(folder), "--data", str(data), "--limit", "4", "--masking", "token"]) == 0
+    token = ["--masking", "token", "--json", str(tmp_path / "token.json")]
+    assert main(["eval", str(folder), "--data", str(data), "--limit", "4", *token]) == 0
+    assert json.loads((tmp_path / "token.json").read_text())["value"] != json.loads((tmp_path / "bound.json").read_text())["value"]
     assert "reveals one token at an instant" in capsys.readouterr().out
     assert main(["eval", str(folder), "--data", str(data), "--estimator", "joint"]) == 2
     said = capsys.readouterr().err
