@@ -14,6 +14,7 @@ from torch import Tensor
 from unmask.categorical import categorical, uniform
 from unmask.diffusion import MaskedDiffusion
 from unmask.rowwise import chunks
+from unmask.schedules import Schedule
 from unmask.subtokens import check_ids
 
 Generator = torch.Generator | None
@@ -31,6 +32,20 @@ def time_grid(steps: int, kind: str = "cosine") -> Tensor:
         ts[-1] = 0  # the cosine of a rounded pi/2 is not
         return ts
     raise ValueError(f'grid must be "uniform" or "cosine", not {kind!r}')
+
+
+def idle_share(schedule: Schedule, ts: Tensor, units: int) -> float:
+    """The expected share of ancestral steps on the grid ts (T + 1,), from 1 to 0, that reveal none of `units` masked units.
+
+    sum_i (1 - (alpha_s - alpha_t))^units / T over the steps from t to s: each unit is revealed in that step with probability
+    alpha_s - alpha_t, on its own.  MDM-Prime's Figure 1 (arXiv 2505.18495), units = tokens times digits: at 1024 tokens, 1024 uniform
+    steps and the linear schedule 36.77 %, 13.52 %, 1.83 %, 0.25 % for 1, 2, 4, 6 digits.  ValueError for one curve per value.
+    """
+    if schedule.num_values > 1:
+        raise ValueError("the share of idle steps depends on the values where the schedule has one curve per value")
+    t, s = ts[:-1].double(), ts[1:].double()
+    revealed = (schedule.masked(t) * schedule.reveal(t, s))[:, 0]  # alpha_s - alpha_t, which would cancel
+    return float((1 - revealed).pow(units).mean())
 
 
 @torch.no_grad()
