@@ -38,9 +38,10 @@ def network(vocab_size, digits, **kw):
 # ---------------------------------------------------------------- the marginals
 
 
+@pytest.mark.parametrize("learned", [False, True])
 @pytest.mark.parametrize("tile", [1, 30, 2**20])
 @pytest.mark.parametrize("vocab_size,length", [(7, 1), (9, 2), (27, 2), (27, 3), (30, 3), (11, 4)])
-def test_fast_marginals_are_the_formula_and_its_gradient(vocab_size, length, tile, monkeypatch):
+def test_fast_marginals_are_the_formula_and_its_gradient(vocab_size, length, learned, tile, monkeypatch):
     monkeypatch.setattr(marginals, "TILE", {"cpu": tile})
     sub, rows = Subtokenizer(vocab_size, length), 40
     logits = 3 * torch.randn(rows, vocab_size, dtype=torch.float64, generator=rng())
@@ -49,26 +50,34 @@ def test_fast_marginals_are_the_formula_and_its_gradient(vocab_size, length, til
     masked = torch.rand(rows, length, generator=rng(2)) < 0.6
     masked[:, 0] |= ~masked.any(-1)
     factor = torch.rand(rows, dtype=torch.float64, generator=rng(3))
+    power = 0.3 + 2 * torch.rand(sub.base, dtype=torch.float64, generator=rng(4)) if learned else None
     ours, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    powers = [None if power is None else power.clone().requires_grad_() for _ in range(2)]
     agrees = consistent(torch.where(masked, sub.base, y), sub.base)[:, :vocab_size]
-    formula = continuous(plain.masked_fill(~agrees, -torch.inf).log_softmax(-1), y, masked, sub.base)
-    nats = marginals.marginal_nats(ours, y, masked, sub.base)
-    torch.testing.assert_close(nats, formula, rtol=1e-12, atol=1e-12)
-    for value in (nats, formula):
-        (factor * value).sum().backward()
+    formula = factor * continuous(plain.masked_fill(~agrees, -torch.inf).log_softmax(-1), y, masked, sub.base, powers[1])
+    total, each = marginals.marginal_nats(ours, y, masked, sub.base, factor, powers[0])
+    torch.testing.assert_close(each, formula, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(total, formula.sum(), rtol=1e-12, atol=1e-12)
+    (3 * total).backward()
+    (3 * formula.sum()).backward()
     torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-12, atol=1e-13)
     assert torch.equal(ours, logits)  # they are the network's, and stay as they are
+    if learned:
+        torch.testing.assert_close(powers[0].grad, powers[1].grad, rtol=1e-12, atol=1e-13)
     with torch.no_grad():
-        torch.testing.assert_close(marginals.marginal_nats(logits, y, masked, sub.base), formula.detach(), rtol=1e-12, atol=1e-12)
+        each = marginals.marginal_nats(logits, y, masked, sub.base, factor, power)[1]
+        torch.testing.assert_close(each, formula.detach(), rtol=1e-12, atol=1e-12)
+        assert torch.equal(ours, logits)
 
 
 def test_fast_marginals_of_bfloat16_logits_are_summed_in_float32():
     logits = torch.randn(6, 50257, generator=rng()).bfloat16()
     y = Subtokenizer(50257, 2).digits(torch.randint(0, 50257, (6, 1), generator=rng())).view(6, 2)
     masked = torch.tensor([[True, True]] * 3 + [[True, False]] * 3)
-    nats = marginals.marginal_nats(logits, y, masked, 225)
-    assert nats.dtype == torch.float32
-    torch.testing.assert_close(nats.double(), marginals.marginal_nats(logits.double(), y, masked, 225), rtol=1e-6, atol=1e-6)
+    _, each = marginals.marginal_nats(logits, y, masked, 225, torch.ones(6))
+    assert each.dtype == torch.float32
+    exact = marginals.marginal_nats(logits.double(), y, masked, 225, torch.ones(6).double())[1]
+    torch.testing.assert_close(each.double(), exact, rtol=1e-6, atol=1e-6)
 
 
 # ---------------------------------------------------------------- networks

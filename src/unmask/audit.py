@@ -182,7 +182,7 @@ def tables(digits: bool = True) -> list[Table]:
         copies(2, digits),
         copies(4, digits),
         table("two equal tokens of 4 values", 4, pairs[::5], torch.ones(4, dtype=torch.float64)),
-        table("two skewed tokens of 4 values", 4, pairs, 1 / torch.arange(1, 17, dtype=torch.float64) ** 2),
+        table("two skewed tokens of 4 values", 4, pairs[torch.arange(16) * 7 % 16], 1 / torch.arange(1, 17, dtype=torch.float64) ** 2),
         table("two random tokens of 5 values", 5, more, random),
     ]
 
@@ -245,6 +245,8 @@ def entropy_floor(
     `distributions`: default `tables(digits)`.  `schedule`: of a subtokenizer, for denoisers of value-dependent schedules.
 
     A loss below the entropy, or a Kraft sum above 1, proves that the loss is no bound; the other outcome proves nothing.
+    "Below" and "above" mean by more than 6 standard errors, which are too small, and mostly when the mean is too low, for a loss
+    whose variance is infinite, such as one with weight 1/t at uniform t: give such a one many repeats.
     Returns the `Floor` of the distribution that shows it or, if none does, of the one where the loss comes closest.
     ValueError for a loss of another shape, NaN, or a random loss with repeats=1.
     """

@@ -1,10 +1,11 @@
 """The command line: one function a verb.  torch is imported inside the verbs, so that --help and --version are quick."""
 
 import json
+import math
 import os
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,7 +18,7 @@ from unmask.config import PRESETS, TrainConfig
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a verb; 0, or 2 for an error (one line on stderr), or 130 for Ctrl-C."""
+    """Run a verb; 0, or 1 if an audit fails, 2 for an error (one line on stderr), 130 for Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
         print(HELP)
@@ -29,9 +30,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"unmask: there is no verb {argv[0]!r}; choose one of {', '.join(VERBS)}", file=sys.stderr)
         return 2
     try:
-        VERBS[argv[0]](argv[1:])
+        code = VERBS[argv[0]](argv[1:])
         sys.stdout.flush()
-        return 0
+        return code or 0
     except BrokenPipeError:  # the reader of our output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -196,7 +197,7 @@ def evaluate(argv: list[str]) -> None:
     check_positive(args, "repeats", "batch_size")
     model, _, folder = runtime.load(args.model)
     masking = model.masking if args.masking == "model" else args.masking
-    revealed = "one token" if model.units(masking).length == 1 else f"one digit of a token, of {model.subtokenizer.length}"
+    revealed = "one token" if model.units(masking).length == 1 else f"one of a token's {model.subtokenizer.length} digits"
     data = open_data(args.data)
     same_tokens(model, data, args.model)
     again = {s["sha256"] for s in model.meta["data"]["source"]} & {s["sha256"] for s in data.meta["source"]}
@@ -234,6 +235,77 @@ def same_tokens(model, data, path: Path) -> None:
         raise ValueError(f"{data.folder} has {data.vocab_size} values and the model {model.subtokenizer.vocab_size}: {fix}")
     if ours != theirs and "ids" not in (ours["name"], theirs["name"]):
         raise ValueError(f"{data.folder} was prepared with another tokenizer or alphabet than the model's: {fix}")
+
+
+# ---------------------------------------------------------------- audit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit(Machine):
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = ""
+    """A model's folder, or a run's."""
+    selftest: bool = False
+    """Audit this package instead of a model: every objective and estimator against known entropies."""
+    data: str = ""
+    """A folder that `unmask prepare` made, with the model's tokens; empty: audit on samples of the model itself."""
+    split: Literal["train", "validation", "test"] = "test"
+    """Which part of the data."""
+    limit: int = 32
+    """Windows of the data, spread evenly over the split, or samples."""
+    length: int = 0
+    """Tokens a window; 0: the length that the model was trained at."""
+    repeats: int = 32
+    """Draws of masks for each window, at least 32, so that their noise is known."""
+    enumerate: int = 8
+    """Units (tokens or digits) of the short windows, all masks of which are summed."""
+
+
+def audit(argv: list[str]) -> int:
+    """Is the reported number a bound?  Exit code 1 if a check fails."""
+    args = parse(Audit, "audit", argv)
+    if args.selftest == bool(args.model):
+        raise ValueError("name the folder of a model or, to audit the package itself, give --selftest; not both")
+    if args.selftest and args.data:
+        raise ValueError("--selftest has distributions of its own: leave out --data")
+    runtime = Runtime(args)
+    from unmask import check_model, selftest
+    from unmask.audit import MAX_UNITS
+
+    check_positive(args, "limit", "enumerate")
+    if args.repeats < 32:
+        raise ValueError(f"--repeats must be at least 32, not {args.repeats}: with fewer draws their noise is not known")
+    if args.enumerate > MAX_UNITS:
+        raise ValueError(f"--enumerate {args.enumerate} has 2^{args.enumerate} masks: it is limited to {MAX_UNITS} units")
+    if args.selftest:
+        return report(runtime, None, selftest.HEADER, selftest.run(args.seed), repeats=selftest.REPEATS)
+    from unmask.data import open_data
+
+    data = open_data(args.data) if args.data else None
+    model, _, folder = runtime.load(Path(args.model))
+    if data is not None:
+        same_tokens(model, data, Path(args.model))
+    x, valid, on = check_model.windows_of(
+        model, data, split=args.split, length=args.length or model.meta["length"], limit=args.limit, generator=runtime.generator
+    )
+    trained = "its bound" if model.objective == "nelbo" else "the joint loss, which is no bound; what is audited is its bound"
+    print(f"{folder}, trained on {trained}; {on}, {runtime.dtype}, {args.repeats} draws a window, seed {args.seed}")
+    rows = check_model.check_model(model, x, valid, dtype=runtime.dtype, units=args.enumerate, repeats=args.repeats, seed=args.seed)
+    sha = None if data is None else data.meta["sha256"]
+    return report(runtime, folder, check_model.HEADER, rows, objective=model.objective, on=on, repeats=args.repeats, data_sha256=sha)
+
+
+def report(runtime: Runtime, folder: Path | None, header: str, rows: Iterable, **made) -> int:
+    """Print the rows of an audit as they come, and record them; 1 if one failed."""
+    print(header)
+    done = []
+    for row in rows:
+        print(row, flush=True)
+        values = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row._asdict().items()}
+        done.append({**values, "passed": row.passed})
+    failed = sum(not row["passed"] for row in done)
+    print(f"{failed} of {len(done)} FAILED" if failed else f"all {len(done)} passed")
+    runtime.record(folder, **made, failed=failed, rows=done)
+    return int(failed > 0)
 
 
 # ---------------------------------------------------------------- sample, fill
@@ -411,7 +483,7 @@ def demo(argv: list[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    what: tyro.conf.Positional[tuple[Literal["all", "head", "train", "estimator", "sampling"], ...]] = ("all",)
+    what: tyro.conf.Positional[tuple[Literal["all", "head", "train", "estimator", "sampling", "idle-steps"], ...]] = ("all",)
     model: str = ""
     """The trained model that the estimators are measured on, with --data; empty: the one in demo/, if it is there."""
     data: str = ""
@@ -439,8 +511,8 @@ def parse(kind, verb: str, argv: list[str], **more):
     return tyro.cli(kind, prog=f"unmask {verb}", description=description, args=argv, **more)
 
 
-VERBS: dict[str, Callable[[list[str]], None]] = {
-    "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "sample": sample, "fill": fill, "bench": bench,
+VERBS: dict[str, Callable[[list[str]], int | None]] = {
+    "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "audit": audit, "sample": sample, "fill": fill, "bench": bench,
 }  # fmt: skip
 
 HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
@@ -449,6 +521,7 @@ HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
   prepare text SRC OUT          text, JSON lines or ready ids -> a memory map of token ids
   train PRESET --data --out     train a model; the same command continues a run that was stopped
   eval MODEL --data DIR         an upper bound on the negative log-likelihood, with its errors
+  audit MODEL | --selftest      is the reported number a bound? checks of a model, or of this package
   sample MODEL                  draw samples
   fill MODEL INPUT              fill in the [MASK]s of a text
   bench                         measure speed on this machine

@@ -270,19 +270,23 @@ class MaskedDiffusion(nn.Module):
             b, position = b[order], position[order]
         y, digits, masked = (v.unflatten(1, (x.shape[1], -1))[b, position] for v in (y, z, draw.masked))
         token, rows = x[b, position], hidden[b, position]
-        fast = draw.times is None and self.schedule.num_values == 1 and not joint
-
-        def nats(rows: Tensor, part: slice) -> Tensor:
-            if fast:
-                return marginal_nats(self.restrict(head(rows), position[part]), y[part], masked[part], self.base(y))
-            logp = self.log_probs(head(rows), digits[part], position[part])
-            if joint:
-                return -logp.gather(1, token[part, None])[:, 0]
-            times = draw.times and (draw.times[0][b[part]], draw.times[1][b[part]])
-            return self.nats(logp, y[part], masked[part], times)
-
         factor = draw.scale[b].to(rows.dtype if rows.dtype == torch.float64 else torch.float32)
-        total, each = sum_rows(nats, rows, factor, self.parameters(), self.subtokenizer.vocab_size)
+
+        def nats(rows: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+            logits = head(rows)
+            if draw.times is None and not joint:
+                power = self.powers if self.schedule.num_values > 1 else None
+                return marginal_nats(self.restrict(logits, position[part]), y[part], masked[part], self.base(y), factor[part], power)
+            logp = self.log_probs(logits, digits[part], position[part])
+            if joint:
+                each = -logp.gather(1, token[part, None])[:, 0]
+            else:
+                assert draw.times is not None
+                each = self.nats(logp, y[part], masked[part], (draw.times[0][b[part]], draw.times[1][b[part]]))
+            each = factor[part] * each
+            return each.sum(), each
+
+        total, each = sum_rows(nats, rows, self.parameters(), self.subtokenizer.vocab_size)
         return total, torch.zeros(len(x), dtype=torch.float64, device=x.device).index_add_(0, b, each.double())
 
     def forward(self, x: Tensor, cond=None, valid: Tensor | None = None, generator: Generator = None) -> Terms:

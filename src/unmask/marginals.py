@@ -1,33 +1,39 @@
-"""The marginal cross-entropies of masked units and their gradient, from logits, in one pass over each row.
+"""What masked units pay in continuous time, and its gradient, from logits, in one pass over each row.
 
-A unit pays -log of the marginal probability of its true value, over the tokens that agree with what is revealed (carry-over).  Both
-sums run over slices of the row's logits: all V of them only where the whole token is masked, else base**m where m units are.  No
-mask over the vocabulary is formed, so a token in digits costs less than a whole one, and rows are taken in tiles that stay in the
-cache.  `diffusion.continuous` says the same from log-probabilities, for every schedule.
+A unit pays the cross-entropy of the marginal distribution of its value, over the tokens that agree with what is revealed
+(carry-over).  All sums run over slices of the row's logits: all V of them only where the whole token is masked, else base**m
+where m units are.  No mask over the vocabulary is formed, so a row of digits costs less than one of a whole token, and rows are taken
+in tiles that stay in the cache.  `diffusion.continuous` says the same from log-probabilities, without the gradient.
 """
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 TILE = {"cpu": 2**19, "cuda": 2**28}  # logits at a time
 
 
-def marginal_nats(logits: Tensor, y: Tensor, masked: Tensor, base: int) -> Tensor:
-    """(R,) sum over masked units of -log mu: logits (R, V) by code, true units y (R, l) in `base`, which of them are masked (R, l).
+def marginal_nats(
+    logits: Tensor, y: Tensor, masked: Tensor, base: int, factor: Tensor, power: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The sum () of each, to be differentiated, and each (R,): factor (R,) times the nats of a row's masked units.
 
-    A row has at least one masked unit.  Rows with the same number of them are taken together where they are neighbours.  In
-    float32 where the logits are narrower; differentiable once, in the logits (arXiv 2406.04329, equation 4, with the marginals of
-    digits in place of the joint of arXiv 2505.18495).
+    logits (R, V) by code, true units y (R, l) in `base`, which of them are masked (R, l), at least one a row.  A unit pays CE (arXiv
+    2406.04329, equation 4, with the marginals of digits where arXiv 2505.18495 has the joint), or, with one power for each of the
+    `base` values, power_y (CE - 1) + sum_v power_v mu_v (equation 9).  Rows with the same number of masked units are taken together
+    where they are neighbours.  In float32 where the logits are narrower.
     """
-    return _Marginals.apply(logits, y, masked, base)
+    return _Marginals.apply(logits, y, masked, base, factor, power)
 
 
 class _Marginals(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, logits, y, masked, base):
+    def forward(ctx, logits, y, masked, base, factor, power):
         wide = torch.float32 if logits.dtype in (torch.float16, torch.bfloat16) else logits.dtype
-        nats = logits.new_empty(len(logits), dtype=wide)
-        gradient = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
+        each = logits.new_empty(len(logits), dtype=wide)
+        weight = None if power is None else power.to(wide)
+        gradient = torch.empty_like(logits) if any(ctx.needs_input_grad) else None
+        of_power = None if gradient is None or weight is None else torch.zeros_like(weight)
         counts, sizes = (v.tolist() for v in masked.sum(-1).unique_consecutive(return_counts=True))
         first = 0
         for count, size in zip(counts, sizes, strict=True):
@@ -35,61 +41,85 @@ class _Marginals(torch.autograd.Function):
             step = max(1, TILE.get(logits.device.type, TILE["cpu"]) // width)
             for a in range(first, first + size, step):
                 part = slice(a, min(a + step, first + size))
-                nats[part] = _tile(logits[part], y[part], masked[part], base, count, wide, None if gradient is None else gradient[part])
+                into = None if gradient is None else (gradient[part], of_power)
+                each[part] = _tile(logits[part], y[part], masked[part], base, count, factor[part].to(wide), weight, into)
             first += size
-        ctx.gradient = gradient
-        return nats
+        ctx.gradients = gradient, None if of_power is None else of_power.to(power.dtype)
+        ctx.mark_non_differentiable(each)
+        return each.sum(), each
 
     @staticmethod
     def backward(ctx, *upstream):
-        if ctx.gradient is None:
-            raise RuntimeError("the loss was back-propagated twice; its gradients are kept for one pass only")
-        gradient, ctx.gradient = ctx.gradient, None
-        return gradient.mul_(upstream[0][:, None]), None, None, None
+        of_logits, of_power = ctx.gradients
+        if of_logits.is_cuda or upstream[0] != 1:  # 1 where a chunk is differentiated at once
+            of_logits = of_logits * upstream[0]
+        return of_logits, None, None, None, None, None if of_power is None else of_power * upstream[0]
 
 
-def _tile(logits: Tensor, y: Tensor, masked: Tensor, base: int, count: int, wide: torch.dtype, gradient: Tensor | None) -> Tensor:
-    """(r,) nats of rows that have `count` masked units each; d nats / d logits into `gradient` (r, V), unless None."""
+def _tile(
+    logits: Tensor, y: Tensor, masked: Tensor, base: int, count: int, factor: Tensor, weight: Tensor | None,
+    into: tuple[Tensor, Tensor | None] | None,
+) -> Tensor:  # fmt: skip
+    """(r,) of `marginal_nats` for rows that have `count` masked units each; the gradients in logits and powers go `into`."""
     columns = masked.nonzero()[:, 1].view(-1, count)  # which units are masked
-    inside = ids = None
-    if count == y.shape[1]:
-        x = logits.to(wide, copy=gradient is not None)
-    else:
-        ids, inside = _consistent(y, masked, columns, base, logits.shape[1])
-        x = logits.gather(1, ids).to(wide).masked_fill_(~inside, -torch.inf)
-    slices = []
-    for axis, digit in enumerate(y.gather(1, columns).unbind(1)):
-        cells, exists = _slice(digit, base, count, axis, x.shape[1])
-        slices.append((cells, x.gather(1, cells).masked_fill_(~exists, -torch.inf)))
-    marginals = [values.logsumexp(1) for _, values in slices]
-    if gradient is None:
-        return count * x.logsumexp(1) - sum(marginals)
+    ids = None if count == y.shape[1] else _consistent(y, masked, columns, base)
+    x = logits.to(factor.dtype, copy=into is not None) if ids is None else _take(logits, ids, factor.dtype)
+    truth = y.gather(1, columns)
+    cells = [_slice(digit, base, count, axis) for axis, digit in enumerate(truth.unbind(1))]
+    slices = [_take(x, cell) for cell in cells]
+    marginals = torch.stack([values.logsumexp(1) for values in slices], 1)
+    if weight is None and into is None:
+        return factor * (count * x.logsumexp(1) - marginals.sum(1))
     highest = x.amax(1, keepdim=True)
-    x.sub_(highest).exp_()
+    x = x.sub_(highest).exp_() if into is not None or ids is not None else (x - highest).exp_()
     total = x.sum(1, keepdim=True)
-    x.mul_(count / total)
-    for (cells, values), marginal in zip(slices, marginals, strict=True):
-        x.scatter_add_(1, cells, -(values - marginal[:, None]).exp())
-    if ids is None or inside is None:
-        gradient.copy_(x)
+    ce = highest + total.log() - marginals  # (r, m)
+    if weight is None:
+        nats, paid = ce.sum(1), torch.ones_like(ce)
+        if into is not None:
+            x.mul_(factor[:, None] * count / total)
     else:
-        gradient.zero_().scatter_add_(1, ids, x.masked_fill_(~inside, 0).to(gradient.dtype))
-    return count * (highest + total.log())[:, 0] - sum(marginals)
+        x = pad(x.div_(total), (0, base**count - x.shape[1]))
+        cube = x.view(-1, *[base] * count)
+        mu = [cube.sum([i + 1 for i in range(count) if i != axis]) if count > 1 else cube for axis in range(count)]
+        paid = weight[truth]  # (r, m)
+        mean = torch.stack([m @ weight for m in mu], 1)
+        nats = (paid * (ce - 1) + mean).sum(1)
+        if into is not None:
+            assert into[1] is not None
+            into[1].index_add_(0, truth.flatten(), (factor[:, None] * (ce - 1)).flatten())
+            for m in mu:
+                into[1].add_(factor @ m)
+            values = torch.cartesian_prod(*[weight] * count).view(-1, count).sum(1)  # of each cell, its powers' sum
+            x.mul_(factor[:, None] * ((paid - mean).sum(1, keepdim=True) + values))
+    if into is not None:
+        for axis, (cell, values) in enumerate(zip(cells, slices, strict=True)):
+            share = (values - marginals[:, axis, None]).exp_().mul_((factor * paid[:, axis])[:, None])
+            x.scatter_add_(1, cell.clamp(max=x.shape[1] - 1), share.neg_())
+        if ids is None:
+            into[0].copy_(x[:, : logits.shape[1]])
+        else:
+            into[0].zero_().scatter_add_(1, ids.clamp(max=logits.shape[1] - 1), x.to(logits.dtype))  # 0 for codes that do not exist
+    return factor * nats
 
 
-def _consistent(y: Tensor, masked: Tensor, columns: Tensor, base: int, vocab_size: int) -> tuple[Tensor, Tensor]:
-    """(r, base**m) codes that agree with the revealed units, one axis of `base` for each masked one, and which of them exist."""
+def _take(x: Tensor, ids: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """x (r, n) at ids (r, k), -inf beyond n."""
+    return x.gather(1, ids.clamp(max=x.shape[1] - 1)).to(dtype or x.dtype).masked_fill_(ids >= x.shape[1], -torch.inf)
+
+
+def _consistent(y: Tensor, masked: Tensor, columns: Tensor, base: int) -> Tensor:
+    """(r, base**m) codes that agree with the revealed units, one axis of `base` for each masked one; some may not exist."""
     place = base ** torch.arange(y.shape[1] - 1, -1, -1, device=y.device)
     ids = (y * place).masked_fill(masked, 0).sum(-1, keepdim=True)
     digit = torch.arange(base, device=y.device)
     for column in columns.unbind(1):
         ids = (ids[:, :, None] + digit * place[column][:, None, None]).flatten(1)
-    return ids.clamp(max=vocab_size - 1), ids < vocab_size
+    return ids
 
 
-def _slice(digit: Tensor, base: int, count: int, axis: int, width: int) -> tuple[Tensor, Tensor]:
-    """(r, base**(count-1)) cells of a cube of `count` axes, flat, of `width` cells, where `axis` is `digit` (r,); which exist."""
+def _slice(digit: Tensor, base: int, count: int, axis: int) -> Tensor:
+    """(r, base**(count-1)) cells of a flat cube of `count` axes where `axis` is `digit` (r,)."""
     low = base ** (count - 1 - axis)
     others = torch.arange(base ** (count - 1), device=digit.device)
-    cells = others // low * (low * base) + others % low + digit[:, None] * low
-    return cells.clamp(max=width - 1), cells < width
+    return others // low * (low * base) + others % low + digit[:, None] * low

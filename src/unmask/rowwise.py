@@ -17,34 +17,35 @@ def chunks(rows: int, width: int, device: torch.device) -> list[slice]:
 
 
 def sum_rows(
-    nats: Callable[[Tensor, slice], Tensor], rows: Tensor, factor: Tensor, parameters: Iterable[Tensor], width: int
+    nats: Callable[[Tensor, slice], tuple[Tensor, Tensor]], rows: Tensor, parameters: Iterable[Tensor], width: int
 ) -> tuple[Tensor, Tensor]:
-    """sum(factor * nats) to be differentiated, and (R,) factor * nats, detached.
+    """The sum over rows of nats, to be differentiated, and each (R,), detached.
 
-    `nats(rows[part], part)` -> (r,) goes through the head, whose logits are `width` wide.  Where the rows need several chunks,
-    each is differentiated as soon as it is evaluated and only the gradients are kept: one pass over the head, no recomputation.
+    `nats(rows[part], part)` -> their sum () and each (r,) goes through the head, whose logits are `width` wide.  Where the rows need
+    several chunks, each is differentiated as soon as it is evaluated and only the gradients are kept: one pass over the head, no
+    recomputation.
     """
     parts = chunks(len(rows), width, rows.device)
     if not torch.is_grad_enabled():
-        each = torch.cat([factor[part] * nats(rows[part], part) for part in parts])
+        each = torch.cat([nats(rows[part], part)[1] for part in parts])
         return each.sum(), each
     if len(parts) == 1:
-        each = factor * nats(rows, parts[0])
-        return each.sum(), each.detach()
-    return _Chunked.apply(nats, parts, factor, rows, *[p for p in parameters if p.requires_grad])
+        total, each = nats(rows, parts[0])
+        return total, each.detach()
+    return _Chunked.apply(nats, parts, rows, *[p for p in parameters if p.requires_grad])
 
 
 class _Chunked(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, nats, parts, factor, rows, *parameters):
+    def forward(ctx, nats, parts, rows, *parameters):
         each = []
         gradient = torch.zeros_like(rows)
         gradients: list[Tensor | None] = [None] * len(parameters)
         with torch.enable_grad():
             for part in parts:
                 chunk = rows[part].detach().requires_grad_()
-                nat = factor[part] * nats(chunk, part)
-                first, *others = torch.autograd.grad(nat.sum(), [chunk, *parameters], allow_unused=True)
+                total, nat = nats(chunk, part)
+                first, *others = torch.autograd.grad(total, [chunk, *parameters], allow_unused=True)
                 gradient[part] = first
                 for i, new in enumerate(others):
                     if new is not None:
@@ -61,4 +62,4 @@ class _Chunked(torch.autograd.Function):
         if ctx.gradients is None:
             raise RuntimeError("the loss was back-propagated twice; its gradients are kept for one pass only")
         gradients, ctx.gradients = ctx.gradients, None
-        return None, None, None, *(g if g is None else g.mul_(upstream[0].to(g.dtype)) for g in gradients)
+        return None, None, *(g if g is None else g.mul_(upstream[0].to(g.dtype)) for g in gradients)

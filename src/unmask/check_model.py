@@ -1,0 +1,253 @@
+"""Does a trained model report what it should?  Identities that hold for every network, whatever it has learned, and on any tokens.
+
+Predictions are compared in 64 bits, where the order of a sum makes no visible difference; random estimates as z-scores of their noise.
+"""
+
+import copy
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from unmask.audit import MAX_UNITS, SIGMAS, exact_nelbo
+from unmask.categorical import uniform
+from unmask.device import precision
+from unmask.diffusion import Draw, MaskedDiffusion, accepts, stratified
+from unmask.likelihood import Estimate, estimate_nelbo
+from unmask.sampling import evaluating, sample
+
+ROUNDING = 1e-9  # nats in 64 bits
+SINGLE = 1e-6  # relative, of a bound whose parts are in 32 bits
+FINE = 2**20  # steps that are as good as continuous time
+STEPS = 8  # of discrete time where it is enumerated
+LOGITS = 2**22  # at a time
+
+
+class Check(NamedTuple):
+    """One identity: what was measured, and how far it may be from 0; limit NaN: reported only."""
+
+    name: str
+    measured: float
+    limit: float
+    unit: str
+    note: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return math.isnan(self.limit) or abs(self.measured) <= self.limit  # NaN does not pass
+
+    def __str__(self) -> str:
+        limit, verdict = ("-", "") if math.isnan(self.limit) else (f"{self.limit:.3g}", "pass" if self.passed else "FAIL")
+        measured = "-" if math.isnan(self.measured) and not verdict else f"{self.measured:.3g}"
+        return f"{self.name:66} {measured:>10} {limit:>8} {self.unit:15} {verdict:4}  {self.note}".rstrip()
+
+
+HEADER = f"{'check':66} {'measured':>10} {'limit':>8} {'unit':15} verdict"
+
+
+def windows_of(model: MaskedDiffusion, data: Any, *, split: str, length: int, limit: int, generator: torch.Generator) -> tuple:
+    """x (n, S) and valid, to audit a model on, and what they are: windows of data or, for data None, samples of the model."""
+    if data is None:
+        x = sample(model, num=limit, length=length, steps=64, generator=generator)
+        return x, None, f"{limit} samples of the model itself, {length} tokens each"
+    batch = next(data.windows(split, length, limit, limit=limit))
+    return batch["x"], batch.get("valid"), f"{len(batch['x'])} windows of {length} tokens, {split} split of {data.folder}"
+
+
+def check_model(
+    model: MaskedDiffusion,
+    x: Tensor,
+    valid: Tensor | None = None,
+    *,
+    dtype: str = "float32",
+    units: int = 8,
+    repeats: int = 32,
+    seed: int = 0,
+) -> Iterator[Check]:
+    """The checks of a model on windows x (n, S) of token ids, `valid` (n, S) where some have padding, at the precision `dtype`.
+
+    units: those of the short windows whose masks are enumerated.  repeats: draws of a window in the estimators, at least 32, so that
+    their noise is known.  Whatever objective the model was trained with, what is checked is its bound.
+    """
+    if not 1 <= units <= MAX_UNITS:
+        raise ValueError(f"{units} units cannot be enumerated: choose between 1 and {MAX_UNITS}")
+    if repeats < 32:
+        raise ValueError(f"repeats must be at least 32, not {repeats}: with fewer draws their noise is not known")
+    x = x.to(model.device)
+    valid = None if valid is None else valid.to(model.device)
+    with evaluating(model):
+        yield from check_predictions(model, x, valid, seed)
+        with precision(dtype, model.device):
+            yield from check_enumeration(model, x, valid, units, repeats, seed)
+            yield from check_estimators(model, x, valid, repeats, seed)
+        yield compare_precisions(model, x, valid, seed)
+
+
+# ---------------------------------------------------------------- predictions
+
+
+@torch.no_grad()
+def check_predictions(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, seed: int) -> Iterator[Check]:
+    """What `predict` says of partly masked windows, in 64 bits."""
+    model, generator = copy.deepcopy(model).double(), torch.Generator().manual_seed(seed)
+    vocab_size, length = model.subtokenizer.vocab_size, model.subtokenizer.length
+    if model.allowed is None:  # else the positions are fixed
+        x, valid = cut(x, valid, max(1, LOGITS // vocab_size))
+    x, valid = cut(x, valid, x.shape[1], rows=max(2, LOGITS // (vocab_size * x.shape[1])))
+    codes, real = model.check(x, valid)
+    units = model.units()
+    draw = model.draw(units.digits(codes), real.repeat_interleave(units.length, 1), None, generator)
+    z = model.corrupt(x, draw.masked, valid)
+    logp = model.predict(z, draw.t, valid=valid)
+    yield Check("normalisation: |log of the sum of probabilities|", float(logp.logsumexp(-1).abs().max()), ROUNDING, "nats")
+    digits = model.subtokenizer.encode(torch.arange(vocab_size, device=z.device)[:, None])  # (V, L)
+    rows = z.unflatten(1, (-1, length))[:, :, None]  # (B, S, 1, L)
+    contradicts = ((rows != model.mask_id) & (rows != digits)).any(-1)  # (B, S, V)
+    lost = logp.exp().masked_fill(~contradicts, 0.0).sum(-1)
+    revealed = (rows != model.mask_id).all(-1)[..., 0] & real
+    true = logp.gather(-1, x.long().masked_fill(~real, 0)[..., None])[..., 0].exp()
+    yield Check(
+        "carry-over: 1 - probability of a revealed token", float((1 - true[revealed]).abs().amax()) if revealed.any() else 0.0, 0.0, ""
+    )
+    yield Check("carry-over: probability of tokens that contradict revealed digits", float(lost.amax()), 0.0, "")
+
+    def predict(rows: slice) -> Tensor:
+        return model.predict(z[rows], draw.t[rows], valid=None if valid is None else valid[rows])
+
+    alone = torch.cat([predict(slice(i, i + 1)) for i in range(len(z))])
+    yield Check("batch: a row alone against the row among others", furthest(alone, logp), ROUNDING, "nats", f"{len(z)} rows")
+    if model.allowed is not None or not takes_valid(model):
+        yield left_out("padding", f"{type(model.backbone).__name__} takes no valid, or its positions are fixed")
+    else:
+        pad = 1 + x.shape[1] // 3
+        longer = torch.cat([z, z.new_full((len(z), pad * length), model.mask_id)], 1)
+        there = torch.cat([real, real.new_zeros(len(z), pad)], 1)
+        padded = model.predict(longer, draw.t, valid=there)[:, : x.shape[1]]
+        yield Check("padding: predictions with more of it", furthest(padded[real], logp[real]), ROUNDING, "nats", f"{pad} positions")
+
+
+def takes_valid(model: MaskedDiffusion) -> bool:
+    network: Any = model.backbone
+    apart = hasattr(network, "features") and hasattr(network, "logits")
+    return accepts(network.features if apart else network.forward, "valid")
+
+
+def left_out(name: str, why: str) -> Check:
+    return Check(name, math.nan, math.nan, "", f"left out: {why}")
+
+
+def furthest(a: Tensor, b: Tensor) -> float:
+    """The largest difference of two log-probabilities; none where both are -inf."""
+    return float(torch.where(a == b, 0.0, (a - b).abs()).max())
+
+
+def cut(x: Tensor, valid: Tensor | None, length: int, rows: int | None = None) -> tuple[Tensor, Tensor | None]:
+    """The first `length` positions of the first `rows` windows."""
+    return x[:rows, :length], None if valid is None else valid[:rows, :length]
+
+
+# ---------------------------------------------------------------- estimates
+
+
+@torch.no_grad()
+def check_enumeration(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, units: int, repeats: int, seed: int) -> Iterator[Check]:
+    """The estimators against the sum over all masks, on windows cut to a few units; and the exact bound with padding."""
+    tokens = max(1, units // model.subtokenizer.length)
+    full = torch.ones_like(x, dtype=torch.bool) if valid is None else valid
+    short = x[full[:, :tokens].all(-1), :tokens][:8]
+    if model.allowed is not None or tokens * model.subtokenizer.length > MAX_UNITS or not len(short):
+        why = f"no window can be cut to {tokens} tokens and {MAX_UNITS} units or fewer"
+        yield left_out("enumeration", why if model.allowed is None else "the positions of this model are fixed")
+        return
+    many = short.repeat(32, 1)
+    both = model.subtokenizer.length > 1 and model.schedule.num_values == 1
+    for masking in ("digit", "token") if both else (model.masking,):
+        count = tokens * model.units(masking).length
+        for steps, name in ((None, "continuous time"), (STEPS, f"{STEPS} steps")):
+            exact = float(exact_nelbo(model, short, steps, masking=masking).mean())
+            drawn = estimate_nelbo(model, [many], repeats=repeats, steps=steps, masking=masking, seed=seed)
+            note = f"{drawn.mean:.4f} +- {drawn.noise:.4f}, exactly {exact:.4f} nats"
+            of = "" if model.subtokenizer.length == 1 else f' masking="{masking}",'
+            yield Check(f"enumeration:{of} {name}, {count} units", sigmas(drawn.mean - exact, drawn.noise, exact), SIGMAS, "sigma", note)
+    half = max(1, tokens // 2)
+    if half < tokens and takes_valid(model):
+        model = copy.deepcopy(model).double()
+        there = torch.arange(tokens, device=x.device).expand(len(short), -1) < half
+        alone, padded = exact_nelbo(model, short[:, :half]), exact_nelbo(model, short, valid=there)
+        limit = ROUNDING * max(1.0, float(alone.max()))
+        yield Check("padding: the exact bound with more of it", float((padded - alone).abs().max()), limit, "nats", f"{half} tokens")
+
+
+def check_estimators(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, repeats: int, seed: int) -> Iterator[Check]:
+    """The estimators of one number against one another, on whole windows."""
+    bound = estimate(model, x, valid, repeats, seed)
+    said = "exact count" if model.schedule.num_values == 1 else "sampled times"
+    per = f"{bound.mean:.3f} +- {bound.noise:.3f} nats a window"
+    if model.schedule.num_values == 1:
+        mean, noise = sampled_times(model, x, valid, repeats, seed + 1)
+        z = sigmas(mean - bound.mean, math.hypot(noise, bound.noise), bound.mean)
+        yield Check(f"estimators: sampled times against the {said}", z, SIGMAS, "sigma", f"{mean:.3f} +- {noise:.3f} against {per}")
+    fine = estimate(model, x, valid, repeats, seed + 2, FINE)
+    z = sigmas(fine.mean - bound.mean, math.hypot(fine.noise, bound.noise), bound.mean)
+    yield Check(f"estimators: {FINE:,} steps against the {said}", z, SIGMAS, "sigma", f"{fine.mean:.3f} +- {fine.noise:.3f} against {per}")
+    coarse = estimate(model, x, valid, repeats, seed + 3, 32)
+    note = f"+- {math.hypot(coarse.noise, bound.noise):.3f}; either sign, unless the denoiser is perfect"
+    yield Check("estimators: 32 steps less continuous time", coarse.mean - bound.mean, math.nan, "nats a window", note)
+
+
+def compare_precisions(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, seed: int) -> Check:
+    """bfloat16 less float32, on the same masks."""
+    mean = {}
+    for dtype in ("bfloat16", "float32"):
+        with precision(dtype, model.device):
+            mean[dtype] = estimate(model, x, valid, 2, seed)
+    difference = mean["bfloat16"].per_example - mean["float32"].per_example
+    note = f"of {mean['float32'].bits_per_dim:.4f}, the same masks"
+    return Check(
+        "precision: bfloat16 less float32",
+        float(difference.sum() / mean["float32"].positions.sum()) / math.log(2),
+        math.nan,
+        "bits a position",
+        note,
+    )
+
+
+def estimate(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, repeats: int, seed: int, steps: int | None = None) -> Estimate:
+    return estimate_nelbo(model, batches(x, valid), repeats=repeats, steps=steps, seed=seed)
+
+
+def batches(x: Tensor, valid: Tensor | None, size: int = 16) -> list[dict]:
+    parts = [slice(i, i + size) for i in range(0, len(x), size)]
+    return [{"x": x[part]} if valid is None else {"x": x[part], "valid": valid[part]} for part in parts]
+
+
+@torch.no_grad()
+def sampled_times(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, repeats: int, seed: int) -> tuple[float, float]:
+    """The bound by independent times, one curve for all values: (mean, noise) nats a window.
+
+    P(masked) = u^2, u ~ U(0, 1]: the bound is the integral over m = P(masked) of E[sum CE] / m, so the factor is 2 / u; its variance
+    is finite, where that of a uniform m, with factor 1 / m, is not.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    total, variance = 0.0, 0.0
+    for batch in batches(x, valid):
+        codes, real = model.check(batch["x"], batch.get("valid"))
+        units = model.units()
+        y, present = units.digits(codes), real.repeat_interleave(units.length, 1)
+        draws = []
+        for _ in range(repeats):
+            u = 1 - stratified(len(y), generator, y.device)
+            masked = (uniform(*y.shape, generator=generator, device=y.device) < u[:, None] ** 2) & present
+            draw = Draw(model.schedule.inverse(1 - u**2), masked, 2 / u)
+            draws.append(float(model.score(codes, y, draw, None, batch.get("valid"))[1].sum()))
+        sums = torch.tensor(draws, dtype=torch.float64)
+        total += float(sums.mean())
+        variance += float(sums.var()) / repeats
+    return total / len(x), math.sqrt(variance) / len(x)
+
+
+def sigmas(difference: float, noise: float, value: float) -> float:
+    """A difference in standard errors; where nothing is random, in roundings of 32 bits."""
+    return difference / math.hypot(noise, SINGLE * value)
