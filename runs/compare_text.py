@@ -15,6 +15,8 @@ from unmask.likelihood import joint_loss
 CPU = torch.device("cpu")
 WHAT = {
     "md4": "MD4: whole tokens",
+    "md4x2": "MD4, two draws a step, sees the time",
+    "genmd4": "GenMD4: a learned power for every value",
     "token": "Prime, {} digits, all of a token at once",
     "joint": "Prime, {} digits, trained on the joint loss",
     "": "Prime, {} digits, each on its own",
@@ -102,8 +104,7 @@ def summary(bits: list[list[float]], positions: list[int]) -> dict:
 
 
 def describe(method: str) -> str:
-    kind = "md4" if method == "md4" else method.partition("-")[2]
-    return WHAT[kind].format(method[5:6])
+    return WHAT[method if method in WHAT else method.partition("-")[2]].format(method[5:6])
 
 
 def table(rows: list[dict], unit: str, args) -> str:

@@ -23,10 +23,16 @@ class TrainConfig:
     """On the embeddings, the attention and what each block adds."""
     time: bool = False
     """Let the network look at t; a schedule with one curve for all values does not need it."""
-    schedule: Literal["linear", "cosine", "polynomial"] = "linear"
-    """The masking schedule; the bound does not depend on it for a network that ignores t."""
+    schedule: Literal["linear", "cosine", "polynomial", "learned"] = "linear"
+    """The masking schedule; the bound does not depend on it for a network that ignores t. learned: GenMD4, a polynomial for every value
+    (of a token or, with --digits, of a digit), whose powers are learned; it needs --time."""
     power: float = 1.0
-    """The power of the polynomial schedule, alpha_t = 1 - t^power."""
+    """The power of the polynomial schedule, alpha_t = 1 - t^power; of the learned one, its powers' first value."""
+    schedule_learning_rate: float = 0.01
+    """AdamW's, of the learned schedule's powers, on the scale of their logarithm; they stay between 0.05 and 20."""
+    draws: int = 0
+    """Draws of the masks of each sequence a step: 1, 2 (what GenMD4's gradient needs; of any other schedule, the control for it), or 0:
+    2 for the learned schedule, else 1."""
     digits: int = 1
     """MDM-Prime: write a token as so many digits and mask each on its own; 1 is MD4. The width must be a multiple of it."""
     decoder: Literal["joint", "independent"] = "joint"
@@ -95,7 +101,7 @@ class TrainConfig:
         for name in ("length", "dim", "layers", "heads", "digits", "batch_size", "accumulate", "eval_windows", "eval_repeats", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("learning_rate", "muon_learning_rate", "power"):
+        for name in ("learning_rate", "muon_learning_rate", "schedule_learning_rate", "power"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
         for name in ("steps", "minutes", "warmup", "weight_decay", "clip", "eval_minutes", "checkpoint_minutes", "threads", "seed"):
@@ -107,6 +113,13 @@ class TrainConfig:
         changed = [name for name, plain in OF_DIGITS.items() if getattr(self, name) != plain]
         if self.digits == 1 and changed:
             raise ValueError(f"{changed[0]} {getattr(self, changed[0])} needs digits of tokens: give --digits 2 or more")
+        if self.draws not in (0, 1, 2) or (self.schedule == "learned" and self.draws == 1):
+            raise ValueError(f"draws must be 0, 1 or 2, and 0 or 2 with --schedule learned, not {self.draws}")
+        if self.schedule == "learned" and not self.time:
+            raise ValueError(
+                "--schedule learned needs --time: with one curve per value, being masked at t is evidence about the value, so the network "
+                "must look at t"
+            )
         if not 0 < self.decay_share <= 1:
             raise ValueError(f"decay_share must lie in (0, 1], not {self.decay_share}")
         if self.batch_size % self.accumulate:
@@ -120,8 +133,8 @@ class TrainConfig:
 
 
 def differences(ours: dict, theirs: dict) -> list[str]:
-    """Names of `TrainConfig.identity` whose values differ."""
-    return [f.name for f in fields(TrainConfig) if f.name in ours and ours[f.name] != theirs.get(f.name)]
+    """Names of `TrainConfig.identity` whose values differ; what an older version did not know has its default."""
+    return [f.name for f in fields(TrainConfig) if f.name in ours and ours[f.name] != theirs.get(f.name, f.default)]
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,15 @@ WARM, CALIBRATE = 5, 0.06  # the first steps are slow; those of the next share o
 
 def build(config: TrainConfig, vocab_size: int, meta: dict) -> MaskedDiffusion:
     """The untrained model of a configuration; its weights depend on `config.seed` alone."""
-    curve = {"name": config.schedule} | ({"power": config.power} if config.schedule == "polynomial" else {})
     generator = torch.Generator().manual_seed(config.seed)
     codes = torch.randperm(vocab_size, generator=generator) if config.codes == "random" else None
     subtokenizer = Subtokenizer(vocab_size, config.digits, codes)  # before the network: its errors are about the vocabulary
+    curve: dict[str, Any] = {"name": config.schedule}
+    if config.schedule == "polynomial":
+        curve["power"] = config.power
+    elif config.schedule == "learned":
+        num_values = subtokenizer.base if config.masking == "digit" else vocab_size
+        curve = {"name": "learned_polynomial", "num_values": num_values, "init": config.power}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         backbone = Transformer(
@@ -165,11 +170,16 @@ def train_step(config: TrainConfig, data: TokenData, state: "State", steps: int)
     for micro, (batch, count) in enumerate(zip(batches, counts, strict=True)):
         torch.manual_seed(seed_of(config.seed, step, micro))  # masks and dropout
         x, cond, valid = unpack(batch, device)
+        if config.draws == 2 and config.schedule != "learned":
+            x, cond, valid = (None if v is None else v.repeat_interleave(2, 0) for v in (x, cond, valid))
         with precision(config.dtype, device):
-            share = model(x, cond, valid).loss * (count / sum(counts))
-        share.backward()
-        loss += share.detach()
-    norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip or math.inf)
+            terms = model(x, cond, valid)
+        share = count / sum(counts)
+        (share * terms.loss).backward()
+        # the value of GenMD4's loss is a surrogate's: what is told is the mean of its two draws of the bound
+        loss += share * (terms.loss.detach() if terms.nelbo is None else terms.nelbo.mean() * len(batch["x"]) / count)
+    norm = nn.utils.clip_grad_norm_(model.backbone.parameters(), config.clip or math.inf)
+    nn.utils.clip_grad_norm_(list(model.schedule.parameters()), config.clip or math.inf)  # apart: noisier than the network's
     loss, norm = float(loss), float(norm)
     if math.isfinite(loss) and math.isfinite(norm):
         factor = rate_factor(config, step, steps)
@@ -257,11 +267,17 @@ class State:
 
 
 def optimizers(model: MaskedDiffusion, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks (if asked for), AdamW for all else; no decay on embeddings, norms, biases and schedules."""
+    """Muon for the matrices of the blocks (if asked for), AdamW for all else; no decay on embeddings, norms, biases and schedules.
+
+    The powers of a learned schedule have a learning rate of their own.
+    """
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".blocks." in name]
-    inside = {id(p) for p in matrices}
+    powers = list(model.schedule.parameters())
+    inside = {id(p) for p in matrices + powers}
     outside = [p for p in model.parameters() if id(p) not in inside]
-    plain = [{"params": outside, "weight_decay": 0.0}]
+    plain: list[dict[str, Any]] = [{"params": outside, "weight_decay": 0.0}]
+    if powers:
+        plain.append({"params": powers, "weight_decay": 0.0, "lr": config.schedule_learning_rate})
     if config.optimizer == "adamw":
         plain.append({"params": matrices, "weight_decay": config.weight_decay})
     found: list[torch.optim.Optimizer] = [torch.optim.AdamW(plain, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)]
