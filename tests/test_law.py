@@ -1,0 +1,199 @@
+"""The exact law of the samplers, against the samplers, the bounds and hand calculation; the expected share of idle steps.
+
+Statistical limits are 6 sigma of the sampling error, seeds are fixed.  Exact comparisons are in 64 bits.
+"""
+
+import itertools
+import math
+
+import pytest
+import torch
+from test_core import chi_square, learned, rng, table_model
+
+import unmask
+from unmask import bench, cli, schedules
+from unmask import law as law_module
+from unmask.audit import Posterior, exact_nelbo, tables
+from unmask.law import exact_law
+from unmask.sampling import ancestral, first_hitting, idle_share, time_grid
+
+CODES = torch.tensor([3, 0, 7, 4, 1, 6, 2, 5])
+
+
+def allowed(vocab_size):
+    """Values that two positions can have: not all, and not the same."""
+    return torch.stack([torch.arange(vocab_size) != 1, torch.arange(vocab_size) != vocab_size - 1])
+
+
+MODELS = {
+    "tokens": lambda: table_model(schedules.Linear(), 5, 2),
+    "digits": lambda: table_model(schedules.Cosine(), 8, 2, 3),
+    "digits, time": lambda: table_model(schedules.Polynomial(2), 8, 2, 3, drift=1.0),
+    "not all codes": lambda: table_model(schedules.Linear(), 5, 2, 2, allowed=allowed(5)),
+    "independent digits": lambda: table_model(schedules.Linear(), 8, 2, 3, independent=True),
+    "digits, tokens masked": lambda: table_model(schedules.Cosine(), 5, 2, 2, masking="token"),
+    "one power a value": lambda: table_model(learned([0.5, 1.0, 4.0]), 3, 2, drift=1.0),
+    "one power a digit": lambda: table_model(learned([0.5, 4.0]), 8, 2, 3, drift=1.0),
+    "one power a value, tokens masked": lambda: table_model(learned([0.5, 1, 2, 3, 4]), 5, 2, 2, drift=1.0, masking="token"),
+}
+SCALAR = [name for name, build in MODELS.items() if not build().uses_time]
+
+
+def everything(model):
+    """All pairs of tokens."""
+    values = torch.arange(model.subtokenizer.vocab_size)
+    return torch.cartesian_prod(values, values)
+
+
+def agrees_with_draws(law, states, model):
+    """Chi-square of the tokens of the last of `states` against a law; cells expected below 5 times as one."""
+    *_, z = states
+    x = model.subtokenizer.decode(z)
+    counts = torch.bincount(x[:, 0] * law.shape[0] + x[:, 1], minlength=law.numel()).double()
+    p = law.flatten()
+    small = p * len(x) < 5
+    assert int(counts[p == 0].sum()) == 0
+    pooled, rest = (torch.cat([v[~small], v[small].sum()[None]]) for v in (counts, p))
+    if float(rest[-1]) * len(x) < 5:  # what is left over joins the next smallest
+        at = int(rest[:-1].argmin())
+        pooled[at], rest[at] = pooled[at] + pooled[-1], rest[at] + rest[-1]
+        pooled, rest = pooled[:-1], rest[:-1]
+    chi_square(pooled, rest)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_ancestral_sampler_has_the_exact_law(name):
+    model, n = MODELS[name](), 20000
+    z = torch.full((n, 2 * model.subtokenizer.length), model.mask_id)
+    for ts in (time_grid(1), time_grid(3, "cosine")):
+        agrees_with_draws(exact_law(model, ts, 2), ancestral(model, z, ts, generator=rng()), model)
+
+
+@pytest.mark.parametrize("name", SCALAR)
+def test_first_hitting_has_the_exact_law_of_continuous_time(name):
+    model, n = MODELS[name](), 20000
+    z = torch.full((n, 2 * model.subtokenizer.length), model.mask_id)
+    agrees_with_draws(exact_law(model, None, 2), first_hitting(model, z, generator=rng()), model)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_the_law_sums_to_one_and_the_bound_of_as_many_steps_lies_above_minus_its_logarithm(name, steps):
+    model = MODELS[name]()
+    law = exact_law(model, time_grid(steps, "uniform"), 2)
+    assert abs(float(law.sum()) - 1) < 1e-12
+    x = everything(model)
+    x = x[law.flatten() > 0]
+    gap = exact_nelbo(model, x, steps=steps).detach() + law[law > 0].log()
+    assert float(gap.min()) > -1e-12
+    # one step draws both tokens from what nothing reveals: the bound is the likelihood
+    assert float(gap.max()) < 1e-12 if steps == 1 else float(gap.max()) > 1e-3
+
+
+@pytest.mark.parametrize("name", SCALAR)
+def test_the_bound_of_continuous_time_lies_above_the_law_that_fine_grids_approach(name):
+    model = MODELS[name]()
+    law = exact_law(model, None, 2)
+    assert abs(float(law.sum()) - 1) < 1e-12
+    x = everything(model)[law.flatten() > 0]
+    assert float((exact_nelbo(model, x).detach() + law[law > 0].log()).min()) > -1e-12
+    near, nearer = (float((exact_law(model, time_grid(n, "uniform"), 2) - law).abs().sum()) for n in (64, 128))
+    assert nearer == pytest.approx(near / 2, rel=0.1)  # two units in one step: as 1 / steps
+
+
+@pytest.mark.parametrize("digits", [False, True])
+def test_the_exact_denoiser_in_continuous_time_has_the_law_of_its_data(digits):
+    for table in tables(digits):
+        model = unmask.MaskedDiffusion(Posterior(table), schedules.Cosine(), table.subtokenizer)
+        law = exact_law(model, None, table.x.shape[1])
+        truth = torch.zeros_like(law)
+        truth[tuple(table.x.T)] = table.p
+        assert torch.allclose(law, truth, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["uniform", "cosine"])
+def test_two_tokens_of_the_exact_denoiser_are_independent_only_where_one_step_reveals_both(kind):
+    table = tables(False)[-1]
+    model = unmask.MaskedDiffusion(Posterior(table), schedules.Linear(), table.subtokenizer)
+    ts = time_grid(4, kind)
+    both = float((ts[:-1] - ts[1:]).square().sum())  # alpha = 1 - t
+    truth = table.p.view(5, 5)
+    expected = both * truth.sum(1)[:, None] * truth.sum(0) + (1 - both) * truth
+    assert torch.allclose(exact_law(model, ts, 2), expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("steps", [3, None])
+def test_permuted_codes_permute_the_law(steps):
+    ts = None if steps is None else time_grid(steps)
+    plain = table_model(schedules.Linear(), 8, 2, 3)
+    model = unmask.MaskedDiffusion(plain.backbone, schedules.Linear(), unmask.Subtokenizer(8, 3, codes=CODES))
+    law, by_code = exact_law(model, ts, 2), exact_law(plain, ts, 2)
+    for x in [(0, 0), (2, 5), (7, 1)]:
+        assert float(law[x]) == float(by_code[tuple(CODES[list(x)])])
+
+
+def test_the_law_visits_each_state_once_in_the_mode_of_evaluation():
+    model = MODELS["digits"]().train()
+    exact_law(model, time_grid(4), 2)
+    assert not any(model.backbone.modes) and model.training and model.backbone.training
+    assert len(model.backbone.modes) == 2**6 - 1  # one call for each mask, whatever the steps
+
+
+def test_too_many_states_times_that_do_not_end_and_continuous_time_with_a_network_that_looks_at_t_are_refused(monkeypatch):
+    monkeypatch.setattr(law_module, "MAX_ENTRIES", 27)
+    model = table_model(schedules.Linear(), 2, 2)
+    assert abs(float(exact_law(model, time_grid(2), 2).sum()) - 1) < 1e-12
+    with pytest.raises(ValueError, match=r"2 units of 2 values have 9 partial states; at 4 times .* limited to"):
+        exact_law(model, time_grid(3), 2)
+    with pytest.raises(ValueError, match="to 0, all revealed, not from 1 to 0.5"):
+        exact_law(model, torch.tensor([1.0, 0.5]), 2)
+    with pytest.raises(ValueError, match="ignores t"):
+        exact_law(MODELS["digits, time"](), None, 2)
+    with pytest.raises(ValueError, match="one curve"):
+        exact_law(MODELS["one power a digit"](), None, 2)
+
+
+# ---------------------------------------------------------------- idle steps
+
+
+def test_the_idle_share_is_that_of_figure_1_of_mdm_prime():
+    ts = time_grid(1024, "uniform")
+    found = [f"{100 * idle_share(schedules.Linear(), ts, 1024 * digits):.2f}" for digits in (1, 2, 4, 6)]
+    assert found == ["36.77", "13.52", "1.83", "0.25"]
+
+
+@pytest.mark.parametrize("schedule", [schedules.Linear(), schedules.Cosine(), schedules.Polynomial(0.5)], ids=str)
+@pytest.mark.parametrize("kind", ["uniform", "cosine"])
+def test_the_idle_share_is_the_average_over_all_ways_of_revealing(schedule, kind):
+    ts, units = time_grid(4, kind), 5
+    alpha = schedule.alpha(ts)[:, 0]
+    p = alpha[1:] - alpha[:-1]  # of each unit, to be revealed in each step
+    ways = torch.tensor(list(itertools.product(range(4), repeat=units)))
+    idle = torch.tensor([4 - len(set(way)) for way in ways.tolist()]).double()
+    assert idle_share(schedule, ts, units) == pytest.approx(float((p[ways].prod(1) * idle).sum()) / 4, rel=1e-12)
+
+
+def test_the_idle_share_by_hand():
+    assert idle_share(schedules.Linear(), torch.tensor([1.0, 0.25, 0.0]), 2) == (1 / 16 + 9 / 16) / 2
+    assert idle_share(schedules.Polynomial(2), torch.tensor([1.0, 0.5, 0.0]), 1) == (1 / 4 + 3 / 4) / 2
+    ts = time_grid(3, "cosine")  # 1, cos 30, cos 60, 0
+    c = math.sqrt(3) / 2
+    assert idle_share(schedules.Linear(), ts, 1) == pytest.approx((c + (1 - c + 0.5) + 0.5) / 3, rel=1e-15)
+    with pytest.raises(ValueError, match="one curve per value"):
+        idle_share(learned([1.0, 2.0]), ts, 3)
+
+
+def test_the_benchmark_of_idle_steps_agrees_with_the_formula_and_counts_calls():
+    rows = bench.idle_steps(tokens=16, steps=16, sequences=256)
+    assert len(rows) == 12
+    for (name, share, unit), (_, expected, said), (_, calls, _) in zip(rows[::3], rows[1::3], rows[2::3]):
+        error = float(unit.split()[2].rstrip(","))
+        assert abs(share - expected) < 6 * (error + 5e-4), name
+        assert abs(float(said.split()[-1])) < 6
+        assert calls == pytest.approx(16 * (1 - share / 100), abs=1e-9)  # a step that reveals needs one, an idle one none
+
+
+def test_the_bench_verb_has_idle_steps(monkeypatch, capsys):
+    monkeypatch.setattr(bench, "idle_steps", lambda: [("a share", 12.5, "%")])
+    assert cli.main(["bench", "idle-steps"]) == 0
+    assert "idle-steps: a share" in capsys.readouterr().out
