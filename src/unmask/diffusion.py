@@ -20,6 +20,7 @@ from unmask import backbones, checkpoint, schedules
 from unmask.categorical import uniform
 from unmask.marginals import marginal_nats
 from unmask.rowwise import sum_rows
+from unmask.schedule_gradient import surrogate
 from unmask.schedules import Schedule
 from unmask.subtokens import Subtokenizer, check_ids, consistent, grid
 
@@ -261,6 +262,13 @@ class MaskedDiffusion(nn.Module):
 
         x (B, S) codes, and their units y (B, U), of `check`; `valid` as it was given, None included.
         """
+        total, each = self.score_units(x, y, draw, cond, valid, masking=masking, joint=joint)
+        return total, each.flatten(1).sum(1)
+
+    def score_units(
+        self, x: Tensor, y: Tensor, draw: Draw, cond, valid: Tensor | None, *, masking: str | None = None, joint: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """As `score`, but each of (B, S, l): what every unit pays; (B, S, 1) where units pay together, in discrete time and jointly."""
         z = self._corrupt(x, torch.ones_like(x, dtype=torch.bool) if valid is None else valid, draw.masked, masking)
         hidden, head = self.hidden(z, draw.t, cond, valid)
         masked = draw.masked.unflatten(1, (x.shape[1], -1))  # (B, S, l)
@@ -279,42 +287,44 @@ class MaskedDiffusion(nn.Module):
                 return marginal_nats(self.restrict(logits, position[part]), y[part], masked[part], self.base(y), factor[part], power)
             logp = self.log_probs(logits, digits[part], position[part])
             if joint:
-                each = -logp.gather(1, token[part, None])[:, 0]
+                each = -logp.gather(1, token[part, None])
             else:
                 assert draw.times is not None
-                each = self.nats(logp, y[part], masked[part], (draw.times[0][b[part]], draw.times[1][b[part]]))
-            each = factor[part] * each
+                each = self.nats(logp, y[part], masked[part], (draw.times[0][b[part]], draw.times[1][b[part]]))[:, None]
+            each = factor[part, None] * each
             return each.sum(), each
 
         total, each = sum_rows(nats, rows, self.parameters(), self.subtokenizer.vocab_size)
-        return total, torch.zeros(len(x), dtype=torch.float64, device=x.device).index_add_(0, b, each.double())
+        return total, x.new_zeros((*x.shape, each.shape[1]), dtype=torch.float64).index_put_((b, position), each.double())
 
     def forward(self, x: Tensor, cond=None, valid: Tensor | None = None, generator: Generator = None) -> Terms:
         """The training loss of token ids x (B, S), and the draw of the bound that it is made of; see `Terms`.  ValueError for bad ids.
 
         `cond`: labels (B,) or any tensor whose first axis is the batch, passed to the network.  `valid` (B, S) bool: False where
-        there is no value: masked in z, not scored, not counted.  With one curve per value, two draws of z at one t give
-        GenMD4's leave-one-out gradient of the schedule (arXiv 2406.04329, section 6); `nelbo` is the mean of the two draws,
-        and the value of `loss` is the surrogate's, not the bound's.
+        there is no value: masked in z, not scored, not counted.  With one curve per value, two draws of z at one t give the
+        gradient of the schedule (`schedule_gradient`); `nelbo` is the mean of the two draws, and the value of `loss` is the
+        surrogate's, not the bound's.
         """
         x, real = self.check(x, valid)
         units = self.units()
         y, unit_valid = units.digits(x), real.repeat_interleave(units.length, 1)
         positions = real.sum().clamp(min=1)
         draw = self.draw(y, unit_valid, None, generator)
-        total, nelbo = self.score(x, y, draw, cond, valid, joint=self.objective == "joint")
+        total, each = self.score_units(x, y, draw, cond, valid, joint=self.objective == "joint")
+        nelbo = each.flatten(1).sum(1)
         if self.schedule.num_values == 1:
             return Terms(total / positions, None if self.objective == "joint" else nelbo)
         assert draw.log_t is not None
         log_masked = self.powers.double()[y] * draw.log_t[:, None]
         score = uniform(*y.shape, generator=generator, device=y.device)
         again = draw._replace(masked=(score < log_masked.detach().exp()) & unit_valid)
-        total_again, nelbo_again = self.score(x, y, again, cond, valid)
-        log_unmasked = (-torch.expm1(log_masked)).log()
-        # log q(z1 | x) - log q(z2 | x): units in the same state cancel
-        ratio = ((draw.masked.double() - again.masked.double()) * (log_masked - log_unmasked)).sum(-1)
-        loss = (total + total_again) / 2 + ((nelbo - nelbo_again) / 2 * ratio).sum()
-        return Terms(loss / positions, (nelbo + nelbo_again) / 2)
+        total_again, each_again = self.score_units(x, y, again, cond, valid)
+        of_masks = surrogate(
+            y, unit_valid, log_masked, (draw.masked, again.masked), (each.flatten(1), each_again.flatten(1)), draw.scale,
+            self.schedule.num_values,
+        )  # fmt: skip
+        loss = (total + total_again) / 2 + of_masks
+        return Terms(loss / positions, (nelbo + each_again.flatten(1).sum(1)) / 2)
 
     @torch.no_grad()
     def nelbo(

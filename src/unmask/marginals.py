@@ -16,7 +16,7 @@ TILE = {"cpu": 2**19, "cuda": 2**28}  # logits at a time
 def marginal_nats(
     logits: Tensor, y: Tensor, masked: Tensor, base: int, factor: Tensor, power: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The sum () of each, to be differentiated, and each (R,): factor (R,) times the nats of a row's masked units.
+    """The sum () of each, to be differentiated, and each (R, l): factor (R,) times the nats of a row's units, 0 if not masked.
 
     logits (R, V) by code, true units y (R, l) in `base`, which of them are masked (R, l), at least one a row.  A unit pays CE (arXiv
     2406.04329, equation 4, with the marginals of digits where arXiv 2505.18495 has the joint), or, with one power for each of the
@@ -30,7 +30,7 @@ class _Marginals(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits, y, masked, base, factor, power):
         wide = torch.float32 if logits.dtype in (torch.float16, torch.bfloat16) else logits.dtype
-        each = logits.new_empty(len(logits), dtype=wide)
+        each = logits.new_zeros(y.shape, dtype=wide)
         weight = None if power is None else power.to(wide)
         gradient = torch.empty_like(logits) if any(ctx.needs_input_grad) else None
         of_power = None if gradient is None or weight is None else torch.zeros_like(weight)
@@ -60,7 +60,7 @@ def _tile(
     logits: Tensor, y: Tensor, masked: Tensor, base: int, count: int, factor: Tensor, weight: Tensor | None,
     into: tuple[Tensor, Tensor | None] | None,
 ) -> Tensor:  # fmt: skip
-    """(r,) of `marginal_nats` for rows that have `count` masked units each; the gradients in logits and powers go `into`."""
+    """(r, l) of `marginal_nats` for rows that have `count` masked units each; the gradients in logits and powers go `into`."""
     columns = masked.nonzero()[:, 1].view(-1, count)  # which units are masked
     ids = None if count == y.shape[1] else _consistent(y, masked, columns, base)
     x = logits.to(factor.dtype, copy=into is not None) if ids is None else _take(logits, ids, factor.dtype)
@@ -69,13 +69,13 @@ def _tile(
     slices = [_take(x, cell) for cell in cells]
     marginals = torch.stack([values.logsumexp(1) for values in slices], 1)
     if weight is None and into is None:
-        return factor * (count * x.logsumexp(1) - marginals.sum(1))
+        return _spread(factor, x.logsumexp(1, keepdim=True) - marginals, columns, y.shape[1])
     highest = x.amax(1, keepdim=True)
     x = x.sub_(highest).exp_() if into is not None or ids is not None else (x - highest).exp_()
     total = x.sum(1, keepdim=True)
     ce = highest + total.log() - marginals  # (r, m)
     if weight is None:
-        nats, paid = ce.sum(1), torch.ones_like(ce)
+        nats, paid = ce, torch.ones_like(ce)
         if into is not None:
             x.mul_(factor[:, None] * count / total)
     else:
@@ -84,7 +84,7 @@ def _tile(
         mu = [cube.sum([i + 1 for i in range(count) if i != axis]) if count > 1 else cube for axis in range(count)]
         paid = weight[truth]  # (r, m)
         mean = torch.stack([m @ weight for m in mu], 1)
-        nats = (paid * (ce - 1) + mean).sum(1)
+        nats = paid * (ce - 1) + mean
         if into is not None:
             assert into[1] is not None
             into[1].index_add_(0, truth.flatten(), (factor[:, None] * (ce - 1)).flatten())
@@ -100,7 +100,12 @@ def _tile(
             into[0].copy_(x[:, : logits.shape[1]])
         else:
             into[0].zero_().scatter_add_(1, ids.clamp(max=logits.shape[1] - 1), x.to(logits.dtype))  # 0 for codes that do not exist
-    return factor * nats
+    return _spread(factor, nats, columns, y.shape[1])
+
+
+def _spread(factor: Tensor, nats: Tensor, columns: Tensor, length: int) -> Tensor:
+    """(r, l): factor (r,) * nats (r, m) at their columns (r, m)."""
+    return nats.new_zeros(len(nats), length).scatter_(1, columns, factor[:, None] * nats)
 
 
 def _take(x: Tensor, ids: Tensor, dtype: torch.dtype | None = None) -> Tensor:

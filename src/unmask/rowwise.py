@@ -19,9 +19,9 @@ def chunks(rows: int, width: int, device: torch.device) -> list[slice]:
 def sum_rows(
     nats: Callable[[Tensor, slice], tuple[Tensor, Tensor]], rows: Tensor, parameters: Iterable[Tensor], width: int
 ) -> tuple[Tensor, Tensor]:
-    """The sum over rows of nats, to be differentiated, and each (R,), detached.
+    """The sum over rows of nats, to be differentiated, and each (R, ...), detached.
 
-    `nats(rows[part], part)` -> their sum () and each (r,) goes through the head, whose logits are `width` wide.  Where the rows need
+    `nats(rows[part], part)` -> their sum () and each (r, ...) goes through the head, whose logits are `width` wide.  Where the rows need
     several chunks, each is differentiated as soon as it is evaluated and only the gradients are kept: one pass over the head, no
     recomputation.
     """

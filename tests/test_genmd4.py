@@ -1,0 +1,224 @@
+"""A learned schedule: its gradient by enumeration, its optimum, its training, sampling and what is refused."""
+
+import itertools
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+
+import unmask
+from unmask import schedule_gradient, schedules
+from unmask.audit import exact_nelbo
+from unmask.cli import main
+from unmask.config import TrainConfig
+from unmask.data import open_data, prepare_text
+from unmask.train import State, build, optimizers, read_log, train, train_step
+
+SMALL = TrainConfig(
+    length=12, dim=24, layers=1, heads=2, batch_size=8, steps=6, warmup=2, eval_minutes=0, eval_windows=8, log_every=2,
+    schedule="learned", time=True, dtype="float32", device="cpu", threads=1,
+)  # fmt: skip
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+# ---------------------------------------------------------------- the gradient
+
+
+class Masks:
+    """Two examples of two units, each at its own t, and what every unit pays in every state of its example's masks."""
+
+    y = torch.tensor([[0, 1], [1, 2]])
+    t = torch.tensor([0.3, 0.8], dtype=torch.float64)
+    scale = torch.tensor([2.0, 0.5], dtype=torch.float64)
+    patterns = torch.tensor(list(itertools.product((False, True), repeat=2)))
+    pays = (4 + torch.rand(2, 4, 2, dtype=torch.float64, generator=rng())) * patterns
+
+    def log_masked(self, power):
+        return power[self.y] * self.t[:, None].log()
+
+    def law(self, power):
+        """(2, 4): q of every pattern of every example."""
+        p = self.log_masked(power).exp()[:, None]
+        return torch.where(self.patterns, p, 1 - p).prod(-1)
+
+    def expectation_and_variance(self, valid=None):
+        """Of the estimator's gradient, over all pairs of draws of both examples; and the exact gradient."""
+        valid = torch.ones(2, 2, dtype=torch.bool) if valid is None else valid
+        power = torch.tensor([0.5, 1.0, 2.5], dtype=torch.float64, requires_grad=True)
+        q = self.law(power)
+        exact = torch.autograd.grad((q * (self.scale[:, None] * self.pays.sum(-1))).sum(), power)[0]
+        mean, square, q = torch.zeros(3).double(), torch.zeros(3).double(), q.detach()
+        for a, b, c, d in itertools.product(range(4), repeat=4):  # example 0: patterns a and c, example 1: b and d
+            weight = q[0, a] * q[1, b] * q[0, c] * q[1, d]
+            masked = tuple(self.patterns[[i, j]] for i, j in ((a, b), (c, d)))
+            nats = tuple(self.scale[:, None] * torch.stack([self.pays[0, i], self.pays[1, j]]) for i, j in ((a, b), (c, d)))
+            value = schedule_gradient.surrogate(self.y, valid, self.log_masked(power), masked, nats, self.scale, 3)
+            g = torch.autograd.grad(value, power)[0]
+            mean, square = mean + weight * g, square + weight * g**2
+        return exact, mean, (square - mean**2).sum()
+
+
+def test_the_gradient_of_the_schedule_is_unbiased_by_enumeration_and_less_noisy_than_genmd4s(monkeypatch):
+    exact, mean, variance = Masks().expectation_and_variance()
+    torch.testing.assert_close(mean, exact, rtol=1e-12, atol=1e-12)
+    monkeypatch.setattr(schedule_gradient, "paid_in_the_other_half", lambda y, *_: torch.zeros(y.shape).double())
+    exact, mean, theirs = Masks().expectation_and_variance()
+    torch.testing.assert_close(mean, exact, rtol=1e-12, atol=1e-12)
+    assert variance < theirs / 4, (variance, theirs)
+
+
+def test_the_guess_is_made_of_the_other_half_of_the_batch_alone():
+    m = Masks()
+    masked = (m.patterns[[3, 3]], m.patterns[[3, 1]])
+    nats = tuple(torch.tensor(n).double() for n in ([[2.0, 4.0], [1.0, 3.0]], [[6.0, 8.0], [0.0, 5.0]]))
+    guess = schedule_gradient.paid_in_the_other_half(m.y, masked, nats, torch.ones(2).double(), 3)
+    mean = (2 + 4 + 6 + 8) / 4  # what example 0 paid; value 1: 4 and 8; value 2: never
+    assert guess[1].tolist() == pytest.approx([(4 + 8 + mean) / 3, mean])
+    mean = (1 + 3 + 5) / 3
+    assert guess[0].tolist() == pytest.approx([mean, (1 + mean) / 2])
+    alone = schedule_gradient.paid_in_the_other_half(
+        m.y[:1], tuple(v[:1] for v in masked), tuple(v[:1] for v in nats), torch.ones(1).double(), 3
+    )
+    assert alone.tolist() == [[0.0, 0.0]]
+
+
+@pytest.mark.parametrize("digits,masking", [(1, "digit"), (2, "digit"), (2, "token")])
+def test_the_gradient_through_the_model_is_the_enumerated_one(digits, masking):
+    """With padding, over digits and over tokens; the schedule's gradient and the network's."""
+    vocab_size, base = 4, 2 if (digits, masking) == (2, "digit") else 4
+    torch.manual_seed(0)
+    schedule = schedules.LearnedPolynomial(base).double()
+    with torch.no_grad():
+        schedule.raw.copy_(torch.linspace(-0.5, 0.7, base))
+    network = unmask.backbones.Transformer(vocab_size, dim=16, layers=1, heads=2, time=True, digits=digits).double()
+    torch.nn.init.normal_(network.head.weight, std=0.5)
+    model = unmask.MaskedDiffusion(network, schedule, unmask.Subtokenizer(vocab_size, digits), masking=masking)
+    x = torch.tensor([[0, 3, 1], [2, 1, 0], [3, 3, 2]])
+    valid = torch.tensor([[True, True, True], [True, True, False], [True, False, False]])
+    parameters = [schedule.raw, network.head.bias]
+    exact = torch.autograd.grad(exact_nelbo(model, x, valid=valid).sum() / valid.sum(), parameters)
+    draws = []
+    for seed in range(60):
+        loss = model(x.repeat(100, 1), valid=valid.repeat(100, 1), generator=rng(seed)).loss
+        draws.append([g.clone() for g in torch.autograd.grad(loss, parameters)])
+    for i, target in enumerate(exact):
+        found = torch.stack([draw[i] for draw in draws])
+        error = found.std(0) / len(found) ** 0.5
+        assert bool(((found.mean(0) - target).abs() < 5 * error + 1e-6).all()), (found.mean(0), target, error)
+        assert bool((error < 0.1 * target.abs().max()).all())  # the test can tell
+
+
+def test_the_powers_find_the_optimum():
+    """The optimum is found by descending the exact bound itself.
+
+    An exact posterior would pay the entropy under every schedule, so the network is a fixed, wrong one, for which it matters what
+    is revealed first.
+    """
+
+    class OneWay(torch.nn.Module):
+        """From 2 it concludes that the other value is 0, from 3 that it is 1; from 0 and 1 it concludes nothing."""
+
+        uses_time = True
+
+        def forward(self, z, t=None):
+            other = z.flip(1)
+            return 4.0 * torch.stack([other == 2, other == 3, other < 0, other < 0], -1).double()
+
+    x = torch.tensor([[2, 0], [0, 2], [3, 1], [1, 3]])
+
+    def descend(loss_of, steps, rate):
+        schedule = schedules.LearnedPolynomial(4, bounds=(0.3, 3.0)).double()
+        model = unmask.MaskedDiffusion(OneWay(), schedule, unmask.Subtokenizer(4))
+        optimizer = torch.optim.Adam(schedule.parameters(), lr=rate)
+        decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, total_iters=steps)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss_of(model).backward()
+            optimizer.step()
+            decay.step()
+        return schedule.power.detach(), float(exact_nelbo(model, x).mean().detach())
+
+    _, start = descend(lambda model: model.schedule.raw.sum() * 0, 1, 0.0)
+    best, bound = descend(lambda model: exact_nelbo(model, x).mean(), 150, 0.1)
+    generator = rng()
+    found, reached = descend(lambda model: model(x.repeat(16, 1), generator=generator).loss, 300, 0.05)
+    assert best[2:].min() > 1.5 * best[:2].max()  # what tells is revealed first
+    assert bound < start - 0.05
+    assert reached < bound + 0.05 * (start - bound)
+    torch.testing.assert_close(found.log(), best.log(), rtol=0, atol=0.25)
+
+
+# ---------------------------------------------------------------- training
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("text")
+    (folder / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 200)
+    prepare_text(folder / "text.txt", folder / "data", tokenizer="characters", progress=False)
+    return folder / "data"
+
+
+@pytest.mark.parametrize("change,curves", [({}, 28), ({"digits": 2}, 6), ({"digits": 2, "masking": "token"}, 28)])
+def test_the_schedule_is_trained_saved_and_resumed(data, tmp_path, change, curves):
+    config = replace(SMALL, **change)
+    folder = train(config, data, tmp_path / "run")
+    model = unmask.MaskedDiffusion.from_pretrained(folder)
+    assert model.schedule.power.shape == (curves,)
+    assert len(model.schedule.power.unique()) > 1
+    losses = [row["loss"] for row in read_log(tmp_path / "run" / "log.jsonl") if "loss" in row]
+    assert all(0 < loss < 2 * torch.log(torch.tensor(28.0)) for loss in losses)  # nats of the bound, not a surrogate's value
+    assert unmask.sample(model, num=2, steps=3).shape == (2, 12)
+
+
+def test_powers_have_their_own_rate_and_no_decay_and_stay_inside_their_bounds(data, tmp_path):
+    config = replace(SMALL, schedule_learning_rate=50.0, weight_decay=0.5, warmup=1)
+    model = build(config, 28, {})
+    group = [g for o in optimizers(model, config) for g in o.param_groups if any(p is model.schedule.raw for p in g["params"])]
+    assert [(g["lr"], g["weight_decay"], len(g["params"])) for g in group] == [(50.0, 0.0, 1)]
+    folder = train(config, data, tmp_path / "run")
+    power = unmask.MaskedDiffusion.from_pretrained(folder).schedule.power.detach()
+    assert bool(((power > 0.0499) & (power < 20.01)).all()) and float(power.max() / power.min()) > 5
+
+
+def test_two_draws_of_a_fixed_schedule_are_the_control(data):
+    """draws=2 sees each sequence twice, with other masks: the step of a batch in which every sequence stands twice."""
+    text = open_data(data)
+    twice = State(build(replace(SMALL, schedule="linear", draws=2), text.vocab_size, {}), replace(SMALL, schedule="linear", draws=2))
+
+    class Doubled:
+        def batch(self, *arguments):
+            return {"x": text.batch(*arguments)["x"].repeat_interleave(2, 0)}
+
+    config = replace(SMALL, schedule="linear")
+    once = State(build(config, text.vocab_size, {}), config)
+    loss, _, count = train_step(replace(config, draws=2), text, twice, 6)
+    doubled, _, doubled_count = train_step(config, Doubled(), once, 6)
+    assert (loss, 2 * count) == (pytest.approx(doubled), doubled_count)
+    assert all(torch.allclose(a, b) for a, b in zip(twice.model.parameters(), once.model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "flags,said",
+    [
+        (["--schedule", "learned"], "needs --time.*evidence about the value"),
+        (["--schedule", "learned", "--time", "--draws", "1"], "draws must be 0, 1 or 2, and 0 or 2 with --schedule learned"),
+        (["--schedule", "learned", "--time", "--power", "30"], "initial power 30.*bounds 0.05 to 20"),
+        (["--schedule", "learned", "--time", "--digits", "2", "--objective", "joint"], "one curve only"),
+    ],
+)
+def test_what_cannot_be_learned_is_refused_before_any_work(data, tmp_path, capsys, flags, said):
+    assert main(["train", "demo", "--data", str(data), "--out", str(tmp_path / "run"), *flags]) == 2
+    error = capsys.readouterr().err
+    assert re.search(said, error)
+    assert error.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_one_unit_at_a_time_is_refused_with_the_reason(data, tmp_path, capsys):
+    folder = train(SMALL, data, tmp_path / "run")
+    assert main(["sample", str(folder), "--sampler", "first_hitting"]) == 2
+    assert "depends on the value, which is not drawn yet" in capsys.readouterr().err
