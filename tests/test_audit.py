@@ -240,9 +240,13 @@ def test_the_selftest_fails_where_the_package_charges_a_joint_cross_entropy(monk
     """In the draws, and in the enumeration."""
     monkeypatch.setattr(selftest, "REPEATS", 256)
     monkeypatch.setattr(selftest, "tables", lambda digits=True: [copies(2, digits)])
-    of = unmask.MaskedDiffusion.score
+    of = unmask.MaskedDiffusion.score_units
     with monkeypatch.context() as broken:
-        broken.setattr(unmask.MaskedDiffusion, "score", lambda self, *a, **k: of(self, *a, **k | {"joint": k.get("masking") is None}))
+
+        def score_units(self, *a, **k):
+            return of(self, *a, **k | {"joint": k.get("masking") is None and self.schedule.num_values == 1})
+
+        broken.setattr(unmask.MaskedDiffusion, "score_units", score_units)
         broken.setattr(unmask.MaskedDiffusion, "nats", once_a_token)
         assert main(["audit", "--selftest"]) == 1
     failed = [line for line in capsys.readouterr().out.splitlines() if "FAIL" in line]
