@@ -112,6 +112,23 @@ def test_the_gradient_through_the_model_is_the_enumerated_one(digits, masking):
         assert bool((error < 0.1 * target.abs().max()).all())  # the test can tell
 
 
+def test_values_that_are_not_there_do_not_govern_the_draw():
+    """Their powers drift to the lowest; times drawn for them would make the bound of the others noisy."""
+    network = unmask.backbones.Transformer(4, dim=16, layers=1, heads=2, time=True)
+    model = unmask.MaskedDiffusion(network, schedules.LearnedPolynomial(4), unmask.Subtokenizer(4))
+    x = torch.tensor([[0, 1, 0, 3], [2, 1, 2, 2]])
+    valid = torch.tensor([[True, True, True, False], [True] * 4])  # so the first row has values 0 and 1, and nobody has 3
+    before = model.draw(x, valid, generator=rng())
+    with torch.no_grad():
+        model.schedule.raw[3] = -20.0
+    after = model.draw(x, valid, generator=rng())
+    assert torch.equal(before.t, after.t) and torch.equal(before.scale, after.scale)
+    with torch.no_grad():
+        model.schedule.raw[2] = -20.0
+    after = model.draw(x, valid, generator=rng())
+    assert torch.equal(before.t[0], after.t[0]) and before.t[1] > after.t[1]  # a smaller power, smaller times
+
+
 def test_the_powers_find_the_optimum():
     """The optimum is found by descending the exact bound itself.
 

@@ -15,7 +15,7 @@ CORE = ["checkpoint", "schedules", "subtokens", "categorical", "marginals", "row
 # A module may import what stands in an earlier group; inside a group, only without cycles.
 ORDER = [
     CORE, ["diffusion"], ["sampling"], ["law", "likelihood", "audit"], ["selftest", "check_model"], ["data"], ["ngrams"], ["train"],
-    ["report_page"], ["report"], ["infill"], ["demo", "bench"], ["command"], ["cli"],
+    ["report_page"], ["report"], ["infill", "schedule_report"], ["demo", "bench"], ["command"], ["cli"],
 ]  # fmt: skip
 LEVEL = {name: level for level, group in enumerate(ORDER) for name in group}
 LEAVES = ["checkpoint", "config", "report_page"]

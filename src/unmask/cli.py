@@ -1,11 +1,10 @@
 """The command line: one function a verb.  torch is imported inside the verbs, so that --help and --version are quick."""
 
 import json
-import math
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,7 +12,7 @@ from typing import Annotated, Literal
 import tyro
 
 from unmask import __version__
-from unmask.command import Machine, Runtime, check_out, check_positive, write_record
+from unmask.command import Machine, Runtime, check_out, check_positive, report_checks, write_record
 from unmask.config import PRESETS, TrainConfig
 
 
@@ -277,7 +276,7 @@ def audit(argv: list[str]) -> int:
     if args.enumerate > MAX_UNITS:
         raise ValueError(f"--enumerate {args.enumerate} has 2^{args.enumerate} masks: it is limited to {MAX_UNITS} units")
     if args.selftest:
-        return report(runtime, None, selftest.HEADER, selftest.run(args.seed), repeats=selftest.REPEATS)
+        return report_checks(runtime, None, selftest.HEADER, selftest.run(args.seed), repeats=selftest.REPEATS)
     from unmask.data import open_data
 
     data = open_data(args.data) if args.data else None
@@ -291,21 +290,63 @@ def audit(argv: list[str]) -> int:
     print(f"{folder}, trained on {trained}; {on}, {runtime.dtype}, {args.repeats} draws a window, seed {args.seed}")
     rows = check_model.check_model(model, x, valid, dtype=runtime.dtype, units=args.enumerate, repeats=args.repeats, seed=args.seed)
     sha = None if data is None else data.meta["sha256"]
-    return report(runtime, folder, check_model.HEADER, rows, objective=model.objective, on=on, repeats=args.repeats, data_sha256=sha)
+    return report_checks(runtime, folder, check_model.HEADER, rows, objective=model.objective, on=on, repeats=args.repeats, data_sha256=sha)
 
 
-def report(runtime: Runtime, folder: Path | None, header: str, rows: Iterable, **made) -> int:
-    """Print the rows of an audit as they come, and record them; 1 if one failed."""
-    print(header)
-    done = []
-    for row in rows:
-        print(row, flush=True)
-        values = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row._asdict().items()}
-        done.append({**values, "passed": row.passed})
-    failed = sum(not row["passed"] for row in done)
-    print(f"{failed} of {len(done)} FAILED" if failed else f"all {len(done)} passed")
-    runtime.record(folder, **made, failed=failed, rows=done)
-    return int(failed > 0)
+# ---------------------------------------------------------------- schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule(Machine):
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
+    """A model's folder, or a run's."""
+    data: str = ""
+    """The data that the model was trained on: tells how often each value occurs, and what the powers are worth."""
+    split: Literal["validation", "test"] = "test"
+    """The held-out part of the data, to compare with the training part."""
+    num: int = 12
+    """How many of the values that are revealed first, and of those revealed last, to name."""
+    limit: int = 256
+    """At most so many windows of either part, spread evenly over it."""
+    repeats: int = 8
+    """Draws of masks for each window."""
+    batch_size: int = 64
+    """Windows that run through the network at a time."""
+    out: str = ""
+    """Write a plot of the curves to this .png file."""
+
+
+def schedule(argv: list[str]) -> None:
+    """What a learned schedule has learned: the values revealed first and last and, with --data, what that changes."""
+    args = parse(Schedule, "schedule", argv)
+    runtime = Runtime(args)
+    from unmask.data import open_data
+    from unmask.schedule_report import describe_bounds, describe_schedule, measure, plot, read_powers, record_of
+
+    check_positive(args, "num", "limit", "repeats", "batch_size")
+    check_out(args.out, ".png")
+    data = open_data(args.data) if args.data else None
+    model, tokenizer, folder = runtime.load(args.model)
+    if data is not None:
+        same_tokens(model, data, args.model)
+        for split in ("train", args.split):
+            data.window_count(split, model.meta["length"])  # an empty one is an error here
+        if data.meta["sha256"] != model.meta["data"]["sha256"]:
+            print(f"warning: the model was not trained on {args.data}: what is called train here is not its training data", file=sys.stderr)
+    powers = read_powers(model, tokenizer, data) if model.schedule.num_values > 1 else None
+    print(f"{folder}: {describe_schedule(model.schedule, powers, args.num)}")
+    if args.out:
+        plot(Path(args.out), model.schedule, powers)
+    print(f"wrote {args.out}" if args.out else "for a plot of the curves: --out schedule.png", file=sys.stderr)
+    bounds, of = None, {}
+    if data is not None:
+        with runtime.precision:
+            bounds = measure(model, data, powers, split=args.split, limit=args.limit, repeats=args.repeats, batch_size=args.batch_size,
+                             seed=args.seed)  # fmt: skip
+        print(f"\n{describe_bounds(bounds, powers, model, data.unit, args.split)}")
+        print(f"seed {args.seed}, {runtime.dtype}, averaged weights of {folder}")
+        of = {"split": args.split, "unit": f"bits per {data.unit}", "length": model.meta["length"], "data_sha256": data.meta["sha256"]}
+    runtime.record(folder, **record_of(model.schedule, powers, bounds), **of)
 
 
 # ---------------------------------------------------------------- sample, fill
@@ -512,7 +553,8 @@ def parse(kind, verb: str, argv: list[str], **more):
 
 
 VERBS: dict[str, Callable[[list[str]], int | None]] = {
-    "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "audit": audit, "sample": sample, "fill": fill, "bench": bench,
+    "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "audit": audit, "schedule": schedule, "sample": sample,
+    "fill": fill, "bench": bench,
 }  # fmt: skip
 
 HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
@@ -522,6 +564,7 @@ HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
   train PRESET --data --out     train a model; the same command continues a run that was stopped
   eval MODEL --data DIR         an upper bound on the negative log-likelihood, with its errors
   audit MODEL | --selftest      is the reported number a bound? checks of a model, or of this package
+  schedule MODEL                what a learned schedule has learned, and a plot of it
   sample MODEL                  draw samples
   fill MODEL INPUT              fill in the [MASK]s of a text
   bench                         measure speed on this machine

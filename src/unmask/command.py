@@ -4,6 +4,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +86,20 @@ def write_record(path: str, **values) -> None:
     record = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in record.items()}
     Path(path).write_text(json.dumps(record, indent=2) + "\n")
     print(f"wrote {path}", file=sys.stderr)
+
+
+def report_checks(runtime: Runtime, folder: Path | None, header: str, rows: Iterable, **made) -> int:
+    """Print the rows of an audit as they come, and record them; 1 if one failed."""
+    print(header)
+    done = []
+    for row in rows:
+        print(row, flush=True)
+        values = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row._asdict().items()}
+        done.append({**values, "passed": row.passed})
+    failed = sum(not row["passed"] for row in done)
+    print(f"{failed} of {len(done)} FAILED" if failed else f"all {len(done)} passed")
+    runtime.record(folder, **made, failed=failed, rows=done)
+    return int(failed > 0)
 
 
 def check_positive(args, *names: str) -> None:

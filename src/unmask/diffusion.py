@@ -216,8 +216,8 @@ class MaskedDiffusion(nn.Module):
 
         One curve, continuous time: the exact count.  k ~ U{1..N} of the N units are masked, with factor N / k; the k-th smallest
         of N uniforms has the law of 1 - alpha_t given k, so the same uniforms give the mask and the time.  No singular weight,
-        no cut-off.  One curve per value (1 - t^w): t = u^(1/a), a = min w / 2, whose variance is finite; the factor
-        weight / density = w / (a u) is formed without t, which may underflow.  Discrete time: one of `steps` equal intervals.
+        no cut-off.  One curve per value (1 - t^w): t = u^(1/a), a = half the least w in the sequence, whose variance is finite; the
+        factor weight / density = w / (a u) is formed without t, which may underflow.  Discrete time: one of `steps` equal intervals.
         k, u and the interval are stratified over the batch, in random order (`stratified`).
         """
         u = stratified(len(y), generator, y.device)
@@ -233,11 +233,11 @@ class MaskedDiffusion(nn.Module):
             k = ((u * n).long() + 1).minimum(n).clamp(min=1)
             threshold = score.sort(-1).values.gather(1, k[:, None] - 1).clamp(max=1)
             return Draw(self.schedule.inverse(1 - threshold[:, 0]), (score <= threshold) & valid, n / k.double())
-        power = self.powers.detach().double()
-        a = power.min() / 2
+        power = self.powers.detach().double()[y]
+        a = power.masked_fill(~valid, power.max()).amin(-1) / 2  # of the values that are there
         u = (1 - u).clamp(2.0**-54, 1 - 2.0**-53)  # log(1 - t^w) is finite
         log_t = u.log() / a
-        return Draw(log_t.exp(), score < (power[y] * log_t[:, None]).exp(), 1 / (a * u), log_t=log_t)
+        return Draw(log_t.exp(), score < (power * log_t[:, None]).exp(), 1 / (a * u), log_t=log_t)
 
     # ------------------------------------------------------------ the bound
 

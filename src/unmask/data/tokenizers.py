@@ -1,11 +1,13 @@
 """What turns text into token ids and back.
 
-Every tokenizer has `vocab_size`, `eot` (the id that ends a document, or None), `encode`, `decode`, `spec()` (JSON, for
-meta.json and checkpoints) and `files()` (what must lie beside the spec); `load_tokenizer` rebuilds it from those.
+Every tokenizer has `vocab_size`, `eot` (the id that ends a document, or None), `encode`, `decode`, `spell` (one id, for a table:
+what does not print is escaped), `spec()` (JSON, for meta.json and checkpoints) and `files()` (what must lie beside the spec);
+`load_tokenizer` rebuilds it from those.
 """
 
 import json
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,9 @@ class Bytes:
     def decode(self, ids) -> str:
         """Text of the bytes; what is not valid UTF-8 becomes U+FFFD."""
         return _checked(ids, 256).astype(np.uint8).tobytes().decode(errors="replace")
+
+    def spell(self, i: int) -> str:
+        return repr(bytes([i]))[1:]
 
     def spec(self) -> dict:
         return {"name": "bytes"}
@@ -77,6 +82,9 @@ class Characters:
 
     def decode(self, ids) -> str:
         return self.codes[_checked(ids, self.vocab_size)].tobytes().decode("utf-32-le")
+
+    def spell(self, i: int) -> str:
+        return repr(self.alphabet[i])
 
     def spec(self) -> dict:
         return {"name": "characters", "alphabet": self.alphabet}
@@ -125,6 +133,22 @@ class Subwords:
     def decode(self, ids) -> str:
         return self.model.decode(_checked(ids, self.vocab_size).tolist(), skip_special_tokens=False)
 
+    def spell(self, i: int) -> str:
+        """The entry of the vocabulary; of a byte-level one, its text or, where it is no whole number of characters, its bytes."""
+        import tokenizers
+
+        entry = self.model.id_to_token(i)
+        if entry is None:
+            return f"unused id {i}"
+        table = _byte_level() if isinstance(self.model.decoder, tokenizers.decoders.ByteLevel) else {}
+        if not set(entry) <= table.keys():
+            return repr(entry)
+        raw = bytes(table[character] for character in entry)
+        try:
+            return repr(raw.decode())
+        except UnicodeDecodeError:
+            return repr(raw)[1:]
+
     def spec(self) -> dict:
         return {"name": "subwords", "vocab_size": self.vocab_size, "eot": self.eot}
 
@@ -147,6 +171,9 @@ class Ids:
 
     def decode(self, ids) -> str:
         return " ".join(map(str, _checked(ids, self.vocab_size)))
+
+    def spell(self, i: int) -> str:
+        return f"id {i}"
 
     def spec(self) -> dict:
         return {"name": "ids", "vocab_size": self.vocab_size}
@@ -259,6 +286,14 @@ def _cuttable(model: dict) -> bool:
             token["rstrip"] or token["single_word"] or any(c.isspace() for c in token["content"]) for token in model.get("added_tokens", [])
         )
     )
+
+
+@cache
+def _byte_level() -> dict[str, int]:
+    """The byte that each character of a byte-level vocabulary stands for (GPT-2's bytes_to_unicode, read backwards)."""
+    printed = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printed]
+    return {chr(byte): byte for byte in printed} | {chr(256 + i): byte for i, byte in enumerate(others)}
 
 
 def _checked(ids, vocab_size: int) -> np.ndarray:
