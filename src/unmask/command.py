@@ -1,4 +1,4 @@
-"""What the verbs of the command line share: the flags of a machine, the record of a result, checks before the work."""
+"""What the verbs of the command line share: the flags of a machine and of a sampler, the record of a result, checks before the work."""
 
 import json
 import math
@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from unmask import __version__
 from unmask.config import Dtype
@@ -26,6 +27,22 @@ class Machine:
     """Of everything that is drawn: the same seed, the same result."""
     json: str = ""
     """Also write the result, with what made it, to this file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler(Machine):
+    sampler: Literal["ancestral", "first_hitting"] = "ancestral"
+    """ancestral: --steps parallel steps; first_hitting: exact, one position at a time."""
+    steps: int = 256
+    """Of the ancestral sampler: more are closer to the exact law, and slower."""
+    grid: Literal["cosine", "uniform"] = "cosine"
+    """Times of the steps: cosine reveals few positions first."""
+    temperature: float = 1.0
+    """1: the model's own law; anything else is not."""
+    batch_size: int = 64
+    """Sequences that run through the network at a time."""
+    out: str = ""
+    """Write here, not to the terminal; .jsonl: one JSON object a line."""
 
 
 class Runtime:
@@ -122,3 +139,55 @@ def check_out(path: str, suffix: str = "") -> None:
             Path(path).unlink()
     if path and suffix and not path.endswith(suffix):
         raise ValueError(f"{path} must end in {suffix}")
+
+
+def same_tokens(model, data, path: Path) -> None:
+    """ValueError unless the data's ids mean what the model's do."""
+    ours, theirs = model.meta["data"]["tokenizer"], data.meta["tokenizer"]
+    fix = f"prepare the text again with --tokenizer {path}"
+    if data.vocab_size != model.subtokenizer.vocab_size:
+        raise ValueError(f"{data.folder} has {data.vocab_size} values and the model {model.subtokenizer.vocab_size}: {fix}")
+    if ours != theirs and "ids" not in (ours["name"], theirs["name"]):
+        raise ValueError(f"{data.folder} was prepared with another tokenizer or alphabet than the model's: {fix}")
+
+
+def run_sampler(args: Sampler, runtime: Runtime, model, z, frames: bool = False):
+    """Token ids (B, S) from z (B, S*L), in batches; and, if asked for, the states of the first row."""
+    import torch
+    from tqdm import tqdm
+
+    from unmask.sampling import to_tokens, trajectory
+
+    steps = 1 if args.sampler == "first_hitting" and not frames else args.steps
+    rows, kept = z.split(args.batch_size), [z[0]]
+    done = []
+    with tqdm(total=steps * len(rows), unit="step", disable=None, dynamic_ncols=True) as bar, runtime.precision:
+        for part in rows:
+            states = trajectory(model, part.to(runtime.device), sampler=args.sampler, steps=steps, grid=args.grid,
+                                generator=runtime.generator, temperature=args.temperature)  # fmt: skip
+            for state in states:
+                bar.update()
+                if frames and not done:
+                    kept.append(state[0].cpu())
+            done.append(to_tokens(model, state).cpu())
+    return torch.cat(done), kept
+
+
+def how(args: Sampler) -> dict:
+    grid = {"steps": args.steps, "grid": args.grid} if args.sampler == "ancestral" else {}
+    return {"sampler": args.sampler, **grid, "temperature": args.temperature}
+
+
+def write_texts(out: str, texts: list[str]) -> None:
+    """To the terminal, or to a file: one text as it is, several under headings, or JSON lines."""
+    if out.endswith(".jsonl"):
+        content = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
+    elif len(texts) == 1:
+        content = texts[0] if out else texts[0] + "\n" * (not texts[0].endswith("\n"))
+    else:
+        content = "".join(f"--- {i}\n{text}\n" for i, text in enumerate(texts, 1))
+    if out:
+        Path(out).write_text(content, encoding="utf-8")
+        print(f"wrote {out}", file=sys.stderr)
+    else:
+        sys.stdout.write(content)
