@@ -7,12 +7,13 @@ from pathlib import Path
 
 import torch
 
-from unmask import MaskedDiffusion, checkpoint, estimate_nelbo
+from unmask import MaskedDiffusion, __version__, checkpoint, estimate_nelbo
 from unmask.data import open_data
 from unmask.device import keep_freed_memory, pick_dtype, precision
 from unmask.likelihood import joint_loss
 
 CPU = torch.device("cpu")
+T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}  # Student's, two-sided, of so many seeds
 WHAT = {
     "md4": "MD4: whole tokens",
     "md4x2": "MD4, two draws a step, sees the time",
@@ -65,7 +66,13 @@ def evaluated(args, run: Path) -> dict:
     """What the table needs of a run; kept in the run's folder, so that it is computed once."""
     folder = checkpoint.resolve(run)
     kept = run / "compare.json"
-    identity = {"digest": checkpoint.digest(folder / "model.safetensors"), "windows": args.windows, "repeats": args.repeats}
+    identity = {
+        "digest": checkpoint.digest(folder / "model.safetensors"),
+        "windows": args.windows,
+        "repeats": args.repeats,
+        "unmask": __version__,
+    }
+    identity["data"] = open_data(args.data).meta["sha256"]
     if kept.is_file():
         found = json.loads(kept.read_text())
         if found["identity"] == identity:
@@ -92,7 +99,7 @@ def evaluated(args, run: Path) -> dict:
 
 
 def summary(bits: list[list[float]], positions: list[int]) -> dict:
-    """Mean bits per position over seeds and windows; its error from both (windows alone for one seed)."""
+    """Mean bits per position over seeds and windows; its error from both (windows alone for one seed), and what it takes at 95 %."""
     per_seed = torch.tensor(bits, dtype=torch.float64)  # (seeds, windows)
     n = torch.tensor(positions, dtype=torch.float64)
     means = per_seed.sum(1) / n.sum()
@@ -100,7 +107,8 @@ def summary(bits: list[list[float]], positions: list[int]) -> dict:
     residual = per_seed.mean(0) - mean * n
     windows = float(residual.std()) / math.sqrt(len(n)) / float(n.mean())
     seeds = float(means.std()) / math.sqrt(len(means)) if len(means) > 1 else 0.0
-    return {"mean": mean, "error": math.hypot(windows, seeds), "error_windows": windows, "error_seeds": seeds}
+    needed = math.hypot(1.96 * windows, T_95.get(len(means), 2.26) * seeds) if len(means) > 1 else math.inf
+    return {"mean": mean, "error": math.hypot(windows, seeds), "needed": needed, "error_windows": windows, "error_seeds": seeds}
 
 
 def describe(method: str) -> str:
@@ -111,7 +119,11 @@ def table(rows: list[dict], unit: str, args) -> str:
     seeds = len(args.seeds)
     lines = [
         f"Bound in bits per {unit} on {args.windows} held-out windows, {args.repeats} draws each, {seeds} seed{'s' * (seeds > 1)}"
-        + (": one seed is indicative, its error does not hold what another seed would change." if seeds == 1 else "."),
+        + (
+            ": indicative, since the error does not hold what another seed would change."
+            if seeds == 1
+            else ". Better and worse: by a two-sided test at 95 %, Student's for the seeds."
+        ),
         "",
         "| method | parameters | steps | bound | minus the first | |",
         "|---|---|---|---|---|---|",
@@ -121,8 +133,8 @@ def table(rows: list[dict], unit: str, args) -> str:
         said, verdict = "", ""
         if d:
             said = f"{d['mean']:+.4f} +- {d['error']:.4f}"
-            resolved = abs(d["mean"]) >= 2 * d["error"]
-            verdict = ("better" if d["mean"] < 0 else "worse") if resolved else "not resolved at this budget"
+            resolved = abs(d["mean"]) >= d["needed"]
+            verdict = ("better" if d["mean"] < 0 else "worse") if resolved else "not resolved at this budget" if seeds > 1 else "one seed"
         steps = f"{min(row['steps']):,} to {max(row['steps']):,}" if len(row["steps"]) > 1 else f"{row['steps'][0]:,}"
         lines.append(
             f"| {row['what']} | {row['parameters'] / 1e6:.2f} M | {steps} | {row['mean']:.4f} +- {row['error']:.4f} | {said} | {verdict} |"

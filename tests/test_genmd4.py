@@ -1,6 +1,7 @@
 """A learned schedule: its gradient by enumeration, its optimum, its training, sampling and what is refused."""
 
 import itertools
+import json
 import re
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from unmask.audit import exact_nelbo
 from unmask.cli import main
 from unmask.config import TrainConfig
 from unmask.data import open_data, prepare_text
+from unmask.marginals import marginal_nats
 from unmask.train import State, build, optimizers, read_log, train, train_step
 
 SMALL = TrainConfig(
@@ -129,6 +131,43 @@ def test_values_that_are_not_there_do_not_govern_the_draw():
     assert torch.equal(before.t[0], after.t[0]) and before.t[1] > after.t[1]  # a smaller power, smaller times
 
 
+@pytest.mark.parametrize("bf16", [False, True])
+def test_low_precision_does_not_break_the_bound(bf16):
+    """Kraft: the sum over all x of exp(-bound(x)) is at most 1 for every network; powers rounded to 8 bits made it 1.012."""
+    schedule = schedules.LearnedPolynomial(3, init=1.003)
+    network = unmask.backbones.Transformer(3, dim=16, layers=1, heads=2, time=True)  # an untrained one: uniform, whatever its precision
+    model = unmask.MaskedDiffusion(network, schedule, unmask.Subtokenizer(3))
+    x = torch.cartesian_prod(*[torch.arange(3)] * 4)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        assert float((-exact_nelbo(model, x)).exp().sum()) < 1 + 1e-5
+    y, masked = x[:, :1], torch.ones(len(x), 1, dtype=torch.bool)
+    logits, power = torch.randn(len(x), 3, generator=rng(), requires_grad=True), torch.tensor([0.301, 0.7123, 1.003], requires_grad=True)
+    found = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            total, _ = marginal_nats(logits, y, masked, 3, torch.ones(len(x)), power)
+        found.append([total.detach(), *torch.autograd.grad(total, [logits, power])])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("power", [0.1, 0.5, 3.0])
+def test_fine_steps_of_a_small_power_agree_with_continuous_time(power):
+    """Intervals drawn uniformly almost never hit the times at which a small power masks."""
+    network = unmask.backbones.Transformer(5, dim=16, layers=1, heads=2, time=True)
+    schedule = schedules.LearnedPolynomial(5)
+    with torch.no_grad():
+        share = torch.tensor(power / 0.05).log() / torch.tensor(400.0).log()
+        schedule.raw.copy_((share / (1 - share)).log() + torch.linspace(-0.05, 0.05, 5))
+    model = unmask.MaskedDiffusion(network, schedule, unmask.Subtokenizer(5))
+    x = torch.randint(0, 5, (4, 4), generator=rng())
+    for steps, reference in ((2**20, None), (5, 5)):
+        fine = unmask.estimate_nelbo(model, [x.repeat(128, 1)], steps=steps, repeats=32)
+        with torch.no_grad():
+            exact = exact_nelbo(model, x, reference).mean()
+        assert abs(fine.mean - exact) < 5 * fine.noise + 1e-4 * exact
+        assert fine.noise < 0.02 * exact
+
+
 def test_the_powers_find_the_optimum():
     """The optimum is found by descending the exact bound itself.
 
@@ -233,6 +272,13 @@ def test_what_cannot_be_learned_is_refused_before_any_work(data, tmp_path, capsy
     error = capsys.readouterr().err
     assert re.search(said, error)
     assert error.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_the_record_of_a_run_names_its_estimator(data, tmp_path):
+    flags = [f"--{name}={getattr(SMALL, name)}" for name in ("length", "dim", "layers", "heads", "steps", "dtype")]
+    run = ["train", "demo", "--data", str(data), "--out", str(tmp_path / "run"), "--json", str(tmp_path / "run.json"), *flags]
+    assert main([*run, "--minutes=0", "--eval-windows=8", "--schedule=learned", "--time"]) == 0
+    assert json.loads((tmp_path / "run.json").read_text())["estimator"] == "continuous time, sampled times"
 
 
 def test_one_unit_at_a_time_is_refused_with_the_reason(data, tmp_path, capsys):

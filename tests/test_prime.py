@@ -81,6 +81,22 @@ def test_fast_marginals_of_bfloat16_logits_are_summed_in_float32():
     torch.testing.assert_close(each.double(), exact, rtol=1e-6, atol=1e-6)
 
 
+def test_fast_marginals_keep_their_precision_whatever_the_logits_offset():
+    logits, y, masked = torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([[0]]), torch.tensor([[True]])
+    exact = -logits.log_softmax(-1)[:, :1]
+    for offset in (0.0, 1e4, 2.0**20):
+        for gradient in (False, True):
+            with torch.set_grad_enabled(gradient):
+                shifted = (logits + offset).requires_grad_()
+                torch.testing.assert_close(marginals.marginal_nats(shifted, y, masked, 3, torch.ones(1))[1], exact)
+
+
+def test_independent_digits_in_bfloat16_are_added_in_float32():
+    model = unmask.MaskedDiffusion(network(81, 4, decoder="independent"), schedules.Linear(), Subtokenizer(81, 4))
+    logits = (3 * torch.randn(5, 4, 3, generator=rng())).bfloat16()
+    assert torch.equal(model.restrict(logits, torch.zeros(5).long()), model.restrict(logits.float(), torch.zeros(5).long()))
+
+
 # ---------------------------------------------------------------- networks
 
 
@@ -160,6 +176,11 @@ def test_permuted_codes_keep_to_what_is_allowed_and_are_saved(tmp_path):
     again = unmask.MaskedDiffusion.from_pretrained(tmp_path / "model")
     assert torch.equal(again.subtokenizer.codes, codes)
     assert torch.equal(exact_nelbo(again, x[:4]), exact_nelbo(model, x[:4]))
+    other = unmask.MaskedDiffusion(network(9, 2), schedules.Linear(), Subtokenizer(9, 2, codes.flip(0)), allowed=allowed)
+    with pytest.raises(ValueError, match="tokens have other codes"):
+        other.load_state_dict(model.state_dict())
+    for kind in (torch.uint8, torch.int16, torch.int32):
+        assert torch.equal(again.subtokenizer.encode(x[:4].to(kind)), model.subtokenizer.encode(x[:4]))
     with pytest.raises(ValueError, match="permutation of the 3 values"):
         Subtokenizer(3, 2, torch.tensor([0, 1, 1]))
 
@@ -236,6 +257,16 @@ def test_the_joint_loss_of_k_equal_bits_is_below_their_entropy():
     x = torch.tensor([[0], [3]]).repeat(2000, 1)
     assert joint_loss(model, [x], seed=1) == pytest.approx(0.5 * torch.log(torch.tensor(2.0)).item(), rel=0.02)
     assert unmask.estimate_nelbo(model, [x]).nats_per_position == pytest.approx(torch.log(torch.tensor(2.0)).item(), rel=0.02)
+
+
+def test_the_joint_loss_is_refused_where_it_is_not_defined():
+    net = Transformer(4, dim=16, layers=1, heads=2, time=True)
+    learned = unmask.MaskedDiffusion(net, schedules.LearnedPolynomial(4), Subtokenizer(4))
+    x = torch.tensor([[0, 1]])
+    with pytest.raises(ValueError, match="one curve only"):
+        joint_loss(learned, [x])
+    with pytest.raises(ValueError, match="repeats must be at least 1"):
+        joint_loss(unmask.MaskedDiffusion(net, schedules.Linear(), Subtokenizer(4)), [x], repeats=0)
 
 
 @pytest.mark.parametrize(

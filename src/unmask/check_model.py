@@ -23,6 +23,7 @@ SINGLE = 1e-6  # relative, of a bound whose parts are in 32 bits
 FINE = 2**20  # steps that are as good as continuous time
 STEPS = 8  # of discrete time where it is enumerated
 LOGITS = 2**22  # at a time
+ENUMERATED = 2**26  # logits of the enumeration, which are held together
 
 
 class Check(NamedTuple):
@@ -154,14 +155,18 @@ def cut(x: Tensor, valid: Tensor | None, length: int, rows: int | None = None) -
 @torch.no_grad()
 def check_enumeration(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, units: int, repeats: int, seed: int) -> Iterator[Check]:
     """The estimators against the sum over all masks, on windows cut to a few units; and the exact bound with padding."""
-    tokens = max(1, units // model.subtokenizer.length)
+    length, vocab_size = model.subtokenizer.length, model.subtokenizer.vocab_size
+    tokens = max(1, units // length)
+    while tokens > 1 and cells(tokens, length, vocab_size) > ENUMERATED:
+        tokens -= 1
+    windows = min(8, max(1, ENUMERATED // cells(tokens, length, vocab_size)))
     full = torch.ones_like(x, dtype=torch.bool) if valid is None else valid
-    short = x[full[:, :tokens].all(-1), :tokens][:8]
-    if model.allowed is not None or tokens * model.subtokenizer.length > MAX_UNITS or not len(short):
+    short = x[full[:, :tokens].all(-1), :tokens][:windows]
+    if model.allowed is not None or tokens * length > MAX_UNITS or not len(short):
         why = f"no window can be cut to {tokens} tokens and {MAX_UNITS} units or fewer"
         yield left_out("enumeration", why if model.allowed is None else "the positions of this model are fixed")
         return
-    many = short.repeat(32, 1)
+    many = short.repeat(256 // len(short), 1)
     both = model.subtokenizer.length > 1 and model.schedule.num_values == 1
     for masking in ("digit", "token") if both else (model.masking,):
         count = tokens * model.units(masking).length
@@ -178,6 +183,11 @@ def check_enumeration(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, u
         alone, padded = exact_nelbo(model, short[:, :half]), exact_nelbo(model, short, valid=there)
         limit = ROUNDING * max(1.0, float(alone.max()))
         yield Check("padding: the exact bound with more of it", float((padded - alone).abs().max()), limit, "nats", f"{half} tokens")
+
+
+def cells(tokens: int, length: int, vocab_size: int) -> int:
+    """Logits of a window in every state of its masks."""
+    return 2 ** (tokens * length) * tokens * vocab_size
 
 
 def check_estimators(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, repeats: int, seed: int) -> Iterator[Check]:

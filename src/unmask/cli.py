@@ -4,7 +4,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +17,7 @@ from unmask.command import (
     Sampler,
     check_out,
     check_positive,
+    estimator_name,
     how,
     report_checks,
     run_sampler,
@@ -157,7 +158,7 @@ def train(argv: list[str]) -> None:
         record, seed=args.seed, preset=argv[0], data_sha256=open_data(data).meta["sha256"], weights="ema",
         model_sha256=digest(folder / "model.safetensors"), value=last.get("bits"), stderr=last.get("stderr"),
         unit=f"bits per {open_data(data).unit}",
-        noise=last.get("noise"), n=last.get("windows"), estimator="continuous time, exact count", repeats=args.eval_repeats,
+        noise=last.get("noise"), n=last.get("windows"), estimator=estimator_name(args.schedule == "learned"), repeats=args.eval_repeats,
         steps=last["step"], seconds=last["seconds"], config=values,
     )  # fmt: skip
 
@@ -220,8 +221,7 @@ def evaluate(argv: list[str]) -> None:
     with runtime.precision:
         bound = estimate_nelbo(model, bar, repeats=args.repeats, steps=args.steps or None, masking=masking, seed=args.seed)
     unit = data.unit
-    drawn = "exact count" if model.schedule.num_values == 1 else "sampled times"
-    estimator = f"discrete time, {args.steps} steps" if args.steps else f"continuous time, {drawn}"
+    estimator = estimator_name(model.schedule.num_values > 1, args.steps)
     print(f"{bound.bits_per_dim:.4f} +- {bound.bits_per_dim_stderr:.4f} bits per {unit}: an upper bound on the negative log-likelihood")
     print(f"  {args.split} split, {int(bound.positions.sum()):,} {unit}s in {count:,} windows of {length}, each scored alone")
     print(f"  error over windows {bound.bits_per_dim_stderr:.4f}, noise of the masks alone {bound.bits_per_dim_noise:.4f}")
@@ -265,9 +265,9 @@ def audit(argv: list[str]) -> int:
     args = parse(Audit, "audit", argv)
     if args.selftest == bool(args.model):
         raise ValueError("name the folder of a model or, to audit the package itself, give --selftest; not both")
-    if args.selftest and args.data:
-        raise ValueError("--selftest has distributions of its own: leave out --data")
-    runtime = Runtime(args)
+    if args.selftest and (args.data or args.device != "auto" or args.dtype != "auto"):
+        raise ValueError("--selftest has distributions of its own, in float64 on the CPU: leave out --data, --device and --dtype")
+    runtime = Runtime(replace(args, device="cpu") if args.selftest else args)
     from unmask import check_model, selftest
     from unmask.audit import MAX_UNITS
 
@@ -277,7 +277,8 @@ def audit(argv: list[str]) -> int:
     if args.enumerate > MAX_UNITS:
         raise ValueError(f"--enumerate {args.enumerate} has 2^{args.enumerate} masks: it is limited to {MAX_UNITS} units")
     if args.selftest:
-        return report_checks(runtime, None, selftest.HEADER, selftest.run(args.seed), repeats=selftest.REPEATS)
+        rows = selftest.run(args.seed)
+        return report_checks(runtime, None, selftest.HEADER, rows, repeats=selftest.REPEATS, precision="float64")
     from unmask.data import open_data
 
     data = open_data(args.data) if args.data else None

@@ -92,7 +92,7 @@ class Runtime:
         }
         if folder is not None:
             made |= {"model_sha256": digest(folder / "model.safetensors"), "weights": "ema"}
-        write_record(self.args.json, **made, **values)
+        write_record(self.args.json, **(made | values))
 
 
 def write_record(path: str, **values) -> None:
@@ -117,6 +117,11 @@ def report_checks(runtime: Runtime, folder: Path | None, header: str, rows: Iter
     print(f"{failed} of {len(done)} FAILED" if failed else f"all {len(done)} passed")
     runtime.record(folder, **made, failed=failed, rows=done)
     return int(failed > 0)
+
+
+def estimator_name(learned: bool, steps: int = 0) -> str:
+    """How a bound was drawn, for a schedule with one curve per value or with one for all."""
+    return f"discrete time, {steps} steps" if steps else f"continuous time, {'sampled times' if learned else 'exact count'}"
 
 
 def check_positive(args, *names: str) -> None:

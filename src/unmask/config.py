@@ -29,7 +29,7 @@ class TrainConfig:
     power: float = 1.0
     """The power of the polynomial schedule, alpha_t = 1 - t^power; of the learned one, its powers' first value."""
     schedule_learning_rate: float = 0.01
-    """AdamW's, of the learned schedule's powers, on the scale of their logarithm; they stay between 0.05 and 20."""
+    """AdamW's, of the learned schedule's powers, about their relative change a step; they stay between 0.05 and 20."""
     draws: int = 0
     """Draws of the masks of each sequence a step: 1, 2 (what GenMD4's gradient needs; of any other schedule, the control for it), or 0:
     2 for the learned schedule, else 1."""

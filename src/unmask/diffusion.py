@@ -86,7 +86,8 @@ class MaskedDiffusion(nn.Module):
             if not bool(allowed.any(-1).all()):
                 raise ValueError(f"allowed leaves no value at position {int((~allowed.any(-1)).nonzero()[0])}")
         self.register_buffer("allowed", allowed)
-        self.register_buffer("codes", subtokenizer.codes)
+        self.register_buffer("codes", None if subtokenizer.codes is None else subtokenizer.codes.clone())
+        self.register_load_state_dict_post_hook(same_codes)
 
     @property
     def mask_id(self) -> int:
@@ -144,6 +145,7 @@ class MaskedDiffusion(nn.Module):
         """Logits (R, V), by code, of a head's (R, V) or (R, L, b): -inf for what `allowed` excludes at their positions (R,)."""
         vocab_size, length, base = self.subtokenizer.vocab_size, self.subtokenizer.length, self.subtokenizer.base
         if logits.ndim == 3 and logits.shape[1:] == (length, base):  # independent digits: log P(token) = sum of its digits'
+            logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
             joint = logits[:, 0]
             for j in range(1, length):
                 joint = (joint[:, :, None] + logits[:, j, None, :]).flatten(1)
@@ -217,24 +219,27 @@ class MaskedDiffusion(nn.Module):
         One curve, continuous time: the exact count.  k ~ U{1..N} of the N units are masked, with factor N / k; the k-th smallest
         of N uniforms has the law of 1 - alpha_t given k, so the same uniforms give the mask and the time.  No singular weight,
         no cut-off.  One curve per value (1 - t^w): t = u^(1/a), a = half the least w in the sequence, whose variance is finite; the
-        factor weight / density = w / (a u) is formed without t, which may underflow.  Discrete time: one of `steps` equal intervals.
+        factor weight / density = w / (a u) is formed without t, which may underflow.  Discrete time: one of `steps` equal intervals,
+        that which holds such a t.
         k, u and the interval are stratified over the batch, in random order (`stratified`).
         """
         u = stratified(len(y), generator, y.device)
+        learned, power, a = self.schedule.num_values > 1, torch.empty(0), torch.ones_like(u)
+        if learned:
+            power = self.powers.detach().double()[y]
+            a = power.masked_fill(~valid, power.max()).amin(-1) / 2  # of the values that are there
         score = uniform(*y.shape, generator=generator, device=y.device).masked_fill(~valid, 2.0)
         if steps is not None:
             if steps < 1:
                 raise ValueError(f"steps must be at least 1, not {steps}")
-            i = (u * steps).long().clamp(max=steps - 1).double()
+            i = (u ** (1 / a) * steps).long().clamp(max=steps - 1).double()
             t, s = (i + 1) / steps, i / steps
-            return Draw(t, score < at(self.schedule.masked(t), y), torch.full_like(t, steps), times=(t, s))
-        if self.schedule.num_values == 1:
+            return Draw(t, score < at(self.schedule.masked(t), y), 1 / (t**a - s**a), times=(t, s))
+        if not learned:
             n = valid.sum(-1)
             k = ((u * n).long() + 1).minimum(n).clamp(min=1)
             threshold = score.sort(-1).values.gather(1, k[:, None] - 1).clamp(max=1)
             return Draw(self.schedule.inverse(1 - threshold[:, 0]), (score <= threshold) & valid, n / k.double())
-        power = self.powers.detach().double()[y]
-        a = power.masked_fill(~valid, power.max()).amin(-1) / 2  # of the values that are there
         u = (1 - u).clamp(2.0**-54, 1 - 2.0**-53)  # log(1 - t^w) is finite
         log_t = u.log() / a
         return Draw(log_t.exp(), score < (power * log_t[:, None]).exp(), 1 / (a * u), log_t=log_t)
@@ -404,6 +409,12 @@ class MaskedDiffusion(nn.Module):
         return model.eval()
 
 
+def same_codes(model: MaskedDiffusion, keys) -> None:
+    """ValueError after weights of a model with other codes were loaded: its head's rows stand for other tokens."""
+    if model.codes is not None and not torch.equal(model.codes.cpu(), model.subtokenizer.code(torch.arange(len(model.codes)))):
+        raise ValueError("these are the weights of a model whose tokens have other codes: build the Subtokenizer with its codes")
+
+
 def accepts(function: Callable, name: str) -> bool:
     """Whether a function has a parameter of this name, or takes any."""
     parameters = inspect.signature(function).parameters
@@ -444,7 +455,7 @@ def continuous(logp: Tensor, y: Tensor, masked: Tensor, base: int, power: Tensor
             others = [i + 1 for i in range(length) if i != j]
             mu = cube.exp().sum(others) if others else cube.exp()
             power = power.to(mu)
-            nats = power[y[:, j]] * (nats - 1) + mu @ power
+            nats = power[y[:, j]] * (nats - 1) + (mu * power).sum(-1)  # not a product of matrices, which autocast would round
         total = total + torch.where(masked[:, j], nats, 0.0)
     return total
 

@@ -111,18 +111,26 @@ def estimate_nelbo(
 
 @torch.no_grad()
 def joint_loss(model: MaskedDiffusion, batches: Iterable[Tensor | dict], *, repeats: int = 8, seed: int = 0) -> float:
-    """The training loss of the MDM-Prime paper (arXiv 2505.18495) per position, in natural logarithms.  A loss, to be compared with
-    losses: it is not an upper bound on the negative log-likelihood and not a number of nats, bits or a perplexity of the data."""
+    """The training loss of the MDM-Prime paper (arXiv 2505.18495) per position, in natural logarithms, with the model's `masking`.
+
+    A loss, to be compared with losses: for digits masked one by one it is not an upper bound on the negative log-likelihood, and not
+    a number of nats, bits or a perplexity of the data.  ValueError for a schedule with one curve per value, or no repeats.
+    """
+    if model.schedule.num_values > 1:
+        raise ValueError("the joint loss is defined for schedules with one curve only, not for one curve per value")
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, not {repeats}")
+    units = model.units()
     generator = torch.Generator().manual_seed(seed)
     total, count = 0.0, 0
     with evaluating(model):
         for batch in batches:
             given, cond, valid = unpack(batch, model.device)
             x, real = model.check(given, valid)
-            y, units_valid = model.subtokenizer.digits(x), real.repeat_interleave(model.subtokenizer.length, 1)
+            y, units_valid = units.digits(x), real.repeat_interleave(units.length, 1)
             for _ in range(repeats):
                 draw = model.draw(y, units_valid, None, generator)
-                total += float(model.score(x, y, draw, cond, valid, masking="digit", joint=True)[0])
+                total += float(model.score(x, y, draw, cond, valid, joint=True)[0])
             count += repeats * int(real.sum())
     return total / count
 

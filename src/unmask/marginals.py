@@ -28,6 +28,8 @@ def marginal_nats(
 
 class _Marginals(torch.autograd.Function):
     @staticmethod
+    @torch.autocast("cpu", enabled=False)  # which would round the powers and mu to 8 bits in their products, and with them the bound
+    @torch.autocast("cuda", enabled=False)
     def forward(ctx, logits, y, masked, base, factor, power):
         wide = torch.float32 if logits.dtype in (torch.float16, torch.bfloat16) else logits.dtype
         each = logits.new_zeros(y.shape, dtype=wide)
@@ -63,17 +65,16 @@ def _tile(
     """(r, l) of `marginal_nats` for rows that have `count` masked units each; the gradients in logits and powers go `into`."""
     columns = masked.nonzero()[:, 1].view(-1, count)  # which units are masked
     ids = None if count == y.shape[1] else _consistent(y, masked, columns, base)
-    x = logits.to(factor.dtype, copy=into is not None) if ids is None else _take(logits, ids, factor.dtype)
+    x = logits.to(factor.dtype) if ids is None else _take(logits, ids, factor.dtype)
+    x = x - x.amax(1, keepdim=True)  # a common offset of the logits costs no precision
     truth = y.gather(1, columns)
     cells = [_slice(digit, base, count, axis) for axis, digit in enumerate(truth.unbind(1))]
     slices = [_take(x, cell) for cell in cells]
     marginals = torch.stack([values.logsumexp(1) for values in slices], 1)
     if weight is None and into is None:
         return _spread(factor, x.logsumexp(1, keepdim=True) - marginals, columns, y.shape[1])
-    highest = x.amax(1, keepdim=True)
-    x = x.sub_(highest).exp_() if into is not None or ids is not None else (x - highest).exp_()
-    total = x.sum(1, keepdim=True)
-    ce = highest + total.log() - marginals  # (r, m)
+    total = x.exp_().sum(1, keepdim=True)
+    ce = total.log() - marginals  # (r, m)
     if weight is None:
         nats, paid = ce, torch.ones_like(ce)
         if into is not None:

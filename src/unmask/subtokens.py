@@ -55,14 +55,14 @@ class Subtokenizer:
         if self.codes is None:
             return x
         self.codes = self.codes.to(x.device)  # once, where the data are elsewhere
-        return self.codes[x]
+        return self.codes[x.long()]
 
     def token(self, code: Tensor) -> Tensor:
         """Token ids of codes that are known to be in range."""
         if self.tokens is None:
             return code
         self.tokens = self.tokens.to(code.device)
-        return self.tokens[code]
+        return self.tokens[code.long()]
 
     def digits(self, x: Tensor) -> Tensor:
         """(B, S) codes, known to be in range -> (B, S*L) digits."""

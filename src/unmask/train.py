@@ -179,8 +179,9 @@ def train_step(config: TrainConfig, data: TokenData, state: "State", steps: int)
         # the value of GenMD4's loss is a surrogate's: what is told is the mean of its two draws of the bound
         loss += share * (terms.loss.detach() if terms.nelbo is None else terms.nelbo.mean() * len(batch["x"]) / count)
     norm = nn.utils.clip_grad_norm_(model.backbone.parameters(), config.clip or math.inf)
-    nn.utils.clip_grad_norm_(list(model.schedule.parameters()), config.clip or math.inf)  # apart: noisier than the network's
-    loss, norm = float(loss), float(norm)
+    # apart: noisier than the network's
+    of_schedule = nn.utils.clip_grad_norm_(list(model.schedule.parameters()), config.clip or math.inf)
+    loss, norm = float(loss), float(norm) if math.isfinite(float(of_schedule)) else math.nan
     if math.isfinite(loss) and math.isfinite(norm):
         factor = rate_factor(config, step, steps)
         for optimizer in state.optimizers:
