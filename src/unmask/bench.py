@@ -73,27 +73,29 @@ def timed(function: Callable[[], object], repeats: int, warmup: int = 2) -> list
     return seconds
 
 
-def network(vocab_size: int, layers: int, digits: int = 1) -> Transformer:
+def network(vocab_size: int, layers: int, digits: int = 1, time: bool = False) -> Transformer:
     torch.manual_seed(0)
-    return Transformer(vocab_size, dim=256, layers=layers, heads=4, digits=digits)
+    return Transformer(vocab_size, dim=256, layers=layers, heads=4, digits=digits, time=time)
 
 
 def training_steps(vocab_size: int, layers: int, batch: int, way: str, dtype: Dtype, repeats: int) -> tuple[float, float, float]:
     """Median seconds of a training step; MB of memory at its peak beyond weights, and beyond the state of the optimizer too.
 
     way: "rows" is ours; "dense" forms logits and log-softmax at every position, as the papers' code does; "picked" forms the logits at
-    every position and goes on with those of masked rows; "digits" is ours with each token in two digits.
+    every position and goes on with those of masked rows; "digits" is ours with each token in two digits, "learned" with
+    a learned schedule, and "twice" its control: every sequence twice, and a network that looks at the time, too.
     """
     digits = 2 if way == "digits" else 1
-    backbone = network(vocab_size, layers, digits)
-    model = MaskedDiffusion(backbone, schedules.Linear(), Subtokenizer(vocab_size, digits))
+    backbone = network(vocab_size, layers, digits, time=way in ("learned", "twice"))
+    schedule = schedules.LearnedPolynomial(vocab_size) if way == "learned" else schedules.Linear()
+    model = MaskedDiffusion(backbone, schedule, Subtokenizer(vocab_size, digits))
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     x = torch.randint(0, vocab_size, (batch, 256))
     weights = peak()
 
     def loss(x: Tensor) -> Tensor:
-        if way in ("rows", "digits"):
-            return model(x).loss
+        if way in ("rows", "digits", "learned", "twice"):
+            return model(x.repeat_interleave(2, 0) if way == "twice" else x).loss
         draw = model.draw(x, torch.ones_like(x, dtype=torch.bool))
         logits, targets = backbone(model.corrupt(x, draw.masked)), x
         factor = draw.masked * draw.scale[:, None].float()
@@ -138,7 +140,7 @@ def head() -> list[Row]:
     rows: list[Row] = []
     for dtype in dict.fromkeys(("float32", pick_dtype("auto", CPU))):
         seconds, memory = {}, {}
-        for way in ("rows", "digits", "picked", "dense"):
+        for way in ("rows", "digits", "learned", "twice", "picked", "dense"):
             seconds[way] = apart(training_steps, 50257, 2, 4, way, dtype, 8)[0]
             memory[way] = apart(training_steps, 50257, 2, 4, way, dtype, 2, keep=False)[1:]
         plain = apart(training_steps, 50257, 2, 4, "dense", dtype, 8, keep=False)[0]
@@ -149,6 +151,8 @@ def head() -> list[Row]:
             (f"{dtype}, speed over dense logits, masked rows picked", seconds["picked"] / seconds["rows"], "times"),
             (f"{dtype}, time of two digits a token over whole tokens", seconds["digits"] / seconds["rows"], "times (4/3 the rows)"),
             (f"{dtype}, peak memory of two digits beyond weights, the same", memory["digits"][0] / memory["rows"][0], "times"),
+            (f"{dtype}, time of a learned schedule over two draws of a fixed one", seconds["learned"] / seconds["twice"], "times"),
+            (f"{dtype}, peak memory of a learned schedule beyond weights, the same", memory["learned"][0] / memory["twice"][0], "times"),
             (f"{dtype}, peak memory beyond weights", memory["rows"][0], "MB"),
             (f"{dtype}, the same, share of dense", memory["rows"][0] / memory["dense"][0], "times"),
             (f"{dtype}, peak memory beyond weights and optimizer", memory["rows"][1], "MB"),
