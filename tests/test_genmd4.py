@@ -13,7 +13,7 @@ from unmask import schedule_gradient, schedules
 from unmask.audit import exact_nelbo
 from unmask.cli import main
 from unmask.config import TrainConfig
-from unmask.data import open_data, prepare_text
+from unmask.data import open_data
 from unmask.marginals import marginal_nats
 from unmask.train import State, build, optimizers, read_log, train, train_step
 
@@ -209,14 +209,6 @@ def test_the_powers_find_the_optimum():
 
 
 # ---------------------------------------------------------------- training
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("text")
-    (folder / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 200)
-    prepare_text(folder / "text.txt", folder / "data", tokenizer="characters", progress=False)
-    return folder / "data"
 
 
 @pytest.mark.parametrize("change,curves", [({}, 28), ({"digits": 2}, 6), ({"digits": 2, "masking": "token"}, 28)])

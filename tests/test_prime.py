@@ -12,7 +12,6 @@ from unmask.audit import exact_nelbo
 from unmask.backbones import Transformer
 from unmask.cli import main
 from unmask.config import TrainConfig
-from unmask.data import prepare_text
 from unmask.diffusion import continuous
 from unmask.likelihood import joint_loss
 from unmask.subtokens import Subtokenizer, consistent
@@ -200,14 +199,6 @@ def test_known_digits_of_a_token_stay_and_the_rest_agrees_with_them(sampler):
 
 
 # ---------------------------------------------------------------- training and evaluation
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("text")
-    (folder / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 200)
-    prepare_text(folder / "text.txt", folder / "data", tokenizer="characters", progress=False)
-    return folder / "data"
 
 
 @pytest.mark.parametrize(

@@ -25,14 +25,6 @@ SMALL = TrainConfig(
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("text")
-    (folder / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 200)
-    prepare_text(folder / "text.txt", folder / "data", tokenizer="characters", progress=False)
-    return folder / "data"
-
-
 def weights(folder):
     model = checkpoint.load(folder, "model.safetensors")[1]
     return model | checkpoint.load(folder, "training.safetensors")[1]

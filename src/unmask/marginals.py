@@ -3,7 +3,7 @@
 A unit pays the cross-entropy of the marginal distribution of its value, over the tokens that agree with what is revealed
 (carry-over).  All sums run over slices of the row's logits: all V of them only where the whole token is masked, else base**m
 where m units are.  No mask over the vocabulary is formed, so a row of digits costs less than one of a whole token, and rows are taken
-in tiles that stay in the cache.  `diffusion.continuous` says the same from log-probabilities, without the gradient.
+in tiles that stay in the cache.  `formula.continuous` says the same from log-probabilities, without the gradient.
 """
 
 import torch

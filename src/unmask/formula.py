@@ -1,0 +1,61 @@
+"""The one formula: what the masked units of a row pay, given log mu of its tokens, in continuous and in discrete time."""
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from unmask.subtokens import grid
+
+
+def continuous(logp: Tensor, y: Tensor, masked: Tensor, base: int, power: Tensor | None = None) -> Tensor:
+    """(R,) sum over masked units of CE; with one power per value, of power_y (CE - 1) + sum_v power_v mu_v.
+
+    A unit's mu is its marginal over the tokens of log mu (R, V); in continuous time one unit is revealed at an instant, so each
+    pays its own marginal cross-entropy (arXiv 2406.04329, equations 4 and 9; for digits, theirs after arXiv 2505.18495 was
+    corrected in May 2026).
+    """
+    length = y.shape[1]
+    cube = grid(logp, base, length)
+    total = logp.new_zeros(len(logp))
+    for j in range(length):
+        true = cube.take_along_dim(y[:, j].view(-1, *[1] * length), j + 1).flatten(1)
+        nats = -(true[:, 0] if length == 1 else true.logsumexp(-1))
+        if power is not None:
+            others = [i + 1 for i in range(length) if i != j]
+            mu = cube.exp().sum(others) if others else cube.exp()
+            power = power.to(mu)
+            nats = power[y[:, j]] * (nats - 1) + (mu * power).sum(-1)  # not a product of matrices, which autocast would round
+        total = total + torch.where(masked[:, j], nats, 0.0)
+    return total
+
+
+def discrete(logp: Tensor, y: Tensor, masked: Tensor, reveal: Tensor, base: int) -> Tensor:
+    """(R,) nats of one discrete step: KL of the true reverse step from the model's, reveal (R or 1, K).
+
+    The model draws one token and reveals its masked digits by their own coins.  Sum over the sets A of digits that can be
+    revealed: q(A) [ -log sum over tokens with y_A of mu prod_{masked, not in A} (1 - r_v) + sum_{masked, not in A} log(1 - r_y) ].
+    """
+    length = y.shape[1]
+    cube = grid(logp, base, length)
+    scalar = reveal.shape[-1] == 1
+    stay = torch.log1p(-torch.where(reveal < 1, reveal, 0.0)).to(logp)  # where r = 1, q(A) = 0 for every A that leaves one masked
+    reveal = reveal.to(logp).expand(len(logp), -1)
+    hit = (reveal if scalar else reveal.gather(1, y)) * masked  # (R, l)
+    total = logp.new_zeros(len(logp))
+    for revealed in itertools.product((False, True), repeat=length):
+        if scalar and not any(revealed):
+            continue  # log of the sum over all tokens = 0
+        part, q, nats = cube, logp.new_ones(len(logp)), logp.new_zeros(len(logp))
+        for j, shown in enumerate(revealed):
+            if shown:
+                part = part.take_along_dim(y[:, j].view(-1, *[1] * length), j + 1)
+                q = q * hit[:, j]
+            else:
+                q = q * (1 - hit[:, j])
+                if not scalar:
+                    cost = stay.expand(len(logp), -1) * masked[:, j, None]  # (R, b)
+                    part = part + cost.view(-1, *[base if i == j else 1 for i in range(length)])
+                    nats = nats + cost.gather(1, y[:, j, None])[:, 0]
+        total = total + q * (nats - part.flatten(1).logsumexp(-1))
+    return total
