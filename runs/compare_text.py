@@ -107,7 +107,7 @@ def summary(bits: list[list[float]], positions: list[int]) -> dict:
     residual = per_seed.mean(0) - mean * n
     windows = float(residual.std()) / math.sqrt(len(n)) / float(n.mean())
     seeds = float(means.std()) / math.sqrt(len(means)) if len(means) > 1 else 0.0
-    needed = math.hypot(1.96 * windows, T_95.get(len(means), 2.26) * seeds) if len(means) > 1 else math.inf
+    needed = math.hypot(1.96 * windows, T_95.get(len(means), 2.26) * seeds) if len(means) > 1 else None
     return {"mean": mean, "error": math.hypot(windows, seeds), "needed": needed, "error_windows": windows, "error_seeds": seeds}
 
 
@@ -133,7 +133,7 @@ def table(rows: list[dict], unit: str, args) -> str:
         said, verdict = "", ""
         if d:
             said = f"{d['mean']:+.4f} +- {d['error']:.4f}"
-            resolved = abs(d["mean"]) >= d["needed"]
+            resolved = d["needed"] is not None and abs(d["mean"]) >= d["needed"]
             verdict = ("better" if d["mean"] < 0 else "worse") if resolved else "not resolved at this budget" if seeds > 1 else "one seed"
         steps = f"{min(row['steps']):,} to {max(row['steps']):,}" if len(row["steps"]) > 1 else f"{row['steps'][0]:,}"
         lines.append(
