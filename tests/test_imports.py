@@ -20,6 +20,7 @@ CORE = [
     "marginals",
     "rowwise",
     "schedule_gradient",
+    "muon",
     "backbones",
     "config",
     "device",

@@ -31,6 +31,7 @@ from unmask.data import TokenData, open_data
 from unmask.device import pick_device, pick_dtype, precision
 from unmask.diffusion import MaskedDiffusion, unpack
 from unmask.likelihood import Estimate, estimate_nelbo
+from unmask.muon import Muon
 from unmask.subtokens import Subtokenizer
 
 WARM, CALIBRATE = 5, 0.06  # the first steps are slow; those of the next share of --minutes fix their number
@@ -283,7 +284,8 @@ def optimizers(model: MaskedDiffusion, config: TrainConfig) -> list[torch.optim.
         plain.append({"params": matrices, "weight_decay": config.weight_decay})
     found: list[torch.optim.Optimizer] = [torch.optim.AdamW(plain, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)]
     if config.optimizer == "muon":
-        found.append(torch.optim.Muon(matrices, lr=config.muon_learning_rate, weight_decay=config.weight_decay))
+        half = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
+        found.append(Muon(matrices, config.muon_learning_rate, weight_decay=config.weight_decay, dtype=half))
     for optimizer in found:
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]

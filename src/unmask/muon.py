@@ -1,0 +1,65 @@
+"""Muon: momentum whose every step is made an orthogonal matrix, for the matrices and convolution kernels of a network's blocks.
+
+PyTorch's own always multiplies in bfloat16, which a processor without instructions for it emulates at a hundredth of its speed: on
+such a machine that was half of a training step.  Here the type is the caller's, and matrices of one shape are taken together.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Of the quintic whose repetition drives singular values towards 1, and not quite to it (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
+A, B, C, STEPS = 3.4445, -4.7750, 2.0315, 5
+
+
+def orthogonalized(matrices: Tensor, dtype: torch.dtype) -> Tensor:
+    """(n, rows, columns): each with its singular values s replaced by p(...p(s / its norm)), p(s) = A s + B s^3 + C s^5, in `dtype`."""
+    x = matrices.to(dtype)
+    wide = x.shape[1] <= x.shape[2]
+    x = x if wide else x.mT
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    for _ in range(STEPS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=B, alpha=C), x, beta=A)
+    return x if wide else x.mT
+
+
+class Muon(torch.optim.Optimizer):
+    """Nesterov momentum, orthogonalized, times the learning rate and sqrt(max(1, rows / columns)); the decay of weights is AdamW's.
+
+    A kernel (out, in, ...) counts as the matrix (out, in * ...).  `dtype`: of the orthogonalization alone.
+    """
+
+    def __init__(
+        self, params: Iterable[Tensor], lr: float, *, weight_decay: float = 0.0, momentum: float = 0.95, dtype: torch.dtype = torch.float32
+    ):
+        params = list(params)
+        flat = next((p for p in params if p.ndim < 2), None)
+        if flat is not None:
+            raise ValueError(f"Muon is for matrices and kernels, and a parameter has the shape {tuple(flat.shape)}")
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        self.dtype = dtype
+
+    @torch.no_grad()
+    def step(self, closure=None) -> Any:
+        assert closure is None
+        for group in self.param_groups:
+            shapes: dict[torch.Size, list[Tensor]] = defaultdict(list)
+            for p in group["params"]:
+                if p.grad is not None:
+                    shapes[p.flatten(1).shape].append(p)
+            for (rows, columns), params in shapes.items():
+                gradients = torch.stack([p.grad.flatten(1) for p in params])  # pyrefly: ignore
+                for p in params:
+                    self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
+                momenta = [self.state[p]["momentum_buffer"] for p in params]
+                torch._foreach_lerp_(momenta, [p.grad for p in params], 1 - group["momentum"])
+                ahead = gradients.lerp_(torch.stack(momenta).flatten(2), group["momentum"])
+                change = orthogonalized(ahead, self.dtype).to(gradients.dtype)
+                torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+                changes = [c.view_as(p) for c, p in zip(change.contiguous().unbind(), params, strict=True)]
+                torch._foreach_add_(params, changes, alpha=-group["lr"] * math.sqrt(max(1.0, rows / columns)))

@@ -1,0 +1,46 @@
+"""Muon: the orthogonalization against singular values, a step against PyTorch's own."""
+
+import pytest
+import torch
+
+from unmask.muon import STEPS, A, B, C, Muon, orthogonalized
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 9), (2, 9, 5), (1, 4, 4)])
+def test_the_iteration_is_the_polynomial_of_the_singular_values(shape):
+    x = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    left, values, right = torch.linalg.svd(x, full_matrices=False)
+    values = values / values.norm(dim=-1, keepdim=True)
+    for _ in range(STEPS):
+        values = A * values + B * values**3 + C * values**5
+    assert torch.allclose(orthogonalized(x, torch.float64), left @ (values[..., None] * right), atol=1e-9)
+    single = orthogonalized(x.float(), torch.float32)
+    assert single.dtype == torch.float32 and torch.allclose(single.double(), orthogonalized(x, torch.float64), atol=1e-4)
+
+
+def test_steps_are_those_of_pytorch():
+    """Which multiplies in bfloat16 always; ten steps of 0.1 move a weight by about 0.3, and rounding by some thousandths."""
+    generator = torch.Generator().manual_seed(1)
+    start = [torch.randn(shape, generator=generator) for shape in ((6, 9), (9, 6), (6, 9))]
+    ours, theirs = ([torch.nn.Parameter(p.clone()) for p in start] for _ in range(2))
+    optimizers = [Muon(ours, 0.1, weight_decay=0.3), torch.optim.Muon(theirs, 0.1, weight_decay=0.3)]
+    for _ in range(10):
+        for p, q in zip(ours, theirs):
+            p.grad = torch.randn(p.shape, generator=generator)
+            q.grad = p.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for p, q, before in zip(ours, theirs, start):
+        moved = (q - before).norm()
+        assert (p - q).norm() < 0.02 * moved and moved > 1
+
+
+def test_a_kernel_is_a_matrix_and_a_vector_is_refused():
+    kernel = torch.nn.Parameter(torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(2)))
+    matrix = torch.nn.Parameter(kernel.detach().flatten(1).clone())
+    for p in (kernel, matrix):
+        p.grad = p.detach() ** 2
+        Muon([p], 0.1).step()
+    assert torch.equal(kernel.flatten(1), matrix)
+    with pytest.raises(ValueError, match=r"\(4,\)"):
+        Muon([torch.nn.Parameter(torch.zeros(4))], 0.1)
