@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import unmask
-from unmask import schedule_gradient, schedules
+from unmask import bench, schedule_gradient, schedules
 from unmask.audit import exact_nelbo
 from unmask.cli import main
 from unmask.config import TrainConfig
@@ -47,7 +47,7 @@ class Masks:
         p = self.log_masked(power).exp()[:, None]
         return torch.where(self.patterns, p, 1 - p).prod(-1)
 
-    def expectation_and_variance(self, valid=None):
+    def expectation_and_variance(self, guess=schedule_gradient.paid_in_the_other_half, valid=None):
         """Of the estimator's gradient, over all pairs of draws of both examples; and the exact gradient."""
         valid = torch.ones(2, 2, dtype=torch.bool) if valid is None else valid
         power = torch.tensor([0.5, 1.0, 2.5], dtype=torch.float64, requires_grad=True)
@@ -58,17 +58,16 @@ class Masks:
             weight = q[0, a] * q[1, b] * q[0, c] * q[1, d]
             masked = tuple(self.patterns[[i, j]] for i, j in ((a, b), (c, d)))
             nats = tuple(self.scale[:, None] * torch.stack([self.pays[0, i], self.pays[1, j]]) for i, j in ((a, b), (c, d)))
-            value = schedule_gradient.surrogate(self.y, valid, self.log_masked(power), masked, nats, self.scale, 3)
-            g = torch.autograd.grad(value, power)[0]
+            pair = schedule_gradient.Pair(self.y, valid, self.log_masked(power), masked, nats, self.scale, torch.zeros(()))
+            g = torch.autograd.grad(schedule_gradient.surrogate(pair, guess(pair, 3)), power)[0]
             mean, square = mean + weight * g, square + weight * g**2
         return exact, mean, (square - mean**2).sum()
 
 
-def test_the_gradient_of_the_schedule_is_unbiased_by_enumeration_and_less_noisy_than_genmd4s(monkeypatch):
+def test_the_gradient_of_the_schedule_is_unbiased_by_enumeration_and_less_noisy_than_genmd4s():
     exact, mean, variance = Masks().expectation_and_variance()
     torch.testing.assert_close(mean, exact, rtol=1e-12, atol=1e-12)
-    monkeypatch.setattr(schedule_gradient, "paid_in_the_other_half", lambda y, *_: torch.zeros(y.shape).double())
-    exact, mean, theirs = Masks().expectation_and_variance()
+    exact, mean, theirs = Masks().expectation_and_variance(lambda pair, _: torch.zeros(pair.y.shape).double())
     torch.testing.assert_close(mean, exact, rtol=1e-12, atol=1e-12)
     assert variance < theirs / 4, (variance, theirs)
 
@@ -77,14 +76,14 @@ def test_the_guess_is_made_of_the_other_half_of_the_batch_alone():
     m = Masks()
     masked = (m.patterns[[3, 3]], m.patterns[[3, 1]])
     nats = tuple(torch.tensor(n).double() for n in ([[2.0, 4.0], [1.0, 3.0]], [[6.0, 8.0], [0.0, 5.0]]))
-    guess = schedule_gradient.paid_in_the_other_half(m.y, masked, nats, torch.ones(2).double(), 3)
+    pair = schedule_gradient.Pair(m.y, masked[0] | True, torch.zeros(2, 2), masked, nats, torch.ones(2).double(), torch.zeros(()))
+    guess = schedule_gradient.paid_in_the_other_half(pair, 3)
     mean = (2 + 4 + 6 + 8) / 4  # what example 0 paid; value 1: 4 and 8; value 2: never
     assert guess[1].tolist() == pytest.approx([(4 + 8 + mean) / 3, mean])
     mean = (1 + 3 + 5) / 3
     assert guess[0].tolist() == pytest.approx([mean, (1 + mean) / 2])
-    alone = schedule_gradient.paid_in_the_other_half(
-        m.y[:1], tuple(v[:1] for v in masked), tuple(v[:1] for v in nats), torch.ones(1).double(), 3
-    )
+    first = schedule_gradient.Pair(*(tuple(u[:1] for u in v) if isinstance(v, tuple) else v[:1] for v in pair[:-1]), pair.total)
+    alone = schedule_gradient.paid_in_the_other_half(first, 3)
     assert alone.tolist() == [[0.0, 0.0]]
 
 
@@ -277,3 +276,17 @@ def test_one_unit_at_a_time_is_refused_with_the_reason(data, tmp_path, capsys):
     folder = train(SMALL, data, tmp_path / "run")
     assert main(["sample", str(folder), "--sampler", "first_hitting"]) == 2
     assert "depends on the value, which is not drawn yet" in capsys.readouterr().err
+
+
+def test_the_bench_of_the_gradient_weighs_the_estimators(data, tmp_path, capsys):
+    folder = train(SMALL, data, tmp_path / "run")
+    rows = {name: value for name, value, _ in bench.gradient(str(folder), str(data), batches=(8, 32), repeats=20)}
+    for batch in (8, 32):
+        noise = [
+            rows[f"batch {batch}, {way}"] for way in ("no baseline", "leave one out (GenMD4)", "a guess of what each value pays (ours)")
+        ]
+        assert noise[0] > 3 * noise[1] > 6 * noise[2] > 0
+    assert rows["batch 8, leave one out (GenMD4)"] > 2 * rows["batch 32, leave one out (GenMD4)"]
+    fixed = train(replace(SMALL, schedule="linear"), data, tmp_path / "fixed")
+    assert main(["bench", "schedule-gradient", "--model", str(fixed), "--data", str(data)]) == 2
+    assert "a model with a learned schedule" in capsys.readouterr().err

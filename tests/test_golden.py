@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import unmask
-from unmask import diffusion, schedule_gradient, schedules, subtokens
+from unmask import diffusion, schedules, subtokens
 from unmask.diffusion import Draw
 
 FOLDER = Path(__file__).parent / "golden"
@@ -228,7 +228,7 @@ def missing_in_ratio(schedule, t, y, difference):
 
 def test_genmd4_leave_one_out_surrogate(monkeypatch):
     """Value and gradient of the surrogate's score-function term, ours with a guess of 0: (L1 - L2)/2 (log q(z1) - log q(z2))."""
-    monkeypatch.setattr(schedule_gradient, "paid_in_the_other_half", no_guess)
+    monkeypatch.setattr(diffusion, "paid_in_the_other_half", no_guess)
     schedule, x, t = learned(GENMD4["sched/power"]), GENMD4["in/x0"].long(), GENMD4["in/t"]
     model = model_of(schedule, 7, GENMD4["in/logits"], GENMD4["in/logits2"])
     masks = [genmd4_mask(schedule, t, GENMD4[f"in/{u}"], x) for u in ("u", "u2")]
@@ -244,12 +244,12 @@ def test_genmd4_leave_one_out_surrogate(monkeypatch):
     same(total - direct, GENMD4["rloo/grad_w_of_sum"])
 
 
-def no_guess(y, *_):
-    return torch.zeros(y.shape, dtype=torch.float64)
+def no_guess(pair, num_values):
+    return torch.zeros(pair.y.shape, dtype=torch.float64)
 
 
 def test_genmd4_whole_loss(monkeypatch):
-    monkeypatch.setattr(schedule_gradient, "paid_in_the_other_half", no_guess)
+    monkeypatch.setattr(diffusion, "paid_in_the_other_half", no_guess)
     logits = [GENMD4[f"in/logits{i}"].clone().requires_grad_() for i in ("", "2")]
     schedule, x, t = learned(GENMD4["sched/power"]), GENMD4["in/x0"].long(), GENMD4["call/t"]
     model = model_of(schedule, 7, *logits)

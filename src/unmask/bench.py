@@ -25,6 +25,7 @@ from unmask.data import open_data
 from unmask.device import keep_freed_memory, pick_dtype, precision
 from unmask.diffusion import Draw, MaskedDiffusion
 from unmask.sampling import evaluating, idle_share, time_grid, trajectory
+from unmask.schedule_gradient import Pair, log_law, paid_in_the_other_half, surrogate
 from unmask.subtokens import Subtokenizer
 
 CPU = torch.device("cpu")
@@ -37,7 +38,8 @@ def run(what: tuple[str, ...], *, model: str, data: str, threads: int) -> dict:
     if threads:
         torch.set_num_threads(threads)
     chosen = {
-        "head": head, "train": train, "estimator": lambda: estimator(model, data), "sampling": sampling, "idle-steps": idle_steps,
+        "head": head, "train": train, "estimator": lambda: estimator(model, data), "schedule-gradient": lambda: gradient(model, data),
+        "sampling": sampling, "idle-steps": idle_steps,
     }  # fmt: skip
     names = list(chosen) if "all" in what else list(what)
     if "estimator" in names and not (model or (Path("demo") / "run").is_dir()):
@@ -45,6 +47,15 @@ def run(what: tuple[str, ...], *, model: str, data: str, threads: int) -> dict:
             raise ValueError("the estimator is measured on a trained model: run unmask demo first, or give --model and --data")
         names.remove("estimator")
         print("estimator: left out, there is no trained model (unmask demo makes one)")
+    learned = bool(model) and MaskedDiffusion.from_pretrained(model).schedule.num_values > 1
+    if "schedule-gradient" in names and not learned:
+        if "all" not in what:
+            raise ValueError(
+                "schedule-gradient is measured on a model with a learned schedule: give --model and --data, "
+                "after unmask train ... --schedule learned --time"
+            )
+        names.remove("schedule-gradient")
+        print("schedule-gradient: left out, there is no model with a learned schedule (name one with --model and --data)")
     machine = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
     print(f"unmask {__version__}, torch {torch.__version__}, {machine}\n")
     rows: list[Row] = []
@@ -220,6 +231,47 @@ def estimator(path: str, folder: str) -> list[Row]:
             rows.append((f"{name}, mean of 64 windows", float(means.mean()), f"nats, +- {error:.3f}, {count} draws"))
     ours = variance["exact count, stratified and paired (ours)"]
     rows += [(f"{name}, network calls for equal error", v / ours, "times ours") for name, v in variance.items()]
+    return rows
+
+
+def gradient(path: str, folder: str, batches: tuple[int, ...] = (8, 32, 128), repeats: int = 60) -> list[Row]:
+    """The noise of the powers' gradient over the masks, of nats per position for the same batch: the sum over values of its variance.
+
+    Two draws of the masks a step in every way, so as many network calls.
+    """
+    model = MaskedDiffusion.from_pretrained(path)
+    data, length = open_data(folder), model.meta["length"]
+    raw = next(iter(model.schedule.parameters()))
+    model.backbone.requires_grad_(False)
+    generator = torch.Generator().manual_seed(0)
+
+    def no_baseline(pair: Pair) -> Tensor:
+        return sum((n.sum(-1) * log_law(pair, m.double())).sum() for n, m in zip(pair.nats, pair.masked, strict=True)) / 2
+
+    ways: dict[str, Callable[[Pair], Tensor]] = {
+        "no baseline": no_baseline,
+        "leave one out (GenMD4)": lambda pair: surrogate(pair, torch.zeros_like(pair.log_masked)),
+        "a guess of what each value pays (ours)": lambda pair: surrogate(pair, paid_in_the_other_half(pair, model.schedule.num_values)),
+    }
+    rows: list[Row] = []
+    for batch in batches:
+        x, valid = model.check(next(data.windows("train", length, batch, limit=batch))["x"])
+        y = model.units().digits(x)
+        valid = valid.repeat_interleave(model.units().length, 1)
+        found: dict[str, list[Tensor]] = {name: [] for name in ways}
+        for _ in range(repeats):
+            with precision(pick_dtype("auto", CPU), CPU):
+                draw = model.draw(y, valid, None, generator)
+                scored = model.score_units(x, y, draw, None, None)
+                pair = model.second_draw(x, y, valid, draw, scored, None, None, generator)
+            direct = torch.autograd.grad((scored[0] + pair.total) / 2, raw)[0]
+            for name, way in ways.items():
+                found[name].append((direct + torch.autograd.grad(way(pair), raw, retain_graph=True)[0]) / x.numel())
+        noise = {name: float(torch.stack(draws).double().var(0).sum()) for name, draws in found.items()}
+        signal = float((torch.stack(found["a guess of what each value pays (ours)"]).double().mean(0) ** 2).sum())
+        ours = noise["a guess of what each value pays (ours)"]
+        rows += [(f"batch {batch}, {name}", v, f"variance, {v / ours:.1f} times ours, {repeats} draws") for name, v in noise.items()]
+        rows.append((f"batch {batch}, the gradient itself", max(0.0, signal - ours / repeats), "squared norm, of the mean of our draws"))
     return rows
 
 

@@ -466,11 +466,15 @@ def demo(argv: list[str]) -> None:
     runtime.record(folder, **values)
 
 
+Benchmark = Literal["all", "head", "train", "estimator", "schedule-gradient", "sampling", "idle-steps"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    what: tyro.conf.Positional[tuple[Literal["all", "head", "train", "estimator", "sampling", "idle-steps"], ...]] = ("all",)
+    what: tyro.conf.Positional[tuple[Benchmark, ...]] = ("all",)
     model: str = ""
-    """The trained model that the estimators are measured on, with --data; empty: the one in demo/, if it is there."""
+    """The trained model that the estimators are measured on, with --data; empty: the one in demo/, if it is there.  schedule-gradient
+    needs one with a learned schedule."""
     data: str = ""
     """The data of --model."""
     json: str = ""

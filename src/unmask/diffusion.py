@@ -21,7 +21,7 @@ from unmask.categorical import uniform
 from unmask.formula import continuous, discrete
 from unmask.marginals import marginal_nats
 from unmask.rowwise import sum_rows
-from unmask.schedule_gradient import surrogate
+from unmask.schedule_gradient import Pair, paid_in_the_other_half, surrogate
 from unmask.schedules import Schedule
 from unmask.subtokens import Subtokenizer, check_ids, consistent
 
@@ -320,17 +320,23 @@ class MaskedDiffusion(nn.Module):
         nelbo = each.flatten(1).sum(1)
         if self.schedule.num_values == 1:
             return Terms(total / positions, None if self.objective == "joint" else nelbo)
+        pair = self.second_draw(x, y, unit_valid, draw, (total, each), cond, valid, generator)
+        guess = paid_in_the_other_half(pair, self.schedule.num_values)
+        loss = (total + pair.total) / 2 + surrogate(pair, guess)
+        return Terms(loss / positions, (nelbo + pair.nats[1].sum(1)) / 2)
+
+    def second_draw(
+        self, x: Tensor, y: Tensor, unit_valid: Tensor, draw: Draw, scored: tuple[Tensor, Tensor], cond, valid: Tensor | None,
+        generator: Generator = None,
+    ) -> Pair:  # fmt: skip
+        """Draw the masks a second time at the times of `draw`, whose scores (of `score_units`) are known: both for `schedule_gradient`."""
         assert draw.log_t is not None
         log_masked = self.powers.double()[y] * draw.log_t[:, None]
         score = uniform(*y.shape, generator=generator, device=y.device)
         again = draw._replace(masked=(score < log_masked.detach().exp()) & unit_valid)
-        total_again, each_again = self.score_units(x, y, again, cond, valid)
-        of_masks = surrogate(
-            y, unit_valid, log_masked, (draw.masked, again.masked), (each.flatten(1), each_again.flatten(1)), draw.scale,
-            self.schedule.num_values,
-        )  # fmt: skip
-        loss = (total + total_again) / 2 + of_masks
-        return Terms(loss / positions, (nelbo + each_again.flatten(1).sum(1)) / 2)
+        total, each = self.score_units(x, y, again, cond, valid)
+        nats = scored[1].flatten(1), each.flatten(1)
+        return Pair(y, unit_valid, log_masked, (draw.masked, again.masked), nats, draw.scale, total)
 
     @torch.no_grad()
     def nelbo(

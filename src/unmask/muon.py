@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Of the quintic whose repetition drives singular values towards 1, and not quite to it (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
+# Of the quintic whose repetition drives singular values near 1 (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
 A, B, C, STEPS = 3.4445, -4.7750, 2.0315, 5
 
 

@@ -11,36 +11,48 @@ unbiased for every guess, and GenMD4's estimator for the guess 0.  The guess for
 in the other half of the batch, whose masks are independent of these.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 
-def surrogate(
-    y: Tensor, valid: Tensor, log_masked: Tensor, masked: tuple[Tensor, Tensor], nats: tuple[Tensor, Tensor], scale: Tensor, num_values: int
-) -> Tensor:
-    """(): its gradient in the powers, through log_masked (B, U), is that of E[nats] through the law of the masks.
+class Pair(NamedTuple):
+    """Two draws of the masks of B examples of U units, at one t for each example."""
 
-    y (B, U) values in [0, num_values), `valid` (B, U); for each of two draws, which units are `masked` (B, U) and their nats (B, U), 0
-    elsewhere, which are `scale` (B,), the importance factor of t, times what a unit pays.  Its value means nothing.
-    """
-    guess = scale[:, None] * paid_in_the_other_half(y, masked, nats, scale, num_values)
-    log_unmasked = (-torch.expm1(log_masked)).log()
-    # log q(z1 | x) - log q(z2 | x): units in the same state cancel
-    ratio = ((masked[0].double() - masked[1].double()) * (log_masked - log_unmasked)).sum(-1)
-    rest = [(n - guess * m).sum(-1) for n, m in zip(nats, masked, strict=True)]
-    return ((rest[0] - rest[1]) / 2 * ratio).sum() + (guess * valid * log_masked.exp()).sum()
+    y: Tensor  # (B, U) the units' values
+    valid: Tensor  # (B, U) bool
+    log_masked: Tensor  # (B, U) log of the probability of being masked, with its gradient in the powers
+    masked: tuple[Tensor, Tensor]  # (B, U) bool, of either draw
+    nats: tuple[Tensor, Tensor]  # (B, U) of either draw: `scale` times what a masked unit pays, 0 elsewhere
+    scale: Tensor  # (B,) the importance factor of t
+    total: Tensor  # () the second draw's nats, to be differentiated
 
 
-def paid_in_the_other_half(y: Tensor, masked: tuple[Tensor, Tensor], nats: tuple[Tensor, Tensor], scale: Tensor, num_values: int) -> Tensor:
+def surrogate(pair: Pair, guess: Tensor) -> Tensor:
+    """(): its gradient in the powers is that of E[nats] through the law of the masks, for every `guess` (B, U); its value means nothing."""
+    guess = pair.scale[:, None] * guess
+    rest = [(n - guess * m).sum(-1) for n, m in zip(pair.nats, pair.masked, strict=True)]
+    ratio = log_law(pair, pair.masked[0].double() - pair.masked[1].double())  # units in the same state cancel
+    return ((rest[0] - rest[1]) / 2 * ratio).sum() + (guess * pair.valid * pair.log_masked.exp()).sum()
+
+
+def log_law(pair: Pair, masked: Tensor) -> Tensor:
+    """(B,) log q(z | x) of masks (B, U), less what does not depend on them; of a difference of two masks, that of their logs."""
+    return (masked * (pair.log_masked - (-torch.expm1(pair.log_masked)).log())).sum(-1)
+
+
+def paid_in_the_other_half(pair: Pair, num_values: int) -> Tensor:
     """(B, U) what each unit's value paid on average where it was masked, in the half of the batch that does not hold the example.
 
     As if the mean over all values had been seen once more; 0 where the other half is empty.
     """
+    y, scale = pair.y, pair.scale
     half = torch.arange(len(y), device=y.device) % 2
     guess = torch.zeros(y.shape, dtype=torch.float64, device=y.device)
     for h in (0, 1):
         paid = torch.zeros(2, num_values, dtype=torch.float64, device=y.device)  # sums, counts
-        for m, n in zip(masked, nats, strict=True):
+        for m, n in zip(pair.masked, pair.nats, strict=True):
             m = m & (half != h)[:, None]
             each = torch.stack([(n / scale[:, None])[m], torch.ones_like(n[m])])
             paid.index_add_(1, y[m], each)
