@@ -509,7 +509,7 @@ def test_damaged_folders_are_refused(tmp_path):
         ("{", "is not JSON"),
         ("[]", "format None"),
         (json.dumps(data.meta | {"format": 99}), "format 99 of kind 'text', expected 1"),
-        (json.dumps(data.meta | {"kind": "images"}), "kind 'images', expected 1 of kind 'text'"),
+        (json.dumps(data.meta | {"kind": "sounds"}), "kind 'sounds', expected 1 of kind 'text' or 'images'"),
         (json.dumps({k: v for k, v in data.meta.items() if k != "dtype"}), "has no 'dtype'"),
     ):
         path.write_text(bad)

@@ -1,5 +1,6 @@
 """Networks: (z, t, cond, valid) -> features -> logits.  A model's file names one of these; no other name is ever looked up."""
 
 from unmask.backbones.transformer import Transformer
+from unmask.backbones.unet import UNet
 
-NAMES = {"Transformer": Transformer}
+NAMES = {"Transformer": Transformer, "UNet": UNet}

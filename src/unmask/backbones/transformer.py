@@ -6,6 +6,7 @@ section 3) the embeddings of a token's digits, each dim / digits wide, are conca
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -61,10 +62,10 @@ class Transformer(nn.Module):
         self.embed = nn.Embedding(digits * (base + 1), dim // digits)  # a table for each digit
         self.time = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim)) if time else None
         self.label = nn.Embedding(classes + 1, dim) if classes else None
-        conditional = time or classes > 0
-        self.blocks = nn.ModuleList(Block(dim, heads, mlp, dropout, layers, conditional) for _ in range(layers))
+        condition = dim if time or classes else 0
+        self.blocks = nn.ModuleList(Block(dim, heads, mlp, dropout, layers, condition) for _ in range(layers))
         self.norm = RMSNorm(dim)
-        self.modulation = _zero(nn.Linear(dim, 2 * dim)) if conditional else None
+        self.modulation = _zero(nn.Linear(dim, 2 * dim)) if condition else None
         self.head = _zero(nn.Linear(dim, vocab_size if decoder == "joint" else digits * base))
         self.dropout = nn.Dropout(dropout)
         nn.init.normal_(self.embed.weight, std=1.0)
@@ -75,7 +76,7 @@ class Transformer(nn.Module):
 
     def features(self, z: Tensor, t: Tensor | None = None, cond: Tensor | None = None, valid: Tensor | None = None) -> Tensor:
         """z (B, S*L) ids, t (), (1,) or (B,), cond (B,) labels, valid (B, S) bool -> (B, S, dim)."""
-        c = self._condition(z, t, cond)
+        c = condition(self, z, t, cond)
         table = torch.arange(self.digits, device=z.device) * (self.embed.num_embeddings // self.digits)
         x = self.dropout(self.embed(z.unflatten(1, (-1, self.digits)) + table).flatten(2))
         rotary = _rotary(x.shape[1], x.shape[-1] // self.blocks[0].heads, z.device)
@@ -96,20 +97,23 @@ class Transformer(nn.Module):
         """(B, S*L) ids -> logits (B, S, V), or (B, S, L, base)."""
         return self.logits(self.features(z, t, cond, valid))
 
-    def _condition(self, z: Tensor, t: Tensor | None, cond: Tensor | None) -> Tensor | None:
-        """(B, dim), or None for a network that looks at neither time nor class."""
-        if cond is not None and self.label is None:
-            raise ValueError("cond was given, but this Transformer was built with classes=0")
-        c = None
-        if self.time is not None:
-            if t is None:
-                raise ValueError("this Transformer looks at t, which was not given")
-            c = self.time(_sinusoids(t.reshape(-1).expand(len(z)), self.norm.weight.shape[0]))
-        if self.label is not None:
-            none = self.label.num_embeddings - 1
-            label = self.label(torch.full((len(z),), none, device=z.device) if cond is None else cond)
-            c = label if c is None else c + label
-        return None if c is None else F.silu(c)
+
+def condition(network: nn.Module, z: Tensor, t: Tensor | None, cond: Tensor | None) -> Tensor | None:
+    """(B, D) of a network's `time` and `label`, after a swish; None where it has neither."""
+    time: Any = network.time
+    label: Any = network.label
+    if cond is not None and label is None:
+        raise ValueError(f"cond was given, but this {type(network).__name__} was built with classes=0")
+    c = None
+    if time is not None:
+        if t is None:
+            raise ValueError(f"this {type(network).__name__} looks at t, which was not given")
+        c = time(_sinusoids(t.reshape(-1).expand(len(z)), time[0].in_features))
+    if label is not None:
+        none = label.num_embeddings - 1
+        of_label = label(torch.full((len(z),), none, device=z.device) if cond is None else cond)
+        c = of_label if c is None else c + of_label
+    return None if c is None else F.silu(c)
 
 
 class RMSNorm(nn.Module):
@@ -128,9 +132,9 @@ class RMSNorm(nn.Module):
 
 
 class Block(nn.Module):
-    """x + gate * attention(norm(x)), then x + gate * mlp(norm(x)); shift, scale and gate from c where there is a condition."""
+    """x + gate * attention(norm(x)), then x + gate * mlp(norm(x)); shift, scale and gate from c, `condition` wide, where there is one."""
 
-    def __init__(self, dim: int, heads: int, mlp: int, dropout: float, layers: int, conditional: bool):
+    def __init__(self, dim: int, heads: int, mlp: int, dropout: float, layers: int, condition: int):
         super().__init__()
         self.heads, self.drop = heads, dropout
         self.norm1, self.norm2 = RMSNorm(dim), RMSNorm(dim)
@@ -139,7 +143,7 @@ class Block(nn.Module):
         self.out = nn.Linear(dim, dim, bias=False)
         self.up = nn.Linear(dim, 2 * mlp, bias=False)
         self.down = nn.Linear(mlp, dim, bias=False)
-        self.modulation = _zero(nn.Linear(dim, 6 * dim)) if conditional else None
+        self.modulation = _zero(nn.Linear(condition, 6 * dim)) if condition else None
         self.dropout = nn.Dropout(dropout)
         for linear in (self.qkv, self.up):
             nn.init.normal_(linear.weight, std=linear.in_features**-0.5)

@@ -8,19 +8,15 @@
     tokenizer.json                         where the tokenizer is a subword tokenizer
 """
 
-import itertools
 import json
-import os
-import shutil
-import sys
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from unmask.data.folder import FORMAT, SPLITS, check_new, cut_file, cut_points, new_folder, parse_split, progress_bars, smallest_type
 from unmask.data.sources import (
     ID_TYPES,
     Piece,
@@ -40,7 +36,6 @@ from unmask.data.tokenizers import (
     code_points,
     make_tokenizer,
 )
-from unmask.data.tokens import FORMAT, SPLITS
 
 BATCH = 4 << 20  # characters that a subword tokenizer gets at a time, to spread over the cores
 
@@ -79,8 +74,7 @@ def prepare_text(
     Raises ValueError, and leaves nothing behind, for a source, split or tokenizer that does not do.
     """
     out = Path(out).absolute()
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise ValueError(f"{out} exists already: remove it or name another folder")
+    check_new(out)
     if format not in ("auto", "text", "jsonl", "ids"):
         raise ValueError(f"format {format!r} is not one of auto, text, jsonl, ids")
     if dtype not in ID_TYPES:
@@ -140,49 +134,6 @@ def prepare_text(
     return meta
 
 
-def parse_split(split: str) -> tuple[float, ...]:
-    """Three fractions as floats, or three counts as ints."""
-    parts = [part.strip() for part in str(split).split(",")]
-    help = "give three fractions that sum to 1, like 0.9,0.05,0.05, or three counts, one of which may be -1 (the rest)"
-    try:
-        shares = tuple(float(part) for part in parts)
-        counts = tuple(int(part) for part in parts) if all(part.lstrip("-").isdigit() for part in parts) else None
-    except ValueError:
-        raise ValueError(f"split {split!r}: {help}") from None
-    if len(shares) == 3 and min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-6:
-        return shares
-    if len(shares) != 3 or counts is None or min(counts) < -1 or counts.count(-1) > 1 or counts == (0, 0, 0):
-        raise ValueError(f"split {split!r}: {help}")
-    if sum(counts) == 100:
-        raise ValueError(f"split {split!r} would keep 100 tokens; if these are percentages, write fractions like 0.9,0.05,0.05")
-    return counts
-
-
-def cut_points(shares: tuple[float, ...], edges: np.ndarray, apart: bool) -> dict[str, tuple[int, int]]:
-    """First and last + 1 token of each split. edges: the token offsets between documents, from 0 to the total."""
-    total = int(edges[-1])
-    if isinstance(shares[0], float):
-        points = [0, round(total * shares[0]), round(total * (shares[0] + shares[1])), total]
-        if shares[2] == 0:  # then the validation split gets what rounding leaves
-            points[2] = total
-    else:
-        asked = sum(count for count in shares if count > 0)
-        if asked > total:
-            raise ValueError(f"the split asks for {asked} tokens and the source has {total}: ask for fewer")
-        sizes = [count if count >= 0 else total - asked for count in shares]
-        points = np.cumsum([0, *sizes]).tolist()
-    if apart:
-        after = np.clip(np.searchsorted(edges, points), 1, len(edges) - 1)
-        before = edges[after - 1]
-        points = np.where(points - before <= edges[after] - points, before, edges[after]).tolist()
-    spans = dict(zip(SPLITS, itertools.pairwise(points), strict=True))
-    few = f" (documents are kept whole, and there are {len(edges) - 1}; or name files of their own for the splits)" if apart else ""
-    for (name, (low, high)), share in zip(spans.items(), shares, strict=True):
-        if share != 0 and low == high:
-            raise ValueError(f"the {name} split, {share:g} of {total} tokens, comes out empty: ask for more or for 0" + few)
-    return spans
-
-
 def token_chunks(path: Path, kind: str, model: Tokenizer, field: str, dtype: str, bar: tqdm) -> Iterator:
     """(ids, whether a document ends after them) of one file."""
     if kind == "ids":
@@ -230,15 +181,6 @@ def write_tokens(path: Path, chunks: Iterator, eot: int | None, stored: np.dtype
     return np.array(edges, np.int64)
 
 
-def cut_file(folder: Path, spans: dict[str, tuple[int, int]], stored: np.dtype) -> None:
-    """Cut train.bin, which holds everything, into the three splits; training comes first and needs no copy."""
-    everything = np.memmap(folder / "train.bin", stored, "r")
-    for name in ("validation", "test"):
-        everything[slice(*spans[name])].tofile(folder / f"{name}.bin")
-    del everything
-    os.truncate(folder / "train.bin", spans["train"][1] * stored.itemsize)
-
-
 def choose_tokenizer(
     tokenizer: str | Tokenizer,
     alphabet: str | None,
@@ -271,30 +213,3 @@ def collect_alphabet(kinds: dict[Path, str], field: str, bar: Callable[[str], tq
     if not seen.any():
         raise ValueError(f"{next(iter(kinds))} is empty: give a source with at least one character")
     return "".join(map(chr, np.flatnonzero(seen)))
-
-
-def progress_bars(total: int, progress: bool) -> Callable[[str], tqdm]:
-    hidden = not (progress and sys.stderr.isatty())
-    return lambda name: tqdm(desc=name, total=total, unit="B", unit_scale=True, disable=hidden)
-
-
-def smallest_type(vocab_size: int) -> np.dtype:
-    if vocab_size > 1 << 32:
-        raise ValueError(f"vocab_size {vocab_size} is more than 32 bits hold: give the true size of the vocabulary")
-    return np.dtype("u1" if vocab_size <= 1 << 8 else "<u2" if vocab_size <= 1 << 16 else "<u4")
-
-
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """A folder to write into that becomes `out` at the end, or vanishes on any exception."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = out.parent / f".{out.name}.{os.getpid()}.part"
-    folder.mkdir()
-    try:
-        yield folder
-        if out.exists():
-            out.rmdir()
-        folder.rename(out)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise

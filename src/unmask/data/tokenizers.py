@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from unmask.checkpoint import CONFIG, checkpoints
+from unmask.data.pixels import Pixels
 
 TEXT8 = " abcdefghijklmnopqrstuvwxyz"
 EOT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")  # the first one that a vocabulary has
@@ -243,8 +244,10 @@ def load_tokenizer(spec: dict, folder: str | Path) -> Tokenizer:
         return Characters(spec["alphabet"])
     if name == "ids":
         return Ids(spec["vocab_size"])
+    if name == "pixels":
+        return Pixels(spec["shape"], spec["vocab_size"])
     if name != "subwords":
-        raise ValueError(f"tokenizer {name!r} is not one of bytes, characters, subwords, ids: update the package")
+        raise ValueError(f"tokenizer {name!r} is not one of bytes, characters, subwords, ids, pixels: update the package")
     file = Path(folder) / "tokenizer.json"
     tokenizer = _read_json(file, spec["eot"])
     if tokenizer.vocab_size != spec["vocab_size"]:

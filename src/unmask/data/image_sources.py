@@ -1,0 +1,271 @@
+"""Reading of pictures from their official formats, block by block.
+
+idx        MNIST and its kin: *-images-idx3-ubyte, *-labels-idx1-ubyte, plain or .gz
+cifar10    the binary version: data_batch_1.bin ... test_batch.bin, 1 label and 3,072 values a record, channel by channel
+npz        the down-sampled ImageNet: train_data_batch_1.npz ..., val_data.npz, `data` (n, 3*H*W) channel by channel and `labels`
+           from 1; or `data` (n, H, W) or (n, H, W, C), `labels` from 0
+packbits   no header: every bit a value, rows in order, most significant bit first; of a given shape
+folder     PNG and JPEG files; where all lie in sub-folders, these are the classes
+"""
+
+import gzip
+import hashlib
+import math
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from unmask.data.pixels import open_picture, to_array
+from unmask.data.sources import list_files, read_blocks
+
+FORMATS = ("auto", "idx", "cifar10", "npz", "packbits", "folder")
+PICTURES = (".png", ".jpg", ".jpeg")
+LABELS = ("-images-idx3-ubyte", "-labels-idx1-ubyte")
+MOST_VALUES = 1 << 24  # of a picture
+
+
+class Block(NamedTuple):
+    """Some pictures (n, H, W, C) uint8, and their labels (n,) or None."""
+
+    pictures: np.ndarray
+    labels: np.ndarray | None
+
+
+class Source(NamedTuple):
+    """Files of one part of the data, in order."""
+
+    format: str
+    files: list[Path]
+    root: Path
+    labels: Path | None = None  # of idx
+    classes: tuple[str, ...] = ()  # names, of a folder
+
+
+def find_sources(root: Path, format: str) -> dict[str, Source]:
+    """The parts "train" and, where the layout has one, "test" of a file or folder; ValueError if nothing is found."""
+    if format not in FORMATS:
+        raise ValueError(f"format {format!r} is not one of {', '.join(FORMATS)}")
+    if root.is_file():
+        found = file_format(root) if format == "auto" else format
+        if found == "folder":
+            raise ValueError(f"{root} is a file: the format 'folder' is for a folder of pictures")
+        return {"train": Source(found, [root], root, labels_beside(root) if found == "idx" else None)}
+    files = list_files(root)  # a ValueError where there are none
+    if format in ("auto", "idx") and any(LABELS[0] in path.name for path in files):
+        parts = {}
+        for name, start in (("train", "train"), ("test", "t10k")):
+            images = [p for p in files if p.name.startswith(start + LABELS[0])]
+            if images:
+                parts[name] = Source("idx", images[:1], root, labels_beside(images[0]))
+        if "train" in parts:
+            return parts
+    layouts = {"cifar10": ("data_batch_*.bin", "test_batch.bin"), "npz": ("train_data*.npz", "val_data*.npz")}
+    for name, patterns in layouts.items():
+        if format in ("auto", name):
+            train, test = (sorted((p for p in files if p.match(pattern)), key=by_number) for pattern in patterns)
+            if train:
+                return {part: Source(name, list(f), root) for part, f in (("train", train), ("test", test)) if f}
+    if format in ("auto", "folder"):
+        pictures = [p for p in files if p.suffix.lower() in PICTURES]
+        if pictures:
+            return {"train": picture_folder(root, pictures)}
+    raise ValueError(
+        f"{root} has no images of format {format!r}: give MNIST's or CIFAR-10's files, .npz, PNG or JPEG files; "
+        "for packed bits, name the file itself and --format packbits"
+    )
+
+
+def by_number(path: Path) -> tuple[int, str]:
+    digits = "".join(c for c in path.stem.rpartition("_")[2] if c.isdigit())
+    return int(digits or 0), path.name
+
+
+def file_format(path: Path) -> str:
+    with open(path, "rb") as file:
+        start = file.read(4)
+    if start[:2] == b"\x1f\x8b":
+        try:
+            with gzip.open(path) as file:
+                start = file.read(4)
+        except (OSError, EOFError):
+            raise ValueError(f"{path} is truncated or damaged: fetch it again") from None
+    if start[:3] == b"\0\0\x08":
+        return "idx"
+    if start == b"PK\x03\x04":
+        return "npz"
+    if path.suffix == ".bin":
+        return "cifar10"
+    raise ValueError(f"{path}: its format cannot be told; give --format ({', '.join(FORMATS[1:])})")
+
+
+def labels_beside(images: Path) -> Path | None:
+    """The official labels' file beside an IDX file of images, if it is there."""
+    name = images.name.replace(*LABELS)
+    stem = name.removesuffix(".gz")
+    found = [images.with_name(n) for n in (name, stem, stem + ".gz") if n != images.name and images.with_name(n).is_file()]
+    return found[0] if found else None
+
+
+def picture_folder(root: Path, files: list[Path]) -> Source:
+    """In an order by the hash of their names, so that parts cut off in order hold pictures of all folders."""
+    inside = [path.relative_to(root) for path in files]
+    names = sorted({path.parts[0] for path in inside})
+    classes = tuple(names) if all(len(path.parts) > 1 for path in inside) and len(names) > 1 else ()
+    order = sorted(inside, key=lambda path: hashlib.sha256(path.as_posix().encode("utf-8", "surrogateescape")).digest())
+    return Source("folder", [root / path for path in order], root, classes=classes)
+
+
+def read_images(source: Source, bar: tqdm, *, shape: tuple[int, int, int] | None, size: int, channels: int) -> Iterator[Block]:
+    """The pictures of a source.  ValueError that names file, picture and value for what does not fit."""
+    if source.format == "packbits" and shape is None:
+        raise ValueError("packed bits have no header: give --shape HEIGHT,WIDTH,CHANNELS")
+    if source.format != "packbits" and shape is not None:
+        raise ValueError(f"--shape is for packed bits; the format {source.format} states its own")
+    if source.format != "folder" and (size or channels):
+        raise ValueError(f"--size and --channels are for folders of pictures, not for the format {source.format}")
+    if source.format == "folder":
+        yield from read_folder(source, bar, size, channels)
+        return
+    for path in source.files:
+        if source.format == "idx":
+            yield from read_idx(path, source.labels, bar)
+        elif source.format == "cifar10":
+            yield from read_cifar10(path, bar)
+        elif source.format == "npz":
+            yield read_npz(path)
+            bar.update(path.stat().st_size)
+        else:
+            assert shape is not None
+            yield from read_packbits(path, shape, bar)
+
+
+def read_folder(source: Source, bar: tqdm, size: int, channels: int) -> Iterator[Block]:
+    first: tuple[Path, np.ndarray] | None = None
+    for path in source.files:
+        array = to_array(open_picture(path), path, size=size, channels=channels)
+        if first is None:
+            first = path, array
+        if array.shape != first[1].shape:
+            (h, w, c), (fh, fw, fc) = array.shape, first[1].shape
+            raise ValueError(
+                f"{path} is {w} x {h} pixels of {c} channel{'s' * (c > 1)}, but {first[0]} is {fw} x {fh} of {fc}: "
+                "give --size to crop and resize, --channels 1 or 3 to convert"
+            )
+        label = source.classes.index(path.relative_to(source.root).parts[0]) if source.classes else None
+        yield Block(array[None], None if label is None else np.array([label]))
+        bar.update(path.stat().st_size)
+
+
+def records(path: Path, size: int, what: str, bar: tqdm, skip: int = 0) -> Iterator[np.ndarray]:
+    """(n, size) bytes of a file of records, after `skip` bytes; ValueError if the last one is cut short."""
+    rest, count = b"", 0
+    for block in read_blocks(path, bar):
+        rest += block
+        if skip:
+            rest, skip = rest[skip:], max(0, skip - len(rest))
+        whole = len(rest) // size
+        yield np.frombuffer(rest[: whole * size], np.uint8).reshape(whole, size)
+        rest, count = rest[whole * size :], count + whole
+    if rest:
+        raise ValueError(f"{path} ends within {what} {count}: {len(rest)} bytes of {size}; fetch it again")
+
+
+def idx_header(path: Path, axes: int) -> list[int]:
+    """Sizes of an IDX file of unsigned bytes with so many axes."""
+    size, start = 4 + 4 * axes, b""
+    with tqdm(disable=True) as quiet:
+        for block in read_blocks(path, quiet):
+            start += block
+            if len(start) >= size:
+                break
+    if len(start) < size or start[:4] != bytes([0, 0, 8, axes]):
+        raise ValueError(
+            f"{path} begins with {start[:4].hex(' ') or 'nothing'}: not an IDX file of bytes with {axes} axes (00 00 08 0{axes})"
+        )
+    sizes = np.frombuffer(start[4:size], ">u4").tolist()
+    if not 0 < math.prod(sizes[1:]) <= MOST_VALUES or sizes[0] < 1:
+        raise ValueError(f"{path} says that it has {' x '.join(map(str, sizes))} values: that cannot be meant")
+    return sizes
+
+
+def read_idx(path: Path, labels: Path | None, bar: tqdm) -> Iterator[Block]:
+    count, height, width = idx_header(path, 3)
+    known = None
+    if labels is not None:
+        number = idx_header(labels, 1)[0]
+        if number != count:
+            raise ValueError(f"{labels} has {number:,} labels and {path} has {count:,} images: give the labels of these images")
+        with tqdm(disable=True) as quiet:
+            known = np.concatenate(list(records(labels, 1, "label", quiet, skip=8)))[:, 0]
+        if len(known) != count:
+            raise ValueError(f"{labels} is truncated: {len(known):,} of {count:,} labels; fetch it again")
+    seen = 0
+    for rows in records(path, height * width, "image", bar, skip=16):
+        yield Block(rows.reshape(-1, height, width, 1), None if known is None else known[seen : seen + len(rows)])
+        seen += len(rows)
+    if seen != count:
+        raise ValueError(f"{path} is {'truncated' if seen < count else 'too long'}: {seen:,} images where its header says {count:,}")
+
+
+def read_cifar10(path: Path, bar: tqdm) -> Iterator[Block]:
+    seen = 0
+    for rows in records(path, 3073, "record", bar):
+        wrong = rows[:, 0] > 9
+        if wrong.any():
+            at = int(wrong.argmax())
+            raise ValueError(f"{path}, record {seen + at}: label {rows[at, 0]} is not one of 0 to 9; is this CIFAR-10's binary version?")
+        yield Block(rows[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), rows[:, 0])
+        seen += len(rows)
+
+
+def read_npz(path: Path) -> Block:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if "data" not in file:
+                raise ValueError(f"{path} has no array 'data', only {', '.join(file) or 'nothing'}")
+            data = file["data"]
+            labels = file["labels"].reshape(-1) if "labels" in file else None
+    except (OSError, zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"{path} is truncated, or not an .npz file ({' '.join(str(error).split())})") from None
+    except ValueError as error:
+        said = str(error)
+        raise ValueError(said if said.startswith(str(path)) else f"{path}: {' '.join(said.split())}") from None
+    if data.dtype != np.uint8:
+        if not np.issubdtype(data.dtype, np.integer):
+            raise ValueError(f"{path}: `data` is {data.dtype}: give integers from 0 to 255")
+        wrong = (data < 0) | (data > 255)
+        if wrong.any():
+            at = np.unravel_index(int(wrong.argmax()), data.shape)
+            raise ValueError(f"{path}, image {at[0]}: value {data[at]} is not between 0 and 255")
+        data = data.astype(np.uint8)
+    official = data.ndim == 2
+    if official:
+        side = math.isqrt(data.shape[1] // 3)
+        if 3 * side * side != data.shape[1]:
+            raise ValueError(f"{path}: {data.shape[1]} values an image are not three channels of a square")
+        data = data.reshape(-1, 3, side, side).transpose(0, 2, 3, 1)
+    elif data.ndim == 3:
+        data = data[..., None]
+    if data.ndim != 4 or data.shape[3] not in (1, 3):
+        raise ValueError(f"{path}: `data` has the shape {data.shape}; give (n, 3*H*W), (n, H, W) or (n, H, W, C) with C 1 or 3")
+    if labels is not None:
+        if len(labels) != len(data):
+            raise ValueError(f"{path} has {len(labels):,} labels and {len(data):,} images")
+        if not np.issubdtype(labels.dtype, np.integer):
+            raise ValueError(f"{path}: `labels` are {labels.dtype}, not integers")
+        labels = labels.astype(np.int64) - official  # the official ones count from 1
+        if len(labels) and not 0 <= labels.min() <= labels.max() <= 65535:
+            raise ValueError(f"{path}: a label is {labels.min() + official}; they count from {int(official)}")
+    return Block(data, labels)
+
+
+def read_packbits(path: Path, shape: tuple[int, int, int], bar: tqdm) -> Iterator[Block]:
+    values = math.prod(shape)
+    if values % 8:
+        raise ValueError(f"{values} bits an image are no whole number of bytes: --shape {','.join(map(str, shape))} cannot be packed so")
+    for rows in records(path, values // 8, "image", bar):
+        yield Block(np.unpackbits(rows, axis=1).reshape(-1, *shape) * np.uint8(255), None)

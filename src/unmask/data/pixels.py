@@ -1,0 +1,127 @@
+"""Pictures as tokens and back.
+
+A picture of H x W pixels and C channels is H*W*C tokens in the order row, column, channel; the token of a value v in 0..255 is
+v * levels // 256.  Shown, a token i is the value round(255 i / (levels - 1)).
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+MODES = {1: "L", 3: "RGB"}  # of Pillow, by the number of channels
+HOLE = 127  # the grey of a masked value in a picture
+
+
+class Pixels:
+    """Pictures of one shape (H, W, C), C = 1 (grey) or 3 (red, green, blue), in `levels` values a channel."""
+
+    eot = None
+
+    def __init__(self, shape: Sequence[int], levels: int):
+        self.shape: tuple[int, int, int] = tuple(shape)  # pyrefly: ignore
+        if len(self.shape) != 3 or min(self.shape) < 1 or self.shape[2] not in MODES:
+            raise ValueError(f"pictures of shape {self.shape}: give (height, width, channels), with 1 or 3 channels")
+        if not 2 <= levels <= 256:
+            raise ValueError(f"levels {levels}: give between 2 and 256")
+        self.vocab_size = levels
+
+    @property
+    def length(self) -> int:
+        """Tokens a picture."""
+        return math.prod(self.shape)
+
+    def encode(self, pictures: np.ndarray) -> np.ndarray:
+        """Values 0..255 (..., H, W, C) -> tokens (..., H*W*C), uint8."""
+        return (pictures.reshape(*pictures.shape[:-3], -1).astype(np.uint16) * self.vocab_size // 256).astype(np.uint8)
+
+    def decode(self, ids) -> np.ndarray:
+        """Tokens (..., H*W*C) -> values 0..255 (..., H, W, C), uint8; HOLE for the mask's id, `levels`."""
+        ids = np.asarray(ids)
+        if ids.size and not 0 <= ids.min() <= ids.max() <= self.vocab_size:
+            raise ValueError(f"value {ids.max() if ids.max() > self.vocab_size else ids.min()} is none of the {self.vocab_size} levels")
+        values = np.append(np.round(np.arange(self.vocab_size) * 255 / (self.vocab_size - 1)), HOLE).astype(np.uint8)
+        return values[ids].reshape(*ids.shape[:-1], *self.shape)
+
+    def spell(self, i: int) -> str:
+        return f"value {i}"
+
+    def spec(self) -> dict:
+        return {"name": "pixels", "shape": list(self.shape), "vocab_size": self.vocab_size}
+
+    def files(self) -> dict[str, bytes]:
+        return {}
+
+
+def open_picture(path: Path):
+    """A decoded Pillow image, turned upright; ValueError that names the file if it cannot be read."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.load()
+                return ImageOps.exif_transpose(image)
+    except UnidentifiedImageError:
+        raise ValueError(f"{path} is not a picture that can be read: give PNG or JPEG files") from None
+    except (OSError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(f"{path} is truncated, damaged or too large ({' '.join(str(error).split())})") from None
+
+
+def to_array(image, path: Path, *, size: int = 0, channels: int = 0) -> np.ndarray:
+    """(H, W, C) uint8 of a Pillow image.
+
+    `size`: crop the middle square out and resize it to size x size pixels (Lanczos).  `channels`: 1 or 3 convert, 0 takes what is
+    there.  ValueError for transparency and for more than 8 bits a value.
+    """
+    from PIL import Image
+
+    if image.mode == "1":
+        image = image.convert("L")
+    elif image.mode == "P" and "transparency" not in image.info:
+        image = image.convert("RGB")
+    if image.mode not in MODES.values():
+        raise ValueError(f"{path} has the mode {image.mode}: give 8-bit grey or RGB pictures without transparency")
+    if channels:
+        image = image.convert(MODES[channels])
+    if size:
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+    array = np.asarray(image)
+    return array[..., None] if array.ndim == 2 else array
+
+
+def to_image(array: np.ndarray):
+    """A Pillow image of values (H, W, C)."""
+    from PIL import Image
+
+    return Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
+
+
+def picture_grid(pictures: np.ndarray, *, columns: int = 0, scale: int = 0, gap: int = 2) -> np.ndarray:
+    """One picture (h, w, C) of n pictures (n, H, W, C), `columns` (default: about as many as rows) side by side.
+
+    `scale`: pixels on the screen for each, by default as many as make a picture at least 64 pixels high.
+    """
+    n, height, _, channels = pictures.shape
+    scale = scale or max(1, math.ceil(64 / height))
+    big = pictures.repeat(scale, 1).repeat(scale, 2)
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    height, width = big.shape[1] + gap, big.shape[2] + gap
+    page = np.full((rows * height + gap, columns * width + gap, channels), 255, np.uint8)
+    for i, picture in enumerate(big):
+        top, left = gap + i // columns * height, gap + i % columns * width
+        page[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return page
+
+
+def write_animation(path: Path, frames: Sequence[np.ndarray], *, seconds: float = 4.0) -> None:
+    """A GIF of pictures (h, w, C); the last one stays for two seconds."""
+    images = [to_image(frame) for frame in frames]
+    each = max(20, round(1000 * seconds / len(images)))
+    images[0].save(path, save_all=True, append_images=images[1:], duration=[each] * (len(images) - 1) + [2000], loop=0)
