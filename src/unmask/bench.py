@@ -246,7 +246,8 @@ def gradient(path: str, folder: str, batches: tuple[int, ...] = (8, 32, 128), re
     generator = torch.Generator().manual_seed(0)
 
     def no_baseline(pair: Pair) -> Tensor:
-        return sum((n.sum(-1) * log_law(pair, m.double())).sum() for n, m in zip(pair.nats, pair.masked, strict=True)) / 2
+        draws = zip(pair.nats, pair.masked, strict=True)
+        return torch.stack([(n.sum(-1) * log_law(pair, m.double())).sum() for n, m in draws]).mean()
 
     ways: dict[str, Callable[[Pair], Tensor]] = {
         "no baseline": no_baseline,

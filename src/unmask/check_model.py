@@ -94,7 +94,7 @@ def check_predictions(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, s
     """What `predict` says of partly masked windows, in 64 bits."""
     model, generator = copy.deepcopy(model).double(), torch.Generator().manual_seed(seed)
     vocab_size, length = model.subtokenizer.vocab_size, model.subtokenizer.length
-    if model.allowed is None:  # else the positions are fixed
+    if not fixed_length(model):
         x, valid = cut(x, valid, max(1, LOGITS // vocab_size))
     x, valid = cut(x, valid, x.shape[1], rows=max(2, LOGITS // (vocab_size * x.shape[1])))
     codes, real = model.check(x, valid)
@@ -119,7 +119,7 @@ def check_predictions(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, s
 
     alone = torch.cat([predict(slice(i, i + 1)) for i in range(len(z))])
     yield Check("batch: a row alone against the row among others", furthest(alone, logp), ROUNDING, "nats", f"{len(z)} rows")
-    if model.allowed is not None or not takes_valid(model):
+    if fixed_length(model) or not takes_valid(model):
         yield left_out("padding", f"{type(model.backbone).__name__} takes no valid, or its positions are fixed")
     else:
         pad = 1 + x.shape[1] // 3
@@ -127,6 +127,11 @@ def check_predictions(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, s
         there = torch.cat([real, real.new_zeros(len(z), pad)], 1)
         padded = model.predict(longer, draw.t, valid=there)[:, : x.shape[1]]
         yield Check("padding: predictions with more of it", furthest(padded[real], logp[real]), ROUNDING, "nats", f"{pad} positions")
+
+
+def fixed_length(model: MaskedDiffusion) -> bool:
+    """Whether every example has as many positions: alphabets that differ by position, or a network for pictures of one shape."""
+    return model.allowed is not None or hasattr(model.backbone, "shape")
 
 
 def takes_valid(model: MaskedDiffusion) -> bool:
@@ -162,9 +167,9 @@ def check_enumeration(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, u
     windows = min(8, max(1, ENUMERATED // cells(tokens, length, vocab_size)))
     full = torch.ones_like(x, dtype=torch.bool) if valid is None else valid
     short = x[full[:, :tokens].all(-1), :tokens][:windows]
-    if model.allowed is not None or tokens * length > MAX_UNITS or not len(short):
+    if fixed_length(model) or tokens * length > MAX_UNITS or not len(short):
         why = f"no window can be cut to {tokens} tokens and {MAX_UNITS} units or fewer"
-        yield left_out("enumeration", why if model.allowed is None else "the positions of this model are fixed")
+        yield left_out("enumeration", "the positions of this model are fixed" if fixed_length(model) else why)
         return
     many = short.repeat(256 // len(short), 1)
     both = model.subtokenizer.length > 1 and model.schedule.num_values == 1

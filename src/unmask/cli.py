@@ -11,21 +11,10 @@ from typing import Annotated, Literal
 import tyro
 
 from unmask import __version__
-from unmask.command import (
-    Machine,
-    Runtime,
-    Sampler,
-    check_out,
-    check_positive,
-    estimator_name,
-    how,
-    report_checks,
-    run_sampler,
-    same_tokens,
-    write_record,
-    write_texts,
-)
+from unmask.command import Machine, Runtime, check_out, check_positive, estimator_name, parse, report_checks, same_tokens, write_record
 from unmask.config import PRESETS, TrainConfig
+from unmask.verbs.draw import fill, sample
+from unmask.verbs.prepare import prepare
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -61,124 +50,6 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-# ---------------------------------------------------------------- prepare
-
-
-@dataclass(frozen=True)
-class PrepareText:
-    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SRC")]
-    """A text or .jsonl file (also .gz, .xz), a folder, every file in which is a document, or a file of ready token ids."""
-    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """The folder to make."""
-    tokenizer: str = "bytes"
-    """bytes, characters, a Hugging Face tokenizer .json, a folder with GPT-2's encoder.json and vocab.bpe, or the folder of prepared
-    data or of a model: the same as theirs."""
-    alphabet: str = ""
-    """Of --tokenizer characters: the characters themselves, or text8 for its 27 letters; empty: those of the source."""
-    format: Literal["auto", "text", "jsonl", "ids"] = "auto"
-    """ids: a raw little-endian array of --dtype."""
-    field: str = "text"
-    """The field of a .jsonl line."""
-    dtype: str = "uint16"
-    """The type of ready ids."""
-    vocab_size: int = 0
-    """Of ready ids without a tokenizer."""
-    split: str = "0.9,0.05,0.05"
-    """train,validation,test: fractions, or numbers of tokens (-1: the rest). Documents without an end-of-text token are kept whole."""
-    validation: str = ""
-    """A validation file of its own; the source is then all training data."""
-    test: str = ""
-    """A test file of its own."""
-    json: str = ""
-    """Also write what was made to this file."""
-
-
-@dataclass(frozen=True)
-class PrepareImages:
-    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SRC")]
-    """MNIST's IDX files or its folder (also .gz), CIFAR-10's folder (binary version), .npz (the down-sampled ImageNet), a file of packed
-    bits, or a folder of PNG and JPEG files, whose sub-folders, if all lie in some, are the classes."""
-    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """The folder to make."""
-    format: Literal["auto", "idx", "cifar10", "npz", "packbits", "folder"] = "auto"
-    """auto: by the names and first bytes of the files; packed bits have to be named."""
-    labels: str = ""
-    """An IDX file of labels, if it is not beside the images under its official name."""
-    shape: str = ""
-    """Of packed bits: height,width,channels."""
-    size: int = 0
-    """Of a folder of pictures: crop the middle square out and resize it to so many pixels a side; 0: all must have one size."""
-    channels: Literal[0, 1, 3] = 0
-    """Of a folder of pictures: convert to grey (1) or RGB (3); 0: all must be alike."""
-    levels: int = 0
-    """Values that a pixel's channel can have, 2 to 256: v becomes v * levels // 256; 0: all 256, or the 2 of packed bits."""
-    split: str = ""
-    """train,validation,test, of a source without a test part: fractions, or numbers of images; empty: 0.9,0.05,0.05.  A folder of
-    pictures is cut in an order by the hash of the names.  With a test part, the last twentieth of the others is for validation."""
-    validation: str = ""
-    """Images of their own for validation."""
-    test: str = ""
-    """Images of their own for the test."""
-    json: str = ""
-    """Also write what was made to this file."""
-
-
-def prepare(argv: list[str]) -> None:
-    """Turn text or pictures into a memory map of token ids and meta.json."""
-    if not argv or argv[0] not in KINDS:
-        if not argv or argv[0] in ("-h", "--help"):
-            print("usage: unmask prepare KIND SRC OUT [flags]\n\nkinds, each with a --help of its own:")
-            print("\n".join(f"  {name:8} {function.__doc__}" for name, function in KINDS.items()))
-            return
-        raise ValueError(f"there is no kind {argv[0]!r} of data; choose one of {', '.join(KINDS)}: unmask prepare KIND SRC OUT")
-    KINDS[argv[0]](argv[1:])
-
-
-def of_text(argv: list[str]) -> None:
-    """Text, JSON lines or ready token ids."""
-    args = parse(PrepareText, "prepare text", argv, description=of_text.__doc__)
-    check_out(args.json)
-    from unmask.data import prepare_text
-
-    meta = prepare_text(
-        args.source, args.out, format=args.format, field=args.field, dtype=args.dtype, split=args.split, alphabet=args.alphabet or None,
-        tokenizer=args.tokenizer, vocab_size=args.vocab_size or None,
-        validation=args.validation or None, test=args.test or None,
-    )  # fmt: skip
-    counts = ", ".join(f"{n:,} {name}" for name, n in meta["tokens"].items())
-    print(f"{args.out}: {counts} tokens of {meta['vocab_size']} values ({meta['tokenizer']['name']}, documents {meta['documents']})")
-    write_record(args.json, **meta)
-
-
-def of_images(argv: list[str]) -> None:
-    """Pictures: MNIST, CIFAR-10, .npz, packed bits, a folder of PNG and JPEG."""
-    args = parse(PrepareImages, "prepare images", argv, description=of_images.__doc__)
-    check_out(args.json)
-    from unmask.data import prepare_images
-
-    meta = prepare_images(
-        args.source, args.out, format=args.format, labels=args.labels or None, shape=three(args.shape) if args.shape else None,
-        size=args.size, channels=args.channels, levels=args.levels, split=args.split,
-        validation=args.validation or None, test=args.test or None,
-    )  # fmt: skip
-    counts = ", ".join(f"{n:,} {name}" for name, n in meta["images"].items())
-    shape = " x ".join(map(str, meta["tokenizer"]["shape"]))
-    classes = f", {meta['classes']} classes" if meta["classes"] else ", no labels"
-    print(f"{args.out}: {counts} images of {shape}, {meta['vocab_size']} values{classes}")
-    write_record(args.json, **meta)
-
-
-def three(shape: str) -> tuple[int, int, int]:
-    parts = shape.replace("x", ",").split(",")
-    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) for part in parts):
-        raise ValueError(f"--shape {shape!r}: give height,width,channels, like 28,28,1")
-    height, width, channels = map(int, parts)
-    return height, width, channels
-
-
-KINDS: dict[str, Callable[[list[str]], None]] = {"text": of_text, "images": of_images}
-
-
 # ---------------------------------------------------------------- train
 
 
@@ -205,7 +76,7 @@ def train(argv: list[str]) -> None:
         raise ValueError(f"there is no preset {argv[0]!r}; choose one of {', '.join(PRESETS)}")
     preset = PRESETS[argv[0]]
     default = Train(**asdict(preset.config), data=tyro.MISSING, out=tyro.MISSING)
-    args = parse(Train, f"train {argv[0]}", argv[1:], default=default, description=preset.about)
+    args = parse(Train, f"train {argv[0]}", argv[1:], preset.about, default=default)
     values = asdict(args)
     if args.steps == preset.config.steps and args.minutes != preset.config.minutes:
         values["steps"] = 0  # --minutes on the command line replaces the preset's steps, and the other way round
@@ -261,7 +132,7 @@ class Eval(Machine):
 
 def evaluate(argv: list[str]) -> None:
     """The bound on held-out data, with its errors, unit and protocol."""
-    args = parse(Eval, "eval", argv)
+    args = parse(Eval, "eval", argv, evaluate.__doc__)
     if args.estimator == "joint":
         raise ValueError(
             "the joint loss of MDM-Prime is not an upper bound on the negative log-likelihood, so it is never reported as nats, bits or "
@@ -278,7 +149,7 @@ def evaluate(argv: list[str]) -> None:
     model, _, folder = runtime.load(args.model)
     masking = model.masking if args.masking == "model" else args.masking
     revealed = "one token" if model.units(masking).length == 1 else f"one of a token's {model.subtokenizer.length} digits"
-    data = open_data(args.data)
+    data = open_data(args.data, labels=model.meta.get("labels", False))
     same_tokens(model, data, args.model)
     again = {s["sha256"] for s in model.meta["data"]["source"]} & {s["sha256"] for s in data.meta["source"]}
     if again and model.meta["data"]["sha256"] != data.meta["sha256"]:
@@ -292,10 +163,13 @@ def evaluate(argv: list[str]) -> None:
     unit = data.unit
     estimator = estimator_name(model.schedule.num_values > 1, args.steps)
     print(f"{bound.bits_per_dim:.4f} +- {bound.bits_per_dim_stderr:.4f} bits per {unit}: an upper bound on the negative log-likelihood")
-    print(f"  {args.split} split, {int(bound.positions.sum()):,} {unit}s in {count:,} windows of {length}, each scored alone")
-    print(f"  error over windows {bound.bits_per_dim_stderr:.4f}, noise of the masks alone {bound.bits_per_dim_noise:.4f}")
+    given = ", given their classes" if model.meta.get("labels") else ""
+    print(f"  {args.split} split, {data.describe(count, int(bound.positions.sum()), length)}{given}")
+    if unit == "dimension":
+        print(f"  {bound.mean:.3f} +- {bound.stderr:.3f} nats an image")
+    print(f"  error over examples {bound.bits_per_dim_stderr:.4f}, noise of the masks alone {bound.bits_per_dim_noise:.4f}")
     print(f"  of the sampler that reveals {revealed} at an instant" + (" (and draws one token a step)" if args.steps else ""))
-    print(f"  {estimator}, {args.repeats} draws a window, seed {args.seed}, {runtime.dtype}, averaged weights of {folder}")
+    print(f"  {estimator}, {args.repeats} draws each, seed {args.seed}, {runtime.dtype}, averaged weights of {folder}")
     if unit == "token":
         print(f"  perplexity bound {bound.perplexity:.2f} per token")
     runtime.record(
@@ -331,7 +205,7 @@ class Audit(Machine):
 
 def audit(argv: list[str]) -> int:
     """Is the reported number a bound?  Exit code 1 if a check fails."""
-    args = parse(Audit, "audit", argv)
+    args = parse(Audit, "audit", argv, audit.__doc__)
     if args.selftest == bool(args.model):
         raise ValueError("name the folder of a model or, to audit the package itself, give --selftest; not both")
     if args.selftest and (args.data or args.device != "auto" or args.dtype != "auto"):
@@ -389,7 +263,7 @@ class Schedule(Machine):
 
 def schedule(argv: list[str]) -> None:
     """What a learned schedule has learned: the values revealed first and last and, with --data, what that changes."""
-    args = parse(Schedule, "schedule", argv)
+    args = parse(Schedule, "schedule", argv, schedule.__doc__)
     runtime = Runtime(args)
     from unmask.data import open_data
     from unmask.schedule_report import describe_bounds, describe_schedule, measure, plot, read_powers, record_of
@@ -420,100 +294,6 @@ def schedule(argv: list[str]) -> None:
     runtime.record(folder, **record_of(model.schedule, powers, bounds), **of)
 
 
-# ---------------------------------------------------------------- sample, fill
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample(Sampler):
-    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A model's folder, or a run's."""
-    num: int = 8
-    """How many samples."""
-    length: int = 0
-    """Tokens; 0: the length that the model was trained at."""
-    frames: str = ""
-    """Write the unmasking of the first sample to this .html file, to step through."""
-
-
-def sample(argv: list[str]) -> None:
-    """Draw samples."""
-    args = parse(Sample, "sample", argv)
-    runtime = Runtime(args)
-    import torch
-
-    check_positive(args, "num", "batch_size", "steps")
-    check_out(args.out)
-    check_out(args.frames, ".html")
-    model, tokenizer, folder = runtime.load(args.model)
-    length = args.length or model.meta["length"]
-    if length < 1:
-        raise ValueError(f"--length must be at least 1, not {length}")
-    if length > model.meta["length"]:
-        print(f"note: the model was trained at {model.meta['length']} tokens; {length} is beyond what it has seen", file=sys.stderr)
-    z = torch.full((args.num, length * model.subtokenizer.length), model.mask_id)
-    x, frames = run_sampler(args, runtime, model, z, frames=bool(args.frames))
-    texts = [tokenizer.decode(row) for row in x.tolist()]
-    write_texts(args.out, texts)
-    if args.frames:
-        from unmask.infill import spell_states
-        from unmask.report import write_report
-
-        said = f"unmask {' '.join(sys.argv[1:])}"
-        write_report(
-            Path(args.frames), title="A sample, step by step", unit="token", sources=said, frames=spell_states(model, tokenizer, frames)
-        )
-        print(f"wrote {args.frames}", file=sys.stderr)
-    runtime.record(folder, samples=texts, length=length, **how(args))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fill(Sampler):
-    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A model's folder, or a run's."""
-    input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
-    """A text file; - for standard input.  [MASK] is one token to fill in, [MASK:20] twenty, \\[MASK] the letters themselves."""
-    num: int = 1
-    """How many different fillings."""
-    window: bool = False
-    """Allow a text longer than the length that the model was trained at: fill it window by window, left to right."""
-
-
-def fill(argv: list[str]) -> None:
-    """Fill in the holes of a text; what is given never changes."""
-    args = parse(Fill, "fill", argv)
-    runtime = Runtime(args)
-    from unmask.data import Characters
-    from unmask.infill import count_tokens, encode_holes, parse_holes, spell_holes, windows
-
-    check_positive(args, "num", "batch_size", "steps")
-    check_out(args.out)
-    if str(args.input) != "-" and not args.input.is_file():
-        raise ValueError(f"there is no file {args.input}: INPUT is a text file, or - for standard input")
-    try:
-        source = (sys.stdin.buffer.read() if str(args.input) == "-" else args.input.read_bytes()).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{args.input} is not UTF-8 text: byte {error.start}") from None
-    pieces = parse_holes(source)
-    model, tokenizer, folder = runtime.load(args.model)
-    if isinstance(tokenizer, Characters):
-        strange = {c for piece in pieces if isinstance(piece, str) for c in piece} - set(tokenizer.alphabet)
-        if strange:
-            raise ValueError(
-                f"{args.input}: the model knows the characters {tokenizer.alphabet!r} and no others: take out {sorted(strange)}"
-            )
-    length, size = model.meta["length"], count_tokens(tokenizer, pieces)
-    if size > length and not args.window:
-        raise ValueError(f"{args.input} has {size} tokens and the model was trained at {length}: shorten it, or allow "
-                         "filling it window by window with --window")  # fmt: skip
-    z = encode_holes(model, tokenizer, pieces).repeat(args.num, 1)
-    for part in windows(z, model, length):
-        x, _ = run_sampler(args, runtime, model, z[:, part])
-        z[:, part] = model.subtokenizer.encode(x)
-    texts = [spell_holes(tokenizer, pieces, row) for row in model.subtokenizer.decode(z)]
-    write_texts(args.out, texts)
-    runtime.record(folder, fillings=texts, **how(args))
-
-
 # ---------------------------------------------------------------- demo, bench
 
 
@@ -527,7 +307,7 @@ class Demo(Machine):
 
 def demo(argv: list[str]) -> None:
     """Train on bundled Shakespeare for three minutes, evaluate, sample, fill in, and write an HTML report."""
-    args = parse(Demo, "demo", argv)
+    args = parse(Demo, "demo", argv, demo.__doc__)
     runtime = Runtime(args)
     from unmask.demo import run
 
@@ -554,19 +334,13 @@ class Bench:
 
 def bench(argv: list[str]) -> None:
     """Measure speed, against the plain way of doing the same and against this machine's own rate."""
-    args = parse(Bench, "bench", argv)
+    args = parse(Bench, "bench", argv, bench.__doc__)
     from unmask.bench import run
 
     check_out(args.json, ".json")
     if args.threads < 0 or bool(args.model) != bool(args.data):
         raise ValueError(f"--threads must not be negative, not {args.threads}; --model and --data go together")
     write_record(args.json, **run(args.what, model=args.model, data=args.data, threads=args.threads))
-
-
-def parse(kind, verb: str, argv: list[str], **more):
-    """The verb's flags; argparse's own exit code 2 for wrong ones."""
-    description = more.pop("description", None) or VERBS[verb.split()[0]].__doc__
-    return tyro.cli(kind, prog=f"unmask {verb}", description=description, args=argv, **more)
 
 
 VERBS: dict[str, Callable[[list[str]], int | None]] = {
@@ -583,7 +357,7 @@ HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
   audit MODEL | --selftest      is the reported number a bound? checks of a model, or of this package
   schedule MODEL                what a learned schedule has learned, and a plot of it
   sample MODEL                  draw samples
-  fill MODEL INPUT              fill in the [MASK]s of a text
+  fill MODEL INPUT              fill in the [MASK]s of a text, or the holes of a picture
   bench                         measure speed on this machine
 
   --version, --help"""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import tyro
+
 from unmask import __version__
 from unmask.config import Dtype
 
@@ -43,6 +45,11 @@ class Sampler(Machine):
     """Sequences that run through the network at a time."""
     out: str = ""
     """Write here, not to the terminal; .jsonl: one JSON object a line."""
+
+
+def parse(kind, verb: str, argv: list[str], description: str | None, **more):
+    """The verb's flags; argparse's own exit code 2 for wrong ones."""
+    return tyro.cli(kind, prog=f"unmask {verb}", description=description, args=argv, **more)
 
 
 class Runtime:
@@ -150,30 +157,42 @@ def same_tokens(model, data, path: Path) -> None:
     """ValueError unless the data's ids mean what the model's do."""
     ours, theirs = model.meta["data"]["tokenizer"], data.meta["tokenizer"]
     fix = f"prepare the text again with --tokenizer {path}"
+    if "pixels" in (ours["name"], theirs["name"]):
+        if ours != theirs:
+            raise ValueError(f"{data.folder} has {describe_tokens(theirs)}, and the model was trained on {describe_tokens(ours)}")
+        return
     if data.vocab_size != model.subtokenizer.vocab_size:
         raise ValueError(f"{data.folder} has {data.vocab_size} values and the model {model.subtokenizer.vocab_size}: {fix}")
     if ours != theirs and "ids" not in (ours["name"], theirs["name"]):
         raise ValueError(f"{data.folder} was prepared with another tokenizer or alphabet than the model's: {fix}")
 
 
-def run_sampler(args: Sampler, runtime: Runtime, model, z, frames: bool = False):
-    """Token ids (B, S) from z (B, S*L), in batches; and, if asked for, the states of the first row."""
+def describe_tokens(spec: dict) -> str:
+    """A tokenizer's spec in words."""
+    if spec["name"] == "pixels":
+        return f"pictures of {' x '.join(map(str, spec['shape']))} with {spec['vocab_size']} values"
+    return f"text ({spec['name']})"
+
+
+def run_sampler(args: Sampler, runtime: Runtime, model, z, frames: int = 0, cond=None):
+    """Token ids (B, S) from z (B, S*L), in batches; and the states of the first `frames` rows."""
     import torch
     from tqdm import tqdm
 
     from unmask.sampling import to_tokens, trajectory
 
     steps = 1 if args.sampler == "first_hitting" and not frames else args.steps
-    rows, kept = z.split(args.batch_size), [z[0]]
+    rows, kept = z.split(args.batch_size), [z[:frames]]
+    labels = [None] * len(rows) if cond is None else cond.to(runtime.device).split(args.batch_size)
     done = []
     with tqdm(total=steps * len(rows), unit="step", disable=None, dynamic_ncols=True) as bar, runtime.precision:
-        for part in rows:
-            states = trajectory(model, part.to(runtime.device), sampler=args.sampler, steps=steps, grid=args.grid,
+        for part, label in zip(rows, labels, strict=True):
+            states = trajectory(model, part.to(runtime.device), sampler=args.sampler, steps=steps, grid=args.grid, cond=label,
                                 generator=runtime.generator, temperature=args.temperature)  # fmt: skip
             for state in states:
                 bar.update()
                 if frames and not done:
-                    kept.append(state[0].cpu())
+                    kept.append(state[:frames].cpu())
             done.append(to_tokens(model, state).cpu())
     return torch.cat(done), kept
 

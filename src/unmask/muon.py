@@ -57,7 +57,7 @@ class Muon(torch.optim.Optimizer):
                 for p in params:
                     self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
                 momenta = [self.state[p]["momentum_buffer"] for p in params]
-                torch._foreach_lerp_(momenta, [p.grad for p in params], 1 - group["momentum"])
+                torch._foreach_lerp_(momenta, [p.grad for p in params], 1 - group["momentum"])  # pyrefly: ignore
                 ahead = gradients.lerp_(torch.stack(momenta).flatten(2), group["momentum"])
                 change = orthogonalized(ahead, self.dtype).to(gradients.dtype)
                 torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from unmask.data import TokenData
+from unmask.data import Data
 from unmask.diffusion import MaskedDiffusion
 from unmask.likelihood import Estimate, estimate_nelbo
 from unmask.report import BLUE, GREY
@@ -65,7 +65,7 @@ class Powers(NamedTuple):
         return math.exp(float((self.power.log() * self.count).sum() / self.count.sum()))
 
 
-def read_powers(model: MaskedDiffusion, tokenizer, data: TokenData | None = None) -> Powers:
+def read_powers(model: MaskedDiffusion, tokenizer, data: Data | None = None) -> Powers:
     """The powers of a model with one curve per value, and how often each value occurs in the training split of `data`."""
     units, vocab_size = model.units(), model.subtokenizer.vocab_size
     power = model.powers.detach().double().cpu()
@@ -79,7 +79,7 @@ def read_powers(model: MaskedDiffusion, tokenizer, data: TokenData | None = None
     return Powers(power, [f"digit value {i}" for i in range(units.base)], count)
 
 
-def count_tokens(data: TokenData, split: str) -> Tensor:
+def count_tokens(data: Data, split: str) -> Tensor:
     """(V,) how often each token occurs in a split."""
     tokens, count = data.tokens(split), np.zeros(data.vocab_size, np.int64)
     for first in tqdm(range(0, len(tokens), CHUNK), desc="counting", unit="chunk", disable=None, leave=False):
@@ -122,7 +122,7 @@ def difference(a: Estimate, b: Estimate) -> tuple[float, float]:
 
 
 def measure(
-    model: MaskedDiffusion, data: TokenData, powers: Powers | None, *, split: str, limit: int, repeats: int, batch_size: int, seed: int
+    model: MaskedDiffusion, data: Data, powers: Powers | None, *, split: str, limit: int, repeats: int, batch_size: int, seed: int
 ) -> Bounds:
     """The bounds on at most `limit` windows of the train split, and as many of `split`.  ValueError for an empty split.
 

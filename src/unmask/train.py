@@ -25,9 +25,9 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from unmask import __version__, checkpoint, schedules
-from unmask.backbones import Transformer
+from unmask.backbones import Transformer, UNet
 from unmask.config import TrainConfig, differences
-from unmask.data import TokenData, open_data
+from unmask.data import Data, open_data
 from unmask.device import pick_device, pick_dtype, precision
 from unmask.diffusion import MaskedDiffusion, unpack
 from unmask.likelihood import Estimate, estimate_nelbo
@@ -50,13 +50,24 @@ def build(config: TrainConfig, vocab_size: int, meta: dict) -> MaskedDiffusion:
         curve = {"name": "learned_polynomial", "num_values": num_values, "init": config.power}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        backbone = Transformer(
-            vocab_size, dim=config.dim, layers=config.layers, heads=config.heads, dropout=config.dropout, time=config.time,
-            digits=config.digits, decoder=config.decoder,
-        )  # fmt: skip
+        backbone = network(config, vocab_size, meta.get("data", {}))
         return MaskedDiffusion(
             backbone, schedules.from_config(curve), subtokenizer, objective=config.objective, masking=config.masking, meta=meta
         )
+
+
+def network(config: TrainConfig, vocab_size: int, data: dict) -> nn.Module:
+    """The untrained network of a configuration, for the data whose meta.json is `data`."""
+    shared: dict[str, Any] = {"dim": config.dim, "layers": config.layers, "heads": config.heads, "mlp": config.mlp or None}
+    shared |= {"dropout": config.dropout, "time": config.time, "classes": data.get("classes", 0) if config.labels else 0}
+    if config.network == "transformer":
+        return Transformer(vocab_size, digits=config.digits, decoder=config.decoder, **shared)
+    shape = data.get("tokenizer", {}).get("shape")
+    if shape is None:
+        raise ValueError("--network unet is for pictures, and this data has none: use --network transformer")
+    if config.digits > 1:
+        raise ValueError(f"--network unet takes whole values, not digits {config.digits}: use --network transformer")
+    return UNet(vocab_size, shape, widths=config.channels(), blocks=config.blocks, **shared)
 
 
 def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path:
@@ -66,13 +77,14 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
     (the last good checkpoint stays); KeyboardInterrupt after a checkpoint on Ctrl-C or SIGTERM.
     """
     config.check()
-    data, out = open_data(data_folder), Path(out)
+    data, out = open_data(data_folder, labels=config.labels), Path(out)
+    config = replace(config, length=config.length or data.length)
     data.batch("train", config.length, 1, 0, 0)  # a length that does not fit is an error here
     device = pick_device(config.device)
     config = replace(config, device=str(device), dtype=pick_dtype(config.dtype, device))
     if config.threads:
         torch.set_num_threads(config.threads)
-    meta = {"length": config.length, "data": data.meta, "unmask": __version__}
+    meta = {"length": config.length, "data": data.meta, "labels": config.labels, "unmask": __version__}
     state = State(build(config, data.vocab_size, meta).to(device), config)
     if config.compile:
         compile_network(state.model)
@@ -95,18 +107,18 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
     return checkpoint.resolve(out)
 
 
-def begin(config: TrainConfig, run: dict, state: "State", data: TokenData) -> str:
+def begin(config: TrainConfig, run: dict, state: "State", data: Data) -> str:
     """What a person wants to know before waiting."""
     size = sum(p.numel() for p in state.model.parameters()) / 1e6
     length = f"{run['steps']:,} steps" if run["steps"] else f"about {config.minutes:g} minutes"
     where = f"continuing at step {state.step:,} of " if state.step else ""
     units = f" of {state.model.subtokenizer.length} digits in base {state.model.subtokenizer.base}" if config.digits > 1 else ""
-    step = f"{config.batch_size} x {config.length} {data.unit}s{units} a step"
+    step = f"{data.batch_name(config.batch_size, config.length)}{units} a step"
     stop = "Ctrl-C saves, and the same command continues"
     return f"{size:.2f} M parameters on {config.device} in {config.dtype}; {step}; {where}{length}; {stop}"
 
 
-def loop(config, data: TokenData, out: Path, run: dict, state: "State", log: "Log", stopped: threading.Event) -> None:
+def loop(config, data: Data, out: Path, run: dict, state: "State", log: "Log", stopped: threading.Event) -> None:
     """From `state.step` to the last step."""
     began = time.monotonic() - state.seconds
     first, first_time = state.step + WARM, time.monotonic()
@@ -160,7 +172,7 @@ def loop(config, data: TokenData, out: Path, run: dict, state: "State", log: "Lo
             last_log += time.monotonic() - now  # the rate is that of training alone
 
 
-def train_step(config: TrainConfig, data: TokenData, state: "State", steps: int) -> tuple[float, float, int]:
+def train_step(config: TrainConfig, data: Data, state: "State", steps: int) -> tuple[float, float, int]:
     """One step of the optimizers: (loss in nats per position, norm of the gradient, positions)."""
     model, device, step = state.model, torch.device(config.device), state.step
     size = config.batch_size // config.accumulate
@@ -171,6 +183,8 @@ def train_step(config: TrainConfig, data: TokenData, state: "State", steps: int)
     for micro, (batch, count) in enumerate(zip(batches, counts, strict=True)):
         torch.manual_seed(seed_of(config.seed, step, micro))  # masks and dropout
         x, cond, valid = unpack(batch, device)
+        if cond is not None and config.label_dropout:
+            cond = cond.masked_fill(torch.rand(len(cond)).to(device) < config.label_dropout, data.classes)
         if config.draws == 2 and config.schedule != "learned":
             x, cond, valid = (None if v is None else v.repeat_interleave(2, 0) for v in (x, cond, valid))
         with precision(config.dtype, device):
@@ -207,7 +221,7 @@ def rate_factor(config: TrainConfig, step: int, steps: int) -> float:
     return up * (left if config.decay == "linear" else 0.5 - 0.5 * math.cos(math.pi * left))
 
 
-def evaluate(model: MaskedDiffusion, data: TokenData, split: str, config: TrainConfig) -> Estimate:
+def evaluate(model: MaskedDiffusion, data: Data, split: str, config: TrainConfig) -> Estimate:
     """The bound on evenly spread windows of a split, at the run's precision; the same windows and masks every time."""
     device = torch.device(config.device)
     windows = data.windows(split, config.length, max(1, config.batch_size // config.accumulate), limit=config.eval_windows)
@@ -238,7 +252,7 @@ class State:
     def rates(self) -> dict[str, float]:
         return {type(o).__name__.lower() + "_rate": o.param_groups[0]["lr"] for o in self.optimizers}
 
-    def save(self, run: Path, data: TokenData) -> Path:
+    def save(self, run: Path, data: Data) -> Path:
         """Write checkpoints/STEP, whole or not at all, and drop all but the newest two."""
         folder = run / "checkpoints" / f"{self.step:08d}"
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
@@ -269,11 +283,11 @@ class State:
 
 
 def optimizers(model: MaskedDiffusion, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks (if asked for), AdamW for all else; no decay on embeddings, norms, biases and schedules.
+    """Muon for the matrices and kernels of the blocks (if asked for), AdamW for all else; decay for the former alone.
 
     The powers of a learned schedule have a learning rate of their own.
     """
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".blocks." in name]
+    matrices = [p for name, p in model.named_parameters() if p.ndim >= 2 and ".blocks." in name]
     powers = list(model.schedule.parameters())
     inside = {id(p) for p in matrices + powers}
     outside = [p for p in model.parameters() if id(p) not in inside]
@@ -300,7 +314,7 @@ def compile_network(model: MaskedDiffusion) -> None:
     network.features = torch.compile(network.features)
 
 
-def open_run(out: Path, config: TrainConfig, data: TokenData) -> dict:
+def open_run(out: Path, config: TrainConfig, data: Data) -> dict:
     """run.json of a new or resumed run; ValueError if the folder holds anything else than this very run."""
     identity = config.identity() | {"data": {"sha256": data.meta["sha256"], "tokenizer": data.meta["tokenizer"]}}
     path = out / "run.json"

@@ -173,10 +173,11 @@ class Block(nn.Module):
         return self.down(F.silu(gate) * up)
 
 
-def _zero(linear: nn.Linear) -> nn.Linear:
-    nn.init.zeros_(linear.weight)
-    nn.init.zeros_(linear.bias)
-    return linear
+def _zero(layer: Any) -> Any:
+    """A linear layer or a convolution, its weights and biases set to 0."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 def _sinusoids(t: Tensor, dim: int) -> Tensor:

@@ -7,6 +7,7 @@ network predicts the uniform distribution.
 
 import math
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from unmask.backbones.transformer import Block, RMSNorm, _rotary, _zero, condition
 
-GROUPS = 32  # of a group norm, at most
+GROUPS, LEAST = 32, 4  # of a group norm: at most so many groups, of at least so many channels (fewer are slow on CPUs)
 
 
 class UNet(nn.Module):
@@ -102,7 +103,8 @@ class UNet(nn.Module):
         self.norm = norm(width)
         self.out = nn.Conv2d(width, shape[2] * embed, 3, padding=1)
         self.head = _zero(nn.Linear(embed, vocab_size))
-        self.to(memory_format=torch.channels_last)
+        network: Any = self
+        network.to(memory_format=torch.channels_last)
 
     def config(self) -> dict:
         """The constructor's arguments."""
@@ -118,12 +120,13 @@ class UNet(nn.Module):
         x = self.embed(z.view(-1, height, width, channels) + table).flatten(3).permute(0, 3, 1, 2)
         x = self.stem(x.to(memory_format=torch.channels_last))
         kept = [x]
-        for block in self.blocks["down"]:
+        down, middle, up = (cast(nn.ModuleList, self.blocks[name]) for name in ("down", "middle", "up"))
+        for block in down:
             x = block(x, c) if isinstance(block, Residual) else block(x)
             kept.append(x)
-        for block in self.blocks["middle"]:
+        for block in middle:
             x = block(x) if isinstance(block, Attention) else block(x, c)
-        for block in self.blocks["up"]:
+        for block in up:
             x = block(torch.cat([x, kept.pop()], 1), c) if isinstance(block, Residual) else block(x)
         x = self.out(F.silu(self.norm(x)))
         return x.permute(0, 2, 3, 1).reshape(len(z), z.shape[1], -1)
@@ -138,7 +141,7 @@ class UNet(nn.Module):
 
 
 def norm(width: int) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(GROUPS, width), width, eps=1e-6)
+    return nn.GroupNorm(math.gcd(GROUPS, max(1, width // LEAST)), width, eps=1e-6)
 
 
 class Residual(nn.Module):
@@ -149,8 +152,7 @@ class Residual(nn.Module):
         self.norm1, self.norm2 = norm(width_in), norm(width_out)
         self.conv1 = nn.Conv2d(width_in, width_out, 3, padding=1)
         self.conv2 = nn.Conv2d(width_out, width_out, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        _zero(self.conv2)
         self.condition = nn.Linear(condition, width_out) if condition else None
         self.skip = nn.Conv2d(width_in, width_out, 1) if width_in != width_out else None
         self.dropout = nn.Dropout(dropout)
@@ -185,7 +187,7 @@ class Patches(nn.Module):
         super().__init__()
         if dim % heads or dim // heads % 4:
             raise ValueError(f"dim {dim} must be heads {heads} times a multiple of 4")
-        self.patch, self.width = patch, width
+        self.patch, self.width, self.per_head = patch, width, dim // heads
         self.inside = nn.Linear(width * patch * patch, dim)
         self.layers = nn.ModuleList(Block(dim, heads, mlp, dropout, layers, condition) for _ in range(layers))
         self.norm = RMSNorm(dim)
@@ -195,7 +197,7 @@ class Patches(nn.Module):
         b, _, height, width = x.shape
         p, rows, columns = self.patch, height // self.patch, width // self.patch
         y = x.permute(0, 2, 3, 1).reshape(b, rows, p, columns, p, self.width).transpose(2, 3).reshape(b, rows * columns, -1)
-        y, rotary = self.inside(y), grid_rotary(rows, columns, self.inside.out_features // self.layers[0].heads, x.device)
+        y, rotary = self.inside(y), grid_rotary(rows, columns, self.per_head, x.device)
         for layer in self.layers:
             y = layer(y, rotary, c, None)
         y = self.outside(self.norm(y)).view(b, rows, columns, p, p, self.width).transpose(2, 3)

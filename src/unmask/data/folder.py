@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from unmask.data.tokenizers import Tokenizer, load_tokenizer
+from unmask.data.tokenizers import load_tokenizer
 
 FORMAT = 1
 SPLITS = ("train", "validation", "test")
@@ -136,6 +137,8 @@ class Data:
     """Splits of tokens: `meta` (what meta.json holds), `vocab_size`, and `splits`, the names of those that have tokens."""
 
     unit = "token"  # what a position is, singular
+    length = 0  # tokens of an example, where the data fixes it
+    classes = 0  # labels that examples can have
 
     def __init__(self, folder: Path, meta: dict):
         self.folder, self.meta = folder, meta
@@ -144,7 +147,7 @@ class Data:
         self._tokens: dict[str, np.memmap] = {}
 
     @cached_property
-    def tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> Any:
         return load_tokenizer(self.meta["tokenizer"], self.folder)
 
     def tokens(self, split: str) -> np.memmap:
@@ -182,6 +185,10 @@ class Data:
     def describe(self, count: int, positions: int, length: int) -> str:
         """So many examples and scored positions, in words."""
         raise NotImplementedError
+
+    def batch_name(self, batch_size: int, length: int) -> str:
+        """A batch, in words."""
+        return f"{batch_size} x {length} {self.unit}s"
 
     def _examples(self, split: str, length: int, chosen: np.ndarray) -> dict[str, torch.Tensor]:
         """Those with the numbers `chosen` (B,)."""

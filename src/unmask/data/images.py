@@ -210,6 +210,9 @@ class ImageData(Data):
     def describe(self, count: int, positions: int, length: int) -> str:
         return f"{count:,} images of {' x '.join(map(str, self.shape))} = {length:,} dimensions of {self.vocab_size} values"
 
+    def batch_name(self, batch_size: int, length: int) -> str:
+        return f"{batch_size} images of {length:,} values"
+
     def _examples(self, split: str, length: int, chosen: np.ndarray) -> dict[str, torch.Tensor]:
         x = self.tokens(split).reshape(-1, self.length)[chosen].astype(np.int64)
         if not self.with_labels:
