@@ -47,9 +47,9 @@ def main() -> None:
             "per_run": [sum(r["bits"]) / sum(r["positions"]) for r in found],
         }
         if method != first:
-            pairs = zip(found, runs[first], strict=True)
-            paired = [[a - b for a, b in zip(f["bits"], g["bits"], strict=True)] for f, g in pairs]
-            row["difference"] = summary(paired, found[0]["positions"])
+            row["difference"] = difference(found, runs[first])
+        if method == "genmd4" and first != "md4x2" and "md4x2" in runs:
+            row["from_control"] = difference(found, runs["md4x2"])
         for also in ("joint_loss", "other_bound"):
             if also in found[0]:
                 row[also] = sum(r[also] for r in found) / len(found)
@@ -111,6 +111,20 @@ def summary(bits: list[list[float]], positions: list[int]) -> dict:
     return {"mean": mean, "error": math.hypot(windows, seeds), "needed": needed, "error_windows": windows, "error_seeds": seeds}
 
 
+def difference(ours: list[dict], theirs: list[dict]) -> dict:
+    """`summary` of the bits of runs less those of others, paired by seed and window."""
+    pairs = zip(ours, theirs, strict=True)
+    return summary([[a - b for a, b in zip(f["bits"], g["bits"], strict=True)] for f, g in pairs], ours[0]["positions"])
+
+
+def verdict(d: dict, seeds: int) -> str:
+    if seeds == 1:
+        return "one seed"
+    if abs(d["mean"]) < d["needed"]:
+        return "not resolved at this budget"
+    return "better" if d["mean"] < 0 else "worse"
+
+
 def describe(method: str) -> str:
     return WHAT[method if method in WHAT else method.partition("-")[2]].format(method[5:6])
 
@@ -130,16 +144,17 @@ def table(rows: list[dict], unit: str, args) -> str:
     ]
     for row in rows:
         d = row.get("difference")
-        said, verdict = "", ""
-        if d:
-            said = f"{d['mean']:+.4f} +- {d['error']:.4f}"
-            resolved = d["needed"] is not None and abs(d["mean"]) >= d["needed"]
-            verdict = ("better" if d["mean"] < 0 else "worse") if resolved else "not resolved at this budget" if seeds > 1 else "one seed"
+        said = f"{d['mean']:+.4f} +- {d['error']:.4f}" if d else ""
+        which = verdict(d, seeds) if d else ""
         steps = f"{min(row['steps']):,} to {max(row['steps']):,}" if len(row["steps"]) > 1 else f"{row['steps'][0]:,}"
         lines.append(
-            f"| {row['what']} | {row['parameters'] / 1e6:.2f} M | {steps} | {row['mean']:.4f} +- {row['error']:.4f} | {said} | {verdict} |"
+            f"| {row['what']} | {row['parameters'] / 1e6:.2f} M | {steps} | {row['mean']:.4f} +- {row['error']:.4f} | {said} | {which} |"
         )
     for row in rows:
+        if "from_control" in row:
+            d = row["from_control"]
+            resolution = f"; at 95 % the budget resolves {d['needed']:.4f}" if d["needed"] is not None else ""
+            lines += ["", f"{row['what']}, minus {WHAT['md4x2']}: {d['mean']:+.4f} +- {d['error']:.4f} ({verdict(d, seeds)}){resolution}."]
         if "joint_loss" in row:
             lines += [
                 "",

@@ -58,7 +58,7 @@ class Muon(torch.optim.Optimizer):
                     self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
                 momenta = [self.state[p]["momentum_buffer"] for p in params]
                 torch._foreach_lerp_(momenta, [p.grad for p in params], 1 - group["momentum"])  # pyrefly: ignore
-                ahead = gradients.lerp_(torch.stack(momenta).flatten(2), group["momentum"])
+                ahead = gradients.lerp_(torch.stack([m.flatten(1) for m in momenta]), group["momentum"])
                 change = orthogonalized(ahead, self.dtype).to(gradients.dtype)
                 torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
                 changes = [c.view_as(p) for c, p in zip(change.contiguous().unbind(), params, strict=True)]

@@ -275,9 +275,13 @@ class State:
         self.model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
         for i, optimizer in enumerate(self.optimizers):
             entries: dict[int, dict[str, Tensor]] = {}
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
             for name, tensor in tensors.items():
                 if name.startswith(f"optimizer.{i}."):
                     _, _, index, key = name.split(".")
+                    like = parameters[int(index)]
+                    if tensor.shape == like.shape:  # and of its layout in memory, which a file does not keep and fused kernels rely on
+                        tensor = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
                     entries.setdefault(int(index), {})[key] = tensor
             optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})
 

@@ -224,7 +224,7 @@ def read_cifar10(path: Path, bar: tqdm) -> Iterator[Block]:
 
 def read_npz(path: Path) -> Block:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             if "data" not in file:
                 raise ValueError(f"{path} has no array 'data', only {', '.join(file) or 'nothing'}")
             data = file["data"]

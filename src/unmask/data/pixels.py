@@ -102,7 +102,7 @@ def to_image(array: np.ndarray):
     return Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
 
 
-def picture_grid(pictures: np.ndarray, *, columns: int = 0, scale: int = 0, gap: int = 2) -> np.ndarray:
+def picture_grid(pictures: np.ndarray, *, columns: int = 0, scale: int = 0, gap: int = 2, edge: int = 176) -> np.ndarray:
     """One picture (h, w, C) of n pictures (n, H, W, C), `columns` (default: about as many as rows) side by side.
 
     `scale`: pixels on the screen for each, by default as many as make a picture at least 64 pixels high.
@@ -113,7 +113,7 @@ def picture_grid(pictures: np.ndarray, *, columns: int = 0, scale: int = 0, gap:
     columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
     height, width = big.shape[1] + gap, big.shape[2] + gap
-    page = np.full((rows * height + gap, columns * width + gap, channels), 255, np.uint8)
+    page = np.full((rows * height + gap, columns * width + gap, channels), edge, np.uint8)
     for i, picture in enumerate(big):
         top, left = gap + i // columns * height, gap + i % columns * width
         page[top : top + picture.shape[0], left : left + picture.shape[1]] = picture

@@ -1,0 +1,537 @@
+"""Pictures: every loader on small real files of its format, the order of tokens, what is refused, and the verbs."""
+
+import gzip
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import unmask
+from unmask.audit import exact_nelbo
+from unmask.backbones import UNet
+from unmask.backbones.unet import Patches, grid_rotary
+from unmask.cli import main
+from unmask.config import PRESETS, TrainConfig
+from unmask.data import Pixels, open_data, prepare_images, prepare_text
+from unmask.data.pixels import open_picture, picture_grid, to_array
+from unmask.likelihood import estimate_nelbo
+from unmask.train import State, build, read_log, train, train_step
+
+BUNDLED = Path(unmask.__file__).parent / "data" / "bundled" / "digits"
+SMALL = TrainConfig(
+    length=0, network="unet", widths="8,16", blocks=1, layers=0, heads=2, batch_size=8, steps=4, warmup=2, eval_minutes=0,
+    eval_windows=16, log_every=2, dtype="float32", device="cpu", threads=1, minutes=0.0,
+)  # fmt: skip
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """(images (1797, 8, 8) of values 0..255, labels), read here without the package."""
+    images, labels = (gzip.decompress((BUNDLED / f"digits-{name}-ubyte.gz").read_bytes()) for name in ("images-idx3", "labels-idx1"))
+    return np.frombuffer(images[16:], np.uint8).reshape(-1, 8, 8), np.frombuffer(labels[8:], np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The bundled digits, prepared."""
+    out = tmp_path_factory.mktemp("digits") / "data"
+    prepare_images(BUNDLED / "digits-images-idx3-ubyte.gz", out, levels=17, split="0.9,0.05,0.05", progress=False)
+    return out
+
+
+def idx(array):
+    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.astype(np.uint8).tobytes()
+
+
+def colours(images):
+    """Digits as 32 x 32 colour pictures (n, 32, 32, 3), every channel another."""
+    big = images.repeat(4, 1).repeat(4, 2)
+    return np.stack([big, big.transpose(0, 2, 1), 255 - big], -1)
+
+
+def write_idx(at, images, labels):
+    for name, part in (("train", slice(0, 40)), ("t10k", slice(40, 60))):
+        (at / f"{name}-images-idx3-ubyte").write_bytes(idx(images[part]))
+        (at / f"{name}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels[part])))
+
+
+def write_cifar10(at, images, labels):
+    for i, name in enumerate(["data_batch_1.bin", "data_batch_2.bin", "test_batch.bin"]):
+        part = slice(20 * i, 20 * i + 20)
+        planes = colours(images[part]).transpose(0, 3, 1, 2).reshape(20, -1)
+        (at / name).write_bytes(np.concatenate([labels[part, None], planes], 1).astype(np.uint8).tobytes())
+
+
+def write_npz(at, images, labels):
+    for name, part in (("train_data_batch_1", slice(0, 10)), ("train_data_batch_10", slice(30, 40)), ("train_data_batch_2", slice(10, 30)),
+                       ("val_data", slice(40, 60))):  # fmt: skip
+        planes = colours(images[part]).transpose(0, 3, 1, 2).reshape(-1, 3072)
+        np.savez(at / f"{name}.npz", data=planes, labels=labels[part].astype(int) + 1)
+
+
+@pytest.mark.parametrize("write,expected", [(write_idx, lambda x: x[..., None]), (write_cifar10, colours), (write_npz, colours)])
+def test_official_folders_are_read_whole_with_their_test_part_and_labels(tmp_path, digits, write, expected):
+    images, labels = digits[0][:60], digits[1][:60]
+    (tmp_path / "source").mkdir()
+    write(tmp_path / "source", images, labels)
+    meta = prepare_images(tmp_path / "source", tmp_path / "out", progress=False)
+    assert meta["images"] == {"train": 38, "validation": 2, "test": 20}  # a twentieth of 40 is kept for validation
+    data = open_data(tmp_path / "out", labels=True)
+    parts = [next(data.windows(split, data.length, 60)) for split in ("train", "validation", "test")]
+    pictures = data.tokenizer.decode(torch.cat([p["x"] for p in parts]).numpy())
+    assert np.array_equal(pictures, expected(images))
+    assert torch.cat([p["cond"] for p in parts]).tolist() == labels.tolist()
+    assert meta["classes"] == labels.max() + 1
+    height, width, channels = pictures.shape[1:]
+    x = parts[0]["x"][0].view(height, width, channels)  # the order: row, column, channel
+    assert np.array_equal(x.numpy(), pictures[0])
+
+
+def test_single_files_and_parts_of_their_own(tmp_path, digits):
+    images, labels = digits[0][:30], digits[1][:30]
+    (tmp_path / "a.gz").write_bytes(gzip.compress(idx(images)))
+    (tmp_path / "labels").write_bytes(idx(labels))
+    meta = prepare_images(tmp_path / "a.gz", tmp_path / "one", labels=tmp_path / "labels", split="20,4,6", levels=4, progress=False)
+    assert meta["images"] == {"train": 20, "validation": 4, "test": 6}
+    data = open_data(tmp_path / "one", labels=True)
+    test = next(data.windows("test", 64, 6))
+    assert np.array_equal(test["x"].view(-1, 8, 8).numpy(), images[24:].astype(int) * 4 // 256) and data.vocab_size == 4
+    assert test["cond"].tolist() == labels[24:].tolist()
+    np.savez(tmp_path / "grey.npz", data=images)
+    bits = images >= 128
+    (tmp_path / "bits").write_bytes(np.packbits(bits.reshape(30, -1), axis=1).tobytes())
+    prepare_images(tmp_path / "grey.npz", tmp_path / "two", test=tmp_path / "grey.npz", validation=tmp_path / "grey.npz", progress=False)
+    prepare_images(tmp_path / "bits", tmp_path / "three", format="packbits", shape=(8, 8, 1), split="30,0,0", progress=False)
+    for name, expected in (("two", images), ("three", bits)):
+        data = open_data(tmp_path / name)
+        assert np.array_equal(next(data.windows("train", 64, 30))["x"].view(-1, 8, 8).numpy(), expected)
+    assert data.vocab_size == 2 and data.splits == ("train",)
+    assert open_data(tmp_path / "two").meta["images"] == {"train": 30, "validation": 30, "test": 30}
+
+
+def test_a_folder_of_pictures_has_classes_and_is_cropped_and_resized(tmp_path, digits):
+    images, labels = digits[0][:24], digits[1][:24]
+    for i, (image, label) in enumerate(zip(images, labels)):
+        (tmp_path / "in" / f"digit {label}").mkdir(parents=True, exist_ok=True)
+        wide = np.pad(image.repeat(4, 0).repeat(4, 1), ((0, 0), (5, 5)), constant_values=77)  # the middle square is the digit
+        Image.fromarray(wide).save(tmp_path / "in" / f"digit {label}" / f"{i}.{'jpg' if i % 2 else 'png'}", quality=98)
+    meta = prepare_images(tmp_path / "in", tmp_path / "out", size=8, split="24,0,0", progress=False)
+    assert meta["class_names"] == [f"digit {i}" for i in range(10)] and meta["tokenizer"]["shape"] == [8, 8, 1]
+    all_of_it = next(open_data(tmp_path / "out", labels=True).windows("train", 64, 24))
+    x, found = all_of_it["x"].view(-1, 8, 8).numpy(), all_of_it["cond"].numpy()
+    assert sorted(found) == sorted(labels) and list(found) != sorted(labels)  # mixed, so that parts cut off hold all classes
+    for picture, label in zip(x, found):
+        distance = np.abs(images.astype(int) - picture).mean((1, 2))
+        assert labels[distance.argmin()] == label and distance.min() < 25  # Lanczos of the 4 x 4 blocks, and JPEG
+    again = prepare_images(tmp_path / "in", tmp_path / "again", size=8, channels=3, split="24,0,0", progress=False)
+    assert again["tokenizer"]["shape"] == [8, 8, 3]
+
+
+def test_png_modes(tmp_path):
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8) * 3
+    Image.fromarray(grey).convert("P").save(tmp_path / "p.png")
+    Image.fromarray(grey >= 90).save(tmp_path / "1.png")
+    assert to_array(open_picture(tmp_path / "p.png"), tmp_path).shape == (8, 8, 3)
+    assert np.array_equal(to_array(open_picture(tmp_path / "1.png"), tmp_path)[..., 0], np.where(grey >= 90, 255, 0))
+    turned = Image.fromarray(grey[:, :4])
+    exif = turned.getexif()
+    exif[0x0112] = 6  # to be shown turned by a quarter
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    assert open_picture(tmp_path / "turned.jpg").size == (8, 4)
+
+
+def damaged(tmp_path, digits):
+    """{name: (source, flags, what the error says)}"""
+    images, labels = digits[0][:20], digits[1][:20]
+    whole = idx(images)
+    cifar = np.concatenate([labels[:3, None], colours(images[:3]).transpose(0, 3, 1, 2).reshape(3, -1)], 1).astype(np.uint8)
+    bad_label = cifar.copy()
+    bad_label[1, 0] = 11
+    files = {
+        "short": whole[:-70], "long": whole + bytes(64), "header": whole[:9], "other": b"\0\0\x0d\x03" + whole[4:], "text": b"what?",
+        "cut.bin": cifar.tobytes()[:-5], "label.bin": bad_label.tobytes(), "bits": bytes(17), "huge": b"\0\0\x08\x03" + b"\xff" * 12,
+        "images": whole, "few": idx(labels[:19]), "none": idx(images[:0]), "cut.gz": gzip.compress(whole)[:-20], "empty": b"",
+    }  # fmt: skip
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    for name, arrays in {
+        "range": {"data": images.astype(int) + 200}, "float": {"data": images / 255}, "shape": {"data": images[:, :3].reshape(20, -1)},
+        "names": {"pixels": images}, "labels": {"data": images, "labels": labels[:7]}, "zero": {"data": np.zeros((2, 12), np.uint8),
+        "labels": np.array([0, 1])}, "objects": {"data": np.array([{}, {}], dtype=object)},
+    }.items():  # fmt: skip
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+    (tmp_path / "broken.npz").write_bytes((tmp_path / "range.npz").read_bytes()[:90])
+    for name in ("sizes", "modes", "alpha", "deep", "torn", "nothing", "not"):
+        (tmp_path / name).mkdir()
+        if name != "nothing":
+            Image.fromarray(images[0]).save(tmp_path / name / "a.png")
+    Image.fromarray(images[0][:, :6]).save(tmp_path / "sizes" / "b.png")
+    Image.fromarray(colours(images[:1])[0][:8, :8]).save(tmp_path / "modes" / "b.png")
+    Image.fromarray(np.dstack([images[0]] * 4)).save(tmp_path / "alpha" / "b.png")
+    Image.fromarray(images[0].astype(np.uint16) * 256).save(tmp_path / "deep" / "b.png")
+    (tmp_path / "torn" / "b.png").write_bytes((tmp_path / "torn" / "a.png").read_bytes()[:-30])
+    (tmp_path / "not" / "b.png").write_text("<html>")
+    bits = ["--format", "packbits"]
+    return {
+        "short": ([], "short ends within image 18: 58 bytes of 64"),
+        "long": ([], "too long: 21 images where its header says 20"),
+        "header": ([], "not an IDX file of bytes with 3 axes"),
+        "other": (["--format", "idx"], "begins with 00 00 0d 03"),
+        "huge": ([], "4294967295 x 4294967295"),
+        "text": ([], "its format cannot be told; give --format"),
+        "empty": ([], "its format cannot be told"),
+        "none": ([], "0 x 8 x 8"),
+        "cut.gz": ([], "cut.gz is truncated or damaged"),
+        "cut.bin": ([], "cut.bin ends within record 2: 3068 bytes of 3073"),
+        "label.bin": ([], "label.bin, record 1: label 11 is not one of 0 to 9"),
+        "bits": ([*bits, "--shape", "8,8,1"], "bits ends within image 2: 1 bytes of 8"),
+        "images": (["--labels", str(tmp_path / "few")], "few has 19 labels and .*images has 20 images"),
+        "range.npz": ([], "range.npz, image 0: value 2[5-9][0-9] is not between 0 and 255"),
+        "float.npz": ([], "`data` is float64"),
+        "shape.npz": ([], "24 values an image are not three channels of a square"),
+        "names.npz": ([], "no array 'data', only pixels"),
+        "labels.npz": ([], "7 labels and 20 images"),
+        "zero.npz": ([], "a label is 0; they count from 1"),
+        "objects.npz": ([], "objects.npz: Object arrays cannot be loaded"),
+        "broken.npz": ([], "broken.npz is truncated, or not an .npz file"),
+        "sizes": ([], "b.png is 6 x 8 pixels.*a.png is 8 x 8.*--size|a.png is 8 x 8 pixels.*b.png is 6 x 8.*--size"),
+        "modes": ([], "of 3.*--channels|3 channels.*--channels"),
+        "alpha": ([], "b.png has the mode RGBA"),
+        "deep": ([], "b.png has the mode I;16"),
+        "torn": ([], "b.png is truncated, damaged"),
+        "not": ([], "b.png is not a picture"),
+        "nothing": ([], "nothing is an empty folder"),
+        "missing": ([], "missing does not exist"),
+    }
+
+
+def test_bad_sources_are_one_sentence_that_names_file_and_value(tmp_path, digits, capsys):
+    for name, (flags, said) in damaged(tmp_path, digits).items():
+        assert main(["prepare", "images", str(tmp_path / name), str(tmp_path / "out"), *flags]) == 2, name
+        error = capsys.readouterr().err
+        assert re.search(said, error), (name, error)
+        assert error.count("\n") == 1 and not (tmp_path / "out").exists(), name
+    assert not list(tmp_path.glob(".out*"))  # nothing is left behind
+
+
+@pytest.mark.parametrize(
+    "flags,said",
+    [
+        (["--shape", "8,8"], "give height,width,channels, like 28,28,1"),
+        (["--shape", "8,8,1"], "--shape is for packed bits"),
+        (["--format", "packbits"], "give --shape HEIGHT,WIDTH,CHANNELS"),
+        (["--format", "packbits", "--shape", "3,3,1"], "9 bits an image are no whole number of bytes"),
+        (["--format", "packbits", "--shape", "8,8,2"], "with 1 or 3 channels"),
+        (["--size", "4"], "--size and --channels are for folders"),
+        (["--levels", "1"], "levels 1: give between 2 and 256"),
+        (["--levels", "257"], "levels 257: give between 2 and 256"),
+        (["--split", "9,9,9000"], "asks for 9018 .* has 1797"),
+        (["--labels", "there"], "there does not exist: name a file of labels"),
+        (["--test", "nowhere"], "nowhere does not exist"),
+    ],
+)
+def test_flags_that_do_not_fit_are_refused(tmp_path, capsys, flags, said):
+    assert main(["prepare", "images", str(BUNDLED / "digits-images-idx3-ubyte.gz"), str(tmp_path / "out"), *flags]) == 2
+    error = capsys.readouterr().err
+    assert re.search(said, error) and error.count("\n") == 1 and not (tmp_path / "out").exists(), error
+
+
+def test_labels_in_one_part_only_are_refused(tmp_path, digits):
+    write_idx(tmp_path, digits[0][:60], digits[1][:60])
+    (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(ValueError, match="give both or neither"):
+        prepare_images(tmp_path, tmp_path / "out", progress=False)
+
+
+def test_every_picture_is_a_window_once_and_batches_depend_on_the_step_alone(folder, digits):
+    data = open_data(folder)
+    batches = list(data.windows("train", 64, 100))
+    assert [len(b["x"]) for b in batches] == [100] * 16 + [17] and set(batches[0]) == {"x"}
+    x = torch.cat([b["x"] for b in batches]).view(-1, 8, 8).numpy()
+    assert np.array_equal(x, np.round(digits[0][:1617] * (16 / 255)))  # counts of 0 to 16 again
+    a, b, c = (data.batch("train", 64, 5, 1, step)["x"] for step in (7, 7, 8))
+    assert torch.equal(a, b) and not torch.equal(a, c)
+    spread = torch.cat([b["x"] for b in data.windows("train", 64, 4, limit=7)]).view(-1, 8, 8).numpy()
+    assert np.array_equal(spread, x[[(2 * i + 1) * 1617 // 14 for i in range(7)]])
+    with pytest.raises(ValueError, match="8 x 8 x 1 = 64 values, and an example is a whole one"):
+        data.batch("train", 32, 5, 1, 0)
+
+
+@pytest.mark.parametrize("levels", [2, 16, 17, 256])
+def test_levels_are_shown_as_values_that_read_back_the_same(levels):
+    pixels = Pixels((1, levels, 1), levels)
+    shown = pixels.decode(np.arange(levels))
+    assert np.array_equal(pixels.encode(shown), np.arange(levels)) and shown[0, 0, 0] == 0 and shown[0, -1, 0] == 255
+    assert pixels.decode(np.full(levels, levels)).max() == 127  # masked: grey
+    with pytest.raises(ValueError, match=f"none of the {levels} levels"):
+        pixels.decode(np.full(levels, levels + 1))
+
+
+# ---------------------------------------------------------------- the network
+
+
+def test_a_picture_network_is_uniform_at_first_and_refuses_other_shapes():
+    network = UNet(5, (8, 4, 3), widths=(8, 16), blocks=1, heads=2)
+    z = torch.randint(0, 6, (2, 96), generator=rng())
+    logits = network(z)
+    assert logits.shape == (2, 96, 5) and float(logits.detach().abs().max()) == 0
+    with pytest.raises(ValueError, match="8 x 4 x 3 = 96 values, not 64"):
+        network(z[:, :64])
+    for arguments, said in (
+        (dict(shape=(6, 8, 1), widths=(8, 8, 8)), "6 x 8 pixels cannot be halved 2 times"),
+        (dict(shape=(6, 6, 1), widths=(8, 8), layers=1, heads=4), "and cut into patches of 2 x 2"),
+        (dict(shape=(8, 8), widths=(8,)), r"\(height, width, channels\)"),
+        (dict(shape=(8, 8, 1), widths=(9,), heads=2), "width 9 is not a multiple of heads 2"),
+        (dict(shape=(8, 8, 1), widths=(8,), layers=1, dim=10, heads=2), "multiple of 4"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            UNet(5, **arguments)
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+def test_a_row_of_features_is_that_of_its_pixel_and_channel(layers):
+    """Residual blocks, attention and transformer start as identities, so a value is felt within two pixels, apart from the norms."""
+    torch.manual_seed(0)
+    network = UNet(5, (12, 8, 3), widths=(32,), blocks=1, heads=2, layers=layers, dim=16).double()
+    z = torch.full((1, 12 * 8 * 3), 5)
+    base = network.features(z)
+    for row, column, channel in ((0, 7, 0), (9, 2, 1), (5, 4, 2)):
+        changed = z.clone()
+        changed[0, (row * 8 + column) * 3 + channel] = 1
+        felt = (network.features(changed) - base).abs().sum((0, 2)).view(12, 8, 3).sum(-1)
+        most = felt.flatten().argmax().item()
+        assert abs(most // 8 - row) <= 2 and abs(most % 8 - column) <= 2
+        near = torch.zeros(12, 8, dtype=torch.bool)
+        near[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3] = True
+        assert felt[near].max() > 5 * felt[~near].max()
+    embedded = network.embed.weight.detach().clone()
+    with torch.no_grad():
+        network.embed.weight[6:12] += 1  # the second channel's table
+    assert not torch.allclose(network.features(z), base)
+    with torch.no_grad():
+        network.embed.weight.copy_(embedded)
+        network.embed.weight[:5] += 1  # values that are not there
+    assert torch.equal(network.features(z), base)
+
+
+def test_patches_are_put_back_where_they_were_cut_out():
+    patches = Patches(3, 12, 0, 1, 2, 8, 0.0, 0)
+    for linear in (patches.inside, patches.outside):
+        torch.nn.init.eye_(linear.weight)
+        torch.nn.init.zeros_(linear.bias)
+    patches.norm = torch.nn.Identity()
+    x = torch.randn(2, 3, 4, 6, generator=rng())
+    assert torch.allclose(patches(x, None), 2 * x)
+
+
+def test_positions_of_a_grid_enter_attention_by_their_differences():
+    rows, columns, width = 3, 5, 8
+    cos, sin = (table[:, 0] for table in grid_rotary(rows, columns, width, None))
+    assert cos.shape == (15, 4)
+    q, k = torch.randn(2, width, generator=rng())
+
+    def turned(u):
+        a, b = u.chunk(2)
+        return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+
+    scores = (turned(q) @ turned(k).T).view(rows, columns, rows, columns)
+    assert torch.allclose(scores[0, 1, 1, 3], scores[1, 2, 2, 4], atol=1e-5) and torch.allclose(
+        scores[1, 0, 0, 1], scores[2, 3, 1, 4], atol=1e-5
+    )
+    assert not torch.allclose(scores[0, 0, 0, 1], scores[0, 0, 1, 0], atol=1e-3)
+
+
+@pytest.mark.parametrize("preset,shape,millions", [("cifar10", [32, 32, 3], 28.4), ("imagenet64", [64, 64, 3], 198)])
+def test_the_papers_sizes_within_three_per_cent(preset, shape, millions):
+    """CIFAR-10 by hand: 32 blocks of 2 (9 128^2), 33 of 9 (256 + 128) 128 + 256 x 128, ...: 28.4 M are the paper's."""
+    with torch.device("meta"):
+        model = build(PRESETS[preset].config, 256, {"data": {"tokenizer": {"shape": shape}}})
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.03)
+
+
+def test_the_bound_of_a_picture_network_against_enumeration():
+    torch.manual_seed(1)
+    network = UNet(3, (2, 4, 1), widths=(8, 8), blocks=1, heads=1, time=True)
+    torch.nn.init.normal_(network.head.weight, std=1.0)
+    for schedule in (unmask.schedules.Cosine(), unmask.schedules.LearnedPolynomial(3, init=1.3)):
+        model = unmask.MaskedDiffusion(network, schedule, unmask.Subtokenizer(3)).eval()
+        x = torch.randint(0, 3, (4, 8), generator=rng())
+        with torch.no_grad():
+            exact = float(exact_nelbo(model, x).mean())
+        found = estimate_nelbo(model, [x.repeat(64, 1)], repeats=40)
+        assert abs(found.mean - exact) < 5 * found.noise and found.noise < 0.02 * exact
+        assert unmask.sample(model, num=3, length=8, steps=4).shape == (3, 8)
+
+
+# ---------------------------------------------------------------- training and the verbs
+
+
+def test_classes_are_given_and_hidden_from_a_share(folder, monkeypatch):
+    data = open_data(folder, labels=True)
+    config = replace(SMALL, labels=True, label_dropout=0.25, batch_size=400, length=64)
+    model = build(config, data.vocab_size, {"data": data.meta})
+    seen = []
+    features = model.backbone.features
+    model.backbone.features = lambda z, cond=None: (seen.append(cond), features(z, cond=cond))[1]
+    train_step(config, data, State(model, config), 4)
+    given = data.batch("train", 64, 400, 0, 0)["cond"]
+    hidden = seen[0] == 10  # the extra label: none
+    assert 0.15 < float(hidden.float().mean()) < 0.35 and torch.equal(seen[0][~hidden], given[~hidden])
+
+
+def test_a_network_of_classes_tells_them_apart():
+    torch.manual_seed(0)
+    network = UNet(3, (4, 4, 1), widths=(8,), blocks=1, heads=1, classes=2)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.normal_(module.weight, std=0.1)
+    z = torch.full((3, 16), 3)
+    one, two, none = network.features(z, cond=torch.tensor([0, 1, 2]))
+    assert not torch.allclose(one, two, atol=1e-4)
+    assert torch.allclose(network.features(z)[0], none, atol=1e-6)  # no cond: no label
+    with pytest.raises(ValueError, match="UNet was built with classes=0"):
+        UNet(3, (4, 4, 1), widths=(8,), blocks=1).features(z, cond=torch.tensor([0, 0, 0]))
+
+
+def test_the_verbs_on_digits(folder, tmp_path, capsys, monkeypatch, digits):
+    monkeypatch.chdir(tmp_path)
+    flags = [
+        f"--{n.replace('_', '-')}={getattr(SMALL, n)}" for n in ("widths", "steps", "minutes", "eval_windows", "heads", "dtype", "threads")
+    ]
+    assert main(["train", "mnist", "--data", str(folder), "--out", "run", "--batch-size=8", "--labels", *flags]) == 0
+    assert "8 images of 64 values a step" in capsys.readouterr().err
+    assert main(["eval", "run", "--data", str(folder), "--json", "eval.json"]) == 0
+    said = capsys.readouterr().out
+    record = json.loads(Path("eval.json").read_text())
+    assert record["unit"] == "bits per dimension" and record["n"] == 90 and record["length"] == 64
+    assert "90 images of 8 x 8 x 1 = 64 dimensions of 17 values, given their classes" in said
+    assert f"{record['nats_per_example']:.3f} +- " in said and "nats an image" in said
+    common = ["--steps", "4"]
+    assert main(["sample", "run", "--num", "5", "--frames", "s.gif", *common]) == 0
+    with Image.open("samples.png") as grid, Image.open("s.gif") as frames:
+        assert grid.size == (3 * 66 + 2, 2 * 66 + 2) and frames.n_frames == 5
+    assert main(["sample", "run", "--num", "5", "--out", "many", "--label", "3", *common]) == 0
+    assert sorted(p.name for p in Path("many").iterdir()) == [f"0000{i}.png" for i in range(1, 6)]
+    assert main(["sample", "run", "--num", "3", "--out", "s.npz", "--seed", "7", *common]) == 0
+    assert main(["sample", "run", "--num", "3", "--out", "t.npz", "--seed", "7", *common]) == 0
+    first, again = (np.load(name)["data"] for name in ("s.npz", "t.npz"))
+    assert first.shape == (3, 8, 8, 1) and np.array_equal(first, again) and first.std() > 0
+    # filling in: transparent pixels, and those of a mask
+    given, holes = digits[0][0], np.zeros((8, 8), bool)
+    holes[:3] = True
+    Image.fromarray(np.dstack([given, np.where(holes, 0, 255).astype(np.uint8)])).save("in.png")
+    Image.fromarray(given).save("whole.png")
+    Image.fromarray(holes).save("mask.png")
+    assert main(["fill", "run", "in.png", "--out", "out.png", *common]) == 0
+    assert main(["fill", "run", "whole.png", "--mask", "mask.png", "--num", "2", "--label", "0", *common]) == 0
+    for name in ("out.png", "whole-filled-1.png", "whole-filled-2.png"):
+        filled = np.asarray(Image.open(name))
+        assert np.array_equal(filled[~holes], given[~holes]) and not np.array_equal(filled[holes], given[holes]), name
+    assert main(["audit", "run", "--data", str(folder), "--limit", "8"]) == 0
+    assert [row for row in read_log(Path("run/log.jsonl")) if "bits" in row]
+
+
+def test_what_does_not_fit_a_model_of_pictures_is_refused(folder, tmp_path, capsys, monkeypatch, data, digits):
+    monkeypatch.chdir(tmp_path)
+    train(SMALL, folder, "run")
+    for name, picture in (("small", np.zeros((8, 6))), ("colour", np.zeros((8, 8, 3))), ("whole", digits[0][0])):
+        Image.fromarray(picture.astype(np.uint8)).save(f"{name}.png")
+    Path("text.png").write_text("no")
+    prepare_images(BUNDLED / "digits-images-idx3-ubyte.gz", "grey", levels=4, progress=False)
+    capsys.readouterr()
+    for command, said in (
+        (["fill", "run", "small.png"], "small.png is 6 x 8 pixels and the model is for 8 x 8"),
+        (["fill", "run", "colour.png"], "colour.png is RGB and the model is for L"),
+        (["fill", "run", "whole.png"], "whole.png has no transparent pixel"),
+        (["fill", "run", "whole.png", "--mask", "small.png"], "small.png is 6 x 8 pixels and whole.png 8 x 8"),
+        (["fill", "run", "whole.png", "--mask", "whole.png", "--out", "a.jpg"], "a.jpg must end in .png"),
+        (["fill", "run", "whole.png", "--mask", "gone.png"], "there is no file gone.png"),
+        (["fill", "run", "whole.png", "--mask", "whole.png", "--label", "1"], "the model knows no classes"),
+        (["fill", "run", "whole.png", "--window"], "--window is for texts"),
+        (["fill", "run", "text.png"], "text.png is not a picture"),
+        (["fill", "run", "missing.png"], "there is no file missing.png"),
+        (["sample", "run", "--out", "a.jpg"], "name a .png"),
+        (["sample", "run", "--out", "whole.png/x.png"], "there is no folder"),
+        (["sample", "run", "--frames", "a.html"], "must end in .gif"),
+        (["sample", "run", "--length", "9"], "pictures of 64 values; leave it out"),
+        (["sample", "run", "--label", "3"], "the model knows no classes"),
+        (["eval", "run", "--data", str(data)], "has text .characters., and the model was trained on pictures of 8 x 8 x 1 with 17 values"),
+        (["eval", "run", "--data", "grey"], "pictures of 8 x 8 x 1 with 4 values, and the model was trained on .* 17 values"),
+        (["train", "mnist", "--data", str(data), "--out", "no"], "length 0: give at least 1"),
+        (["train", "mnist", "--data", str(data), "--out", "no", "--length", "8"], "unet is for pictures"),
+        (["train", "mnist", "--data", str(folder), "--out", "no", "--labels", "--widths", "a,b"], "give numbers of channels"),
+        (["train", "mnist", "--data", str(folder), "--out", "no", "--digits", "2"], "not digits 2"),
+        (["train", "demo", "--data", str(folder), "--out", "no", "--blocks", "3"], "blocks 3 is of --network unet"),
+        (["train", "demo", "--data", str(data), "--out", "no", "--labels"], "has no labels"),
+        (["train", "demo", "--data", str(folder), "--out", "no"], "length 128: these pictures have 8 x 8 x 1 = 64 values"),
+    ):
+        assert main(command) == 2, command
+        error = capsys.readouterr().err
+        assert re.search(said, error) and error.count("\n") == 1, (command, error)
+    assert not Path("no").exists() and not list(Path().glob("*filled*"))
+
+
+def test_text_models_refuse_what_is_for_pictures(data, tmp_path, capsys):
+    config = TrainConfig(length=8, dim=16, layers=1, heads=2, batch_size=4, steps=2, eval_windows=8, dtype="float32", device="cpu")
+    folder = train(config, data, tmp_path / "run")
+    (tmp_path / "in.txt").write_text("the [MASK]")
+    for command, said in (
+        (["fill", str(folder), str(tmp_path / "in.txt"), "--mask", "x.png"], "--mask and --label are for pictures"),
+        (["sample", str(folder), "--frames", str(tmp_path / "a.gif")], "must end in .html"),
+    ):
+        assert main(command) == 2
+        assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", [{"schedule": "learned", "time": True}, {"network": "transformer", "layers": 1, "dim": 16, "digits": 2,
+                                     "widths": TrainConfig.widths, "blocks": TrainConfig.blocks}])  # fmt: skip
+def test_pixels_with_the_other_dials(folder, tmp_path, change):
+    """A power for every value of a pixel; a transformer over pixel values in two digits."""
+    run = train(replace(SMALL, **change), folder, tmp_path / "run")
+    model = unmask.MaskedDiffusion.from_pretrained(run)
+    assert model.schedule.num_values == (17 if "schedule" in change else 1)
+    assert unmask.sample(model, num=2, steps=3).shape == (2, 64)
+
+
+def test_a_picture_run_continues_to_the_same_bits(folder, tmp_path):
+    whole = train(SMALL, folder, tmp_path / "whole")
+    out = tmp_path / "parts"
+    real = unmask.train.train_step
+
+    def killed(config, data, state, steps):
+        if state.step == 2:
+            state.save(out, data)
+            raise RuntimeError("killed")
+        return real(config, data, state, steps)
+
+    unmask.train.train_step = killed
+    try:
+        with pytest.raises(RuntimeError, match="killed"):
+            train(SMALL, folder, out)
+    finally:
+        unmask.train.train_step = real
+    parts = train(SMALL, folder, out)
+    a, b = (unmask.checkpoint.load(f, "model.safetensors")[1] for f in (whole, parts))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_grid_shows_every_picture_once():
+    pictures = np.arange(5, dtype=np.uint8)[:, None, None, None].repeat(4, 1).repeat(6, 2) * 40
+    page = picture_grid(pictures, columns=2, scale=1, gap=1, edge=255)
+    assert page.shape == (3 * 5 + 1, 2 * 7 + 1, 1)
+    assert [int(page[1 + 5 * (i // 2), 1 + 7 * (i % 2), 0]) for i in range(5)] == [0, 40, 80, 120, 160]
+    assert page[11, 8, 0] == 255 and (page[0] == 255).all()
+
+
+def test_text_and_pictures_cannot_be_mixed_up(tmp_path):
+    with pytest.raises(ValueError, match="does not exist"):
+        prepare_text(tmp_path / "none", tmp_path / "out")
