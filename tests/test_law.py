@@ -4,6 +4,7 @@ Statistical limits are 6 sigma of the sampling error, seeds are fixed.  Exact co
 """
 
 import itertools
+import json
 import math
 
 import pytest
@@ -14,8 +15,11 @@ import unmask
 from unmask import bench, cli, schedules
 from unmask import law as law_module
 from unmask.audit import Posterior, exact_nelbo, tables
+from unmask.config import TrainConfig
 from unmask.law import exact_law
+from unmask.likelihood import estimate_orders, order_nats
 from unmask.sampling import ancestral, first_hitting, idle_share, time_grid
+from unmask.train import train
 
 CODES = torch.tensor([3, 0, 7, 4, 1, 6, 2, 5])
 
@@ -197,3 +201,54 @@ def test_the_bench_verb_has_idle_steps(monkeypatch, capsys):
     monkeypatch.setattr(bench, "idle_steps", lambda: [("a share", 12.5, "%")])
     assert cli.main(["bench", "idle-steps"]) == 0
     assert "idle-steps: a share" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- the bound of random orders
+
+
+def all_orders(units):
+    """(units!, units): the rank of every unit in each order."""
+    return torch.tensor(list(itertools.permutations(range(units))))
+
+
+@pytest.mark.parametrize("name", SCALAR)
+def test_the_likelihood_given_an_order_averages_to_the_law_and_its_logarithm_to_the_bound(name):
+    """Over all orders: mean of p(x | order) = p(x) of the sampler that reveals one unit at a time; mean of -log = the bound."""
+    model = MODELS[name]()
+    x = everything(model)
+    if model.allowed is not None:
+        x = x[model.allowed[torch.arange(2), x].all(-1)]
+    orders = all_orders(2 * model.units().length)
+    nats = torch.stack([order_nats(model, x, rank.expand(len(x), -1), states=400) for rank in orders])
+    law = exact_law(model, None, 2)[x[:, 0], x[:, 1]]
+    torch.testing.assert_close((-nats).exp().mean(0), law, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(nats.mean(0), exact_nelbo(model, x), rtol=1e-9, atol=1e-9)
+
+
+def test_the_bound_of_orders_passes_over_what_is_not_there_and_lies_between_the_law_and_the_plain_bound():
+    model = MODELS["digits"]()
+    x, valid = torch.tensor([[1, 5], [7, 2]]), torch.tensor([[True, True], [True, False]])
+    alone = torch.stack([order_nats(model, x[1:], rank[None], valid=valid[1:], states=7) for rank in all_orders(6)]).mean()
+    assert float(alone) == pytest.approx(float(exact_nelbo(model, x[1:], valid=valid[1:]).detach()), rel=1e-9)
+    ensemble, single = estimate_orders(model, [everything(model)], orders=32, seed=3)
+    exact, law = exact_nelbo(model, everything(model)).detach(), exact_law(model, None, 2).flatten()
+    assert abs(single.mean - float(exact.mean())) < 6 * single.noise
+    assert bool((ensemble.per_example < single.per_example).all())
+    assert float((-law.log()).mean()) < ensemble.mean + 6 * single.noise and ensemble.mean < single.mean
+    one, same = estimate_orders(model, [everything(model)], orders=1, seed=3)
+    assert torch.allclose(one.per_example, same.per_example) and math.isnan(one.noise)
+    assert float((-one.per_example).exp().sum()) < 1.5  # near Kraft's sum, which only the mean over orders obeys
+    for bad in (MODELS["digits, time"](), MODELS["one power a value"]()):
+        with pytest.raises(ValueError, match="does not look at t, and a schedule with one curve"):
+            estimate_orders(bad, [x])
+
+
+def test_eval_reports_the_bound_of_orders_beside_the_plain_one(data, tmp_path, capsys):
+    config = TrainConfig(length=6, dim=16, layers=1, heads=2, batch_size=8, steps=20, eval_windows=8, dtype="float32", device="cpu")
+    folder = train(config, data, tmp_path / "run")
+    command = ["eval", str(folder), "--data", str(data), "--estimator", "orders", "--repeats", "3", "--limit", "5"]
+    assert cli.main([*command, "--json", str(tmp_path / "e.json")]) == 0
+    record, said = json.loads((tmp_path / "e.json").read_text()), capsys.readouterr().out
+    assert record["n"] == 5 and record["noise"] is None and 6 * record["value"] * math.log(2) < record["single_order_nats"] * 1.0001
+    assert "mean of the likelihood over 3 random orders" in said and "a gain of" in said
+    assert cli.main([*command, "--steps", "4"]) == 2
