@@ -234,7 +234,7 @@ def test_a_tokenizer_that_was_tampered_with_is_refused(tmp_path, capsys):
 
 def test_the_demo_does_not_take_other_data_for_its_own(home, tmp_path, capsys):
     shutil.copytree(home / "data", tmp_path / "demo" / "data")
-    assert "not the demo's text" in fails(capsys, "demo", "--out", tmp_path / "demo")
+    assert "not the demo's data" in fails(capsys, "demo", "--out", tmp_path / "demo")
     (tmp_path / "thesis.tex").write_text("")
     assert "not a demo" in fails(capsys, "demo", "--out", tmp_path)
 

@@ -19,6 +19,7 @@ from unmask.cli import main
 from unmask.config import PRESETS, TrainConfig
 from unmask.data import Pixels, open_data, prepare_images, prepare_text
 from unmask.data.pixels import open_picture, picture_grid, to_array
+from unmask.demo_digits import histogram_bits
 from unmask.likelihood import estimate_nelbo
 from unmask.train import State, build, read_log, train, train_step
 
@@ -535,3 +536,21 @@ def test_a_grid_shows_every_picture_once():
 def test_text_and_pictures_cannot_be_mixed_up(tmp_path):
     with pytest.raises(ValueError, match="does not exist"):
         prepare_text(tmp_path / "none", tmp_path / "out")
+
+
+def test_the_demo_of_digits_from_start_to_report(tmp_path, capsys):
+    out = tmp_path / "demo"
+    assert main(["demo", "--data", "digits", "--out", str(out), "--minutes", "0.02", "--json", str(tmp_path / "d.json")]) == 0
+    said, record = capsys.readouterr().out, json.loads((tmp_path / "d.json").read_text())
+    page = (out / "report.html").read_text()
+    assert page.count('src="data:image/png;base64,') == 3 and page.count('src="data:image/gif;base64,') == 1
+    assert record["n"] == 270 and record["baselines"]["uniform"] == pytest.approx(np.log2(17))
+    assert f"{record['value']:.3f} +- " in said and f"{record['value']:.3f} ± " in page
+    assert main(["demo", "--out", str(out)]) == 2  # the other demo's folder
+    assert "not the demo's data" in capsys.readouterr().err
+
+
+def test_the_histogram_of_every_pixel_by_hand():
+    train_x, test_x = torch.tensor([[0, 5], [0, 6]]), torch.tensor([[0, 7]])
+    expected = -(np.log2(3 / 19) + np.log2(1 / 19)) / 2
+    assert histogram_bits(train_x, test_x) == pytest.approx(expected)

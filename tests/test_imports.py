@@ -28,7 +28,8 @@ CORE = [
 # A module may import what stands in an earlier group; inside a group, only without cycles.
 ORDER = [
     CORE, ["diffusion"], ["sampling"], ["law", "likelihood", "audit"], ["selftest", "check_model"], ["data"], ["ngrams"], ["train"],
-    ["report_page"], ["report"], ["infill", "pictures", "schedule_report"], ["demo", "bench"], ["command"], ["verbs"], ["cli"],
+    ["report_page"], ["report"], ["infill", "pictures", "schedule_report"], ["demo", "bench"], ["demo_digits"],
+    ["command"], ["verbs"], ["cli"],
 ]  # fmt: skip
 LEVEL = {name: level for level, group in enumerate(ORDER) for name in group}
 LEAVES = ["checkpoint", "config", "report_page"]

@@ -319,19 +319,24 @@ def schedule(argv: list[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Demo(Machine):
-    out: Path = Path("demo")
-    """Where data, run and report go; a run that was stopped there continues."""
-    minutes: float = PRESETS["demo"].config.minutes
-    """Of training."""
+    data: Literal["shakespeare", "digits"] = "shakespeare"
+    """The bundled data: a text by characters, or pictures of handwritten digits."""
+    out: str = ""
+    """Where data, run and report go; a run that was stopped there continues.  Empty: demo, or demo-digits."""
+    minutes: float = 0.0
+    """Of training; 0: the preset's, at most three."""
 
 
 def demo(argv: list[str]) -> None:
-    """Train on bundled Shakespeare for three minutes, evaluate, sample, fill in, and write an HTML report."""
+    """Train on bundled data for three minutes, evaluate, sample, fill in, and write an HTML report."""
     args = parse(Demo, "demo", argv, demo.__doc__)
     runtime = Runtime(args)
-    from unmask.demo import run
+    from unmask import demo as of_text
+    from unmask import demo_digits as of_digits
 
-    folder, values = run(args.out, minutes=args.minutes, seed=args.seed, device=str(runtime.device), dtype=runtime.dtype)
+    preset, module, out = {"shakespeare": ("demo", of_text, "demo"), "digits": ("digits", of_digits, "demo-digits")}[args.data]
+    minutes = args.minutes or PRESETS[preset].config.minutes
+    folder, values = module.run(Path(args.out or out), minutes=minutes, seed=args.seed, device=str(runtime.device), dtype=runtime.dtype)
     runtime.record(folder, **values)
 
 

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import torch
 
 from unmask import __version__
 from unmask.checkpoint import digest
-from unmask.config import PRESETS, Dtype
-from unmask.data import open_data, prepare_text
+from unmask.config import PRESETS, Dtype, TrainConfig
+from unmask.data import Data, open_data, prepare_text
 from unmask.device import precision
 from unmask.diffusion import MaskedDiffusion
 from unmask.infill import encode_holes, parse_holes, spell_pieces, spell_states
@@ -29,19 +30,13 @@ SAMPLES = 8
 def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> tuple[Path, dict]:
     """The whole demo into the folder `out`, continuing what is there; the model's folder, and the figures."""
     began = time.monotonic()
-    out = Path(out)
-    ours = {"data", "run", "report.html", "report.png"}
-    if out.exists() and not (out.is_dir() and all(path.name in ours or path.name.startswith(".") for path in out.iterdir())):
-        raise ValueError(f"{out} exists and is not a demo: choose another --out")
     place = torch.device(device)
     config = replace(PRESETS["demo"].config, minutes=minutes, seed=seed, device=device, dtype=dtype)
-    config.check()
-    if not (out / "data" / "meta.json").is_file():
-        out.mkdir(parents=True, exist_ok=True)
-        prepare_text(TEXT, out / "data", tokenizer="characters", split=SPLIT, progress=False)
-    data = open_data(out / "data")
-    if data.meta["source"][0]["sha256"] != digest(TEXT) or data.meta["split"] != SPLIT:
-        raise ValueError(f"{out / 'data'} is not the demo's text: choose another --out")
+
+    def prepare(to: Path) -> None:
+        prepare_text(TEXT, to, tokenizer="characters", split=SPLIT, progress=False)
+
+    data = begin(out, config, prepare, digest(TEXT), SPLIT)
     train_size, watch, test_size = (f"{data.meta['tokens'][split]:,}" for split in ("train", "validation", "test"))
     say(f"tiny Shakespeare: {train_size} characters to train on, {watch} to watch it by (validation), {test_size} held out (test)")
     folder = train(config, out / "data", out / "run")
@@ -100,14 +95,33 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
         sources=f"unmask {__version__} demo --minutes {minutes:g} --seed {seed}, on {place}, {dtype}, {torch.get_num_threads()} threads",
     )
     picture(out / "report.png", frames=frames, log=log, unit="character", baselines=baselines, bound=(bits, error))
-    model_at, again = out / "run", f"unmask sample {out / 'run'}"
-    say(f"the model is in {model_at}; to draw more: {again}; the report, to open in a browser:")
-    say(f"{report}   ({(time.monotonic() - began) / 60:.1f} minutes in all)")
+    end(out, report, began)
     return folder, {
         "value": bits, "unit": "bits per character", "stderr": error, "noise": bound.bits_per_dim_noise, "n": len(bound.positions),
         "estimator": "continuous time, exact count", "repeats": bound.repeats, "baselines": baselines,
         "data_sha256": data.meta["sha256"], "steps": log[-1]["step"], "training_seconds": seconds,
     }  # fmt: skip
+
+
+def begin(out: Path, config: TrainConfig, prepare: Callable[[Path], None], sha256: str, split: str) -> Data:
+    """Check the demo's folder, and prepare its data if that is not there yet."""
+    ours = {"data", "run", "report.html", "report.png"}
+    if out.exists() and not (out.is_dir() and all(path.name in ours or path.name.startswith(".") for path in out.iterdir())):
+        raise ValueError(f"{out} exists and is not a demo: choose another --out")
+    config.check()
+    if not (out / "data" / "meta.json").is_file():
+        out.mkdir(parents=True, exist_ok=True)
+        prepare(out / "data")
+    data = open_data(out / "data")
+    if data.meta["source"][0]["sha256"] != sha256 or data.meta["split"] != split:
+        raise ValueError(f"{out / 'data'} is not the demo's data: choose another --out")
+    return data
+
+
+def end(out: Path, report: Path, began: float) -> None:
+    model_at, again = out / "run", f"unmask sample {out / 'run'}"
+    say(f"the model is in {model_at}; to draw more: {again}; the report, to open in a browser:")
+    say(f"{report}   ({(time.monotonic() - began) / 60:.1f} minutes in all)")
 
 
 def say(line: str) -> None:

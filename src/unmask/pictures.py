@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -86,6 +87,6 @@ def state_pictures(model: MaskedDiffusion, pixels: Pixels, states: Sequence[Tens
     return pixels.decode(ids.view(hidden.shape).masked_fill(hidden, pixels.vocab_size).numpy())
 
 
-def write_unmasking(path: Path, pictures: np.ndarray) -> None:
+def write_unmasking(path: Path | BinaryIO, pictures: np.ndarray) -> None:
     """An animated GIF of states (n, rows, H, W, C), the rows of each side by side in a grid."""
     write_animation(path, [picture_grid(page) for page in pictures])

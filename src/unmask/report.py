@@ -3,6 +3,7 @@
 Only what is passed is shown: nothing here calls a model, and the file loads nothing from anywhere.
 """
 
+import base64
 import html
 import json
 import math
@@ -10,6 +11,7 @@ import numbers
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +20,16 @@ from unmask.report_page import PAGE, SAYS, SCRIPT, STEPPER, STYLE
 from unmask.schedules import Schedule
 
 Frames = list[list[str | None]]
+
+
+class Figure(NamedTuple):
+    """A picture with a heading and words above it; `alt`: what it shows, for who cannot see it."""
+
+    title: str
+    says: str
+    alt: str
+    content: bytes  # of a PNG or GIF file
+
 
 BLUE, ORANGE, GREY = "#2f5fd0", "#c2410c", "#55555a"
 
@@ -37,6 +49,7 @@ def write_report(
     samples: Sequence[str] = (),
     fill: dict | None = None,
     frames: Frames | None = None,
+    figures: Sequence[Figure] = (),
 ) -> Path:
     """Write the page and return its path; a section whose data is empty or None is left out.
 
@@ -44,13 +57,15 @@ def write_report(
     "stderr"}, further keys ignored.  `unit`: what a position is, singular.  `schedule`: `.masked(t)` (T,) -> (T, K).
     `bound_by_count`: (share of positions masked, mean nats per masked position, its standard error).  `baselines`: name -> bits
     per unit.  `bound`: (bits per unit, standard error, NaN if unknown).  `fill`: {"before": [(text, given?)], "after": several
-    such lists}.  `frames`: states of one sample, a string per position, "" or None where it is masked.  `sources`: what was run.
+    such lists}.  `figures`: shown first.  `frames`: states of one sample, a string per position, "" or None where it is masked.
+    `sources`: what was run.
     ValueError: frames of different lengths.
     """
     area = SAYS["area"] if schedule is None or schedule.num_values == 1 else ""  # with a curve per value, it is not
     baselines, log = baselines or {}, list(log)
     bound_by_count = [row for row in bound_by_count if _finite(row[1])]
     parts = [
+        *(_section(_text(f.title), _text(f.says), _image(f)) for f in figures),
         _section("How a sample appears", SAYS["frames"], _stepper(frames)) if frames else "",
         _section("Samples", SAYS["samples"], "".join(f"<pre>\n{_text(s)}</pre>" for s in samples)) if samples else "",
         _section("Filling in", SAYS["fill"], _filled(fill)) if fill else "",
@@ -166,6 +181,11 @@ def _visible(text: str) -> str:
 
 def _section(name: str, says: str, body: str) -> str:
     return f"<section>\n<h2>{name}</h2>\n<p>{says}</p>\n{body}\n</section>"
+
+
+def _image(figure: Figure) -> str:
+    kind = "gif" if figure.content.startswith(b"GIF") else "png"
+    return f'<img alt="{_text(figure.alt)}" src="data:image/{kind};base64,{base64.b64encode(figure.content).decode()}">'
 
 
 def _bars(baselines: dict[str, float], bound: tuple[float, float], unit: str) -> str:

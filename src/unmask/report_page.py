@@ -8,10 +8,10 @@ SAYS = {
     "bound": "The fewer bits the model needs to encode data that it has not seen, the better it has learned what such data are. "
     "Its number is an upper bound: the true one can only be lower.",
     "log": "In training, positions are hidden at random and the model is scored on what it says they were: single steps are light "
-    "and noisy, their running mean is dark, and dots are evaluations on the validation text, with one standard error either way.",
+    "and noisy, their running mean is dark, and dots are evaluations on the validation split, with one standard error either way.",
     "count": "The more is hidden, the harder it is to tell what it was: bits per masked position, by the share masked.",
     "area": " The bound is the area under this curve: the mean over all shares of masked positions, each as likely as any other.",
-    "schedule": "The schedule says how likely a position is to be still visible at a time between 0, the clean text, and 1, where "
+    "schedule": "The schedule says how likely a position is to be still visible at a time between 0, clean data, and 1, where "
     "everything is masked; generation runs from 1 back to 0.",
 }
 
@@ -54,6 +54,7 @@ polyline{fill:none;vector-effect:non-scaling-stroke;stroke:var(--main);stroke-wi
 .raw{stroke-width:1;opacity:.3}.one{stroke-width:1;opacity:.22}.area{fill:var(--main);opacity:.13}
 .grid{stroke:var(--rule)}.level{stroke:var(--soft);stroke-dasharray:5 4}.error{stroke:var(--dot);stroke-width:1.6}
 circle{fill:var(--dot)}
+img{display:block;max-width:100%;image-rendering:pixelated;border-radius:3px}
 #frame{word-break:break-all;margin-top:.8rem}
 #frame span{transition:background-color .35s}#frame .hidden{background:var(--block);transition:none}
 .controls{display:flex;align-items:center;gap:.8rem}

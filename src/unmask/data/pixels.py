@@ -4,10 +4,12 @@ A picture of H x W pixels and C channels is H*W*C tokens in the order row, colum
 v * levels // 256.  Shown, a token i is the value round(255 i / (levels - 1)).
 """
 
+import io
 import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -120,8 +122,15 @@ def picture_grid(pictures: np.ndarray, *, columns: int = 0, scale: int = 0, gap:
     return page
 
 
-def write_animation(path: Path, frames: Sequence[np.ndarray], *, seconds: float = 4.0) -> None:
+def png(array: np.ndarray) -> bytes:
+    """The content of a PNG file of values (H, W, C)."""
+    stream = io.BytesIO()
+    to_image(array).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def write_animation(path: Path | BinaryIO, frames: Sequence[np.ndarray], *, seconds: float = 4.0) -> None:
     """A GIF of pictures (h, w, C); the last one stays for two seconds."""
     images = [to_image(frame) for frame in frames]
     each = max(20, round(1000 * seconds / len(images)))
-    images[0].save(path, save_all=True, append_images=images[1:], duration=[each] * (len(images) - 1) + [2000], loop=0)
+    images[0].save(path, format="GIF", save_all=True, append_images=images[1:], duration=[each] * (len(images) - 1) + [2000], loop=0)

@@ -1,0 +1,134 @@
+"""The demo of pictures: bundled handwritten digits, trained on, evaluated, sampled, filled in, reported."""
+
+import io
+import math
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from unmask import __version__
+from unmask.config import PRESETS, Dtype
+from unmask.data import prepare_images
+from unmask.data.image_sources import find_sources
+from unmask.data.pixels import picture_grid, png
+from unmask.data.sources import describe_source
+from unmask.demo import begin, end, say
+from unmask.device import precision
+from unmask.diffusion import MaskedDiffusion
+from unmask.likelihood import cross_entropy_by_count, estimate_nelbo
+from unmask.pictures import state_pictures, write_unmasking
+from unmask.report import Figure, write_report
+from unmask.sampling import sample, to_tokens, trajectory
+from unmask.train import read_log, train
+
+DIGITS = Path(__file__).parent / "data" / "bundled" / "digits" / "digits-images-idx3-ubyte.gz"
+SPLIT = "0.8,0.05,0.15"  # in the order of the writers, so that those held out are others
+LEVELS = 17
+SAMPLES, SHOWN, COMPLETIONS = 40, 8, 4
+ABOUT = "8 x 8 pixels of 17 grey values"
+
+
+def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> tuple[Path, dict]:
+    """The whole demo into the folder `out`, continuing what is there; the model's folder, and the figures."""
+    began = time.monotonic()
+    place = torch.device(device)
+    config = replace(PRESETS["digits"].config, minutes=minutes, seed=seed, device=device, dtype=dtype)
+
+    def prepare(to: Path) -> None:
+        prepare_images(DIGITS, to, levels=LEVELS, split=SPLIT, progress=False)
+
+    source = find_sources(DIGITS, "auto")["train"]
+    assert source.labels is not None
+    sha256 = describe_source(DIGITS, [DIGITS, source.labels])["sha256"]
+    data = begin(out, config, prepare, sha256, SPLIT)
+    train_size, watch, test_size = (f"{data.meta['images'][split]:,}" for split in ("train", "validation", "test"))
+    say(f"handwritten digits, {ABOUT}: {train_size} to train on, {watch} to watch it by (validation), {test_size} held out (test)")
+    folder = train(config, out / "data", out / "run")
+
+    model, pixels, length = MaskedDiffusion.from_pretrained(folder).to(place), data.tokenizer, data.length
+    generator = torch.Generator().manual_seed(seed)
+    print("evaluating, sampling, filling in", file=sys.stderr)
+    test = next(data.windows("test", length, data.window_count("test", length)))["x"]
+    with precision(dtype, place):
+        bound = estimate_nelbo(model, data.windows("test", length, 128), repeats=32, seed=seed)
+        by_count = cross_entropy_by_count(model, test, generator=generator)
+        z = torch.full((SAMPLES, length), model.mask_id, device=place)
+        states = [z.clone(), *trajectory(model, z, steps=length, generator=generator)]
+        given = test[:: max(1, len(test) // SHOWN)][:SHOWN]
+        holes = torch.zeros(pixels.shape, dtype=torch.bool)
+        holes[pixels.shape[0] // 2 :] = True  # the lower half
+        z = given.masked_fill(holes.flatten(), model.mask_id).repeat_interleave(COMPLETIONS, 0).to(place)
+        filled = sample(model, z=z, steps=length, generator=generator).cpu()
+    train_x = torch.from_numpy(np.asarray(data.tokens("train")).reshape(-1, length).astype(np.int64))
+    baselines = {"uniform": math.log2(LEVELS), "every pixel by itself": histogram_bits(train_x, test)}
+    bits, error = bound.bits_per_dim, bound.bits_per_dim_stderr
+    for name, value in baselines.items():
+        say(f"  {name:22} {value:.3f} bits per dimension")
+    say(f"  {'this model':22} {bits:.3f} +- {error:.3f} bits per dimension, an upper bound (mask noise {bound.bits_per_dim_noise:.3f})")
+
+    samples = pixels.decode(to_tokens(model, states[-1]).cpu().numpy())
+    real = pixels.decode(train_x[torch.randperm(len(train_x), generator=generator)[:SAMPLES]].numpy())
+    animation = io.BytesIO()
+    write_unmasking(
+        animation, state_pictures(model, pixels, [s[:16].cpu() for s in states[:: max(1, length // 32)]] + [states[-1][:16].cpu()])
+    )
+    shown = np.where(holes.numpy(), np.uint8(127), pixels.decode(given.numpy()))
+    rows = [[shown[i], *pixels.decode(filled[COMPLETIONS * i : COMPLETIONS * (i + 1)].numpy()), pixels.decode(given[i].numpy())]
+            for i in range(len(given))]  # fmt: skip
+    table = picture_grid(np.concatenate([np.stack(row) for row in rows]), columns=COMPLETIONS + 2, scale=8)
+    log = read_log(out / "run" / "log.jsonl")
+    seconds = log[-1]["seconds"]
+    figures = [
+        Figure(
+            "How samples appear",
+            "Generation starts with every pixel masked (blank grey) and reveals some at each step until none is left.",
+            "An animation of 16 digits that appear pixel by pixel",
+            animation.getvalue(),
+        ),
+        Figure("Samples", "Drawn from nothing.", f"{SAMPLES} sampled digits", png(picture_grid(samples, columns=10, scale=8))),
+        Figure("Real digits", "To compare: some of the training data.", f"{SAMPLES} digits", png(picture_grid(real, columns=10, scale=8))),
+        Figure(
+            "Filling in",
+            "From the left: what was given, with the lower half masked; four completions; the truth. The given half never changes.",
+            f"A table of {len(given)} held-out digits: upper half, completions, whole",
+            png(table),
+        ),
+    ]
+    report = write_report(
+        out / "report.html",
+        title="Masked diffusion on handwritten digits",
+        summary=[
+            ("held-out bound", f"{bits:.3f} ± {error:.3f} bits per dimension, {bound.mean:.2f} ± {bound.stderr:.2f} nats a picture"),
+            ("noise of the masks alone", f"{bound.bits_per_dim_noise:.4f} bits per dimension"),
+            ("protocol", f"{len(bound.positions):,} pictures of {ABOUT}, by other writers; exact count, {bound.repeats} draws"),
+            ("network", f"a U-Net of {sum(p.numel() for p in model.parameters()):,} parameters, widths {config.widths}"),
+            ("training", f"{log[-1]['step']:,} steps of {config.batch_size} pictures in {seconds:.0f} s, {dtype}"),
+        ],
+        figures=figures,
+        log=log,
+        unit="dimension",
+        schedule=model.schedule,
+        bound_by_count=by_count,
+        baselines=baselines,
+        bound=(bits, error),
+        sources=f"unmask {__version__} demo --data digits --minutes {minutes:g} --seed {seed}, on {place}, {dtype}, "
+        f"{torch.get_num_threads()} threads; digits by E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, CC BY 4.0",
+    )  # fmt: skip
+    (out / "report.png").write_bytes(png(table))
+    end(out, report, began)
+    return folder, {
+        "value": bits, "unit": "bits per dimension", "stderr": error, "noise": bound.bits_per_dim_noise, "n": len(bound.positions),
+        "nats_per_example": bound.mean, "estimator": "continuous time, exact count", "repeats": bound.repeats, "baselines": baselines,
+        "data_sha256": data.meta["sha256"], "steps": log[-1]["step"], "training_seconds": seconds,
+    }  # fmt: skip
+
+
+def histogram_bits(train: torch.Tensor, test: torch.Tensor) -> float:
+    """Bits per dimension of test pictures (n, S) if every position is coded by its own histogram of train, one more of each value."""
+    counts = torch.nn.functional.one_hot(train, LEVELS).sum(0).double() + 1  # (S, V)
+    p = counts / counts.sum(-1, keepdim=True)
+    return float(-p.log2().gather(1, test.T).mean())
