@@ -21,6 +21,7 @@ CORE = [
     "rowwise",
     "schedule_gradient",
     "muon",
+    "metrics",
     "backbones",
     "config",
     "device",
