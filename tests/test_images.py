@@ -21,6 +21,7 @@ from unmask.data import Pixels, open_data, prepare_images, prepare_text
 from unmask.data.pixels import open_picture, picture_grid, to_array
 from unmask.demo_digits import histogram_bits
 from unmask.likelihood import estimate_nelbo
+from unmask.sampling import guided
 from unmask.train import State, build, read_log, train, train_step
 
 BUNDLED = Path(unmask.__file__).parent / "data" / "bundled" / "digits"
@@ -422,6 +423,9 @@ def test_the_verbs_on_digits(folder, tmp_path, capsys, monkeypatch, digits):
         assert grid.size == (3 * 66 + 2, 2 * 66 + 2) and frames.n_frames == 5
     assert main(["sample", "run", "--num", "5", "--out", "many", "--label", "3", *common]) == 0
     assert sorted(p.name for p in Path("many").iterdir()) == [f"0000{i}.png" for i in range(1, 6)]
+    guided = ["--guidance", "2", "--guidance-schedule", "rising", "--json", "g.json", "--out", "g.npz"]
+    assert main(["sample", "run", "--num", "3", "--seed", "7", *guided, *common]) == 0
+    assert json.loads(Path("g.json").read_text())["guidance_schedule"] == "rising"
     assert main(["sample", "run", "--num", "3", "--out", "s.npz", "--seed", "7", *common]) == 0
     assert main(["sample", "run", "--num", "3", "--out", "t.npz", "--seed", "7", *common]) == 0
     first, again = (np.load(name)["data"] for name in ("s.npz", "t.npz"))
@@ -465,6 +469,7 @@ def test_what_does_not_fit_a_model_of_pictures_is_refused(folder, tmp_path, caps
         (["sample", "run", "--frames", "a.html"], "must end in .gif"),
         (["sample", "run", "--length", "9"], "pictures of 64 values; leave it out"),
         (["sample", "run", "--label", "3"], "the model knows no classes"),
+        (["sample", "run", "--guidance", "2"], "--guidance 2 strengthens what a class says"),
         (["eval", "run", "--data", str(data)], "has text .characters., and the model was trained on pictures of 8 x 8 x 1 with 17 values"),
         (["eval", "run", "--data", "grey"], "pictures of 8 x 8 x 1 with 4 values, and the model was trained on .* 17 values"),
         (["train", "mnist", "--data", str(data), "--out", "no"], "length 0: give at least 1"),
@@ -554,3 +559,49 @@ def test_the_histogram_of_every_pixel_by_hand():
     train_x, test_x = torch.tensor([[0, 5], [0, 6]]), torch.tensor([[0, 7]])
     expected = -(np.log2(3 / 19) + np.log2(1 / 19)) / 2
     assert histogram_bits(train_x, test_x) == pytest.approx(expected)
+
+
+# ---------------------------------------------------------------- guidance
+
+
+def test_guidance_is_the_tilted_distribution_and_keeps_zeros():
+    p, q = torch.tensor([[0.5, 0.3, 0.2, 0.0]]), torch.tensor([[0.25, 0.15, 0.1, 0.5]])
+    for weight in (0.0, 1.0, 2.5, -0.5):
+        found = guided(p.log(), q.log(), torch.tensor([[weight]])).exp()
+        if weight == 0:
+            assert torch.allclose(found, p)
+        both = (p[0, :2] ** (1 + weight) / q[0, :2] ** weight).double()
+        assert torch.allclose((found[0, 0] / found[0, 1]).double(), both[0] / both[1]) and found[0, 3] == 0
+        assert float(found.sum()) == pytest.approx(1)
+    q = torch.tensor([[0.25, 0.25, 0.0, 0.5]])
+    assert float(guided(p.log(), q.log(), torch.tensor([[1.0]])).exp()[0, 2]) == pytest.approx(1)  # impossible without the class
+
+
+class OfClass(torch.nn.Module):
+    """Without a class uniform; with class c, value c has odds 3 to 1 against each other."""
+
+    uses_time = False
+
+    def forward(self, z, cond=None):
+        logits = torch.zeros(*z.shape, 3)
+        return logits if cond is None else logits + np.log(3) * torch.nn.functional.one_hot(cond, 3)[:, None]
+
+
+@pytest.mark.parametrize("sampler", ["ancestral", "first_hitting"])
+def test_samplers_guide_by_the_weight_of_their_time(sampler):
+    model = unmask.MaskedDiffusion(OfClass(), unmask.schedules.Linear(), unmask.Subtokenizer(3))
+    cond = torch.arange(3).repeat(400)
+    how = {"num": 1200, "length": 10, "sampler": sampler, "steps": 10, "cond": cond}
+    for guidance, odds in ((None, 3.0), (lambda t: 1 + 0 * t, 9.0), (lambda t: 2.0 * (t > 2), 3.0)):
+        x = unmask.sample(model, **how, guidance=guidance, generator=rng(1))
+        share = float((x == cond[:, None]).double().mean())
+        expected = odds / (odds + 2)
+        assert abs(share - expected) < 5 * (expected * (1 - expected) / x.numel()) ** 0.5
+    late = unmask.sample(model, **how, guidance=lambda t: 50.0 * (t < 0.5), generator=rng(2))
+    share = float((late == cond[:, None]).double().mean())
+    if sampler == "first_hitting":  # half of the values are revealed after t = 1/2, and those are certain
+        assert abs(share - (0.5 * 0.6 + 0.5)) < 0.02
+    else:
+        assert share > 0.65
+    with pytest.raises(ValueError, match="there is none: give cond"):
+        unmask.sample(model, num=2, length=4, guidance=lambda t: t)

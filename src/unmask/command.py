@@ -41,6 +41,11 @@ class Sampler(Machine):
     """Times of the steps: cosine reveals few positions first."""
     temperature: float = 1.0
     """1: the model's own law; anything else is not."""
+    guidance: float = 0.0
+    """Of a network that was given classes: how far to push samples towards their class (classifier-free guidance); 0: the model's own
+    law, anything else is not."""
+    guidance_schedule: Literal["constant", "rising", "falling"] = "constant"
+    """The weight over time: --guidance throughout; rising from 0 to it, or falling from it to 0, as values are revealed."""
     batch_size: int = 64
     """Sequences that run through the network at a time."""
     out: str = ""
@@ -181,6 +186,10 @@ def run_sampler(args: Sampler, runtime: Runtime, model, z, frames: int = 0, cond
 
     from unmask.sampling import to_tokens, trajectory
 
+    if args.guidance and cond is None:
+        raise ValueError(f"--guidance {args.guidance:g} strengthens what a class says, and there is none here: leave it out")
+    share = {"constant": torch.ones_like, "rising": lambda t: 1 - t, "falling": lambda t: t}[args.guidance_schedule]
+    guidance = (lambda t: args.guidance * share(t)) if args.guidance else None
     steps = 1 if args.sampler == "first_hitting" and not frames else args.steps
     rows, kept = z.split(args.batch_size), [z[:frames]]
     labels = [None] * len(rows) if cond is None else cond.to(runtime.device).split(args.batch_size)
@@ -188,7 +197,7 @@ def run_sampler(args: Sampler, runtime: Runtime, model, z, frames: int = 0, cond
     with tqdm(total=steps * len(rows), unit="step", disable=None, dynamic_ncols=True) as bar, runtime.precision:
         for part, label in zip(rows, labels, strict=True):
             states = trajectory(model, part.to(runtime.device), sampler=args.sampler, steps=steps, grid=args.grid, cond=label,
-                                generator=runtime.generator, temperature=args.temperature)  # fmt: skip
+                                generator=runtime.generator, temperature=args.temperature, guidance=guidance)  # fmt: skip
             for state in states:
                 bar.update()
                 if frames and not done:
@@ -199,7 +208,8 @@ def run_sampler(args: Sampler, runtime: Runtime, model, z, frames: int = 0, cond
 
 def how(args: Sampler) -> dict:
     grid = {"steps": args.steps, "grid": args.grid} if args.sampler == "ancestral" else {}
-    return {"sampler": args.sampler, **grid, "temperature": args.temperature}
+    guidance = {"guidance": args.guidance, "guidance_schedule": args.guidance_schedule} if args.guidance else {}
+    return {"sampler": args.sampler, **grid, "temperature": args.temperature, **guidance}
 
 
 def write_texts(out: str, texts: list[str]) -> None:

@@ -5,7 +5,7 @@ of `ts`, any decreasing times.  Filling in is therefore not a sampler of its own
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -18,6 +18,7 @@ from unmask.schedules import Schedule
 from unmask.subtokens import check_ids
 
 Generator = torch.Generator | None
+Guidance = Callable[[Tensor], Tensor]  # the weight at times t (B,)
 
 
 def time_grid(steps: int, kind: str = "cosine") -> Tensor:
@@ -58,6 +59,7 @@ def ancestral(
     valid: Tensor | None = None,
     generator: Generator = None,
     temperature: float = 1.0,
+    guidance: Guidance | None = None,
 ) -> Iterator[Tensor]:
     """The reverse process on the grid `ts` (arXiv 2406.04329, equation 6): draw a token, reveal it with probability reveal(t, s).
 
@@ -65,7 +67,7 @@ def ancestral(
     the same law.  With one curve per value the coins are flipped at the largest probability and kept at that of the value drawn.
     Digits of one token are revealed by their own coins, from one draw of the token.
     """
-    state = _State(model, z, ts, cond, valid, generator, temperature)
+    state = _State(model, z, ts, cond, valid, generator, temperature, guidance)
     for t, s in zip(state.ts[:-1], state.ts[1:], strict=True):
         reveal = model.schedule.reveal(t, s)  # (K,)
         masked = state.masked()
@@ -84,6 +86,7 @@ def first_hitting(
     valid: Tensor | None = None,
     generator: Generator = None,
     temperature: float = 1.0,
+    guidance: Guidance | None = None,
 ) -> Iterator[Tensor]:
     """The continuous-time reverse process, exactly: one unit at a time, at its hitting time (arXiv 2409.02908).
 
@@ -96,7 +99,7 @@ def first_hitting(
             "first_hitting needs a schedule with one curve for all values: with one curve per value, when a position is revealed "
             'depends on the value, which is not drawn yet; use sampler="ancestral"'
         )
-    state = _State(model, z, torch.tensor([1.0, 0.0]) if ts is None else ts, cond, valid, generator, temperature)
+    state = _State(model, z, torch.tensor([1.0, 0.0]) if ts is None else ts, cond, valid, generator, temperature, guidance)
 
     def hit(u: Tensor, left: Tensor) -> Tensor:
         r = 1 - uniform(len(u), generator=generator, device=u.device)
@@ -131,11 +134,12 @@ def sample(
     valid: Tensor | None = None,
     generator: Generator = None,
     temperature: float = 1.0,
+    guidance: Guidance | None = None,
 ) -> Tensor:
     """(num, length) token ids, by default 16; or z (B, S*L) with its masked units filled in: (B, S).  -1 where `valid` is False.
 
     `length` None: the length that the model was trained at.  `sampler`: "ancestral" in `steps` steps of the time grid `grid`, or
-    "first_hitting".  temperature 1 is the model's own law; anything else is not.
+    "first_hitting".  temperature 1 is the model's own law; anything else is not.  `guidance`: see `guided`.
     """
     if z is None:
         num = 16 if num is None else num
@@ -149,7 +153,7 @@ def sample(
         raise ValueError(f"z already fixes number and length: leave out num={num}, length={length}")
     steps = 1 if sampler == "first_hitting" else steps  # its law does not depend on the grid
     how = {"sampler": sampler, "steps": steps, "grid": grid, "cond": cond, "valid": valid, "generator": generator}
-    final = deque(trajectory(model, z, **how, temperature=temperature), maxlen=1).pop()
+    final = deque(trajectory(model, z, **how, temperature=temperature, guidance=guidance), maxlen=1).pop()
     return to_tokens(model, final, valid)
 
 
@@ -183,12 +187,26 @@ def evaluating(model: torch.nn.Module):
             module.training = True
 
 
+def guided(logp: Tensor, without: Tensor, weight: Tensor) -> Tensor:
+    """(R, V) classifier-free guidance (arXiv 2207.12598): (1 + weight) log mu(. | cond) - weight log mu(.), normalised; weight (R, 1).
+
+    In the samplers the weight is a function of t (B,), the share of the way still to go.  0 is the model's own law; anything else is
+    not.  It needs a network that was trained with its condition hidden now and then.
+    """
+    weight = weight.to(logp)
+    mixed = torch.where(logp == -torch.inf, -torch.inf, logp + weight * (logp - without.clamp(min=torch.finfo(logp.dtype).min / 4)))
+    return mixed.log_softmax(-1)
+
+
 class _State:
     """z and what a sampler needs to reveal units of it."""
 
-    def __init__(self, model, z, ts, cond, valid, generator, temperature):
+    def __init__(self, model, z, ts, cond, valid, generator, temperature, guidance):
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, not {temperature}")
+        if guidance is not None and cond is None:
+            raise ValueError("guidance strengthens what cond says, and there is none: give cond, or leave guidance out")
+        self.guidance = guidance
         self.model, self.cond, self.generator, self.temperature = model, cond, generator, temperature
         self.digits, self.units = model.subtokenizer.length, model.units()
         self.z = z = check_state(model, z, valid).to(model.device, torch.long).clone()
@@ -228,13 +246,16 @@ class _State:
         u = uniform(len(b), generator=self.generator, device=b.device)
         view = self.z.unflatten(1, (-1, self.digits))
         with evaluating(model):
-            hidden, head = model.hidden(
-                self.z[used], t[used], None if self.cond is None else self.cond[used], None if self.valid is None else self.valid[used]
-            )
+            valid = None if self.valid is None else self.valid[used]
+            hidden, head = model.hidden(self.z[used], t[used], None if self.cond is None else self.cond[used], valid)
+            plain = None if self.guidance is None else model.hidden(self.z[used], t[used], None, valid)[0]
             tokens = []
             for part in chunks(len(b), model.subtokenizer.vocab_size, b.device):
-                logits = head(hidden[row[part], position[part]])
-                logp = model.log_probs(logits, view[b[part], position[part]], position[part])
+                at = row[part], position[part]
+                logp = model.log_probs(head(hidden[at]), view[b[part], position[part]], position[part])
+                if self.guidance is not None and plain is not None:
+                    without = model.log_probs(head(plain[at]), view[b[part], position[part]], position[part])
+                    logp = guided(logp, without, self.guidance(t)[b[part], None])
                 tokens.append(categorical(logp / self.temperature, u=u[part]))
         token = torch.cat(tokens)[:, None]  # (R, 1)
         shown = per_row[b, position]
