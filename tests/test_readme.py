@@ -2,14 +2,18 @@
 
 import gzip
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from unmask.config import PRESETS
 from unmask.demo import TEXT
+from unmask.demo_digits import DIGITS
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -54,6 +58,28 @@ def test_from_text_to_a_model_as_the_readme_says(tmp_path, which):
     else:
         assert done.stdout.count("To be, or ") == 3
         assert (tmp_path / "bound.json").is_file() and (tmp_path / "unmasking.html").is_file()
+
+
+def test_from_pictures_to_a_model_as_the_readme_says(tmp_path):
+    """The README's commands in its order, on a folder laid out like MNIST's, of the bundled digits, and a smaller network."""
+    (tmp_path / "mnist").mkdir()
+    for kind in ("images-idx3", "labels-idx1"):
+        for part in ("train", "t10k"):
+            shutil.copy(DIGITS.with_name(f"digits-{kind}-ubyte.gz"), tmp_path / "mnist" / f"{part}-{kind}-ubyte.gz")
+    (script,) = (block for block in blocks("sh") if "unmask prepare images" in block)
+    picture = np.zeros((8, 8), np.uint8)
+    Image.fromarray(picture).save(tmp_path / "in.png")
+    picture[4:] = 255
+    Image.fromarray(picture).save(tmp_path / "holes.png")
+    small = "--out runs/digits --minutes 0 --steps 4 --widths 8,16"
+    for said, ours in {"--out runs/digits": small, "unmask ": f"{sys.executable} -m unmask ", "--num 64": "--num 9 --steps 8"}.items():
+        script = script.replace(said, ours)
+    assert script.count(small) == 1
+    done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("bits per dimension: an upper bound") == 2 and "mean of the likelihood over 8 random orders" in done.stdout
+    for name in ("samples.png", "unmasking.gif", *(f"in-filled-{i}.png" for i in (1, 2, 3, 4))):
+        assert (tmp_path / name).stat().st_size > 50, name
 
 
 def test_links_lead_somewhere():

@@ -231,6 +231,7 @@ PRESETS = {
             batch_size=64,
             learning_rate=3e-3,
             weight_decay=0.1,
+            log_every=10,
             minutes=2.5,
             eval_minutes=0.5,
         ),
