@@ -18,12 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from unmask import __version__, schedules
-from unmask.backbones import Transformer
+from unmask.backbones import Transformer, UNet
 from unmask.categorical import uniform
-from unmask.config import Dtype
+from unmask.config import PRESETS, Dtype
 from unmask.data import open_data
 from unmask.device import keep_freed_memory, pick_dtype, precision
 from unmask.diffusion import Draw, MaskedDiffusion
+from unmask.muon import Muon
 from unmask.sampling import evaluating, idle_share, time_grid, trajectory
 from unmask.schedule_gradient import Pair, log_law, paid_in_the_other_half, surrogate
 from unmask.subtokens import Subtokenizer
@@ -39,7 +40,7 @@ def run(what: tuple[str, ...], *, model: str, data: str, threads: int) -> dict:
         torch.set_num_threads(threads)
     chosen = {
         "head": head, "train": train, "estimator": lambda: estimator(model, data), "schedule-gradient": lambda: gradient(model, data),
-        "sampling": sampling, "idle-steps": idle_steps,
+        "unet": unet, "sampling": sampling, "idle-steps": idle_steps,
     }  # fmt: skip
     names = list(chosen) if "all" in what else list(what)
     if "estimator" in names and not (model or (Path("demo") / "run").is_dir()):
@@ -191,6 +192,61 @@ def train() -> list[Row]:
         ("useful operations a second over the float32 product's", work / ours / single, "times"),
         ("useful operations a second over the bfloat16 product's", work / ours / half, "times"),
         ("peak memory of a step", memory, "MB"),
+        *muon(fast),
+    ]
+
+
+def muon(dtype: Dtype) -> list[Row]:
+    """A step of Muon on the matrices of S, against PyTorch's own, which multiplies in bfloat16 on every machine."""
+    seconds = {}
+    for name in ("ours", "PyTorch's"):
+        matrices = [p for p in network(256, 4).blocks.parameters() if p.ndim == 2]
+        for p in matrices:
+            p.grad = torch.randn_like(p)
+        half = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+        optimizer = Muon(matrices, 0.01, dtype=half) if name == "ours" else torch.optim.Muon(matrices, 0.01)
+        seconds[name] = statistics.median(timed(optimizer.step, 5))
+    return [
+        (f"step of Muon, {dtype}", seconds["ours"] * 1e3, "ms"),
+        ("step of Muon, speed over PyTorch's", seconds["PyTorch's"] / seconds["ours"], "times"),
+    ]
+
+
+def unet() -> list[Row]:
+    """A training step of the preset "mnist" on 32 pictures: channels last (ours) against channels first; the share of convolutions."""
+    dtype = pick_dtype("auto", CPU)
+    x = torch.randint(0, 2, (32, 784))
+    seconds: dict[str, float] = {}
+    convolutions = 0.0
+    for layout in ("channels last", "channels first"):
+        torch.manual_seed(0)
+        preset = PRESETS["mnist"].config
+        picture = UNet(2, (28, 28, 1), widths=preset.channels(), blocks=preset.blocks, heads=preset.heads)
+        if layout == "channels first":
+            for convolution in (m for m in picture.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)):
+                convolution.weight.data = convolution.weight.data.contiguous()
+            picture.stem.register_forward_pre_hook(lambda _, given: (given[0].contiguous(),))
+        model = MaskedDiffusion(picture, schedules.Linear(), Subtokenizer(2))
+
+        def step(model: MaskedDiffusion = model) -> None:
+            with precision(dtype, CPU):
+                loss = model(x).loss
+            loss.backward()
+            model.zero_grad(set_to_none=True)
+
+        seconds[layout] = statistics.median(timed(step, 5))
+        if layout == "channels last":
+            with torch.profiler.profile() as profile:
+                step()
+            events = profile.key_averages()
+            inside = sum(e.self_cpu_time_total for e in events if "conv" in e.key)
+            convolutions = inside / sum(e.self_cpu_time_total for e in events)
+    last = seconds["channels last"]
+    return [
+        (f"step without the optimizer, {dtype}, channels last (ours)", last * 1e3, "ms"),
+        ("pictures", 32 / last, "a second"),
+        ("share of convolutions", 100 * convolutions, "%"),
+        ("speed over channels first", seconds["channels first"] / last, "times"),
     ]
 
 

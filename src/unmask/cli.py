@@ -340,7 +340,7 @@ def demo(argv: list[str]) -> None:
     runtime.record(folder, **values)
 
 
-Benchmark = Literal["all", "head", "train", "estimator", "schedule-gradient", "sampling", "idle-steps"]
+Benchmark = Literal["all", "head", "train", "estimator", "schedule-gradient", "unet", "sampling", "idle-steps"]
 
 
 @dataclass(frozen=True, kw_only=True)
