@@ -17,7 +17,7 @@ from unmask.backbones import UNet
 from unmask.backbones.unet import Patches, grid_rotary
 from unmask.cli import main
 from unmask.config import PRESETS, TrainConfig
-from unmask.data import Pixels, open_data, prepare_images, prepare_text
+from unmask.data import Pixels, make_tokenizer, open_data, prepare_images
 from unmask.data.pixels import open_picture, picture_grid, to_array
 from unmask.demo_digits import histogram_bits
 from unmask.likelihood import estimate_nelbo
@@ -200,7 +200,7 @@ def damaged(tmp_path, digits):
         "range.npz": ([], "range.npz, image 0: value 2[5-9][0-9] is not between 0 and 255"),
         "float.npz": ([], "`data` is float64"),
         "shape.npz": ([], "24 values an image are not three channels of a square"),
-        "names.npz": ([], "no array 'data', only pixels"),
+        "names.npz": ([], "names.npz: no array 'data', only pixels"),
         "labels.npz": ([], "7 labels and 20 images"),
         "zero.npz": ([], "a label is 0; they count from 1"),
         "objects.npz": ([], "objects.npz: Object arrays cannot be loaded"),
@@ -268,14 +268,17 @@ def test_every_picture_is_a_window_once_and_batches_depend_on_the_step_alone(fol
         data.batch("train", 32, 5, 1, 0)
 
 
-@pytest.mark.parametrize("levels", [2, 16, 17, 256])
-def test_levels_are_shown_as_values_that_read_back_the_same(levels):
-    pixels = Pixels((1, levels, 1), levels)
-    shown = pixels.decode(np.arange(levels))
-    assert np.array_equal(pixels.encode(shown), np.arange(levels)) and shown[0, 0, 0] == 0 and shown[0, -1, 0] == 255
-    assert pixels.decode(np.full(levels, levels)).max() == 127  # masked: grey
-    with pytest.raises(ValueError, match=f"none of the {levels} levels"):
-        pixels.decode(np.full(levels, levels + 1))
+def test_levels_are_shown_as_values_that_read_back_the_same():
+    for levels in range(2, 257):
+        pixels = Pixels((1, levels, 1), levels)
+        shown = pixels.decode(np.arange(levels))
+        assert np.array_equal(pixels.encode(shown), np.arange(levels)) and shown[0, 0, 0] == 0 and shown[0, -1, 0] == 255
+        assert np.abs(shown[0, :, 0] - np.arange(levels) * 255 / (levels - 1)).max() < 1
+        values = np.arange(256, dtype=np.uint8)
+        assert np.array_equal(Pixels((16, 16, 1), levels).encode(values.reshape(16, 16, 1)), values.astype(int) * levels // 256)
+        assert pixels.decode(np.full(levels, levels)).max() == 127  # masked: grey
+        with pytest.raises(ValueError, match=f"none of the {levels} levels"):
+            pixels.decode(np.full(levels, levels + 1))
 
 
 # ---------------------------------------------------------------- the network
@@ -292,7 +295,9 @@ def test_a_picture_network_is_uniform_at_first_and_refuses_other_shapes():
         (dict(shape=(6, 8, 1), widths=(8, 8, 8)), "6 x 8 pixels cannot be halved 2 times"),
         (dict(shape=(6, 6, 1), widths=(8, 8), layers=1, heads=4), "and cut into patches of 2 x 2"),
         (dict(shape=(8, 8), widths=(8,)), r"\(height, width, channels\)"),
-        (dict(shape=(8, 8, 1), widths=(9,), heads=2), "width 9 is not a multiple of heads 2"),
+        (dict(shape=(8, 8, 1), widths=(9,), heads=2), "the last width, 9, is not a multiple of heads 2"),
+        (dict(shape=(8, 8, 1), widths=(9,), time=True), "the first width, 9, must be even"),
+        (dict(shape=(8, 8, 1), widths=(8,), patch=0), "patch 0 at least 1"),
         (dict(shape=(8, 8, 1), widths=(8,), layers=1, dim=10, heads=2), "multiple of 4"),
     ):
         with pytest.raises(ValueError, match=said):
@@ -423,13 +428,14 @@ def test_the_verbs_on_digits(folder, tmp_path, capsys, monkeypatch, digits):
         assert grid.size == (3 * 66 + 2, 2 * 66 + 2) and frames.n_frames == 5
     assert main(["sample", "run", "--num", "5", "--out", "many", "--label", "3", *common]) == 0
     assert sorted(p.name for p in Path("many").iterdir()) == [f"0000{i}.png" for i in range(1, 6)]
-    guided = ["--guidance", "2", "--guidance-schedule", "rising", "--json", "g.json", "--out", "g.npz"]
+    guided = ["--guidance", "1e6", "--guidance-schedule", "rising", "--json", "g.json", "--out", "g.npz"]
     assert main(["sample", "run", "--num", "3", "--seed", "7", *guided, *common]) == 0
     assert json.loads(Path("g.json").read_text())["guidance_schedule"] == "rising"
     assert main(["sample", "run", "--num", "3", "--out", "s.npz", "--seed", "7", *common]) == 0
     assert main(["sample", "run", "--num", "3", "--out", "t.npz", "--seed", "7", *common]) == 0
     first, again = (np.load(name)["data"] for name in ("s.npz", "t.npz"))
     assert first.shape == (3, 8, 8, 1) and np.array_equal(first, again) and first.std() > 0
+    assert not np.array_equal(first, np.load("g.npz")["data"])
     # filling in: transparent pixels, and those of a mask
     given, holes = digits[0][0], np.zeros((8, 8), bool)
     holes[:3] = True
@@ -441,6 +447,10 @@ def test_the_verbs_on_digits(folder, tmp_path, capsys, monkeypatch, digits):
     for name in ("out.png", "whole-filled-1.png", "whole-filled-2.png"):
         filled = np.asarray(Image.open(name))
         assert np.array_equal(filled[~holes], given[~holes]) and not np.array_equal(filled[holes], given[holes]), name
+    seen = []
+    real = unmask.sampling.trajectory
+    monkeypatch.setattr(unmask.sampling, "trajectory", lambda *a, **how: (seen.append(how["cond"]), real(*a, **how))[1])
+    assert main(["fill", "run", "in.png", "--out", "again.png", "--label", "4", *common]) == 0 and seen[0].tolist() == [4]
     assert main(["audit", "run", "--data", str(folder), "--limit", "8"]) == 0
     assert [row for row in read_log(Path("run/log.jsonl")) if "bits" in row]
 
@@ -538,18 +548,13 @@ def test_a_grid_shows_every_picture_once():
     assert page[11, 8, 0] == 255 and (page[0] == 255).all()
 
 
-def test_text_and_pictures_cannot_be_mixed_up(tmp_path):
-    with pytest.raises(ValueError, match="does not exist"):
-        prepare_text(tmp_path / "none", tmp_path / "out")
-
-
 def test_the_demo_of_digits_from_start_to_report(tmp_path, capsys):
     out = tmp_path / "demo"
     assert main(["demo", "--data", "digits", "--out", str(out), "--minutes", "0.02", "--json", str(tmp_path / "d.json")]) == 0
     said, record = capsys.readouterr().out, json.loads((tmp_path / "d.json").read_text())
     page = (out / "report.html").read_text()
     assert page.count('src="data:image/png;base64,') == 3 and page.count('src="data:image/gif;base64,') == 1
-    assert record["n"] == 270 and record["baselines"]["uniform"] == pytest.approx(np.log2(17))
+    assert record["n"] == 252 and record["baselines"]["uniform"] == pytest.approx(np.log2(17))
     assert f"{record['value']:.3f} +- " in said and f"{record['value']:.3f} ± " in page
     assert main(["demo", "--out", str(out)]) == 2  # the other demo's folder
     assert "not the demo's data" in capsys.readouterr().err
@@ -559,6 +564,140 @@ def test_the_histogram_of_every_pixel_by_hand():
     train_x, test_x = torch.tensor([[0, 5], [0, 6]]), torch.tensor([[0, 7]])
     expected = -(np.log2(3 / 19) + np.log2(1 / 19)) / 2
     assert histogram_bits(train_x, test_x) == pytest.approx(expected)
+
+
+# ---------------------------------------------------------------- parts, classes, files that look like others
+
+
+def pictures_in(folder, digits, names, first=0):
+    for i, name in enumerate(names):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for j in range(4):
+            Image.fromarray(digits[0][first + 4 * i + j]).save(folder / name / f"{j}.png")
+
+
+def test_the_classes_of_every_part_are_those_of_the_training_part(tmp_path, digits):
+    pictures_in(tmp_path / "all" / "train", digits, ["bird", "cat", "dog"])
+    pictures_in(tmp_path / "all" / "val", digits, ["dog"])
+    pictures_in(tmp_path / "test", digits, ["cat", "dog"])
+    meta = prepare_images(tmp_path / "all", tmp_path / "out", test=tmp_path / "test", progress=False)
+    assert meta["images"] == {"train": 12, "validation": 4, "test": 8} and meta["class_names"] == ["bird", "cat", "dog"]
+    data = open_data(tmp_path / "out", labels=True)
+    assert next(data.windows("validation", 64, 4))["cond"].tolist() == [2] * 4
+    assert sorted(next(data.windows("test", 64, 8))["cond"].tolist()) == [1] * 4 + [2] * 4
+    pictures_in(tmp_path / "other", digits, ["cow", "dog"])
+    with pytest.raises(ValueError, match="cow.*none of the training part's classes: bird, cat, dog"):
+        prepare_images(tmp_path / "all", tmp_path / "no", test=tmp_path / "other", progress=False)
+
+
+def test_labels_of_some_files_only_are_refused_and_a_test_part_is_the_test_part(tmp_path, digits):
+    images, labels = digits[0][:60], digits[1][:60]
+    (tmp_path / "npz").mkdir()
+    for i, has in ((1, False), (2, True)):
+        arrays = {"labels": labels[:9]} if has else {}
+        np.savez(tmp_path / "npz" / f"train_data_batch_{i}.npz", data=images[:9], **arrays)
+    with pytest.raises(ValueError, match="some of its files have labels, and some have none"):
+        prepare_images(tmp_path / "npz", tmp_path / "out", progress=False)
+    (tmp_path / "a").mkdir()
+    write_idx(tmp_path / "a", images, labels)
+    (tmp_path / "train").write_bytes(idx(images[:30]))
+    (tmp_path / "labels").write_bytes(idx(labels[:30]))
+    prepare_images(tmp_path / "train", tmp_path / "out", labels=tmp_path / "labels", test=tmp_path / "a", progress=False)
+    test = next(open_data(tmp_path / "out").windows("test", 64, 20))["x"]
+    assert np.array_equal(test.view(-1, 8, 8).numpy(), images[40:])  # and not its training part
+    with pytest.raises(ValueError, match="has parts of its own, and none for validation"):
+        prepare_images(tmp_path / "train", tmp_path / "no", labels=tmp_path / "labels", validation=tmp_path / "a", progress=False)
+    (tmp_path / "two" / "b").mkdir(parents=True)
+    write_idx(tmp_path / "two", images, labels)
+    write_idx(tmp_path / "two" / "b", images, labels)
+    with pytest.raises(ValueError, match="more than one set of images"):
+        prepare_images(tmp_path / "two", tmp_path / "no", progress=False)
+
+
+def test_files_that_look_like_others(tmp_path, digits, capsys):
+    image = digits[0][0]
+    for name in ("clear", "gif", "eps"):
+        (tmp_path / name).mkdir()
+    Image.fromarray(image).save(tmp_path / "clear" / "a.png", transparency=5)
+    Image.fromarray(image).save(tmp_path / "gif" / "a.png", format="GIF")
+    Image.fromarray(image).save(tmp_path / "eps" / "a.png", format="EPS")
+    (tmp_path / "junk.gz").write_bytes(b"\x1f\x8b\x08\0" + bytes(6) + b"\xff" * 40)
+    np.save(tmp_path / "single.npy", digits[0][:3])
+    np.savez(tmp_path / "none.npz", data=digits[0][:0])
+    (tmp_path / "images").write_bytes(idx(digits[0][:3]))
+    (tmp_path / "images.gz").write_bytes(gzip.compress(idx(digits[0][:3])))
+    for name, flags, said in (
+        ("clear", [], "mode L and transparent pixels"),
+        ("gif", [], "not a picture that can be read: give PNG or JPEG"),
+        ("eps", [], "not a picture that can be read: give PNG or JPEG"),
+        ("junk.gz", [], "truncated or damaged"),
+        ("single.npy", ["--format", "npz"], "not an .npz file, but a single array"),
+        ("none.npz", [], "has no images"),
+        ("images", ["--split", "60,20,20"], "would keep 100 in all"),
+        ("images", ["--size", "-5"], "--size must not be negative"),
+    ):
+        assert main(["prepare", "images", str(tmp_path / name), str(tmp_path / "out"), *flags]) == 2, name
+        error = capsys.readouterr().err
+        assert re.search(said, error) and error.count("\n") == 1, error
+    assert prepare_images(tmp_path / "images", tmp_path / "out", split="3,0,0", progress=False)["classes"] == 0  # images.gz: no labels
+    with pytest.raises(ValueError, match="is of pictures"):
+        make_tokenizer(str(tmp_path / "out"))
+
+
+def test_pictures_longer_than_a_block_are_read(tmp_path, digits, monkeypatch):
+    monkeypatch.setattr("unmask.data.sources.BLOCK", 50)
+    (tmp_path / "images").write_bytes(idx(digits[0][:5]))
+    prepare_images(tmp_path / "images", tmp_path / "out", split="5,0,0", progress=False)
+    assert np.array_equal(next(open_data(tmp_path / "out").windows("train", 64, 5))["x"].view(-1, 8, 8).numpy(), digits[0][:5])
+
+
+def test_a_model_of_classes_takes_the_same_classes_alone(folder, tmp_path, capsys, digits, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(replace(SMALL, labels=True, label_dropout=0.0), folder, "run")
+    few = digits[1][:200] % 5
+    Path("images").write_bytes(idx(digits[0][:200]))
+    Path("labels").write_bytes(idx(few))
+    prepare_images("images", "five", labels="labels", levels=17, progress=False)
+    capsys.readouterr()
+    assert main(["eval", "run", "--data", "five"]) == 2
+    assert "five has 5 classes, and the model was trained on 10 classes" in capsys.readouterr().err
+    assert main(["sample", "run", "--guidance", "1"]) == 2  # it never saw a picture without its class
+    assert "train with --label-dropout above 0" in capsys.readouterr().err
+    assert main(["eval", "run", "--data", str(folder), "--limit", "4", "--json", "e.json"]) == 0
+    assert json.loads(Path("e.json").read_text())["given"] == "classes"
+    assert main(["train", "mnist", "--data", str(folder), "--out", "no", "--label-dropout", "0.5"]) == 2
+    assert main(["train", "mnist", "--data", str(folder), "--out", "no", "--dim", "99"]) == 2
+
+
+def test_masks_and_outputs_of_fill(folder, tmp_path, capsys, digits, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(SMALL, folder, "run")
+    Image.fromarray(digits[0][0]).save("in.png")
+    Image.fromarray(np.full((8, 8), 255, np.uint16)).save("deep.png")  # nearly black in 16 bits
+    Image.fromarray(digits[0][0]).save("clear.png", transparency=int(digits[0][0][0, 0]))
+    capsys.readouterr()
+    for command, said in (
+        (["fill", "run", "in.png", "--mask", "deep.png"], "deep.png has the mode I;16"),
+        (["fill", "run", "clear.png", "--out", "clear.png"], "would overwrite the input"),
+        (["fill", "run", "-"], "read from a file, not from standard input"),
+        (["sample", "run", "--out", "run"], "run is there already: name a new folder"),
+    ):
+        assert main(command) == 2
+        assert re.search(said, capsys.readouterr().err), command
+    assert main(["fill", "run", "clear.png", "--steps", "3"]) == 0
+    filled, holes = np.asarray(Image.open("clear-filled.png").copy()), digits[0][0] == digits[0][0][0, 0]
+    assert np.array_equal(filled[~holes], digits[0][0][~holes])
+
+
+def test_a_network_that_looks_at_the_time_sees_it():
+    torch.manual_seed(0)
+    network = UNet(3, (4, 4, 1), widths=(8,), blocks=1, heads=1, time=True)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.normal_(module.weight, std=0.1)
+    z = torch.full((1, 16), 3)
+    early, late = (network.features(z, torch.tensor([t])) for t in (0.1, 0.9))
+    assert not torch.allclose(early, late, atol=1e-4)
 
 
 # ---------------------------------------------------------------- guidance

@@ -312,18 +312,20 @@ def gradient(path: str, folder: str, batches: tuple[int, ...] = (8, 32, 128), re
     }
     rows: list[Row] = []
     for batch in batches:
-        x, valid = model.check(next(data.windows("train", length, batch, limit=batch))["x"])
+        windows = next(data.windows("train", length, batch, limit=batch))
+        given = windows.get("valid")
+        x, real = model.check(windows["x"], given)
         y = model.units().digits(x)
-        valid = valid.repeat_interleave(model.units().length, 1)
+        valid = real.repeat_interleave(model.units().length, 1)
         found: dict[str, list[Tensor]] = {name: [] for name in ways}
         for _ in range(repeats):
             with precision(pick_dtype("auto", CPU), CPU):
                 draw = model.draw(y, valid, None, generator)
-                scored = model.score_units(x, y, draw, None, None)
-                pair = model.second_draw(x, y, valid, draw, scored, None, None, generator)
+                scored = model.score_units(x, y, draw, None, given)
+                pair = model.second_draw(x, y, valid, draw, scored, None, given, generator)
             direct = torch.autograd.grad((scored[0] + pair.total) / 2, raw)[0]
             for name, way in ways.items():
-                found[name].append((direct + torch.autograd.grad(way(pair), raw, retain_graph=True)[0]) / x.numel())
+                found[name].append((direct + torch.autograd.grad(way(pair), raw, retain_graph=True)[0]) / int(real.sum()))
         noise = {name: float(torch.stack(draws).double().var(0).sum()) for name, draws in found.items()}
         signal = float((torch.stack(found["a guess of what each value pays (ours)"]).double().mean(0) ** 2).sum())
         ours = noise["a guess of what each value pays (ours)"]

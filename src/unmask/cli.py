@@ -100,7 +100,7 @@ def train(argv: list[str]) -> None:
         model_sha256=digest(folder / "model.safetensors"), value=last.get("bits"), stderr=last.get("stderr"),
         unit=f"bits per {open_data(data).unit}",
         noise=last.get("noise"), n=last.get("windows"), estimator=estimator_name(args.schedule == "learned"), repeats=args.eval_repeats,
-        steps=last["step"], seconds=last["seconds"], config=values,
+        given="classes" if args.labels else None, steps=last["step"], seconds=last["seconds"], config=values,
     )  # fmt: skip
 
 
@@ -196,6 +196,7 @@ def report_bound(args: Eval, runtime: Runtime, folder: Path, model, data, bound,
         folder, value=bound.bits_per_dim, unit=f"bits per {unit}", stderr=bound.bits_per_dim_stderr, noise=bound.bits_per_dim_noise,
         n=count, positions=int(bound.positions.sum()), length=length, split=args.split, nats_per_example=bound.mean,
         nats_per_example_stderr=bound.stderr, perplexity=bound.perplexity, estimator=estimator, masking=masking,
+        given="classes" if model.meta.get("labels") else None,
         revealed_at_an_instant=revealed, repeats=args.repeats, data_sha256=data.meta["sha256"], **more,
     )  # fmt: skip
 
@@ -252,6 +253,7 @@ def audit(argv: list[str]) -> int:
         model, data, split=args.split, length=args.length or model.meta["length"], limit=args.limit, generator=runtime.generator
     )
     trained = "its bound" if model.objective == "nelbo" else "the joint loss, which is no bound; what is audited is its bound"
+    on += ", without their classes" if model.meta.get("labels") else ""
     print(f"{folder}, trained on {trained}; {on}, {runtime.dtype}, {args.repeats} draws a window, seed {args.seed}")
     rows = check_model.check_model(model, x, valid, dtype=runtime.dtype, units=args.enumerate, repeats=args.repeats, seed=args.seed)
     sha = None if data is None else data.meta["sha256"]
@@ -290,8 +292,8 @@ def schedule(argv: list[str]) -> None:
 
     check_positive(args, "num", "limit", "repeats", "batch_size")
     check_out(args.out, ".png")
-    data = open_data(args.data) if args.data else None
     model, tokenizer, folder = runtime.load(args.model)
+    data = open_data(args.data, labels=model.meta.get("labels", False)) if args.data else None
     if data is not None:
         same_tokens(model, data, args.model)
         for split in ("train", args.split):

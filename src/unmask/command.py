@@ -165,6 +165,10 @@ def same_tokens(model, data, path: Path) -> None:
     if "pixels" in (ours["name"], theirs["name"]):
         if ours != theirs:
             raise ValueError(f"{data.folder} has {describe_tokens(theirs)}, and the model was trained on {describe_tokens(ours)}")
+        classes = [(meta.get("classes"), meta.get("class_names")) for meta in (model.meta["data"], data.meta)]
+        if model.meta.get("labels") and classes[0] != classes[1]:
+            said = [f"{n} classes{': ' if names else ''}{', '.join((names or [])[:10])}" for n, names in classes]
+            raise ValueError(f"{data.folder} has {said[1]}, and the model was trained on {said[0]}")
         return
     if data.vocab_size != model.subtokenizer.vocab_size:
         raise ValueError(f"{data.folder} has {data.vocab_size} values and the model {model.subtokenizer.vocab_size}: {fix}")
@@ -186,6 +190,10 @@ def run_sampler(args: Sampler, runtime: Runtime, model, z, frames: int = 0, cond
 
     from unmask.sampling import to_tokens, trajectory
 
+    if not math.isfinite(args.guidance):
+        raise ValueError(f"--guidance must be a finite number, not {args.guidance}")
+    if args.guidance and cond is not None and not model.meta.get("label_dropout"):
+        raise ValueError("--guidance needs a network that learned to do without the class, too: train with --label-dropout above 0")
     if args.guidance and cond is None:
         raise ValueError(f"--guidance {args.guidance:g} strengthens what a class says, and there is none here: leave it out")
     share = {"constant": torch.ones_like, "rising": lambda t: 1 - t, "falling": lambda t: t}[args.guidance_schedule]

@@ -141,6 +141,10 @@ class TrainConfig:
         if self.network != "unet" and changed:
             raise ValueError(f"{changed[0]} {getattr(self, changed[0])} is of --network unet, and this is a {self.network}")
         self.channels()
+        if self.network == "unet" and not self.layers and (self.dim, self.mlp) != (TrainConfig.dim, 0):
+            raise ValueError(f"dim {self.dim} and mlp {self.mlp} are of transformer blocks, and this U-Net has none: give --layers")
+        if not self.labels and self.label_dropout != TrainConfig.label_dropout:
+            raise ValueError(f"label_dropout {self.label_dropout} hides labels, and none are given: give --labels")
         changed = [name for name, plain in OF_DIGITS.items() if getattr(self, name) != plain]
         if self.digits == 1 and changed:
             raise ValueError(f"{changed[0]} {getattr(self, changed[0])} needs digits of tokens: give --digits 2 or more")

@@ -413,6 +413,8 @@ class MaskedDiffusion(nn.Module):
         except RuntimeError as error:
             said = " ".join(str(error).split())[:300]
             raise ValueError(f"{folder}: the weights do not fit {type(backbone).__name__}: {said}") from None
+        network: Any = model.backbone
+        network.to(memory_format=torch.channels_last)  # a file does not keep the layout of kernels
         return model.eval()
 
 
@@ -437,8 +439,9 @@ def build_backbone(folder: Path, config: dict, tensors: int) -> nn.Module:
         )
     if name not in backbones.NAMES:
         raise ValueError(f"{folder}: unknown backbone {name!r}; known: {', '.join(backbones.NAMES)}")
-    if arguments["layers"] > tensors:
-        raise ValueError(f"{folder}: config.json says {arguments['layers']} layers, and there are {tensors} tensors")
+    parts = arguments["layers"] + arguments.get("blocks", 0) * len(arguments.get("widths", ()))
+    if parts > tensors:
+        raise ValueError(f"{folder}: config.json says {parts} layers or blocks, and there are {tensors} tensors")
     return backbones.NAMES[name](**arguments)
 
 

@@ -18,7 +18,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     root = _root(a.T.cov(correction=1).reshape(a.shape[1], -1))
     # (C C')^(1/2) has the trace of (C^(1/2) C' C^(1/2))^(1/2), which is symmetric
     product = _root(root @ b.T.cov(correction=1).reshape(b.shape[1], -1) @ root).trace()
-    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + a.var(0).sum() + b.var(0).sum() - 2 * product)
+    return max(0.0, float(((a.mean(0) - b.mean(0)) ** 2).sum() + a.var(0).sum() + b.var(0).sum() - 2 * product))
 
 
 def _root(matrix: Tensor) -> Tensor:

@@ -55,7 +55,8 @@ class Muon(torch.optim.Optimizer):
             for (rows, columns), params in shapes.items():
                 gradients = torch.stack([p.grad.flatten(1) for p in params])  # pyrefly: ignore
                 for p in params:
-                    self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
+                    if "momentum_buffer" not in self.state[p]:
+                        self.state[p]["momentum_buffer"] = torch.zeros_like(p)
                 momenta = [self.state[p]["momentum_buffer"] for p in params]
                 torch._foreach_lerp_(momenta, [p.grad for p in params], 1 - group["momentum"])  # pyrefly: ignore
                 ahead = gradients.lerp_(torch.stack([m.flatten(1) for m in momenta]), group["momentum"])

@@ -21,8 +21,10 @@ class Holed:
         height, width, channels = pixels.shape
         if image.size != (width, height):
             raise ValueError(f"{path} is {image.width} x {image.height} pixels and the model is for {width} x {height}: crop or resize it")
-        if image.mode == "P":
-            image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+        if "transparency" in image.info:
+            image = image.convert("LA" if image.mode in ("1", "L") else "RGBA")
+        elif image.mode == "P":
+            image = image.convert("RGB")
         alpha = np.asarray(image.getchannel("A")) if image.mode in ("LA", "RGBA") else None
         if alpha is not None:
             image = image.convert(image.mode[:-1])
@@ -35,7 +37,7 @@ class Holed:
                 raise ValueError(
                     f"{mask} is {of_mask.width} x {of_mask.height} pixels and {path} {width} x {height}: give one of this size"
                 )
-            holes = np.asarray(of_mask.convert("L")) >= 128
+            holes = to_array(of_mask, mask, channels=1)[..., 0] >= 128
         else:
             holes = np.zeros((height, width), bool) if alpha is None else alpha < 128
         if not holes.any():
@@ -74,8 +76,8 @@ def check_pictures_out(out: str) -> None:
     """ValueError for an output that pictures cannot be written to, before the work."""
     if Path(out).suffix not in (".png", ".npz", ""):
         raise ValueError(f"{out}: name a .png (a grid), an .npz (an array) or a folder (a PNG each)")
-    if Path(out).suffix == "" and Path(out).is_file():
-        raise ValueError(f"{out} is a file, not a folder")
+    if Path(out).suffix == "" and Path(out).exists() and not (Path(out).is_dir() and not any(Path(out).iterdir())):
+        raise ValueError(f"{out} is there already: name a new folder, or an empty one")
 
 
 def state_pictures(model: MaskedDiffusion, pixels: Pixels, states: Sequence[Tensor]) -> np.ndarray:

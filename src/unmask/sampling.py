@@ -194,7 +194,8 @@ def guided(logp: Tensor, without: Tensor, weight: Tensor) -> Tensor:
     not.  It needs a network that was trained with its condition hidden now and then.
     """
     weight = weight.to(logp)
-    mixed = torch.where(logp == -torch.inf, -torch.inf, logp + weight * (logp - without.clamp(min=torch.finfo(logp.dtype).min / 4)))
+    # what is impossible without the condition counts as of probability exp(-10,000), so that nothing overflows
+    mixed = torch.where(logp == -torch.inf, -torch.inf, logp + weight * (logp - without.clamp(min=-1e4)))
     return mixed.log_softmax(-1)
 
 

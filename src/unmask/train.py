@@ -84,7 +84,13 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
     config = replace(config, device=str(device), dtype=pick_dtype(config.dtype, device))
     if config.threads:
         torch.set_num_threads(config.threads)
-    meta = {"length": config.length, "data": data.meta, "labels": config.labels, "unmask": __version__}
+    meta = {
+        "length": config.length,
+        "data": data.meta,
+        "labels": config.labels,
+        "label_dropout": config.labels * config.label_dropout,
+        "unmask": __version__,
+    }
     state = State(build(config, data.vocab_size, meta).to(device), config)
     if config.compile:
         compile_network(state.model)

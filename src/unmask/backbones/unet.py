@@ -5,7 +5,6 @@ Tokens are in the order row, column, channel.  Memory is channels last throughou
 network predicts the uniform distribution.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -47,14 +46,15 @@ class UNet(nn.Module):
     ):
         super().__init__()
         shape, widths = tuple(int(n) for n in shape), tuple(int(n) for n in widths)
-        if len(shape) != 3 or not widths or min(*shape, *widths, vocab_size, blocks, heads) < 1 or min(layers, classes) < 0:
+        if len(shape) != 3 or not widths or min(*shape, *widths, vocab_size, blocks, heads, patch) < 1 or min(layers, classes) < 0:
             raise ValueError(
                 f"shape {shape} must be (height, width, channels), and vocab_size {vocab_size}, widths {widths}, blocks {blocks}, "
-                f"heads {heads} at least 1, layers {layers} and classes {classes} at least 0"
+                f"heads {heads}, patch {patch} at least 1, layers {layers} and classes {classes} at least 0"
             )
-        for width in widths:
-            if not layers and width % heads:
-                raise ValueError(f"width {width} is not a multiple of heads {heads}")
+        if not layers and widths[-1] % heads:
+            raise ValueError(f"the last width, {widths[-1]}, is not a multiple of heads {heads}")
+        if widths[0] % 2 and time:
+            raise ValueError(f"the first width, {widths[0]}, must be even, since the time is told by pairs of sines and cosines")
         fine = 2 ** (len(widths) - 1) * (patch if layers else 1)
         if shape[0] % fine or shape[1] % fine:
             raise ValueError(
@@ -141,7 +141,8 @@ class UNet(nn.Module):
 
 
 def norm(width: int) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(GROUPS, max(1, width // LEAST)), width, eps=1e-6)
+    most = max(1, min(GROUPS, width // LEAST))
+    return nn.GroupNorm(next(n for n in range(most, 0, -1) if width % n == 0), width, eps=1e-6)
 
 
 class Residual(nn.Module):

@@ -40,11 +40,11 @@ def parse_split(split: str) -> tuple[float, ...]:
     if len(shares) != 3 or counts is None or min(counts) < -1 or counts.count(-1) > 1 or counts == (0, 0, 0):
         raise ValueError(f"split {split!r}: {help}")
     if sum(counts) == 100:
-        raise ValueError(f"split {split!r} would keep 100 tokens; if these are percentages, write fractions like 0.9,0.05,0.05")
+        raise ValueError(f"split {split!r} would keep 100 in all; if these are percentages, write fractions like 0.9,0.05,0.05")
     return counts
 
 
-def cut_points(shares: tuple[float, ...], edges: np.ndarray, apart: bool) -> dict[str, tuple[int, int]]:
+def cut_points(shares: tuple[float, ...], edges: np.ndarray, apart: bool, what: str = "tokens") -> dict[str, tuple[int, int]]:
     """First and last + 1 token of each split. edges: the token offsets between documents, from 0 to the total."""
     total = int(edges[-1])
     if isinstance(shares[0], float):
@@ -54,7 +54,7 @@ def cut_points(shares: tuple[float, ...], edges: np.ndarray, apart: bool) -> dic
     else:
         asked = sum(count for count in shares if count > 0)
         if asked > total:
-            raise ValueError(f"the split asks for {asked} tokens and the source has {total}: ask for fewer")
+            raise ValueError(f"the split asks for {asked} {what} and the source has {total}: ask for fewer")
         sizes = [count if count >= 0 else total - asked for count in shares]
         points = np.cumsum([0, *sizes]).tolist()
     if apart:
@@ -76,6 +76,7 @@ def cut_file(folder: Path, spans: dict[str, tuple[int, int]], stored: np.dtype, 
     for name, span in spans.items():
         if name != "train":
             everything[slice(*span)].tofile(folder / f"{name}{ending}")
+    assert spans["train"][1] <= len(everything)
     del everything
     os.truncate(path, spans["train"][1] * stored.itemsize)
 

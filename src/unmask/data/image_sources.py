@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,7 @@ FORMATS = ("auto", "idx", "cifar10", "npz", "packbits", "folder")
 PICTURES = (".png", ".jpg", ".jpeg")
 LABELS = ("-images-idx3-ubyte", "-labels-idx1-ubyte")
 MOST_VALUES = 1 << 24  # of a picture
+PARTS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}  # folders of pictures
 
 
 class Block(NamedTuple):
@@ -46,7 +48,7 @@ class Source(NamedTuple):
 
 
 def find_sources(root: Path, format: str) -> dict[str, Source]:
-    """The parts "train" and, where the layout has one, "test" of a file or folder; ValueError if nothing is found."""
+    """The part "train" and, where the layout has them, "validation" and "test" of a file or folder; ValueError if nothing is found."""
     if format not in FORMATS:
         raise ValueError(f"format {format!r} is not one of {', '.join(FORMATS)}")
     if root.is_file():
@@ -55,24 +57,32 @@ def find_sources(root: Path, format: str) -> dict[str, Source]:
             raise ValueError(f"{root} is a file: the format 'folder' is for a folder of pictures")
         return {"train": Source(found, [root], root, labels_beside(root) if found == "idx" else None)}
     files = list_files(root)  # a ValueError where there are none
-    if format in ("auto", "idx") and any(LABELS[0] in path.name for path in files):
-        parts = {}
-        for name, start in (("train", "train"), ("test", "t10k")):
-            images = [p for p in files if p.name.startswith(start + LABELS[0])]
-            if images:
-                parts[name] = Source("idx", images[:1], root, labels_beside(images[0]))
-        if "train" in parts:
-            return parts
-    layouts = {"cifar10": ("data_batch_*.bin", "test_batch.bin"), "npz": ("train_data*.npz", "val_data*.npz")}
+    layouts = {
+        "idx": ("train-images-idx3-ubyte*", "t10k-images-idx3-ubyte*"),
+        "cifar10": ("data_batch_*.bin", "test_batch.bin"),
+        "npz": ("train_data*.npz", "val_data*.npz"),
+    }
     for name, patterns in layouts.items():
         if format in ("auto", name):
             train, test = (sorted((p for p in files if p.match(pattern)), key=by_number) for pattern in patterns)
             if train:
-                return {part: Source(name, list(f), root) for part, f in (("train", train), ("test", test)) if f}
-    if format in ("auto", "folder"):
-        pictures = [p for p in files if p.suffix.lower() in PICTURES]
-        if pictures:
-            return {"train": picture_folder(root, pictures)}
+                places = {p.parent for p in [*train, *test]}
+                if len(places) > 1 or (name == "idx" and max(len(train), len(test)) > 1):
+                    raise ValueError(f"{root} has more than one set of images ({train[0]}, {(train + test)[-1]}): name the folder of one")
+                parts = {"train": train, "test": test} if test else {"train": train}
+                return {part: Source(name, f, root, labels_beside(f[0]) if name == "idx" else None) for part, f in parts.items()}
+    pictures = [p for p in files if p.suffix.lower() in PICTURES] if format in ("auto", "folder") else []
+    if pictures:
+        tops = {p.relative_to(root).parts[0] for p in pictures}
+        if "train" in tops and tops <= set(PARTS):
+            of_train = picture_folder(root / "train", [p for p in pictures if (root / "train") in p.parents])
+            found = {"train": of_train}
+            for top in sorted(tops - {"train"}):
+                if PARTS[top] in found:
+                    raise ValueError(f"{root} has more than one folder of {PARTS[top]} images: leave one of them out")
+                found[PARTS[top]] = picture_folder(root / top, [p for p in pictures if (root / top) in p.parents], of_train.classes)
+            return found
+        return {"train": picture_folder(root, pictures)}
     raise ValueError(
         f"{root} has no images of format {format!r}: give MNIST's or CIFAR-10's files, .npz, PNG or JPEG files; "
         "for packed bits, name the file itself and --format packbits"
@@ -91,7 +101,7 @@ def file_format(path: Path) -> str:
         try:
             with gzip.open(path) as file:
                 start = file.read(4)
-        except (OSError, EOFError):
+        except (OSError, EOFError, zlib.error):
             raise ValueError(f"{path} is truncated or damaged: fetch it again") from None
     if start[:3] == b"\0\0\x08":
         return "idx"
@@ -104,17 +114,27 @@ def file_format(path: Path) -> str:
 
 def labels_beside(images: Path) -> Path | None:
     """The official labels' file beside an IDX file of images, if it is there."""
+    if LABELS[0] not in images.name:
+        return None
     name = images.name.replace(*LABELS)
     stem = name.removesuffix(".gz")
     found = [images.with_name(n) for n in (name, stem, stem + ".gz") if n != images.name and images.with_name(n).is_file()]
     return found[0] if found else None
 
 
-def picture_folder(root: Path, files: list[Path]) -> Source:
-    """In an order by the hash of their names, so that parts cut off in order hold pictures of all folders."""
+def picture_folder(root: Path, files: list[Path], classes: tuple[str, ...] = ()) -> Source:
+    """In an order by the hash of their names, so that parts cut off in order hold pictures of all folders.
+
+    Where all files lie in sub-folders, those are the classes; or `classes`, which then hold every one of them.
+    """
     inside = [path.relative_to(root) for path in files]
     names = sorted({path.parts[0] for path in inside})
-    classes = tuple(names) if all(len(path.parts) > 1 for path in inside) and len(names) > 1 else ()
+    if classes:
+        unknown = next((path for path in inside if len(path.parts) < 2 or path.parts[0] not in classes), None)
+        if unknown is not None:
+            raise ValueError(f"{root / unknown} is in none of the training part's classes: {', '.join(classes[:20])}")
+    elif all(len(path.parts) > 1 for path in inside) and len(names) > 1:
+        classes = tuple(names)
     order = sorted(inside, key=lambda path: hashlib.sha256(path.as_posix().encode("utf-8", "surrogateescape")).digest())
     return Source("folder", [root / path for path in order], root, classes=classes)
 
@@ -125,6 +145,8 @@ def read_images(source: Source, bar: tqdm, *, shape: tuple[int, int, int] | None
         raise ValueError("packed bits have no header: give --shape HEIGHT,WIDTH,CHANNELS")
     if source.format != "packbits" and shape is not None:
         raise ValueError(f"--shape is for packed bits; the format {source.format} states its own")
+    if size < 0:
+        raise ValueError(f"--size must not be negative, not {size}")
     if source.format != "folder" and (size or channels):
         raise ValueError(f"--size and --channels are for folders of pictures, not for the format {source.format}")
     if source.format == "folder":
@@ -168,6 +190,8 @@ def records(path: Path, size: int, what: str, bar: tqdm, skip: int = 0) -> Itera
         if skip:
             rest, skip = rest[skip:], max(0, skip - len(rest))
         whole = len(rest) // size
+        if not whole:
+            continue
         yield np.frombuffer(rest[: whole * size], np.uint8).reshape(whole, size)
         rest, count = rest[whole * size :], count + whole
     if rest:
@@ -205,7 +229,7 @@ def read_idx(path: Path, labels: Path | None, bar: tqdm) -> Iterator[Block]:
             raise ValueError(f"{labels} is truncated: {len(known):,} of {count:,} labels; fetch it again")
     seen = 0
     for rows in records(path, height * width, "image", bar, skip=16):
-        yield Block(rows.reshape(-1, height, width, 1), None if known is None else known[seen : seen + len(rows)])
+        yield Block(rows.reshape(len(rows), height, width, 1), None if known is None else known[seen : seen + len(rows)])
         seen += len(rows)
     if seen != count:
         raise ValueError(f"{path} is {'truncated' if seen < count else 'too long'}: {seen:,} images where its header says {count:,}")
@@ -224,16 +248,24 @@ def read_cifar10(path: Path, bar: tqdm) -> Iterator[Block]:
 
 def read_npz(path: Path) -> Block:
     try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            if "data" not in file:
-                raise ValueError(f"{path} has no array 'data', only {', '.join(file) or 'nothing'}")
-            data = file["data"]
-            labels = file["labels"].reshape(-1) if "labels" in file else None
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
+        with open(path, "rb") as raw:
+            file = np.load(raw, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("not an .npz file, but a single array")
+            with file:
+                if "data" not in file:
+                    raise ValueError(f"no array 'data', only {', '.join(file) or 'nothing'}")
+                data = file["data"]
+                labels = file.get("labels")
+        if not isinstance(data, np.ndarray) or not (labels is None or isinstance(labels, np.ndarray)):
+            raise ValueError("`data` or `labels` is not an array")
+    except (OSError, zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"{path} is truncated, or not an .npz file ({' '.join(str(error).split())})") from None
     except ValueError as error:
-        said = str(error)
-        raise ValueError(said if said.startswith(str(path)) else f"{path}: {' '.join(said.split())}") from None
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+    if not data.size:
+        raise ValueError(f"{path} has no images")
+    labels = None if labels is None else labels.reshape(-1)
     if data.dtype != np.uint8:
         if not np.issubdtype(data.dtype, np.integer):
             raise ValueError(f"{path}: `data` is {data.dtype}: give integers from 0 to 255")
@@ -247,7 +279,7 @@ def read_npz(path: Path) -> Block:
         side = math.isqrt(data.shape[1] // 3)
         if 3 * side * side != data.shape[1]:
             raise ValueError(f"{path}: {data.shape[1]} values an image are not three channels of a square")
-        data = data.reshape(-1, 3, side, side).transpose(0, 2, 3, 1)
+        data = data.reshape(len(data), 3, side, side).transpose(0, 2, 3, 1)
     elif data.ndim == 3:
         data = data[..., None]
     if data.ndim != 4 or data.shape[3] not in (1, 3):
@@ -268,4 +300,4 @@ def read_packbits(path: Path, shape: tuple[int, int, int], bar: tqdm) -> Iterato
     if values % 8:
         raise ValueError(f"{values} bits an image are no whole number of bytes: --shape {','.join(map(str, shape))} cannot be packed so")
     for rows in records(path, values // 8, "image", bar):
-        yield Block(np.unpackbits(rows, axis=1).reshape(-1, *shape) * np.uint8(255), None)
+        yield Block(np.unpackbits(rows, axis=1).reshape(len(rows), *shape) * np.uint8(255), None)

@@ -28,11 +28,12 @@ from unmask.data.folder import (
     parse_split,
     progress_bars,
 )
-from unmask.data.image_sources import Block, Source, find_sources, read_images
+from unmask.data.image_sources import Block, Source, find_sources, picture_folder, read_images
 from unmask.data.pixels import Pixels
 from unmask.data.sources import describe_source, sha256
 
 KEYS = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "images", "classes")
+SLICE = 1024  # pictures that are turned into tokens at a time
 HELD_OUT = 20  # of the training images, one in so many is kept for validation where the source has a test part and no validation
 
 
@@ -80,7 +81,12 @@ def prepare_images(
     parts = find_sources(given["train"], format)
     for name in ("validation", "test"):
         if name in given:
-            parts[name] = find_sources(given[name], format)["train"]
+            found = find_sources(given[name], format)
+            if len(found) > 1 and name not in found:
+                raise ValueError(f"{given[name]} has parts of its own, and none for {name}: name a file or folder of one part")
+            part = found.get(name, found["train"])
+            classes = parts["train"].classes
+            parts[name] = picture_folder(part.root, part.files, classes) if classes and part.format == "folder" else part
     if labels is not None:
         if parts["train"].format != "idx":
             raise ValueError(f"--labels {labels} goes with IDX files, not with the format {parts['train'].format}")
@@ -109,7 +115,7 @@ def prepare_images(
         counts = {name: part.count for name, part in written.items()}
         cuts: dict[str, tuple[int, int]] = {}
         if len(parts) == 1:
-            cuts = cut_points(shares, np.array([0, counts["train"]]), False)
+            cuts = cut_points(shares, np.array([0, counts["train"]]), False, "images")
         elif "validation" not in parts:
             last = counts["train"] - counts["train"] // HELD_OUT
             cuts = {"train": (0, last), "validation": (last, counts["train"])}
@@ -162,10 +168,13 @@ def write_part(
             if pictures.shape[1:] != pixels.shape:
                 shape, before = (" x ".join(map(str, s)) for s in (pictures.shape[1:], pixels.shape))
                 raise ValueError(f"{source.root}: images of {shape}, where those before them are {before}")
-            file.write(np.ascontiguousarray(pixels.encode(pictures)).tobytes())
+            if count and labelled != (labels is not None):
+                raise ValueError(f"{source.root}: some of its files have labels, and some have none: give both or neither")
+            labelled = labels is not None
+            for first in range(0, len(pictures), SLICE):
+                file.write(pixels.encode(pictures[first : first + SLICE]).tobytes())
             count += len(pictures)
-            if labels is not None and len(labels):
-                labelled = True
+            if labels is not None:
                 of_labels.write(labels.astype("<u2").tobytes())
                 classes = max(classes, int(labels.max()) + 1)
     if pixels is None or not count:
@@ -193,6 +202,7 @@ class ImageData(Data):
             raise ValueError(f"{folder} has no labels: prepare the images with their labels, or train without --labels")
         super().__init__(folder, meta)
         self.with_labels = labels
+        self._labels: dict[str, np.memmap] = {}
 
     def batch(self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0) -> dict[str, torch.Tensor]:
         """Random pictures, drawn with replacement."""
@@ -217,5 +227,9 @@ class ImageData(Data):
         x = self.tokens(split).reshape(-1, self.length)[chosen].astype(np.int64)
         if not self.with_labels:
             return {"x": torch.from_numpy(x)}
-        labels = np.memmap(self.folder / f"{split}.labels.bin", "<u2", "r")
-        return {"x": torch.from_numpy(x), "cond": torch.from_numpy(labels[chosen].astype(np.int64))}
+        if split not in self._labels:
+            self._labels[split] = np.memmap(self.folder / f"{split}.labels.bin", "<u2", "r")
+        labels = self._labels[split][chosen].astype(np.int64)
+        if labels.max(initial=0) >= self.classes:
+            raise ValueError(f"{self.folder / f'{split}.labels.bin'} is damaged: label {labels.max()} of {self.classes} classes")
+        return {"x": torch.from_numpy(x), "cond": torch.from_numpy(labels)}

@@ -1,7 +1,7 @@
 """Pictures as tokens and back.
 
 A picture of H x W pixels and C channels is H*W*C tokens in the order row, column, channel; the token of a value v in 0..255 is
-v * levels // 256.  Shown, a token i is the value round(255 i / (levels - 1)).
+v * levels // 256.  Shown, a token i is the value nearest to 255 i / (levels - 1) that is read as i again.
 """
 
 import io
@@ -29,6 +29,10 @@ class Pixels:
         if not 2 <= levels <= 256:
             raise ValueError(f"levels {levels}: give between 2 and 256")
         self.vocab_size = levels
+        self.tokens = (np.arange(256) * levels // 256).astype(np.uint8)  # of every value
+        first = -(-256 * np.arange(levels + 1) // levels)  # the first value of every token
+        shown = np.round(np.arange(levels) * 255 / (levels - 1)).astype(int).clip(first[:-1], first[1:] - 1)
+        self.values = np.append(shown, HOLE).astype(np.uint8)
 
     @property
     def length(self) -> int:
@@ -37,15 +41,14 @@ class Pixels:
 
     def encode(self, pictures: np.ndarray) -> np.ndarray:
         """Values 0..255 (..., H, W, C) -> tokens (..., H*W*C), uint8."""
-        return (pictures.reshape(*pictures.shape[:-3], -1).astype(np.uint16) * self.vocab_size // 256).astype(np.uint8)
+        return self.tokens[pictures.reshape(*pictures.shape[:-3], -1)]
 
     def decode(self, ids) -> np.ndarray:
         """Tokens (..., H*W*C) -> values 0..255 (..., H, W, C), uint8; HOLE for the mask's id, `levels`."""
         ids = np.asarray(ids)
         if ids.size and not 0 <= ids.min() <= ids.max() <= self.vocab_size:
             raise ValueError(f"value {ids.max() if ids.max() > self.vocab_size else ids.min()} is none of the {self.vocab_size} levels")
-        values = np.append(np.round(np.arange(self.vocab_size) * 255 / (self.vocab_size - 1)), HOLE).astype(np.uint8)
-        return values[ids].reshape(*ids.shape[:-1], *self.shape)
+        return self.values[ids].reshape(*ids.shape[:-1], *self.shape)
 
     def spell(self, i: int) -> str:
         return f"value {i}"
@@ -64,12 +67,12 @@ def open_picture(path: Path):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=("PNG", "JPEG")) as image:
                 image.load()
                 return ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
         raise ValueError(f"{path} is not a picture that can be read: give PNG or JPEG files") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"{path} is truncated, damaged or too large ({' '.join(str(error).split())})") from None
 
 
@@ -81,12 +84,13 @@ def to_array(image, path: Path, *, size: int = 0, channels: int = 0) -> np.ndarr
     """
     from PIL import Image
 
-    if image.mode == "1":
-        image = image.convert("L")
-    elif image.mode == "P" and "transparency" not in image.info:
-        image = image.convert("RGB")
-    if image.mode not in MODES.values():
-        raise ValueError(f"{path} has the mode {image.mode}: give 8-bit grey or RGB pictures without transparency")
+    clear = "transparency" in image.info
+    if image.mode in ("1", "P") and not clear:
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    if image.mode not in MODES.values() or clear:
+        raise ValueError(
+            f"{path} has the mode {image.mode}{' and transparent pixels' * clear}: give 8-bit grey or RGB pictures without transparency"
+        )
     if channels:
         image = image.convert(MODES[channels])
     if size:

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import lzma
+import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -39,8 +40,11 @@ def list_files(root: Path) -> list[Path]:
         return [root]
     if not root.is_dir():
         raise ValueError(f"{root} does not exist: name a file or a folder of text")
-    hidden = [path for path in root.rglob("*") if path.name.startswith(".")]
-    files = sorted(p for p in root.rglob("*") if p.is_file() and not any(p == h or h in p.parents for h in hidden))
+    files = []
+    for folder, inside, names in os.walk(root):
+        inside[:] = [name for name in inside if not name.startswith(".")]
+        files += [Path(folder, name) for name in names if not name.startswith(".")]
+    files = sorted(path for path in files if path.is_file())
     if not files:
         raise ValueError(f"{root} is an empty folder: put text files into it or name another")
     return files
@@ -178,7 +182,8 @@ def describe_source(root: Path, files: list[Path]) -> dict:
     size = sum(path.stat().st_size for path in files)
     if root.is_file():
         return {"name": root.name, "bytes": size, "sha256": sha256(root)}
-    lines = "".join(f"{sha256(path)}  {path.relative_to(root).as_posix()}\n" for path in files)
+    names = [path.relative_to(root) if path.is_relative_to(root) else Path(path.name) for path in files]
+    lines = "".join(f"{sha256(path)}  {name.as_posix()}\n" for path, name in zip(files, names, strict=True))
     return {
         "name": root.resolve().name,
         "files": len(files),

@@ -206,9 +206,12 @@ def make_tokenizer(name: str, alphabet: str | None = None) -> Tokenizer:
                 spec = json.loads((path / file).read_text(encoding="utf-8"))
                 for key in (*inside, "tokenizer"):
                     spec = spec[key]
-                return load_tokenizer(spec, path)
+                found = load_tokenizer(spec, path)
             except (KeyError, TypeError, json.JSONDecodeError):
                 raise ValueError(f"{path / file} names no tokenizer: give another folder") from None
+            if isinstance(found, Pixels):
+                raise ValueError(f"{path} is of pictures, which no text can be written in: give a tokenizer of text")
+            return found
     if path.is_dir():
         return read_gpt2(path)
     if not path.is_file():

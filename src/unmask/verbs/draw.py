@@ -141,6 +141,8 @@ def fill_picture(args: Fill, runtime: Runtime, model, tokenizer) -> dict:
     from unmask.data.pixels import to_image
     from unmask.pictures import Holed
 
+    if str(args.input) == "-":
+        raise ValueError("a picture is read from a file, not from standard input: name it")
     if args.window:
         raise ValueError("--window is for texts: a picture has the size that the model was trained at")
     if args.mask and not Path(args.mask).is_file():
@@ -149,6 +151,8 @@ def fill_picture(args: Fill, runtime: Runtime, model, tokenizer) -> dict:
     names = [out] if args.num == 1 else [out.with_stem(f"{out.stem}-{i}") for i in range(1, args.num + 1)]
     for name in names:
         check_out(str(name), ".png")
+        if name.resolve() == args.input.resolve():
+            raise ValueError(f"--out {name} would overwrite the input: name another file")
     holed = Holed(args.input, Path(args.mask) if args.mask else None, tokenizer)
     cond = None if args.label == -1 else labels_of(args.label, args.num, model)
     x, _ = run_sampler(args, runtime, model, holed.state(model).repeat(args.num, 1), cond=cond)
