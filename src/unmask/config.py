@@ -240,12 +240,14 @@ PRESETS = {
             eval_minutes=0.5,
         ),
         "A small U-Net for pictures of 8 x 8 pixels; unmask demo --data digits's. Command: unmask train digits --data DATA --out RUN. "
-        "Cost: 2.5 minutes on two CPU cores. Expected on the bundled digits: a bound below 2 bits per dimension; every pixel by its own histogram takes 2.4.",
+        "Cost: 2.5 minutes on two CPU cores. Expected on the bundled digits: a bound below 2 bits per "
+        "dimension; every pixel by its own histogram takes 2.4.",
     ),
     "mnist": Preset(
         replace(SMALL_UNET, widths="32,64,128", blocks=1, batch_size=32, learning_rate=2e-3, checkpoint_minutes=10.0),
         "A small U-Net for MNIST and other small pictures, on a laptop. Command: unmask train mnist --data DATA --out RUN. Cost: 50 "
-        "minutes on two CPU cores. Expected on its static binarization: 3,200 steps, an hour of one core, reached a test bound of 83.8 +- 0.3 nats.",
+        "minutes on two CPU cores. Expected on its static binarization: 3,200 steps, an hour of one core, reached a test "
+        "bound of 83.8 +- 0.3 nats.",
     ),
     "cifar10": Preset(
         PAPER_UNET,
