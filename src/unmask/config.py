@@ -240,7 +240,7 @@ PRESETS = {
             eval_minutes=0.5,
         ),
         "A small U-Net for pictures of 8 x 8 pixels; unmask demo --data digits's. Command: unmask train digits --data DATA --out RUN. "
-        "Cost: 2.5 minutes on two CPU cores. Expected on the bundled digits: a bound below 2 bits per "
+        "Cost: 2.5 minutes on two CPU cores. Expected on the bundled digits: a bound of about 1.8 bits per "
         "dimension; every pixel by its own histogram takes 2.4.",
     ),
     "mnist": Preset(
