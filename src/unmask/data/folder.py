@@ -1,5 +1,6 @@
 """A folder of prepared data: how it is written whole or not at all, cut into splits, checked and read."""
 
+import hashlib
 import itertools
 import json
 import os
@@ -62,11 +63,27 @@ def cut_points(shares: tuple[float, ...], edges: np.ndarray, apart: bool, what: 
         before = edges[after - 1]
         points = np.where(points - before <= edges[after] - points, before, edges[after]).tolist()
     spans = dict(zip(SPLITS, itertools.pairwise(points), strict=True))
-    few = f" (documents are kept whole, and there are {len(edges) - 1}; or name files of their own for the splits)" if apart else ""
+    whole = "documents are kept whole, and there are" if what == "tokens" else f"equal {what} stay together, and as many differ:"
+    few = f" ({whole} {len(edges) - 1}; or name files of their own for the splits)" if apart else ""
     for (name, (low, high)), share in zip(spans.items(), shares, strict=True):
         if share != 0 and low == high:
-            raise ValueError(f"the {name} split, {share:g} of {total} tokens, comes out empty: ask for more or for 0" + few)
+            raise ValueError(f"the {name} split, {share:g} of {total} {what}, comes out empty: ask for more or for 0" + few)
     return spans
+
+
+def cut_by_digest(digests: np.ndarray, shares: tuple[float, ...], what: str) -> dict[str, np.ndarray]:
+    """The numbers of the examples of each split, in the order of their `digests` (n,) uint64; equal ones go to one split.
+
+    So a split depends on what the examples are and not on their order in a file, and none of them is on two sides.
+    """
+    order = np.argsort(digests, kind="stable")
+    edges = np.flatnonzero(np.concatenate([[True], np.diff(digests[order]) != 0, [True]]))
+    return {name: order[low:high] for name, (low, high) in cut_points(shares, edges, True, what).items()}
+
+
+def short_digest(content: bytes) -> int:
+    """The first 64 bits of the SHA-256."""
+    return int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
 
 
 def cut_file(folder: Path, spans: dict[str, tuple[int, int]], stored: np.dtype, ending: str = ".bin") -> None:
