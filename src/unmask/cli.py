@@ -12,7 +12,18 @@ from typing import Annotated, Literal
 import tyro
 
 from unmask import __version__
-from unmask.command import Machine, Runtime, check_out, check_positive, estimator_name, parse, report_checks, same_tokens, write_record
+from unmask.command import (
+    Machine,
+    Runtime,
+    check_out,
+    check_positive,
+    estimator_name,
+    examples_at_a_time,
+    parse,
+    report_checks,
+    same_tokens,
+    write_record,
+)
 from unmask.config import PRESETS, TrainConfig
 from unmask.verbs.draw import fill, sample
 from unmask.verbs.prepare import prepare
@@ -128,8 +139,8 @@ class Eval(Machine):
     """Tokens a window; 0: the length that the model was trained at."""
     limit: int = 0
     """At most so many windows, spread evenly over the split; 0: all, so that every token is scored once."""
-    batch_size: int = 64
-    """Windows that run through the network at a time."""
+    batch_size: int = 0
+    """Windows that run through the network at a time; 0: 64, and more of them where they are short."""
 
 
 def evaluate(argv: list[str]) -> None:
@@ -144,11 +155,11 @@ def evaluate(argv: list[str]) -> None:
     runtime = Runtime(args)
     from tqdm import tqdm
 
-    from unmask.data import open_data
+    from unmask.data import Table, open_data
     from unmask.likelihood import estimate_nelbo, estimate_orders
 
-    check_positive(args, "repeats", "batch_size")
-    model, _, folder = runtime.load(args.model)
+    check_positive(args, "repeats")
+    model, tokenizer, folder = runtime.load(args.model)
     masking = model.masking if args.masking == "model" else args.masking
     model.units(masking)  # an error here, if it cannot be
     data = open_data(args.data, labels=model.meta.get("labels", False))
@@ -157,9 +168,10 @@ def evaluate(argv: list[str]) -> None:
     if again and model.meta["data"]["sha256"] != data.meta["sha256"]:
         print("warning: the model was trained on this source, split in another way: what is scored may hold training text", file=sys.stderr)
     length = args.length or model.meta["length"]
-    windows = data.windows(args.split, length, args.batch_size, limit=args.limit or None)
+    batch_size = examples_at_a_time(args.batch_size, length)
+    windows = data.windows(args.split, length, batch_size, limit=args.limit or None)
     count = min(data.window_count(args.split, length), args.limit or sys.maxsize)
-    bar = tqdm(windows, total=-(-count // args.batch_size), unit="batch", disable=None, dynamic_ncols=True)
+    bar = tqdm(windows, total=-(-count // batch_size), unit="batch", disable=None, dynamic_ncols=True)
     if args.estimator == "orders":
         if args.steps or args.masking != "model":
             raise ValueError("--estimator orders is of continuous time and the model's own masking: leave out --steps and --masking")
@@ -172,9 +184,15 @@ def evaluate(argv: list[str]) -> None:
         print(f"  {single.bits_per_dim:.4f} for one order at a time, the plain bound on these examples: a gain of {per}")
         return
     with runtime.precision:
-        bound = estimate_nelbo(model, bar, repeats=args.repeats, steps=args.steps or None, masking=masking, seed=args.seed)
+        bound = estimate_nelbo(
+            model, bar, repeats=args.repeats, steps=args.steps or None, masking=masking, seed=args.seed,
+            by_position=isinstance(tokenizer, Table),
+        )  # fmt: skip
     estimator = estimator_name(model.schedule.num_values > 1, args.steps)
-    report_bound(args, runtime, folder, model, data, bound, count, length, estimator)
+    more = {}
+    if bound.by_position is not None:
+        more = {"nats_by_column": dict(zip(tokenizer.names, bound.by_position.tolist(), strict=True))}
+    report_bound(args, runtime, folder, model, data, bound, count, length, estimator, **more)
 
 
 def report_bound(args: Eval, runtime: Runtime, folder: Path, model, data, bound, count: int, length: int, estimator: str, **more) -> None:
@@ -184,8 +202,10 @@ def report_bound(args: Eval, runtime: Runtime, folder: Path, model, data, bound,
     given = ", given their classes" if model.meta.get("labels") else ""
     print(f"{bound.bits_per_dim:.4f} +- {bound.bits_per_dim_stderr:.4f} bits per {unit}: an upper bound on the negative log-likelihood")
     print(f"  {args.split} split, {data.describe(count, int(bound.positions.sum()), length)}{given}")
-    if unit == "dimension":
-        print(f"  {bound.mean:.3f} +- {bound.stderr:.3f} nats an image")
+    if unit in ("dimension", "cell"):
+        print(f"  {bound.mean:.3f} +- {bound.stderr:.3f} nats {'an image' if unit == 'dimension' else 'a row'}")
+    for name, (nats, error) in more.get("nats_by_column", {}).items():
+        print(f"    {nats:7.3f} +- {error:.3f} of them in {name}")
     noise = f", noise of the masks alone {bound.bits_per_dim_noise:.4f}" if not math.isnan(bound.noise) else ""
     print(f"  error over examples {bound.bits_per_dim_stderr:.4f}{noise}")
     print(f"  of the sampler that reveals {revealed} at an instant" + (" (and draws one token a step)" if args.steps else ""))
@@ -378,13 +398,13 @@ VERBS: dict[str, Callable[[list[str]], int | None]] = {
 HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
 
   demo                          train, evaluate, sample and fill in within minutes, with a report to look at
-  prepare KIND SRC OUT          text or images -> a memory map of token ids
+  prepare KIND SRC OUT          text, images or a table -> a memory map of token ids
   train PRESET --data --out     train a model; the same command continues a run that was stopped
   eval MODEL --data DIR         an upper bound on the negative log-likelihood, with its errors
   audit MODEL | --selftest      is the reported number a bound? checks of a model, or of this package
   schedule MODEL                what a learned schedule has learned, and a plot of it
   sample MODEL                  draw samples
-  fill MODEL INPUT              fill in the [MASK]s of a text, or the holes of a picture
+  fill MODEL INPUT              fill in the [MASK]s of a text, the holes of a picture, the missing cells of a table
   bench                         measure speed on this machine
 
   --version, --help"""

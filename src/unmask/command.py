@@ -46,8 +46,8 @@ class Sampler(Machine):
     law, anything else is not."""
     guidance_schedule: Literal["constant", "rising", "falling"] = "constant"
     """The weight over time: --guidance throughout; rising from 0 to it, or falling from it to 0, as values are revealed."""
-    batch_size: int = 64
-    """Sequences that run through the network at a time."""
+    batch_size: int = 0
+    """Examples that run through the network at a time; 0: 64, and more of them where they are short."""
     out: str = ""
     """Write here, not to the terminal; .jsonl: one JSON object a line."""
 
@@ -142,6 +142,13 @@ def check_positive(args, *names: str) -> None:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
 
 
+def examples_at_a_time(asked: int, length: int) -> int:
+    """--batch-size, whose 0 leaves it to the length of an example."""
+    if asked < 0:
+        raise ValueError(f"--batch-size must not be negative, not {asked}")
+    return asked or max(64, 16384 // length)
+
+
 def check_out(path: str, suffix: str = "") -> None:
     """An output file that cannot be written is an error before the work, not after."""
     if path and not Path(path).resolve().parent.is_dir():
@@ -169,6 +176,10 @@ def same_tokens(model, data, path: Path) -> None:
         if model.meta.get("labels") and classes[0] != classes[1]:
             said = [f"{n} classes{': ' if names else ''}{', '.join((names or [])[:10])}" for n, names in classes]
             raise ValueError(f"{data.folder} has {said[1]}, and the model was trained on {said[0]}")
+        return
+    if "table" in (ours["name"], theirs["name"]):
+        if ours != theirs:
+            raise ValueError(f"{data.folder} has other columns, categories or bins than the model's: prepare the table with --like {path}")
         return
     if data.vocab_size != model.subtokenizer.vocab_size:
         raise ValueError(f"{data.folder} has {data.vocab_size} values and the model {model.subtokenizer.vocab_size}: {fix}")
@@ -198,9 +209,10 @@ def run_sampler(args: Sampler, runtime: Runtime, model, z, frames: int = 0, cond
         raise ValueError(f"--guidance {args.guidance:g} strengthens what a class says, and there is none here: leave it out")
     share = {"constant": torch.ones_like, "rising": lambda t: 1 - t, "falling": lambda t: t}[args.guidance_schedule]
     guidance = (lambda t: args.guidance * share(t)) if args.guidance else None
+    batch = examples_at_a_time(args.batch_size, z.shape[1])
     steps = 1 if args.sampler == "first_hitting" and not frames else args.steps
-    rows, kept = z.split(args.batch_size), [z[:frames]]
-    labels = [None] * len(rows) if cond is None else cond.to(runtime.device).split(args.batch_size)
+    rows, kept = z.split(batch), [z[:frames]]
+    labels = [None] * len(rows) if cond is None else cond.to(runtime.device).split(batch)
     done = []
     with tqdm(total=steps * len(rows), unit="step", disable=None, dynamic_ncols=True) as bar, runtime.precision:
         for part, label in zip(rows, labels, strict=True):

@@ -243,6 +243,21 @@ PRESETS = {
         "Cost: 2.5 minutes on two CPU cores. Expected on the bundled digits: a bound of about 1.8 bits per "
         "dimension; every pixel by its own histogram takes 2.4.",
     ),
+    "table": Preset(
+        TrainConfig(
+            length=0,
+            dim=128,
+            layers=4,
+            heads=4,
+            dropout=0.1,
+            batch_size=256,
+            learning_rate=3e-3,
+            minutes=2.0,
+            eval_minutes=0.5,
+            eval_windows=2000,
+        ),
+        "A small transformer over the cells of a row, for a table of some ten columns and some ten thousand rows.",
+    ),
     "mnist": Preset(
         replace(SMALL_UNET, widths="32,64,128", blocks=1, batch_size=32, learning_rate=2e-3, checkpoint_minutes=10.0),
         "A small U-Net for MNIST and other small pictures, on a laptop. Command: unmask train mnist --data DATA --out RUN. Cost: 50 "

@@ -5,6 +5,8 @@ from pathlib import Path
 from unmask.data.folder import Data, read_meta
 from unmask.data.images import KEYS as OF_IMAGES
 from unmask.data.images import ImageData
+from unmask.data.tables import KEYS as OF_TABLES
+from unmask.data.tables import TableData
 from unmask.data.tokens import KEYS as OF_TEXT
 from unmask.data.tokens import TokenData
 
@@ -15,9 +17,12 @@ def open_data(folder: str | Path, *, labels: bool = False) -> Data:
     Raises ValueError for a missing, foreign or truncated file, or labels where there are none.
     """
     folder = Path(folder)
-    meta = read_meta(folder, {"text": OF_TEXT, "images": OF_IMAGES})
+    meta = read_meta(folder, {"text": OF_TEXT, "images": OF_IMAGES, "table": OF_TABLES})
     if meta["kind"] == "images":
         return ImageData(folder, meta, labels)
     if labels:
-        raise ValueError(f"{folder} holds text, which has no labels: train without --labels")
+        what = {"table": "a table, whose classes are a column like the others"}.get(meta["kind"], "text, which has no labels")
+        raise ValueError(f"{folder} holds {what}: train without --labels")
+    if meta["kind"] == "table":
+        return TableData(folder, meta)
     return TokenData(folder, meta)

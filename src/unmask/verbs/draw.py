@@ -3,11 +3,12 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from unmask.command import Runtime, Sampler, check_out, check_positive, how, parse, run_sampler, write_texts
+from unmask.verbs.rows import fill_rows, sample_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,18 +26,22 @@ class Sample(Sampler):
 
 
 def sample(argv: list[str]) -> None:
-    """Draw samples: texts to the terminal or --out, pictures to --out (samples.png): a .png grid, an .npz, or a folder."""
+    """Draw samples: texts or rows of a table to the terminal or --out, pictures to --out (samples.png): a .png grid, .npz or folder."""
     args = parse(Sample, "sample", argv, sample.__doc__)
     runtime = Runtime(args)
     import torch
 
-    from unmask.data import Pixels
+    from unmask.data import Pixels, Table
     from unmask.infill import spell_states
     from unmask.pictures import check_pictures_out, state_pictures, write_pictures, write_unmasking
     from unmask.report import write_report
 
-    check_positive(args, "num", "batch_size", "steps")
+    check_positive(args, "num", "steps")
     model, tokenizer, folder = runtime.load(args.model)
+    if isinstance(tokenizer, Table):
+        no_others(args, "a table", "length", "frames", "label")
+        runtime.record(folder, **sample_rows(args, args.num, runtime, model, tokenizer), **how(args))
+        return
     pictures = isinstance(tokenizer, Pixels)
     out = args.out or ("samples.png" if pictures else "")
     if pictures:
@@ -81,29 +86,50 @@ class Fill(Sampler):
     """A model's folder, or a run's."""
     input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
     """A text file; - for standard input.  [MASK] is one token to fill in, [MASK:20] twenty, \\[MASK] the letters themselves.  Of a model
-    of pictures: a picture, whose transparent pixels are filled in."""
+    of pictures: a picture, whose transparent pixels are filled in.  Of a model of a table: a CSV file, whose missing cells are."""
     num: int = 1
     """How many different fillings."""
     mask: str = ""
     """Of a picture: a picture of the same size that is white where there is something to fill in, black elsewhere."""
     label: int = -1
     """Of a network that was given classes: the class of the picture; -1: not known."""
+    best: bool = False
+    """Of a table: the most probable category of each missing cell, or the median of a number, given the known cells of its row; not a
+    draw."""
+    probabilities: str = ""
+    """Of a table: also write to this .csv how probable every value of each missing cell is, given the known cells of its row."""
+    unseen: Literal["error", "missing"] = "error"
+    """Of a table: what becomes of a category that the model does not know."""
+    encoding: str = ""
+    """Of a table: how the file is encoded, if it is not UTF-8."""
     window: bool = False
     """Allow a text longer than the length that the model was trained at: fill it window by window, left to right."""
 
 
 def fill(argv: list[str]) -> None:
-    """Fill in the holes of a text or a picture; what is given never changes."""
+    """Fill in the holes of a text, a picture or a table; what is given never changes."""
     args = parse(Fill, "fill", argv, fill.__doc__)
     runtime = Runtime(args)
-    from unmask.data import Pixels
+    from unmask.data import Pixels, Table
 
-    check_positive(args, "num", "batch_size", "steps")
+    check_positive(args, "num", "steps")
     if str(args.input) != "-" and not args.input.is_file():
-        raise ValueError(f"there is no file {args.input}: INPUT is a text or a picture, or - for a text on standard input")
+        raise ValueError(f"there is no file {args.input}: INPUT is a text, a picture or a table, or - for a text on standard input")
     model, tokenizer, folder = runtime.load(args.model)
-    made = (fill_picture if isinstance(tokenizer, Pixels) else fill_text)(args, runtime, model, tokenizer)
-    runtime.record(folder, **made, **how(args))
+    if isinstance(tokenizer, Table):
+        no_others(args, "a table", "mask", "label", "window")
+        made = fill_rows(args, runtime, model, tokenizer)
+    else:
+        no_others(args, "a picture" if isinstance(tokenizer, Pixels) else "a text", "best", "probabilities", "unseen", "encoding")
+        made = (fill_picture if isinstance(tokenizer, Pixels) else fill_text)(args, runtime, model, tokenizer)
+    runtime.record(folder, **made, **({} if args.best else how(args)))
+
+
+def no_others(args, what: str, *names: str) -> None:
+    """ValueError for a flag that says nothing about what is drawn here."""
+    for name in names:
+        if getattr(args, name) != getattr(type(args), name):
+            raise ValueError(f"--{name.replace('_', '-')} is not for {what}: leave it out")
 
 
 def fill_text(args: Fill, runtime: Runtime, model, tokenizer) -> dict:
