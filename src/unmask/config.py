@@ -249,7 +249,6 @@ PRESETS = {
             dim=128,
             layers=4,
             heads=4,
-            dropout=0.1,
             batch_size=256,
             learning_rate=3e-3,
             minutes=2.0,

@@ -169,9 +169,8 @@ def of_table(argv: list[str]) -> None:
     )  # fmt: skip
     counts = ", ".join(f"{n:,} {name}" for name, n in meta["rows"].items())
     table = Table.from_spec(meta["tokenizer"])
-    print(
-        f"{args.out}: {counts} rows of {table.length} columns, {meta['vocab_size']} values, {meta['cells_without_value']:,} cells without one"
-    )
+    none = meta["cells_without_value"]
+    print(f"{args.out}: {counts} rows of {table.length} columns, {meta['vocab_size']} values" + f"; {none:,} cells have none" * bool(none))
     width = max(map(len, table.names))
     print("\n".join(f"  {column.name:{width}}  {column.describe()}" for column in table.columns))
     if meta["empty_rows"]:
