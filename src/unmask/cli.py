@@ -341,10 +341,10 @@ def schedule(argv: list[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Demo(Machine):
-    data: Literal["shakespeare", "digits"] = "shakespeare"
-    """The bundled data: a text by characters, or pictures of handwritten digits."""
+    data: Literal["shakespeare", "digits", "table"] = "shakespeare"
+    """The bundled data: a text by characters, pictures of handwritten digits, or a table of a census."""
     out: str = ""
-    """Where data, run and report go; a run that was stopped there continues.  Empty: demo, or demo-digits."""
+    """Where data, run and report go; a run that was stopped there continues.  Empty: demo, demo-digits or demo-table."""
     minutes: float = 0.0
     """Of training; 0: the preset's, at most three."""
 
@@ -354,9 +354,12 @@ def demo(argv: list[str]) -> None:
     args = parse(Demo, "demo", argv, demo.__doc__)
     runtime = Runtime(args)
     from unmask import demo as of_text
-    from unmask import demo_digits as of_digits
+    from unmask import demo_digits, demo_table
 
-    preset, module, out = {"shakespeare": ("demo", of_text, "demo"), "digits": ("digits", of_digits, "demo-digits")}[args.data]
+    preset, module, out = {
+        "shakespeare": ("demo", of_text, "demo"), "digits": ("digits", demo_digits, "demo-digits"),
+        "table": ("table", demo_table, "demo-table"),
+    }[args.data]  # fmt: skip
     minutes = args.minutes or PRESETS[preset].config.minutes
     folder, values = module.run(Path(args.out or out), minutes=minutes, seed=args.seed, device=str(runtime.device), dtype=runtime.dtype)
     runtime.record(folder, **values)

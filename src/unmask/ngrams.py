@@ -1,4 +1,4 @@
-"""Baselines: how many bits per token a plain n-gram model needs, so that a bound can be read against something known.
+"""Baselines: how many bits per token a plain n-gram model, or a histogram of every position, needs, to read a bound against.
 
 Witten-Bell smoothing: P_k(v | h) = (c(hv) + T(h) P_{k-1}(v | h')) / (c(h) + T(h)), h' = h without its oldest token, c = counts
 in the train ids, T(h) = how many different tokens follow h there, P_0 = 1 / V.  Nothing is tuned, and every context sums to 1.
@@ -28,6 +28,21 @@ def ngram_bits(train: np.ndarray, test: np.ndarray, vocab_size: int, order: int)
     first = test[: order - 1]
     bits = -sum(float(np.log2(tables[i][tuple(first[: i + 1])])) for i in range(len(first)))
     return float(bits - np.log2(tables[-1].ravel()[_codes(test, vocab_size, order)]).sum()) / len(test)
+
+
+def position_bits(train: np.ndarray, test: np.ndarray, vocab_size: int, allowed: np.ndarray | None = None) -> float:
+    """Bits per token of examples `test` (m, S) if every position is coded by its own histogram of `train` (n, S), one more of each value.
+
+    Tokens from `vocab_size` on are no values, and are left out.  `allowed` (S, V) bool: the values that a position can have.
+    """
+    bits, total = 0.0, 0
+    for s in range(train.shape[1]):
+        counts = np.bincount(train[:, s], minlength=vocab_size)[:vocab_size] + (1 if allowed is None else allowed[s])
+        there = test[test[:, s] < vocab_size, s]
+        with np.errstate(divide="ignore"):
+            bits -= float(np.log2(counts / counts.sum())[there].sum())
+        total += len(there)
+    return bits / total
 
 
 def _tables(train: np.ndarray, vocab_size: int, order: int) -> list[np.ndarray]:
