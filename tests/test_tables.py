@@ -22,6 +22,7 @@ from unmask.cli import main
 from unmask.config import TrainConfig
 from unmask.data import Table, open_data, prepare_table
 from unmask.data.columns import are_numbers, equal_parts, number_column
+from unmask.data.folder import cut_by_digest
 from unmask.imputation import describe_guess, guesses, states
 from unmask.likelihood import estimate_nelbo
 from unmask.ngrams import position_bits
@@ -101,6 +102,19 @@ def test_bins_hold_about_as_many_rows_each():
     column = number_column("n", 0, {str(i): 1 for i in range(1000)}, 10)
     assert np.bincount(column.encode([str(i) for i in range(1000)])).tolist() == [100] * 10
     assert column.values[0] == "49" and column.bounds[0] == 99.5
+    assert column.encode(["99.4", "99.5", "-5"]).tolist() == [0, 1, 0]  # a bin begins at its bound
+
+
+def test_bins_are_made_of_the_training_rows(tmp_path):
+    data = prepared(tmp_path, "n,name\n" + "".join(f"{i},{i}\n" for i in range(200)), split="0.5,0.25,0.25", categories=["name"], bins=7)
+    number = data.tokenizer.columns[0]
+    assert number == number_column("n", 0, {name: 1 for _, name in rows_of(data)}, 7)
+
+
+def test_equal_examples_go_to_one_split():
+    digests = np.array([3, 1, 3, 7, 3, 3, 1, 3, 7, 3], np.uint64)
+    parts = cut_by_digest(digests, (0.4, 0.4, 0.2), "rows")
+    assert {name: digests[rows].tolist() for name, rows in parts.items()} == {"train": [1, 1], "validation": [3] * 6, "test": [7, 7]}
 
 
 def test_a_bin_is_written_as_the_source_spells_it():
@@ -248,6 +262,7 @@ def test_columns_can_be_named_and_dropped(tmp_path):
 
 BAD = {
     "a row with too many cells": ("a,b\n1,2\n1,2,3\n", {}, r"t\.csv, line 3: 3 cells, and the first row has 2: '1,2,3'"),
+    "a row too wide after empty lines": ("\n \na,b\n1,2,3\n", {}, r"t\.csv, line 4: 3 cells"),
     "a row with too few": ("a,b\n1,2\n\n1\n", {}, r"t\.csv, line 4: 1 cells"),
     "an open quote": ('a,b\n1,"2\n3,4\n', {}, r"t\.csv, line 3: a quote is not closed"),
     "text after a quote": ('a,b\n1,"2"3\n', {}, r"t\.csv, line 2: "),
@@ -399,15 +414,17 @@ def test_nats_by_column_against_enumeration(tmp_path):
     assert estimate_nelbo(model, [many], repeats=1).by_position is None
 
 
-def test_guesses_are_the_law_of_each_missing_cell_given_the_others(adult):
+@pytest.mark.parametrize("time", [False, True])
+def test_guesses_are_the_law_of_each_missing_cell_given_the_others(adult, time):
     data = open_data(adult[0] / "data")
-    table, model = data.tokenizer, random_model(data)
+    table, model = data.tokenizer, random_model(data, time=time)
     tokens = np.array(data.tokens("test")).reshape(-1, data.length)[:7].astype(np.int64)
     tokens[2] = np.where(np.arange(data.length) % 4 == 0, data.vocab_size, tokens[2])
     found = list(guesses(model, table, tokens, batch_size=2))
     assert [(g.row, g.column) for g in found] == [tuple(i) for i in np.argwhere(tokens == data.vocab_size)]
     for guess in found:
-        p = model.predict(states(model, tokens[guess.row : guess.row + 1]))[0, guess.column].exp()
+        share = torch.tensor((tokens[guess.row] == data.vocab_size).mean())
+        p = model.predict(states(model, tokens[guess.row : guess.row + 1]), share)[0, guess.column].exp()
         low, high = table.first[guess.column : guess.column + 2]
         assert torch.allclose(p[low:high], torch.from_numpy(guess.probability)) and guess.probability.sum() == pytest.approx(1)
         if table.columns[guess.column].bounds is None:
@@ -428,6 +445,7 @@ def test_tables_with_the_other_dials(adult, change):
     config = unmask.config.replace(CONFIG, length=data.length, **change)
     state = State(build(config, data.vocab_size, {"data": data.meta, "length": data.length}), config)
     for _ in range(2):
+        assert state.model.backbone.config()["places"] == data.length
         loss, norm, cells = train_step(config, data, state, 4)
         assert 0 < loss < 6 and norm > 0 and cells < 16 * data.length  # some have no value
     drawn = unmask.sample(state.model, num=8, length=data.length, steps=10)
@@ -484,10 +502,10 @@ def test_synthetic_rows_are_a_table_of_the_same_kind(home, tmp_path, capsys):
 
 def holed(adult, path):
     rows = [list(row) for row in adult[1][:30]]
-    rows[0] += ["note"]
-    for i, row in enumerate(rows[1:]):
-        row += [f"n{i}"]
-        row[i % 15] = ("", "?", "NaN")[i % 3]
+    for i, row in enumerate(rows):
+        row[:0] = [f"n{i}" if i else "note"]  # a column that the model does not know
+        if i:
+            row[1 + (i - 1) % 15] = ("", "?", "NaN")[i % 3]
     with open(path, "w", newline="") as file:
         csv.writer(file).writerows(rows)
     return rows
@@ -503,7 +521,7 @@ def test_fill_changes_missing_cells_and_nothing_else(home, adult, tmp_path, caps
         assert found[0] == rows[0] and len(found) == len(rows)
         for before, after in zip(rows[1:], found[1:]):
             for c, (old, new) in enumerate(zip(before, after)):
-                assert new == old if not table.is_missing(old) else new in table.columns[c].values
+                assert new == old if not table.is_missing(old) else new in table.columns[c - 1].values
     assert (tmp_path / "out-1.csv").read_text() != (tmp_path / "out-2.csv").read_text()
     listed = read(tmp_path / "p.csv")
     assert listed[0] == ["row", "column", "value", "probability"]
@@ -513,7 +531,7 @@ def test_fill_changes_missing_cells_and_nothing_else(home, adult, tmp_path, caps
     assert main([*command, "--best", "--out", str(out)]) == 0
     best = read(out)
     first = next(v for r, c, v, _ in listed[1:] if (r, c) == ("2", "workclass"))
-    assert best[2][1] == first  # the most probable category
+    assert best[2][2] == first  # the most probable category
     capsys.readouterr()
 
 
