@@ -14,6 +14,7 @@ import tyro
 from unmask import __version__
 from unmask.command import Machine, Runtime, check_out, check_positive, estimator_name, parse, report_checks, same_tokens, write_record
 from unmask.config import PRESETS, TrainConfig
+from unmask.verbs.distance import distance
 from unmask.verbs.draw import fill, sample
 from unmask.verbs.prepare import prepare
 
@@ -372,7 +373,7 @@ def bench(argv: list[str]) -> None:
 
 VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "audit": audit, "schedule": schedule, "sample": sample,
-    "fill": fill, "bench": bench,
+    "fill": fill, "distance": distance, "bench": bench,
 }  # fmt: skip
 
 HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
@@ -385,6 +386,7 @@ HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
   schedule MODEL                what a learned schedule has learned, and a plot of it
   sample MODEL                  draw samples
   fill MODEL INPUT              fill in the [MASK]s of a text, or the holes of a picture
+  distance A B                  Frechet distance of two files of features, yours
   bench                         measure speed on this machine
 
   --version, --help"""
