@@ -4,11 +4,13 @@
     python runs/image_grids.py MODEL DATA mnist2 OUT.json       MODEL: of pictures like DATA's; the last: the classifier's, with labels
 
 The paper's finding (arXiv 2406.04329, table of FID against steps): with few steps the cosine grid is far better.  The distance is a
-Frechet distance of this classifier's features; it is not FID.  Cost: --num times 2 x (16 + 32 + 64 + 128) network calls.
+Frechet distance of this classifier's features; it is not FID.  Cost: --num times 2 x (16 + 32 + 64 + 128) network calls a seed.
+OUT.json is written after every setting; a seed is finished before the next one begins.
 """
 
 import argparse
 import math
+from collections import defaultdict
 from pathlib import Path
 
 import torch
@@ -18,9 +20,9 @@ from tqdm import tqdm
 from unmask import MaskedDiffusion, __version__, checkpoint, sample
 from unmask.data import open_data
 from unmask.device import keep_freed_memory, pick_dtype, precision
-from unmask.metrics import frechet_distance
+from unmask.metrics import frechet, frechet_distance, moments
 
-CPU = torch.device("cpu")
+CPU, GRIDS = torch.device("cpu"), ("uniform", "cosine")
 
 
 class Classifier(nn.Module):
@@ -60,7 +62,7 @@ def fit(data, steps: int, batch_size: int) -> tuple[Classifier, float]:
 
 
 @torch.no_grad()
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)
@@ -70,7 +72,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[16, 32, 64, 128])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--classifier-steps", type=int, default=1500)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     keep_freed_memory()
     model, data = MaskedDiffusion.from_pretrained(args.model), open_data(args.data)
     with torch.enable_grad():
@@ -78,37 +80,42 @@ def main() -> None:
     print(f"classifier: {100 * accuracy:.2f} % of the test split right")
     real = torch.cat([b["x"] for b in data.windows("test", data.length, 1000)])
     of_real = classifier.features(real)
-    parts = [frechet_distance(part, of_real) for part in of_real[torch.randperm(len(real))].split(args.num)[:4]]
-    floor = sum(parts) / len(parts)
-    print(f"{args.num} real pictures against all of the test split, the floor: {floor:.3f}")
-    rows = []
-    print(f"{'steps':>6} {'uniform':>18} {'cosine':>18}")
-    for steps in args.steps:
-        found = {}
-        for grid in ("uniform", "cosine"):
-            distances = []
-            for seed in args.seeds:
+    shuffled, sizes = of_real[torch.randperm(len(real))], (args.num, args.num * len(args.seeds))
+    floor, floor_pooled = (sum(frechet_distance(p, of_real) for p in shuffled.split(n)[:4]) / len(shuffled.split(n)[:4]) for n in sizes)
+    print(f"{args.num} real pictures against all of the test split, the floor: {floor:.3f}; {sizes[1]}: {floor_pooled:.3f}", flush=True)
+    record = {
+        "unmask": __version__, "model_sha256": checkpoint.digest(checkpoint.resolve(args.model) / "model.safetensors"),
+        "num": args.num, "seeds": args.seeds, "accuracy": accuracy, "floor": floor, "floor_pooled": floor_pooled,
+        "distance": "Frechet distance of 64 features of the script's classifier; not FID",
+    }  # fmt: skip
+    found: dict[tuple[int, str], list[Tensor]] = defaultdict(list)  # features of every seed's samples
+    for seed in args.seeds:
+        for steps in args.steps:
+            for grid in GRIDS:
                 generator = torch.Generator().manual_seed(seed)
                 with precision(pick_dtype("auto", CPU), CPU):
                     x = sample(model, num=args.num, steps=steps, grid=grid, generator=generator)
-                distances.append(frechet_distance(classifier.features(x), of_real))
-            found[grid] = distances
-            rows.append({"steps": steps, "grid": grid, "distance": distances})
-        said = ["+-".join(f"{v:.3f}" for v in mean_and_error(found[grid])) for grid in ("uniform", "cosine")]
-        print(f"{steps:6} {said[0]:>18} {said[1]:>18}", flush=True)
-    checkpoint.write_json(
-        args.out,
-        {
-            "unmask": __version__, "model_sha256": checkpoint.digest(checkpoint.resolve(args.model) / "model.safetensors"),
-            "num": args.num, "seeds": args.seeds, "accuracy": accuracy, "floor": floor, "rows": rows,
-            "distance": "Frechet distance of 64 features of the script's classifier; not FID",
-        },
-    )  # fmt: skip
+                found[steps, grid].append(classifier.features(x))
+                print(f"seed {seed}, {steps} steps, {grid}: {frechet_distance(found[steps, grid][-1], of_real):.3f}", flush=True)
+                rows = [row(*setting, features, of_real) for setting, features in found.items()]
+                checkpoint.write_json(args.out, record | {"rows": rows})
+    print("\nmean of the seeds +- its error; in brackets of all their samples at once +- what other samples would change")
+    print(f"{'steps':>6} {'uniform':>36} {'cosine':>36}")
+    for steps in args.steps:
+        print(f"{steps:6}" + "".join(f" {describe(r):>36}" for r in rows if r["steps"] == steps))
 
 
-def mean_and_error(values: list[float]) -> tuple[float, ...]:
-    t = torch.tensor(values, dtype=torch.float64)
-    return (float(t.mean()), float(t.std()) / math.sqrt(len(t))) if len(t) > 1 else (float(t),)
+def row(steps: int, grid: str, features: list[Tensor], of_real: Tensor) -> dict:
+    """A setting's distances: of every seed's samples, and of all of them at once, where the smallness of a sample lifts it less."""
+    together = frechet(moments(torch.cat(features)), moments(of_real))
+    distances = [frechet_distance(part, of_real) for part in features]
+    return {"steps": steps, "grid": grid, "distance": distances, "pooled": together.value, "pooled_stderr": together.stderr}
+
+
+def describe(row: dict) -> str:
+    values = torch.tensor(row["distance"], dtype=torch.float64)
+    error = f" +- {float(values.std()) / math.sqrt(len(values)):.2f}" if len(values) > 1 else ""
+    return f"{float(values.mean()):.2f}{error} ({row['pooled']:.2f} +- {row['pooled_stderr']:.2f})"
 
 
 if __name__ == "__main__":

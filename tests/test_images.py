@@ -480,6 +480,7 @@ def test_what_does_not_fit_a_model_of_pictures_is_refused(folder, tmp_path, caps
         (["sample", "run", "--length", "9"], "pictures of 64 values; leave it out"),
         (["sample", "run", "--label", "3"], "the model knows no classes"),
         (["sample", "run", "--guidance", "2"], "--guidance 2 strengthens what a class says"),
+        (["sample", "run", "--guidance-schedule", "rising"], "--guidance-schedule rising .* there is none: give --guidance"),
         (["eval", "run", "--data", str(data)], "has text .characters., and the model was trained on pictures of 8 x 8 x 1 with 17 values"),
         (["eval", "run", "--data", "grey"], "pictures of 8 x 8 x 1 with 4 values, and the model was trained on .* 17 values"),
         (["train", "mnist", "--data", str(data), "--out", "no"], "length 0: give at least 1"),

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from unmask.config import TrainConfig
 from unmask.muon import STEPS, A, B, C, Muon, orthogonalized
+from unmask.train import build, optimizers
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 9), (2, 9, 5), (1, 4, 4)])
@@ -44,3 +46,27 @@ def test_a_kernel_is_a_matrix_and_a_vector_is_refused():
     assert torch.equal(kernel.flatten(1), matrix)
     with pytest.raises(ValueError, match=r"\(4,\)"):
         Muon([torch.nn.Parameter(torch.zeros(4))], 0.1)
+
+
+def test_a_transposed_kernel_is_the_matrix_that_spreads_a_pixel():
+    """(in, out, 2, 2), stride 2: a pixel's `in` values become out * 4, by the matrix (out * 4, in)."""
+    kernel = torch.nn.Parameter(torch.randn(3, 5, 2, 2, generator=torch.Generator().manual_seed(3)))
+    matrix = torch.nn.Parameter(kernel.detach().flatten(1).T.clone())
+    x = torch.randn(3, generator=torch.Generator().manual_seed(4))
+    spread = torch.nn.functional.conv_transpose2d(x[None, :, None, None], kernel, stride=2)
+    assert torch.allclose(spread.flatten(), matrix @ x, atol=1e-6)
+    same_shape = torch.nn.Parameter(kernel.detach().clone())
+    for p in (kernel, matrix, same_shape):
+        p.grad = p.detach() ** 2
+    Muon([kernel, same_shape], 0.1, transposed=[kernel]).step()
+    Muon([matrix], 0.1).step()
+    assert torch.allclose(kernel.flatten(1).T, matrix, atol=1e-6)
+    assert not torch.allclose(kernel, same_shape, atol=1e-2)  # and one that is not transposed is a matrix of 3 rows
+
+
+def test_the_up_samplers_of_a_picture_network_are_known_as_transposed():
+    config = TrainConfig(network="unet", widths="8,16", blocks=1, layers=0, steps=1, minutes=0.0, length=64)
+    model = build(config, 3, {"data": {"tokenizer": {"shape": [8, 8, 1]}}})
+    (muon,) = (o for o in optimizers(model, config) if isinstance(o, Muon))
+    turned = [p for group in muon.param_groups for p in group["params"] if id(p) in muon.transposed]
+    assert [tuple(p.shape) for p in turned] == [(16, 16, 2, 2)]

@@ -25,6 +25,7 @@ from unmask.command import (
     write_record,
 )
 from unmask.config import PRESETS, TrainConfig
+from unmask.verbs.distance import distance
 from unmask.verbs.draw import fill, sample
 from unmask.verbs.prepare import prepare
 
@@ -395,7 +396,7 @@ def bench(argv: list[str]) -> None:
 
 VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "audit": audit, "schedule": schedule, "sample": sample,
-    "fill": fill, "bench": bench,
+    "fill": fill, "distance": distance, "bench": bench,
 }  # fmt: skip
 
 HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
@@ -408,6 +409,7 @@ HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
   schedule MODEL                what a learned schedule has learned, and a plot of it
   sample MODEL                  draw samples
   fill MODEL INPUT              fill in the [MASK]s of a text, the holes of a picture, the missing cells of a table
+  distance A B                  Frechet distance of two files of features, yours
   bench                         measure speed on this machine
 
   --version, --help"""

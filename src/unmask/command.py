@@ -207,6 +207,8 @@ def run_sampler(args: Sampler, runtime: Runtime, model, z, frames: int = 0, cond
         raise ValueError("--guidance needs a network that learned to do without the class, too: train with --label-dropout above 0")
     if args.guidance and cond is None:
         raise ValueError(f"--guidance {args.guidance:g} strengthens what a class says, and there is none here: leave it out")
+    if args.guidance_schedule != "constant" and not args.guidance:
+        raise ValueError(f"--guidance-schedule {args.guidance_schedule} is of a weight, and there is none: give --guidance")
     share = {"constant": torch.ones_like, "rising": lambda t: 1 - t, "falling": lambda t: t}[args.guidance_schedule]
     guidance = (lambda t: args.guidance * share(t)) if args.guidance else None
     batch = examples_at_a_time(args.batch_size, z.shape[1])

@@ -1,7 +1,36 @@
-"""How far apart two sets of samples are, by features that the caller computed."""
+"""How far apart two sets of samples are, by features that the caller computed; how sure and how varied a classifier finds samples."""
 
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
 import torch
 from torch import Tensor
+
+MOST = 1 << 28  # values of an array that is read: 2 GB of float64
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+class Moments(NamedTuple):
+    """What the distance sees of a set: mean (D,) and covariance (D, D), float64; and the features (n, D) themselves, where known."""
+
+    mean: Tensor
+    covariance: Tensor
+    features: Tensor | None = None
+
+    @property
+    def num(self) -> int:
+        """n, or 0 where it is not known."""
+        return 0 if self.features is None else len(self.features)
+
+
+class Distance(NamedTuple):
+    value: float
+    of_means: float  # the part |mean - mean'|^2 of it
+    stderr: float  # NaN where it is not known
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
@@ -10,18 +39,140 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     With an Inception network's features this is FID (Heusel et al. 2017, arXiv 1706.08500); with any others it is not, and is not to
     be called so.  Small samples are biased upwards: compare sets of one size.  ValueError for features that do not fit or are not finite.
     """
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
-        raise ValueError(f"features must be (n, D) and (m, D) with n, m at least 2, not {tuple(a.shape)} and {tuple(b.shape)}")
-    a, b = a.double(), b.double()
-    if not bool(a.isfinite().all() and b.isfinite().all()):
+    return frechet(moments(a), moments(b)).value
+
+
+def moments(features: Tensor) -> Moments:
+    """Of features (n, D), n at least 2; ValueError for others, and for values that are not finite."""
+    if features.ndim != 2 or len(features) < 2 or not features.shape[1]:
+        raise ValueError(f"features must be (n, D), n at least 2, not {tuple(features.shape)}")
+    if not features.isfinite().all():
         raise ValueError("the features hold values that are not finite")
-    root = _root(a.T.cov(correction=1).reshape(a.shape[1], -1))
+    features = features.double()
+    return Moments(features.mean(0), features.T.cov(correction=1).reshape(features.shape[1], -1), features)
+
+
+def frechet(a: Moments, b: Moments) -> Distance:
+    """The distance of `frechet_distance` and its standard error: to first order in the samples of those sides whose features are known.
+
+    The error says what other samples of these sizes would change, not how far a small sample is biased, which is often more.  It is
+    NaN where no features are known, or where n <= D on a side.
+    """
+    if len(a.mean) != len(b.mean):
+        raise ValueError(f"there are {len(a.mean)} features on one side and {len(b.mean)} on the other: give those of one network")
+    root = _power(a.covariance, 0.5)
     # (C C')^(1/2) has the trace of (C^(1/2) C' C^(1/2))^(1/2), which is symmetric
-    product = _root(root @ b.T.cov(correction=1).reshape(b.shape[1], -1) @ root).trace()
-    return max(0.0, float(((a.mean(0) - b.mean(0)) ** 2).sum() + a.var(0).sum() + b.var(0).sum() - 2 * product))
+    product = _power(root @ b.covariance @ root, 0.5).trace()
+    of_means = float((a.mean - b.mean).square().sum())
+    value = max(0.0, of_means + float(a.covariance.trace() + b.covariance.trace() - 2 * product))
+    known = [(one, other) for one, other in ((a, b), (b, a)) if one.num]
+    if not known or any(one.num <= len(one.mean) for one, _ in known):
+        return Distance(value, of_means, math.nan)
+    return Distance(value, of_means, math.sqrt(sum(float(influences(*pair).var()) / pair[0].num for pair in known)))
 
 
-def _root(matrix: Tensor) -> Tensor:
-    """The square root of a symmetric matrix without negative eigenvalues but by rounding."""
+def influences(a: Moments, b: Moments) -> Tensor:
+    """(n,): n times what each sample of `a` adds to the distance, to first order.
+
+    2 (m - m') (x - m) + (x - m) (I - T) (x - m) less its mean, where T = C^(-1/2) (C^(1/2) C' C^(1/2))^(1/2) C^(-1/2): the derivative of
+    the distance by C is I - T.
+    """
+    assert a.features is not None
+    x, root = a.features - a.mean, _power(a.covariance, 0.5)
+    white = x @ _power(a.covariance, -0.5)
+    carried = white @ _power(root @ b.covariance @ root, 0.5)
+    each = 2 * x @ (a.mean - b.mean) + x.square().sum(1) - (white * carried).sum(1)
+    return each - each.mean()
+
+
+def _power(matrix: Tensor, exponent: float) -> Tensor:
+    """Of a symmetric matrix without negative eigenvalues but by rounding; where they are zero, it stays zero."""
     values, vectors = torch.linalg.eigh(matrix)
-    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    there = values > values[-1] * len(values) * torch.finfo(values.dtype).eps
+    return (vectors * torch.where(there, values, 1.0).pow(exponent) * there) @ vectors.T
+
+
+def classifier_score(logits: Tensor) -> tuple[float, float]:
+    """exp of the mean of KL(p(y | x) || p(y)) over samples, p(y) their mean, and its standard error; logits (n, classes) of p(y | x).
+
+    Between 1 and the number of classes.  With the Inception network's it is the inception score (arXiv 1606.03498); with any other
+    classifier's it is not, and is not to be called so.
+    """
+    if logits.ndim != 2 or min(logits.shape) < 2 or not logits.isfinite().all():
+        raise ValueError(f"logits must be finite, of at least 2 samples and 2 classes (n, classes), not {tuple(logits.shape)}")
+    log_p = logits.double().log_softmax(-1)
+    log_mean = log_p.logsumexp(0) - math.log(len(log_p))
+    each = (log_p.exp() * (log_p - log_mean)).sum(-1)  # their mean is stationary in p(y), so its error is that of any mean
+    score = math.exp(float(each.mean()))
+    return score, score * float(each.std()) / math.sqrt(len(each))
+
+
+def read_moments(path: str | Path) -> Moments:
+    """Of a file: .npy, features (n, D); .npz, `features` (n, D) or, as statistics for FID are kept, `mu` (D,) and `sigma` (D, D).
+
+    The only array of an .npz is taken for its features.  ValueError that names the file for anything else; nothing is unpickled.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}: name an .npy or .npz file of features, or of their statistics")
+    try:
+        arrays = read_arrays(path)
+        return of_statistics(arrays["mu"], arrays["sigma"]) if "mu" in arrays else of_features(arrays["features"])
+    except (OSError, zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"{path} is truncated, or not an .npy or .npz file ({' '.join(str(error).split())})") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+
+
+def of_features(array: np.ndarray) -> Moments:
+    if array.ndim != 2:
+        raise ValueError(f"an array of shape {array.shape} is not features (n, D): of pictures, let a network compute them first")
+    return moments(torch.from_numpy(array))
+
+
+def of_statistics(mu: np.ndarray, sigma: np.ndarray) -> Moments:
+    if mu.ndim != 1 or not len(mu) or sigma.shape != (len(mu), len(mu)):
+        raise ValueError(f"`mu` must be (D,) and `sigma` (D, D), not {mu.shape} and {sigma.shape}")
+    mean, covariance = torch.from_numpy(mu), torch.from_numpy(sigma)
+    if not (mean.isfinite().all() and covariance.isfinite().all()):
+        raise ValueError("`mu` or `sigma` holds values that are not finite")
+    largest = float(covariance.abs().max())
+    if (covariance - covariance.T).abs().max() > 1e-4 * largest or torch.linalg.eigvalsh(covariance)[0] < -1e-4 * largest:
+        raise ValueError("`sigma` is no covariance: give a symmetric matrix without negative eigenvalues")
+    return Moments(mean, covariance)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """`features`, or `mu` and `sigma`, of an .npy or .npz file, as float64."""
+    with open(path, "rb") as raw:
+        npy = raw.read(6) == np.lib.format.MAGIC_PREFIX
+        raw.seek(0)
+        if npy:
+            return {"features": read_array(raw)}
+        with zipfile.ZipFile(raw) as archive:
+            names = {name.removesuffix(".npy"): name for name in archive.namelist()}
+            if "features" in names or len(names) == 1:
+                wanted = {"features": names.get("features") or next(iter(names.values()))}
+            elif {"mu", "sigma"} <= names.keys():
+                wanted = {name: names[name] for name in ("mu", "sigma")}
+            else:
+                raise ValueError(f"no array `features`, nor `mu` and `sigma`, but {', '.join(names) or 'nothing'}")
+            found = {}
+            for name, entry in wanted.items():
+                with archive.open(entry) as file:
+                    found[name] = read_array(file)
+            return found
+
+
+def read_array(file: IO[bytes]) -> np.ndarray:
+    """An array of numbers, its size looked at before its values."""
+    version = np.lib.format.read_magic(file)
+    if version not in HEADERS:
+        raise ValueError(f"version {version} of the .npy format is for arrays that are not plain numbers")
+    shape, _, dtype = HEADERS[version](file)
+    if dtype.kind not in "fiu":
+        raise ValueError(f"an array of {dtype}, and features are real numbers")
+    if math.prod(shape) > MOST:
+        raise ValueError(f"an array of shape {shape}, more than the {MOST:,} values that are read: give fewer samples")
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False).astype(np.float64)

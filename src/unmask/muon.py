@@ -31,28 +31,36 @@ def orthogonalized(matrices: Tensor, dtype: torch.dtype) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalized, times the learning rate and sqrt(max(1, rows / columns)); the decay of weights is AdamW's.
 
-    A kernel (out, in, ...) counts as the matrix (out, in * ...).  `dtype`: of the orthogonalization alone.
+    A kernel (out, in, ...) counts as the matrix (out, in * ...).  `transposed`: those of `params` that are kernels (in, out, ...), of
+    transposed convolutions, which count as (out * ..., in): what becomes of one pixel.  `dtype`: of the orthogonalization alone.
     """
 
     def __init__(
-        self, params: Iterable[Tensor], lr: float, *, weight_decay: float = 0.0, momentum: float = 0.95, dtype: torch.dtype = torch.float32
+        self,
+        params: Iterable[Tensor],
+        lr: float,
+        *,
+        weight_decay: float = 0.0,
+        momentum: float = 0.95,
+        transposed: Iterable[Tensor] = (),
+        dtype: torch.dtype = torch.float32,
     ):
         params = list(params)
         flat = next((p for p in params if p.ndim < 2), None)
         if flat is not None:
             raise ValueError(f"Muon is for matrices and kernels, and a parameter has the shape {tuple(flat.shape)}")
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
-        self.dtype = dtype
+        self.dtype, self.transposed = dtype, {id(p) for p in transposed}
 
     @torch.no_grad()
     def step(self, closure=None) -> Any:
         assert closure is None
         for group in self.param_groups:
-            shapes: dict[torch.Size, list[Tensor]] = defaultdict(list)
+            shapes: dict[tuple[int, int, bool], list[Tensor]] = defaultdict(list)
             for p in group["params"]:
                 if p.grad is not None:
-                    shapes[p.flatten(1).shape].append(p)
-            for (rows, columns), params in shapes.items():
+                    shapes[*p.flatten(1).shape, id(p) in self.transposed].append(p)
+            for (rows, columns, turned), params in shapes.items():
                 gradients = torch.stack([p.grad.flatten(1) for p in params])  # pyrefly: ignore
                 for p in params:
                     if "momentum_buffer" not in self.state[p]:
@@ -63,4 +71,5 @@ class Muon(torch.optim.Optimizer):
                 change = orthogonalized(ahead, self.dtype).to(gradients.dtype)
                 torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
                 changes = [c.view_as(p) for c, p in zip(change.contiguous().unbind(), params, strict=True)]
-                torch._foreach_add_(params, changes, alpha=-group["lr"] * math.sqrt(max(1.0, rows / columns)))
+                tall = columns / rows if turned else rows / columns  # the orthogonal matrix of a transposed one is its transpose
+                torch._foreach_add_(params, changes, alpha=-group["lr"] * math.sqrt(max(1.0, tall)))

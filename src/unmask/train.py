@@ -311,7 +311,8 @@ def optimizers(model: MaskedDiffusion, config: TrainConfig) -> list[torch.optim.
     found: list[torch.optim.Optimizer] = [torch.optim.AdamW(plain, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)]
     if config.optimizer == "muon":
         half = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
-        found.append(Muon(matrices, config.muon_learning_rate, weight_decay=config.weight_decay, dtype=half))
+        turned = [m.weight for m in model.modules() if isinstance(m, nn.ConvTranspose2d)]
+        found.append(Muon(matrices, config.muon_learning_rate, weight_decay=config.weight_decay, transposed=turned, dtype=half))
     for optimizer in found:
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]
