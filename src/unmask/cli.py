@@ -184,6 +184,8 @@ def report_bound(args: Eval, runtime: Runtime, folder: Path, model, data, bound,
     given = ", given their classes" if model.meta.get("labels") else ""
     print(f"{bound.bits_per_dim:.4f} +- {bound.bits_per_dim_stderr:.4f} bits per {unit}: an upper bound on the negative log-likelihood")
     print(f"  {args.split} split, {data.describe(count, int(bound.positions.sum()), length)}{given}")
+    if unit == "residue":
+        print(f"  {data.describe_windows(args.split, length)}")
     if unit == "dimension":
         print(f"  {bound.mean:.3f} +- {bound.stderr:.3f} nats an image")
     noise = f", noise of the masks alone {bound.bits_per_dim_noise:.4f}" if not math.isnan(bound.noise) else ""
@@ -378,13 +380,13 @@ VERBS: dict[str, Callable[[list[str]], int | None]] = {
 HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
 
   demo                          train, evaluate, sample and fill in within minutes, with a report to look at
-  prepare KIND SRC OUT          text or images -> a memory map of token ids
+  prepare KIND SRC OUT          text, images or proteins -> a memory map of token ids
   train PRESET --data --out     train a model; the same command continues a run that was stopped
   eval MODEL --data DIR         an upper bound on the negative log-likelihood, with its errors
   audit MODEL | --selftest      is the reported number a bound? checks of a model, or of this package
   schedule MODEL                what a learned schedule has learned, and a plot of it
   sample MODEL                  draw samples
-  fill MODEL INPUT              fill in the [MASK]s of a text, or the holes of a picture
+  fill MODEL INPUT              fill in the [MASK]s of a text, or the holes of a picture or of proteins
   bench                         measure speed on this machine
 
   --version, --help"""

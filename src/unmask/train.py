@@ -61,7 +61,8 @@ def network(config: TrainConfig, vocab_size: int, data: dict) -> nn.Module:
     shared: dict[str, Any] = {"dim": config.dim, "layers": config.layers, "heads": config.heads, "mlp": config.mlp or None}
     shared |= {"dropout": config.dropout, "time": config.time, "classes": data.get("classes", 0) if config.labels else 0}
     if config.network == "transformer":
-        return Transformer(vocab_size, digits=config.digits, decoder=config.decoder, **shared)
+        ends = data.get("kind") == "proteins"
+        return Transformer(vocab_size, digits=config.digits, decoder=config.decoder, ends=ends, **shared)
     shape = data.get("tokenizer", {}).get("shape")
     if shape is None:
         raise ValueError("--network unet is for pictures, and this data has none: use --network transformer")

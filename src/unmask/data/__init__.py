@@ -1,12 +1,14 @@
-"""Discrete data: text, ready token ids and pictures.
+"""Discrete data: text, ready token ids, pictures and proteins.
 
-`prepare_text` and `prepare_images` write a folder of tokens once; `open_data` reads batches from it.
+`prepare_text`, `prepare_images` and `prepare_proteins` write a folder of tokens once; `open_data` reads batches from it.
 """
 
 from unmask.data.folder import Data
 from unmask.data.images import ImageData, prepare_images
 from unmask.data.opening import open_data
 from unmask.data.pixels import Pixels
+from unmask.data.proteins import ProteinData, prepare_proteins
+from unmask.data.residues import Residues
 from unmask.data.text import prepare_text
 from unmask.data.tokenizers import Bytes, Characters, Ids, Subwords, load_tokenizer, make_tokenizer
 from unmask.data.tokens import TokenData
@@ -18,11 +20,14 @@ __all__ = [
     "Ids",
     "ImageData",
     "Pixels",
+    "ProteinData",
+    "Residues",
     "Subwords",
     "TokenData",
     "load_tokenizer",
     "make_tokenizer",
     "open_data",
     "prepare_images",
+    "prepare_proteins",
     "prepare_text",
 ]

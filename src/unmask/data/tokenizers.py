@@ -15,6 +15,7 @@ import numpy as np
 
 from unmask.checkpoint import CONFIG, checkpoints
 from unmask.data.pixels import Pixels
+from unmask.data.residues import Residues
 
 TEXT8 = " abcdefghijklmnopqrstuvwxyz"
 EOT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")  # the first one that a vocabulary has
@@ -211,6 +212,8 @@ def make_tokenizer(name: str, alphabet: str | None = None) -> Tokenizer:
                 raise ValueError(f"{path / file} names no tokenizer: give another folder") from None
             if isinstance(found, Pixels):
                 raise ValueError(f"{path} is of pictures, which no text can be written in: give a tokenizer of text")
+            if isinstance(found, Residues):
+                raise ValueError(f"{path} is of proteins, whose letters are residues: give a tokenizer of text")
             return found
     if path.is_dir():
         return read_gpt2(path)
@@ -250,8 +253,10 @@ def load_tokenizer(spec: dict, folder: str | Path) -> Any:
         return Ids(spec["vocab_size"])
     if name == "pixels":
         return Pixels(spec["shape"], spec["vocab_size"])
+    if name == "residues":
+        return Residues()
     if name != "subwords":
-        raise ValueError(f"tokenizer {name!r} is not one of bytes, characters, subwords, ids, pixels: update the package")
+        raise ValueError(f"tokenizer {name!r} is not one of bytes, characters, subwords, ids, pixels, residues: update the package")
     file = Path(folder) / "tokenizer.json"
     tokenizer = _read_json(file, spec["eot"])
     if tokenizer.vocab_size != spec["vocab_size"]:

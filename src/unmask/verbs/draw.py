@@ -1,4 +1,4 @@
-"""unmask sample and unmask fill: what is drawn from a model, as texts or as pictures."""
+"""unmask sample and unmask fill: what is drawn from a model, as texts, pictures or proteins."""
 
 import sys
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from unmask.command import Runtime, Sampler, check_out, check_positive, how, parse, run_sampler, write_texts
+from unmask.verbs.proteins import fill_proteins, sample_proteins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,7 @@ class Sample(Sampler):
     num: int = 8
     """How many samples."""
     length: int = 0
-    """Tokens; 0: the length that the model was trained at."""
+    """Tokens; 0: the length that the model was trained at or, of proteins, those of training sequences up to it."""
     frames: str = ""
     """Write the unmasking to this file: of the first text to an .html to step through, of pictures to a .gif."""
     label: int = -1
@@ -25,12 +26,12 @@ class Sample(Sampler):
 
 
 def sample(argv: list[str]) -> None:
-    """Draw samples: texts to the terminal or --out, pictures to --out (samples.png): a .png grid, an .npz, or a folder."""
+    """Draw samples: texts and proteins to the terminal or --out, pictures to --out (samples.png): a .png grid, an .npz, or a folder."""
     args = parse(Sample, "sample", argv, sample.__doc__)
     runtime = Runtime(args)
     import torch
 
-    from unmask.data import Pixels
+    from unmask.data import Pixels, Residues
     from unmask.infill import spell_states
     from unmask.pictures import check_pictures_out, state_pictures, write_pictures, write_unmasking
     from unmask.report import write_report
@@ -52,6 +53,8 @@ def sample(argv: list[str]) -> None:
         raise ValueError(f"--length {length}: the model is for pictures of {tokenizer.length} values; leave it out")
     if length > model.meta["length"]:
         print(f"note: the model was trained at {model.meta['length']} tokens; {length} is beyond what it has seen", file=sys.stderr)
+    if isinstance(tokenizer, Residues):
+        return sample_proteins(args, runtime, model, tokenizer, folder)
     z = torch.full((args.num, length * model.subtokenizer.length), model.mask_id)
     shown = 0 if not args.frames else min(args.num, args.batch_size, 64) if pictures else 1
     x, frames = run_sampler(args, runtime, model, z, frames=shown, cond=cond)
@@ -81,7 +84,8 @@ class Fill(Sampler):
     """A model's folder, or a run's."""
     input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
     """A text file; - for standard input.  [MASK] is one token to fill in, [MASK:20] twenty, \\[MASK] the letters themselves.  Of a model
-    of pictures: a picture, whose transparent pixels are filled in."""
+    of pictures: a picture, whose transparent pixels are filled in.  Of proteins: a FASTA file, in which X and - are holes, too; every
+    filling comes with a score."""
     num: int = 1
     """How many different fillings."""
     mask: str = ""
@@ -93,15 +97,17 @@ class Fill(Sampler):
 
 
 def fill(argv: list[str]) -> None:
-    """Fill in the holes of a text or a picture; what is given never changes."""
+    """Fill in the holes of a text, a picture or proteins; what is given never changes."""
     args = parse(Fill, "fill", argv, fill.__doc__)
     runtime = Runtime(args)
-    from unmask.data import Pixels
+    from unmask.data import Pixels, Residues
 
     check_positive(args, "num", "batch_size", "steps")
     if str(args.input) != "-" and not args.input.is_file():
-        raise ValueError(f"there is no file {args.input}: INPUT is a text or a picture, or - for a text on standard input")
+        raise ValueError(f"there is no file {args.input}: INPUT is a text, a picture or a FASTA file, or - for standard input")
     model, tokenizer, folder = runtime.load(args.model)
+    if isinstance(tokenizer, Residues):
+        return runtime.record(folder, **fill_proteins(args, runtime, model, tokenizer), **how(args))
     made = (fill_picture if isinstance(tokenizer, Pixels) else fill_text)(args, runtime, model, tokenizer)
     runtime.record(folder, **made, **how(args))
 
