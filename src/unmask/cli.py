@@ -323,10 +323,10 @@ def schedule(argv: list[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Demo(Machine):
-    data: Literal["shakespeare", "digits"] = "shakespeare"
-    """The bundled data: a text by characters, or pictures of handwritten digits."""
+    data: Literal["shakespeare", "digits", "protein"] = "shakespeare"
+    """The bundled data: a text by characters, pictures of handwritten digits, or proteins."""
     out: str = ""
-    """Where data, run and report go; a run that was stopped there continues.  Empty: demo, or demo-digits."""
+    """Where data, run and report go; a run that was stopped there continues.  Empty: demo, demo-digits or demo-protein."""
     minutes: float = 0.0
     """Of training; 0: the preset's, at most three."""
 
@@ -337,8 +337,13 @@ def demo(argv: list[str]) -> None:
     runtime = Runtime(args)
     from unmask import demo as of_text
     from unmask import demo_digits as of_digits
+    from unmask import demo_proteins as of_proteins
 
-    preset, module, out = {"shakespeare": ("demo", of_text, "demo"), "digits": ("digits", of_digits, "demo-digits")}[args.data]
+    preset, module, out = {
+        "shakespeare": ("demo", of_text, "demo"),
+        "digits": ("digits", of_digits, "demo-digits"),
+        "protein": ("protein", of_proteins, "demo-protein"),
+    }[args.data]
     minutes = args.minutes or PRESETS[preset].config.minutes
     folder, values = module.run(Path(args.out or out), minutes=minutes, seed=args.seed, device=str(runtime.device), dtype=runtime.dtype)
     runtime.record(folder, **values)

@@ -7,6 +7,7 @@
     meta.json                              the counts, the lengths of the training sequences, the checksums; `open_data` reads it
 """
 
+import itertools
 import json
 from array import array
 from collections import Counter
@@ -164,13 +165,21 @@ class ProteinData(TokenData):
         random = np.random.default_rng((seed, step, micro))
         bucket = int(np.searchsorted(residues, random.integers(int(residues[-1])), side="right"))
         members = order[edges[bucket] : edges[bucket + 1]]
-        sizes = np.diff(self._document_edges(split))
+        begins, sizes = self.edges(split)[:-1], np.diff(self.edges(split))
         count = max(1, batch_size * length // min(length, int(sizes[members].max())))
         weight = np.maximum(sizes[members] / length, 1).cumsum()
         chosen = members[np.searchsorted(weight, random.random(count) * weight[-1], side="right").clip(max=len(members) - 1)]
         middle = (random.random(count) * sizes[chosen]).astype(np.int64)
         start = (middle - length // 2).clip(0, np.maximum(sizes[chosen] - length, 0))
-        return self._take(split, self._document_edges(split)[chosen] + start, np.minimum(sizes[chosen], length))
+        return self._take(split, begins[chosen] + start, np.minimum(sizes[chosen], length))
+
+    def edges(self, split: str) -> np.ndarray:
+        """(n + 1,) where in `tokens` each of a split's n sequences begins, and the end."""
+        return self._document_edges(split)
+
+    def sequences(self, split: str) -> list[np.ndarray]:
+        """The ids (length,) of every sequence of a split, V where it is not known which residue it is."""
+        return [self.tokens(split)[first:end] for first, end in itertools.pairwise(self.edges(split))]
 
     def window_count(self, split: str, length: int) -> int:
         """A sequence is one window or, if it is longer than `length`, consecutive ones; each residue is in one of them."""
@@ -181,7 +190,7 @@ class ProteinData(TokenData):
 
     def describe_windows(self, split: str, length: int) -> str:
         """Which sequences the windows are of."""
-        sizes = np.diff(self._document_edges(split))
+        sizes = np.diff(self.edges(split))
         cut = int((sizes > length).sum())
         pieces = f"{cut:,} longer than {length}, cut into windows of at most so many" if cut else f"none longer than {length}"
         return f"of {len(sizes):,} sequences, {pieces}"
@@ -192,7 +201,7 @@ class ProteinData(TokenData):
     def window_places(self, split: str, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The number of its sequence, the first residue and the size of every window (n,), in the order of `windows`: longest first."""
         if (split, length) not in self._places:
-            edges = self._document_edges(split)
+            edges = self.edges(split)
             ends, _ = self._plan(split, length, length)
             number = np.arange(int(ends[-1]))
             document = np.searchsorted(ends, number, side="right")
@@ -222,7 +231,7 @@ class ProteinData(TokenData):
             raise ValueError(f"length {length} and batch_size {batch_size}: give at least 1")
         key = split, length, batch_size
         if key not in self._buckets:
-            sizes = np.diff(self._document_edges(split))
+            sizes = np.diff(self.edges(split))
             order = np.argsort(-sizes, kind="stable")
             sizes, total = sizes[order], np.concatenate([[0], np.cumsum(sizes[order])])
             edges = [0]
