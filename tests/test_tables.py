@@ -465,12 +465,12 @@ def test_a_histogram_of_every_column_by_hand():
 def test_prepare_says_how_it_read_the_columns(adult, tmp_path, capsys):
     record = tmp_path / "r.json"
     arguments = ["--drop", "fnlwgt,race", "--categories", "education-num", "--bins", "8", "--json", str(record)]
-    assert main(["prepare", "table", str(adult[0] / "adult.csv"), str(tmp_path / "d"), *arguments]) == 0
+    assert main(["prepare", "tables", str(adult[0] / "adult.csv"), str(tmp_path / "d"), *arguments]) == 0
     said = capsys.readouterr().out
     assert "1,350 train, 75 validation, 75 test rows of 13 columns" in said and "cells have none" in said
     assert re.search(r"age +numbers in 8 bins", said) and re.search(r"education-num +16 categories", said)
     assert json.loads(record.read_text())["rows"]["test"] == 75
-    assert main(["prepare", "table", str(adult[0] / "adult.csv"), str(tmp_path / "d")]) == 2
+    assert main(["prepare", "tables", str(adult[0] / "adult.csv"), str(tmp_path / "d")]) == 2
     assert "exists already" in capsys.readouterr().err
 
 
@@ -492,7 +492,7 @@ def test_synthetic_rows_are_a_table_of_the_same_kind(home, tmp_path, capsys):
     table = open_data(home / "data").tokenizer
     assert rows[0] == table.names and len(rows) == 51
     assert all(cell in column.values for row in rows[1:] for cell, column in zip(row, table.columns))
-    assert main(["prepare", "table", str(out), str(tmp_path / "again"), "--like", str(home / "run"), "--split", "0,0,1"]) == 0
+    assert main(["prepare", "tables", str(out), str(tmp_path / "again"), "--like", str(home / "run"), "--split", "0,0,1"]) == 0
     assert sorted(rows_of(open_data(tmp_path / "again"), "test")) == sorted(rows[1:])
     assert main(["eval", str(home / "run"), "--data", str(tmp_path / "again"), "--repeats", "1", *CPU]) == 0
     capsys.readouterr()
@@ -537,7 +537,7 @@ def test_fill_changes_missing_cells_and_nothing_else(home, adult, tmp_path, caps
 
 def test_fill_of_files_without_names(tmp_path, capsys):
     write(tmp_path / "t.csv", "1;x\n2;y\n" * 30)
-    assert main(["prepare", "table", str(tmp_path / "t.csv"), str(tmp_path / "d"), "--split", "1,0,0"]) == 0
+    assert main(["prepare", "tables", str(tmp_path / "t.csv"), str(tmp_path / "d"), "--split", "1,0,0"]) == 0
     assert main(["train", "table", "--data", str(tmp_path / "d"), "--out", str(tmp_path / "run"), *SMALL, *CPU]) == 0
     write(tmp_path / "in.csv", "1;\n;y\n")
     assert main(["fill", str(tmp_path / "run"), str(tmp_path / "in.csv"), "--out", str(tmp_path / "o.csv"), *CPU]) == 0
@@ -573,7 +573,7 @@ def test_what_does_not_fit_a_model_of_a_table_is_refused(home, adult, tmp_path, 
     prepare_table(adult[0] / "adult.csv", tmp_path / "other", bins=5, progress=False)
     assert main(["eval", run, "--data", "other", *CPU]) == 2
     assert "--like" in capsys.readouterr().err
-    assert main(["prepare", "table", "in.csv", "x", "--like", str(data)]) == 2
+    assert main(["prepare", "tables", "in.csv", "x", "--like", str(data)]) == 2
     assert "is no folder of a prepared table" in capsys.readouterr().err
     assert main(["prepare", "text", "in.csv", "x", "--tokenizer", run]) == 2
     assert "is of a table, which no text can be written in" in capsys.readouterr().err

@@ -203,6 +203,8 @@ def report_bound(args: Eval, runtime: Runtime, folder: Path, model, data, bound,
     given = ", given their classes" if model.meta.get("labels") else ""
     print(f"{bound.bits_per_dim:.4f} +- {bound.bits_per_dim_stderr:.4f} bits per {unit}: an upper bound on the negative log-likelihood")
     print(f"  {args.split} split, {data.describe(count, int(bound.positions.sum()), length)}{given}")
+    if unit == "residue":
+        print(f"  {data.describe_windows(args.split, length)}")
     if unit in ("dimension", "cell"):
         print(f"  {bound.mean:.3f} +- {bound.stderr:.3f} nats {'an image' if unit == 'dimension' else 'a row'}")
     for name, (nats, error) in more.get("nats_by_column", {}).items():
@@ -342,10 +344,10 @@ def schedule(argv: list[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Demo(Machine):
-    data: Literal["shakespeare", "digits", "table"] = "shakespeare"
-    """The bundled data: a text by characters, pictures of handwritten digits, or a table of a census."""
+    data: Literal["shakespeare", "digits", "table", "protein"] = "shakespeare"
+    """The bundled data: a text by characters, pictures of handwritten digits, a table of a census, or proteins."""
     out: str = ""
-    """Where data, run and report go; a run that was stopped there continues.  Empty: demo, demo-digits or demo-table."""
+    """Where data, run and report go; a run that was stopped there continues.  Empty: demo, demo-digits, demo-table or demo-protein."""
     minutes: float = 0.0
     """Of training; 0: the preset's, at most three."""
 
@@ -355,11 +357,11 @@ def demo(argv: list[str]) -> None:
     args = parse(Demo, "demo", argv, demo.__doc__)
     runtime = Runtime(args)
     from unmask import demo as of_text
-    from unmask import demo_digits, demo_table
+    from unmask import demo_digits, demo_proteins, demo_table
 
     preset, module, out = {
         "shakespeare": ("demo", of_text, "demo"), "digits": ("digits", demo_digits, "demo-digits"),
-        "table": ("table", demo_table, "demo-table"),
+        "table": ("table", demo_table, "demo-table"), "protein": ("protein", demo_proteins, "demo-protein"),
     }[args.data]  # fmt: skip
     minutes = args.minutes or PRESETS[preset].config.minutes
     folder, values = module.run(Path(args.out or out), minutes=minutes, seed=args.seed, device=str(runtime.device), dtype=runtime.dtype)
@@ -402,13 +404,13 @@ VERBS: dict[str, Callable[[list[str]], int | None]] = {
 HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
 
   demo                          train, evaluate, sample and fill in within minutes, with a report to look at
-  prepare KIND SRC OUT          text, images or a table -> a memory map of token ids
+  prepare KIND SRC OUT          text, images, tables or proteins -> a memory map of token ids
   train PRESET --data --out     train a model; the same command continues a run that was stopped
   eval MODEL --data DIR         an upper bound on the negative log-likelihood, with its errors
   audit MODEL | --selftest      is the reported number a bound? checks of a model, or of this package
   schedule MODEL                what a learned schedule has learned, and a plot of it
   sample MODEL                  draw samples
-  fill MODEL INPUT              fill in the [MASK]s of a text, the holes of a picture, the missing cells of a table
+  fill MODEL INPUT              fill in the [MASK]s of a text, the holes of a picture, a table or proteins
   distance A B                  Frechet distance of two files of features, yours
   bench                         measure speed on this machine
 

@@ -169,7 +169,7 @@ def same_tokens(model, data, path: Path) -> None:
     """ValueError unless the data's ids mean what the model's do."""
     ours, theirs = model.meta["data"]["tokenizer"], data.meta["tokenizer"]
     fix = f"prepare the text again with --tokenizer {path}"
-    if "pixels" in (ours["name"], theirs["name"]):
+    if {"pixels", "residues"} & {ours["name"], theirs["name"]}:
         if ours != theirs:
             raise ValueError(f"{data.folder} has {describe_tokens(theirs)}, and the model was trained on {describe_tokens(ours)}")
         classes = [(meta.get("classes"), meta.get("class_names")) for meta in (model.meta["data"], data.meta)]
@@ -191,11 +191,11 @@ def describe_tokens(spec: dict) -> str:
     """A tokenizer's spec in words."""
     if spec["name"] == "pixels":
         return f"pictures of {' x '.join(map(str, spec['shape']))} with {spec['vocab_size']} values"
-    return f"text ({spec['name']})"
+    return f"proteins ({spec['vocab_size']} residues)" if spec["name"] == "residues" else f"text ({spec['name']})"
 
 
-def run_sampler(args: Sampler, runtime: Runtime, model, z, frames: int = 0, cond=None):
-    """Token ids (B, S) from z (B, S*L), in batches; and the states of the first `frames` rows."""
+def run_sampler(args: Sampler, runtime: Runtime, model, z, frames: int = 0, cond=None, valid=None):
+    """Token ids (B, S) from z (B, S*L), in batches, -1 where `valid` (B, S) is False; and the states of the first `frames` rows."""
     import torch
     from tqdm import tqdm
 
@@ -215,16 +215,17 @@ def run_sampler(args: Sampler, runtime: Runtime, model, z, frames: int = 0, cond
     steps = 1 if args.sampler == "first_hitting" and not frames else args.steps
     rows, kept = z.split(batch), [z[:frames]]
     labels = [None] * len(rows) if cond is None else cond.to(runtime.device).split(batch)
+    there = [None] * len(rows) if valid is None else valid.to(runtime.device).split(batch)
     done = []
     with tqdm(total=steps * len(rows), unit="step", disable=None, dynamic_ncols=True) as bar, runtime.precision:
-        for part, label in zip(rows, labels, strict=True):
-            states = trajectory(model, part.to(runtime.device), sampler=args.sampler, steps=steps, grid=args.grid, cond=label,
+        for part, label, real in zip(rows, labels, there, strict=True):
+            states = trajectory(model, part.to(runtime.device), sampler=args.sampler, steps=steps, grid=args.grid, cond=label, valid=real,
                                 generator=runtime.generator, temperature=args.temperature, guidance=guidance)  # fmt: skip
             for state in states:
                 bar.update()
                 if frames and not done:
                     kept.append(state[:frames].cpu())
-            done.append(to_tokens(model, state).cpu())
+            done.append(to_tokens(model, state, real).cpu())
     return torch.cat(done), kept
 
 

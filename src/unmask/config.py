@@ -13,7 +13,7 @@ CADENCE = ("log_every", "eval_minutes", "checkpoint_minutes")
 @dataclass(frozen=True)
 class TrainConfig:
     length: int = 256
-    """Tokens a sequence; 0, or the number of its values: a whole picture."""
+    """Tokens a sequence; of proteins, the most, and longer ones are cropped; 0, or the number of its values: a whole picture."""
     network: Literal["transformer", "unet"] = "transformer"
     """transformer: for any data; unet: convolutions, for pictures."""
     dim: int = 256
@@ -58,7 +58,7 @@ class TrainConfig:
     """What to train on: the bound, or the loss of the MDM-Prime paper, which is not a bound; what is reported is the bound either way."""
 
     batch_size: int = 64
-    """Sequences a step, over all micro-batches."""
+    """Sequences a step, over all micro-batches; of proteins, as many times --length residues, in sequences of about one length."""
     accumulate: int = 1
     """Micro-batches a step; fresh masks for each."""
     optimizer: Literal["muon", "adamw"] = "muon"
@@ -262,6 +262,22 @@ PRESETS = {
         "A small U-Net for MNIST and other small pictures, on a laptop. Command: unmask train mnist --data DATA --out RUN. Cost: 50 "
         "minutes on two CPU cores. Expected on its static binarization: 3,200 steps, an hour of one core, reached a test "
         "bound of 83.8 +- 0.3 nats.",
+    ),
+    "protein": Preset(
+        TrainConfig(
+            length=256,
+            dim=128,
+            layers=4,
+            heads=4,
+            batch_size=16,
+            learning_rate=5e-3,
+            muon_learning_rate=0.03,
+            minutes=1.8,
+            eval_minutes=0.5,
+        ),
+        "A small transformer for proteins, on a laptop; unmask demo --data protein's. Command: unmask train protein --data DATA --out RUN, "
+        "after unmask prepare proteins FASTA DATA. Cost: 1.8 minutes on two CPU cores. Expected on the bundled proteins: a bound of about "
+        "X bits per held-out residue; a trigram model has 4.13.",
     ),
     "cifar10": Preset(
         PAPER_UNET,

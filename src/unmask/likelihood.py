@@ -187,6 +187,48 @@ def estimate_orders(
 
 
 @torch.no_grad()
+def conditional_nats(
+    model: MaskedDiffusion,
+    x: Tensor,
+    holes: Tensor,
+    *,
+    repeats: int = 8,
+    generator: torch.Generator | None = None,
+    cond=None,
+    valid: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """An upper bound on -log p(x at the holes | the rest) and the noise of its masks (NaN for repeats = 1), each (B,) float64 nats.
+
+    x (B, S) token ids; holes (B, S) bool, which of them were filled in; `repeats` independent draws a row.  The bound is that of the
+    sampler that starts from the state with those holes: k ~ U{1..n} of a row's n holes are masked, with factor n / k, and the rest
+    is given.  That sampler defines a conditional model of its own, which is not p(x) / p(given).  A network that looks at t is shown the
+    time that fits the share of masked units, as in sampling.  0 for a row without holes.  ValueError for one curve per value.
+    """
+    if model.schedule.num_values > 1:
+        raise ValueError("what fills holes is scored for a schedule with one curve for all values, and this one has one per value")
+    if holes.dtype != torch.bool or holes.shape != x.shape:
+        raise ValueError(f"holes must be bool {tuple(x.shape)}, not {holes.dtype} {tuple(holes.shape)}")
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, not {repeats}")
+    x, holes = x.to(model.device), holes.to(model.device)
+    cond, valid = (None if v is None else v.to(model.device) for v in (cond, valid))
+    codes, real = model.check(x, valid)
+    units = model.units()
+    y, counted, open_ = (units.digits(codes), *(v.repeat_interleave(units.length, 1) for v in (real, holes & real)))
+    given = (counted & ~open_).any(-1)
+    draws = []
+    with evaluating(model):
+        for _ in range(repeats):
+            draw = model.draw(y, open_, None, generator)
+            share = draw.masked.sum(-1) / counted.sum(-1).clamp(min=1).double()
+            draw = draw._replace(t=torch.where(given, model.schedule.inverse(1 - share), draw.t))
+            draws.append(model.score(codes, y, draw, cond, valid)[1])
+    drawn = torch.stack(draws).cpu()  # (repeats, B)
+    noise = drawn.std(0) / math.sqrt(repeats) if repeats > 1 else torch.full_like(drawn[0], math.nan)
+    return drawn.mean(0), noise
+
+
+@torch.no_grad()
 def joint_loss(model: MaskedDiffusion, batches: Iterable[Tensor | dict], *, repeats: int = 8, seed: int = 0) -> float:
     """The training loss of the MDM-Prime paper (arXiv 2505.18495) per position, in natural logarithms, with the model's `masking`.
 

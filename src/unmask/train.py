@@ -49,7 +49,7 @@ def build(config: TrainConfig, vocab_size: int, meta: dict) -> MaskedDiffusion:
         num_values = subtokenizer.base if config.masking == "digit" else vocab_size
         curve = {"name": "learned_polynomial", "num_values": num_values, "init": config.power}
     data = meta.get("data", {})
-    allowed = torch.from_numpy(Table.from_spec(data["tokenizer"]).allowed) if data.get("kind") == "table" else None
+    allowed = torch.from_numpy(Table.from_spec(data["tokenizer"]).allowed) if data.get("kind") == "tables" else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         backbone = network(config, vocab_size, data)
@@ -62,8 +62,8 @@ def network(config: TrainConfig, vocab_size: int, data: dict) -> nn.Module:
     shared: dict[str, Any] = {"dim": config.dim, "layers": config.layers, "heads": config.heads, "mlp": config.mlp or None}
     shared |= {"dropout": config.dropout, "time": config.time, "classes": data.get("classes", 0) if config.labels else 0}
     if config.network == "transformer":
-        places = config.length if data.get("kind") == "table" else 0
-        return Transformer(vocab_size, digits=config.digits, decoder=config.decoder, places=places, **shared)
+        places, ends = config.length * (data.get("kind") == "tables"), data.get("kind") == "proteins"
+        return Transformer(vocab_size, digits=config.digits, decoder=config.decoder, places=places, ends=ends, **shared)
     shape = data.get("tokenizer", {}).get("shape")
     if shape is None:
         raise ValueError("--network unet is for pictures, and this data has none: use --network transformer")

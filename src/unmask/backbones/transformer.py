@@ -24,6 +24,7 @@ class Transformer(nn.Module):
     (B, S, L, base), which cannot express that two digits depend on each other.
     `mlp`: hidden width of the gated MLP, by default 8/3 dim rounded up to a multiple of 64.  `time`: look at t.  `classes`: the number
     of labels in `cond` (B,), 0 for none; the extra label `classes` means "no label", as does cond=None.
+    `ends`: mark the first and the last position that has a value; without, a fully masked sequence looks the same everywhere.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Transformer(nn.Module):
         digits: int = 1,
         decoder: str = "joint",
         places: int = 0,
+        ends: bool = False,
     ):
         super().__init__()
         if min(vocab_size, dim, layers, heads, digits) < 1 or classes < 0:
@@ -58,7 +60,7 @@ class Transformer(nn.Module):
         mlp = mlp or 64 * math.ceil(dim * 8 / 3 / 64)
         self._config = {
             "vocab_size": vocab_size, "dim": dim, "layers": layers, "heads": heads, "mlp": mlp,
-            "dropout": dropout, "time": time, "classes": classes, "digits": digits, "decoder": decoder, "places": places,
+            "dropout": dropout, "time": time, "classes": classes, "digits": digits, "decoder": decoder, "places": places, "ends": ends,
         }  # fmt: skip
         self.uses_time = time
         self.digits, self.joint, base = digits, decoder == "joint", least_base(vocab_size, digits)
@@ -70,9 +72,10 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(dim, heads, mlp, dropout, layers, condition) for _ in range(layers))
         self.norm = RMSNorm(dim)
         self.modulation = _zero(nn.Linear(dim, 2 * dim)) if condition else None
+        self.ends = nn.Embedding(2, dim) if ends else None
         self.head = _zero(nn.Linear(dim, vocab_size if decoder == "joint" else digits * base))
         self.dropout = nn.Dropout(dropout)
-        for embedding in filter(None, (self.embed, self.place)):
+        for embedding in filter(None, (self.embed, self.place, self.ends)):
             nn.init.normal_(embedding.weight, std=1.0)
 
     def config(self) -> dict:
@@ -84,6 +87,9 @@ class Transformer(nn.Module):
         c = condition(self, z, t, cond)
         table = torch.arange(self.digits, device=z.device) * (self.embed.num_embeddings // self.digits)
         x = self.embed(z.unflatten(1, (-1, self.digits)) + table).flatten(2)
+        if self.ends is not None:
+            first, last = _ends(torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if valid is None else valid)
+            x = x + first[..., None] * self.ends.weight[0] + last[..., None] * self.ends.weight[1]
         rotary = None
         if self.place is None:
             rotary = _rotary(x.shape[1], x.shape[-1] // self.blocks[0].heads, z.device)
@@ -190,6 +196,11 @@ def _zero(layer: Any) -> Any:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def _ends(there: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, S) bool -> two of them, True at the first True of a row, and at the last."""
+    return there & (there.cumsum(1) == 1), there & (there.flip(1).cumsum(1).flip(1) == 1)
 
 
 def _sinusoids(t: Tensor, dim: int) -> Tensor:

@@ -111,7 +111,7 @@ def prepare_table(
             counts[name] = len(full)
         meta = {
             "format": FORMAT,
-            "kind": "table",
+            "kind": "tables",
             "tokenizer": table.spec(),
             "vocab_size": table.vocab_size,
             "dtype": stored.name,

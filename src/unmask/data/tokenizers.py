@@ -16,6 +16,7 @@ import numpy as np
 from unmask.checkpoint import CONFIG, checkpoints
 from unmask.data.columns import Table
 from unmask.data.pixels import Pixels
+from unmask.data.residues import Residues
 
 TEXT8 = " abcdefghijklmnopqrstuvwxyz"
 EOT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")  # the first one that a vocabulary has
@@ -201,8 +202,8 @@ def make_tokenizer(name: str, alphabet: str | None = None) -> Tokenizer:
         return Characters(alphabet)
     path = Path(name)
     found = find_tokenizer(path)
-    if isinstance(found, Pixels | Table):
-        what = "pictures" if isinstance(found, Pixels) else "a table"
+    if isinstance(found, Pixels | Residues | Table):
+        what = {Pixels: "pictures", Residues: "proteins", Table: "a table"}[type(found)]
         raise ValueError(f"{path} is of {what}, which no text can be written in: give a tokenizer of text")
     if found is not None:
         return found
@@ -261,8 +262,10 @@ def load_tokenizer(spec: dict, folder: str | Path) -> Any:
         return Pixels(spec["shape"], spec["vocab_size"])
     if name == "table":
         return Table.from_spec(spec)
+    if name == "residues":
+        return Residues()
     if name != "subwords":
-        raise ValueError(f"tokenizer {name!r} is not one of bytes, characters, subwords, ids, pixels, table: update the package")
+        raise ValueError(f"tokenizer {name!r} is not one of bytes, characters, subwords, ids, pixels, table, residues: update the package")
     file = Path(folder) / "tokenizer.json"
     tokenizer = _read_json(file, spec["eot"])
     if tokenizer.vocab_size != spec["vocab_size"]:

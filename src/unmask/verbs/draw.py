@@ -1,4 +1,4 @@
-"""unmask sample and unmask fill: what is drawn from a model, as texts or as pictures."""
+"""unmask sample and unmask fill: what is drawn from a model, as texts, pictures or proteins."""
 
 import sys
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from unmask.command import Runtime, Sampler, check_out, check_positive, how, parse, run_sampler, write_texts
+from unmask.command import Runtime, Sampler, check_out, check_positive, examples_at_a_time, how, parse, run_sampler, write_texts
+from unmask.verbs.proteins import fill_proteins, sample_proteins
 from unmask.verbs.rows import fill_rows, sample_rows
 
 
@@ -18,7 +19,7 @@ class Sample(Sampler):
     num: int = 8
     """How many samples."""
     length: int = 0
-    """Tokens; 0: the length that the model was trained at."""
+    """Tokens; 0: the length that the model was trained at or, of proteins, those of training sequences up to it."""
     frames: str = ""
     """Write the unmasking to this file: of the first text to an .html to step through, of pictures to a .gif."""
     label: int = -1
@@ -26,12 +27,12 @@ class Sample(Sampler):
 
 
 def sample(argv: list[str]) -> None:
-    """Draw samples: texts or rows of a table to the terminal or --out, pictures to --out (samples.png): a .png grid, .npz or folder."""
+    """Draw samples: texts, proteins or rows of a table to the terminal or --out; pictures to --out: a .png grid, .npz or folder."""
     args = parse(Sample, "sample", argv, sample.__doc__)
     runtime = Runtime(args)
     import torch
 
-    from unmask.data import Pixels, Table
+    from unmask.data import Pixels, Residues, Table
     from unmask.infill import spell_states
     from unmask.pictures import check_pictures_out, state_pictures, write_pictures, write_unmasking
     from unmask.report import write_report
@@ -57,8 +58,10 @@ def sample(argv: list[str]) -> None:
         raise ValueError(f"--length {length}: the model is for pictures of {tokenizer.length} values; leave it out")
     if length > model.meta["length"]:
         print(f"note: the model was trained at {model.meta['length']} tokens; {length} is beyond what it has seen", file=sys.stderr)
+    if isinstance(tokenizer, Residues):
+        return sample_proteins(args, runtime, model, tokenizer, folder)
     z = torch.full((args.num, length * model.subtokenizer.length), model.mask_id)
-    shown = 0 if not args.frames else min(args.num, args.batch_size, 64) if pictures else 1
+    shown = 0 if not args.frames else min(args.num, examples_at_a_time(args.batch_size, length), 64) if pictures else 1
     x, frames = run_sampler(args, runtime, model, z, frames=shown, cond=cond)
     made: dict = {"length": length, **how(args)}
     if pictures:
@@ -86,7 +89,8 @@ class Fill(Sampler):
     """A model's folder, or a run's."""
     input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
     """A text file; - for standard input.  [MASK] is one token to fill in, [MASK:20] twenty, \\[MASK] the letters themselves.  Of a model
-    of pictures: a picture, whose transparent pixels are filled in.  Of a model of a table: a CSV file, whose missing cells are."""
+    of pictures: a picture, whose transparent pixels are filled in.  Of a table: a CSV file, whose missing cells are.  Of proteins: a
+    FASTA file, in which X and - are holes, too; every filling comes with a score."""
     num: int = 1
     """How many different fillings."""
     mask: str = ""
@@ -107,21 +111,22 @@ class Fill(Sampler):
 
 
 def fill(argv: list[str]) -> None:
-    """Fill in the holes of a text, a picture or a table; what is given never changes."""
+    """Fill in the holes of a text, a picture, a table or proteins; what is given never changes."""
     args = parse(Fill, "fill", argv, fill.__doc__)
     runtime = Runtime(args)
-    from unmask.data import Pixels, Table
+    from unmask.data import Pixels, Residues, Table
 
     check_positive(args, "num", "steps")
     if str(args.input) != "-" and not args.input.is_file():
-        raise ValueError(f"there is no file {args.input}: INPUT is a text, a picture or a table, or - for a text on standard input")
+        raise ValueError(f"there is no file {args.input}: INPUT is a text, a picture, a table or a FASTA file, or - for standard input")
     model, tokenizer, folder = runtime.load(args.model)
     if isinstance(tokenizer, Table):
         no_others(args, "a table", "mask", "label", "window")
         made = fill_rows(args, runtime, model, tokenizer)
     else:
-        no_others(args, "a picture" if isinstance(tokenizer, Pixels) else "a text", "best", "probabilities", "unseen", "encoding")
-        made = (fill_picture if isinstance(tokenizer, Pixels) else fill_text)(args, runtime, model, tokenizer)
+        what = {Pixels: "a picture", Residues: "proteins"}.get(type(tokenizer), "a text")
+        no_others(args, what, "best", "probabilities", "unseen", "encoding")
+        made = {Pixels: fill_picture, Residues: fill_proteins}.get(type(tokenizer), fill_text)(args, runtime, model, tokenizer)
     runtime.record(folder, **made, **({} if args.best else how(args)))
 
 

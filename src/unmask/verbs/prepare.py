@@ -107,8 +107,26 @@ class PrepareTable:
     """Also write what was made to this file."""
 
 
+@dataclass(frozen=True)
+class PrepareProteins:
+    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SRC")]
+    """A FASTA file (also .gz, .xz), or a folder of them.  The 20 amino acids, U and O are residues; where there is B, J, X or Z, it is not
+    known which residue there is, and the position is neither scored nor attended to.  Gaps and any other letter are errors."""
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+    """The folder to make."""
+    split: str = "0.9,0.05,0.05"
+    """train,validation,test: fractions, or numbers of sequences (-1: the rest), by a hash of the sequence: equal ones stay together.
+    Homologues do not."""
+    validation: str = ""
+    """A validation file of its own; the source is then all training data."""
+    test: str = ""
+    """A test file of its own."""
+    json: str = ""
+    """Also write what was made to this file."""
+
+
 def prepare(argv: list[str]) -> None:
-    """Turn text, pictures or tables into a memory map of token ids and meta.json."""
+    """Turn text, pictures, tables or proteins into a memory map of token ids and meta.json."""
     if not argv or argv[0] not in KINDS:
         if not argv or argv[0] in ("-h", "--help"):
             print("usage: unmask prepare KIND SRC OUT [flags]\n\nkinds, each with a --help of its own:")
@@ -154,7 +172,7 @@ def of_images(argv: list[str]) -> None:
 
 def of_table(argv: list[str]) -> None:
     """Tables: CSV files of categories and numbers, with cells that may be missing."""
-    args = parse(PrepareTable, "prepare table", argv, of_table.__doc__)
+    args = parse(PrepareTable, "prepare tables", argv, of_table.__doc__)
     check_out(args.json)
     from unmask.data import Table, prepare_table
     from unmask.data.tokenizers import find_tokenizer
@@ -183,6 +201,25 @@ def names_in(flag: str) -> list[str]:
     return [name.strip() for name in next(csv.reader([flag], skipinitialspace=True), [])]
 
 
+def of_proteins(argv: list[str]) -> None:
+    """Protein sequences: FASTA."""
+    args = parse(PrepareProteins, "prepare proteins", argv, of_proteins.__doc__)
+    check_out(args.json)
+    from unmask.data import prepare_proteins
+
+    meta = prepare_proteins(
+        args.source, args.out, split=args.split, validation=args.validation or None, test=args.test or None
+    )  # fmt: skip
+    counts, lengths = meta["document_count"], list(meta["lengths"])
+    print(f"{args.out}: {', '.join(f'{n:,} {name}' for name, n in counts.items())} sequences")
+    how = f"{meta['distinct']:,} of them different, split by a hash"
+    print(f"  {'in files of their own' if meta['split'] == 'files' else how}; homologues may be on several sides")
+    mean, unknown = meta["tokens"]["train"] / counts["train"], sum(meta["unknown"].values())
+    print(f"  training: {meta['tokens']['train']:,} residues, {lengths[0]} to {lengths[-1]} a sequence, mean {mean:.0f}")
+    print(f"  in all {unknown:,} positions without a value (B, J, X, Z)")
+    write_record(args.json, **meta)
+
+
 def three(shape: str) -> tuple[int, int, int]:
     parts = shape.replace("x", ",").split(",")
     if len(parts) != 3 or not all(part.strip().isdigit() and int(part) for part in parts):
@@ -191,4 +228,4 @@ def three(shape: str) -> tuple[int, int, int]:
     return height, width, channels
 
 
-KINDS: dict[str, Callable[[list[str]], None]] = {"text": of_text, "images": of_images, "table": of_table}
+KINDS: dict[str, Callable[[list[str]], None]] = {"text": of_text, "images": of_images, "tables": of_table, "proteins": of_proteins}
