@@ -14,6 +14,7 @@ from PIL import Image
 from unmask.config import PRESETS
 from unmask.demo import TEXT
 from unmask.demo_digits import DIGITS
+from unmask.demo_table import ADULT
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -29,6 +30,19 @@ def test_the_ten_lines_of_python_run_and_learn(capsys):
     value, noise = (float(v) for v in re.search(r"at most ([\d.]+) \+- ([\d.]+) nats", said).groups())
     assert 3.29 - 6 * noise < value < 10  # the untrained network pays 32 log 27 = 105 nats
     assert "tensor(" in said
+
+
+def test_from_a_table_to_a_model_as_the_readme_says(tmp_path):
+    rows = gzip.decompress(ADULT.read_bytes()).decode().splitlines()
+    (tmp_path / "my.csv").write_text("\n".join(rows[:400]) + "\n")
+    (tmp_path / "holes.csv").write_text("\n".join([rows[0], *(row for row in rows[1:400] if "?" in row)]) + "\n")
+    (script,) = (block for block in blocks("sh") if "unmask prepare tables" in block)
+    script = script.replace("--minutes 5", "--steps 5 --dim 32 --layers 1").replace("--num 1000", "--num 9 --steps 8")
+    script = script.replace("unmask ", f"{sys.executable} -m unmask ")
+    done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "nats a row" in done.stdout and (tmp_path / "synthetic.csv").read_text().count("\n") == 10
+    assert "?" not in (tmp_path / "holes-filled-3.csv").read_text()
 
 
 @pytest.mark.parametrize("which", ["my.txt", "enwik8.gz"])
