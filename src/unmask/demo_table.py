@@ -110,7 +110,10 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
         baselines=baselines,
         bound=(bits, error),
         samples=[table.write(table.decode(drawn[:SHOWN]))],
-        fill={"before": [(text if shown else " " * 8, shown) for text, shown in cells(table, given, holes)], "after": [cells(table, part, holes) for part in filled.split(len(given))]},
+        fill={
+            "before": [(text if shown else " " * 8, shown) for text, shown in cells(table, given, holes)],
+            "after": [cells(table, part, holes) for part in filled.split(len(given))],
+        },
         frames=[[f"{n}: {v}\n" if v else None for n, v in zip(table.names, table.decode(state.cpu())[0], strict=True)] for state in states],
         sources=f"unmask {__version__} demo --data table --minutes {minutes:g} --seed {seed}, on {place}, {dtype}, "
         f"{torch.get_num_threads()} threads; Adult by B. Becker and R. Kohavi, UCI Machine Learning Repository, CC BY 4.0",
