@@ -63,10 +63,10 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
         filled = sample(model, z=given.masked_fill(holes, model.mask_id).repeat(FILLINGS, 1), steps=STEPS, generator=generator)
         both = torch.cat([filled.cpu(), given])  # the fillings, and what is really there
         nats, noise = conditional_nats(model, both, holes.expand(len(both), -1), repeats=32, generator=generator)
-    known = [(np.asarray(data.tokens(split)), data.edges(split)) for split in ("train", "test")]
+    known, held_out = ((np.asarray(data.tokens(split)), data.edges(split)) for split in ("train", "test"))
     positions = float(bound.positions.sum())
     baselines = {
-        name: float(sequence_ngram_bits(*known, data.vocab_size, order).sum()) / positions
+        name: float(sequence_ngram_bits(known, held_out, data.vocab_size, order).sum()) / positions
         for order, name in enumerate(("unigram", "bigram", "trigram with back-off"), 1)
     }
     rows = [data.tokenizer.decode(row[:size]) for row, size in zip(to_tokens(model, states[-1], valid).cpu(), sizes.tolist(), strict=True)]

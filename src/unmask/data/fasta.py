@@ -117,15 +117,17 @@ def split_lines(blocks: Iterable[bytes], name: str) -> Iterator[str]:
 
 
 def decode(blocks: Iterable[bytes], name: str) -> Iterator[str]:
-    decoder = None
+    decoder, head = None, b""
     try:
         for block in blocks:
-            if decoder is None:
-                encoding = next((e for mark, e in ENCODINGS.items() if block.startswith(mark)), "utf-8")
+            head += block
+            if decoder is None and len(head) >= 3:
+                encoding = next((e for mark, e in ENCODINGS.items() if head.startswith(mark)), "utf-8")
                 decoder = codecs.getincrementaldecoder(encoding)("strict" if encoding == "utf-16" else "surrogateescape")
-            yield decoder.decode(block)
-        if decoder is not None:
-            yield decoder.decode(b"", True)
+            if decoder is not None:
+                text, head = decoder.decode(head), b""
+                yield text
+        yield head.decode("utf-8", "surrogateescape") if decoder is None else decoder.decode(b"", True)
     except UnicodeDecodeError as error:
         raise ValueError(f"{name} begins like UTF-16 and is not ({error.reason}): save it as plain text (ASCII or UTF-8)") from None
 
