@@ -20,9 +20,9 @@ from unmask.device import precision
 from unmask.diffusion import MaskedDiffusion
 from unmask.likelihood import cross_entropy_by_count, estimate_nelbo
 from unmask.ngrams import position_bits
-from unmask.pictures import state_pictures, write_unmasking
+from unmask.pictures import completions, state_pictures, write_unmasking
 from unmask.report import Figure, write_report
-from unmask.sampling import sample, to_tokens, trajectory
+from unmask.sampling import to_tokens, trajectory
 from unmask.train import read_log, train
 
 DIGITS = Path(__file__).parent / "data" / "bundled" / "digits" / "digits-images-idx3-ubyte.gz"
@@ -58,8 +58,7 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
         given = test[:: max(1, len(test) // SHOWN)][:SHOWN]
         holes = torch.zeros(pixels.shape, dtype=torch.bool)
         holes[pixels.shape[0] // 2 :] = True  # the lower half
-        z = given.masked_fill(holes.flatten(), model.mask_id).repeat_interleave(COMPLETIONS, 0).to(place)
-        filled = sample(model, z=z, steps=length, generator=generator).cpu()
+        table = completions(model, pixels, given, holes, num=COMPLETIONS, scale=8, steps=length, generator=generator)
     train_x = np.array(data.tokens("train")).reshape(-1, length)
     baselines = {"uniform": math.log2(LEVELS), "every pixel by itself": position_bits(train_x, test.numpy(), LEVELS)}
     bits, error = bound.bits_per_dim, bound.bits_per_dim_stderr
@@ -73,10 +72,6 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
     write_unmasking(
         animation, state_pictures(model, pixels, [s[:16].cpu() for s in states[:: max(1, length // 32)]] + [states[-1][:16].cpu()])
     )
-    shown = np.where(holes.numpy(), np.uint8(127), pixels.decode(given.numpy()))
-    rows = [[shown[i], *pixels.decode(filled[COMPLETIONS * i : COMPLETIONS * (i + 1)].numpy()), pixels.decode(given[i].numpy())]
-            for i in range(len(given))]  # fmt: skip
-    table = picture_grid(np.concatenate([np.stack(row) for row in rows]), columns=COMPLETIONS + 2, scale=8)
     log = read_log(out / "run" / "log.jsonl")
     seconds = log[-1]["seconds"]
     figures = [

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from unmask.data import Pixels
-from unmask.data.pixels import MODES, open_picture, picture_grid, to_array, to_image, write_animation
+from unmask.data.pixels import HOLE, MODES, open_picture, picture_grid, to_array, to_image, write_animation
 from unmask.diffusion import MaskedDiffusion
+from unmask.sampling import sample
 
 
 class Holed:
@@ -55,10 +56,6 @@ class Holed:
         """(n, H, W, C) with the tokens (n, H*W*C) in the holes; every other pixel as it was."""
         return np.where(self.holes, self.pixels.decode(ids), self.array)
 
-    def shown(self) -> np.ndarray:
-        """(H, W, C) with grey holes."""
-        return np.where(self.holes, np.uint8(127), self.array)
-
 
 def write_pictures(out: Path, pictures: np.ndarray) -> None:
     """(n, H, W, C): to a .png, a grid of them; to an .npz, the array `data`; else to a folder, a PNG each."""
@@ -92,3 +89,17 @@ def state_pictures(model: MaskedDiffusion, pixels: Pixels, states: Sequence[Tens
 def write_unmasking(path: Path | BinaryIO, pictures: np.ndarray) -> None:
     """An animated GIF of states (n, rows, H, W, C), the rows of each side by side in a grid."""
     write_animation(path, [picture_grid(page) for page in pictures])
+
+
+def completions(model: MaskedDiffusion, pixels: Pixels, x: Tensor, holes: Tensor, *, num: int, scale: int = 0, **how) -> np.ndarray:
+    """A table with a row for each of the pictures x (n, H*W*C): with its holes in grey, `num` completions, and whole.
+
+    `holes`: bool, (n, H, W, C) or what broadcasts to it.  `how`: of `sample`.
+    """
+    holes = holes.expand(len(x), *pixels.shape)
+    z = model.subtokenizer.encode(x).masked_fill(holes.flatten(1).repeat_interleave(model.subtokenizer.length, 1), model.mask_id)
+    filled = sample(model, z=z.repeat_interleave(num, 0).to(model.device), **how).cpu().unflatten(0, (len(x), num))
+    whole = pixels.decode(x.numpy())[:, None]
+    given = np.where(holes.numpy()[:, None], np.uint8(HOLE), whole)
+    table = np.concatenate([given, pixels.decode(filled.numpy()), whole], 1)
+    return picture_grid(table.reshape(-1, *pixels.shape), columns=num + 2, scale=scale)

@@ -1,0 +1,59 @@
+"""A picture of filling in: test pictures with holes, some completions of each, and the truth.
+
+    python runs/inpainting.py MODEL DATA OUT.png            docs/mnist-inpainting.png; two minutes of one CPU core
+
+The holes are, in turn, the lower half, the right half and the middle.  What is given never changes.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from unmask.command import Machine, Runtime, check_out, check_positive, same_tokens
+from unmask.data import Pixels, open_data
+from unmask.data.pixels import to_image
+from unmask.pictures import completions
+
+
+def holes(shape: tuple[int, int, int], num: int) -> torch.Tensor:
+    """(num, H, W, C) bool."""
+    height, width, _ = shape
+    made = torch.zeros(3, *shape, dtype=torch.bool)
+    made[0, height // 2 :] = True
+    made[1, :, width // 2 :] = True
+    made[2, height // 4 : height - height // 4, width // 4 : width - width // 4] = True
+    return made[torch.arange(num) % 3]
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--pictures", type=int, default=6, help="of the test split, spread evenly over it")
+    parser.add_argument("--num", type=int, default=6, help="completions of each")
+    parser.add_argument("--steps", type=int, default=256)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    try:
+        check_positive(args, "pictures", "num", "steps")
+        check_out(str(args.out), ".png")
+        runtime, data = Runtime(Machine(seed=args.seed)), open_data(args.data)
+        model, pixels, _ = runtime.load(args.model)
+        same_tokens(model, data, args.model)
+        if not isinstance(pixels, Pixels):
+            raise ValueError(f"{args.model} is a model of text, not of pictures")
+        x = next(data.windows("test", data.length, args.pictures, limit=args.pictures))["x"]
+    except ValueError as error:
+        sys.exit(f"inpainting: {error}")
+    with runtime.precision:
+        how = {"num": args.num, "scale": 3, "steps": args.steps, "generator": runtime.generator}
+        table = completions(model, pixels, x, holes(pixels.shape, len(x)), **how)
+    to_image(table).save(args.out)
+    print(f"wrote {args.out}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""The scripts in runs/ on pictures: on small data, and what they refuse."""
+
+import importlib.util
+import json
+import os
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from unmask.cli import main
+from unmask.config import TrainConfig
+from unmask.data import prepare_images
+from unmask.demo_digits import DIGITS
+from unmask.train import train
+
+SMALL = TrainConfig(
+    length=0, network="unet", widths="8", blocks=1, layers=0, heads=2, batch_size=8, steps=2, eval_minutes=0, eval_windows=16,
+    dtype="float32", device="cpu", threads=1, minutes=0.0,
+)  # fmt: skip
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "runs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """The bundled digits in two levels, and a model of them."""
+    home = tmp_path_factory.mktemp("home")
+    prepare_images(DIGITS, home / "digits", levels=2, progress=False)
+    train(SMALL, home / "digits", home / "run")
+    return home
+
+
+def refused(module, capsys, *arguments):
+    """One sentence, exit code 1."""
+    with pytest.raises(SystemExit) as stop:
+        module.main([str(a) for a in arguments])
+    assert isinstance(stop.value.code, str) and "\n" not in stop.value.code
+    return stop.value.code
+
+
+# ---------------------------------------------------------------- CIFAR-10's features
+
+
+@pytest.fixture(scope="module")
+def cifar():
+    return script("cifar_features")
+
+
+def test_a_block_of_twice_the_channels_passes_every_other_pixel_between_zeros(cifar):
+    x = torch.randn(2, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    for outside in (16, 32):
+        block = cifar.Block(16, outside).eval()
+        torch.nn.init.zeros_(block.bn2.weight)
+        y = block(x)
+        if outside == 16:
+            assert torch.equal(y, x.relu())
+        else:
+            assert torch.equal(y[:, 8:24], x[:, :, ::2, ::2].relu()) and not y[:, :8].any() and not y[:, 24:].any()
+    assert torch.allclose(block.conv1(x)[0, :, 1, 1], torch.einsum("oikl,ikl->o", block.conv1.weight, x[0, :, 1:4, 1:4]), atol=1e-5)
+
+
+def test_the_published_number_of_parameters(cifar):
+    """arXiv 1512.03385, table 6: 0.27 and 0.85 million."""
+    for blocks, millions in ((3, 0.27), (9, 0.85)):
+        assert sum(p.numel() for p in cifar.ResNet(blocks).parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
+
+
+def test_features_of_samples_and_of_prepared_data(cifar, tmp_path, capsys):
+    torch.manual_seed(0)
+    network = cifar.ResNet(2).eval()
+    for norm in (m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2)
+    torch.save({"state_dict": {f"module.{name}": t for name, t in network.state_dict().items()}}, tmp_path / "r.th")
+    torch.save(network.state_dict(), tmp_path / "plain.th")
+    pictures = np.random.default_rng(0).integers(256, size=(80, 32, 32, 3), dtype=np.uint8)
+    np.savez(tmp_path / "x.npz", data=pictures, labels=np.arange(80) % 10)
+    prepare_images(tmp_path / "x.npz", tmp_path / "data", split="0,0,80", progress=False)
+    cifar.main([str(tmp_path / "r.th"), str(tmp_path / "data"), "--out", str(tmp_path / "a.npz"), "--batch-size", "30"])
+    said = capsys.readouterr().out
+    cifar.main([str(tmp_path / "plain.th"), str(tmp_path / "x.npz"), str(tmp_path / "x.npz"), "--out", str(tmp_path / "b.npz")])
+    a, b = (np.load(tmp_path / f"{name}.npz") for name in "ab")
+    assert np.allclose(np.concatenate([a["features"]] * 2), b["features"], atol=1e-5) and a["logits"].shape == (80, 10)
+    shown = (pictures[:4] / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    x = network.bn1(network.conv1(torch.from_numpy(shown.transpose(0, 3, 1, 2)).float())).relu()
+    x = network.layer3(network.layer2(network.layer1(x))).mean((2, 3))
+    assert torch.allclose(x, torch.from_numpy(a["features"][:4]), atol=1e-4)
+    assert np.allclose(network.linear(x).detach(), a["logits"][:4], atol=1e-4)
+    right = 100 * (a["logits"].argmax(1) == np.arange(80) % 10).mean()
+    assert f"ResNet-14 of {tmp_path / 'r.th'}, 80 pictures" in said and f"{right:.2f} % of them" in said
+    p = torch.from_numpy(a["logits"]).double().softmax(-1)
+    score = float((p * (p / p.mean(0)).log()).sum(-1).mean().exp())
+    assert f"classifier score {score:.3f} +- " in said and "not the inception score" in said
+    capsys.readouterr()
+    assert main(["distance", str(tmp_path / "a.npz"), str(tmp_path / "b.npz")]) == 0
+    assert float(capsys.readouterr().out.split(" ")[0]) < 0.01  # but for the n - 1 of the covariances
+
+
+class MakesFolder:
+    """What a pickle can do when it is read."""
+
+    def __reduce__(self):
+        return os.mkdir, ("made",)
+
+
+def test_bad_input_of_features_is_one_sentence(cifar, home, tmp_path, capsys, data, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(cifar.ResNet(1).state_dict(), tmp_path / "r.th")
+    torch.save({"w": torch.zeros(2)}, tmp_path / "other.th")
+    torch.save([1, 2], tmp_path / "list.th")
+    (tmp_path / "code.th").write_bytes(pickle.dumps(MakesFolder(), protocol=2))
+    (tmp_path / "empty.th").write_bytes(b"")
+    np.savez(tmp_path / "small.npz", data=np.zeros((3, 8, 8, 3), np.uint8))
+    np.savez(tmp_path / "x.npz", data=np.zeros((3, 32, 32, 3), np.uint8))
+    good, out = tmp_path / "r.th", tmp_path / "out.npz"
+    for weights, images, target, said in (
+        (tmp_path / "no.th", "x.npz", out, "there is no file"), (tmp_path / "other.th", "x.npz", out, "is not the state dict"),
+        (tmp_path / "list.th", "x.npz", out, "is not the state dict"), (tmp_path / "code.th", "x.npz", out, "is not the state dict"),
+        (tmp_path / "empty.th", "x.npz", out, "is not the state dict"), (good, "no.npz", out, "there is no .*no.npz: IMAGES are"),
+        (good, "small.npz", out, r"small.npz has pictures of \(8, 8, 3\), and this network is for \(32, 32, 3\)"),
+        (good, home / "digits", out, r"pictures of \(8, 8, 1\)"), (good, data, out, "holds text, not pictures"),
+        (good, "r.th", out, "r.th: no array 'data'"), (good, "x.npz", tmp_path / "out.txt", "must be an .npz"),
+        (good, "x.npz", tmp_path / "no" / "out.npz", "in a folder that exists"),
+    ):  # fmt: skip
+        assert re.search(said, refused(cifar, capsys, weights, tmp_path / images, "--out", target)), said
+    assert "--batch-size 0 at least 1" in refused(cifar, capsys, good, tmp_path / "x.npz", "--out", out, "--batch-size", 0)
+    assert not out.exists() and not Path("made").exists()
+
+
+# ---------------------------------------------------------------- grids, inpainting
+
+
+def test_the_figures_of_grids_are_on_disk_after_every_setting(home, tmp_path, monkeypatch, capsys):
+    grids, out, left = script("image_grids"), tmp_path / "g.json", []
+    real = grids.sample
+
+    def seen(*a, **how):
+        left.append(len(json.loads(out.read_text())["rows"]) if out.exists() else 0)
+        return real(*a, **how)
+
+    monkeypatch.setattr(grids, "sample", seen)
+    data = str(home / "digits")
+    grids.main(
+        [str(home / "run"), data, data, str(out), "--num", "70", "--steps", "2", "3", "--seeds", "0", "5", "--classifier-steps", "3"]
+    )
+    assert left == [0, 1, 2, 3, 4, 4, 4, 4]  # the second seed is added to the rows
+    record = json.loads(out.read_text())
+    assert [(r["steps"], r["grid"]) for r in record["rows"]] == [(2, "uniform"), (2, "cosine"), (3, "uniform"), (3, "cosine")]
+    said = capsys.readouterr().out
+    for row in record["rows"]:
+        one, other = row["distance"]
+        assert one != other and min(one, other) / 2 < row["pooled"] < max(one, other) and 0 < row["pooled_stderr"] < row["pooled"]
+        assert grids.describe(row) in said and f"seed 5, {row['steps']} steps, {row['grid']}: {other:.3f}" in said
+    assert grids.describe({"distance": [10.0, 14.0], "pooled": 8.0, "pooled_stderr": 0.5}) == "12.00 +- 2.00 (8.00 +- 0.50)"
+    assert record["floor_pooled"] < record["floor"]
+
+
+def test_the_picture_of_filling_in_shows_holes_completions_and_truth(home, tmp_path, capsys, data):
+    inpainting, out = script("inpainting"), tmp_path / "out.png"
+    inpainting.main([str(home / "run"), str(home / "digits"), str(out), "--pictures", "4", "--num", "2", "--steps", "3"])
+    page = np.asarray(Image.open(out))
+    assert page.shape == (4 * 26 + 2, 4 * 26 + 2)  # 8 pixels of 3, and gaps of 2
+    cells = page[2:, 2:].reshape(4, 26, 4, 26).swapaxes(1, 2)[:, :, :24:3, :24:3].astype(int)  # (row, column, 8, 8)
+    holes = np.zeros((4, 8, 8), bool)
+    holes[[0, 3], 4:], holes[1, :, 4:], holes[2, 2:6, 2:6] = True, True, True
+    assert (cells[:, 0][holes] == 127).all() and set(np.unique(cells[:, 1:])) == {0, 255}
+    for column in (0, 1, 2):
+        assert np.array_equal(cells[:, column][~holes], cells[:, 3][~holes])
+    assert not np.array_equal(cells[:, 1], cells[:, 2])
+    whole = np.fromfile(home / "digits" / "test.bin", np.uint8).reshape(-1, 8, 8)
+    assert np.array_equal(cells[:, 3], 255 * whole[[(2 * i + 1) * len(whole) // 8 for i in range(4)]].astype(int))
+    text = TrainConfig(length=8, dim=16, layers=1, heads=2, batch_size=4, steps=2, eval_windows=8, dtype="float32", device="cpu")
+    train(text, data, tmp_path / "text")
+    for arguments, said in (
+        ((tmp_path / "text", data, out), "is a model of text, not of pictures"),
+        ((home / "run", data, out), "has text .characters., and the model was trained on pictures"),
+        ((home / "run", home / "digits", tmp_path / "out.jpg"), "must end in .png"),
+        ((tmp_path / "no", home / "digits", out), "there is no folder"),
+        ((home / "run", home / "digits", out, "--num", 0), "--num must be at least 1"),
+    ):
+        assert re.search(said, refused(inpainting, capsys, *arguments)), said
