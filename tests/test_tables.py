@@ -111,6 +111,34 @@ def test_bins_are_made_of_the_training_rows(tmp_path):
     assert number == number_column("n", 0, {name: 1 for _, name in rows_of(data)}, 7)
 
 
+def test_rows_that_say_the_same_go_to_one_split(tmp_path):
+    """Whatever dropped columns hold, and however numbers and missing cells are spelled."""
+    rows = [f"{i},{('1', '1.0', '1e0')[i % 3]},{('', '?', 'NaN')[i % 3]},{i % 16}" for i in range(400)]
+    data = prepared(tmp_path, "id,a,b,c\n" + "\n".join(rows), split="0.5,0.25,0.25", drop=["id"])
+    assert [len({tuple(row) for row in rows_of(data, s)}) for s in data.splits] == [8, 4, 4]
+
+
+def test_missing_cells_are_empty_ones_and_those_that_are_named(tmp_path):
+    data = prepared(tmp_path, "a,b\n1,x\n,y\n3,?\n-9,z\n", missing=["-9"])
+    assert [c.values for c in data.tokenizer.columns] == [("1", "3"), ("?", "x", "y", "z")]
+
+
+def test_a_file_of_one_column(tmp_path):
+    data = prepared(tmp_path, 'a\n1\n""\n2\n\n', validation=write(tmp_path / "v.csv", 'a\n""\n2\n'))
+    assert rows_of(data) == [["1"], ["2"]] and data.meta["empty_rows"] == 2
+
+
+def test_what_is_written_can_be_read(tmp_path):
+    data = prepared(tmp_path, 'n,said\n1,"x\ry"\n2,"p\r\nq"\n', header="yes")
+    again = write(tmp_path / "again.csv", data.tokenizer.write(rows_of(data)))
+    prepare_table(again, tmp_path / "again", like=data.tokenizer, split="1,0,0", progress=False)
+    assert sorted(rows_of(open_data(tmp_path / "again"))) == [["1", "x\ry"], ["2", "p\r\nq"]]
+    prepare_table(write(tmp_path / "w.csv", "1;x;7\n2;y;8\n"), tmp_path / "w", split="1,0,0", drop=["column2"], progress=False)
+    table = open_data(tmp_path / "w").tokenizer  # a header-less source of three columns, of which samples have two
+    prepare_table(write(tmp_path / "s.csv", table.write([["1", "8"]])), tmp_path / "s", like=table, split="1,0,0", progress=False)
+    assert rows_of(open_data(tmp_path / "s")) == [["1", "8"]]
+
+
 def test_equal_examples_go_to_one_split():
     digests = np.array([3, 1, 3, 7, 3, 3, 1, 3, 7, 3], np.uint64)
     parts = cut_by_digest(digests, (0.4, 0.4, 0.2), "rows")
@@ -118,6 +146,7 @@ def test_equal_examples_go_to_one_split():
 
 
 def test_a_bin_is_written_as_the_source_spells_it():
+    assert number_column("n", 0, {"1e308": 1, "-1.7e308": 1}, 2).encode(["1e308", "-1e308"]).tolist() == [1, 0]
     assert number_column("n", 0, {"1.50": 3, "1.5": 1, "2": 1}, 2).values == ("1.50", "2")
     assert number_column("n", 0, {"9007199254740993": 1, "1e3": 2, ".5": 1}, 8).values == (".5", "1e3", "9007199254740993")
 
@@ -194,6 +223,7 @@ FORMS = {
     "windows": "a,b\r\n1,x\r\n2,y\r\n",
     "no last newline": "a,b\n1,x\n2,y",
     "mark": "\ufeffa,b\n1,x\n2,y\n",
+    "spreadsheet": "sep=;\na;b\n1;x\n2;y\n",
 }
 
 
@@ -205,7 +235,7 @@ def test_forms_of_one_file(tmp_path, text):
 
 def test_other_encodings_and_packed_files(tmp_path):
     text = "a,b\n1,é\n2,ß\n"
-    for i, (name, encoding) in enumerate([("utf-8", ""), ("utf-16", ""), ("latin-1", "latin-1")]):
+    for i, (name, encoding) in enumerate([("utf-8", ""), ("utf-16", ""), ("latin-1", "latin-1"), ("utf-8-sig", "utf-8")]):
         prepare_table(write(tmp_path / f"{i}.csv", text, name), tmp_path / f"d{i}", split="1,0,0", progress=False, encoding=encoding)
         assert sorted(rows_of(open_data(tmp_path / f"d{i}"))) == [["1", "é"], ["2", "ß"]]
     (tmp_path / "p.csv.gz").write_bytes(gzip.compress(text.encode()))
@@ -227,8 +257,11 @@ def test_quoted_cells_hold_delimiters_quotes_and_newlines(tmp_path):
         ("age,job\n39,clerk\n40,cook\n", True),
         ("39,clerk\n40,cook\n", False),
         ("clerk,cook\nbaker,clerk\nclerk,baker\n", False),  # "clerk" is a value of its column
-        ("a,a\n1,2\n", False),
-        ("a,\n1,2\n", False),
+        ("x,x\ny,z\n", False),
+        ("x,\ny,z\n", False),
+        (",age,job\n0,39,clerk\n1,40,age\n", True),  # as pandas writes its index; above numbers there is a word
+        ("age,job\n39,clerk\n?,age\n", True),
+        ("name,2019\nann,5\nbob,6\n", False),
         ("colour,size\nred,big\nblue,small\n", True),
     ],
 )
@@ -238,6 +271,8 @@ def test_what_is_a_header(tmp_path, text, header):
     assert data.meta["rows"]["train"] == text.count("\n") - header
     if not header:
         assert data.tokenizer.names[0] == "column1"
+    elif text.startswith(","):
+        assert data.tokenizer.names == ["column1", "age", "job"]
 
 
 def test_columns_that_are_constant_or_have_no_values(tmp_path):
@@ -269,7 +304,11 @@ BAD = {
     "nothing": ("\n \n", {}, r"t\.csv is empty"),
     "a header alone": ("a,b\n", {"header": "yes"}, r"t\.csv has no rows"),
     "two columns of one name": ("a,a\n1,2\n", {"header": "yes"}, r"line 1: the header has 'a' more than once"),
-    "a column without a name": ("a,\n1,2\n", {"header": "yes"}, r"line 1: the header has columns without a name"),
+    "two columns of one name above numbers": ("\na,a\n1,2\n", {}, r"line 2: the header has 'a' more than once"),
+    "a word among numbers": ("a\n" + "7\n" * 30 + "x\n", {}, r"t\.csv, line 32: 'x' in column 'a', most of whose .* --missing"),
+    "utf-16 by another name": ("a\0,b\n1,2\n", {}, r"t\.csv has zero bytes"),
+    "old line ends": ("a,b\r1,2\r3,4", {}, r"t\.csv, line 1: lines end in a carriage return alone"),
+    "a codec that is not of text": ("a,b\n1,2\n", {"encoding": "rot13"}, r"encoding 'rot13' is none"),
     "a name for every row": ("a,b\n" + "".join(f"x{i},1\n" for i in range(200)), {}, r"column 'a' has 200 different values in 200 rows"),
     "no such column": ("age,b\n1,2\n", {"drop": ["agee"]}, r"no column 'agee' .*did you mean 'age'"),
     "a column named twice": ("a,b\n1,2\n", {"drop": ["a"], "numbers": ["a"]}, r"'a' is named twice"),
@@ -292,7 +331,7 @@ def test_bad_files_are_one_sentence_and_leave_nothing(tmp_path, text, how, said)
 
 def test_bytes_that_do_not_decode(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"a,b\n1,\xe9\n")
-    with pytest.raises(ValueError, match=r"t\.csv is not utf-8 text .*--encoding"):
+    with pytest.raises(ValueError, match=r"t\.csv, line 2: b'\\xe9\\n' is not utf-8 text: .*--encoding"):
         prepare_table(tmp_path / "t.csv", tmp_path / "data", progress=False)
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n" * 1000)[:-20])
     with pytest.raises(ValueError, match=r"t\.csv\.gz is truncated or damaged"):
@@ -317,8 +356,12 @@ def test_the_columns_of_other_data_and_what_they_do_not_know(adult, tmp_path):
     lost = write(tmp_path / "lost.csv", "age,sex\n1,Male\n")
     with pytest.raises(ValueError, match=r"lost\.csv: its first line has no column 'workclass' and 12 more"):
         prepare_table(lost, tmp_path / "lost", like=table, progress=False)
-    with pytest.raises(ValueError, match="leave out header"):
-        prepare_table(good, tmp_path / "x", like=table, drop=["age"], progress=False)
+    for setting in ({"drop": ["age"]}, {"bins": 5}, {"missing": ["-9"]}, {"header": "no"}):
+        with pytest.raises(ValueError, match=f"leave out {next(iter(setting))}"):
+            prepare_table(good, tmp_path / "x", like=table, progress=False, **setting)
+    twice = write(tmp_path / "twice.csv", table.write([[row[n] for n in header] + ["x"]], [*header, "age"]))
+    with pytest.raises(ValueError, match=r"twice\.csv, line 1: the header has 'age' more than once"):
+        prepare_table(twice, tmp_path / "x", like=table, progress=False)
 
 
 def test_files_of_their_own_for_the_splits(tmp_path):
@@ -467,9 +510,13 @@ def test_prepare_says_how_it_read_the_columns(adult, tmp_path, capsys):
     arguments = ["--drop", "fnlwgt,race", "--categories", "education-num", "--bins", "8", "--json", str(record)]
     assert main(["prepare", "tables", str(adult[0] / "adult.csv"), str(tmp_path / "d"), *arguments]) == 0
     said = capsys.readouterr().out
-    assert "1,350 train, 75 validation, 75 test rows of 13 columns" in said and "cells have none" in said
+    assert (
+        "the first row names the columns" in said
+        and re.search(r"1,3.. train, .. validation, .. test rows of 13 columns", said)
+        and "cells have none" in said
+    )
     assert re.search(r"age +numbers in 8 bins", said) and re.search(r"education-num +16 categories", said)
-    assert json.loads(record.read_text())["rows"]["test"] == 75
+    assert sum(json.loads(record.read_text())["rows"].values()) == 1500
     assert main(["prepare", "tables", str(adult[0] / "adult.csv"), str(tmp_path / "d")]) == 2
     assert "exists already" in capsys.readouterr().err
 
@@ -530,6 +577,9 @@ def test_fill_changes_missing_cells_and_nothing_else(home, adult, tmp_path, caps
     assert 0.97 < total < 1.002
     assert main([*command, "--best", "--out", str(out)]) == 0
     best = read(out)
+    robot = write(tmp_path / "robot.csv", (tmp_path / "in.csv").read_text().replace("Female", "Robot"))
+    assert main([*command[:2], str(robot), "--unseen", "missing", "--out", str(out), *CPU]) == 0
+    assert out.read_text().count("Robot") == robot.read_text().count("Robot") > 0  # what is given stays
     first = next(v for r, c, v, _ in listed[1:] if (r, c) == ("2", "workclass"))
     assert best[2][2] == first  # the most probable category
     capsys.readouterr()
@@ -560,6 +610,8 @@ def test_what_does_not_fit_a_model_of_a_table_is_refused(home, adult, tmp_path, 
         ("fill", "in.csv", "--window"): "--window is not for a table",
         ("fill", "in.csv", "--mask", "x.png"): "--mask is not for a table",
         ("fill", "full.csv"): "has no missing cell",
+        ("fill", "-"): "from a file, not from standard input",
+        ("fill", "in.csv", "--out", "x.csv", "--probabilities", "x.csv"): "is to hold the filled table",
         ("fill", "bad.csv"): "'Robot' in column 'sex' is none of its 2 categories",
         ("fill", "nowhere.csv"): "there is no file nowhere.csv",
         ("sample", "--length", "7"): "--length is not for a table",

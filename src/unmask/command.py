@@ -49,7 +49,7 @@ class Sampler(Machine):
     batch_size: int = 0
     """Examples that run through the network at a time; 0: 64, and more of them where they are short."""
     out: str = ""
-    """Write here, not to the terminal; .jsonl: one JSON object a line."""
+    """Write here, not to the terminal; of texts, .jsonl: one JSON object a line."""
 
 
 def parse(kind, verb: str, argv: list[str], description: str | None, **more):

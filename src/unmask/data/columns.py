@@ -50,9 +50,7 @@ class Table:
 
     def __init__(self, columns: Iterable[Column], *, header: bool, delimiter: str, width: int, missing: Sequence[str] = MISSING):
         self.columns, self.header, self.delimiter = tuple(columns), header, delimiter
-        self.width, self.missing = width, tuple(missing)
-        if not self.columns:
-            raise ValueError("the table has no columns left: drop fewer")
+        self.width, self.missing = width, tuple(dict.fromkeys(["", *(text.lower() for text in missing)]))
         self.first = np.cumsum([0, *(len(column.values) for column in self.columns)])  # token of each column's first value
 
     @property
@@ -87,9 +85,11 @@ class Table:
         return f"{self.columns[column].name}={self.columns[column].values[i - self.first[column]]}"
 
     def write(self, rows: Iterable[Sequence[str]], header: Sequence[str] | None = None) -> str:
-        """Rows of cells as a file of the source's kind."""
-        stream = io.StringIO()
-        writer = csv.writer(stream, delimiter=self.delimiter, lineterminator="\n")
+        """Rows of cells as a file of the source's kind, with plain newlines."""
+        stream, rows = io.StringIO(), list(rows)
+        returns = any("\r" in cell for row in rows for cell in row)  # which the writer would leave without quotes
+        quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+        writer = csv.writer(stream, delimiter=self.delimiter, lineterminator="\n", quoting=quoting)
         if self.header:
             writer.writerow(self.names if header is None else header)
         writer.writerows(rows)
@@ -135,7 +135,7 @@ def number_column(name: str, place: int, counts: dict[str, int], bins: int) -> C
         spelled = of_number[numbers[middle]]
         values.append(max(spelled, key=lambda text: (spelled[text], -len(text), text)))
         if low:
-            between = numbers[low - 1] + (numbers[low] - numbers[low - 1]) / 2
+            between = numbers[low - 1] / 2 + numbers[low] / 2
             bounds.append(between if numbers[low - 1] < between else numbers[low])
     return Column(name, place, tuple(values), tuple(bounds))
 

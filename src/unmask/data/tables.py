@@ -10,12 +10,13 @@ import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from unmask.data.columns import MISSING, Column, Table, are_numbers, number_column, parse_number
-from unmask.data.csv_source import DELIMITERS, Cells, first_is_header, read_cells
+from unmask.data.csv_source import DELIMITERS, Cells, first_is_header, header_names, read_cells
 from unmask.data.folder import (
     FORMAT,
     SPLITS,
@@ -26,11 +27,14 @@ from unmask.data.folder import (
     new_folder,
     parse_split,
     progress_bars,
+    short_digest,
     smallest_type,
 )
 from unmask.data.sources import describe_source, sha256
 
 KEYS = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "rows")
+BINS = 32
+MOST = 0.9  # of the cells of a column are numbers: then the others are errors, unless the column is said to be of categories
 MANY = 50  # categories of a column, at least, that are refused where most rows have one of their own
 
 
@@ -45,7 +49,7 @@ def prepare_table(
     numbers: Sequence[str] = (),
     categories: Sequence[str] = (),
     drop: Sequence[str] = (),
-    bins: int = 32,
+    bins: int = BINS,
     like: Table | None = None,
     unseen: str = "error",
     split: str = "0.9,0.05,0.05",
@@ -56,12 +60,13 @@ def prepare_table(
     """Write the tokens of the rows of a CSV file to the new folder `out`, whole or not at all; returns what meta.json holds.
 
     header: "yes", "no", or "auto" (`csv_source.first_is_header`); without one, columns are called column1, column2, ...
-    delimiter, encoding: see `csv_source.read_cells`.  missing: cells without a value, in any case; a row of nothing else is left out.
+    delimiter, encoding: see `csv_source.read_cells`.  missing: cells without a value besides empty ones, in any case; a row of nothing
+    else is left out.
     numbers, categories: columns that are such, whatever they look like (`columns.are_numbers`); drop: columns to leave out.
     bins: of a column of numbers, at most; where they begin depends on the training rows alone, the categories on all rows.
     like: the columns of other data or of a model, instead of rules; then `unseen`, "error" or "missing", says what becomes of a
     category that is not theirs.  Numbers beyond the bins go to the outermost.
-    split: three fractions or three counts of rows, by a digest of the row: equal rows stay together.
+    split: three fractions or three counts of rows, by a digest of the cells of the columns that are kept: equal rows stay together.
     validation, test: files of their own; the whole of `source` is then for training.
 
     Raises ValueError, and leaves nothing behind, for a source that does not do.
@@ -74,8 +79,13 @@ def prepare_table(
     for path in paths.values():
         if not path.is_file():
             raise ValueError(f"{path} is not a file: name a CSV file")
-    if like is not None and (numbers or categories or drop or header != "auto" or delimiter != "auto"):
-        raise ValueError("columns like those of other data are theirs already: leave out header, delimiter, numbers, categories and drop")
+    settings = {
+        "header": (header, "auto"), "delimiter": (delimiter, "auto"), "missing": ({"", *map(str.lower, missing)}, set(MISSING)),
+        "numbers": (list(numbers), []), "categories": (list(categories), []), "drop": (list(drop), []), "bins": (bins, BINS),
+    }  # fmt: skip
+    changed = [name for name, (value, plain) in settings.items() if value != plain]
+    if like is not None and changed:
+        raise ValueError(f"columns like those of other data are theirs already: leave out {', '.join(changed)}")
     with progress_bars(sum(path.stat().st_size for path in paths.values()), progress)("read") as bar:
         read = {
             name: read_cells(path, bar, delimiter=like.delimiter if like else delimiter, encoding=encoding) for name, path in paths.items()
@@ -84,7 +94,7 @@ def prepare_table(
         names, has_names = take_header(read["train"], header, missing)
         form = Table(  # every column of the source, to find those of the other files by
             [Column(name, i, ("",)) for i, name in enumerate(names)],
-            header=has_names, delimiter=read["train"].delimiter, width=len(names), missing=[m.lower() for m in missing],
+            header=has_names, delimiter=read["train"].delimiter, width=len(names), missing=missing,
         )  # fmt: skip
     else:
         form = like
@@ -94,7 +104,10 @@ def prepare_table(
             raise ValueError(f"{paths[name]} has no rows: give a file with at least one below the header")
     rows = {name: np.arange(len(part.codes)) for name, part in parts.items()}
     if len(parts) == 1:
-        rows = cut_by_digest(parts["train"].digests, shares, "rows")
+        kept = [c for c, name in enumerate(form.names) if name not in drop]
+        if not kept:
+            raise ValueError("the table has no columns left: drop fewer")
+        rows = cut_by_digest(row_digests(parts["train"].columns(kept), form), shares, "rows")
     table = like or make_table(form, parts, rows["train"], numbers=numbers, categories=categories, drop=drop, bins=bins)
     places = [form.names.index(name) for name in table.names]
     encoded = {name: encode(part.columns(places), table, unseen) for name, part in parts.items()}
@@ -138,14 +151,17 @@ def check_choices(header: str, delimiter: str, bins: int, unseen: str) -> None:
 
 def take_header(cells: Cells, header: str, missing: Sequence[str]) -> tuple[list[str], bool]:
     """The names of the columns, and whether the file gives them."""
-    if not (header == "yes" or (header == "auto" and first_is_header(cells, [m.lower() for m in missing]))):
+    if not (header == "yes" or (header == "auto" and first_is_header(cells, {"", *(m.lower() for m in missing)}))):
         return [f"column{i}" for i in range(1, cells.width + 1)], False
-    names = cells.row(0)
-    twice = [name for name in names if names.count(name) > 1 or not name]
-    if twice:
-        said = f"{twice[0]!r} more than once" if twice[0] else "columns without a name"
-        raise ValueError(f"{cells.path}, line {cells.lines[0]}: the header has {said}: rename them, or say --header no")
-    return names, True
+    return check_names(cells, header_names(cells)), True
+
+
+def check_names(cells: Cells, names: list[str], among: Sequence[str] | None = None) -> list[str]:
+    """ValueError for two columns of one name, if it is `among` those that matter."""
+    for name in names if among is None else among:
+        if names.count(name) > 1:
+            raise ValueError(f"{cells.path}, line {cells.lines[0]}: the header has {name!r} more than once: rename one, or say --header no")
+    return names
 
 
 def find_columns(cells: Cells, table: Table) -> Cells:
@@ -154,10 +170,12 @@ def find_columns(cells: Cells, table: Table) -> Cells:
     ValueError for a column that is missing, or for another number of them where there are no names.
     """
     if not table.header:
+        if cells.width == table.length:
+            return cells
         if cells.width != table.width:
             raise ValueError(f"{cells.path} has {cells.width} columns, expected {table.width}, like the data it should go with")
         return cells.columns([column.place for column in table.columns])
-    header = cells.row(0)
+    header = check_names(cells, header_names(cells), table.names)
     lost = [name for name in table.names if name not in header]
     if lost:
         said = f"{lost[0]!r}" + f" and {len(lost) - 1} more" * (len(lost) > 1)
@@ -196,6 +214,11 @@ def make_table(
             columns.append(number_column(name, c, counts, bins))
             continue
         total = sum(sum(counts.values()) for counts in found.values())
+        wrong = [(part, text) for part in parts for text in found[part] if parse_number(text) is None]
+        if name not in categories and wrong and sum(found[part][text] for part, text in wrong) < (1 - MOST) * total:
+            part, text = wrong[0]
+            fix = "correct it, count it among --missing, or name the column in --categories"
+            raise ValueError(f"{parts[part].where(c, text)}: {text!r} in column {name!r}, most of whose cells are numbers, is none: {fix}")
         if name not in categories and len(texts) > max(MANY, total / 2):
             raise ValueError(
                 f"column {name!r} has {len(texts):,} different values in {total:,} rows, which says nothing about other rows: leave it out "
@@ -203,6 +226,18 @@ def make_table(
             )
         columns.append(Column(name, c, tuple(texts) or ("",)))
     return Table(columns, header=form.header, delimiter=form.delimiter, width=form.width, missing=form.missing)
+
+
+def row_digests(cells: Cells, table: Table) -> np.ndarray:
+    """(rows,) uint64 of what the rows say: cells without a value are alike, and so are numbers, however they are spelled."""
+    columns = []
+    for c, texts in enumerate(cells.texts):
+        said = ["" if table.is_missing(text) else text for text in texts]
+        numbers = [parse_number(text) for text in said]
+        said = [text if number is None else repr(number) for text, number in zip(said, numbers, strict=True)]
+        digests = [short_digest(text.encode("utf-8", "surrogatepass")) for text in said]
+        columns.append(np.array(digests, np.uint64)[cells.codes[:, c]])
+    return np.array([short_digest(row.tobytes()) for row in np.stack(columns, 1)], np.uint64)
 
 
 def values_of(cells: Cells, column: int, rows: np.ndarray, table: Table) -> dict[str, int]:
@@ -241,16 +276,26 @@ def encode(cells: Cells, table: Table, unseen: str = "error") -> np.ndarray:
     return tokens
 
 
-def read_rows(
-    path: Path, table: Table, *, unseen: str = "error", encoding: str = ""
-) -> tuple[list[list[str]], list[str] | None, np.ndarray]:
-    """A file of a table's kind: its rows as they are, its header, and the tokens (rows, columns) of `encode`."""
+class Rows(NamedTuple):
+    """A file of a table's kind."""
+
+    cells: list[list[str]]  # as they are, without the blanks around them
+    header: list[str] | None
+    places: list[int]  # of the table's columns in a row
+    tokens: np.ndarray  # (rows, columns of the table) of `encode`
+
+
+def read_rows(path: Path, table: Table, *, unseen: str = "error", encoding: str = "") -> Rows:
+    """ValueError as in `read_cells`, `find_columns` and `encode`."""
     with progress_bars(path.stat().st_size, True)("read") as bar:
         cells = read_cells(path, bar, delimiter=table.delimiter, encoding=encoding)
     tokens = encode(find_columns(cells, table), table, unseen)
-    header = cells.row(0) if table.header else None
     below = cells.without_first() if table.header else cells
-    return [below.row(i) for i in range(len(below.codes))], header, tokens
+    places = [column.place for column in table.columns] if cells.width == table.width else list(range(table.length))
+    if table.header:
+        names = header_names(cells)
+        places = [names.index(name) for name in table.names]
+    return Rows([below.row(i) for i in range(len(below.codes))], cells.row(0) if table.header else None, places, tokens)
 
 
 class TableData(Whole):

@@ -101,11 +101,13 @@ class Fill(Sampler):
     """Of a table: the most probable category of each missing cell, or the median of a number, given the known cells of its row; not a
     draw."""
     probabilities: str = ""
-    """Of a table: also write to this .csv how probable every value of each missing cell is, given the known cells of its row."""
+    """Of a table: also write to this .csv how probable the values of each missing cell are (those of at least 0.0005), given the known
+    cells of its row; rows are counted from 1, without the header."""
     unseen: Literal["error", "missing"] = "error"
-    """Of a table: what becomes of a category that the model does not know."""
+    """Of a table: what becomes of a cell that the model cannot read, a category that it does not know, say; missing: the model does not
+    see it, and it stays as it is."""
     encoding: str = ""
-    """Of a table: how the file is encoded, if it is not UTF-8."""
+    """Of a table: how the file is encoded, if it is not UTF-8; what is written is."""
     window: bool = False
     """Allow a text longer than the length that the model was trained at: fill it window by window, left to right."""
 

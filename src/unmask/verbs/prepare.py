@@ -77,8 +77,8 @@ class PrepareTable:
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """The folder to make."""
     header: Literal["auto", "yes", "no"] = "auto"
-    """auto: the first row names the columns if its cells all differ, none is a number or empty, and none occurs again in its column.
-    Without a header, columns are called column1, column2, ..."""
+    """auto: the first row names the columns if one of its cells is not a number and all below it are; or if its cells all differ, none
+    is a number or missing, and none occurs again in its column.  Without a header, columns are called column1, column2, ..."""
     delimiter: str = "auto"
     """What is between cells; auto: the one of comma, semicolon, tab and bar that is most frequent on the first line."""
     encoding: str = ""
@@ -86,7 +86,8 @@ class PrepareTable:
     missing: str = ",?,NA,N/A,NaN,null"
     """Cells without a value, besides empty ones, with commas between them, in capitals or not.  They are neither scored nor seen."""
     numbers: str = ""
-    """Columns of numbers, with commas between them.  Others are of numbers if all of their cells are and none has leading zeros."""
+    """Columns of numbers, with commas between them.  Others are of numbers if all of their cells are and none has leading zeros; it is
+    an error if nine in ten are."""
     categories: str = ""
     """Columns of categories, whatever they look like."""
     drop: str = ""
@@ -96,7 +97,7 @@ class PrepareTable:
     like: str = ""
     """Prepared data or a model, whose columns, categories and bins these shall be."""
     unseen: Literal["error", "missing"] = "error"
-    """With --like: what becomes of a category that is not theirs."""
+    """With --like: what becomes of a cell that they cannot read, a category that is not theirs, say."""
     split: str = "0.9,0.05,0.05"
     """train,validation,test: fractions, or numbers of rows (-1: the rest), in an order by the hash of the row; equal rows stay together."""
     validation: str = ""
@@ -189,6 +190,8 @@ def of_table(argv: list[str]) -> None:
     table = Table.from_spec(meta["tokenizer"])
     none = meta["cells_without_value"]
     print(f"{args.out}: {counts} rows of {table.length} columns, {meta['vocab_size']} values" + f"; {none:,} cells have none" * bool(none))
+    first = "names the columns" if table.header else "is a row like the others"
+    print(f"  the first row {first}; numbers are written as their bins' medians")
     width = max(map(len, table.names))
     print("\n".join(f"  {column.name:{width}}  {column.describe()}" for column in table.columns))
     if meta["empty_rows"]:
@@ -198,7 +201,10 @@ def of_table(argv: list[str]) -> None:
 
 def names_in(flag: str) -> list[str]:
     """Names with commas between them; one that has a comma itself stands in quotes, as in CSV."""
-    return [name.strip() for name in next(csv.reader([flag], skipinitialspace=True), [])]
+    try:
+        return [name.strip() for name in next(csv.reader([flag], skipinitialspace=True, strict=True), [])]
+    except csv.Error as error:
+        raise ValueError(f"{flag!r}: {error}; give names with commas between them") from None
 
 
 def of_proteins(argv: list[str]) -> None:

@@ -1,6 +1,7 @@
 """unmask sample and unmask fill of a model of tables."""
 
 import csv
+import os
 import sys
 from pathlib import Path
 
@@ -33,43 +34,48 @@ def fill_rows(args, runtime: Runtime, model, table) -> dict:
     from unmask.data.tables import read_rows
     from unmask.imputation import describe_guess, guesses, states
 
-    out = Path(args.out or f"{args.input.stem}-filled.csv")
+    if str(args.input) == "-":
+        raise ValueError("a table is read from a file, not from standard input: name it")
+    out = Path(args.out or f"{args.input.name.removesuffix('.gz').removesuffix('.xz').removesuffix('.csv')}-filled.csv")
     names = [out] if args.num == 1 else [out.with_stem(f"{out.stem}-{i}") for i in range(1, args.num + 1)]
-    for name in (*names, *filter(None, [args.probabilities])):
+    written = [*names, *([Path(args.probabilities)] if args.probabilities else [])]
+    for name in written:
         check_out(str(name))
-        if Path(name).resolve() == args.input.resolve():
+        if name.resolve() == args.input.resolve():
             raise ValueError(f"{name} would overwrite the input: name another file")
+    if args.probabilities and written[-1].resolve() in [name.resolve() for name in names]:
+        raise ValueError(f"{args.probabilities} is to hold the filled table: name another file for the probabilities")
     if args.best and args.num > 1:
         raise ValueError(f"--best has one answer, not --num {args.num}: leave one of them out")
-    rows, header, tokens = read_rows(args.input, table, unseen=args.unseen, encoding=args.encoding)
-    places = [c.place for c in table.columns] if header is None else [header.index(name) for name in table.names]
-    hole = tokens == table.vocab_size
+    rows = read_rows(args.input, table, unseen=args.unseen, encoding=args.encoding)
+    hole = rows.tokens == table.vocab_size
+    hole[:, [column.values == ("",) for column in table.columns]] = False  # nothing is known of those
+    for i, c in np.argwhere(hole):  # what the model does not know is hidden from it, and kept
+        hole[i, c] = table.is_missing(rows.cells[i][rows.places[c]])
     if not hole.any():
         raise ValueError(f"{args.input} has no missing cell: leave those to fill in empty, or write ? into them")
     holed = np.flatnonzero(hole.any(1))
-    said = {"rows": len(rows), "cells_filled": int(hole.sum()), "rows_filled": len(holed)}
-    found = []
+    best = rows.tokens.copy()
     with runtime.precision:
         if args.best or args.probabilities:
-            found = list(guesses(model, table, tokens, examples_at_a_time(args.batch_size, table.length)))
-        for name in names:
-            full = tokens.copy()
-            if args.best:
+            found = guesses(model, table, rows.tokens, examples_at_a_time(args.batch_size, table.length))
+            with open(args.probabilities or os.devnull, "w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(["row", "column", "value", "probability"])
                 for guess in found:
-                    full[guess.row, guess.column] = guess.token
-            else:
-                full[holed] = run_sampler(args, runtime, model, states(model, tokens[holed]))[0].numpy()
-            cells = table.decode(full)
-            written = [list(row) for row in rows]
+                    best[guess.row, guess.column] = guess.token
+                    if hole[guess.row, guess.column]:
+                        writer.writerows(describe_guess(table, guess))
+        for name in names:
+            full = best.copy()
+            if not args.best:
+                full[holed] = run_sampler(args, runtime, model, states(model, rows.tokens[holed]))[0].numpy()
+            values = table.decode(full)
+            filled = [list(row) for row in rows.cells]
             for i, c in np.argwhere(hole):
-                written[i][places[c]] = cells[i][c]
-            write_table(str(name), table.write(written, header))
+                filled[i][rows.places[c]] = values[i][c]
+            write_table(str(name), table.write(filled, rows.header))
     if args.probabilities:
-        with open(args.probabilities, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["row", "column", "value", "probability"])
-            for guess in found:
-                writer.writerows(describe_guess(table, guess))
         print(f"wrote {args.probabilities}", file=sys.stderr)
-    print(f"filled {hole.sum():,} cells in {len(holed):,} of {len(rows):,} rows", file=sys.stderr)
-    return {"out": [str(name) for name in names], **said}
+    print(f"filled {hole.sum():,} cells in {len(holed):,} of {len(hole):,} rows", file=sys.stderr)
+    return {"out": [str(name) for name in names], "rows": len(hole), "cells_filled": int(hole.sum()), "rows_filled": len(holed)}
