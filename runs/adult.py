@@ -9,10 +9,12 @@ the rows that the baselines see.
 
 Nats per row are of rows whose numbers are replaced by their 32 quantile bins, for every method.
 Imputation: cells of test rows are removed at random.  Categories are scored by the share of removed cells that are right, numbers by the
-absolute and the squared error in standard deviations of the training column; both are means over columns.  The guess of the model is
-the most probable category and the median.  The baselines get categories as one-hot columns, of which the largest wins, and standardised
-numbers; those that learn from rows with holes (iterative) get training rows with as many.
+absolute and the squared error in standard deviations of the training column; both are means over columns.  The model guesses the most
+probable category, the median for the absolute and the mean for the squared error; boosted trees do the same, learned by column from all
+training rows, in which cells are removed at the same rate.  Nearest neighbours and the iterative imputer (a linear ridge; complete training
+rows, clipped to their range) get 10,000 training rows, categories as one-hot columns of which the largest wins, and give means.
 Synthetic rows: a classifier of the income trained on them, tested on real rows, against the same trained on as many real rows.
+Copies are counted among complete rows, without fnlwgt, a weight of the survey that tells rows apart.
 """
 
 import argparse
@@ -27,8 +29,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import sklearn
 import torch
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer
 from sklearn.linear_model import BayesianRidge
@@ -64,8 +67,14 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     data = prepare(args)
     arguments = {"seeds": args.seeds, "steps": args.steps, "threads": args.threads}
-    result: dict = {"arguments": arguments, "commit": commit(), "rows": data.meta["rows"], "torch": torch.__version__}
-    result |= {"baselines": {}, "seeds": []}
+    result: dict = {"arguments": arguments, "commit": commit(), "rows": data.meta["rows"]}
+    result |= {
+        "torch": torch.__version__,
+        "scikit-learn": sklearn.__version__,
+        "data_sha256": data.meta["sha256"],
+        "baselines": {},
+        "seeds": [],
+    }
 
     def note(text: str) -> None:
         print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
@@ -91,7 +100,7 @@ def main() -> None:
 def prepare(args):
     """train.csv, validation.csv (every sixteenth training row) and test.csv, normalised, and the data made of them."""
     folder = args.out / "data"
-    if not folder.exists():
+    if not folder.exists():  # else what an earlier run with these files has made
         rows = read(args.train), read(args.test)
         parts = {"train": [r for i, r in enumerate(rows[0]) if i % 16], "validation": rows[0][::16], "test": rows[1]}
         for name, content in parts.items():
@@ -134,29 +143,41 @@ def by_themselves(x: dict, data) -> dict:
 
 
 def boosted_chain(x: dict, data, note) -> dict:
-    """p(row) = product over columns, left to right, of gradient-boosted classifiers of each column given those before it."""
+    """p(row) = product over columns, left to right, of gradient-boosted classifiers of each column given those before it.
+
+    How many rounds, and whether they do better than the column's histogram, is decided on the validation rows.
+    """
     nats, table = np.zeros(len(x["test"])), data.tokenizer
     for c in range(table.length):
         low, high = table.first[c : c + 2]
         known, there = x["train"][:, c] < data.vocab_size, x["test"][:, c] < data.vocab_size
-        before = [np.where(x[s][:, :c] < data.vocab_size, x[s][:, :c] - table.first[:c], -1) for s in ("train", "test")]
+        before = [np.where(x[s][:, :c] < data.vocab_size, x[s][:, :c] - table.first[:c], -1) for s in ("train", "test", "validation")]
         y = x["train"][known, c] - low
-        p = np.full((there.sum(), high - low), 1e-12)
-        if c == 0 or len(np.unique(y)) == 1:
-            p[:] = np.bincount(y, minlength=high - low) + 1.0
-        else:
-            kinds = [column.bounds is None for column in table.columns[:c]]
-            rare = np.bincount(y, minlength=high - low)[y] < 2
+        counts = np.bincount(y, minlength=high - low) + 1.0
+        alone = counts / counts.sum()
+        p, chosen = np.tile(alone, (int(there.sum()), 1)), "its own histogram"
+        if c and len(np.unique(y)) > 1:
+            fits, held = y, x["validation"][:, c] < data.vocab_size
+            watched, truth = before[2][held], x["validation"][held, c] - low
+            seen = np.isin(truth, np.unique(y))
             classifier = HistGradientBoostingClassifier(
-                max_iter=60, learning_rate=0.1, max_leaf_nodes=15, min_samples_leaf=20, categorical_features=kinds, early_stopping=True,
-                validation_fraction=0.1, n_iter_no_change=5, random_state=0,
-            ).fit(before[0][known][~rare], y[~rare])  # fmt: skip
-            p[:, classifier.classes_] = classifier.predict_proba(before[1][there])
-            p = 0.999 * p + 0.001 * (np.bincount(y, minlength=high - low) + 1.0) / (len(y) + high - low)  # for what it has never seen
+                max_iter=300, learning_rate=0.03, max_leaf_nodes=15, categorical_features=[k.bounds is None for k in table.columns[:c]],
+                early_stopping=True, n_iter_no_change=10, random_state=0,
+            ).fit(before[0][known], fits, X_val=watched[seen], y_val=truth[seen])  # fmt: skip
+            of_watched, of_test = (mixed(classifier, rows, alone) for rows in (watched, before[1][there]))
+            if np.log(of_watched[np.arange(len(truth)), truth]).mean() > np.log(alone[truth]).mean():
+                p, chosen = of_test, f"{classifier.n_iter_} rounds"
         p /= p.sum(1, keepdims=True)
         nats[there] -= np.log(p[np.arange(len(p)), x["test"][there, c] - low])
-        note(f"boosted chain: {table.names[c]}, {nats.mean():.3f} nats so far")
+        note(f"boosted chain: {table.names[c]} by {chosen}, {nats.mean():.3f} nats so far")
     return mean_and_error(nats)
+
+
+def mixed(classifier, rows: np.ndarray, alone: np.ndarray) -> np.ndarray:
+    """What a classifier says, with a little of the histogram for what it has never seen."""
+    p = np.tile(0.001 * alone, (len(rows), 1))
+    p[:, classifier.classes_] += 0.999 * classifier.predict_proba(rows)
+    return p
 
 
 # ---------------------------------------------------------------- imputation
@@ -170,29 +191,60 @@ def imputation(model, data, x: dict, share: float, seed: int, note) -> dict:
     there = test < data.vocab_size
     removed = there & (random.random(test.shape) < share)
     holed = np.where(removed, data.vocab_size, test)
-    full = test.copy()
+    found, value = {}, values_of(table)
+    full, mean = test.copy(), value[test]
     for guess in guesses(model, table, holed):
         full[guess.row, guess.column] = guess.token
-    found = {"unmask": score(table, x, test, full, removed)}
+        of = value[table.first[guess.column] : table.first[guess.column + 1]]
+        mean[guess.row, guess.column] = (guess.probability * of).sum()
+    found["unmask"] = score(table, x, test, full, removed, mean)
     note(f"seed {seed}, {share:.0%} removed, unmask: {found['unmask']}")
-    common = test.copy()
+    common, mean = test.copy(), value[test]
     for c, column in enumerate(table.columns):
-        low, high = table.first[c : c + 2]
-        counts = np.bincount(x["train"][:, c], minlength=data.vocab_size + 1)[low:high]
-        value = counts.argmax() if column.bounds is None else np.searchsorted(counts.cumsum(), counts.sum() / 2)
-        common[:, c] = low + value
-    found["most frequent, median"] = score(table, x, test, common, removed)
-    space = Features(table, x["train"])
-    holes = np.where(random.random(learn.shape) < share, data.vocab_size, learn)
-    for name, imputer, rows in (
-        ("10 nearest neighbours", KNNImputer(n_neighbors=10), learn),
-        ("iterative, Bayesian ridge", IterativeImputer(BayesianRidge(), max_iter=5, random_state=seed), holes),
-    ):
+        known = x["train"][x["train"][:, c] < data.vocab_size, c]
+        counts = np.bincount(known, minlength=data.vocab_size)
+        common[:, c] = counts.argmax() if column.bounds is None else np.searchsorted(counts.cumsum(), len(known) / 2)
+        mean[:, c] = value[known].mean()
+    found["most frequent, median, mean"] = score(table, x, test, common, removed, mean)
+    space = Features(table, learn)
+    ridge = IterativeImputer(BayesianRidge(), max_iter=5, min_value=space.least, max_value=space.most, random_state=seed)
+    for name, imputer in (("10 nearest neighbours", KNNImputer(n_neighbors=10)), ("iterative, Bayesian ridge", ridge)):
         began = time.monotonic()
-        imputer.fit(space.encode(rows))
+        imputer.fit(space.encode(learn))
         found[name] = score(table, x, test, space.decode(imputer.transform(space.encode(holed))), removed)
         note(f"seed {seed}, {share:.0%} removed, {name}: {found[name]} in {time.monotonic() - began:.0f} s")
+    began = time.monotonic()
+    rows = np.where(random.random(x["train"].shape) < share, data.vocab_size, x["train"])
+    guess, mean = boosted_guesses(table, x["train"], rows, holed, seed)
+    found["boosted trees by column"] = score(table, x, test, guess, removed, mean)
+    note(f"seed {seed}, {share:.0%} removed, boosted trees: {found['boosted trees by column']} in {time.monotonic() - began:.0f} s")
     return found
+
+
+def boosted_guesses(table, truth: np.ndarray, rows: np.ndarray, holed: np.ndarray, seed: int) -> tuple[list, list]:
+    """A guess for every cell of `holed`, by trees that learn each column of `truth` from the others in `rows`, where some are removed."""
+    value, guess, mean = values_of(table), [], []
+
+    def features(x: np.ndarray, c: int) -> np.ndarray:
+        return np.delete(np.where(x < table.vocab_size, x - table.first[:-1], -1).astype(float), c, 1)
+
+    def numbers(x: np.ndarray, c: int) -> np.ndarray:  # numbers that are missing: NaN; categories: negative
+        found = features(x, c)
+        kinds = np.delete([column.bounds is not None for column in table.columns], c)
+        return np.where((found < 0) & kinds, np.nan, found)
+
+    for c, column in enumerate(table.columns):
+        known = truth[:, c] < table.vocab_size
+        kinds = np.delete([k.bounds is None for k in table.columns], c)
+        how = {"categorical_features": kinds, "max_iter": 60, "random_state": seed, "early_stopping": False}
+        given, asked = numbers(rows[known], c), numbers(holed, c)
+        if column.bounds is None:
+            guess.append(HistGradientBoostingClassifier(**how).fit(given, truth[known, c]).predict(asked))
+            mean.append(guess[-1])
+            continue
+        for loss, into in (("absolute_error", guess), ("squared_error", mean)):
+            into.append(HistGradientBoostingRegressor(loss=loss, **how).fit(given, value[truth[known, c]]).predict(asked))
+    return guess, mean
 
 
 class Features:
@@ -206,6 +258,8 @@ class Features:
             if column.bounds is not None:
                 v = self.value[train[train[:, c] < self.vocab_size, c]]
                 self.scale[c] = v.mean(), v.std()
+        found = self.encode(train)
+        self.least, self.most = np.nanmin(found, 0), np.nanmax(found, 0) + 1e-9  # the imputer wants room between them
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         parts = []
@@ -237,19 +291,22 @@ def values_of(table) -> np.ndarray:
     return np.array([*numbers, math.nan], float)
 
 
-def score(table, x: dict, truth: np.ndarray, guess, removed: np.ndarray) -> dict:
-    """guess: tokens (rows, columns), or a column each as `Features.decode` gives them."""
+def score(table, x: dict, truth: np.ndarray, guess, removed: np.ndarray, mean=None) -> dict:
+    """guess: tokens (rows, columns), or a column each as `Features.decode` gives them; mean: likewise, numbers for the squared error."""
     value, right, absolute, squared = values_of(table), [], [], []
+
+    def column_of(of, c: int) -> np.ndarray:
+        return of[removed[:, c], c] if isinstance(of, np.ndarray) else of[c][removed[:, c]]
+
     for c, column in enumerate(table.columns):
-        at = removed[:, c]
-        of = guess[at, c] if isinstance(guess, np.ndarray) else guess[c][at]
+        real, of = truth[removed[:, c], c], column_of(guess, c)
         if column.bounds is None:
-            right.append(float((of == truth[at, c]).mean()))
+            right.append(float((of == real).mean()))
             continue
-        v = value[x["train"][x["train"][:, c] < table.vocab_size, c]]
-        error = ((value[of] if isinstance(guess, np.ndarray) else of) - value[truth[at, c]]) / v.std()
-        absolute.append(float(np.abs(error).mean()))
-        squared.append(float((error**2).mean()))
+        of = value[of] if isinstance(guess, np.ndarray) else of
+        std = value[x["train"][x["train"][:, c] < table.vocab_size, c]].std()
+        absolute.append(float(np.abs(of - value[real]).mean() / std))
+        squared.append(float(np.square((of if mean is None else column_of(mean, c)) - value[real]).mean() / std**2))
     return {"accuracy": float(np.mean(right)), "absolute": float(np.mean(absolute)), "root_square": math.sqrt(float(np.mean(squared)))}
 
 
@@ -267,11 +324,14 @@ def synthetic(model, data, x: dict, seed: int) -> dict:
     found = {}
     for name, rows in (("synthetic", drawn), ("real", some), ("all real", x["train"])):
         found[name] = classify(data.tokenizer, rows, x["test"], seed)
-    known = {row.tobytes() for row in x["train"]}
-    held_out = np.array([row.tobytes() in known for row in x["test"]])
-    of_samples = np.array([row.astype(x["train"].dtype).tobytes() in known for row in drawn])
-    found["training rows among the samples"] = mean_and_error(of_samples.astype(float))
-    found["training rows among the test rows"] = mean_and_error(held_out.astype(float))
+    kept = [c for c, name in enumerate(data.tokenizer.names) if name != "fnlwgt"]
+
+    def keys(rows: np.ndarray) -> list[bytes]:
+        return [row.tobytes() for row in rows[(rows < data.vocab_size).all(1)][:, kept].astype(int)]
+
+    known = set(keys(x["train"]))
+    for name, rows in (("samples", drawn), ("test rows", x["test"])):
+        found[f"training rows among the {name}"] = mean_and_error(np.array([key in known for key in keys(rows)], float))
     return found
 
 
@@ -311,7 +371,7 @@ def summarise(result: dict) -> None:
     print("\na classifier of the income, tested on real rows: accuracy, area under the curve")
     for name in ("synthetic", "real", "all real"):
         print(f"  trained on {name:17} " + "   ".join(over_seeds(lambda f, k=k, n=name: f["synthetic"][n][k]) for k in ("accuracy", "auc")))
-    print("\nshare that equals a training row, numbers as their bins")
+    print("\nshare of complete rows that equal a training row, without fnlwgt, numbers as their bins")
     for name in ("samples", "test rows"):
         print(f"  {name:28} {over_seeds(lambda f, n=name: f['synthetic'][f'training rows among the {n}']['mean'])}")
 
