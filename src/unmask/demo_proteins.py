@@ -32,8 +32,8 @@ from unmask.train import read_log, train
 
 FASTA = Path(__file__).parent / "data" / "bundled" / "proteins.fasta.gz"
 SPLIT = "0.9,0.02,0.08"
-SAMPLES, STEPS, FILLINGS = 32, 64, 3
-CURVE = 96  # residues of the pieces on which the share that is hidden is varied
+SAMPLES, STEPS, FILLINGS, REPEATS = 32, 64, 3, 8
+PIECES, CURVE = 64, 96  # beginnings of so many residues, on which the share that is hidden is varied
 COMMON = LETTERS[:20]
 
 
@@ -42,7 +42,11 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
     began = time.monotonic()
     place = torch.device(device)
     config = replace(PRESETS["protein"].config, minutes=minutes, seed=seed, device=device, dtype=dtype)
-    data = begin(out, config, lambda to: prepare_proteins(FASTA, to, split=SPLIT, progress=False), digest(FASTA), SPLIT)
+
+    def prepare(to: Path) -> None:
+        prepare_proteins(FASTA, to, split=SPLIT, progress=False)
+
+    data = begin(out, config, prepare, digest(FASTA), SPLIT)
     assert isinstance(data, ProteinData)
     train_size, watch, test_size = (f"{data.meta['document_count'][split]:,}" for split in ("train", "validation", "test"))
     sizes = f"{train_size} to train on, {watch} to watch it by (validation), {test_size} held out (test)"
@@ -54,7 +58,7 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
     print("evaluating, sampling, filling in", file=sys.stderr)
     given, holes = passage(data)
     with precision(dtype, place):
-        bound = estimate_nelbo(model, data.windows("test", config.length, 64), repeats=8, seed=seed)
+        bound = estimate_nelbo(model, data.windows("test", config.length, 64), repeats=REPEATS, seed=seed)
         by_count = cross_entropy_by_count(model, pieces(data), levels=8, generator=generator)
         sizes = draw_lengths(model, SAMPLES, generator).sort(descending=True).values
         valid = torch.arange(int(sizes[0])) < sizes[:, None]
@@ -139,9 +143,9 @@ def passage(data: ProteinData) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def pieces(data: ProteinData) -> torch.Tensor:
-    """(n, CURVE) the beginnings of held-out sequences that are that long and known there."""
+    """(PIECES, CURVE) the beginnings of held-out sequences that are that long and known there."""
     rows = [row[:CURVE] for row in data.sequences("test") if len(row) >= CURVE]
-    return torch.from_numpy(np.stack([row for row in rows if row.max() < data.vocab_size]).astype(np.int64))
+    return torch.from_numpy(np.stack([row for row in rows if row.max() < data.vocab_size][:PIECES]).astype(np.int64))
 
 
 def spans(letters: str, holes: torch.Tensor, hide: bool = False) -> list[tuple[str, bool]]:
