@@ -10,8 +10,9 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --no-input -q
 demo: $(VENV)/installed
 	$(VENV)/bin/unmask demo
 
+# One thread a test process: tests are small, and two processes are faster than two threads.
 test: $(VENV)/developing
-	$(VENV)/bin/python -m pytest -q
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: $(VENV)/developing
 	$(VENV)/bin/python -m pytest -q -m slow

@@ -19,8 +19,8 @@ from unmask.cli import main
 from unmask.config import PRESETS, TrainConfig
 from unmask.data import Pixels, make_tokenizer, open_data, prepare_images
 from unmask.data.pixels import open_picture, picture_grid, to_array
-from unmask.demo_digits import histogram_bits
 from unmask.likelihood import estimate_nelbo
+from unmask.ngrams import position_bits
 from unmask.sampling import guided
 from unmask.train import State, build, read_log, train, train_step
 
@@ -562,9 +562,9 @@ def test_the_demo_of_digits_from_start_to_report(tmp_path, capsys):
 
 
 def test_the_histogram_of_every_pixel_by_hand():
-    train_x, test_x = torch.tensor([[0, 5], [0, 6]]), torch.tensor([[0, 7]])
+    train_x, test_x = np.array([[0, 5], [0, 6]]), np.array([[0, 7]])
     expected = -(np.log2(3 / 19) + np.log2(1 / 19)) / 2
-    assert histogram_bits(train_x, test_x) == pytest.approx(expected)
+    assert position_bits(train_x, test_x, 17) == pytest.approx(expected)
 
 
 # ---------------------------------------------------------------- parts, classes, files that look like others

@@ -29,7 +29,8 @@ CORE = [
 # A module may import what stands in an earlier group; inside a group, only without cycles.
 ORDER = [
     CORE, ["diffusion"], ["sampling"], ["law", "likelihood", "audit"], ["selftest", "check_model"], ["data"], ["ngrams"], ["train"],
-    ["report_page"], ["report"], ["infill", "pictures", "schedule_report"], ["demo", "bench"], ["demo_digits"],
+    ["report_page"], ["report"], ["infill", "pictures", "schedule_report", "imputation"], ["demo", "bench"],
+    ["demo_digits", "demo_table", "demo_proteins"],
     ["command"], ["verbs"], ["cli"],
 ]  # fmt: skip
 LEVEL = {name: level for level, group in enumerate(ORDER) for name in group}

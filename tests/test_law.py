@@ -17,8 +17,8 @@ from unmask import law as law_module
 from unmask.audit import Posterior, exact_nelbo, tables
 from unmask.config import TrainConfig
 from unmask.law import exact_law
-from unmask.likelihood import estimate_orders, order_nats
-from unmask.sampling import ancestral, first_hitting, idle_share, time_grid
+from unmask.likelihood import conditional_nats, estimate_orders, order_nats
+from unmask.sampling import ancestral, first_hitting, idle_share, sample, time_grid
 from unmask.train import train
 
 CODES = torch.tensor([3, 0, 7, 4, 1, 6, 2, 5])
@@ -252,3 +252,85 @@ def test_eval_reports_the_bound_of_orders_beside_the_plain_one(data, tmp_path, c
     assert record["n"] == 5 and record["noise"] is None and 6 * record["value"] * math.log(2) < record["single_order_nats"] * 1.0001
     assert "mean of the likelihood over 3 random orders" in said and "a gain of" in said
     assert cli.main([*command, "--steps", "4"]) == 2
+
+
+# ---------------------------------------------------------------- filled holes
+
+
+def shown(model, z):
+    """mu (S*L, V) of one state z (S*L,), at the time that the samplers show where something is given."""
+    share = (z == model.mask_id).double().mean()
+    return model.predict(z[None], model.schedule.inverse(1 - share))[0].exp().detach()
+
+
+def bound_by_hand(model, x, holes):
+    """Sum over all masks of the holes, each weighing (k-1)! (n-k)! / n!, of the cross-entropies."""
+    open_, total = holes.nonzero()[:, 0].tolist(), 0.0
+    for k in range(1, len(open_) + 1):
+        for hidden in itertools.combinations(open_, k):
+            z = x.index_fill(0, torch.tensor(hidden), model.mask_id)
+            weight = math.factorial(k - 1) * math.factorial(len(open_) - k) / math.factorial(len(open_))
+            total -= weight * sum(float(shown(model, z)[i, x[i]].log()) for i in hidden)
+    return total
+
+
+def law_by_hand(model, x, z):
+    """p(x | z) of the sampler that reveals one masked unit at a time, each as likely to be the next."""
+    open_ = (z == model.mask_id).nonzero()[:, 0].tolist()
+    if not open_:
+        return 1.0
+    mu = shown(model, z)
+    return sum(float(mu[i, x[i]]) * law_by_hand(model, x, z.index_fill(0, torch.tensor([i]), x[i])) for i in open_) / len(open_)
+
+
+@pytest.mark.parametrize("drift", [0.0, 1.0])
+@pytest.mark.parametrize("hidden", [[2], [0, 3], [0, 1, 3]])
+def test_what_fills_holes_is_scored_by_the_bound_of_the_sampler_that_fills_them(drift, hidden):
+    model = table_model(schedules.Cosine(), 3, 4, drift=drift)
+    x, holes = torch.tensor([2, 0, 1, 1]), torch.zeros(4, dtype=torch.bool)
+    holes[hidden] = True
+    exact = bound_by_hand(model, x, holes)
+    nats, noise = conditional_nats(model, x.repeat(1000, 1), holes.repeat(1000, 1), repeats=4, generator=rng())
+    error = float(nats.std()) / math.sqrt(1000)
+    assert abs(float(nats.mean()) - exact) <= 6 * error + 1e-9
+    assert float(noise.square().mean().sqrt() / nats.std()) == pytest.approx(1, abs=0.1) or len(hidden) == 1  # repeats are independent
+    z = x.masked_fill(holes, model.mask_id)
+    p = {filling: law_by_hand(model, x.index_put((torch.tensor(hidden),), torch.tensor(filling)), z)
+         for filling in itertools.product(range(3), repeat=len(hidden))}  # fmt: skip
+    assert sum(p.values()) == pytest.approx(1, rel=1e-12)
+    assert exact >= -math.log(p[tuple(x[hidden].tolist())]) - 1e-12
+    drawn = sample(model, z=z.repeat(20000, 1), sampler="first_hitting", generator=rng())[:, hidden]
+    code = (drawn * 3 ** torch.arange(len(hidden) - 1, -1, -1)).sum(-1)
+    expected = torch.tensor(list(p.values()), dtype=torch.float64)
+    chi_square(torch.bincount(code, minlength=len(p)).double(), expected)
+
+
+def test_holes_everywhere_are_the_bound_and_holes_nowhere_cost_nothing():
+    model = table_model(schedules.Polynomial(2), 3, 3, drift=6.0)
+    x = torch.tensor([[0, 1, 2], [2, 2, 1]])
+    holes = torch.tensor([[True] * 3, [False] * 3])
+    many = [v.repeat(1000, 1) for v in (x, holes)]
+    nats, noise = (v.view(1000, 2).T for v in conditional_nats(model, *many, repeats=4, generator=rng()))
+    assert abs(float(nats[0].mean() - exact_nelbo(model, x).detach()[0])) <= 6 * float(nats[0].std()) / math.sqrt(1000)
+    assert float(nats[1].abs().max()) == float(noise[1].max()) == 0
+
+
+def test_holes_of_tokens_with_digits_and_positions_without_a_value():
+    model = table_model(schedules.Linear(), 4, 2, 2)
+    x, holes = torch.tensor([[1, 3]]), torch.tensor([[False, True]])
+    many = x.repeat(1000, 1)
+    ends = [conditional_nats(model, many, h.expand(1000, 2), repeats=4, generator=rng(), valid=holes.expand(1000, 2))[0]
+            for h in (holes, torch.ones_like(holes))]  # fmt: skip
+    assert torch.equal(*ends)  # a hole without a value is none
+    whole = exact_nelbo(model, x, valid=holes).detach()
+    assert abs(float(ends[0].mean() - whole)) <= 6 * float(ends[0].std()) / math.sqrt(1000)
+
+
+@pytest.mark.parametrize(
+    "holes,repeats,said", [(torch.zeros(1, 2), 8, "holes must be bool"), (torch.zeros(1, 2) > 0, 0, "repeats must be")]
+)
+def test_holes_that_cannot_be_scored(holes, repeats, said):
+    with pytest.raises(ValueError, match=said):
+        conditional_nats(table_model(schedules.Linear(), 3, 2), torch.zeros(1, 2, dtype=torch.long), holes, repeats=repeats)
+    with pytest.raises(ValueError, match="one per value"):
+        conditional_nats(table_model(learned([1.0, 2.0, 3.0]), 3, 2, drift=1.0), torch.zeros(1, 2, dtype=torch.long), torch.zeros(1, 2) > 0)

@@ -14,6 +14,8 @@ from PIL import Image
 from unmask.config import PRESETS
 from unmask.demo import TEXT
 from unmask.demo_digits import DIGITS
+from unmask.demo_proteins import FASTA
+from unmask.demo_table import ADULT
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -29,6 +31,19 @@ def test_the_ten_lines_of_python_run_and_learn(capsys):
     value, noise = (float(v) for v in re.search(r"at most ([\d.]+) \+- ([\d.]+) nats", said).groups())
     assert 3.29 - 6 * noise < value < 10  # the untrained network pays 32 log 27 = 105 nats
     assert "tensor(" in said
+
+
+def test_from_a_table_to_a_model_as_the_readme_says(tmp_path):
+    rows = gzip.decompress(ADULT.read_bytes()).decode().splitlines()
+    (tmp_path / "my.csv").write_text("\n".join(rows[:400]) + "\n")
+    (tmp_path / "holes.csv").write_text("\n".join([rows[0], *(row for row in rows[1:400] if "?" in row)]) + "\n")
+    (script,) = (block for block in blocks("sh") if "unmask prepare tables" in block)
+    script = script.replace("--minutes 5", "--steps 5 --dim 32 --layers 1").replace("--num 1000", "--num 9 --steps 8")
+    script = script.replace("unmask ", f"{sys.executable} -m unmask ")
+    done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "nats a row" in done.stdout and (tmp_path / "synthetic.csv").read_text().count("\n") == 10
+    assert "?" not in (tmp_path / "holes-filled-3.csv").read_text()
 
 
 @pytest.mark.parametrize("which", ["my.txt", "enwik8.gz"])
@@ -80,6 +95,27 @@ def test_from_pictures_to_a_model_as_the_readme_says(tmp_path):
     assert done.stdout.count("bits per dimension: an upper bound") == 2 and "mean of the likelihood over 8 random orders" in done.stdout
     for name in ("samples.png", "unmasking.gif", *(f"in-filled-{i}.png" for i in (1, 2, 3, 4))):
         assert (tmp_path / name).stat().st_size > 50, name
+
+
+def test_from_proteins_to_a_model_as_the_readme_says(tmp_path):
+    """The README's commands in its order, on the bundled sequences under that name, and a smaller network."""
+    shutil.copy(FASTA, tmp_path / "uniprot.fasta.gz")
+    (script,) = (block for block in blocks("sh") if "unmask prepare proteins" in block)
+    small = "--out runs/proteins --minutes 0 --steps 3 --dim 16 --layers 1 --heads 2 --eval-windows 8\n"
+    for said, ours in {
+        "proteins       #": "proteins --split 3600,390,10 #",
+        "--out runs/proteins\n": small,
+        "unmask ": f"{sys.executable} -m unmask ",
+        "--num 8": "--num 8 --steps 8",
+    }.items():
+        assert said in script
+        script = script.replace(said, ours)
+    done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "bits per residue: an upper bound" in done.stdout and "longer than 256" in done.stdout
+    assert (tmp_path / "new.fasta").read_text().count(">sample-") == 8
+    filled = re.findall(r">a candidate=\d filled=23 nats=[\d.]+\+-[\d.]+\n([A-Y]+)\n", (tmp_path / "filled.fasta").read_text())
+    assert len(filled) == 3 and all(re.fullmatch("MKVL[A-Y]{3}AG[A-Y]{20}GSK", letters) for letters in filled)
 
 
 def test_links_lead_somewhere():

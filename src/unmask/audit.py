@@ -51,7 +51,7 @@ def exact_nelbo(
 
     x_all, valid_all = spread(x), None if given is None else spread(valid)
     z = model.corrupt(x_all, masked, spread(valid), masking)
-    row, position = masked.unflatten(1, (x.shape[1], -1)).any(-1).nonzero(as_tuple=True)
+    row, position = (masked & possible.view(-1, 1)).unflatten(1, (x.shape[1], -1)).any(-1).nonzero(as_tuple=True)
     y_rows, digits, masked_rows = (v.unflatten(1, (x.shape[1], -1))[row, position] for v in (spread(y), z, masked))
     known: list[Tensor] = []  # log mu, once, of a network that ignores t
 

@@ -12,7 +12,18 @@ from typing import Annotated, Literal
 import tyro
 
 from unmask import __version__
-from unmask.command import Machine, Runtime, check_out, check_positive, estimator_name, parse, report_checks, same_tokens, write_record
+from unmask.command import (
+    Machine,
+    Runtime,
+    check_out,
+    check_positive,
+    estimator_name,
+    examples_at_a_time,
+    parse,
+    report_checks,
+    same_tokens,
+    write_record,
+)
 from unmask.config import PRESETS, TrainConfig
 from unmask.verbs.distance import distance
 from unmask.verbs.draw import fill, sample
@@ -129,8 +140,8 @@ class Eval(Machine):
     """Tokens a window; 0: the length that the model was trained at."""
     limit: int = 0
     """At most so many windows, spread evenly over the split; 0: all, so that every token is scored once."""
-    batch_size: int = 64
-    """Windows that run through the network at a time."""
+    batch_size: int = 0
+    """Windows that run through the network at a time; 0: 64, and more of them where they are short."""
 
 
 def evaluate(argv: list[str]) -> None:
@@ -145,11 +156,11 @@ def evaluate(argv: list[str]) -> None:
     runtime = Runtime(args)
     from tqdm import tqdm
 
-    from unmask.data import open_data
+    from unmask.data import Table, open_data
     from unmask.likelihood import estimate_nelbo, estimate_orders
 
-    check_positive(args, "repeats", "batch_size")
-    model, _, folder = runtime.load(args.model)
+    check_positive(args, "repeats")
+    model, tokenizer, folder = runtime.load(args.model)
     masking = model.masking if args.masking == "model" else args.masking
     model.units(masking)  # an error here, if it cannot be
     data = open_data(args.data, labels=model.meta.get("labels", False))
@@ -158,9 +169,10 @@ def evaluate(argv: list[str]) -> None:
     if again and model.meta["data"]["sha256"] != data.meta["sha256"]:
         print("warning: the model was trained on this source, split in another way: what is scored may hold training text", file=sys.stderr)
     length = args.length or model.meta["length"]
-    windows = data.windows(args.split, length, args.batch_size, limit=args.limit or None)
+    batch_size = examples_at_a_time(args.batch_size, length)
+    windows = data.windows(args.split, length, batch_size, limit=args.limit or None)
     count = min(data.window_count(args.split, length), args.limit or sys.maxsize)
-    bar = tqdm(windows, total=-(-count // args.batch_size), unit="batch", disable=None, dynamic_ncols=True)
+    bar = tqdm(windows, total=-(-count // batch_size), unit="batch", disable=None, dynamic_ncols=True)
     if args.estimator == "orders":
         if args.steps or args.masking != "model":
             raise ValueError("--estimator orders is of continuous time and the model's own masking: leave out --steps and --masking")
@@ -173,9 +185,15 @@ def evaluate(argv: list[str]) -> None:
         print(f"  {single.bits_per_dim:.4f} for one order at a time, the plain bound on these examples: a gain of {per}")
         return
     with runtime.precision:
-        bound = estimate_nelbo(model, bar, repeats=args.repeats, steps=args.steps or None, masking=masking, seed=args.seed)
+        bound = estimate_nelbo(
+            model, bar, repeats=args.repeats, steps=args.steps or None, masking=masking, seed=args.seed,
+            by_position=isinstance(tokenizer, Table),
+        )  # fmt: skip
     estimator = estimator_name(model.schedule.num_values > 1, args.steps)
-    report_bound(args, runtime, folder, model, data, bound, count, length, estimator)
+    more = {}
+    if bound.by_position is not None:
+        more = {"nats_by_column": dict(zip(tokenizer.names, bound.by_position.tolist(), strict=True))}
+    report_bound(args, runtime, folder, model, data, bound, count, length, estimator, **more)
 
 
 def report_bound(args: Eval, runtime: Runtime, folder: Path, model, data, bound, count: int, length: int, estimator: str, **more) -> None:
@@ -185,8 +203,12 @@ def report_bound(args: Eval, runtime: Runtime, folder: Path, model, data, bound,
     given = ", given their classes" if model.meta.get("labels") else ""
     print(f"{bound.bits_per_dim:.4f} +- {bound.bits_per_dim_stderr:.4f} bits per {unit}: an upper bound on the negative log-likelihood")
     print(f"  {args.split} split, {data.describe(count, int(bound.positions.sum()), length)}{given}")
-    if unit == "dimension":
-        print(f"  {bound.mean:.3f} +- {bound.stderr:.3f} nats an image")
+    if unit == "residue":
+        print(f"  {data.describe_windows(args.split, length)}")
+    if unit in ("dimension", "cell"):
+        print(f"  {bound.mean:.3f} +- {bound.stderr:.3f} nats {'an image' if unit == 'dimension' else 'a row'}")
+    for name, (nats, error) in more.get("nats_by_column", {}).items():
+        print(f"    {nats:7.3f} +- {error:.3f} of them in {name}")
     noise = f", noise of the masks alone {bound.bits_per_dim_noise:.4f}" if not math.isnan(bound.noise) else ""
     print(f"  error over examples {bound.bits_per_dim_stderr:.4f}{noise}")
     print(f"  of the sampler that reveals {revealed} at an instant" + (" (and draws one token a step)" if args.steps else ""))
@@ -322,10 +344,10 @@ def schedule(argv: list[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Demo(Machine):
-    data: Literal["shakespeare", "digits"] = "shakespeare"
-    """The bundled data: a text by characters, or pictures of handwritten digits."""
+    data: Literal["shakespeare", "digits", "table", "protein"] = "shakespeare"
+    """The bundled data: a text by characters, pictures of handwritten digits, a table of a census, or proteins."""
     out: str = ""
-    """Where data, run and report go; a run that was stopped there continues.  Empty: demo, or demo-digits."""
+    """Where data, run and report go; a run that was stopped there continues.  Empty: demo, demo-digits, demo-table or demo-protein."""
     minutes: float = 0.0
     """Of training; 0: the preset's, at most three."""
 
@@ -335,9 +357,12 @@ def demo(argv: list[str]) -> None:
     args = parse(Demo, "demo", argv, demo.__doc__)
     runtime = Runtime(args)
     from unmask import demo as of_text
-    from unmask import demo_digits as of_digits
+    from unmask import demo_digits, demo_proteins, demo_table
 
-    preset, module, out = {"shakespeare": ("demo", of_text, "demo"), "digits": ("digits", of_digits, "demo-digits")}[args.data]
+    preset, module, out = {
+        "shakespeare": ("demo", of_text, "demo"), "digits": ("digits", demo_digits, "demo-digits"),
+        "table": ("table", demo_table, "demo-table"), "protein": ("protein", demo_proteins, "demo-protein"),
+    }[args.data]  # fmt: skip
     minutes = args.minutes or PRESETS[preset].config.minutes
     folder, values = module.run(Path(args.out or out), minutes=minutes, seed=args.seed, device=str(runtime.device), dtype=runtime.dtype)
     runtime.record(folder, **values)
@@ -379,13 +404,13 @@ VERBS: dict[str, Callable[[list[str]], int | None]] = {
 HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
 
   demo                          train, evaluate, sample and fill in within minutes, with a report to look at
-  prepare KIND SRC OUT          text or images -> a memory map of token ids
+  prepare KIND SRC OUT          text, images, tables or proteins -> a memory map of token ids
   train PRESET --data --out     train a model; the same command continues a run that was stopped
   eval MODEL --data DIR         an upper bound on the negative log-likelihood, with its errors
   audit MODEL | --selftest      is the reported number a bound? checks of a model, or of this package
   schedule MODEL                what a learned schedule has learned, and a plot of it
   sample MODEL                  draw samples
-  fill MODEL INPUT              fill in the [MASK]s of a text, or the holes of a picture
+  fill MODEL INPUT              fill in the [MASK]s of a text, the holes of a picture, a table or proteins
   distance A B                  Frechet distance of two files of features, yours
   bench                         measure speed on this machine
 

@@ -46,10 +46,10 @@ class Sampler(Machine):
     law, anything else is not."""
     guidance_schedule: Literal["constant", "rising", "falling"] = "constant"
     """The weight over time: --guidance throughout; rising from 0 to it, or falling from it to 0, as values are revealed."""
-    batch_size: int = 64
-    """Sequences that run through the network at a time."""
+    batch_size: int = 0
+    """Examples that run through the network at a time; 0: 64, and more of them where they are short."""
     out: str = ""
-    """Write here, not to the terminal; .jsonl: one JSON object a line."""
+    """Write here, not to the terminal; of texts, .jsonl: one JSON object a line."""
 
 
 def parse(kind, verb: str, argv: list[str], description: str | None, **more):
@@ -142,6 +142,13 @@ def check_positive(args, *names: str) -> None:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
 
 
+def examples_at_a_time(asked: int, length: int) -> int:
+    """--batch-size, whose 0 leaves it to the length of an example."""
+    if asked < 0:
+        raise ValueError(f"--batch-size must not be negative, not {asked}")
+    return asked or max(64, 16384 // length)
+
+
 def check_out(path: str, suffix: str = "") -> None:
     """An output file that cannot be written is an error before the work, not after."""
     if path and not Path(path).resolve().parent.is_dir():
@@ -162,13 +169,17 @@ def same_tokens(model, data, path: Path) -> None:
     """ValueError unless the data's ids mean what the model's do."""
     ours, theirs = model.meta["data"]["tokenizer"], data.meta["tokenizer"]
     fix = f"prepare the text again with --tokenizer {path}"
-    if "pixels" in (ours["name"], theirs["name"]):
+    if {"pixels", "residues"} & {ours["name"], theirs["name"]}:
         if ours != theirs:
             raise ValueError(f"{data.folder} has {describe_tokens(theirs)}, and the model was trained on {describe_tokens(ours)}")
         classes = [(meta.get("classes"), meta.get("class_names")) for meta in (model.meta["data"], data.meta)]
         if model.meta.get("labels") and classes[0] != classes[1]:
             said = [f"{n} classes{': ' if names else ''}{', '.join((names or [])[:10])}" for n, names in classes]
             raise ValueError(f"{data.folder} has {said[1]}, and the model was trained on {said[0]}")
+        return
+    if "table" in (ours["name"], theirs["name"]):
+        if ours != theirs:
+            raise ValueError(f"{data.folder} has other columns, categories or bins than the model's: prepare the table with --like {path}")
         return
     if data.vocab_size != model.subtokenizer.vocab_size:
         raise ValueError(f"{data.folder} has {data.vocab_size} values and the model {model.subtokenizer.vocab_size}: {fix}")
@@ -180,11 +191,11 @@ def describe_tokens(spec: dict) -> str:
     """A tokenizer's spec in words."""
     if spec["name"] == "pixels":
         return f"pictures of {' x '.join(map(str, spec['shape']))} with {spec['vocab_size']} values"
-    return f"text ({spec['name']})"
+    return f"proteins ({spec['vocab_size']} residues)" if spec["name"] == "residues" else f"text ({spec['name']})"
 
 
-def run_sampler(args: Sampler, runtime: Runtime, model, z, frames: int = 0, cond=None):
-    """Token ids (B, S) from z (B, S*L), in batches; and the states of the first `frames` rows."""
+def run_sampler(args: Sampler, runtime: Runtime, model, z, frames: int = 0, cond=None, valid=None):
+    """Token ids (B, S) from z (B, S*L), in batches, -1 where `valid` (B, S) is False; and the states of the first `frames` rows."""
     import torch
     from tqdm import tqdm
 
@@ -200,19 +211,21 @@ def run_sampler(args: Sampler, runtime: Runtime, model, z, frames: int = 0, cond
         raise ValueError(f"--guidance-schedule {args.guidance_schedule} is of a weight, and there is none: give --guidance")
     share = {"constant": torch.ones_like, "rising": lambda t: 1 - t, "falling": lambda t: t}[args.guidance_schedule]
     guidance = (lambda t: args.guidance * share(t)) if args.guidance else None
+    batch = examples_at_a_time(args.batch_size, z.shape[1])
     steps = 1 if args.sampler == "first_hitting" and not frames else args.steps
-    rows, kept = z.split(args.batch_size), [z[:frames]]
-    labels = [None] * len(rows) if cond is None else cond.to(runtime.device).split(args.batch_size)
+    rows, kept = z.split(batch), [z[:frames]]
+    labels = [None] * len(rows) if cond is None else cond.to(runtime.device).split(batch)
+    there = [None] * len(rows) if valid is None else valid.to(runtime.device).split(batch)
     done = []
     with tqdm(total=steps * len(rows), unit="step", disable=None, dynamic_ncols=True) as bar, runtime.precision:
-        for part, label in zip(rows, labels, strict=True):
-            states = trajectory(model, part.to(runtime.device), sampler=args.sampler, steps=steps, grid=args.grid, cond=label,
+        for part, label, real in zip(rows, labels, there, strict=True):
+            states = trajectory(model, part.to(runtime.device), sampler=args.sampler, steps=steps, grid=args.grid, cond=label, valid=real,
                                 generator=runtime.generator, temperature=args.temperature, guidance=guidance)  # fmt: skip
             for state in states:
                 bar.update()
                 if frames and not done:
                     kept.append(state[:frames].cpu())
-            done.append(to_tokens(model, state).cpu())
+            done.append(to_tokens(model, state, real).cpu())
     return torch.cat(done), kept
 
 

@@ -19,6 +19,7 @@ from unmask.demo import begin, end, say
 from unmask.device import precision
 from unmask.diffusion import MaskedDiffusion
 from unmask.likelihood import cross_entropy_by_count, estimate_nelbo
+from unmask.ngrams import position_bits
 from unmask.pictures import completions, state_pictures, write_unmasking
 from unmask.report import Figure, write_report
 from unmask.sampling import to_tokens, trajectory
@@ -58,15 +59,15 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
         holes = torch.zeros(pixels.shape, dtype=torch.bool)
         holes[pixels.shape[0] // 2 :] = True  # the lower half
         table = completions(model, pixels, given, holes, num=COMPLETIONS, scale=8, steps=length, generator=generator)
-    train_x = torch.from_numpy(np.asarray(data.tokens("train")).reshape(-1, length).astype(np.int64))
-    baselines = {"uniform": math.log2(LEVELS), "every pixel by itself": histogram_bits(train_x, test)}
+    train_x = np.array(data.tokens("train")).reshape(-1, length)
+    baselines = {"uniform": math.log2(LEVELS), "every pixel by itself": position_bits(train_x, test.numpy(), LEVELS)}
     bits, error = bound.bits_per_dim, bound.bits_per_dim_stderr
     for name, value in baselines.items():
         say(f"  {name:22} {value:.3f} bits per dimension")
     say(f"  {'this model':22} {bits:.3f} +- {error:.3f} bits per dimension, an upper bound (mask noise {bound.bits_per_dim_noise:.3f})")
 
     samples = pixels.decode(to_tokens(model, states[-1]).cpu().numpy())
-    real = pixels.decode(train_x[torch.randperm(len(train_x), generator=generator)[:SAMPLES]].numpy())
+    real = pixels.decode(train_x[torch.randperm(len(train_x), generator=generator)[:SAMPLES].numpy()])
     animation = io.BytesIO()
     write_unmasking(
         animation, state_pictures(model, pixels, [s[:16].cpu() for s in states[:: max(1, length // 32)]] + [states[-1][:16].cpu()])
@@ -116,10 +117,3 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
         "nats_per_example": bound.mean, "estimator": "continuous time, exact count", "repeats": bound.repeats, "baselines": baselines,
         "data_sha256": data.meta["sha256"], "steps": log[-1]["step"], "training_seconds": seconds,
     }  # fmt: skip
-
-
-def histogram_bits(train: torch.Tensor, test: torch.Tensor) -> float:
-    """Bits per dimension of test pictures (n, S) if every position is coded by its own histogram of train, one more of each value."""
-    counts = torch.nn.functional.one_hot(train, LEVELS).sum(0).double() + 1  # (S, V)
-    p = counts / counts.sum(-1, keepdim=True)
-    return float(-p.log2().gather(1, test.T).mean())

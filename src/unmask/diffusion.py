@@ -354,11 +354,24 @@ class MaskedDiffusion(nn.Module):
         reveals its digits by their coins; None: continuous time.  `masking="token"`: the bound of the sampler that reveals all
         digits of a token together.
         """
+        return self.nelbo_by_position(x, steps, cond, valid, masking, generator).sum(1)
+
+    @torch.no_grad()
+    def nelbo_by_position(
+        self,
+        x: Tensor,
+        steps: int | None = None,
+        cond=None,
+        valid: Tensor | None = None,
+        masking: str | None = None,
+        generator: Generator = None,
+    ) -> Tensor:
+        """(B, S) float64: what every position pays of `nelbo`'s draw."""
         x, real = self.check(x, valid)
         units = self.units(masking)
         y = units.digits(x)
         draw = self.draw(y, real.repeat_interleave(units.length, 1), steps, generator)
-        return self.score(x, y, draw, cond, valid, masking=masking)[1]
+        return self.score_units(x, y, draw, cond, valid, masking=masking)[1].sum(-1)
 
     # ------------------------------------------------------------ files
 

@@ -29,6 +29,7 @@ class Estimate:
     steps: int | None
     masking: str
     seed: int
+    by_position: Tensor | None = None  # (S, 2) nats of `mean` paid at each position, which they add up to, and their stderr
 
     def __repr__(self) -> str:
         return (
@@ -72,23 +73,28 @@ def estimate_nelbo(
     steps: int | None = None,
     masking: str | None = None,
     seed: int = 0,
+    by_position: bool = False,
 ) -> Estimate:
     """The bound over all examples of `batches`, tensors x (B, S) or dicts with x and optionally valid, cond; `repeats` draws each.
 
     Always a valid bound, whatever objective the model was trained with.  `steps`, `masking`: see `MaskedDiffusion.nelbo`.
-    The draws depend on `seed` and on how the examples are batched, not on the device.  ValueError for no examples.
+    The draws depend on `seed` and on how the examples are batched, not on the device.  `by_position`: also say how much of the mean
+    is paid at each position, for examples of one length: what the position costs where what is revealed before it is as random as
+    the order.  ValueError for no examples.
     """
     if isinstance(batches, Tensor | dict):
         raise ValueError("batches must be a list or another iterable of batches: for one batch, pass [x]")
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, not {repeats}")
     generator = torch.Generator().manual_seed(seed)
-    means, positions, variance = [], [], 0.0
+    means, positions, variance, places = [], [], 0.0, []
     with evaluating(model):
         for batch in batches:
             x, cond, valid = unpack(batch, model.device)
-            draws = [model.nelbo(x, steps, cond, valid, masking, generator) for _ in range(repeats)]
-            draws = torch.stack(draws).cpu()  # (repeats, B): the examples of one repeat share strata, the repeats are independent
+            paid = [model.nelbo_by_position(x, steps, cond, valid, masking, generator) for _ in range(repeats)]
+            draws = torch.stack([p.sum(1) for p in paid]).cpu()  # (repeats, B): a repeat's examples share strata, repeats are independent
+            if by_position:
+                places.append(torch.stack(paid).mean(0).cpu())
             means.append(draws.mean(0))
             positions.append(torch.full((len(x),), x.shape[1]) if valid is None else valid.sum(-1).cpu())
             variance += float(draws.sum(1).var()) / repeats if repeats > 1 else math.nan
@@ -96,6 +102,7 @@ def estimate_nelbo(
         raise ValueError("there are no examples to evaluate")
     per_example, positions = torch.cat(means), torch.cat(positions)
     n = len(per_example)
+    each = torch.cat(places) if places else None  # (n, S)
     return Estimate(
         mean=float(per_example.mean()),
         stderr=float(per_example.std()) / math.sqrt(n) if n > 1 else math.nan,
@@ -106,6 +113,7 @@ def estimate_nelbo(
         steps=steps,
         masking=masking or model.masking,
         seed=seed,
+        by_position=None if each is None else torch.stack([each.mean(0), each.std(0) / math.sqrt(n)], -1),
     )
 
 
@@ -176,6 +184,48 @@ def estimate_orders(
         return Estimate(float(values.mean()), stderr, noise, values, torch.cat(positions), orders, None, model.masking, seed)
 
     return summed(torch.cat(ensemble), math.nan), summed(of_one.mean(0), noise)
+
+
+@torch.no_grad()
+def conditional_nats(
+    model: MaskedDiffusion,
+    x: Tensor,
+    holes: Tensor,
+    *,
+    repeats: int = 8,
+    generator: torch.Generator | None = None,
+    cond=None,
+    valid: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """An upper bound on -log p(x at the holes | the rest) and the noise of its masks (NaN for repeats = 1), each (B,) float64 nats.
+
+    x (B, S) token ids; holes (B, S) bool, which of them were filled in; `repeats` independent draws a row.  The bound is that of the
+    sampler that starts from the state with those holes: k ~ U{1..n} of a row's n holes are masked, with factor n / k, and the rest
+    is given.  That sampler defines a conditional model of its own, which is not p(x) / p(given).  A network that looks at t is shown the
+    time that fits the share of masked units, as in sampling.  0 for a row without holes.  ValueError for one curve per value.
+    """
+    if model.schedule.num_values > 1:
+        raise ValueError("what fills holes is scored for a schedule with one curve for all values, and this one has one per value")
+    if holes.dtype != torch.bool or holes.shape != x.shape:
+        raise ValueError(f"holes must be bool {tuple(x.shape)}, not {holes.dtype} {tuple(holes.shape)}")
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, not {repeats}")
+    x, holes = x.to(model.device), holes.to(model.device)
+    cond, valid = (None if v is None else v.to(model.device) for v in (cond, valid))
+    codes, real = model.check(x, valid)
+    units = model.units()
+    y, counted, open_ = (units.digits(codes), *(v.repeat_interleave(units.length, 1) for v in (real, holes & real)))
+    given = (counted & ~open_).any(-1)
+    draws = []
+    with evaluating(model):
+        for _ in range(repeats):
+            draw = model.draw(y, open_, None, generator)
+            share = draw.masked.sum(-1) / counted.sum(-1).clamp(min=1).double()
+            draw = draw._replace(t=torch.where(given, model.schedule.inverse(1 - share), draw.t))
+            draws.append(model.score(codes, y, draw, cond, valid)[1])
+    drawn = torch.stack(draws).cpu()  # (repeats, B)
+    noise = drawn.std(0) / math.sqrt(repeats) if repeats > 1 else torch.full_like(drawn[0], math.nan)
+    return drawn.mean(0), noise
 
 
 @torch.no_grad()

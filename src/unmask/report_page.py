@@ -3,7 +3,7 @@
 SAYS = {
     "frames": "Generation starts with every position masked (grey) and reveals some at each step until none is left; what has just "
     "been revealed is coloured. Lines are laid out as in the finished text, so that nothing moves.",
-    "samples": "Each text was generated from nothing: every position was masked at first.",
+    "samples": "Generated from nothing: every position was masked at first.",
     "fill": "The given text stays as it is, and the model fills the holes; every completion is another draw.",
     "bound": "The fewer bits the model needs to encode data that it has not seen, the better it has learned what such data are. "
     "Its number is an upper bound: the true one can only be lower.",

@@ -138,11 +138,15 @@ def sample(
 ) -> Tensor:
     """(num, length) token ids, by default 16; or z (B, S*L) with its masked units filled in: (B, S).  -1 where `valid` is False.
 
-    `length` None: the length that the model was trained at.  `sampler`: "ancestral" in `steps` steps of the time grid `grid`, or
-    "first_hitting".  temperature 1 is the model's own law; anything else is not.  `guidance`: see `guided`.
+    `length` None: the length that the model was trained at or, where its data has a length model (`draw_lengths`), a draw from that for
+    each sequence, and num rows as long as the longest, -1 after the end.  `sampler`: "ancestral" in `steps` steps of the time grid
+    `grid`, or "first_hitting".  temperature 1 is the model's own law; anything else is not.  `guidance`: see `guided`.
     """
     if z is None:
         num = 16 if num is None else num
+        if length is None and valid is None and "lengths" in model.meta.get("data", {}):
+            sizes = draw_lengths(model, num, generator)
+            length, valid = int(sizes.max()), torch.arange(int(sizes.max())) < sizes[:, None]
         length = model.meta.get("length") if length is None else length
         if length is None:
             raise ValueError("the model does not say at which length it was trained: give length=")
@@ -155,6 +159,21 @@ def sample(
     how = {"sampler": sampler, "steps": steps, "grid": grid, "cond": cond, "valid": valid, "generator": generator}
     final = deque(trajectory(model, z, **how, temperature=temperature, guidance=guidance), maxlen=1).pop()
     return to_tokens(model, final, valid)
+
+
+def draw_lengths(model: MaskedDiffusion, num: int, generator: Generator = None) -> Tensor:
+    """(num,) lengths drawn from those of the training sequences, as saved with the model; only from those up to the trained length.
+
+    ValueError where none is saved, none is that short, or num is below 1.
+    """
+    if num < 1:
+        raise ValueError(f"num must be at least 1, not {num}")
+    histogram = {int(length): count for length, count in model.meta["data"].get("lengths", {}).items()}
+    kept = {length: count for length, count in histogram.items() if length <= model.meta["length"]}
+    if not kept:
+        raise ValueError(f"no training sequence is as short as {model.meta['length']}, the trained length: give a length")
+    lengths, counts = torch.tensor(list(kept)), torch.tensor(list(kept.values()), dtype=torch.float64)
+    return lengths[categorical(counts.log().expand(num, -1), generator=generator)]
 
 
 def trajectory(

@@ -83,7 +83,8 @@ def count_tokens(data: Data, split: str) -> Tensor:
     """(V,) how often each token occurs in a split."""
     tokens, count = data.tokens(split), np.zeros(data.vocab_size, np.int64)
     for first in tqdm(range(0, len(tokens), CHUNK), desc="counting", unit="chunk", disable=None, leave=False):
-        count += np.bincount(tokens[first : first + CHUNK], minlength=data.vocab_size)
+        found = np.bincount(tokens[first : first + CHUNK], minlength=data.vocab_size)
+        count += found[: data.vocab_size]  # V itself is a position without a value
     return torch.from_numpy(count)
 
 

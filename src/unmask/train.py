@@ -27,7 +27,7 @@ from tqdm import tqdm
 from unmask import __version__, checkpoint, schedules
 from unmask.backbones import Transformer, UNet
 from unmask.config import TrainConfig, differences
-from unmask.data import Data, open_data
+from unmask.data import Data, Table, open_data
 from unmask.device import pick_device, pick_dtype, precision
 from unmask.diffusion import MaskedDiffusion, unpack
 from unmask.likelihood import Estimate, estimate_nelbo
@@ -48,12 +48,13 @@ def build(config: TrainConfig, vocab_size: int, meta: dict) -> MaskedDiffusion:
     elif config.schedule == "learned":
         num_values = subtokenizer.base if config.masking == "digit" else vocab_size
         curve = {"name": "learned_polynomial", "num_values": num_values, "init": config.power}
+    data = meta.get("data", {})
+    allowed = torch.from_numpy(Table.from_spec(data["tokenizer"]).allowed) if data.get("kind") == "tables" else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        backbone = network(config, vocab_size, meta.get("data", {}))
-        return MaskedDiffusion(
-            backbone, schedules.from_config(curve), subtokenizer, objective=config.objective, masking=config.masking, meta=meta
-        )
+        backbone = network(config, vocab_size, data)
+        how: dict[str, Any] = {"objective": config.objective, "masking": config.masking, "allowed": allowed, "meta": meta}
+        return MaskedDiffusion(backbone, schedules.from_config(curve), subtokenizer, **how)
 
 
 def network(config: TrainConfig, vocab_size: int, data: dict) -> nn.Module:
@@ -61,7 +62,8 @@ def network(config: TrainConfig, vocab_size: int, data: dict) -> nn.Module:
     shared: dict[str, Any] = {"dim": config.dim, "layers": config.layers, "heads": config.heads, "mlp": config.mlp or None}
     shared |= {"dropout": config.dropout, "time": config.time, "classes": data.get("classes", 0) if config.labels else 0}
     if config.network == "transformer":
-        return Transformer(vocab_size, digits=config.digits, decoder=config.decoder, **shared)
+        places, ends = config.length * (data.get("kind") == "tables"), data.get("kind") == "proteins"
+        return Transformer(vocab_size, digits=config.digits, decoder=config.decoder, places=places, ends=ends, **shared)
     shape = data.get("tokenizer", {}).get("shape")
     if shape is None:
         raise ValueError("--network unet is for pictures, and this data has none: use --network transformer")

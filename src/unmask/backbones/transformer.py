@@ -3,6 +3,7 @@
 Conditioning on the time t and on a class is optional and enters by adaLN-zero (arXiv 2212.09748).  The output layer starts at
 zero, so an untrained network predicts the uniform distribution: log V nats per position.  For sub-tokens (arXiv 2505.18495,
 section 3) the embeddings of a token's digits, each dim / digits wide, are concatenated: one row a token, whatever their number.
+Where positions have no order, as the columns of a table, each has an embedding of its own instead of a rotary position.
 """
 
 import math
@@ -16,12 +17,14 @@ from unmask.subtokens import least_base
 
 
 class Transformer(nn.Module):
-    """`vocab_size` values and one mask id in, logits (B, S, V) out; any length.
+    """`vocab_size` values and one mask id in, logits (B, S, V) out; any length, or that of `places`.
 
+    `places`: S positions without an order, each with an embedding of its own; 0: a sequence, with rotary positions.
     `digits` L: ids z (B, S*L) are the digits of tokens.  `decoder`: "joint", logits of the V tokens; "independent", of each digit,
     (B, S, L, base), which cannot express that two digits depend on each other.
     `mlp`: hidden width of the gated MLP, by default 8/3 dim rounded up to a multiple of 64.  `time`: look at t.  `classes`: the number
     of labels in `cond` (B,), 0 for none; the extra label `classes` means "no label", as does cond=None.
+    `ends`: mark the first and the last position that has a value; without, a fully masked sequence looks the same everywhere.
     """
 
     def __init__(
@@ -37,6 +40,8 @@ class Transformer(nn.Module):
         classes: int = 0,
         digits: int = 1,
         decoder: str = "joint",
+        places: int = 0,
+        ends: bool = False,
     ):
         super().__init__()
         if min(vocab_size, dim, layers, heads, digits) < 1 or classes < 0:
@@ -55,20 +60,23 @@ class Transformer(nn.Module):
         mlp = mlp or 64 * math.ceil(dim * 8 / 3 / 64)
         self._config = {
             "vocab_size": vocab_size, "dim": dim, "layers": layers, "heads": heads, "mlp": mlp,
-            "dropout": dropout, "time": time, "classes": classes, "digits": digits, "decoder": decoder,
+            "dropout": dropout, "time": time, "classes": classes, "digits": digits, "decoder": decoder, "places": places, "ends": ends,
         }  # fmt: skip
         self.uses_time = time
         self.digits, self.joint, base = digits, decoder == "joint", least_base(vocab_size, digits)
         self.embed = nn.Embedding(digits * (base + 1), dim // digits)  # a table for each digit
+        self.place = nn.Embedding(places, dim) if places else None
         self.time = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim)) if time else None
         self.label = nn.Embedding(classes + 1, dim) if classes else None
         condition = dim if time or classes else 0
         self.blocks = nn.ModuleList(Block(dim, heads, mlp, dropout, layers, condition) for _ in range(layers))
         self.norm = RMSNorm(dim)
         self.modulation = _zero(nn.Linear(dim, 2 * dim)) if condition else None
+        self.ends = nn.Embedding(2, dim) if ends else None
         self.head = _zero(nn.Linear(dim, vocab_size if decoder == "joint" else digits * base))
         self.dropout = nn.Dropout(dropout)
-        nn.init.normal_(self.embed.weight, std=1.0)
+        for embedding in filter(None, (self.embed, self.place, self.ends)):
+            nn.init.normal_(embedding.weight, std=1.0)
 
     def config(self) -> dict:
         """The constructor's arguments."""
@@ -78,8 +86,18 @@ class Transformer(nn.Module):
         """z (B, S*L) ids, t (), (1,) or (B,), cond (B,) labels, valid (B, S) bool -> (B, S, dim)."""
         c = condition(self, z, t, cond)
         table = torch.arange(self.digits, device=z.device) * (self.embed.num_embeddings // self.digits)
-        x = self.dropout(self.embed(z.unflatten(1, (-1, self.digits)) + table).flatten(2))
-        rotary = _rotary(x.shape[1], x.shape[-1] // self.blocks[0].heads, z.device)
+        x = self.embed(z.unflatten(1, (-1, self.digits)) + table).flatten(2)
+        if self.ends is not None:
+            first, last = _ends(torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if valid is None else valid)
+            x = x + first[..., None] * self.ends.weight[0] + last[..., None] * self.ends.weight[1]
+        rotary = None
+        if self.place is None:
+            rotary = _rotary(x.shape[1], x.shape[-1] // self.blocks[0].heads, z.device)
+        elif x.shape[1] == self.place.num_embeddings:
+            x = x + self.place.weight
+        else:
+            raise ValueError(f"this Transformer is for {self.place.num_embeddings} places, not {x.shape[1]}")
+        x = self.dropout(x)
         for block in self.blocks:
             x = block(x, rotary, c, valid)
         x = self.norm(x)
@@ -150,7 +168,7 @@ class Block(nn.Module):
         for linear in (self.out, self.down):  # the residual stream keeps its scale at any depth
             nn.init.normal_(linear.weight, std=(2 * layers * linear.in_features) ** -0.5)
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], c: Tensor | None, valid: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor] | None, c: Tensor | None, valid: Tensor | None) -> Tensor:
         if self.modulation is None:
             x = x + self.dropout(self.attention(self.norm1(x), rotary, valid))
             return x + self.dropout(self.mlp(self.norm2(x)))
@@ -158,7 +176,7 @@ class Block(nn.Module):
         x = x + gate1 * self.dropout(self.attention(self.norm1(x) * (1 + scale1) + shift1, rotary, valid))
         return x + gate2 * self.dropout(self.mlp(self.norm2(x) * (1 + scale2) + shift2))
 
-    def attention(self, x: Tensor, rotary: tuple[Tensor, Tensor], valid: Tensor | None) -> Tensor:
+    def attention(self, x: Tensor, rotary: tuple[Tensor, Tensor] | None, valid: Tensor | None) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)  # each (B, S, H, D/H)
         q, k = (
             _rotate(F.layer_norm(u, u.shape[-1:], gain.to(u.dtype)), rotary).to(v.dtype).transpose(1, 2)
@@ -178,6 +196,11 @@ def _zero(layer: Any) -> Any:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def _ends(there: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, S) bool -> two of them, True at the first True of a row, and at the last."""
+    return there & (there.cumsum(1) == 1), there & (there.flip(1).cumsum(1).flip(1) == 1)
 
 
 def _sinusoids(t: Tensor, dim: int) -> Tensor:
@@ -204,8 +227,10 @@ def _rotary(length: int, width: int, device) -> tuple[Tensor, Tensor]:
     return angle.cos(), angle.sin()
 
 
-def _rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    """(B, S, H, D/H) turned by its position."""
+def _rotate(x: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
+    """(B, S, H, D/H) turned by its position, if positions have an order."""
+    if rotary is None:
+        return x
     cos, sin = (table.to(x.dtype) for table in rotary)
     a, b = x.chunk(2, -1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)

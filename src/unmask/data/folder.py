@@ -217,3 +217,22 @@ class Data:
             raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
         if split not in self.splits:
             raise ValueError(f"the split {split!r} is empty: prepare the data with another split, or use {', '.join(self.splits)}")
+
+
+class Whole(Data):
+    """Examples that all have `length` tokens, each of them whole: pictures, rows of a table."""
+
+    counted = ""  # where meta.json says how many a split has
+    whole = ""  # what has so many tokens, for messages
+
+    def batch(self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0) -> dict[str, torch.Tensor]:
+        """Random examples, drawn with replacement."""
+        count = self.window_count(split, length)
+        random = np.random.default_rng((seed, step, micro))
+        return self._examples(split, length, random.integers(count, size=batch_size))
+
+    def window_count(self, split: str, length: int) -> int:
+        self._check(split)
+        if length != self.length:
+            raise ValueError(f"length {length}: these {self.whole}, and an example is a whole one")
+        return self.meta[self.counted][split]

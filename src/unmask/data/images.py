@@ -19,7 +19,7 @@ import torch
 from unmask.data.folder import (
     FORMAT,
     SPLITS,
-    Data,
+    Whole,
     check_new,
     check_sizes,
     cut_file,
@@ -182,10 +182,11 @@ def write_part(
     return pixels, Written(count, labelled, classes)
 
 
-class ImageData(Data):
+class ImageData(Whole):
     """Pictures, flattened; an example is a whole picture.  `labels`: give their classes as "cond"."""
 
     unit = "dimension"
+    counted = "images"
 
     def __init__(self, folder: Path, meta: dict, labels: bool = False):
         try:
@@ -201,21 +202,9 @@ class ImageData(Data):
         if labels and not self.classes:
             raise ValueError(f"{folder} has no labels: prepare the images with their labels, or train without --labels")
         super().__init__(folder, meta)
+        self.whole = f"pictures have {' x '.join(map(str, self.shape))} = {self.length} values"
         self.with_labels = labels
         self._labels: dict[str, np.memmap] = {}
-
-    def batch(self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0) -> dict[str, torch.Tensor]:
-        """Random pictures, drawn with replacement."""
-        count = self.window_count(split, length)
-        random = np.random.default_rng((seed, step, micro))
-        return self._examples(split, length, random.integers(count, size=batch_size))
-
-    def window_count(self, split: str, length: int) -> int:
-        self._check(split)
-        if length != self.length:
-            shape = " x ".join(map(str, self.shape))
-            raise ValueError(f"length {length}: these pictures have {shape} = {self.length} values, and an example is a whole one")
-        return self.meta["images"][split]
 
     def describe(self, count: int, positions: int, length: int) -> str:
         return f"{count:,} images of {' x '.join(map(str, self.shape))} = {length:,} dimensions of {self.vocab_size} values"

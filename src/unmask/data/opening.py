@@ -5,6 +5,10 @@ from pathlib import Path
 from unmask.data.folder import Data, read_meta
 from unmask.data.images import KEYS as OF_IMAGES
 from unmask.data.images import ImageData
+from unmask.data.proteins import KEYS as OF_PROTEINS
+from unmask.data.proteins import ProteinData
+from unmask.data.tables import KEYS as OF_TABLES
+from unmask.data.tables import TableData
 from unmask.data.tokens import KEYS as OF_TEXT
 from unmask.data.tokens import TokenData
 
@@ -15,9 +19,10 @@ def open_data(folder: str | Path, *, labels: bool = False) -> Data:
     Raises ValueError for a missing, foreign or truncated file, or labels where there are none.
     """
     folder = Path(folder)
-    meta = read_meta(folder, {"text": OF_TEXT, "images": OF_IMAGES})
+    meta = read_meta(folder, {"text": OF_TEXT, "images": OF_IMAGES, "tables": OF_TABLES, "proteins": OF_PROTEINS})
     if meta["kind"] == "images":
         return ImageData(folder, meta, labels)
     if labels:
-        raise ValueError(f"{folder} holds text, which has no labels: train without --labels")
-    return TokenData(folder, meta)
+        what = "a table, whose classes are a column like the others" if meta["kind"] == "tables" else f"{meta['kind']}, which has no labels"
+        raise ValueError(f"{folder} holds {what}: train without --labels")
+    return {"text": TokenData, "tables": TableData, "proteins": ProteinData}[meta["kind"]](folder, meta)

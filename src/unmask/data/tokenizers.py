@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from unmask.checkpoint import CONFIG, checkpoints
+from unmask.data.columns import Table
 from unmask.data.pixels import Pixels
+from unmask.data.residues import Residues
 
 TEXT8 = " abcdefghijklmnopqrstuvwxyz"
 EOT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")  # the first one that a vocabulary has
@@ -199,19 +201,12 @@ def make_tokenizer(name: str, alphabet: str | None = None) -> Tokenizer:
             raise ValueError("the tokenizer 'characters' needs an alphabet: give its characters in order, or 'text8'")
         return Characters(alphabet)
     path = Path(name)
-    path = (checkpoints(path) or [path])[-1]
-    for file, inside in (("meta.json", ()), (CONFIG, ("meta", "data"))):
-        if (path / file).is_file():
-            try:
-                spec = json.loads((path / file).read_text(encoding="utf-8"))
-                for key in (*inside, "tokenizer"):
-                    spec = spec[key]
-                found = load_tokenizer(spec, path)
-            except (KeyError, TypeError, json.JSONDecodeError):
-                raise ValueError(f"{path / file} names no tokenizer: give another folder") from None
-            if isinstance(found, Pixels):
-                raise ValueError(f"{path} is of pictures, which no text can be written in: give a tokenizer of text")
-            return found
+    found = find_tokenizer(path)
+    if isinstance(found, Pixels | Residues | Table):
+        what = {Pixels: "pictures", Residues: "proteins", Table: "a table"}[type(found)]
+        raise ValueError(f"{path} is of {what}, which no text can be written in: give a tokenizer of text")
+    if found is not None:
+        return found
     if path.is_dir():
         return read_gpt2(path)
     if not path.is_file():
@@ -219,6 +214,21 @@ def make_tokenizer(name: str, alphabet: str | None = None) -> Tokenizer:
             f"tokenizer {str(name)!r}: give 'bytes', 'characters', a tokenizer .json, or a folder: GPT-2's files, prepared data, a model"
         )
     return _read_json(path)
+
+
+def find_tokenizer(path: Path) -> Any:
+    """That of prepared data, or of a model, in a folder; None if it is neither."""
+    path = (checkpoints(path) or [path])[-1]
+    for file, inside in (("meta.json", ()), (CONFIG, ("meta", "data"))):
+        if (path / file).is_file():
+            try:
+                spec = json.loads((path / file).read_text(encoding="utf-8"))
+                for key in (*inside, "tokenizer"):
+                    spec = spec[key]
+                return load_tokenizer(spec, path)
+            except (KeyError, TypeError, json.JSONDecodeError):
+                raise ValueError(f"{path / file} names no tokenizer: give another folder") from None
+    return None
 
 
 def read_gpt2(folder: str | Path) -> Subwords:
@@ -250,8 +260,12 @@ def load_tokenizer(spec: dict, folder: str | Path) -> Any:
         return Ids(spec["vocab_size"])
     if name == "pixels":
         return Pixels(spec["shape"], spec["vocab_size"])
+    if name == "table":
+        return Table.from_spec(spec)
+    if name == "residues":
+        return Residues()
     if name != "subwords":
-        raise ValueError(f"tokenizer {name!r} is not one of bytes, characters, subwords, ids, pixels: update the package")
+        raise ValueError(f"tokenizer {name!r} is not one of bytes, characters, subwords, ids, pixels, table, residues: update the package")
     file = Path(folder) / "tokenizer.json"
     tokenizer = _read_json(file, spec["eot"])
     if tokenizer.vocab_size != spec["vocab_size"]:

@@ -1,13 +1,15 @@
-"""unmask sample and unmask fill: what is drawn from a model, as texts or as pictures."""
+"""unmask sample and unmask fill: what is drawn from a model, as texts, pictures or proteins."""
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
-from unmask.command import Runtime, Sampler, check_out, check_positive, how, parse, run_sampler, write_texts
+from unmask.command import Runtime, Sampler, check_out, check_positive, examples_at_a_time, how, parse, run_sampler, write_texts
+from unmask.verbs.proteins import fill_proteins, sample_proteins
+from unmask.verbs.rows import fill_rows, sample_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +19,7 @@ class Sample(Sampler):
     num: int = 8
     """How many samples."""
     length: int = 0
-    """Tokens; 0: the length that the model was trained at."""
+    """Tokens; 0: the length that the model was trained at or, of proteins, those of training sequences up to it."""
     frames: str = ""
     """Write the unmasking to this file: of the first text to an .html to step through, of pictures to a .gif."""
     label: int = -1
@@ -25,18 +27,22 @@ class Sample(Sampler):
 
 
 def sample(argv: list[str]) -> None:
-    """Draw samples: texts to the terminal or --out, pictures to --out (samples.png): a .png grid, an .npz, or a folder."""
+    """Draw samples: texts, proteins or rows of a table to the terminal or --out; pictures to --out: a .png grid, .npz or folder."""
     args = parse(Sample, "sample", argv, sample.__doc__)
     runtime = Runtime(args)
     import torch
 
-    from unmask.data import Pixels
+    from unmask.data import Pixels, Residues, Table
     from unmask.infill import spell_states
     from unmask.pictures import check_pictures_out, state_pictures, write_pictures, write_unmasking
     from unmask.report import write_report
 
-    check_positive(args, "num", "batch_size", "steps")
+    check_positive(args, "num", "steps")
     model, tokenizer, folder = runtime.load(args.model)
+    if isinstance(tokenizer, Table):
+        no_others(args, "a table", "length", "frames", "label")
+        runtime.record(folder, **sample_rows(args, args.num, runtime, model, tokenizer), **how(args))
+        return
     pictures = isinstance(tokenizer, Pixels)
     out = args.out or ("samples.png" if pictures else "")
     if pictures:
@@ -52,8 +58,10 @@ def sample(argv: list[str]) -> None:
         raise ValueError(f"--length {length}: the model is for pictures of {tokenizer.length} values; leave it out")
     if length > model.meta["length"]:
         print(f"note: the model was trained at {model.meta['length']} tokens; {length} is beyond what it has seen", file=sys.stderr)
+    if isinstance(tokenizer, Residues):
+        return sample_proteins(args, runtime, model, tokenizer, folder)
     z = torch.full((args.num, length * model.subtokenizer.length), model.mask_id)
-    shown = 0 if not args.frames else min(args.num, args.batch_size, 64) if pictures else 1
+    shown = 0 if not args.frames else min(args.num, examples_at_a_time(args.batch_size, length), 64) if pictures else 1
     x, frames = run_sampler(args, runtime, model, z, frames=shown, cond=cond)
     made: dict = {"length": length, **how(args)}
     if pictures:
@@ -81,29 +89,54 @@ class Fill(Sampler):
     """A model's folder, or a run's."""
     input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
     """A text file; - for standard input.  [MASK] is one token to fill in, [MASK:20] twenty, \\[MASK] the letters themselves.  Of a model
-    of pictures: a picture, whose transparent pixels are filled in."""
+    of pictures: a picture, whose transparent pixels are filled in.  Of a table: a CSV file, whose missing cells are.  Of proteins: a
+    FASTA file, in which X and - are holes, too; every filling comes with a score."""
     num: int = 1
     """How many different fillings."""
     mask: str = ""
     """Of a picture: a picture of the same size that is white where there is something to fill in, black elsewhere."""
     label: int = -1
     """Of a network that was given classes: the class of the picture; -1: not known."""
+    best: bool = False
+    """Of a table: the most probable category of each missing cell, or the median of a number, given the known cells of its row; not a
+    draw."""
+    probabilities: str = ""
+    """Of a table: also write to this .csv how probable the values of each missing cell are (those of at least 0.0005), given the known
+    cells of its row; rows are counted from 1, without the header."""
+    unseen: Literal["error", "missing"] = "error"
+    """Of a table: what becomes of a cell that the model cannot read, a category that it does not know, say; missing: the model does not
+    see it, and it stays as it is."""
+    encoding: str = ""
+    """Of a table: how the file is encoded, if it is not UTF-8; what is written is."""
     window: bool = False
     """Allow a text longer than the length that the model was trained at: fill it window by window, left to right."""
 
 
 def fill(argv: list[str]) -> None:
-    """Fill in the holes of a text or a picture; what is given never changes."""
+    """Fill in the holes of a text, a picture, a table or proteins; what is given never changes."""
     args = parse(Fill, "fill", argv, fill.__doc__)
     runtime = Runtime(args)
-    from unmask.data import Pixels
+    from unmask.data import Pixels, Residues, Table
 
-    check_positive(args, "num", "batch_size", "steps")
+    check_positive(args, "num", "steps")
     if str(args.input) != "-" and not args.input.is_file():
-        raise ValueError(f"there is no file {args.input}: INPUT is a text or a picture, or - for a text on standard input")
+        raise ValueError(f"there is no file {args.input}: INPUT is a text, a picture, a table or a FASTA file, or - for standard input")
     model, tokenizer, folder = runtime.load(args.model)
-    made = (fill_picture if isinstance(tokenizer, Pixels) else fill_text)(args, runtime, model, tokenizer)
-    runtime.record(folder, **made, **how(args))
+    if isinstance(tokenizer, Table):
+        no_others(args, "a table", "mask", "label", "window")
+        made = fill_rows(args, runtime, model, tokenizer)
+    else:
+        what = {Pixels: "a picture", Residues: "proteins"}.get(type(tokenizer), "a text")
+        no_others(args, what, "best", "probabilities", "unseen", "encoding")
+        made = {Pixels: fill_picture, Residues: fill_proteins}.get(type(tokenizer), fill_text)(args, runtime, model, tokenizer)
+    runtime.record(folder, **made, **({} if args.best else how(args)))
+
+
+def no_others(args, what: str, *names: str) -> None:
+    """ValueError for a flag that says nothing about what is drawn here."""
+    for name in names:
+        if getattr(args, name) != getattr(type(args), name):
+            raise ValueError(f"--{name.replace('_', '-')} is not for {what}: leave it out")
 
 
 def fill_text(args: Fill, runtime: Runtime, model, tokenizer) -> dict:

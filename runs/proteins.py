@@ -1,0 +1,205 @@
+"""A model of proteins beside n-grams: bits per held-out residue, samples, and masked residues recovered.
+
+    unmask prepare proteins uniprot20k.fasta.gz DATA
+    unmask train protein --data DATA --out RUN
+    python runs/proteins.py RUN DATA OUT.json
+
+Errors are over different held-out sequences (windows of one, and equal ones, count as one).  Homologues of a held-out sequence may be
+in the training split, so all figures say how well such data are known, not how well a new family would be.
+"""
+
+import argparse
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from unmask import MaskedDiffusion, __version__, checkpoint, estimate_nelbo
+from unmask.data import ProteinData, open_data
+from unmask.data.residues import LETTERS
+from unmask.demo_proteins import COMMON, composition
+from unmask.device import keep_freed_memory, pick_dtype, precision
+from unmask.ngrams import sequence_ngram_bits, sequence_ngram_probs
+from unmask.sampling import draw_lengths, sample
+
+CPU = torch.device("cpu")
+ORDERS = (1, 2, 3, 4, 5)
+V = len(LETTERS)
+
+
+def ratio(total: np.ndarray, count: np.ndarray, group: np.ndarray) -> tuple[float, float]:
+    """sum(total) / sum(count), each (n,), and its error over groups (n,) (delta method)."""
+    total, count = (np.bincount(group, v) for v in (total, count))
+    value = total.sum() / count.sum()
+    residual = total - value * count
+    return float(value), float(residual.std(ddof=1) / math.sqrt(len(count)) / count.mean())
+
+
+def groups(sequences: list[np.ndarray]) -> np.ndarray:
+    """(n,) the same number for equal sequences."""
+    known: dict[bytes, int] = {}
+    return np.array([known.setdefault(row.tobytes(), len(known)) for row in sequences])
+
+
+def bounds(model: MaskedDiffusion, data: ProteinData, args, train: tuple, test: tuple) -> dict:
+    """Bits per held-out residue of the model (a bound) and of n-grams, and their paired differences."""
+    length = model.meta["length"]
+    windows = data.windows("test", length, args.batch_size)
+    total = -(-data.window_count("test", length) // args.batch_size)
+    with precision(pick_dtype("auto", CPU), CPU):
+        bound = estimate_nelbo(model, tqdm(windows, total=total, desc="bound"), repeats=args.repeats, seed=args.seed)
+    sequence, _, _ = data.window_places("test", length)
+    group = groups(data.sequences("test"))
+    ours = np.bincount(sequence, bound.per_example.numpy() / math.log(2))
+    count = np.bincount(sequence, bound.positions.numpy())
+    value, error = ratio(ours, count, group)
+    made = {
+        "bits_per_residue": value, "stderr": error, "noise": bound.bits_per_dim_noise, "residues": int(count.sum()),
+        "sequences": len(group), "different": int(group.max()) + 1, "windows": len(bound.positions), "length": length,
+        "repeats": args.repeats,
+    }  # fmt: skip
+    print(
+        f"{'this model':28} {value:.4f} +- {error:.4f} bits per residue, a bound (noise of the masks alone {bound.bits_per_dim_noise:.4f})"
+    )
+    for order in ORDERS:
+        theirs = sequence_ngram_bits(train, test, V, order)
+        value, error = ratio(theirs, count, group)
+        less, of_less = ratio(ours - theirs, count, group)
+        made[f"{order}-gram"] = {"bits_per_residue": value, "stderr": error, "model_less_ngram": less, "model_less_ngram_stderr": of_less}
+        print(f"{f'{order}-gram, whole sequences':28} {value:.4f} +- {error:.4f}; the model has {less:+.4f} +- {of_less:.4f}", flush=True)
+    return made
+
+
+def samples(model: MaskedDiffusion, data: ProteinData, args, train: tuple) -> dict:
+    """Composition, beginnings, lengths and n-gram score of samples beside those of training and held-out sequences as short as they are."""
+    generator = torch.Generator().manual_seed(args.seed)
+    sizes = draw_lengths(model, args.num, generator).sort(descending=True).values
+    rows = []
+    for part in tqdm(sizes.split(args.batch_size), desc="samples"):
+        valid = torch.arange(int(part[0])) < part[:, None]
+        z = torch.full(valid.shape, model.mask_id)
+        with precision(pick_dtype("auto", CPU), CPU):
+            x = sample(model, z=z, valid=valid, steps=args.steps, generator=generator)
+        rows += [row[:n].numpy() for row, n in zip(x, part.tolist(), strict=True)]
+    length = model.meta["length"]
+    kinds = {"samples": rows} | {split: [s for s in data.sequences(split) if len(s) <= length] for split in ("train", "test")}
+    texts = {name: [data.tokenizer.decode(row) for row in found] for name, found in kinds.items()}
+    of_train, _ = composition(texts["train"])
+    made: dict = {"num": args.num, "steps": args.steps, "longest": length, "letters": COMMON}
+    for name, found in kinds.items():
+        share, error = composition(texts[name])
+        sizes = np.array([len(row) for row in found])
+        one = np.arange(len(found))
+        edges = np.concatenate([[0], np.cumsum(sizes)])
+        bits = sequence_ngram_bits(train, (np.concatenate(found), edges), V, 3)
+        known = np.array([int((row < V).sum()) for row in found])
+        first = np.array([text[0] == "M" for text in texts[name]], float)
+        spread = np.array([len(set(text)) for text in texts[name]])
+        made[name] = {
+            "sequences": len(found), "mean_length": float(sizes.mean()), "mean_length_stderr": float(sizes.std() / math.sqrt(len(sizes))),
+            "length_quartiles": np.percentile(sizes, [25, 50, 75]).tolist(), "share": share.tolist(), "share_stderr": error.tolist(),
+            "total_variation_from_train": float(np.abs(share - of_train).sum() / 2), "begin_with_M": float(first.mean()),
+            "begin_with_M_stderr": float(first.std() / math.sqrt(len(first))), "3-gram_bits": ratio(bits, known, one),
+            "different_letters": float(spread.mean()),
+        }  # fmt: skip
+        of_length, of_first = (v.std() / math.sqrt(len(v)) for v in (sizes, first))
+        bits, of_bits = made[name]["3-gram_bits"]
+        apart = made[name]["total_variation_from_train"]
+        print(f"{name:8} {len(found):6,} of {sizes.mean():5.1f} +- {of_length:.1f} residues; {100 * first.mean():5.1f} +- "
+              f"{100 * of_first:.1f} % begin with M; 3-gram bits {bits:.3f} +- {of_bits:.3f}; composition {apart:.4f} from train",
+              flush=True)  # fmt: skip
+    draws = np.random.default_rng(args.seed)
+    few = [draws.permutation(len(texts["train"]))[: args.num] for _ in range(100)]
+    apart = [np.abs(composition([texts["train"][i] for i in chosen])[0] - of_train).sum() / 2 for chosen in few]
+    made["total_variation_of_as_many_training_sequences"] = [float(np.mean(apart)), float(np.std(apart))]
+    print(f"as many training sequences are {np.mean(apart):.4f} +- {np.std(apart):.4f} from all of them (total variation)")
+    return made
+
+
+def posterior(probs: np.ndarray, ids: np.ndarray, masked: np.ndarray) -> np.ndarray:
+    """(masked, V): what the trigram `probs` (V + 2, V + 2, V) says of masked residues, given all others of ids (n,): forward, backward."""
+    n, states = len(ids), V + 2
+    step = np.zeros((states, states, states))  # from (c, a) to (a, v); what is unknown, V, costs nothing
+    step[:, :, :V], step[:, :, V] = probs, 1
+    seen = np.zeros((n, states))
+    seen[np.arange(n), ids] = 1
+    seen[masked] = np.arange(states) < V
+    forward = np.zeros((n + 1, states, states))
+    forward[0, V + 1, V + 1] = 1
+    for i in range(n):
+        forward[i + 1] = np.einsum("ca,cav->av", forward[i], step) * seen[i]
+        forward[i + 1] /= forward[i + 1].sum()
+    backward, found = np.ones((states, states)), np.zeros((n, V))
+    for i in range(n - 1, -1, -1):
+        both = (forward[i + 1] * backward).sum(0)[:V]
+        found[i] = both / both.sum() if masked[i] else 0
+        backward = np.einsum("cav,av->ca", step, backward * seen[i])
+        backward /= backward.max()
+    return found[masked]
+
+
+@torch.no_grad()
+def recovery(model: MaskedDiffusion, data: ProteinData, args, train: tuple) -> dict:
+    """The share of masked residues whose likeliest value is the true one, and bits for each, of the model and of the trigram."""
+    length, draws = model.meta["length"], np.random.default_rng(args.seed)
+    probs, chosen = sequence_ngram_probs(*train, V, 3), [row[:length] for row in data.sequences("test")]
+    common = int(np.bincount(train[0], minlength=V)[:V].argmax())
+    totals = {name: np.zeros(len(chosen)) for name in ("count", "model", "model_bits", "trigram", "trigram_bits", "commonest")}
+    for i, row in enumerate(tqdm(chosen, desc="recovery")):
+        known = np.flatnonzero(row < V)
+        masked = np.zeros(len(row), bool)
+        masked[draws.permutation(known)[: max(1, round(args.share * len(known)))]] = True
+        valid = torch.from_numpy((row < V)[None])
+        z = torch.from_numpy(np.where(masked, model.mask_id, np.where(row < V, row, 0)).astype(np.int64))[None]
+        ours = model.predict(z, valid=None if bool(valid.all()) else valid)[0, torch.from_numpy(masked)]
+        theirs = posterior(probs, row, masked)
+        true = row[masked].astype(np.int64)
+        totals["count"][i] = masked.sum()
+        totals["commonest"][i] = (true == common).sum()
+        totals["model"][i] = (ours.argmax(-1).numpy() == true).sum()
+        totals["trigram"][i] = (theirs.argmax(-1) == true).sum()
+        totals["model_bits"][i] = -float(ours.gather(1, torch.from_numpy(true)[:, None]).sum()) / math.log(2)
+        totals["trigram_bits"][i] = -np.log2(theirs[np.arange(len(true)), true]).sum()
+    group, count = groups(data.sequences("test")), totals.pop("count")
+    totals |= {f"model_less_trigram{what}": totals[f"model{what}"] - totals[f"trigram{what}"] for what in ("", "_bits")}
+    made = {"share_masked": args.share, "residues": int(count.sum())} | {name: ratio(v, count, group) for name, v in totals.items()}
+    for name in totals:
+        value, error = made[name]
+        print(f"{name:24} " + (f"{value:.4f} +- {error:.4f} bits" if "bits" in name else f"{100 * value:.2f} +- {100 * error:.2f} %"))
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--repeats", type=int, default=4, help="draws of masks for each window")
+    parser.add_argument("--num", type=int, default=256, help="samples")
+    parser.add_argument("--steps", type=int, default=64, help="of the sampler")
+    parser.add_argument("--share", type=float, default=0.15, help="of the residues that are masked to be recovered")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    keep_freed_memory()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    model, data = MaskedDiffusion.from_pretrained(args.model), open_data(args.data)
+    assert isinstance(data, ProteinData)
+    train, test = ((np.asarray(data.tokens(split)), data.edges(split)) for split in ("train", "test"))
+    checkpoint.write_json(
+        args.out,
+        {
+            "unmask": __version__, "model_sha256": checkpoint.digest(checkpoint.resolve(args.model) / "model.safetensors"),
+            "data_sha256": data.meta["sha256"], "seed": args.seed, "homologues": "may be on both sides of the split",
+            "recovery": recovery(model, data, args, train), "bound": bounds(model, data, args, train, test),
+            "samples": samples(model, data, args, train),
+        },
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

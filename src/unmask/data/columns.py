@@ -1,0 +1,157 @@
+"""The columns of a table as tokens, and back.
+
+Every column has an alphabet of its own, and the vocabulary is all of them one after the other: a token says which column it is of.
+The categories of a column stand in sorted order.  Numbers are cut into bins of about as many training rows each, equal numbers
+always in one bin; where there are no more different numbers than bins, each has its own.  A bin is written as its median, which is
+one of its numbers as the source spells it, so integers stay integers, and reading it again gives the same bin.
+"""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+MISSING = ("", "?", "na", "n/a", "nan", "null")  # cells without a value, in lower case
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+CODE = re.compile(r"0\d+", re.ASCII)  # with leading zeros: a code, not a number
+
+
+class Column(NamedTuple):
+    """`values`: how its tokens are written.  `bounds`: of numbers, where each bin but the first begins; None for categories."""
+
+    name: str
+    place: int  # in a row of the source
+    values: tuple[str, ...]
+    bounds: tuple[float, ...] | None = None
+
+    def describe(self) -> str:
+        if self.bounds is None:
+            return f"{len(self.values)} categories" if self.values != ("",) else "no values at all"
+        return f"numbers in {len(self.values)} bins, {self.values[0]} to {self.values[-1]}"
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """(n,) which of `values` each text is, -1 for a text that is no category or no number of the column."""
+        if self.bounds is None:
+            place = {value: i for i, value in enumerate(self.values)}
+            return np.array([place.get(text, -1) for text in texts], np.int64)
+        numbers = [parse_number(text) for text in texts]
+        bins = np.searchsorted(np.array(self.bounds), [0.0 if n is None else n for n in numbers], side="right")
+        return np.where([n is None for n in numbers], -1, bins)
+
+
+class Table:
+    """Rows of cells: one token a column.  `header`, `delimiter`, `width`: how the source is written, and so is what is made of it."""
+
+    eot = None
+
+    def __init__(self, columns: Iterable[Column], *, header: bool, delimiter: str, width: int, missing: Sequence[str] = MISSING):
+        self.columns, self.header, self.delimiter = tuple(columns), header, delimiter
+        self.width, self.missing = width, tuple(dict.fromkeys(["", *(text.lower() for text in missing)]))
+        self.first = np.cumsum([0, *(len(column.values) for column in self.columns)])  # token of each column's first value
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self.first[-1])
+
+    @property
+    def length(self) -> int:
+        """Tokens a row."""
+        return len(self.columns)
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+    @property
+    def allowed(self) -> np.ndarray:
+        """(columns, vocab_size) bool: the tokens of each column."""
+        token = np.arange(self.vocab_size)
+        return (token >= self.first[:-1, None]) & (token < self.first[1:, None])
+
+    def is_missing(self, text: str) -> bool:
+        return text.lower() in self.missing
+
+    def decode(self, ids) -> list[list[str]]:
+        """Tokens (n, columns) as cells; `vocab_size`, which is no value, is an empty cell."""
+        values = [value for column in self.columns for value in column.values] + [""]
+        return [[values[i] for i in row] for row in np.asarray(ids).tolist()]
+
+    def spell(self, i: int) -> str:
+        column = int(np.searchsorted(self.first, i, side="right")) - 1
+        return f"{self.columns[column].name}={self.columns[column].values[i - self.first[column]]}"
+
+    def write(self, rows: Iterable[Sequence[str]], header: Sequence[str] | None = None) -> str:
+        """Rows of cells as a file of the source's kind, with plain newlines."""
+        stream, rows = io.StringIO(), list(rows)
+        returns = any("\r" in cell for row in rows for cell in row)  # which the writer would leave without quotes
+        quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+        writer = csv.writer(stream, delimiter=self.delimiter, lineterminator="\n", quoting=quoting)
+        if self.header:
+            writer.writerow(self.names if header is None else header)
+        writer.writerows(rows)
+        return stream.getvalue()
+
+    def spec(self) -> dict:
+        columns = [{**c._asdict(), "values": list(c.values), "bounds": None if c.bounds is None else list(c.bounds)} for c in self.columns]
+        return {"name": "table", "columns": columns, "header": self.header, "delimiter": self.delimiter, "width": self.width,
+                "missing": list(self.missing)}  # fmt: skip
+
+    @classmethod
+    def from_spec(cls, spec: dict) -> "Table":
+        columns = [Column(c["name"], c["place"], tuple(c["values"]), None if c["bounds"] is None else tuple(c["bounds"]))
+                   for c in spec["columns"]]  # fmt: skip
+        return cls(columns, header=spec["header"], delimiter=spec["delimiter"], width=spec["width"], missing=spec["missing"])
+
+    def files(self) -> dict[str, bytes]:
+        return {}
+
+
+def parse_number(text: str) -> float | None:
+    """A finite decimal number, or None."""
+    number = float(text) if NUMBER.fullmatch(text) else math.inf
+    return number if math.isfinite(number) else None
+
+
+def are_numbers(texts: Iterable[str]) -> bool:
+    """The rule for a column: numbers if all cells with a value are, and none has leading zeros, as codes have."""
+    return all(parse_number(text) is not None and not CODE.fullmatch(text) for text in texts)
+
+
+def number_column(name: str, place: int, counts: dict[str, int], bins: int) -> Column:
+    """Bins for numbers that occur so often."""
+    of_number: dict[float, dict[str, int]] = {}
+    for text, count in counts.items():
+        number: Any = parse_number(text)
+        of_number.setdefault(number, {})[text] = count
+    numbers = sorted(of_number)
+    often = [sum(of_number[number].values()) for number in numbers]
+    values, bounds = [], []
+    for low, high in equal_parts(often, bins):
+        middle = low + int(np.searchsorted(np.cumsum(often[low:high]), sum(often[low:high]) / 2))
+        spelled = of_number[numbers[middle]]
+        values.append(max(spelled, key=lambda text: (spelled[text], -len(text), text)))
+        if low:
+            between = numbers[low - 1] / 2 + numbers[low] / 2
+            bounds.append(between if numbers[low - 1] < between else numbers[low])
+    return Column(name, place, tuple(values), tuple(bounds))
+
+
+def equal_parts(often: Sequence[int], most: int) -> list[tuple[int, int]]:
+    """Consecutive parts of a list of counts, at most so many, of about equal sums."""
+    if len(often) <= most:
+        return [(i, i + 1) for i in range(len(often))]
+    parts, low, left = [], 0, sum(often)
+    for remaining in range(most, 0, -1):
+        high, inside = low + 1, often[low]
+        while high < len(often) and (remaining == 1 or inside + often[high] / 2 <= left / remaining):
+            inside += often[high]
+            high += 1
+        parts.append((low, high))
+        low, left = high, left - inside
+        if low == len(often):
+            break
+    return parts

@@ -1,0 +1,542 @@
+"""Proteins: the loader on the bundled UniProt sequences, what is refused, splits, buckets, padding, the length model, the verbs."""
+
+import copy
+import gzip
+import io
+import json
+import lzma
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_core import chi_square
+
+import unmask
+from unmask import demo_proteins
+from unmask.audit import exact_nelbo
+from unmask.backbones import Transformer
+from unmask.cli import main
+from unmask.config import TrainConfig
+from unmask.data import Residues, make_tokenizer, open_data, prepare_proteins, sources
+from unmask.data.fasta import format_fasta, parse_fasta
+from unmask.data.residues import LETTERS
+from unmask.demo_proteins import FASTA
+from unmask.diffusion import Draw
+from unmask.likelihood import conditional_nats, estimate_nelbo
+from unmask.ngrams import sequence_ngram_bits, sequence_ngram_probs
+from unmask.sampling import draw_lengths, sample
+from unmask.schedule_report import count_tokens
+from unmask.train import build, train
+
+LENGTH = 48
+SMALL = TrainConfig(length=LENGTH, dim=16, layers=1, heads=2, batch_size=8, steps=4, warmup=2, eval_minutes=0, eval_windows=16, log_every=2,
+                    dtype="float32", device="cpu", threads=1)  # fmt: skip
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def records(text):
+    """[(header, letters)], read here without the package."""
+    parts = [part.split("\n") for part in text.split(">")[1:]]
+    return [(head, "".join(lines)) for head, *lines in parts]
+
+
+@pytest.fixture(scope="module")
+def real():
+    return records(gzip.decompress(FASTA.read_bytes()).decode())
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory, real):
+    """300 bundled sequences, one in ten of them cut to 20 residues, six of 700 made of others, some residues not known, some twice."""
+    letters = [s[:20] if i % 10 == 0 else s for i, (_, s) in enumerate(real[::13][:300])]  # the file is in the order of a hash
+    letters[1:7] = ["".join(s for _, s in real[300 + i : 320 + i])[:700] for i in range(0, 120, 20)]
+    letters[7] = "X" + letters[7][1:10] + "BZJ" + letters[7][13:]
+    letters += letters[20:40]
+    path = tmp_path_factory.mktemp("fasta") / "some.fasta"
+    path.write_text(format_fasta((f"s{i} of many", s) for i, s in enumerate(letters)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(source):
+    out = source.parent / "data"
+    prepare_proteins(source, out, split="0.8,0.1,0.1", progress=False)
+    return out
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    """A model of them, trained for four steps."""
+    out = folder.parent / "run"
+    train(SMALL, folder, out)
+    return out
+
+
+@pytest.fixture
+def model(run):
+    return unmask.MaskedDiffusion.from_pretrained(run).double()
+
+
+def letters_of(data, split):
+    return [data.tokenizer.decode(row) for row in data.sequences(split)]
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_every_bundled_record_is_read(tmp_path, real):
+    meta = prepare_proteins(FASTA, tmp_path / "data", split="1,0,0", progress=False)
+    data = open_data(tmp_path / "data")
+    assert len(real) == 4000 and max(len(s) for _, s in real) <= 256
+    assert letters_of(data, "train") == [re.sub("[BJZ]", "X", s) for _, s in real]
+    assert meta["lengths"] == {str(n): c for n, c in sorted(Counter(len(s) for _, s in real).items())}
+    assert meta["unknown"]["train"] == sum(s.count(c) for _, s in real for c in "BJXZ") > 0
+    assert meta["distinct"] == 4000 and data.splits == ("train",) and data.unit == "residue"
+    assert FASTA.stat().st_size < 700_000
+
+
+GOOD = {
+    "plain": b">a one\nMKV\nLX\n\n>b\nACD\n",
+    "CR LF": b">a one\r\nMKV\r\nLX\r\n>b\r\nACD",
+    "CR": b">a one\rMKV\rLX\r>b\rACD\r",
+    "byte-order mark": b"\xef\xbb\xbf>a one\nMKVLX\n>b\nACD\n",
+    "UTF-16": ">a one\nMKVLX\n>b\nACD\n".encode("utf-16"),
+    "UTF-16, big end first": b"\xfe\xff" + ">a one\nMKVLX\n>b\nACD\n".encode("utf-16-be"),
+    "small letters, blanks, stops": b">a one\n  mkv lX*\n>b\nAC\t\nd**\n",
+    "comments": b"; of old\n>a one\n;no\nMKVLX\n\n\n>b\n\nACD\n",
+    "a header in Latin-1": b">a one\nMKVLX\n>b\nACD\n".replace(b"one", b"\xfcber"),
+}
+
+
+@pytest.mark.parametrize("block", [1, 2, 8 << 20])
+@pytest.mark.parametrize("name", GOOD)
+def test_what_can_be_read_right_is(tmp_path, monkeypatch, name, block):
+    monkeypatch.setattr(sources, "BLOCK", block)
+    (tmp_path / "a.fa").write_bytes(GOOD[name])
+    prepare_proteins(tmp_path / "a.fa", tmp_path / "data", split="1,0,0", progress=False)
+    assert letters_of(open_data(tmp_path / "data"), "train") == ["MKVLX", "ACD"]
+
+
+@pytest.mark.parametrize("ending,pack", [(".gz", gzip.compress), (".xz", lzma.compress)])
+def test_packed_files_folders_and_files_of_their_own(tmp_path, ending, pack):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / f"1.fasta{ending}").write_bytes(pack(b">a\nMKV\n"))
+    (tmp_path / "in" / "2.fasta").write_bytes(b">b\nACD\n")
+    (tmp_path / "test.fa").write_bytes(b">c\nWW")
+    meta = prepare_proteins(tmp_path / "in", tmp_path / "data", test=tmp_path / "test.fa", progress=False)
+    data = open_data(tmp_path / "data")
+    assert letters_of(data, "train") == ["MKV", "ACD"] and letters_of(data, "test") == ["WW"]
+    assert data.splits == ("train", "test") and meta["split"] == "files"
+
+
+BAD = {
+    "gap": (b">a\nMK\n>b c\nMV-L\n", "x.fa, line 4: '-' at residue 3 of record 'b c' is a gap of an alignment"),
+    "other letter": (b">a\nMKV\nA1L\n", "x.fa, line 3: '1' at residue 5 of record 'a' is no residue"),
+    "not ASCII": (">a\nM\u00df\n".encode(), "x.fa, line 2: '\u00df' at residue 2 of record 'a' is no residue"),
+    "UTF-16 without a mark": (">a\nMK\n".encode("utf-16-le"), "'.x00' at residue 2|'.x00M.x00K.x00' stands before|is no residue"),
+    "stop inside": (b">a\nM*K\n", "x.fa, line 2: '.' at residue 2 of record 'a' is a stop inside the sequence"),
+    "a hole": (b">a\nM[MASK]K\n", "x.fa, line 2: '.' at residue 2 of record 'a' is no residue"),
+    "empty record": (b">a\nMK\n>b\n>c\nMK\n", "x.fa, line 3: record 'b' has no residues"),
+    "empty last record": (b">a\nMK\n>b\n\n", "x.fa, line 3: record 'b' has no residues"),
+    "only a stop": (b">a\n*\n", "x.fa, line 1: record 'a' has no residues"),
+    "no header": (b"MKV\n>a\nMK\n", "x.fa, line 1: 'MKV' stands before the first header"),
+    "nothing": (b"", "x.fa has no records"),
+    "blank": (b"\n \n", "x.fa has no records"),
+    "half of UTF-16": (b"\xff\xfe>\x00a\x00\n\x00M\x00\n", "x.fa begins like UTF-16 and is not"),
+    "nothing known": (b">a\nXXXX\n", "x.fa has no residue that is known"),
+    "nucleotides": (b">a\n" + b"ACGTN" * 40 + b"\n", "x.fa has the letters of nucleotides"),
+    "packed": (gzip.compress(b">a\nMKV\n"), "x.fa is a gzip archive"),
+    "too few": (b">a\nMK\n>b\nMV\n", "the validation split, 0.05 of 2 sequences, comes out empty"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_are_one_sentence_that_names_file_line_and_value(tmp_path, capsys, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    content, said = BAD[name]
+    Path("x.fa").write_bytes(content)
+    assert main(["prepare", "proteins", "x.fa", "out"]) == 2
+    error = capsys.readouterr().err
+    assert re.search(said, error) and error.startswith("unmask prepare: ") and error.count("\n") == 1, error
+    assert [path.name for path in Path().iterdir()] == ["x.fa"]
+
+
+def test_a_file_that_ends_too_early_is_refused(tmp_path, capsys):
+    (tmp_path / "x.fasta.gz").write_bytes(FASTA.read_bytes()[:5000])
+    assert main(["prepare", "proteins", str(tmp_path / "x.fasta.gz"), str(tmp_path / "out")]) == 2
+    assert "x.fasta.gz is truncated or damaged" in capsys.readouterr().err
+    assert main(["prepare", "proteins", str(tmp_path / "gone.fa"), str(tmp_path / "out")]) == 2
+    assert "gone.fa does not exist" in capsys.readouterr().err
+
+
+def test_equal_sequences_are_in_one_split_whatever_the_order_of_the_file(tmp_path, source):
+    found, sides = [], {}
+    for step in (1, -1):
+        mixed = records(source.read_text())[::step]
+        (tmp_path / f"{step}.fa").write_text(format_fasta(mixed))
+        prepare_proteins(tmp_path / f"{step}.fa", tmp_path / str(step), split="0.6,0.2,0.2", progress=False)
+        data = open_data(tmp_path / str(step))
+        found.append({split: sorted(letters_of(data, split)) for split in data.splits})
+        for split in data.splits:
+            for letters in letters_of(data, split):
+                sides.setdefault(letters, set()).add(split)
+    assert found[0] == found[1] and all(len(side) == 1 for side in sides.values())
+    assert sum(len(rows) for rows in found[0].values()) == 320 and 180 <= len(found[0]["train"]) <= 204
+
+
+# ---------------------------------------------------------------- batches and windows
+
+
+def test_residues_and_their_ids():
+    tokenizer = Residues()
+    assert tokenizer.encode("ACDBXZJOU").tolist() == [0, 1, 2, 22, 22, 22, 22, 21, 20]
+    assert tokenizer.decode([0, 22, -1, 21]) == "AXXO" and "".join(map(tokenizer.spell, range(22))) == LETTERS
+    with pytest.raises(ValueError, match="letter '-' at position 2"):
+        tokenizer.encode("A-")
+    with pytest.raises(ValueError, match="id 23 is none of the 22 residues"):
+        tokenizer.decode([23])
+
+
+def test_windows_hold_each_residue_once_longest_first_with_little_padding(folder):
+    data = open_data(folder)
+    for split in data.splits:
+        seen, before = [], LENGTH
+        for batch in data.windows(split, LENGTH, 16):
+            valid = batch.get("valid", torch.ones_like(batch["x"], dtype=torch.bool))
+            assert batch["x"].shape[1] <= before and int(batch["x"][~valid].sum()) == 0
+            before = batch["x"].shape[1]
+            seen += batch["x"][valid].tolist()
+        stored = np.asarray(data.tokens(split))
+        assert Counter(seen) == Counter(stored[stored < 22].tolist())
+        sequence, start, size = data.window_places(split, LENGTH)
+        covered = np.concatenate([np.arange(a, a + n) for a, n in zip(start, size)])
+        assert np.array_equal(np.sort(covered), np.arange(len(stored))) and (np.diff(size) <= 0).all()
+        edges = data.edges(split)
+        assert (edges[sequence] <= start).all() and (start + size <= edges[sequence + 1]).all()
+    few = next(data.windows("train", LENGTH, 100, limit=10))
+    assert len(few["x"]) == 10
+    long = sum(len(row) > 600 for row in data.sequences("train"))
+    assert long > 2 and f"{long} longer than 600, cut into windows" in data.describe_windows("train", 600)
+    assert "none longer than 700" in data.describe_windows("train", 700)
+
+
+def test_what_is_not_known_has_no_value_and_is_not_scored(tmp_path):
+    (tmp_path / "x.fa").write_text(">a\nMXKB\n>b\nAC\n")
+    prepare_proteins(tmp_path / "x.fa", tmp_path / "data", split="1,0,0", progress=False)
+    data = open_data(tmp_path / "data")
+    (batch,) = data.windows("train", 8, 4)
+    assert batch["valid"].tolist() == [[True, False, True, False], [True, True, False, False]]
+    assert data.tokenizer.decode(batch["x"][0][batch["valid"][0]]) == "MK"
+    model = build(SMALL, 22, {"data": data.meta}).double()
+    bound = estimate_nelbo(model, [batch], repeats=1)
+    assert bound.positions.tolist() == [2, 2] and bound.per_example.tolist() == pytest.approx([2 * np.log(22)] * 2)
+    assert count_tokens(data, "train").tolist() == [LETTERS[i] in "MKAC" for i in range(22)]
+
+
+def test_batches_are_of_one_length_and_depend_on_seed_step_and_micro_batch_alone(folder):
+    data, again = open_data(folder), open_data(folder)
+    shapes, filled = set(), []
+    for step in range(40):
+        one, two = (d.batch("train", LENGTH, 8, 3, step, 1) for d in (data, again))
+        assert all(torch.equal(one[key], two[key]) for key in one) and one.keys() == two.keys()
+        rows, width = one["x"].shape
+        assert rows * width <= 8 * LENGTH < (rows + 1) * width and width <= LENGTH
+        shapes.add((rows, width))
+        filled.append(float(one["valid"].float().mean()) if "valid" in one else 1)
+    assert len(shapes) > 1 and np.mean(filled) > 0.9
+    x = [data.batch("train", LENGTH, 8, *key)["x"] for key in ((0, 1, 0), (0, 1, 1), (0, 2, 0), (1, 1, 0))]
+    assert len({tuple(rows.flatten().tolist()) for rows in x}) == 4
+
+
+def test_every_residue_is_about_as_likely_in_a_batch(folder, monkeypatch):
+    data, taken, length = open_data(folder), [], 160
+    monkeypatch.setattr(type(data), "_take", lambda self, split, start, size: taken.append((start, size)))
+    for step in range(2500):
+        data.batch("train", length, 3, 0, step)
+    edges = data.edges("train")
+    sizes = np.diff(edges)
+    size = np.repeat(sizes, sizes)  # of the sequence of every residue
+    place = (np.arange(edges[-1]) - np.repeat(edges[:-1], sizes)) / size
+    seen = np.zeros(edges[-1])
+    for start, lengths in taken:
+        for a, n in zip(start, lengths):
+            seen[a : a + n] += edges[-1] / len(taken) / lengths.sum()  # what it counts for in the batch's loss; 1 in all, on average
+    parts = {"short": size < 120, "about a crop": (size > 140) & (size <= length)}
+    parts |= {"long": (size > length) & (size < 300), "longest": size == 700}
+    parts |= {"begin": (size == 700) & (place < 1 / 3), "middle": (size == 700) & (abs(place - 0.5) < 1 / 6)}
+    for name, chosen in parts.items():
+        limit = 0.03 + 6 / np.sqrt(chosen.mean() * len(taken))  # by the number of batches, at least, that such residues are in
+        assert limit < 1 and abs(seen[chosen].mean() - 1) < limit, (name, seen[chosen].mean(), limit)
+    begins, number = np.concatenate([start for start, _ in taken]), 0
+    for first in edges[:-1][sizes == 700]:  # the ends of long sequences are seen as ends
+        inside = int(((begins >= first) & (begins < first + 700)).sum())
+        expected, number = inside * (length // 2 + 1) / 700, number + inside
+        assert abs((begins == first).sum() - expected) < 6 * np.sqrt(expected)
+    assert number > 300
+
+
+# ---------------------------------------------------------------- padding, ends, lengths
+
+
+def test_predictions_and_bounds_do_not_depend_on_padding_or_batch(folder, model):
+    data = open_data(folder)
+    sequences = [torch.from_numpy(row[:n].astype(np.int64)) for n, row in zip((5, 8, 20, 33), data.sequences("train")[10:14])]
+    width = 40
+    x, valid = torch.zeros(4, width, dtype=torch.long), torch.zeros(4, width, dtype=torch.bool)
+    for i, row in enumerate(sequences):
+        x[i, : len(row)], valid[i, : len(row)] = row, True
+    masked = (torch.rand(4, width, generator=rng()) < 0.5) & valid
+    z = model.corrupt(x, masked, valid)
+    together = model.predict(z, valid=valid).exp()
+    draw = Draw(torch.full((4,), 0.5, dtype=torch.float64), masked, torch.ones(4, dtype=torch.float64))
+    nats = model.score(x, x, draw, None, valid)[1]
+    for i, row in enumerate(sequences):
+        n = len(row)
+        assert torch.allclose(model.predict(z[i : i + 1, :n])[0].exp(), together[i, :n], atol=1e-12)
+        one = Draw(draw.t[:1], masked[i : i + 1, :n], draw.scale[:1])
+        assert float(model.score(row[None], row[None], one, None, None)[1]) == pytest.approx(float(nats[i]), rel=1e-6)
+    for i in (0, 1):
+        padded = exact_nelbo(model, x[:2, :9], valid=valid[:2, :9])[i]
+        assert float(exact_nelbo(model, sequences[i][None]).detach()) == pytest.approx(float(padded.detach()), rel=1e-12)
+
+
+def test_the_bound_of_a_split_does_not_depend_on_the_batch_size(tmp_path, model):
+    (tmp_path / "x.fa").write_text(">a\nMKVLAX\n>b\nAC\n>c\nWWWW\n>d\nMKXVW\n>e\nACDEFGHIK\n")
+    prepare_proteins(tmp_path / "x.fa", tmp_path / "data", split="1,0,0", progress=False)
+    data, found = open_data(tmp_path / "data"), []
+    for size in (1, 2, 8):
+        each = [exact_nelbo(model, b["x"], valid=b.get("valid")).detach() for b in data.windows("train", 8, size)]
+        found.append(torch.cat(each))
+    assert len(found[0]) == 6 and all(torch.allclose(found[0], other, rtol=1e-12) for other in found)
+
+
+def test_a_network_that_marks_the_ends_knows_where_they_are():
+    z = torch.full((2, 7), 5)
+    valid = torch.tensor([[False] + [True] * 6, [True] * 4 + [False] * 3])
+    plain, marked = (Transformer(5, dim=8, layers=1, heads=2, ends=ends).double() for ends in (False, True))
+    features = plain.features(z, valid=valid)
+    assert torch.allclose(features, features[:, 1:2].expand_as(features), atol=1e-12)  # a masked sequence is the same everywhere
+    features = marked.features(z, valid=valid)
+    inside = features[0, 2:6]
+    assert (features[0, [1, 6]] - inside[0]).abs().amax(-1).min() > 1e-3  # first and last with a value
+    assert (features[1, [0, 3]] - features[1, 1]).abs().amax(-1).min() > 1e-3
+    assert torch.allclose(features[1, :4], marked.features(z[1:, :4])[0], atol=1e-12)
+    assert Transformer(**marked.config()).ends is not None
+
+
+def test_the_network_of_proteins_marks_their_ends(run):
+    assert unmask.MaskedDiffusion.from_pretrained(run).backbone.config()["ends"]
+
+
+def test_lengths_are_drawn_from_the_training_sequences_up_to_the_trained_length(folder, run):
+    model, meta = unmask.MaskedDiffusion.from_pretrained(run), json.loads((folder / "meta.json").read_text())
+    assert model.meta["data"]["lengths"] == meta["lengths"] and max(map(int, meta["lengths"])) == 700
+    kept = {int(n): c for n, c in meta["lengths"].items() if int(n) <= LENGTH}
+    assert 20 in kept
+    drawn = Counter(draw_lengths(model, 3000, rng()).tolist())
+    assert set(drawn) <= set(kept)
+    common = [n for n in kept if 3000 * kept[n] / sum(kept.values()) >= 5]
+    counts = torch.tensor([drawn[n] for n in common] + [3000 - sum(drawn[n] for n in common)]).double()
+    p = torch.tensor([kept[n] for n in common], dtype=torch.float64) / sum(kept.values())
+    if float(1 - p.sum()) * 3000 < 5:
+        chi_square(counts[:-1], p / p.sum())
+    else:
+        chi_square(counts, torch.cat([p, 1 - p.sum(0, keepdim=True)]))
+    x = sample(model, num=5, steps=4, generator=rng())
+    sizes = draw_lengths(model, 5, rng())
+    assert (x >= 0).sum(1).tolist() == sizes.tolist() and x.shape == (5, int(sizes.max()))
+    assert sample(model, num=2, length=9, steps=4).shape == (2, 9)
+    long = copy.deepcopy(model)
+    long.meta["length"] = 3
+    with pytest.raises(ValueError, match="no training sequence is as short as 3"):
+        draw_lengths(long, 2)
+
+
+# ---------------------------------------------------------------- n-grams of sequences
+
+
+def test_ngrams_do_not_cross_sequences_and_leave_out_what_is_not_known():
+    # V = 2: unknown is 2, edge is 3.  Train 0 0 1 | 1 ? 0.  Order 1: c = (3, 2), T = 2: P = (5/7... by hand below.
+    train = np.array([0, 0, 1, 1, 2, 0]), np.array([0, 3, 6])
+    one = (np.array([3, 2]) + 2 * np.array([0.5, 0.5])) / (5 + 2)
+    np.testing.assert_allclose(sequence_ngram_probs(*train, 2, 1), one, rtol=1e-14)
+    two = sequence_ngram_probs(*train, 2, 2)
+    assert two.shape == (4, 2)
+    np.testing.assert_allclose(two[3], (np.array([1, 1]) + 2 * one) / 4, rtol=1e-14)  # after an edge: 0 and 1, once each
+    np.testing.assert_allclose(two[2], (np.array([1, 0]) + one) / 2, rtol=1e-14)  # after the unknown: 0
+    np.testing.assert_allclose(two[1], one, rtol=1e-14)  # after 1, in the same sequence, nothing that is known
+    test = np.array([1, 2, 0, 1]), np.array([0, 3, 4])
+    bits = sequence_ngram_bits(train, test, 2, 2)
+    np.testing.assert_allclose(bits, [-np.log2(two[3, 1]) - np.log2(two[2, 0]), -np.log2(two[3, 1])], rtol=1e-14)
+    np.testing.assert_allclose(sequence_ngram_probs(*train, 2, 3).sum(-1), 1, rtol=1e-12)
+
+
+# ---------------------------------------------------------------- the verbs
+
+
+def test_the_verbs_on_proteins(source, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["prepare", "proteins", str(source), "data", "--split", "0.8,0.1,0.1", "--json", "p.json"]) == 0
+    said = capsys.readouterr().out
+    assert (
+        "sequences" in said
+        and re.search("[1-9] positions without a value", said)
+        and json.loads(Path("p.json").read_text())["kind"] == "proteins"
+    )
+    flags = [f"--{n.replace('_', '-')}={getattr(SMALL, n)}" for n in ("length", "dim", "layers", "heads", "steps", "minutes", "threads")]
+    assert main(["train", "protein", "--data", "data", "--out", "run", "--batch-size=8", "--eval-windows=16", *flags]) == 0
+    assert f"up to {8 * LENGTH} residues of sequences of about one length a step" in capsys.readouterr().err
+    assert main(["eval", "run", "--data", "data", "--json", "e.json"]) == 0
+    said, record = capsys.readouterr().out, json.loads(Path("e.json").read_text())
+    data = open_data("data")
+    assert record["unit"] == "bits per residue" and record["positions"] == data.meta["tokens"]["test"] - data.meta["unknown"]["test"]
+    cut = sum(len(row) > LENGTH for row in data.sequences("test"))
+    assert "lengths are given and not scored" in said and f"{cut} longer than {LENGTH}, cut into windows" in said
+    assert main(["audit", "run", "--data", "data", "--limit", "8", "--enumerate", "5"]) == 0
+    assert main(["schedule", "run", "--data", "data", "--limit", "8"]) == 0
+    assert "residues in 8 windows" in capsys.readouterr().out
+    for name in ("a.fasta", "b.fasta"):
+        assert main(["sample", "run", "--num", "5", "--steps", "4", "--batch-size", "2", "--out", name, "--frames", "f.html"]) == 0
+    error = capsys.readouterr().err
+    assert f"longer than {LENGTH}, the trained length, are left out" in error and Path("f.html").stat().st_size > 5000
+    drawn = records(Path("a.fasta").read_text())
+    assert Path("a.fasta").read_text() == Path("b.fasta").read_text() and len(drawn) == 5
+    assert all(str(len(s)) in data.meta["lengths"] and set(s) <= set(LETTERS) for _, s in drawn) and drawn[0][0] == "sample-1 seed=0"
+    assert main(["sample", "run", "--num", "2", "--steps", "4", "--length", "61"]) == 0
+    out, error = capsys.readouterr()
+    assert [len(s) for _, s in records(out)] == [61, 61] and "61 is beyond what it has seen" in error
+    assert max(map(len, out.splitlines())) == 60
+
+
+HOLED = ">sp|P1|A one\nMKVX--L\nKLB[MASK:3]DE\n>none\nMKVA\n>two\xe9\nxx\n"
+
+
+def test_filling_in_keeps_what_is_given_and_scores_each_candidate(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("in.fa").write_bytes(HOLED.encode("latin-1"))
+    flags = ["--num", "3", "--steps", "6", "--batch-size", "4"]
+    for name in ("a.fa", "b.fa"):
+        assert main(["fill", str(run), "in.fa", "--out", name, "--json", "f.json", *flags]) == 0
+    assert "1 of 3 records have no hole" in capsys.readouterr().err
+    text = Path("a.fa").read_bytes()
+    assert text == Path("b.fa").read_bytes() and b">two\xe9 candidate=1 filled=2 nats=" in text
+    rows = records(text.decode("latin-1"))
+    assert len(rows) == 7 and rows[3] == ("none", "MKVA")
+    for head, letters in rows[:3]:
+        assert head.startswith("sp|P1|A one candidate=") and re.fullmatch("MKV[A-Y]{3}LKLB[A-Y]{3}DE", letters)
+        assert not set(letters) - set(LETTERS) - {"B"}
+    assert all(re.fullmatch("[A-Y]{2}", letters) for _, letters in rows[4:]) and len({s for _, s in rows}) > 4
+    made = json.loads(Path("f.json").read_text())["fillings"]
+    nats = [row["nats"] for row in made]
+    assert nats[:3] == sorted(nats[:3]) and nats[3:] == sorted(nats[3:]) and all(row["noise"] > 0 for row in made)
+    for (head, letters), row in zip(rows[:3] + rows[4:], made):
+        assert row["sequence"] == letters and f"nats={row['nats']:.2f}+-{row['noise']:.2f}" in head
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(HOLED.encode("latin-1"))))
+    assert main(["fill", str(run), "-", *flags]) == 0
+    assert [s for _, s in records(capsys.readouterr().out)] == [s for _, s in rows]
+
+
+def test_the_score_of_a_filling_is_its_probability_given_the_rest(run, tmp_path, model):
+    """One hole: exactly -log p; several: the bound of `conditional_nats`, which another test holds by enumeration."""
+    model = model.float()
+    (tmp_path / "in.fa").write_text(">a\nMKVXLAB\n>b\nMK--LA\n")
+    assert main(["fill", str(run), str(tmp_path / "in.fa"), "--json", str(tmp_path / "f.json"), "--num", "2", "--steps", "4"]) == 0
+    one, _, *two = json.loads((tmp_path / "f.json").read_text())["fillings"]
+    tokenizer = Residues()
+    x = torch.from_numpy(tokenizer.encode(one["sequence"]).astype(np.int64))[None]
+    z, valid = x.index_fill(1, torch.tensor([3]), 22), x < 22
+    assert one["nats"] == pytest.approx(-float(model.predict(z, valid=valid)[0, 3, x[0, 3]].detach()), rel=1e-5) and one["noise"] < 1e-6
+    for row in two:
+        x = torch.from_numpy(tokenizer.encode(row["sequence"]).astype(np.int64))[None]
+        nats, noise = conditional_nats(model, x, (torch.arange(6) // 2 == 1)[None], repeats=400, generator=rng())
+        assert abs(row["nats"] - float(nats)) < 6 * np.hypot(row["noise"], float(noise)) + 1e-5
+
+
+def test_long_proteins_are_filled_window_by_window_if_asked_for(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("in.fa").write_text(">long\n" + "MKV-LAB" * 20 + "\n>short\nM-K\n")
+    assert main(["fill", str(run), "in.fa"]) == 2
+    error = capsys.readouterr().err
+    assert f"in.fa, line 1: record 'long' has 140 residues and the model was trained at {LENGTH}" in error and "--window" in error
+    assert main(["fill", str(run), "in.fa", "--window", "--num", "2", "--steps", "4"]) == 0
+    rows = records(capsys.readouterr().out)
+    assert len(rows) == 4 and all(re.fullmatch("(MKV[A-Y]LAB){20}", letters) for _, letters in rows[:2])
+    assert all(float(re.search("nats=([0-9.]+)", head)[1]) > 20 for head, _ in rows[:2])
+
+
+def test_what_does_not_fit_a_model_of_proteins_is_refused(folder, run, data, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("none.fa").write_text(">a\nMKV\n")
+    Path("zero.fa").write_text(">a\nMKV\n\n[MASK:0]\n")
+    Path("gap.fa").write_text(">a\nMK.\n")
+    Path("in.fa").write_text(">a\nMK-\n")
+    train(TrainConfig(length=8, dim=16, layers=1, heads=2, batch_size=4, steps=2, eval_windows=8, dtype="float32", device="cpu"), data, "t")
+    capsys.readouterr()
+    for command, said in (
+        (["fill", str(run), "none.fa"], "none.fa has no hole: write X, - or .MASK. for a residue"),
+        (["fill", str(run), "zero.fa"], "zero.fa, line 4: .MASK:0. is a hole of 0 residues"),
+        (["fill", str(run), "gap.fa"], "gap.fa, line 2: '.' at residue 3 of record 'a' is a gap"),
+        (["fill", str(run), "in.fa", "--mask", "m.png"], "--mask and --label are for pictures"),
+        (["sample", str(run), "--label", "3"], "the model knows no classes"),
+        (["sample", str(run), "--frames", "a.gif"], "must end in .html"),
+        (["eval", str(run), "--data", str(data)], "has text .characters., and the model was trained on proteins .22 residues."),
+        (["eval", "t", "--data", str(folder)], "has proteins .22 residues., and the model was trained on text .characters."),
+        (["prepare", "text", "in.fa", "out", "--tokenizer", str(folder)], "is of proteins, which no text can be written in"),
+        (["train", "protein", "--data", str(folder), "--out", "no", "--labels"], "has no labels"),
+        (["train", "mnist", "--data", str(folder), "--out", "no", "--length", "8"], "unet is for pictures"),
+        (["train", "protein", "--data", str(folder), "--out", "no", "--length", "0"], "length 0"),
+    ):
+        assert main(command) == 2, command
+        error = capsys.readouterr().err
+        assert re.search(said, error) and error.count("\n") == 1, (command, error)
+    assert not Path("no").exists() and not Path("out").exists()
+
+
+def test_learned_schedules_and_digits_work_with_proteins(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = ["--length=32", "--dim=16", "--layers=1", "--heads=2", "--batch-size=4", "--steps=2", "--minutes=0", "--eval-windows=4"]
+    Path("in.fa").write_text(">a\nMKV--B[MASK:4]\n")
+    for out, flags in (("gen", ["--schedule=learned", "--time"]), ("prime", ["--digits=2"])):
+        assert main(["train", "protein", "--data", str(folder), "--out", out, *small, *flags]) == 0
+        assert main(["eval", out, "--data", str(folder), "--limit", "8", "--repeats", "2"]) == 0
+        assert main(["sample", out, "--num", "2", "--steps", "4"]) == 0
+        capsys.readouterr()
+        assert main(["fill", out, "in.fa", "--num", "2", "--steps", "4", "--out", f"{out}.fa"]) == 0
+        assert ("not scored" in (error := capsys.readouterr().err) or "are scored for a schedule with one curve" in error) == (out == "gen")
+        assert ("nats=" in Path(f"{out}.fa").read_text()) == (out == "prime")
+    assert main(["schedule", "gen", "--data", str(folder), "--limit", "4", "--repeats", "2"]) == 0
+    assert "revealed first" in capsys.readouterr().out
+
+
+def test_a_tokenizer_of_proteins_is_no_tokenizer_of_text(folder):
+    with pytest.raises(ValueError, match="give a tokenizer of text"):
+        make_tokenizer(str(folder))
+
+
+def test_the_demo_of_proteins_from_start_to_report(tmp_path, capsys, monkeypatch):
+    for name, value in {"SAMPLES": 4, "STEPS": 4, "REPEATS": 1, "PIECES": 8}.items():
+        monkeypatch.setattr(demo_proteins, name, value)
+    out = tmp_path / "demo"
+    assert main(["demo", "--data", "protein", "--out", str(out), "--minutes", "0.01", "--json", str(tmp_path / "d.json")]) == 0
+    said, record = capsys.readouterr().out, json.loads((tmp_path / "d.json").read_text())
+    page = (out / "report.html").read_text()
+    assert page.count('src="data:image/png;base64,') == 1 and "CC BY 4.0" in page and "homologues" in page
+    assert record["n"] == 320 and 4.1 < record["baselines"]["trigram with back-off"] < record["baselines"]["unigram"] < 4.2
+    assert f"{record['value']:.3f} +- " in said and f"{record['value']:.3f} ± " in page and "the protein itself" in said
+    assert main(["demo", "--out", str(out)]) == 2  # the other demo's folder
+    assert "not the demo's data" in capsys.readouterr().err
+
+
+def test_a_record_is_what_the_file_says():
+    one, two = parse_fasta([b">a b\nMK[MASK:2]x\n>c\nMB-\n"], "f", holes=True)
+    assert (one.header, one.letters, one.place) == ("a b", "MK--X", "f, line 1: record 'a b'")
+    assert one.holes.tolist() == [False, False, True, True, True] and two.holes.tolist() == [False, False, True]
+    assert two.ids.tolist() == [10, 22, 22]
+    assert format_fasta([("a", "M" * 61)]) == ">a\n" + "M" * 60 + "\nM\n"
