@@ -201,7 +201,10 @@ def test_bad_files_are_one_sentence_that_names_the_file(tmp_path, capsys):
         error = capsys.readouterr().err
         assert re.search(said, error) and (name in error or name == "wide.npz") and error.count("\n") == 1, (name, error)
     good = str(tmp_path / "good.npy")
-    for flags, said in ((["--threads", "-1"], "--threads must not be negative"), (["--json", "a.txt"], "must end in .json")):
+    for flags, said in (
+        (["--threads", "-1"], "--threads must not be negative"),
+        (["--json", str(tmp_path / "a.txt")], "must end in .json"),
+    ):
         assert main(["distance", good, good, *flags]) == 2
         assert said in capsys.readouterr().err
     assert read_moments(good).num == 64
