@@ -234,5 +234,5 @@ class Whole(Data):
     def window_count(self, split: str, length: int) -> int:
         self._check(split)
         if length != self.length:
-            raise ValueError(f"length {length}: these {self.whole}, and an example is a whole one")
+            raise ValueError(f"length {length}: these {self.whole}, and an example is a whole one: give 0 or that")
         return self.meta[self.counted][split]
