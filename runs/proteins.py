@@ -67,8 +67,13 @@ def bounds(model: MaskedDiffusion, data: ProteinData, args, train: tuple, test: 
         theirs = sequence_ngram_bits(train, test, V, order)
         value, error = ratio(theirs, count, group)
         less, of_less = ratio(ours - theirs, count, group)
-        made[f"{order}-gram"] = {"bits_per_residue": value, "stderr": error, "model_less_ngram": less, "model_less_ngram_stderr": of_less}
-        print(f"{f'{order}-gram, whole sequences':28} {value:.4f} +- {error:.4f}; the model has {less:+.4f} +- {of_less:.4f}", flush=True)
+        better = float((ours < theirs).mean())
+        made[f"{order}-gram"] = {
+            "bits_per_residue": value, "stderr": error, "model_less_ngram": less, "model_less_ngram_stderr": of_less,
+            "share_of_sequences_where_the_model_needs_fewer": better,
+        }  # fmt: skip
+        print(f"{f'{order}-gram, whole sequences':28} {value:.4f} +- {error:.4f}; the model has {less:+.4f} +- {of_less:.4f}, "
+              f"and fewer for {100 * better:.1f} % of the sequences", flush=True)  # fmt: skip
     return made
 
 

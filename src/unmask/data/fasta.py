@@ -111,9 +111,10 @@ def split_lines(blocks: Iterable[bytes], name: str) -> Iterator[str]:
     """Lines that end in LF, CR LF or CR."""
     rest = ""
     for text in decode(blocks, name):
-        *lines, rest = re.split("\r\n|\n|\r(?!\\Z)", rest + text)  # a CR at the end may be half of CR LF
-        yield from lines
-    yield from rest.split("\r")
+        *lines, rest = (rest + text).split("\n")
+        for line in lines:
+            yield from line.removesuffix("\r").split("\r")
+    yield from rest.removesuffix("\r").split("\r")
 
 
 def decode(blocks: Iterable[bytes], name: str) -> Iterator[str]:
