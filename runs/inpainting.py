@@ -1,6 +1,6 @@
 """A picture of filling in: test pictures with holes, some completions of each, and the truth.
 
-    python runs/inpainting.py MODEL DATA OUT.png            docs/mnist-inpainting.png; two minutes of one CPU core
+    python runs/inpainting.py MODEL DATA OUT.png            docs/mnist-inpainting.png; a minute of one CPU core
 
 The holes are, in turn, the lower half, the right half and the middle.  What is given never changes.
 """
