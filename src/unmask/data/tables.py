@@ -102,11 +102,11 @@ def prepare_table(
     for name, part in parts.items():
         if not len(part.codes):
             raise ValueError(f"{paths[name]} has no rows: give a file with at least one below the header")
+    kept = [c for c, name in enumerate(form.names) if name not in drop]
+    if not kept:
+        raise ValueError("the table has no columns left: drop fewer")
     rows = {name: np.arange(len(part.codes)) for name, part in parts.items()}
     if len(parts) == 1:
-        kept = [c for c, name in enumerate(form.names) if name not in drop]
-        if not kept:
-            raise ValueError("the table has no columns left: drop fewer")
         rows = cut_by_digest(row_digests(parts["train"].columns(kept), form), shares, "rows")
     table = like or make_table(form, parts, rows["train"], numbers=numbers, categories=categories, drop=drop, bins=bins)
     places = [form.names.index(name) for name in table.names]
