@@ -255,7 +255,9 @@ PRESETS = {
             eval_minutes=0.5,
             eval_windows=2000,
         ),
-        "A small transformer over the cells of a row, for a table of some ten columns and some ten thousand rows.",
+        "A small transformer over the cells of a row, for a table of some ten columns and ten thousands of rows; unmask demo --data "
+        "table's. Command: unmask train table --data DATA --out RUN. Cost: 2 minutes on two CPU cores. Expected on the bundled census: a "
+        "bound of about 1.5 bits per cell; every column by its own histogram takes 1.94.",
     ),
     "mnist": Preset(
         replace(SMALL_UNET, widths="32,64,128", blocks=1, batch_size=32, learning_rate=2e-3, checkpoint_minutes=10.0),
@@ -276,8 +278,9 @@ PRESETS = {
             eval_minutes=0.5,
         ),
         "A small transformer for proteins, on a laptop; unmask demo --data protein's. Command: unmask train protein --data DATA --out RUN, "
-        "after unmask prepare proteins FASTA DATA. Cost: 1.8 minutes on two CPU cores. Expected on the bundled proteins: a bound of about "
-        "X bits per held-out residue; a trigram model has 4.13.",
+        "after unmask prepare proteins FASTA DATA. Cost: 1.8 minutes, one CPU core is enough. Expected on the bundled proteins: a bound of "
+        "about 4.11 bits per held-out residue; a trigram model has 4.13. With --steps 2000, 23 minutes of a core, on 20,000 UniProt "
+        "sequences: 4.11, where a trigram has 4.15.",
     ),
     "cifar10": Preset(
         PAPER_UNET,
