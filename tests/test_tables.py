@@ -316,6 +316,7 @@ BAD = {
     "numbers that are none": ("a,b\n1,2\n\nx,2\n", {"numbers": ["a"]}, r"t\.csv, line 4: 'x' in column 'a' is not a number"),
     "only empty rows": ("a,b\n,\n?,\n", {"header": "yes"}, r"rows of the train split are all empty"),
     "a delimiter of two letters": ("a,b\n1,2\n", {"delimiter": ",,"}, r"delimiter ',,' must be auto or one character"),
+    "unseen without like": ("a,b\n1,2\n", {"unseen": "missing"}, r"unseen 'missing' is about columns of other data"),
     "one bin": ("a,b\n1,2\n", {"bins": 1}, r"bins 1: "),
     "an encoding that is none": ("a,b\n1,2\n", {"encoding": "latin-7b"}, r"encoding 'latin-7b' is none"),
     "too few rows for the split": ("a,b\n1,2\n", {"split": "0.5,0.25,0.25"}, r"split, 0\.[0-9]+ of 1 rows, comes out empty"),

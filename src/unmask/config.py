@@ -255,7 +255,7 @@ PRESETS = {
             eval_minutes=0.5,
             eval_windows=2000,
         ),
-        "A small transformer over the cells of a row, for a table of some ten columns and ten thousands of rows; unmask demo --data "
+        "A small transformer over the cells of a row, for a table of some ten columns and tens of thousands of rows; unmask demo --data "
         "table's. Command: unmask train table --data DATA --out RUN. Cost: 2 minutes on two CPU cores. Expected on the bundled census: a "
         "bound of about 1.5 bits per cell; every column by its own histogram takes 1.94.",
     ),

@@ -86,6 +86,8 @@ def prepare_table(
     changed = [name for name, (value, plain) in settings.items() if value != plain]
     if like is not None and changed:
         raise ValueError(f"columns like those of other data are theirs already: leave out {', '.join(changed)}")
+    if like is None and unseen != "error":
+        raise ValueError(f"unseen {unseen!r} is about columns of other data, and there are none: give like, or leave it out")
     with progress_bars(sum(path.stat().st_size for path in paths.values()), progress)("read") as bar:
         read = {
             name: read_cells(path, bar, delimiter=like.delimiter if like else delimiter, encoding=encoding) for name, path in paths.items()
