@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import unmask
 from unmask import checkpoint, diffusion, rowwise, schedules
 from unmask.categorical import categorical
-from unmask.diffusion import Draw, stratified
+from unmask.masks import Draw, stratified
 from unmask.sampling import ancestral, first_hitting, time_grid
 
 SCALAR = {"linear": schedules.Linear, "cosine": schedules.Cosine, "poly0.5": lambda: schedules.Polynomial(0.5)}
@@ -1019,9 +1019,14 @@ class Copies(torch.nn.Module):
 def test_strata_make_the_noise_smaller_than_independent_draws_would():
     model = unmask.MaskedDiffusion(Copies(), schedules.Linear(), unmask.Subtokenizer(3))
     x = torch.arange(3).repeat(11)[:, None].expand(-1, 6)
-    alone = unmask.estimate_nelbo(model, x.split(1), repeats=64, seed=1)  # batches of one: nothing to stratify
+    generator = rng()
+    draws = torch.stack([torch.cat([model.nelbo(row[None], generator=generator) for row in x]) for _ in range(64)])
+    alone = float(draws.mean(1).var())  # of the mean of one draw an example, nothing stratified
     together = unmask.estimate_nelbo(model, [x], repeats=512, seed=1)
-    assert together.noise**2 * 512 < 0.1 * alone.noise**2 * 64
+    assert together.noise**2 * 512 < 0.1 * alone
+    # an example's own repeats are stratified, too: per_example, and with it a paired difference
+    spread = torch.stack([unmask.estimate_nelbo(model, [x[:1]], repeats=8, seed=s).per_example for s in range(200)]).var()
+    assert float(spread) < 0.5 * draws.var(0).mean() / 8
 
 
 def test_what_is_saved_can_be_loaded(tmp_path):

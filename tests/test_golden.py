@@ -15,8 +15,8 @@ import pytest
 import torch
 
 import unmask
-from unmask import diffusion, schedules, subtokens
-from unmask.diffusion import Draw
+from unmask import diffusion, masks, schedules, subtokens
+from unmask.masks import Draw
 
 FOLDER = Path(__file__).parent / "golden"
 EPS = 1e-4  # MD4 and GenMD4
@@ -185,7 +185,7 @@ def in_w(schedule, gradient, w):
 
 def genmd4_mask(schedule, t, u, y):
     """They unmask where u < alpha = 1 - (1 - eps) t^w."""
-    return u >= 1 - (1 - EPS) * diffusion.at(schedule.masked(t), y)
+    return u >= 1 - (1 - EPS) * masks.at(schedule.masked(t), y)
 
 
 def test_genmd4_schedule():
@@ -221,7 +221,7 @@ def through_forward(monkeypatch, model, x, t, masked, u):
 
 def missing_in_ratio(schedule, t, y, difference):
     """What eps changes in sum difference (log(1 - alpha) - log(alpha)), with 1 - alpha = (1 - eps) t^w where ours is t^w."""
-    ours = diffusion.at(schedule.masked(t), y)
+    ours = masks.at(schedule.masked(t), y)
     theirs = (1 - EPS) * ours
     return (difference * (theirs.log() - ours.log() - torch.log1p(-theirs) + torch.log1p(-ours))).sum(-1)
 
@@ -277,7 +277,7 @@ def test_genmd4_leave_one_out_gradient_is_the_exact_one(monkeypatch):
     schedule = learned(torch.nn.functional.softplus(w))
     patterns = torch.cartesian_prod(*[torch.tensor([0, 1])] * 3)
     logits = GENMD4["exhaustive/logits_by_mask_pattern"].flatten(0, 2)  # (8, 3, 3)
-    masked_at = diffusion.at(schedule.masked(t), x)
+    masked_at = masks.at(schedule.masked(t), x)
 
     def expected(masked_at):
         q = torch.where(patterns == 1, masked_at, 1 - masked_at).prod(-1)  # (8,)

@@ -20,6 +20,7 @@ CORE = [
     "marginals",
     "rowwise",
     "schedule_gradient",
+    "masks",
     "muon",
     "metrics",
     "backbones",

@@ -290,7 +290,7 @@ def test_what_fills_holes_is_scored_by_the_bound_of_the_sampler_that_fills_them(
     x, holes = torch.tensor([2, 0, 1, 1]), torch.zeros(4, dtype=torch.bool)
     holes[hidden] = True
     exact = bound_by_hand(model, x, holes)
-    nats, noise = conditional_nats(model, x.repeat(1000, 1), holes.repeat(1000, 1), repeats=4, generator=rng())
+    nats, noise = conditional_nats(model, x.repeat(1000, 1), holes.repeat(1000, 1), repeats=4)
     error = float(nats.std()) / math.sqrt(1000)
     assert abs(float(nats.mean()) - exact) <= 6 * error + 1e-9
     assert float(noise.square().mean().sqrt() / nats.std()) == pytest.approx(1, abs=0.1) or len(hidden) == 1  # repeats are independent
@@ -310,7 +310,7 @@ def test_holes_everywhere_are_the_bound_and_holes_nowhere_cost_nothing():
     x = torch.tensor([[0, 1, 2], [2, 2, 1]])
     holes = torch.tensor([[True] * 3, [False] * 3])
     many = [v.repeat(1000, 1) for v in (x, holes)]
-    nats, noise = (v.view(1000, 2).T for v in conditional_nats(model, *many, repeats=4, generator=rng()))
+    nats, noise = (v.view(1000, 2).T for v in conditional_nats(model, *many, repeats=4))
     assert abs(float(nats[0].mean() - exact_nelbo(model, x).detach()[0])) <= 6 * float(nats[0].std()) / math.sqrt(1000)
     assert float(nats[1].abs().max()) == float(noise[1].max()) == 0
 
@@ -319,7 +319,7 @@ def test_holes_of_tokens_with_digits_and_positions_without_a_value():
     model = table_model(schedules.Linear(), 4, 2, 2)
     x, holes = torch.tensor([[1, 3]]), torch.tensor([[False, True]])
     many = x.repeat(1000, 1)
-    ends = [conditional_nats(model, many, h.expand(1000, 2), repeats=4, generator=rng(), valid=holes.expand(1000, 2))[0]
+    ends = [conditional_nats(model, many, h.expand(1000, 2), repeats=4, valid=holes.expand(1000, 2))[0]
             for h in (holes, torch.ones_like(holes))]  # fmt: skip
     assert torch.equal(*ends)  # a hole without a value is none
     whole = exact_nelbo(model, x, valid=holes).detach()

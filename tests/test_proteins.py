@@ -25,8 +25,8 @@ from unmask.data import Residues, make_tokenizer, open_data, prepare_proteins, s
 from unmask.data.fasta import format_fasta, parse_fasta
 from unmask.data.residues import LETTERS
 from unmask.demo_proteins import FASTA
-from unmask.diffusion import Draw
 from unmask.likelihood import conditional_nats, estimate_nelbo
+from unmask.masks import Draw
 from unmask.ngrams import sequence_ngram_bits, sequence_ngram_probs
 from unmask.sampling import draw_lengths, sample
 from unmask.schedule_report import count_tokens

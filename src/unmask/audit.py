@@ -13,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from unmask.diffusion import MaskedDiffusion, at
+from unmask.diffusion import MaskedDiffusion
+from unmask.masks import at
 from unmask.schedules import Linear, Schedule
 from unmask.subtokens import Subtokenizer
 

@@ -23,7 +23,8 @@ from unmask.categorical import uniform
 from unmask.config import PRESETS, Dtype
 from unmask.data import open_data
 from unmask.device import keep_freed_memory, pick_dtype, precision
-from unmask.diffusion import Draw, MaskedDiffusion
+from unmask.diffusion import MaskedDiffusion
+from unmask.masks import Draw
 from unmask.muon import Muon
 from unmask.sampling import evaluating, idle_share, time_grid, trajectory
 from unmask.schedule_gradient import Pair, log_law, paid_in_the_other_half, surrogate

@@ -14,8 +14,9 @@ from torch import Tensor
 from unmask.audit import MAX_UNITS, SIGMAS, exact_nelbo
 from unmask.categorical import uniform
 from unmask.device import precision
-from unmask.diffusion import Draw, MaskedDiffusion, accepts, stratified
+from unmask.diffusion import MaskedDiffusion, accepts
 from unmask.likelihood import Estimate, estimate_nelbo
+from unmask.masks import Draw, stratified
 from unmask.sampling import evaluating, sample
 
 ROUNDING = 1e-9  # nats in 64 bits

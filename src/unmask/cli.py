@@ -25,6 +25,7 @@ from unmask.command import (
     write_record,
 )
 from unmask.config import PRESETS, TrainConfig
+from unmask.verbs.compare import compare, keep_examples
 from unmask.verbs.distance import distance
 from unmask.verbs.draw import fill, sample
 from unmask.verbs.prepare import prepare
@@ -157,7 +158,7 @@ def evaluate(argv: list[str]) -> None:
     from tqdm import tqdm
 
     from unmask.data import Table, open_data
-    from unmask.likelihood import estimate_nelbo, estimate_orders
+    from unmask.likelihood import difference, estimate_nelbo, estimate_orders
 
     check_positive(args, "repeats")
     model, tokenizer, folder = runtime.load(args.model)
@@ -180,8 +181,8 @@ def evaluate(argv: list[str]) -> None:
             bound, single = estimate_orders(model, bar, orders=args.repeats, seed=args.seed)
         estimator = f"mean of the likelihood over {args.repeats} random orders"
         report_bound(args, runtime, folder, model, data, bound, count, length, estimator, single_order_nats=single.mean)
-        gain = (single.per_example - bound.per_example) / math.log(2) / bound.positions
-        per = f"{float(gain.mean()):.4f} +- {float(gain.std()) / math.sqrt(len(gain)):.4f}" if len(gain) > 1 else f"{float(gain):.4f}"
+        gain, error, _ = difference(single, bound)
+        per = f"{gain:.4f}" + (f" +- {error:.4f}" if math.isfinite(error) else "")
         print(f"  {single.bits_per_dim:.4f} for one order at a time, the plain bound on these examples: a gain of {per}")
         return
     with runtime.precision:
@@ -210,7 +211,8 @@ def report_bound(args: Eval, runtime: Runtime, folder: Path, model, data, bound,
     for name, (nats, error) in more.get("nats_by_column", {}).items():
         print(f"    {nats:7.3f} +- {error:.3f} of them in {name}")
     noise = f", noise of the masks alone {bound.bits_per_dim_noise:.4f}" if not math.isnan(bound.noise) else ""
-    print(f"  error over examples {bound.bits_per_dim_stderr:.4f}{noise}")
+    over = data.describe_groups(args.split, length)
+    print(f"  error {over}{noise}")
     print(f"  of the sampler that reveals {revealed} at an instant" + (" (and draws one token a step)" if args.steps else ""))
     print(f"  {estimator}, {args.repeats} draws each, seed {args.seed}, {runtime.dtype}, averaged weights of {folder}")
     if unit == "token":
@@ -220,7 +222,8 @@ def report_bound(args: Eval, runtime: Runtime, folder: Path, model, data, bound,
         n=count, positions=int(bound.positions.sum()), length=length, split=args.split, nats_per_example=bound.mean,
         nats_per_example_stderr=bound.stderr, perplexity=bound.perplexity, estimator=estimator, masking=masking,
         given="classes" if model.meta.get("labels") else None,
-        revealed_at_an_instant=revealed, repeats=args.repeats, data_sha256=data.meta["sha256"], **more,
+        revealed_at_an_instant=revealed, repeats=args.repeats, data_sha256=data.meta["sha256"], error_over=over,
+        **keep_examples(args.json, bound), **more,
     )  # fmt: skip
 
 
@@ -397,7 +400,7 @@ def bench(argv: list[str]) -> None:
 
 
 VERBS: dict[str, Callable[[list[str]], int | None]] = {
-    "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "audit": audit, "schedule": schedule, "sample": sample,
+    "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "compare": compare, "audit": audit, "schedule": schedule, "sample": sample,
     "fill": fill, "distance": distance, "bench": bench,
 }  # fmt: skip
 
@@ -407,6 +410,7 @@ HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
   prepare KIND SRC OUT          text, images, tables or proteins -> a memory map of token ids
   train PRESET --data --out     train a model; the same command continues a run that was stopped
   eval MODEL --data DIR         an upper bound on the negative log-likelihood, with its errors
+  compare A.json B.json         is one of two bounds lower? their paired difference, with its error
   audit MODEL | --selftest      is the reported number a bound? checks of a model, or of this package
   schedule MODEL                what a learned schedule has learned, and a plot of it
   sample MODEL                  draw samples

@@ -194,8 +194,8 @@ def describe_tokens(spec: dict) -> str:
     return f"proteins ({spec['vocab_size']} residues)" if spec["name"] == "residues" else f"text ({spec['name']})"
 
 
-def run_sampler(args: Sampler, runtime: Runtime, model, z, frames: int = 0, cond=None, valid=None):
-    """Token ids (B, S) from z (B, S*L), in batches, -1 where `valid` (B, S) is False; and the states of the first `frames` rows."""
+def run_sampler(args: Sampler, runtime: Runtime, model, z, frames: int = 0, cond=None, valid=None, holes=None):
+    """Token ids (B, S) from z (B, S*L), in batches, and the states of the first `frames` rows; `valid`, `holes` as in `sample`."""
     import torch
     from tqdm import tqdm
 
@@ -216,17 +216,27 @@ def run_sampler(args: Sampler, runtime: Runtime, model, z, frames: int = 0, cond
     rows, kept = z.split(batch), [z[:frames]]
     labels = [None] * len(rows) if cond is None else cond.to(runtime.device).split(batch)
     there = [None] * len(rows) if valid is None else valid.to(runtime.device).split(batch)
+    open_ = [None] * len(rows) if holes is None else holes.to(runtime.device).split(batch)
     done = []
     with tqdm(total=steps * len(rows), unit="step", disable=None, dynamic_ncols=True) as bar, runtime.precision:
-        for part, label, real in zip(rows, labels, there, strict=True):
+        for part, label, real, hole in zip(rows, labels, there, open_, strict=True):
             states = trajectory(model, part.to(runtime.device), sampler=args.sampler, steps=steps, grid=args.grid, cond=label, valid=real,
-                                generator=runtime.generator, temperature=args.temperature, guidance=guidance)  # fmt: skip
+                                holes=hole, generator=runtime.generator, temperature=args.temperature, guidance=guidance)  # fmt: skip
             for state in states:
                 bar.update()
                 if frames and not done:
                     kept.append(state[:frames].cpu())
-            done.append(to_tokens(model, state, real).cpu())
+            done.append(to_tokens(model, state, real, hole).cpu())
     return torch.cat(done), kept
+
+
+def fill_window(args: Sampler, runtime: Runtime, model, z, part: slice, fill, valid=None) -> None:
+    """Fill z (B, S*L) in place where `fill` (B, W) says so in the tokens `part`, seeing nothing but these; `valid` (B, S)."""
+    length = model.subtokenizer.length
+    units = slice(part.start * length, part.stop * length)
+    real = None if valid is None or bool(valid[:, part].all()) else valid[:, part]
+    x, _ = run_sampler(args, runtime, model, z[:, units], valid=real, holes=fill)
+    z[:, units] = model.subtokenizer.encode(x.clamp(min=0)).where(fill.repeat_interleave(length, 1), z[:, units])
 
 
 def how(args: Sampler) -> dict:

@@ -20,6 +20,7 @@ from unmask import backbones, checkpoint, schedules
 from unmask.categorical import uniform
 from unmask.formula import continuous, discrete
 from unmask.marginals import marginal_nats
+from unmask.masks import Draw, Uniforms, draw, of_batch
 from unmask.rowwise import sum_rows
 from unmask.schedule_gradient import Pair, paid_in_the_other_half, surrogate
 from unmask.schedules import Schedule
@@ -33,16 +34,6 @@ class Terms(NamedTuple):
 
     loss: Tensor  # () to back-propagate: nats of the batch / number of valid positions
     nelbo: Tensor | None  # (B,) nats per example, one unbiased draw of the bound; None for objective="joint"
-
-
-class Draw(NamedTuple):
-    """One draw of the forward process, and what turns nats at masked units into the bound."""
-
-    t: Tensor  # (B,) float64
-    masked: Tensor  # (B, U) bool
-    scale: Tensor  # (B,) float64
-    times: tuple[Tensor, Tensor] | None = None  # (t, s), each (B,), in discrete time
-    log_t: Tensor | None = None  # (B,) for a schedule with one curve per value: t itself may underflow
 
 
 class MaskedDiffusion(nn.Module):
@@ -214,36 +205,14 @@ class MaskedDiffusion(nn.Module):
         hidden = masked.repeat_interleave(length // self.units(masking).length, 1) | ~real.repeat_interleave(length, 1)
         return self.subtokenizer.digits(x).masked_fill(hidden, self.mask_id)
 
-    def draw(self, y: Tensor, valid: Tensor, steps: int | None = None, generator: Generator = None) -> Draw:
-        """Draw times and masks for the units y (B, U): the estimators of the bound.
+    def draw(
+        self, y: Tensor, valid: Tensor, steps: int | None = None, generator: Generator = None, uniforms: Uniforms | None = None
+    ) -> Draw:
+        """Times and masks for the units y (B, U), `valid` (B, U) of which have a value; see `masks.draw`.
 
-        One curve, continuous time: the exact count.  k ~ U{1..N} of the N units are masked, with factor N / k; the k-th smallest
-        of N uniforms has the law of 1 - alpha_t given k, so the same uniforms give the mask and the time.  No singular weight,
-        no cut-off.  One curve per value (1 - t^w): t = u^(1/a), a = half the least w in the sequence, whose variance is finite; the
-        factor weight / density = w / (a u) is formed without t, which may underflow.  Discrete time: one of `steps` equal intervals,
-        that which holds such a t.
-        k, u and the interval are stratified over the batch, in random order (`stratified`).
+        From `uniforms`, or from `generator` as one micro-batch.
         """
-        u = stratified(len(y), generator, y.device)
-        learned, power, a = self.schedule.num_values > 1, torch.empty(0), torch.ones_like(u)
-        if learned:
-            power = self.powers.detach().double()[y]
-            a = power.masked_fill(~valid, power.max()).amin(-1) / 2  # of the values that are there
-        score = uniform(*y.shape, generator=generator, device=y.device).masked_fill(~valid, 2.0)
-        if steps is not None:
-            if steps < 1:
-                raise ValueError(f"steps must be at least 1, not {steps}")
-            i = (u ** (1 / a) * steps).long().clamp(max=steps - 1).double()
-            t, s = (i + 1) / steps, i / steps
-            return Draw(t, score < at(self.schedule.masked(t), y), 1 / (t**a - s**a), times=(t, s))
-        if not learned:
-            n = valid.sum(-1)
-            k = ((u * n).long() + 1).minimum(n).clamp(min=1)
-            threshold = score.sort(-1).values.gather(1, k[:, None] - 1).clamp(max=1)
-            return Draw(self.schedule.inverse(1 - threshold[:, 0]), (score <= threshold) & valid, n / k.double())
-        u = (1 - u).clamp(2.0**-54, 1 - 2.0**-53)  # log(1 - t^w) is finite
-        log_t = u.log() / a
-        return Draw(log_t.exp(), score < (power * log_t[:, None]).exp(), 1 / (a * u), log_t=log_t)
+        return draw(self.schedule, y, valid, steps, of_batch(y, generator) if uniforms is None else uniforms)
 
     # ------------------------------------------------------------ the bound
 
@@ -262,28 +231,32 @@ class MaskedDiffusion(nn.Module):
         return self.subtokenizer.vocab_size if y.shape[1] < self.subtokenizer.length else self.subtokenizer.base
 
     def score(
-        self, x: Tensor, y: Tensor, draw: Draw, cond, valid: Tensor | None, *, masking: str | None = None, joint: bool = False
-    ) -> tuple[Tensor, Tensor]:
+        self, x: Tensor, y: Tensor, draw: Draw, cond, valid: Tensor | None, *, masking: str | None = None, joint: bool = False,
+        hidden: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Nats of one draw: their sum over the batch, to be differentiated, and (B,) per example, detached.
 
-        x (B, S) codes, and their units y (B, U), of `check`; `valid` as it was given, None included.
+        x (B, S) codes, and their units y (B, U), of `check`; `valid` as it was given, None included.  `hidden` (B, U): units that
+        are masked besides those of `draw`, and not scored.
         """
-        total, each = self.score_units(x, y, draw, cond, valid, masking=masking, joint=joint)
+        total, each = self.score_units(x, y, draw, cond, valid, masking=masking, joint=joint, hidden=hidden)
         return total, each.flatten(1).sum(1)
 
     def score_units(
-        self, x: Tensor, y: Tensor, draw: Draw, cond, valid: Tensor | None, *, masking: str | None = None, joint: bool = False
-    ) -> tuple[Tensor, Tensor]:
+        self, x: Tensor, y: Tensor, draw: Draw, cond, valid: Tensor | None, *, masking: str | None = None, joint: bool = False,
+        hidden: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """As `score`, but each of (B, S, l): what every unit pays; (B, S, 1) where units pay together, in discrete time and jointly."""
-        z = self._corrupt(x, torch.ones_like(x, dtype=torch.bool) if valid is None else valid, draw.masked, masking)
-        hidden, head = self.hidden(z, draw.t, cond, valid)
+        shut = draw.masked if hidden is None else draw.masked | hidden
+        z = self._corrupt(x, torch.ones_like(x, dtype=torch.bool) if valid is None else valid, shut, masking)
+        features, head = self.hidden(z, draw.t, cond, valid)
         masked = draw.masked.unflatten(1, (x.shape[1], -1))  # (B, S, l)
         b, position = masked.any(-1).nonzero(as_tuple=True)
         if masked.shape[-1] > 1:  # rows of as many masked digits side by side
             order = masked[b, position].sum(-1).argsort(descending=True, stable=True)
             b, position = b[order], position[order]
         y, digits, masked = (v.unflatten(1, (x.shape[1], -1))[b, position] for v in (y, z, draw.masked))
-        token, rows = x[b, position], hidden[b, position]
+        token, rows = x[b, position], features[b, position]
         factor = draw.scale[b].to(rows.dtype if rows.dtype == torch.float64 else torch.float32)
 
         def nats(rows: Tensor, part: slice) -> tuple[Tensor, Tensor]:
@@ -365,12 +338,13 @@ class MaskedDiffusion(nn.Module):
         valid: Tensor | None = None,
         masking: str | None = None,
         generator: Generator = None,
+        uniforms: Uniforms | None = None,
     ) -> Tensor:
-        """(B, S) float64: what every position pays of `nelbo`'s draw."""
+        """(B, S) float64: what every position pays of `nelbo`'s draw, which is made of `uniforms`, if they are given."""
         x, real = self.check(x, valid)
         units = self.units(masking)
         y = units.digits(x)
-        draw = self.draw(y, real.repeat_interleave(units.length, 1), steps, generator)
+        draw = self.draw(y, real.repeat_interleave(units.length, 1), steps, generator, uniforms)
         return self.score_units(x, y, draw, cond, valid, masking=masking)[1].sum(-1)
 
     # ------------------------------------------------------------ files
@@ -458,25 +432,13 @@ def build_backbone(folder: Path, config: dict, tensors: int) -> nn.Module:
     return backbones.NAMES[name](**arguments)
 
 
-def at(values: Tensor, y: Tensor) -> Tensor:
-    """values (B, K) of the units y (B, U): (B, U), or (B, 1) where K = 1."""
-    return values if values.shape[-1] == 1 else values.gather(1, y)
-
-
-def stratified(n: int, generator: Generator = None, device=None) -> Tensor:
-    """n uniforms in [0, 1), one in each of n equal strata and mirrored (u and 1 - u come in pairs), in random order."""
-    j = torch.arange(n, device=device)
-    lower = torch.minimum(j, n - 1 - j)
-    u = (lower + uniform(n, generator=generator, device=device)[lower]) / n
-    u = torch.where(j > lower, 1 - u, u).clamp(max=1 - 2.0**-53)
-    return u[uniform(n, generator=generator, device=device).argsort()]
-
-
 def unpack(batch: Tensor | dict, device=None) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """A batch, a tensor x or a dict with x and optionally cond, valid: (x, cond, valid) on `device`."""
     if isinstance(batch, Tensor):
         batch = {"x": batch}
-    if "x" not in batch or set(batch) - {"x", "cond", "valid"}:
-        raise ValueError(f"a batch is a tensor, or a dict with x and optionally cond, valid; not one with {', '.join(batch) or 'nothing'}")
+    if "x" not in batch or set(batch) - {"x", "cond", "valid", "group"}:
+        raise ValueError(
+            f"a batch is a tensor, or a dict with x and optionally cond, valid, group; not one with {', '.join(batch) or 'nothing'}"
+        )
     cond, valid = (batch.get(name) for name in ("cond", "valid"))
     return batch["x"].to(device), None if cond is None else cond.to(device), None if valid is None else valid.to(device)

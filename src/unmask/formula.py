@@ -35,6 +35,10 @@ def discrete(logp: Tensor, y: Tensor, masked: Tensor, reveal: Tensor, base: int)
 
     The model draws one token and reveals its masked digits by their own coins.  Sum over the sets A of digits that can be
     revealed: q(A) [ -log sum over tokens with y_A of mu prod_{masked, not in A} (1 - r_v) + sum_{masked, not in A} log(1 - r_y) ].
+
+    The sum is P_A (1 - loss): P_A that of mu alone, which is 1 for the empty set, and loss the mean under mu given y_A of
+    1 - prod (1 - r_v).  In fine steps the loss is tiny and its difference from sum log(1 - r_y) is all that is paid, so it is formed
+    without the 1, which would round it away.
     """
     length = y.shape[1]
     cube = grid(logp, base, length)
@@ -47,6 +51,7 @@ def discrete(logp: Tensor, y: Tensor, masked: Tensor, reveal: Tensor, base: int)
         if scalar and not any(revealed):
             continue  # log of the sum over all tokens = 0
         part, q, nats = cube, logp.new_ones(len(logp)), logp.new_zeros(len(logp))
+        kept = logp.new_zeros(len(logp), *[1] * length)  # log of the product of 1 - r_v
         for j, shown in enumerate(revealed):
             if shown:
                 part = part.take_along_dim(y[:, j].view(-1, *[1] * length), j + 1)
@@ -55,7 +60,15 @@ def discrete(logp: Tensor, y: Tensor, masked: Tensor, reveal: Tensor, base: int)
                 q = q * (1 - hit[:, j])
                 if not scalar:
                     cost = stay.expand(len(logp), -1) * masked[:, j, None]  # (R, b)
-                    part = part + cost.view(-1, *[base if i == j else 1 for i in range(length)])
+                    kept = kept + cost.view(-1, *[base if i == j else 1 for i in range(length)])
                     nats = nats + cost.gather(1, y[:, j, None])[:, 0]
-        total = total + q * (nats - part.flatten(1).logsumexp(-1))
+        if any(revealed):
+            of_mu = part.flatten(1).logsumexp(-1)
+            nats = nats - of_mu
+            part = part - of_mu.view(-1, *[1] * length)
+        if not scalar:
+            loss = -(part.exp() * kept.expm1()).flatten(1).sum(-1)
+            coarse = (part + kept).flatten(1).logsumexp(-1)
+            nats = nats - torch.where(loss < 0.5, torch.log1p(-loss.clamp(max=0.5)), coarse)
+        total = total + q * nats
     return total

@@ -49,14 +49,31 @@ def encode_holes(model: MaskedDiffusion, tokenizer, pieces: list[str | int]) -> 
     return torch.cat(parts)[None]
 
 
-def windows(z: Tensor, model: MaskedDiffusion, length: int) -> Iterator[slice]:
-    """Slices of z (B, S*L) of at most `length` tokens, left to right, half overlapping, that have a hole left when their turn comes."""
-    size, total = length * model.subtokenizer.length, z.shape[1]
-    step = max(length // 2, 1) * model.subtokenizer.length
-    for start in range(0, max(total - size, 0) + step, step):
-        part = slice(max(min(start, total - size), 0), min(start + size, total))
-        if bool((z[:, part] == model.mask_id).any()):
-            yield part
+def is_hole(model: MaskedDiffusion, z: Tensor) -> Tensor:
+    """(B, S) which tokens of z (B, S*L) have a masked digit."""
+    return (z == model.mask_id).unflatten(1, (-1, model.subtokenizer.length)).any(-1)
+
+
+def windows(holes: Tensor, length: int) -> Iterator[tuple[slice, Tensor]]:
+    """Where to fill the holes (S,) bool of a text: windows of at most `length` tokens, and which positions of each (W,) bool.
+
+    A text longer than `length` is filled from left to right, a group of holes at a time, in the window around the group's middle.
+    A group spans so little that each of its holes has a quarter of a window on either side, or all there is.
+    """
+    total = len(holes)
+    if total <= length:
+        yield slice(0, total), holes
+        return
+    left, quarter = holes.nonzero()[:, 0].tolist(), length // 4
+    while left:
+        start = min(max(left[0] - quarter, 0), total - length)
+        limit = total if start + length == total else start + length - quarter
+        group = [i for i in left[:length] if i < limit]
+        start = min(max((group[0] + group[-1] + 1) // 2 - length // 2, 0), total - length)
+        fill = torch.zeros(length, dtype=torch.bool)
+        fill[torch.tensor(group) - start] = True
+        yield slice(start, start + length), fill
+        left = left[len(group) :]
 
 
 def spell_holes(tokenizer, pieces: list[str | int], ids: Tensor) -> str:

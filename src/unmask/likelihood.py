@@ -1,14 +1,17 @@
 """Estimate a model's bound on held-out data: a number with two errors, its unit and the protocol that made it."""
 
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from unmask.categorical import uniform
-from unmask.diffusion import Draw, MaskedDiffusion, unpack
+from unmask.diffusion import MaskedDiffusion, unpack
+from unmask.masks import BLOCK, Draw, of_examples, split_repeats
 from unmask.sampling import evaluating
 
 
@@ -16,19 +19,19 @@ from unmask.sampling import evaluating
 class Estimate:
     """An upper bound on the mean negative log-likelihood, in nats per example.
 
-    `stderr`: over examples, what another sample of this size would change.  `noise`: over the random masks alone, for these
-    examples (NaN for repeats = 1).  The other units follow from the totals, exponentiated after averaging over the corpus.
+    `stderr`: over examples, what another sample of this size would change; it holds the noise.  `noise`: over the random masks alone,
+    for these examples.  Both are NaN where they are not known: the noise of one replicate, the stderr of one group of examples.  The
+    other units follow from the totals, exponentiated after averaging over the corpus.
     """
 
-    mean: float
-    stderr: float
-    noise: float
-    per_example: Tensor  # (n,) nats
+    replicates: Tensor  # (G, n) nats of each example, in G independent draws of all of them
     positions: Tensor  # (n,) scored positions of each example
-    repeats: int
+    repeats: int  # draws of an example, over all replicates
     steps: int | None
     masking: str
     seed: int
+    groups: Tensor | None = None  # (n,) examples of one number are not independent of each other; None: all are
+    steady: Tensor | None = None  # (G, n) `replicates` less what their counts explain (`steadied`), from which stderr is told
     by_position: Tensor | None = None  # (S, 2) nats of `mean` paid at each position, which they add up to, and their stderr
 
     def __repr__(self) -> str:
@@ -36,6 +39,23 @@ class Estimate:
             f"Estimate(mean={self.mean:.4f}, stderr={self.stderr:.4f}, noise={self.noise:.4f} nats per example, n={len(self.positions)}, "
             f"repeats={self.repeats}, bits_per_dim={self.bits_per_dim:.4f})"
         )
+
+    @property
+    def per_example(self) -> Tensor:
+        """(n,) nats."""
+        return self.replicates.mean(0)
+
+    @property
+    def mean(self) -> float:
+        return float(self.per_example.mean())
+
+    @property
+    def stderr(self) -> float:
+        return float(errors(self.replicates, self.groups, self.steady)[0])
+
+    @property
+    def noise(self) -> float:
+        return float(errors(self.replicates)[1])
 
     @property
     def nats_per_position(self) -> float:
@@ -46,23 +66,110 @@ class Estimate:
         """Bits per position: per character, byte, token, pixel value, residue or cell, whatever a position is."""
         return self.nats_per_position / math.log(2)
 
+    def residual(self, replicates: Tensor) -> Tensor:
+        """(G, n) what an example adds to the ratio total bits / total positions beyond its share (delta method): their mean is 0."""
+        n = self.positions.double()
+        return (replicates - self.nats_per_position * n) / n.mean() / math.log(2)
+
     @property
     def bits_per_dim_stderr(self) -> float:
-        """The error of the ratio total bits / total positions over examples (delta method)."""
-        n = self.positions.double()
-        if len(n) < 2:
-            return math.nan
-        residual = self.per_example - self.nats_per_position * n
-        return float(residual.std() / math.sqrt(len(n)) / n.mean()) / math.log(2)
+        return difference_errors(self)[0]
 
     @property
     def bits_per_dim_noise(self) -> float:
-        return self.noise / float(self.positions.double().mean()) / math.log(2)
+        return difference_errors(self)[1]
 
     @property
     def perplexity(self) -> float:
         """exp(nats per position): an upper bound on the perplexity per position."""
         return math.exp(self.nats_per_position)
+
+
+def errors(replicates: Tensor, groups: Tensor | None = None, steady: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """(stderr, noise) of the mean over examples of `replicates` (G, n, ...), each of shape (...).
+
+    Replicates are independent draws of all examples, whose values share strata within blocks of `masks.BLOCK`.  `groups` (n,):
+    examples of one number are not independent of each other, as neighbouring windows of a text are not.
+
+    Noise: the variance between replicates of a block's sum, over G, summed over blocks; no degree of freedom is lost to what examples
+    share.  Stderr: of m groups with sums T = S + e, S what another sample would change and e what other masks would, the observed
+    variance of T has the mean
+
+        var S + m / (m - 1) (w - noise^2),    w the mean over groups of the variance of e,
+
+    since the e of all groups add up to the noise, so their mean covariance is (m noise^2 - w) / (m - 1).  w is the variance between
+    replicates over G.  So stderr^2 = var S / m + noise^2; it is never below the noise.  Taking the variance of T for that of S would
+    count each example's masks as independent, and strata cancel most of their variance in the mean.  `steady` (G, n, ...): the same S
+    with a smaller e, from which var S is better known.  One replicate: w is not known, and the variance of T is taken, which is too
+    large; the noise is NaN.
+    """
+    n = replicates.shape[1]
+    number = torch.arange(n) if groups is None else groups.unique(return_inverse=True)[1]
+    m = int(number.max()) + 1
+    totals = summed(replicates if steady is None else steady, number) * (m / n)  # (G, m, ...): their mean over groups is that over examples
+    unknown = torch.full_like(totals[0, 0], math.nan)
+    spread = totals.mean(0).var(0) if m > 1 else unknown
+    if len(replicates) == 1:
+        return (spread / m).sqrt(), unknown
+    noise2 = variance_of_masks(replicates)
+    within = (totals.var(0) / len(totals)).mean(0)
+    between = spread - m / (m - 1) * (within - (noise2 if steady is None else variance_of_masks(steady))) if m > 1 else unknown
+    return (between.clamp(min=0) / m + noise2).sqrt(), noise2.sqrt()
+
+
+def variance_of_masks(replicates: Tensor) -> Tensor:
+    """noise^2 of `errors`."""
+    n = replicates.shape[1]
+    blocks = summed(replicates, torch.arange(n) // BLOCK) / n
+    return (blocks.var(0) / len(blocks)).sum(0)
+
+
+def summed(values: Tensor, number: Tensor) -> Tensor:
+    """values (G, n, ...) less their mean, summed over examples of one number (n,), 0 to m - 1: (G, m, ...)."""
+    centred = (values - values.mean((0, 1))).double()
+    shape = (len(values), int(number.max()) + 1, *values.shape[2:])
+    return torch.zeros(shape, dtype=torch.float64).index_add_(1, number, centred)
+
+
+def steadied(draws: Tensor, pick: Tensor, positions: Tensor) -> Tensor:
+    """`draws` (D, n, ...) less what an average example of as many positions pays more, at such a `pick` (D, n), than over all picks.
+
+    A pick is uniform for every example, so the mean over picks does not change, and most of a draw's variance lies between counts.
+    What is paid at a pick is taken from the draws themselves, in equal cells with enough of them.
+    """
+    cells = min(BLOCK, pick.numel() // BLOCK)
+    if cells < 2:
+        return draws
+    cell = (pick * cells).long()
+    weight = positions.double().expand_as(pick)
+    paid = draws.new_zeros(cells, *draws.shape[2:]).index_add_(0, cell.flatten(), draws.flatten(0, 1))
+    count = weight.new_zeros(cells).index_add_(0, cell.flatten(), weight.flatten())
+    trailing = (..., *[None] * (draws.ndim - 2))
+    rate = paid / count[trailing] - (paid.sum(0) / count.sum())
+    return draws - weight[trailing] * rate[cell]
+
+
+def difference(a: Estimate, b: Estimate) -> tuple[float, float, float]:
+    """a - b in bits per position, its error and its noise, paired by example and, where both have as many, by replicate.
+
+    The error is that of both ratios bits / positions (delta method).  Groups are those of `a`.  ValueError for other numbers of examples.
+    """
+    if len(a.positions) != len(b.positions):
+        raise ValueError(f"{len(a.positions)} and {len(b.positions)} examples cannot be paired")
+    return a.bits_per_dim - b.bits_per_dim, *difference_errors(a, b)
+
+
+def difference_errors(a: Estimate, b: Estimate | None = None) -> tuple[float, float]:
+    """(stderr, noise) in bits per position of `a`, or of a - b."""
+    mean = b is not None and len(a.replicates) != len(b.replicates)
+
+    def values(e: Estimate, steady: bool) -> Tensor:
+        found = e.steady if steady and e.steady is not None else e.replicates
+        return e.residual(found.mean(0, keepdim=True) if mean else found)
+
+    plain, steady = (values(a, s) if b is None else values(a, s) - values(b, s) for s in (False, True))
+    stderr, noise = errors(plain, a.groups, steady)
+    return float(stderr), float(noise)
 
 
 def estimate_nelbo(
@@ -78,43 +185,59 @@ def estimate_nelbo(
     """The bound over all examples of `batches`, tensors x (B, S) or dicts with x and optionally valid, cond; `repeats` draws each.
 
     Always a valid bound, whatever objective the model was trained with.  `steps`, `masking`: see `MaskedDiffusion.nelbo`.
-    The draws depend on `seed` and on how the examples are batched, not on the device.  `by_position`: also say how much of the mean
-    is paid at each position, for examples of one length: what the position costs where what is revealed before it is as random as
-    the order.  ValueError for no examples.
+    The draws of an example are those of (seed, its number), whatever the batches and the device.  A dict may also have "group" (B,)
+    int64: examples of one number are not independent, see `errors`.  `by_position`: also say how much of the mean is paid at each
+    position, for examples of one length: what the position costs where what is revealed before it is as random as the order.
+    ValueError for no examples.
     """
     if isinstance(batches, Tensor | dict):
         raise ValueError("batches must be a list or another iterable of batches: for one batch, pass [x]")
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, not {repeats}")
-    generator = torch.Generator().manual_seed(seed)
-    means, positions, variance, places = [], [], 0.0, []
+    replicates, of_each = split_repeats(repeats)
+    per_unit = model.units(masking).length
+    found, picks, positions, groups = [], [], [], []
+    done = 0
     with evaluating(model):
         for batch in batches:
             x, cond, valid = unpack(batch, model.device)
-            paid = [model.nelbo_by_position(x, steps, cond, valid, masking, generator) for _ in range(repeats)]
-            draws = torch.stack([p.sum(1) for p in paid]).cpu()  # (repeats, B): a repeat's examples share strata, repeats are independent
-            if by_position:
-                places.append(torch.stack(paid).mean(0).cpu())
-            means.append(draws.mean(0))
-            positions.append(torch.full((len(x),), x.shape[1]) if valid is None else valid.sum(-1).cpu())
-            variance += float(draws.sum(1).var()) / repeats if repeats > 1 else math.nan
-    if not means:
+            examples = np.arange(done, done + len(x))
+            done += len(x)
+            paid, pick = [], []
+            for replicate, repeat in itertools.product(range(replicates), range(of_each)):
+                uniforms = of_examples(
+                    examples, x.shape[-1] * per_unit, seed=seed, replicate=replicate, repeat=repeat, repeats=of_each, device=model.device
+                )
+                each = model.nelbo_by_position(x, steps, cond, valid, masking, uniforms=uniforms).cpu()
+                paid.append(each if by_position else each.sum(1))
+                pick.append(uniforms.pick.cpu())
+            found.append(torch.stack(paid))
+            picks.append(torch.stack(pick))
+            positions.append(scored(x, valid))
+            groups.append(batch.get("group") if isinstance(batch, dict) else None)
+    if not found:
         raise ValueError("there are no examples to evaluate")
-    per_example, positions = torch.cat(means), torch.cat(positions)
-    n = len(per_example)
-    each = torch.cat(places) if places else None  # (n, S)
-    return Estimate(
-        mean=float(per_example.mean()),
-        stderr=float(per_example.std()) / math.sqrt(n) if n > 1 else math.nan,
-        noise=math.sqrt(variance) / n,
-        per_example=per_example,
-        positions=positions,
-        repeats=repeats,
-        steps=steps,
-        masking=masking or model.masking,
-        seed=seed,
-        by_position=None if each is None else torch.stack([each.mean(0), each.std(0) / math.sqrt(n)], -1),
-    )
+    n, group, pick, draws = torch.cat(positions), joined(groups), torch.cat(picks, 1), torch.cat(found, 1)  # (repeats, n, ...)
+
+    def per_replicate(values: Tensor) -> Tensor:
+        return values.unflatten(0, (replicates, of_each)).mean(1)
+
+    by_place = None
+    if by_position:
+        values, steady = per_replicate(draws), per_replicate(steadied(draws, pick, n))
+        by_place = torch.stack([values.mean((0, 1)), errors(values, group, steady)[0]], -1)
+        draws = draws.sum(-1)
+    how = {"repeats": repeats, "steps": steps, "masking": masking or model.masking, "seed": seed}
+    return Estimate(per_replicate(draws), n, **how, groups=group, steady=per_replicate(steadied(draws, pick, n)), by_position=by_place)
+
+
+def joined(groups: list[Tensor | None]) -> Tensor | None:
+    """The groups of all batches, if all have them."""
+    known = [group for group in groups if group is not None]
+    return torch.cat(known) if len(known) == len(groups) else None
+
+
+def scored(x: Tensor, valid: Tensor | None) -> Tensor:
+    """(B,) how many positions of each example have a value."""
+    return torch.full((len(x),), x.shape[1]) if valid is None else valid.sum(-1).cpu()
 
 
 @torch.no_grad()
@@ -161,29 +284,23 @@ def estimate_orders(
     """
     if orders < 1:
         raise ValueError(f"orders must be at least 1, not {orders}")
-    generator = torch.Generator().manual_seed(seed)
-    ensemble, single, positions = [], [], []
+    found, positions, groups = [], [], []
+    done = 0
     for batch in batches:
         x, cond, valid = unpack(batch)
+        examples = np.arange(done, done + len(x))
+        done += len(x)
         units = x.shape[1] * model.units().length
-        found = torch.stack([
-            order_nats(model, x, uniform(len(x), units, generator=generator).argsort(-1).argsort(-1), cond=cond, valid=valid)
-            for _ in range(orders)
-        ])  # fmt: skip
-        ensemble.append(math.log(orders) - (-found).logsumexp(0))
-        single.append(found)
-        positions.append(torch.full((len(x),), x.shape[1]) if valid is None else valid.sum(-1).cpu())
+        ranks = [of_examples(examples, units, seed=seed, replicate=i).score.argsort(-1).argsort(-1) for i in range(orders)]
+        found.append(torch.stack([order_nats(model, x, rank, cond=cond, valid=valid) for rank in ranks]))
+        positions.append(scored(x, valid))
+        groups.append(batch.get("group") if isinstance(batch, dict) else None)
     if not positions:
         raise ValueError("there are no examples to evaluate")
-    of_one = torch.cat(single, 1)
-    noise = float((of_one.var(0) / orders).sum().sqrt()) / of_one.shape[1] if orders > 1 else math.nan
-
-    def summed(values: Tensor, noise: float) -> Estimate:
-        n = len(values)
-        stderr = float(values.std()) / math.sqrt(n) if n > 1 else math.nan
-        return Estimate(float(values.mean()), stderr, noise, values, torch.cat(positions), orders, None, model.masking, seed)
-
-    return summed(torch.cat(ensemble), math.nan), summed(of_one.mean(0), noise)
+    single = torch.cat(found, 1)
+    ensemble = math.log(orders) - (-single).logsumexp(0, keepdim=True)
+    how = {"repeats": orders, "steps": None, "masking": model.masking, "seed": seed, "groups": joined(groups)}
+    return Estimate(ensemble, torch.cat(positions), **how), Estimate(single, torch.cat(positions), **how)
 
 
 @torch.no_grad()
@@ -193,38 +310,46 @@ def conditional_nats(
     holes: Tensor,
     *,
     repeats: int = 8,
-    generator: torch.Generator | None = None,
+    seed: int = 0,
+    examples: Sequence[int] | None = None,
+    unknown: Tensor | None = None,
     cond=None,
     valid: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """An upper bound on -log p(x at the holes | the rest) and the noise of its masks (NaN for repeats = 1), each (B,) float64 nats.
 
-    x (B, S) token ids; holes (B, S) bool, which of them were filled in; `repeats` independent draws a row.  The bound is that of the
-    sampler that starts from the state with those holes: k ~ U{1..n} of a row's n holes are masked, with factor n / k, and the rest
-    is given.  That sampler defines a conditional model of its own, which is not p(x) / p(given).  A network that looks at t is shown the
-    time that fits the share of masked units, as in sampling.  0 for a row without holes.  ValueError for one curve per value.
+    x (B, S) token ids; holes (B, S) bool, which of them were filled in; `repeats` draws a row, those of (seed, `examples`): rows of
+    one number there share masks, and by default each row has its own.  `unknown` (B, S) bool: positions that are hidden and not scored.
+    The bound is that of the sampler that starts from the state with those holes: k ~ U{1..n} of a row's n holes are masked, with
+    factor n / k, and the rest is given.  That sampler defines a conditional model of its own, which is not p(x) / p(given).  A network
+    that looks at t is shown the time that fits the share of masked units, as in sampling.  0 for a row without holes.  ValueError for
+    one curve per value.
     """
     if model.schedule.num_values > 1:
         raise ValueError("what fills holes is scored for a schedule with one curve for all values, and this one has one per value")
-    if holes.dtype != torch.bool or holes.shape != x.shape:
-        raise ValueError(f"holes must be bool {tuple(x.shape)}, not {holes.dtype} {tuple(holes.shape)}")
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, not {repeats}")
+    for name, marked in (("holes", holes), ("unknown", holes if unknown is None else unknown)):
+        if marked.dtype != torch.bool or marked.shape != x.shape:
+            raise ValueError(f"{name} must be bool {tuple(x.shape)}, not {marked.dtype} {tuple(marked.shape)}")
+    replicates, of_each = split_repeats(repeats)
+    rows = np.arange(len(x)) if examples is None else np.asarray(examples)
     x, holes = x.to(model.device), holes.to(model.device)
+    hidden = torch.zeros_like(holes) if unknown is None else unknown.to(model.device)
     cond, valid = (None if v is None else v.to(model.device) for v in (cond, valid))
     codes, real = model.check(x, valid)
     units = model.units()
-    y, counted, open_ = (units.digits(codes), *(v.repeat_interleave(units.length, 1) for v in (real, holes & real)))
+    y = units.digits(codes)
+    counted, open_, never = (v.repeat_interleave(units.length, 1) for v in (real, holes & real & ~hidden, hidden & real))
     given = (counted & ~open_).any(-1)
     draws = []
     with evaluating(model):
-        for _ in range(repeats):
-            draw = model.draw(y, open_, None, generator)
-            share = draw.masked.sum(-1) / counted.sum(-1).clamp(min=1).double()
+        for replicate, repeat in itertools.product(range(replicates), range(of_each)):
+            uniforms = of_examples(rows, y.shape[1], seed=seed, replicate=replicate, repeat=repeat, repeats=of_each, device=model.device)
+            draw = model.draw(y, open_, None, uniforms=uniforms)
+            share = (draw.masked | never).sum(-1) / counted.sum(-1).clamp(min=1).double()
             draw = draw._replace(t=torch.where(given, model.schedule.inverse(1 - share), draw.t))
-            draws.append(model.score(codes, y, draw, cond, valid)[1])
-    drawn = torch.stack(draws).cpu()  # (repeats, B)
-    noise = drawn.std(0) / math.sqrt(repeats) if repeats > 1 else torch.full_like(drawn[0], math.nan)
+            draws.append(model.score(codes, y, draw, cond, valid, hidden=never)[1].cpu())
+    drawn = torch.stack(draws).unflatten(0, (replicates, of_each)).mean(1)  # (G, B)
+    noise = drawn.std(0) / math.sqrt(replicates) if replicates > 1 else torch.full_like(drawn[0], math.nan)
     return drawn.mean(0), noise
 
 
@@ -240,15 +365,17 @@ def joint_loss(model: MaskedDiffusion, batches: Iterable[Tensor | dict], *, repe
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, not {repeats}")
     units = model.units()
-    generator = torch.Generator().manual_seed(seed)
-    total, count = 0.0, 0
+    total, count, done = 0.0, 0, 0
     with evaluating(model):
         for batch in batches:
             given, cond, valid = unpack(batch, model.device)
             x, real = model.check(given, valid)
             y, units_valid = units.digits(x), real.repeat_interleave(units.length, 1)
-            for _ in range(repeats):
-                draw = model.draw(y, units_valid, None, generator)
+            examples = np.arange(done, done + len(x))
+            done += len(x)
+            for replicate in range(repeats):
+                uniforms = of_examples(examples, y.shape[1], seed=seed, replicate=replicate, device=model.device)
+                draw = model.draw(y, units_valid, None, uniforms=uniforms)
                 total += float(model.score(x, y, draw, cond, valid, joint=True)[0])
             count += repeats * int(real.sum())
     return total / count

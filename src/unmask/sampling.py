@@ -57,6 +57,7 @@ def ancestral(
     *,
     cond=None,
     valid: Tensor | None = None,
+    holes: Tensor | None = None,
     generator: Generator = None,
     temperature: float = 1.0,
     guidance: Guidance | None = None,
@@ -67,7 +68,7 @@ def ancestral(
     the same law.  With one curve per value the coins are flipped at the largest probability and kept at that of the value drawn.
     Digits of one token are revealed by their own coins, from one draw of the token.
     """
-    state = _State(model, z, ts, cond, valid, generator, temperature, guidance)
+    state = _State(model, z, ts, cond, valid, holes, generator, temperature, guidance)
     for t, s in zip(state.ts[:-1], state.ts[1:], strict=True):
         reveal = model.schedule.reveal(t, s)  # (K,)
         masked = state.masked()
@@ -84,6 +85,7 @@ def first_hitting(
     *,
     cond=None,
     valid: Tensor | None = None,
+    holes: Tensor | None = None,
     generator: Generator = None,
     temperature: float = 1.0,
     guidance: Guidance | None = None,
@@ -99,7 +101,7 @@ def first_hitting(
             "first_hitting needs a schedule with one curve for all values: with one curve per value, when a position is revealed "
             'depends on the value, which is not drawn yet; use sampler="ancestral"'
         )
-    state = _State(model, z, torch.tensor([1.0, 0.0]) if ts is None else ts, cond, valid, generator, temperature, guidance)
+    state = _State(model, z, torch.tensor([1.0, 0.0]) if ts is None else ts, cond, valid, holes, generator, temperature, guidance)
 
     def hit(u: Tensor, left: Tensor) -> Tensor:
         r = 1 - uniform(len(u), generator=generator, device=u.device)
@@ -132,11 +134,14 @@ def sample(
     z: Tensor | None = None,
     cond=None,
     valid: Tensor | None = None,
+    holes: Tensor | None = None,
     generator: Generator = None,
     temperature: float = 1.0,
     guidance: Guidance | None = None,
 ) -> Tensor:
     """(num, length) token ids, by default 16; or z (B, S*L) with its masked units filled in: (B, S).  -1 where `valid` is False.
+
+    `holes` (B, S) bool: fill in those positions only; what else is masked stays so, and is -1.
 
     `length` None: the length that the model was trained at or, where its data has a length model (`draw_lengths`), a draw from that for
     each sequence, and num rows as long as the longest, -1 after the end.  `sampler`: "ancestral" in `steps` steps of the time grid
@@ -156,9 +161,9 @@ def sample(
     elif length is not None or num is not None:
         raise ValueError(f"z already fixes number and length: leave out num={num}, length={length}")
     steps = 1 if sampler == "first_hitting" else steps  # its law does not depend on the grid
-    how = {"sampler": sampler, "steps": steps, "grid": grid, "cond": cond, "valid": valid, "generator": generator}
+    how = {"sampler": sampler, "steps": steps, "grid": grid, "cond": cond, "valid": valid, "holes": holes, "generator": generator}
     final = deque(trajectory(model, z, **how, temperature=temperature, guidance=guidance), maxlen=1).pop()
-    return to_tokens(model, final, valid)
+    return to_tokens(model, final, valid, holes)
 
 
 def draw_lengths(model: MaskedDiffusion, num: int, generator: Generator = None) -> Tensor:
@@ -185,13 +190,14 @@ def trajectory(
     return SAMPLERS[sampler](model, z, time_grid(steps, grid), **how)
 
 
-def to_tokens(model: MaskedDiffusion, z: Tensor, valid: Tensor | None = None) -> Tensor:
-    """A fully revealed z (B, S*L) as token ids (B, S), -1 where `valid` is False."""
-    if valid is None:
-        return model.subtokenizer.decode(z)
-    valid = valid.to(z.device)
-    x = model.subtokenizer.decode(z.masked_fill(~valid.repeat_interleave(model.subtokenizer.length, 1), 0))
-    return x.masked_fill(~valid, -1)
+def to_tokens(model: MaskedDiffusion, z: Tensor, valid: Tensor | None = None, holes: Tensor | None = None) -> Tensor:
+    """A revealed z (B, S*L) as token ids (B, S), -1 where `valid` is False and what is masked beside the `holes`."""
+    length = model.subtokenizer.length
+    there = z.new_ones(len(z), z.shape[1] // length, dtype=torch.bool) if valid is None else valid.to(z.device)
+    if holes is not None:
+        there = there & (holes.to(z.device) | (z != model.mask_id).unflatten(1, (-1, length)).all(-1))
+    x = model.subtokenizer.decode(z.masked_fill(~there.repeat_interleave(length, 1), 0))
+    return x.masked_fill(~there, -1)
 
 
 @contextmanager
@@ -221,7 +227,7 @@ def guided(logp: Tensor, without: Tensor, weight: Tensor) -> Tensor:
 class _State:
     """z and what a sampler needs to reveal units of it."""
 
-    def __init__(self, model, z, ts, cond, valid, generator, temperature, guidance):
+    def __init__(self, model, z, ts, cond, valid, holes, generator, temperature, guidance):
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, not {temperature}")
         if guidance is not None and cond is None:
@@ -231,11 +237,14 @@ class _State:
         self.digits, self.units = model.subtokenizer.length, model.units()
         self.z = z = check_state(model, z, valid).to(model.device, torch.long).clone()
         self.valid = None if valid is None else valid.to(z.device)
+        if holes is not None and (holes.dtype != torch.bool or holes.shape != (len(z), z.shape[1] // self.digits)):
+            raise ValueError(f"holes must be bool {(len(z), z.shape[1] // self.digits)}, not {holes.dtype} {tuple(holes.shape)}")
+        self.holes = None if holes is None else holes.to(z.device).repeat_interleave(self.units.length, 1)
         self.ts = ts = ts.to(z.device, torch.float64)
         if ts.ndim != 1 or len(ts) < 2 or not bool((ts[1:] < ts[:-1]).all()) or ts[0] > 1 or ts[-1] < 0:
             raise ValueError("ts must be at least two decreasing times between 1 and 0")
         # A network of a scalar schedule never saw a half-filled row at t = 1: such rows are shown the time that fits them.
-        given = (self.masked().sum(-1) < self.counted().sum(-1)) & (ts[0] == 1)
+        given = (self.hidden().sum(-1) < self.counted().sum(-1)) & (ts[0] == 1)
         self.own_clock = given if model.uses_time and model.schedule.num_values == 1 else torch.zeros_like(given)
 
     def counted(self) -> Tensor:
@@ -243,12 +252,16 @@ class _State:
         tokens = self.z.new_ones(len(self.z), self.z.shape[1] // self.digits, dtype=torch.bool)
         return (tokens if self.valid is None else self.valid).repeat_interleave(self.units.length, 1)
 
-    def masked(self) -> Tensor:
+    def hidden(self) -> Tensor:
         """(B, U): the units that are still masked."""
-        masked = self.z == self.model.mask_id
+        hidden = self.z == self.model.mask_id
         if self.units.length < self.digits:
-            masked = masked.unflatten(1, (-1, self.digits)).any(-1)
-        return masked & self.counted()
+            hidden = hidden.unflatten(1, (-1, self.digits)).any(-1)
+        return hidden & self.counted()
+
+    def masked(self) -> Tensor:
+        """(B, U): those of `hidden` that are to be filled in."""
+        return self.hidden() if self.holes is None else self.hidden() & self.holes
 
     def reveal(self, units: Tensor, t: Tensor, coin: Tensor | None = None, probability: Tensor | None = None) -> None:
         """Draw a token at every row that has one of `units` (B, U) and reveal those; the network is seen at t (B,).
@@ -260,7 +273,7 @@ class _State:
         if not len(b):
             return
         if bool(self.own_clock.any()):
-            share = self.masked().sum(-1) / self.counted().sum(-1).clamp(min=1).double()
+            share = self.hidden().sum(-1) / self.counted().sum(-1).clamp(min=1).double()
             t = torch.where(self.own_clock, model.schedule.inverse(1 - share), t)
         used, row = b.unique(return_inverse=True)
         u = uniform(len(b), generator=self.generator, device=b.device)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from unmask.data import Data
 from unmask.diffusion import MaskedDiffusion
-from unmask.likelihood import Estimate, estimate_nelbo
+from unmask.likelihood import Estimate, difference, estimate_nelbo
 from unmask.report import BLUE, GREY
 from unmask.schedules import LearnedPolynomial, Schedule
 
@@ -104,22 +104,13 @@ class Bounds(NamedTuple):
     @property
     def gap(self) -> tuple[float, float]:
         """Held-out minus train, in bits per position, and its error."""
-        return difference(self.held_out, self.train)
+        return difference(self.held_out, self.train)[:2]
 
     @property
     def change(self) -> tuple[float, float]:
         """Learned minus common power, in bits per position, and its error."""
         assert self.common is not None
-        return difference(self.held_out, self.common)
-
-
-def difference(a: Estimate, b: Estimate) -> tuple[float, float]:
-    """a - b in bits per position, and its error over pairs of examples, that of both ratios bits / positions (delta method)."""
-    error, n = math.nan, len(a.per_example)
-    if n > 1:
-        of_a, of_b = ((e.per_example - e.nats_per_position * e.positions) / e.positions.double().mean() for e in (a, b))
-        error = float((of_a - of_b).std()) / math.sqrt(n) / math.log(2)
-    return a.bits_per_dim - b.bits_per_dim, error
+        return difference(self.held_out, self.common)[:2]
 
 
 def measure(

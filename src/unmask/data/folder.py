@@ -182,6 +182,7 @@ class Data:
     def windows(self, split: str, length: int, batch_size: int, limit: int | None = None) -> Iterator[dict[str, torch.Tensor]]:
         """The examples of a split, each once, in batches of `batch_size` or, the last, fewer; keys as in `batch`.
 
+        "group" (B,) int64 besides, where examples are not independent: those of one number.
         limit: at most so many, evenly spread over the split.
         """
         if batch_size < 1 or (limit is not None and limit < 1):
@@ -192,7 +193,10 @@ class Data:
         def batches() -> Iterator[dict[str, torch.Tensor]]:
             for first in range(0, shown, batch_size):
                 ranks = np.arange(first, min(first + batch_size, shown))
-                yield self._examples(split, length, (2 * ranks + 1) * count // (2 * shown))  # the middle of each of `shown` equal parts
+                chosen = (2 * ranks + 1) * count // (2 * shown)  # the middle of each of `shown` equal parts
+                groups = self._groups(split, length, chosen)
+                group = {} if groups is None else {"group": torch.from_numpy(groups)}
+                yield self._examples(split, length, chosen) | group
 
         return batches()
 
@@ -204,6 +208,10 @@ class Data:
         """So many examples and scored positions, in words."""
         raise NotImplementedError
 
+    def describe_groups(self, split: str, length: int) -> str:
+        """What the error over examples is over, in words."""
+        return "over examples"
+
     def batch_name(self, batch_size: int, length: int) -> str:
         """A batch, in words."""
         return f"{batch_size} x {length} {self.unit}s"
@@ -211,6 +219,10 @@ class Data:
     def _examples(self, split: str, length: int, chosen: np.ndarray) -> dict[str, torch.Tensor]:
         """Those with the numbers `chosen` (B,)."""
         raise NotImplementedError
+
+    def _groups(self, split: str, length: int, chosen: np.ndarray) -> np.ndarray | None:
+        """(B,) a number for each of `chosen`, the same where examples are not independent; None: all are."""
+        return None
 
     def _check(self, split: str) -> None:
         if split not in SPLITS:

@@ -31,7 +31,7 @@ from unmask.data.folder import (
 from unmask.data.residues import LETTERS, Residues
 from unmask.data.sources import BLOCK, describe_source, list_files, sha256
 from unmask.data.tokens import KEYS as OF_TOKENS
-from unmask.data.tokens import TokenData
+from unmask.data.tokens import TokenData, count_crops, place_crops
 
 KEYS = (*OF_TOKENS, "lengths")
 NUCLEOTIDES = [LETTERS.index(letter) for letter in "ACGTUN"]
@@ -156,22 +156,21 @@ class ProteinData(TokenData):
     def batch(self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0) -> dict[str, torch.Tensor]:
         """Random sequences of about one length, the same for the same arguments; at most batch_size * length positions.
 
-        Sequences longer than `length` are cropped to it.  Drawn so that every residue of the split is about as likely, as in scoring:
-        a bucket of sequences of about one length, in proportion to their residues; as many of them as the positions allow, with
-        replacement, each as likely as the others or, where longer than `length`, in proportion to its residues; then the crop
-        around one of its residues, moved inside the sequence, so that its ends are seen as ends, too.
+        Sequences longer than `length` are cropped.  Drawn so that every residue of the split is as likely as the others, as in scoring:
+        a bucket of sequences of about one length, then as many of their crops (`count_crops`) as the positions allow, with replacement.
         """
-        order, edges, residues = self._plan_buckets(split, length, batch_size)
+        order, edges, chance = self._plan_buckets(split, length, batch_size)
         random = np.random.default_rng((seed, step, micro))
-        bucket = int(np.searchsorted(residues, random.integers(int(residues[-1])), side="right"))
+        bucket = min(int(np.searchsorted(chance, random.random() * chance[-1], side="right")), len(chance) - 1)
         members = order[edges[bucket] : edges[bucket + 1]]
         begins, sizes = self.edges(split)[:-1], np.diff(self.edges(split))
-        count = max(1, batch_size * length // min(length, int(sizes[members].max())))
-        weight = np.maximum(sizes[members] / length, 1).cumsum()
-        chosen = members[np.searchsorted(weight, random.random(count) * weight[-1], side="right").clip(max=len(members) - 1)]
-        middle = (random.random(count) * sizes[chosen]).astype(np.int64)
-        start = (middle - length // 2).clip(0, np.maximum(sizes[chosen] - length, 0))
-        return self._take(split, begins[chosen] + start, np.minimum(sizes[chosen], length))
+        counts = count_crops(sizes[members], length)
+        ends = np.cumsum(counts)
+        rows = rows_of(int(sizes[members[0]]), length, batch_size)
+        chosen = random.integers(int(ends[-1]), size=rows)
+        which = np.searchsorted(ends, chosen, side="right")
+        first, size = place_crops(sizes[members[which]], length, chosen - (ends - counts)[which])
+        return self._take(split, begins[members[which]] + first, size)
 
     def edges(self, split: str) -> np.ndarray:
         """(n + 1,) where in `tokens` each of a split's n sequences begins, and the end."""
@@ -201,8 +200,7 @@ class ProteinData(TokenData):
     def window_places(self, split: str, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The number of its sequence, the first residue and the size of every window (n,), in the order of `windows`: longest first."""
         if (split, length) not in self._places:
-            edges = self.edges(split)
-            ends, _ = self._plan(split, length, length)
+            edges, ends = self.edges(split), self._window_ends(split, length)
             number = np.arange(int(ends[-1]))
             document = np.searchsorted(ends, number, side="right")
             start = edges[document] + (number - np.where(document > 0, ends[document - 1], 0)) * length
@@ -215,6 +213,13 @@ class ProteinData(TokenData):
         _, start, size = self.window_places(split, length)
         return self._take(split, start[chosen], size[chosen])
 
+    def _groups(self, split: str, length: int, chosen: np.ndarray) -> np.ndarray | None:
+        """The windows of one sequence are not independent."""
+        return self.window_places(split, length)[0][chosen]
+
+    def describe_groups(self, split: str, length: int) -> str:
+        return "over sequences"
+
     def _take(self, split: str, start: np.ndarray, size: np.ndarray) -> dict[str, torch.Tensor]:
         """`size` (B,) residues from `start` (B,) on."""
         place = np.arange(int(size.max()))
@@ -226,7 +231,10 @@ class ProteinData(TokenData):
         return {"x": torch.from_numpy(np.where(valid, ids, 0)), "valid": torch.from_numpy(valid)}
 
     def _plan_buckets(self, split: str, length: int, batch_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Sequences in the order of their lengths, longest first; where each bucket begins and ends; the residues up to its end."""
+        """Sequences in the order of their lengths, longest first; where each bucket begins and ends; their chances, summed up.
+
+        A bucket's chance is the number of its crops over the number that a batch takes: each crop is then as often drawn as any other.
+        """
         if length < 1 or batch_size < 1:
             raise ValueError(f"length {length} and batch_size {batch_size}: give at least 1")
         key = split, length, batch_size
@@ -242,5 +250,12 @@ class ProteinData(TokenData):
                 edges.append(int(min(max(by_size, by_count), len(order))))
             if len(edges) > 2 and total[-1] - total[edges[-2]] < batch_size * length:
                 del edges[-2]  # what is left over at the end is too little for a bucket of its own
-            self._buckets[key] = order, np.array(edges), total[edges[1:]]
+            crops = np.add.reduceat(count_crops(sizes, length), edges[:-1])
+            rows = [rows_of(int(sizes[first]), length, batch_size) for first in edges[:-1]]
+            self._buckets[key] = order, np.array(edges), np.cumsum(crops / np.array(rows))
         return self._buckets[key]
+
+
+def rows_of(longest: int, length: int, batch_size: int) -> int:
+    """How many crops of a bucket, whose longest sequence is given, a batch of batch_size * length positions holds."""
+    return max(1, batch_size * length // min(length, longest))

@@ -1,5 +1,9 @@
-"""Token data as written by `prepare_text`: batches for training and windows for evaluation."""
+"""Token data as written by `prepare_text`: crops for training and windows for evaluation, in both of which every token is once.
 
+Windows cut a sequence longer than a length into consecutive pieces, from its beginning on; crops do so from a random place.
+"""
+
+import math
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +12,22 @@ import torch
 from unmask.data.folder import SPLITS, Data, check_sizes
 
 KEYS = ("format", "kind", "tokenizer", "vocab_size", "dtype", "documents", "eot", "tokens", "document_count")
+
+
+def count_crops(sizes: np.ndarray, length: int) -> np.ndarray:
+    """(n,) how many crops sequences of `sizes` (n,) have, of at most `length` tokens, such that every token is in `length` of them.
+
+    A sequence up to `length` is whole in each.  A longer one has every piece of `length` that overlaps it, cut off at its ends: those of
+    all ways to cut it into consecutive pieces.
+    """
+    return np.where(sizes > length, sizes + length - 1, length)
+
+
+def place_crops(sizes: np.ndarray, length: int, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first token and the size, each (B,), of the crops `number` (B,) of sequences of `sizes` (B,); see `count_crops`."""
+    begin = np.where(sizes > length, number - (length - 1), 0)
+    first = np.maximum(begin, 0)
+    return first, np.minimum(begin + length, sizes) - first
 
 
 class TokenData(Data):
@@ -23,7 +43,7 @@ class TokenData(Data):
         check_sizes(folder, sizes)
         super().__init__(folder, meta)
         self._edges: dict[str, np.ndarray] = {}
-        self._plans: dict[tuple[str, int, int], tuple[np.ndarray, bool]] = {}
+        self._ends: dict[tuple[str, int], np.ndarray] = {}
 
     @property
     def unit(self) -> str:  # pyrefly: ignore
@@ -33,58 +53,65 @@ class TokenData(Data):
     def describe(self, count: int, positions: int, length: int) -> str:
         return f"{positions:,} {self.unit}s in {count:,} windows of {length}, each scored alone"
 
-    def batch(self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0) -> dict[str, torch.Tensor]:
-        """Random windows, the same for the same arguments: {"x": (batch_size, length) int64}.
+    def describe_groups(self, split: str, length: int) -> str:
+        return f"over blocks of {math.isqrt(self.window_count(split, length))} neighbouring windows"
 
-        Drawn with replacement and uniformly from all windows that lie within a document. A document shorter than
-        `length` is one window, padded with 0; if the split has any, every batch has "valid" (batch_size, length), bool.
+    def batch(self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0) -> dict[str, torch.Tensor]:
+        """Random crops, the same for the same arguments: {"x": (batch_size, length) int64}.
+
+        Drawn with replacement so that every token of the split is as likely as the others, as in scoring: see `count_crops`.  A crop
+        shorter than `length` is padded with 0, and "valid" (batch_size, length), bool, is False there: in every batch where documents
+        are kept apart, otherwise in those that hold an end of the split.
         """
-        ends, _ = self._plan(split, length, stride=1)
-        total = self.meta["tokens"][split]
-        if length > total and self.meta["documents"] != "apart":
+        edges = self._document_edges(split)
+        total = int(edges[-1])
+        if length < 1:
+            raise ValueError(f"length {length}: give at least 1")
+        apart = self.meta["documents"] == "apart"
+        if length > total and not apart:
             raise ValueError(f"length {length} is more than the {total} tokens of the split {split!r}: use a smaller one")
-        random = np.random.default_rng((seed, step, micro))
-        chosen = random.integers(int(ends[-1]), size=batch_size)
-        return self._gather(split, length, 1, chosen)
+        sizes = np.diff(edges)
+        counts = count_crops(sizes, length)
+        ends = np.cumsum(counts)
+        chosen = np.random.default_rng((seed, step, micro)).integers(int(ends[-1]), size=batch_size)
+        document = np.searchsorted(ends, chosen, side="right")
+        first, size = place_crops(sizes[document], length, chosen - (ends - counts)[document])
+        return self._pad(split, edges[document] + first, size, length, apart and length > 1)
 
     def window_count(self, split: str, length: int) -> int:
         """Consecutive windows hold each token of the split once; a document's last one is padded with 0.
 
         If any is padded, every batch has "valid" (B, length), bool.
         """
-        ends, _ = self._plan(split, length, stride=length)
-        return int(ends[-1])
+        return int(self._window_ends(split, length)[-1])
 
     def _examples(self, split: str, length: int, chosen: np.ndarray) -> dict[str, torch.Tensor]:
-        return self._gather(split, length, length, chosen)
+        edges, ends = self._document_edges(split), self._window_ends(split, length)
+        document = np.searchsorted(ends, chosen, side="right")
+        before = np.where(document > 0, ends[document - 1], 0)
+        start = edges[document] + (chosen - before) * length
+        padded = bool((np.diff(edges) % length).any())
+        return self._pad(split, start, np.minimum(edges[document + 1] - start, length), length, padded)
 
-    def _plan(self, split: str, length: int, stride: int) -> tuple[np.ndarray, bool]:
-        """Numbers the windows that begin every `stride` tokens of a document until one reaches its end.
+    def _groups(self, split: str, length: int, chosen: np.ndarray) -> np.ndarray | None:
+        """Neighbouring windows are not independent: blocks of as many of them as there are blocks."""
+        return chosen // math.isqrt(self.window_count(split, length))
 
-        Returns the number of windows up to and with each document (documents,), and whether any window is padded.
-        """
+    def _window_ends(self, split: str, length: int) -> np.ndarray:
+        """(documents,) how many windows there are up to the end of each document."""
         if length < 1:
             raise ValueError(f"length {length}: give at least 1")
         edges = self._document_edges(split)
-        if (split, length, stride) not in self._plans:
-            sizes = np.diff(edges)
-            counts = np.maximum(-((length - sizes) // stride) + 1, 1)
-            padded = bool(((counts - 1) * stride + length > sizes).any())
-            self._plans[split, length, stride] = (np.cumsum(counts), padded)
-        return self._plans[split, length, stride]
+        if (split, length) not in self._ends:
+            self._ends[split, length] = np.cumsum(-(-np.diff(edges) // length))
+        return self._ends[split, length]
 
-    def _gather(self, split: str, length: int, stride: int, chosen: np.ndarray) -> dict[str, torch.Tensor]:
-        """The windows with the numbers `chosen` (B,)."""
-        edges = self._document_edges(split)
-        ends, padded = self._plan(split, length, stride)
-        document = np.searchsorted(ends, chosen, side="right")
-        before = np.where(document > 0, ends[document - 1], 0)
-        start = edges[document] + (chosen - before) * stride
-        places = start[:, None] + np.arange(length)
-        valid = places < edges[document + 1][:, None]
-        assert padded or valid.all()
-        x = np.asarray(self.tokens(split))[np.where(valid, places, 0)].astype(np.int64)
-        if not padded:
+    def _pad(self, split: str, start: np.ndarray, size: np.ndarray, length: int, padded: bool) -> dict[str, torch.Tensor]:
+        """`size` (B,) tokens from `start` (B,) on, as rows of `length`; with "valid" if `padded` or a row is shorter."""
+        place = np.arange(length)
+        valid = place < size[:, None]
+        x = np.asarray(self.tokens(split))[np.where(valid, start[:, None] + place, 0)].astype(np.int64)
+        if not padded and valid.all():
             return {"x": torch.from_numpy(x)}
         return {"x": torch.from_numpy(np.where(valid, x, 0)), "valid": torch.from_numpy(valid)}
 

@@ -7,7 +7,18 @@ from typing import Annotated, Literal
 
 import tyro
 
-from unmask.command import Runtime, Sampler, check_out, check_positive, examples_at_a_time, how, parse, run_sampler, write_texts
+from unmask.command import (
+    Runtime,
+    Sampler,
+    check_out,
+    check_positive,
+    examples_at_a_time,
+    fill_window,
+    how,
+    parse,
+    run_sampler,
+    write_texts,
+)
 from unmask.verbs.proteins import fill_proteins, sample_proteins
 from unmask.verbs.rows import fill_rows, sample_rows
 
@@ -141,7 +152,7 @@ def no_others(args, what: str, *names: str) -> None:
 
 def fill_text(args: Fill, runtime: Runtime, model, tokenizer) -> dict:
     from unmask.data import Characters
-    from unmask.infill import count_tokens, encode_holes, parse_holes, spell_holes, windows
+    from unmask.infill import count_tokens, encode_holes, is_hole, parse_holes, spell_holes, windows
 
     check_out(args.out)
     if args.mask or args.label != -1:
@@ -162,9 +173,8 @@ def fill_text(args: Fill, runtime: Runtime, model, tokenizer) -> dict:
         raise ValueError(f"{args.input} has {size} tokens and the model was trained at {length}: shorten it, or allow "
                          "filling it window by window with --window")  # fmt: skip
     z = encode_holes(model, tokenizer, pieces).repeat(args.num, 1)
-    for part in windows(z, model, length):
-        x, _ = run_sampler(args, runtime, model, z[:, part])
-        z[:, part] = model.subtokenizer.encode(x)
+    for part, fill in windows(is_hole(model, z).any(0), length):
+        fill_window(args, runtime, model, z, part, fill.expand(args.num, -1))
     texts = [spell_holes(tokenizer, pieces, row) for row in model.subtokenizer.decode(z)]
     write_texts(args.out, texts)
     return {"fillings": texts}

@@ -1,13 +1,15 @@
 """unmask sample and unmask fill of a model of proteins: FASTA in, FASTA out."""
 
+import math
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from unmask.command import Runtime, check_out, examples_at_a_time, how, run_sampler, write_texts
+from unmask.command import Runtime, check_out, examples_at_a_time, fill_window, how, run_sampler, write_texts
 
 DRAWS = 32  # of masks, for the score of a filling
+WINDOWS = 2**32  # more than a record has
 
 
 def sample_proteins(args: Any, runtime: Runtime, model, tokenizer, folder: Path) -> None:
@@ -46,15 +48,18 @@ class Filling(NamedTuple):
     """A record with its holes filled; nats: an upper bound on -log p(what was filled in | the rest), and its error."""
 
     letters: str
+    rank: float  # the same bound from other draws
     nats: float
     noise: float
 
 
 def fill_proteins(args: Any, runtime: Runtime, model, tokenizer) -> dict:
     """Fill the holes (X, -, [MASK], [MASK:20]) of every record, --num times; the fillings of a record come best first."""
+    import torch
     from tqdm import tqdm
 
     from unmask.data.fasta import parse_fasta, read_fasta
+    from unmask.infill import windows
 
     check_out(args.out)
     if args.mask or args.label != -1:
@@ -73,7 +78,8 @@ def fill_proteins(args: Any, runtime: Runtime, model, tokenizer) -> dict:
     if len(open_) < len(records):
         print(f"note: {len(records) - len(open_)} of {len(records)} records have no hole; they are passed through", file=sys.stderr)
     if scored := model.schedule.num_values == 1:
-        print(f"score: at most so many nats, -log p of what is filled in given the rest, {DRAWS} draws of masks", file=sys.stderr)
+        told = f"{DRAWS} draws of masks" + (", and others to rank by" if args.num > 1 else "")
+        print(f"score: at most so many nats, -log p of what is filled in given the rest, {told}", file=sys.stderr)
     else:
         print("note: fillings are scored for a schedule with one curve for all values, and this one has one per value", file=sys.stderr)
     rows = [i for i, record in enumerate(records) if record.holes.any() for _ in range(args.num)]
@@ -83,57 +89,83 @@ def fill_proteins(args: Any, runtime: Runtime, model, tokenizer) -> dict:
     size = examples_at_a_time(args.batch_size, length)
     batches += [rows[i : i + size] for i in range(len(long), len(rows), size)]
     found: dict[int, list[Filling]] = {}
-    for batch in batches:
-        for i, filling in zip(batch, fill_batch(args, runtime, model, tokenizer, [records[i] for i in batch], scored), strict=True):
-            found.setdefault(i, []).append(filling)
+    for numbers in batches:
+        batch = Holed.of([records[i] for i in numbers], model, tokenizer)
+        for part, fill in windows(batch.holes.any(0), length):
+            fill_window(args, runtime, model, batch.z, part, batch.holes[:, part] & fill, batch.valid)
+        rank = nats = noise = torch.full((len(numbers),), math.nan)
+        if scored:
+            nats, noise = score_fillings(runtime, model, batch, numbers, args.seed)
+            rank = nats
+        if scored and args.num > 1:  # the best of several is the best in part by luck: what is told of it is drawn afresh
+            nats, noise = score_fillings(runtime, model, batch, numbers, args.seed + 1)
+        for row, i in enumerate(numbers):
+            letters = spell(records[i], model.subtokenizer.decode(batch.z[row : row + 1])[0], tokenizer)
+            found.setdefault(i, []).append(Filling(letters, float(rank[row]), float(nats[row]), float(noise[row])))
     made = []
     for i, record in enumerate(records):
         made += [(record.header, record.letters, None)] * (i not in found)
-        for rank, one in enumerate(sorted(found.get(i, []), key=lambda f: f.nats), 1):
+        for number, one in enumerate(sorted(found.get(i, []), key=lambda f: f.rank), 1):
             score = f" nats={one.nats:.2f}+-{one.noise:.2f}" if scored else ""
-            made.append((f"{record.header} candidate={rank} filled={int(record.holes.sum())}{score}", one.letters, one))
+            made.append((f"{record.header} candidate={number} filled={int(record.holes.sum())}{score}", one.letters, one))
     write_fasta(args.out, ((header, letters) for header, letters, _ in made))
     keys = ("header", "sequence", "nats", "noise")
     rows = [dict(zip(keys, (header, letters, one.nats, one.noise), strict=True)) for header, letters, one in made if one is not None]
     return {"fillings": rows, "score": "upper bound on -log p(filled in | the rest), nats" if scored else None, "draws": DRAWS}
 
 
-def fill_batch(args: Any, runtime: Runtime, model, tokenizer, records: list, scored: bool) -> list[Filling]:
-    """One filling of each of `records`, window by window where they are longer than the model was trained at."""
-    import numpy as np
+class Holed(NamedTuple):
+    """Records of residues side by side, padded to the longest."""
+
+    z: Any  # (B, S*L)
+    holes: Any  # (B, S) bool
+    valid: Any  # (B, S) bool: a hole, or a residue that is known
+
+    @classmethod
+    def of(cls, records: list, model, tokenizer) -> "Holed":
+        import numpy as np
+        import torch
+
+        width = max(len(record.ids) for record in records)
+        ids, holes, valid = (np.zeros((len(records), width), kind) for kind in (np.int64, bool, bool))
+        for i, record in enumerate(records):
+            n = len(record.ids)
+            holes[i, :n] = record.holes
+            valid[i, :n] = record.holes | (record.ids < tokenizer.vocab_size)
+            ids[i, :n] = np.where(valid[i, :n] & ~record.holes, record.ids, 0)
+        ids, holes, valid = (torch.from_numpy(v) for v in (ids, holes, valid))
+        z = model.subtokenizer.encode(ids).masked_fill(holes.repeat_interleave(model.subtokenizer.length, 1), model.mask_id)
+        return cls(z, holes, valid)
+
+
+def score_fillings(runtime: Runtime, model, batch: Holed, numbers: list[int], seed: int) -> tuple[Any, Any]:
+    """(B,) nats and their noise of what was filled in, window by window as it was; rows of one of `numbers` share masks."""
     import torch
 
     from unmask.infill import windows
     from unmask.likelihood import conditional_nats
 
-    digits, length = model.subtokenizer.length, model.meta["length"]
-    width = max(len(record.ids) for record in records)
-    ids, holes, valid = (np.zeros((len(records), width), kind) for kind in (np.int64, bool, bool))
-    for i, record in enumerate(records):
-        n = len(record.ids)
-        holes[i, :n] = record.holes
-        valid[i, :n] = record.holes | (record.ids < tokenizer.vocab_size)
-        ids[i, :n] = np.where(valid[i, :n] & ~record.holes, record.ids, 0)
-    ids, holes, valid = (torch.from_numpy(v) for v in (ids, holes, valid))
-    z = model.subtokenizer.encode(ids).masked_fill(holes.repeat_interleave(digits, 1), model.mask_id)
-    nats, noise = torch.zeros(2, len(records), dtype=torch.float64)
-    for part in windows(z, model, length):
-        at = slice(part.start // digits, part.stop // digits)
-        now = (z[:, part] == model.mask_id).unflatten(1, (-1, digits)).any(-1)
-        x, _ = run_sampler(args, runtime, model, z[:, part], valid=None if bool(valid[:, at].all()) else valid[:, at])
-        x = x.clamp(min=0)
-        z[:, part] = model.subtokenizer.encode(x)
-        if scored:
-            with runtime.precision:
-                of_window, error = conditional_nats(model, x, now, repeats=DRAWS, generator=runtime.generator, valid=valid[:, at])
-            nats, noise = nats + of_window, (noise**2 + error**2).sqrt()
-    filled = model.subtokenizer.decode(z).numpy()
-    made = []
-    for i, record in enumerate(records):
-        letters = np.frombuffer(record.letters.encode(), np.uint8).copy()
-        letters[record.holes] = np.frombuffer(tokenizer.decode(filled[i, : len(letters)][record.holes]).encode(), np.uint8)
-        made.append(Filling(letters.tobytes().decode(), float(nats[i]), float(noise[i])))
-    return made
+    x = model.subtokenizer.decode(batch.z)
+    nats, variance = torch.zeros(2, len(x), dtype=torch.float64)
+    left = batch.holes.clone()
+    for window, (part, fill) in enumerate(windows(batch.holes.any(0), model.meta["length"])):
+        now = batch.holes[:, part] & fill
+        left[:, part] &= ~now
+        examples = [WINDOWS * i + window for i in numbers]
+        with runtime.precision:
+            more, noise = conditional_nats(model, x[:, part], now, repeats=DRAWS, seed=seed, examples=examples, unknown=left[:, part],
+                                           valid=batch.valid[:, part])  # fmt: skip
+        nats, variance = nats + more, variance + noise**2
+    return nats, variance.sqrt()
+
+
+def spell(record: Any, filled: Any, tokenizer) -> str:
+    """A record's letters with its holes as in the ids `filled` (S,); all else as it was."""
+    import numpy as np
+
+    letters = np.frombuffer(record.letters.encode(), np.uint8).copy()
+    letters[record.holes] = np.frombuffer(tokenizer.decode(filled[: len(letters)].numpy()[record.holes]).encode(), np.uint8)
+    return letters.tobytes().decode()
 
 
 def write_fasta(out: str, records: Iterable[tuple[str, str]]) -> None:

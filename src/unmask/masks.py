@@ -1,0 +1,148 @@
+"""How times and masks are drawn: from which uniforms, and what they make of a clean sequence.
+
+In training a draw belongs to a micro-batch, whose generator makes it.  In evaluation it belongs to an example: it is a function of
+(seed, example, replicate, repeat), so that neither the size of a batch nor what else is evaluated enters a result.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unmask.categorical import uniform
+from unmask.schedules import Schedule
+
+BLOCK = 8  # neighbouring examples that share strata; blocks are independent of each other
+BITS = 3  # of a number below BLOCK
+REPEATS = 4  # an example's own strata, at most
+GOLDEN = 0x9E3779B97F4A7C15  # any constant: sets the key's second word apart from the seed
+
+
+class Uniforms(NamedTuple):
+    """All the chance of one draw of B examples of U units; float64 in [0, 1)."""
+
+    pick: Tensor  # (B,) picks the count, the time or the interval; stratified
+    score: Tensor  # (B, U) independent
+
+
+class Draw(NamedTuple):
+    """One draw of the forward process, and what turns nats at masked units into the bound."""
+
+    t: Tensor  # (B,) float64
+    masked: Tensor  # (B, U) bool
+    scale: Tensor  # (B,) float64
+    times: tuple[Tensor, Tensor] | None = None  # (t, s), each (B,), in discrete time
+    log_t: Tensor | None = None  # (B,) for a schedule with one curve per value: t itself may underflow
+
+
+def draw(schedule: Schedule, y: Tensor, valid: Tensor, steps: int | None, uniforms: Uniforms) -> Draw:
+    """Times and masks for the units y (B, U): the estimators of the bound.
+
+    One curve, continuous time: the exact count.  k ~ U{1..N} of the N units are masked, with factor N / k; the k-th smallest
+    of N uniforms has the law of 1 - alpha_t given k, so the same uniforms give the mask and the time.  No singular weight,
+    no cut-off.  One curve per value (1 - t^w): t = u^(1/a), a = half the least w in the sequence, whose variance is finite; the
+    factor weight / density = w / (a u) is formed without t, which may underflow.  Discrete time: one of `steps` equal intervals,
+    that which holds such a t.
+    """
+    u = uniforms.pick
+    score = uniforms.score.masked_fill(~valid, 2.0)
+    learned, power, a = schedule.num_values > 1, torch.empty(0), torch.ones_like(u)
+    if learned:
+        curves: Any = schedule  # polynomials, all of them
+        power = curves.power.detach().double()[y]
+        a = power.masked_fill(~valid, power.max()).amin(-1) / 2  # of the values that are there
+    if steps is not None:
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1, not {steps}")
+        i = (u ** (1 / a) * steps).long().clamp(max=steps - 1).double()
+        t, s = (i + 1) / steps, i / steps
+        return Draw(t, score < at(schedule.masked(t), y), 1 / (t**a - s**a), times=(t, s))
+    if not learned:
+        n = valid.sum(-1)
+        k = ((u * n).long() + 1).minimum(n).clamp(min=1)
+        threshold = score.sort(-1).values.gather(1, k[:, None] - 1).clamp(max=1)
+        return Draw(schedule.inverse(1 - threshold[:, 0]), (score <= threshold) & valid, n / k.double())
+    u = (1 - u).clamp(2.0**-54, 1 - 2.0**-53)  # log(1 - t^w) is finite
+    log_t = u.log() / a
+    return Draw(log_t.exp(), score < (power * log_t[:, None]).exp(), 1 / (a * u), log_t=log_t)
+
+
+def at(values: Tensor, y: Tensor) -> Tensor:
+    """values (B, K) of the units y (B, U): (B, U), or (B, 1) where K = 1."""
+    return values if values.shape[-1] == 1 else values.gather(1, y)
+
+
+# ---------------------------------------------------------------- of a batch
+
+
+def of_batch(y: Tensor, generator: torch.Generator | None = None) -> Uniforms:
+    """For the units y (B, U) of one micro-batch, stratified over it."""
+    pick = stratified(len(y), generator, y.device)
+    return Uniforms(pick, uniform(*y.shape, generator=generator, device=y.device))
+
+
+def stratified(n: int, generator: torch.Generator | None = None, device=None) -> Tensor:
+    """n uniforms in [0, 1), one in each of n equal strata and mirrored (u and 1 - u come in pairs), in random order."""
+    j = torch.arange(n, device=device)
+    lower = torch.minimum(j, n - 1 - j)
+    u = (lower + uniform(n, generator=generator, device=device)[lower]) / n
+    u = torch.where(j > lower, 1 - u, u).clamp(max=1 - 2.0**-53)
+    return u[uniform(n, generator=generator, device=device).argsort()]
+
+
+# ---------------------------------------------------------------- of examples
+
+
+def split_repeats(repeats: int) -> tuple[int, int]:
+    """(replicates, repeats of each): the latter share strata and are at most REPEATS, the former are independent and at least 2."""
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, not {repeats}")
+    of_each = max(r for r in range(1, REPEATS + 1) if repeats % r == 0 and (r == 1 or repeats // r > 1))
+    return repeats // of_each, of_each
+
+
+def of_examples(
+    examples: Sequence[int] | np.ndarray, units: int, *, seed: int, replicate: int = 0, repeat: int = 0, repeats: int = 1, device=None
+) -> Uniforms:
+    """For examples (B,) by number, of `units` units each (more of them do not change the first): draw `repeat` of a replicate's `repeats`.
+
+    A replicate's picks fill strata.  An example's own `repeats` lie one in each of as many equal parts of [0, 1); in such a part, those
+    of BLOCK neighbouring examples lie one in each of BLOCK equal cells, in the order of a base-2 van der Corput sequence, scrambled by
+    one random exclusive-or a block (so that any aligned run of 2, 4 or 8 is stratified, and each is uniform).  Replicates are
+    independent, and so are blocks.  Every example and draw has a stream of its own, of a counter-based generator (Philox; Salmon and
+    others, "Parallel random numbers: as easy as 1, 2, 3", 2011).
+    """
+    stream = _Streams(seed, replicate, repeat)
+    pick, score = np.empty(len(examples)), np.empty((len(examples), units))
+    for row, example in enumerate(np.asarray(examples).tolist()):
+        shift = int(stream.of_block(example // BLOCK).random() * BLOCK)
+        own = stream.of_example(example)
+        cell = int(f"{example % BLOCK:0{BITS}b}"[::-1], 2) ^ shift
+        pick[row] = (repeat + (cell + own.random()) / BLOCK) / repeats
+        own.random(out=score[row])
+    pick = torch.from_numpy(pick).clamp(max=1 - 2.0**-53)
+    return Uniforms(pick.to(device), torch.from_numpy(score).to(device))
+
+
+class _Streams:
+    """Generators of numpy that start anywhere: a counter of four words, of which the first counts within a stream."""
+
+    def __init__(self, seed: int, replicate: int, repeat: int):
+        self.bits = np.random.Philox(key=[seed % 2**64, GOLDEN])
+        self.generator = np.random.Generator(self.bits)
+        self.draw = (replicate << 32) + repeat
+        self.state: Any = self.bits.state
+
+    def of_example(self, example: int) -> np.random.Generator:
+        return self._at(example, 0)
+
+    def of_block(self, block: int) -> np.random.Generator:
+        return self._at(block, 1)
+
+    def _at(self, number: int, lane: int) -> np.random.Generator:
+        self.state["state"]["counter"][:] = (0, number, self.draw, lane)
+        self.state["buffer_pos"] = 4  # nothing is left over from another stream
+        self.bits.state = self.state
+        return self.generator
