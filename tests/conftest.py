@@ -1,6 +1,10 @@
 """What several test files use."""
 
+import os
+
 import pytest
+
+os.environ.setdefault("UNMASK_DTYPE", "float32")  # of commands that do not say: the machine's own choice decides nothing here
 
 from unmask.data import prepare_text
 

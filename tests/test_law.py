@@ -326,6 +326,45 @@ def test_holes_of_tokens_with_digits_and_positions_without_a_value():
     assert abs(float(ends[0].mean() - whole)) <= 6 * float(ends[0].std()) / math.sqrt(1000)
 
 
+def test_rows_of_one_example_share_masks_and_others_do_not():
+    model, x = table_model(schedules.Linear(), 3, 4), torch.tensor([[2, 0, 1, 1]]).repeat(3, 1)
+    nats, noise = conditional_nats(model, x, torch.ones(3, 4) > 0, examples=[5, 5, 8])
+    assert nats[0] == nats[1] != nats[2] and noise[0] == noise[1] != noise[2]
+    alone, _ = conditional_nats(model, x[:1], torch.ones(1, 4) > 0, examples=[5])
+    assert torch.allclose(alone, nats[:1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("drift", [0.0, 1.0])
+@pytest.mark.parametrize("sampler", ["first_hitting", "ancestral"])
+def test_what_is_hidden_and_not_filled_stays_hidden(drift, sampler):
+    """Holes 0 and 3 are filled while position 1 stays masked: the law of that, and the bound on it, by hand."""
+    model = table_model(schedules.Cosine(), 3, 4, drift=drift)
+    x, holes, unknown = torch.tensor([2, 0, 1, 1]), torch.tensor([1, 0, 0, 1]) > 0, torch.tensor([0, 1, 0, 0]) > 0
+    z = x.masked_fill(holes | unknown, model.mask_id)
+
+    def law(x, z):
+        open_ = [i for i in (z == model.mask_id).nonzero()[:, 0].tolist() if i != 1]
+        if not open_:
+            return 1.0
+        mu = shown(model, z)
+        return sum(float(mu[i, x[i]]) * law(x, z.index_fill(0, torch.tensor([i]), int(x[i]))) for i in open_) / len(open_)
+
+    p = {filling: law(x.index_put((torch.tensor([0, 3]),), torch.tensor(filling)), z) for filling in itertools.product(range(3), repeat=2)}
+    assert sum(p.values()) == pytest.approx(1, rel=1e-12)
+    num, how = (20000, {}) if sampler == "first_hitting" else (6000, {"steps": 600, "grid": "uniform"})
+    drawn = sample(model, z=z.repeat(num, 1), holes=holes.expand(num, -1), generator=rng(), sampler=sampler, **how)
+    assert (drawn[:, 1] == -1).all() and (drawn[:, 2] == 1).all()
+    chi_square(torch.bincount(3 * drawn[:, 0] + drawn[:, 3], minlength=9).double(), torch.tensor(list(p.values()), dtype=torch.float64))
+
+    exact = 0.0
+    for some in (torch.tensor(s) for s in ([0], [3], [0, 3])):  # (k - 1)! (n - k)! / n! of n = 2 holes is a half for every set
+        mu = shown(model, x.index_fill(0, some, model.mask_id).masked_fill(unknown, model.mask_id))
+        exact -= sum(float(mu[i, x[i]].log()) for i in some.tolist()) / 2
+    nats, _ = conditional_nats(model, x.repeat(1000, 1), holes.repeat(1000, 1), unknown=unknown.repeat(1000, 1), repeats=4)
+    assert abs(float(nats.mean()) - exact) < 6 * float(nats.std()) / math.sqrt(1000)
+    assert exact >= -math.log(p[2, 1])
+
+
 @pytest.mark.parametrize(
     "holes,repeats,said", [(torch.zeros(1, 2), 8, "holes must be bool"), (torch.zeros(1, 2) > 0, 0, "repeats must be")]
 )

@@ -22,6 +22,7 @@ from unmask.data import (
     sources,
     text,
 )
+from unmask.data.tokens import count_crops, place_crops
 
 SHAKESPEARE = files("unmask.data") / "bundled" / "tinyshakespeare.txt"
 AWKWARD = " leading, 漢字。\n\nnaïve 🙂🙂\r\n\tdon't we'll  \n \n'' x\u00a0\n\u2003y é\x00 ends  "
@@ -549,44 +550,83 @@ def test_batches_are_pure_functions_of_their_arguments(counting):
     assert counting.tokens("train").tolist() == list(range(1000))
 
 
+@pytest.mark.parametrize("length", [1, 2, 4, 7, 100])
+def test_the_crops_of_sequences_hold_every_token_equally_often(length):
+    """Counted over all crops that can be drawn: as in scoring, where every token is in one window."""
+    sizes = np.array([6, 2, 4, 8, 1, 350, 7, 5, 100, 101])
+    counts = count_crops(sizes, length)
+    for size, count in zip(sizes, counts, strict=True):
+        first, kept = place_crops(np.full(count, size), length, np.arange(count))
+        assert (first >= 0).all() and (kept >= 1).all() and (kept <= length).all() and (first + kept <= size).all()
+        seen = np.zeros(size, int)
+        for start, n in zip(first, kept, strict=True):
+            seen[start : start + n] += 1
+        assert (seen == length).all(), size
+    windows = -(-sizes // length)  # and so about as many crops of a document as it has windows
+    assert (abs(counts / length - windows) <= 1).all() and (counts[sizes <= length] == length).all()
+
+
 def test_batches_are_consecutive_tokens_from_uniform_starts(counting):
+    """103 tokens in crops of 100: at either end of the split the crops are cut off, and padded."""
     out = counting.batch("validation", 100, 4000, 0, 0)
-    assert set(out) == {"x"}
-    x = out["x"].numpy()
-    assert (np.diff(x, axis=1) == 1).all()
-    counts = np.bincount(x[:, 0], minlength=4)
-    assert len(counts) == 4 and (abs(counts - 1000) < 5 * np.sqrt(750)).all()  # five standard deviations
+    x, valid = out["x"].numpy(), out["valid"].numpy()
+    assert all((np.diff(row[real]) == 1).all() for row, real in zip(x, valid, strict=True)) and not x[~valid].any()
+    starts = np.where(x[:, 0] > 0, x[:, 0], valid.sum(1) - 100)  # where the whole crop would begin
+    counts = np.bincount(starts + 99, minlength=202)
+    assert len(counts) == 202 and (abs(counts - 4000 / 202) < 6 * np.sqrt(4000 / 202)).all()
+    seen = np.bincount(x[valid], minlength=103)
+    assert (abs(seen / seen.mean() - 1) < 6 / np.sqrt(seen.mean())).all()
     assert counting.batch("validation", 103, 2, 0, 0)["x"].tolist() == [list(range(103))] * 2
+    assert set(counting.batch("train", 8, 16, 0, 0)) == {"x"}  # no end of the split is in it
 
 
 def test_batches_of_apart_documents(tmp_path):
-    """Letters a (3 windows of 4), b (short), c (1), d (5): never across documents, uniform over the 10 windows."""
+    """Letters a (6 tokens: 9 crops of 4), b (2: one, four times), c (4: one), d (8: 11): never across documents."""
     data = prepare_apart(tmp_path, [6, 2, 4, 8])
     out = data.batch("train", 4, 5000, 0, 0)
     x, valid = out["x"].numpy(), out["valid"].numpy()
     assert valid.dtype == bool and valid.shape == x.shape
     assert (x[~valid] == 0).all() and (x[valid] > 0).all()
     short = x[:, 0] == ord("b")
-    assert (valid[short] == [True, True, False, False]).all() and valid[~short].all()
+    assert (valid[short] == [True, True, False, False]).all() and valid[x[:, 0] == ord("c")].all()
     assert all(len(set(row[mask])) == 1 for row, mask in zip(x, valid, strict=True))
-    for letter, windows in zip("abcd", (3, 1, 1, 5), strict=True):
-        share = windows / 10
+    for letter, crops in zip("abcd", (9, 4, 4, 11), strict=True):
+        share = crops / 28
         assert abs((x[:, 0] == ord(letter)).mean() - share) < 5 * np.sqrt(share * (1 - share) / 5000)
-    assert set(data.batch("train", 2, 3, 0, 0)) == {"x"}  # no document is shorter
     for step in range(20):  # there or not by the split, not by what is drawn
         assert "valid" in data.batch("train", 4, 1, 0, step)
 
 
-def test_starts_in_apart_documents_are_exact(tmp_path):
-    """Two equal documents of distinct tokens: every start that fits is drawn, and no other."""
+def test_every_token_of_documents_kept_apart_is_trained_on_as_often_as_it_is_scored(tmp_path):
+    """1,000 documents of 20 tokens beside 10 of 2,000: half of what is scored, and of what is trained on; and their ends, too."""
+    sizes = [20] * 1000 + [2000] * 10
     folder = tmp_path / "texts"
     folder.mkdir()
-    write(folder / "a", bytes(range(0, 10)))
+    for i, size in enumerate(sizes):
+        write(folder / f"{i:04}", bytes(([1] if size == 20 else [2]) + [3 if size == 20 else 4] * (size - 2) + [5 if size == 20 else 6]))
+    prepare_text(folder, tmp_path / "out", split="1,0,0")
+    data = open_data(tmp_path / "out")
+    seen, count = np.zeros(7), 400
+    for step in range(count):
+        out = data.batch("train", 32, 64, 0, step)
+        seen += np.bincount(out["x"][out["valid"]].numpy(), minlength=7)
+    there = np.bincount(np.asarray(data.tokens("train")), minlength=7)
+    rate = seen[1:] / there[1:] / (seen.sum() / there.sum())
+    windows = count * 64 / data.window_count("train", 32)  # how often each token is drawn on average
+    assert (abs(rate - 1) < 6 / np.sqrt(windows * np.array([1000, 10, 1000, 10 * 63, 1000, 10]))).all(), rate
+
+
+def test_starts_in_apart_documents_are_exact(tmp_path):
+    """Two equal documents of distinct tokens: every crop that overlaps one is drawn, and no other."""
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    write(folder / "a", bytes(range(1, 11)))
     write(folder / "b", bytes(range(100, 107)))
     prepare_text(folder, tmp_path / "out", split="1,0,0")
-    x = open_data(tmp_path / "out").batch("train", 4, 2000, 0, 0)["x"].numpy()
-    assert (np.diff(x, axis=1) == 1).all()
-    assert sorted(set(x[:, 0])) == [*range(0, 7), *range(100, 104)]
+    out = open_data(tmp_path / "out").batch("train", 4, 2000, 0, 0)
+    rows = {tuple(row[real].tolist()) for row, real in zip(out["x"], out["valid"], strict=True)}
+    expected = {tuple(range(max(s, low), min(s + 4, high))) for low, high in ((1, 11), (100, 107)) for s in range(low - 3, high)}
+    assert rows == expected
 
 
 @pytest.mark.parametrize("length, batch_size", [(1, 7), (10, 3), (50, 4), (103, 1), (200, 2)])

@@ -37,7 +37,7 @@ def save(path: str | Path, config: dict, tensors: dict[str, dict[str, Tensor]], 
         digests = {name: digest(new / name) for name in sorted([*tensors, *files])}
         config = {"format": FORMAT, **config, "sha256": digests}
         digests[CONFIG] = config_digest(config)
-        (new / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+        (new / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         for written in [*(new / name for name in digests), new]:
             flush(written)
         if path.exists():
@@ -74,7 +74,7 @@ def flush(path: Path) -> None:
 def write_json(path: Path, content: dict) -> None:
     """Replace a JSON file, whole or not at all."""
     new = path.with_name(f".{path.name}.new-{os.getpid()}")
-    new.write_text(json.dumps(content, indent=2) + "\n")
+    new.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     flush(new)
     new.replace(path)
 
@@ -109,7 +109,7 @@ def read_config(folder: str | Path) -> dict:
     """`config.json`, or a ValueError that names the file."""
     path = Path(folder) / CONFIG
     try:
-        config = json.loads(path.read_text())
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
     if not isinstance(config, dict) or config.get("format") != FORMAT or not isinstance(config.get("sha256"), dict):

@@ -400,8 +400,8 @@ def bench(argv: list[str]) -> None:
 
 
 VERBS: dict[str, Callable[[list[str]], int | None]] = {
-    "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "compare": compare, "audit": audit, "schedule": schedule, "sample": sample,
-    "fill": fill, "distance": distance, "bench": bench,
+    "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "compare": compare, "audit": audit,
+    "schedule": schedule, "sample": sample, "fill": fill, "distance": distance, "bench": bench,
 }  # fmt: skip
 
 HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)

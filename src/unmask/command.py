@@ -22,7 +22,7 @@ class Machine:
     device: str = "auto"
     """auto: cuda where there is one, else cpu."""
     dtype: Dtype = "auto"
-    """Precision of the network; auto: bfloat16 where the machine is fast at it."""
+    """Precision of the network; auto: bfloat16 where the machine is fast at it, or what UNMASK_DTYPE in the environment says."""
     threads: int = 0
     """CPU threads; 0: leave as it is."""
     seed: int = 0
@@ -113,7 +113,7 @@ def write_record(path: str, **values) -> None:
         return
     record = {"command": ["unmask", *sys.argv[1:]], "version": __version__, **values}
     record = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in record.items()}
-    Path(path).write_text(json.dumps(record, indent=2) + "\n")
+    Path(path).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(f"wrote {path}", file=sys.stderr)
 
 

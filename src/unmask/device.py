@@ -1,7 +1,9 @@
 """Which device and precision a command runs at."""
 
 import ctypes
+import os
 from contextlib import nullcontext
+from typing import cast, get_args
 
 import torch
 
@@ -35,7 +37,11 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def pick_dtype(name: Dtype, device: torch.device) -> Dtype:
-    """ "auto": bfloat16 where the machine has instructions for it, else float32."""
+    """ "auto": what the environment variable UNMASK_DTYPE says or, without it, bfloat16 where the machine is fast at it."""
+    if name == "auto" and (said := os.environ.get("UNMASK_DTYPE", "auto")) != "auto":
+        if said not in get_args(Dtype):
+            raise ValueError(f"UNMASK_DTYPE is {said!r} in the environment: set it to one of {', '.join(get_args(Dtype))}, or not at all")
+        name = cast(Dtype, said)
     if name != "auto":
         return name
     if device.type == "cuda":

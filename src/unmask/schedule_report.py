@@ -213,7 +213,7 @@ def describe_bounds(bounds: Bounds, powers: Powers | None, model: MaskedDiffusio
 
     (gap, gap_error), units = bounds.gap, model.units()
     lines = [
-        f"upper bounds on the negative log-likelihood, bits per {unit}, with the error over windows",
+        f"upper bounds on the negative log-likelihood, bits per {unit}, with the error over examples, neighbours taken together",
         line("train", bounds.train),
         line(split, bounds.held_out),
         f"  {split + ' - train':16} {gap:+8.4f} +- {gap_error:.4f}   by overfitting, or because one split is harder",

@@ -333,7 +333,7 @@ def open_run(out: Path, config: TrainConfig, data: Data) -> dict:
     path = out / "run.json"
     if path.is_file():
         try:
-            run = json.loads(path.read_text())
+            run = json.loads(path.read_text(encoding="utf-8"))
             before, _ = dict(run["identity"]), int(run["steps"])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ValueError(f"{path} is damaged: choose another --out") from None
@@ -363,7 +363,7 @@ def locked(out: Path) -> Iterator[None]:
     except ImportError:
         yield
         return
-    with open(out / ".lock", "w") as file:
+    with open(out / ".lock", "wb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -379,11 +379,11 @@ class Log:
         if path.exists():
             kept = [row for row in read_log(path) if row["step"] <= step]
             new = path.with_name(f".{path.name}.new")
-            new.write_text("".join(json.dumps(row) + "\n" for row in kept))
+            new.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
             new.replace(path)
 
     def write(self, **row) -> None:
-        with open(self.path, "a") as file:
+        with open(self.path, "a", encoding="utf-8") as file:
             row = {name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in row.items() if v == v}  # JSON has no NaN
             file.write(json.dumps(row) + "\n")
 
@@ -391,7 +391,7 @@ class Log:
 def read_log(path: Path) -> list[dict]:
     """The rows of log.jsonl; a last line that was cut short by a kill is left out."""
     rows = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             rows.append(json.loads(line))
         except ValueError:

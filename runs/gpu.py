@@ -1,0 +1,375 @@
+#!/usr/bin/env python3
+"""What a machine with a GPU makes of this package, within minutes: is it right, how fast, what does it learn.
+
+    PYTHONPATH=src python3 runs/gpu.py --out OUT --text fil8.xz   # a text to learn; left out: the bundled one
+    PYTHONPATH=src python3 runs/gpu.py --out OUT --rehearse       # in miniature, on a CPU
+
+Needs torch, numpy, safetensors, tokenizers and tqdm, and none of the command line's packages.  Stages run one after the other, each
+inside its own share of --minutes and its own try; OUT/record.json is rewritten after every figure, so that a run that is cut off still
+tells what it saw.  What failed is run again by --only.
+"""
+
+import argparse
+import json
+import math
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import unmask
+from unmask import audit, schedules
+from unmask.backbones import Transformer
+from unmask.config import PRESETS, TrainConfig
+from unmask.data import open_data, prepare_text
+from unmask.device import precision
+from unmask.formula import continuous
+from unmask.law import exact_law
+from unmask.likelihood import estimate_nelbo
+from unmask.marginals import marginal_nats
+from unmask.sampling import sample, time_grid
+from unmask.subtokens import Subtokenizer, consistent
+from unmask.train import State, build, compile_network, read_log, train, train_step
+
+STAGES = ("exact", "speed", "sampling", "learn", "compile")
+SHARES = {"exact": 1.0, "speed": 0.5, "sampling": 0.6, "learn": 0.9, "compile": 1.0}  # of the time, at a stage's end
+BUNDLED = Path(unmask.__file__).parent / "data" / "bundled" / "tinyshakespeare.txt"
+LAW_STEPS, LAW_DRAWS = 16, 20_000
+
+
+class Record:
+    """A JSON file that grows by one figure at a time."""
+
+    def __init__(self, out: Path):
+        self.path, self.values, self.began = out / "record.json", {}, time.monotonic()
+
+    def __call__(self, name: str, **values) -> None:
+        at = round(time.monotonic() - self.began, 1)
+        known = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()}
+        self.values[name] = known | {"at": at}
+        self.path.write_text(json.dumps(self.values, indent=1) + "\n", encoding="utf-8")
+        said = [f"{key} {value:.6g}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items()]
+        print(f"[{at:7.1f} s] {name}: {', '.join(said)}", flush=True)
+
+    def failed(self) -> list[str]:
+        return [name for name, v in self.values.items() if name.startswith("FAILED") or v.get("passed") is False]
+
+
+class Bench:
+    """Where figures go, the device, and how long is left."""
+
+    def __init__(self, args: argparse.Namespace):
+        self.record = Record(args.out)
+        self.rehearse: bool = args.rehearse
+        self.device = torch.device("cpu" if args.rehearse else "cuda")
+        self.out: Path = args.out
+        self.text: Path = args.text
+        self.seconds = 60 * args.minutes
+        self.until = math.inf
+        self.ceiling = math.nan
+
+    def attempt(self, name: str, work: Callable, *given) -> None:
+        """One part; if it fails, that is recorded, and the next part still has something to say."""
+        try:
+            work(self, *given)
+        except Exception as error:
+            traceback.print_exc()
+            self.record(f"FAILED {name}", error=f"{type(error).__name__}: {str(error)[:300]}")
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def late(self) -> bool:
+        """A rehearsal leaves nothing out."""
+        return not self.rehearse and time.monotonic() > self.until
+
+    def synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def timed(self, work: Callable[[], Any], seconds: float) -> float:
+        """Median seconds of a call, after two that warm up."""
+        for _ in range(2):
+            work()
+        self.synchronize()
+        found: list[float] = []
+        end = time.monotonic() + (0.0 if self.rehearse else seconds)
+        while len(found) < 3 or time.monotonic() < end:
+            began = time.perf_counter()
+            work()
+            self.synchronize()
+            found.append(time.perf_counter() - began)
+        return sorted(found)[len(found) // 2]
+
+
+# ---------------------------------------------------------------- is it right?
+
+
+def exact(bench: Bench) -> None:
+    for vocab_size, length in ((27, 1), (50257, 1), (50257, 2), (125, 3)):
+        bench.attempt(f"kernel V={vocab_size} l={length}", check_kernel, vocab_size, length)
+    for name in ("md4", "cosine", "genmd4", "prime"):
+        bench.attempt(f"model {name}", check_model, name)
+    bench.attempt("estimate", check_estimate)
+
+
+def check_kernel(bench: Bench, vocab_size: int, length: int) -> None:
+    """The marginal cross-entropies and their gradient, against the formula in 64 bits on the CPU."""
+    generator = torch.Generator().manual_seed(1)
+    sub, rows = Subtokenizer(vocab_size, length), 64
+    logits = torch.randn(rows, vocab_size, generator=generator, dtype=torch.float64)
+    y = sub.digits(torch.randint(vocab_size, (rows,), generator=generator)[:, None]).view(rows, -1)
+    masked = torch.rand(rows, length, generator=generator) < 0.6
+    masked[:, 0] |= ~masked.any(1)
+    order = masked.sum(-1).argsort(descending=True, stable=True)
+    logits, y, masked = logits[order], y[order], masked[order]
+    factor = torch.rand(rows, generator=generator, dtype=torch.float64) + 0.5
+
+    free = logits.clone().requires_grad_()
+    logp = free
+    if length > 1:
+        agrees = consistent(torch.where(masked, sub.base, y), sub.base)[:, :vocab_size]
+        logp = free.masked_fill(~agrees, -torch.inf)
+    truth = (factor * continuous(logp.log_softmax(-1), y, masked, sub.base)).sum()
+    (of_truth,) = torch.autograd.grad(truth, free)
+
+    for dtype, limit in ((torch.float32, 1e-4), (torch.bfloat16, 3e-2)):
+        ours = logits.to(bench.device, dtype).requires_grad_()
+        there = y.to(bench.device), masked.to(bench.device)
+        total, _ = marginal_nats(ours, *there, sub.base, factor.to(bench.device, torch.float32))
+        (of_ours,) = torch.autograd.grad(total, ours)
+        error = float((of_ours.double().cpu() - of_truth).norm() / of_truth.norm())
+        value = abs(float(total.detach()) / float(truth.detach()) - 1)
+        name = f"kernel V={vocab_size} l={length} {str(dtype)[6:]}"
+        bench.record(name, value_error=value, gradient_error=error, passed=error < limit and value < limit)
+
+
+def small_model(name: str, device: torch.device, dtype: torch.dtype = torch.float64) -> unmask.MaskedDiffusion:
+    """Three positions of a few values, with random weights that are the same on every device."""
+    vocab_size, length = (4, 2) if name == "prime" else (3, 1)
+    curves = {"cosine": schedules.Cosine(), "genmd4": schedules.LearnedPolynomial(vocab_size)}
+    network = Transformer(vocab_size, dim=16, layers=1, heads=2, time=name == "genmd4", digits=length)
+    generator = torch.Generator().manual_seed(3)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3, generator=generator)
+    schedule = curves.get(name, schedules.Linear())
+    return unmask.MaskedDiffusion(network, schedule, Subtokenizer(vocab_size, length)).to(device, dtype)
+
+
+def check_model(bench: Bench, name: str) -> None:
+    """The enumerated bound here and on the CPU; the law of the sampler, by counting, against its exact law."""
+    model, reference = small_model(name, bench.device), small_model(name, torch.device("cpu"))
+    values = model.subtokenizer.vocab_size
+    x = torch.cartesian_prod(*[torch.arange(values)] * 3)
+    with torch.no_grad():
+        worst = float((audit.exact_nelbo(model, x.to(bench.device)).cpu() - audit.exact_nelbo(reference, x)).abs().max())
+    bench.record(f"exact bound {name}", cpu_against_device=worst, passed=worst < 1e-8)
+
+    generator = torch.Generator(device=bench.device).manual_seed(5)
+    drawn = sample(model, num=LAW_DRAWS, length=3, steps=LAW_STEPS, grid="uniform", generator=generator).cpu()
+    law = exact_law(reference, time_grid(LAW_STEPS, "uniform"), 3).flatten()
+    number = (drawn * torch.tensor([values**2, values, 1])).sum(1)
+    share = torch.bincount(number, minlength=values**3).double() / LAW_DRAWS
+    distance = float((share - law).abs().sum() / 2)
+    expected = float((law * (1 - law) / LAW_DRAWS * 2 / math.pi).sqrt().sum() / 2)
+    bench.record(f"law of ancestral {name}", total_variation=distance, expected_by_chance=expected, passed=distance < 2 * expected)
+
+
+def check_estimate(bench: Bench) -> None:
+    """A bound in bfloat16 here against the same masks in 64 bits on the CPU."""
+    batches = [torch.randint(3, (256, 8), generator=torch.Generator().manual_seed(2))]
+    truth = estimate_nelbo(small_model("md4", torch.device("cpu")), batches, repeats=4)
+    with precision("bfloat16", bench.device):
+        found = estimate_nelbo(small_model("md4", bench.device, torch.float32), batches, repeats=4)
+    error = abs(found.mean / truth.mean - 1)
+    bench.record("estimate in bfloat16", mean=found.mean, of_truth=truth.mean, noise=found.noise, passed=error < 1e-2)
+
+
+# ---------------------------------------------------------------- how fast?
+
+
+class Tokens:
+    """Random tokens in the place of prepared data."""
+
+    def __init__(self, vocab_size: int):
+        self.vocab_size = vocab_size
+
+    def batch(self, split: str, length: int, size: int, seed: int, step: int, micro: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(step)
+        return {"x": torch.randint(self.vocab_size, (size, length), generator=generator)}
+
+
+def plan(rehearse: bool) -> list[tuple[str, TrainConfig, int]]:
+    """(name, configuration, values of a token) of the training steps that are timed."""
+    small = TrainConfig(length=256, dim=256, layers=4, heads=4, batch_size=16, optimizer="adamw", steps=1000)
+    text8 = replace(PRESETS["text8"].config, batch_size=256, accumulate=1)
+    owt = replace(PRESETS["owt-small"].config, batch_size=32, accumulate=1)
+    found = [
+        ("S", small, 256),
+        ("H", replace(small, layers=2, batch_size=4), 50257),
+        ("text8", text8, 27),
+        ("text8 muon", replace(text8, optimizer="muon"), 27),
+        ("owt-small", owt, 50257),
+        ("text8-genmd4", replace(PRESETS["text8-genmd4"].config, batch_size=128, accumulate=1), 27),
+        ("owt-small, 2 digits", replace(owt, digits=2), 50257),
+    ]
+    if rehearse:
+        tiny: dict[str, Any] = {"dim": 32, "layers": 1, "heads": 2, "batch_size": 2, "length": 32}
+        return [(name, replace(config, **tiny), min(values, 300)) for name, config, values in found]
+    return found
+
+
+def speed(bench: Bench) -> None:
+    n = 256 if bench.rehearse else 8192
+    a, b = (torch.randn(n, n, device=bench.device, dtype=torch.bfloat16) for _ in range(2))
+    bench.ceiling = 2 * n**3 / bench.timed(lambda: a @ b, 0.5)
+    bench.record("ceiling bf16 product", tflops=bench.ceiling / 1e12)
+    for name, config, values in plan(bench.rehearse):
+        if not bench.late():
+            bench.attempt(f"train {name}", train_speed, name, config, values)
+    if not bench.late():
+        shape = [8, 8, 1] if bench.rehearse else [32, 32, 3]
+        size = {"batch_size": 2, "widths": "32", "blocks": 1} if bench.rehearse else {"batch_size": 64}
+        cifar = replace(PRESETS["cifar10"].config, length=math.prod(shape), accumulate=1, **size)
+        meta = {"kind": "images", "tokenizer": {"name": "pixels", "shape": shape, "vocab_size": 256}}
+        bench.attempt("train cifar10", train_speed, "cifar10", cifar, 256, meta)
+
+
+def compiling(bench: Bench) -> None:
+    for name, config, values in plan(bench.rehearse):
+        if name in ("S", "text8", "owt-small") and not bench.late():
+            bench.attempt(f"train {name} compiled", train_speed, name, replace(config, compile=True), values)
+
+
+def train_speed(bench: Bench, name: str, config: TrainConfig, values: int, meta: dict | None = None) -> None:
+    """A training step on random tokens; the share of the ceiling counts products alone (`flops_per_token`)."""
+    on_gpu = bench.device.type == "cuda"
+    config = replace(config, device=str(bench.device), dtype="bfloat16", steps=1000, minutes=0.0)
+    if on_gpu:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    state = State(build(config, values, {"data": meta or {}}).to(bench.device), config)
+    if config.compile:
+        compile_network(state.model)
+    data: Any = Tokens(values)
+
+    def step() -> None:
+        train_step(config, data, state, 1000)
+
+    began = time.monotonic()
+    step()
+    bench.synchronize()
+    first = time.monotonic() - began
+    seconds = bench.timed(step, 4.0)
+    tokens = config.batch_size * config.length
+    done = flops_per_token(state.model, config.length) * tokens / seconds
+    memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None
+    size = sum(p.numel() for p in state.model.parameters())
+    bench.record(
+        f"train {name}{' compiled' if config.compile else ''}", ms=1000 * seconds, tokens_per_second=tokens / seconds,
+        share_of_ceiling=done / bench.ceiling, peak_gib=memory, first_step_s=first, parameters=size, batch=config.batch_size,
+    )  # fmt: skip
+
+
+def flops_per_token(model: unmask.MaskedDiffusion, length: int) -> float:
+    """Of products, forward and backward; NaN for a U-Net.
+
+    6 for every weight of a matrix in the blocks, 12 * layers * length * width for attention; half of that for the head, since half of
+    the positions are masked.
+    """
+    network: Any = model.backbone
+    if not isinstance(network, Transformer):
+        return math.nan
+    inside = sum(p.numel() for name, p in network.named_parameters() if p.ndim == 2 and ".blocks." in f".{name}")
+    width = network.blocks[0].qkv.in_features
+    return 6.0 * inside + 3.0 * network.head.weight.numel() + 12.0 * len(network.blocks) * length * width
+
+
+def sampling(bench: Bench) -> None:
+    config = replace(PRESETS["text8"].config, device=str(bench.device))
+    num = 64
+    if bench.rehearse:
+        config, num = replace(config, dim=32, layers=1, heads=2, length=32), 2
+    model = build(config, 27, {}).to(bench.device).eval()
+    for how, steps in (("ancestral", 64), ("ancestral", 256), ("first_hitting", 1)):
+        if bench.late():
+            return
+        with precision("bfloat16", bench.device):
+            sample(model, num=2, length=config.length, sampler=how, steps=min(steps, 8))
+            bench.synchronize()
+            began = time.perf_counter()
+            sample(model, num=num, length=config.length, sampler=how, steps=steps)
+            bench.synchronize()
+        seconds = time.perf_counter() - began
+        bench.record(f"sample {how} {steps}", sequences_per_second=num / seconds, batch=num, length=config.length)
+
+
+# ---------------------------------------------------------------- what does it learn?
+
+
+def learn(bench: Bench) -> None:
+    """The text8 network on a text, as long as the stage has time; its bound on the held-out hundredth, and four samples."""
+    minutes = 0.05 if bench.rehearse else max(1.0, (bench.until - time.monotonic()) / 60)
+    sizes: dict[str, Any] = {"batch_size": 256, "accumulate": 1}
+    if bench.rehearse:
+        sizes = {"dim": 32, "layers": 1, "heads": 2, "length": 32, "batch_size": 8, "eval_windows": 8}
+    config = replace(
+        PRESETS["text8"].config, optimizer="muon", learning_rate=3e-3, muon_learning_rate=0.02, ema=0.999, warmup=100,
+        decay="linear", decay_share=0.7, dropout=0.0, steps=0, minutes=minutes, eval_minutes=max(minutes / 4, 0.02),
+        checkpoint_minutes=60.0, device=str(bench.device), dtype="bfloat16", log_every=50, **sizes,
+    )  # fmt: skip
+    work = Path(tempfile.mkdtemp())  # not below --out, from which only a few small files come back
+    prepare_text(bench.text, work / "data", tokenizer="characters", split="0.98,0.01,0.01", progress=False)
+    folder = train(config, work / "data", work / "run")
+    rows = [row for row in read_log(work / "run" / "log.jsonl") if "bits" in row]
+    model = unmask.MaskedDiffusion.from_pretrained(folder).to(bench.device)
+    held = open_data(work / "data")
+    windows = held.windows("test", config.length, 64 if bench.rehearse else 512, limit=8 if bench.rehearse else 2048)
+    with precision("bfloat16", bench.device):
+        bound = estimate_nelbo(model, windows, repeats=4)
+        texts = sample(model, num=4, steps=256)
+    bench.record(
+        "learn", text=bench.text.name, bits=bound.bits_per_dim, stderr=bound.bits_per_dim_stderr, noise=bound.bits_per_dim_noise,
+        validation=[row["bits"] for row in rows], steps=rows[-1]["step"], minutes=minutes,
+        parameters=sum(p.numel() for p in model.parameters()),
+    )  # fmt: skip
+    for row in texts.tolist():
+        print("   ", held.tokenizer.decode(row).replace("\n", " "), flush=True)
+    shutil.copy(work / "run" / "log.jsonl", bench.out / "learn-log.jsonl")
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="a folder for record.json")
+    parser.add_argument("--text", type=Path, default=BUNDLED, help="a text for the stage that learns")
+    parser.add_argument("--minutes", type=float, default=5.0, help="all stages together")
+    parser.add_argument("--only", nargs="+", choices=STAGES, default=STAGES[:-1], help="stages; compile only when asked for")
+    parser.add_argument("--rehearse", action="store_true", help="in miniature, on a CPU, nothing left out")
+    args = parser.parse_args(argv)
+    args.out.mkdir(parents=True, exist_ok=True)
+    if not args.rehearse and not torch.cuda.is_available():
+        parser.error("there is no GPU here: give --rehearse")
+    bench, began = Bench(args), time.monotonic()
+    name = torch.cuda.get_device_properties(0).name if bench.device.type == "cuda" else "cpu"
+    tf32 = torch.backends.cuda.matmul.allow_tf32
+    bench.record("machine", python=sys.version.split()[0], torch=torch.__version__, device=name, tf32=tf32, unmask=unmask.__version__)
+    work = {"exact": exact, "speed": speed, "sampling": sampling, "learn": learn, "compile": compiling}
+    for stage in STAGES:
+        if stage in args.only:
+            bench.until = began + SHARES[stage] * bench.seconds
+            bench.attempt(stage, work[stage])
+    failed = bench.record.failed()
+    bench.record("done", seconds=time.monotonic() - began, failed=failed)
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
