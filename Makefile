@@ -5,7 +5,7 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --no-input -q
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow test-machines lint bench clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/unmask demo
@@ -16,6 +16,9 @@ test: $(VENV)/developing
 
 test-slow: $(VENV)/developing
 	$(VENV)/bin/python -m pytest -q -m slow
+
+test-machines: $(VENV)/developing
+	VENV=$(VENV) PYTHON=$(PYTHON) TORCH="$(TORCH)" .ci/machines
 
 lint: $(VENV)/developing
 	$(VENV)/bin/ruff check

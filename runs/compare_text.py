@@ -10,7 +10,7 @@ import torch
 from unmask import MaskedDiffusion, __version__, checkpoint, estimate_nelbo
 from unmask.data import open_data
 from unmask.device import keep_freed_memory, pick_dtype, precision
-from unmask.likelihood import joint_loss
+from unmask.likelihood import errors, joint_loss
 
 CPU = torch.device("cpu")
 T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}  # Student's, two-sided, of so many seeds
@@ -39,17 +39,17 @@ def main() -> None:
     first = args.methods[0]
     rows = []
     for method, found in runs.items():
-        row = summary([r["bits"] for r in found], found[0]["positions"]) | {
+        row = summary(found) | {
             "method": method,
             "what": describe(method),
             "parameters": found[0]["parameters"],
             "steps": [r["steps"] for r in found],
-            "per_run": [sum(r["bits"]) / sum(r["positions"]) for r in found],
+            "per_run": [float(per_window(r, "bits").sum()) / sum(r["positions"]) for r in found],
         }
         if method != first:
-            row["difference"] = difference(found, runs[first])
+            row["difference"] = summary(found, runs[first])
         if method == "genmd4" and first != "md4x2" and "md4x2" in runs:
-            row["from_control"] = difference(found, runs["md4x2"])
+            row["from_control"] = summary(found, runs["md4x2"])
         for also in ("joint_loss", "other_bound"):
             if also in found[0]:
                 row[also] = sum(r[also] for r in found) / len(found)
@@ -85,7 +85,9 @@ def evaluated(args, run: Path) -> dict:
         bound = estimate_nelbo(model, windows, repeats=args.repeats)
         found = {
             "identity": identity,
-            "bits": (bound.per_example / math.log(2)).tolist(),
+            "bits": (bound.replicates / math.log(2)).tolist(),
+            "steady": ((bound.replicates if bound.steady is None else bound.steady) / math.log(2)).tolist(),
+            "groups": None if bound.groups is None else bound.groups.tolist(),
             "positions": bound.positions.tolist(),
             "noise": bound.bits_per_dim_noise,
             "parameters": sum(p.numel() for p in model.parameters()),
@@ -98,23 +100,30 @@ def evaluated(args, run: Path) -> dict:
     return found
 
 
-def summary(bits: list[list[float]], positions: list[int]) -> dict:
-    """Mean bits per position over seeds and windows; its error from both (windows alone for one seed), and what it takes at 95 %."""
-    per_seed = torch.tensor(bits, dtype=torch.float64)  # (seeds, windows)
-    n = torch.tensor(positions, dtype=torch.float64)
-    means = per_seed.sum(1) / n.sum()
+def per_window(run: dict, name: str) -> torch.Tensor:
+    """(windows,) bits of a run, the mean over its replicates."""
+    return torch.tensor(run[name], dtype=torch.float64).mean(0)
+
+
+def summary(runs: list[dict], others: list[dict] | None = None) -> dict:
+    """Mean bits per position over seeds and windows, of runs or of runs less others, paired by seed, window and masks.
+
+    Its error from both (windows alone for one seed), and what it takes at 95 %.
+    """
+    n = torch.tensor(runs[0]["positions"], dtype=torch.float64)
+    groups = None if runs[0]["groups"] is None else torch.tensor(runs[0]["groups"])
+
+    def values(name: str) -> torch.Tensor:  # (seeds, replicates, windows)
+        found, less = (torch.tensor([r[name] for r in some], dtype=torch.float64) for some in (runs, others or runs))
+        return found - less if others else found
+
+    means = values("bits").mean(1).sum(1) / n.sum()
     mean = float(means.mean())
-    residual = per_seed.mean(0) - mean * n
-    windows = float(residual.std()) / math.sqrt(len(n)) / float(n.mean())
+    plain, steady = ((values(name).mean(0) - mean * n) / n.mean() for name in ("bits", "steady"))
+    windows = float(errors(plain, groups, steady)[0])
     seeds = float(means.std()) / math.sqrt(len(means)) if len(means) > 1 else 0.0
     needed = math.hypot(1.96 * windows, T_95.get(len(means), 2.26) * seeds) if len(means) > 1 else None
     return {"mean": mean, "error": math.hypot(windows, seeds), "needed": needed, "error_windows": windows, "error_seeds": seeds}
-
-
-def difference(ours: list[dict], theirs: list[dict]) -> dict:
-    """`summary` of the bits of runs less those of others, paired by seed and window."""
-    pairs = zip(ours, theirs, strict=True)
-    return summary([[a - b for a, b in zip(f["bits"], g["bits"], strict=True)] for f, g in pairs], ours[0]["positions"])
 
 
 def verdict(d: dict, seeds: int) -> str:

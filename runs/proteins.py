@@ -10,6 +10,7 @@ in the training split, so all figures say how well such data are known, not how 
 
 import argparse
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from unmask.data import ProteinData, open_data
 from unmask.data.residues import LETTERS
 from unmask.demo_proteins import COMMON, composition
 from unmask.device import keep_freed_memory, pick_dtype, precision
+from unmask.likelihood import difference
 from unmask.ngrams import sequence_ngram_bits, sequence_ngram_probs
 from unmask.sampling import draw_lengths, sample
 
@@ -52,27 +54,30 @@ def bounds(model: MaskedDiffusion, data: ProteinData, args, train: tuple, test: 
         bound = estimate_nelbo(model, tqdm(windows, total=total, desc="bound"), repeats=args.repeats, seed=args.seed)
     sequence, _, _ = data.window_places("test", length)
     group = groups(data.sequences("test"))
-    ours = np.bincount(sequence, bound.per_example.numpy() / math.log(2))
-    count = np.bincount(sequence, bound.positions.numpy())
-    value, error = ratio(ours, count, group)
+    bound = replace(bound, groups=torch.from_numpy(group[sequence]))
     made = {
-        "bits_per_residue": value, "stderr": error, "noise": bound.bits_per_dim_noise, "residues": int(count.sum()),
-        "sequences": len(group), "different": int(group.max()) + 1, "windows": len(bound.positions), "length": length,
-        "repeats": args.repeats,
+        "bits_per_residue": bound.bits_per_dim, "stderr": bound.bits_per_dim_stderr, "noise": bound.bits_per_dim_noise,
+        "residues": int(bound.positions.sum()), "sequences": len(group), "different": int(group.max()) + 1,
+        "windows": len(bound.positions), "length": length, "repeats": args.repeats,
     }  # fmt: skip
     print(
-        f"{'this model':28} {value:.4f} +- {error:.4f} bits per residue, a bound (noise of the masks alone {bound.bits_per_dim_noise:.4f})"
+        f"{'this model':28} {bound.bits_per_dim:.4f} +- {bound.bits_per_dim_stderr:.4f} bits per residue, a bound "
+        f"(noise of the masks alone {bound.bits_per_dim_noise:.4f})"
     )
+    whole = np.bincount(sequence, bound.positions.numpy())
+    ours = np.bincount(sequence, bound.per_example.numpy())
     for order in ORDERS:
-        theirs = sequence_ngram_bits(train, test, V, order)
-        value, error = ratio(theirs, count, group)
-        less, of_less = ratio(ours - theirs, count, group)
+        theirs = sequence_ngram_bits(train, test, V, order) * math.log(2)
+        each = torch.from_numpy((theirs / whole)[sequence]) * bound.positions  # a window's share of its sequence
+        ngram = replace(bound, replicates=each.expand_as(bound.replicates), steady=None)
+        less, of_less, _ = difference(bound, ngram)
         better = float((ours < theirs).mean())
         made[f"{order}-gram"] = {
-            "bits_per_residue": value, "stderr": error, "model_less_ngram": less, "model_less_ngram_stderr": of_less,
-            "share_of_sequences_where_the_model_needs_fewer": better,
+            "bits_per_residue": ngram.bits_per_dim, "stderr": ngram.bits_per_dim_stderr, "model_less_ngram": less,
+            "model_less_ngram_stderr": of_less, "share_of_sequences_where_the_model_needs_fewer": better,
         }  # fmt: skip
-        print(f"{f'{order}-gram, whole sequences':28} {value:.4f} +- {error:.4f}; the model has {less:+.4f} +- {of_less:.4f}, "
+        name = f"{order}-gram, whole sequences"
+        print(f"{name:28} {ngram.bits_per_dim:.4f} +- {ngram.bits_per_dim_stderr:.4f}; the model has {less:+.4f} +- {of_less:.4f}, "
               f"and fewer for {100 * better:.1f} % of the sequences", flush=True)  # fmt: skip
     return made
 

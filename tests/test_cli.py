@@ -14,6 +14,7 @@ import torch
 import unmask
 from unmask.cli import main
 from unmask.infill import parse_holes, windows
+from unmask.verbs.compare import student
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 200
 TRAIN = ["--length", "16", "--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "8", "--minutes", "0", "--steps", "30"]
@@ -77,6 +78,69 @@ def test_evaluation_states_value_errors_unit_and_protocol(home, capsys):
     assert half["precision"] == "bfloat16" and half["value"] != row["value"] and half["value"] == pytest.approx(row["value"], rel=0.01)
     assert main(["eval", str(home / "run"), "--data", str(home / "data"), "--limit", "1", "--json", str(record)]) == 0
     assert json.loads(record.read_text())["stderr"] is None
+
+
+@pytest.fixture(scope="module")
+def evaluations(home):
+    """JSON of two models on the same windows, and of one on others; the second model was trained a little longer."""
+    main(["train", "demo", "--data", str(home / "data"), "--out", str(home / "longer"), *TRAIN[:-1], "60"])
+    for name, run, *how in (("a", "run"), ("b", "longer"), ("fewer", "run", "--limit", "9"), ("seed", "run", "--seed", "1")):
+        main(["eval", str(home / run), "--data", str(home / "data"), "--json", str(home / f"{name}.json"), *how])
+    return home
+
+
+def test_two_evaluations_are_compared_window_by_window(evaluations, tmp_path, capsys):
+    home = evaluations
+    a, b = (json.loads((home / f"{name}.json").read_text()) for name in "ab")
+    capsys.readouterr()
+    assert main(["compare", str(home / "b.json"), str(home / "a.json"), "--json", str(tmp_path / "d.json")]) == 0
+    said, row = capsys.readouterr().out, json.loads((tmp_path / "d.json").read_text())
+    assert row["value"] == pytest.approx(b["value"] - a["value"]) and row["unit"] == "bits per character" and row["n"] == 29
+    assert row["noise"] <= row["stderr"] < 0.7 * math.hypot(a["stderr"], b["stderr"])  # paired
+    assert row["resolved"] == (abs(row["value"]) > row["needed"]) and ("not resolved" in said) != row["resolved"]
+    assert re.match(r"[+-]\d\.\d{4} \+- \d\.\d{4} bits per character, .*b\.json less .*a\.json: ", said)
+    assert main(["compare", str(home / "a.json"), str(home / "a.json")]) == 0
+    assert capsys.readouterr().out.startswith("+0.0000 +- 0.0000")
+
+
+def test_what_cannot_be_compared_is_refused(evaluations, tmp_path, capsys):
+    home = evaluations
+    assert "n is 29 there and 9 here" in fails(capsys, "compare", home / "a.json", home / "fewer.json")
+    assert "seed is 0 there and 1 here" in fails(capsys, "compare", home / "a.json", home / "seed.json")
+    assert "no file" in fails(capsys, "compare", home / "a.json", tmp_path / "none.json")
+    (tmp_path / "x.json").write_text(json.dumps({"value": 3}))
+    assert "no evaluation that kept its examples" in fails(capsys, "compare", home / "a.json", tmp_path / "x.json")
+    for name in ("a.json", "a.examples.npz"):
+        shutil.copy(home / name, tmp_path)
+    with open(tmp_path / "a.examples.npz", "r+b") as file:
+        file.seek(400)
+        file.write(b"x")
+    assert "not what" in fails(capsys, "compare", home / "a.json", tmp_path / "a.json")
+
+
+def test_the_size_of_a_batch_does_not_enter_an_evaluation(home, tmp_path):
+    rows = []
+    for size in ("1", "7", "64"):
+        how = ["--repeats", "2", "--dtype", "float32", "--json", str(tmp_path / "r.json"), "--batch-size", size]
+        assert main(["eval", str(home / "run"), "--data", str(home / "data"), *how]) == 0
+        rows.append(json.loads((tmp_path / "r.json").read_text()))
+    for row in rows[1:]:
+        assert row["value"] == pytest.approx(rows[0]["value"], rel=1e-6) and row["stderr"] == pytest.approx(rows[0]["stderr"], rel=1e-4)
+
+
+def test_student_s_quantiles():
+    for freedom, expected in ((2, 4.303), (3, 3.182), (5, 2.571), (10, 2.228), (30, 2.042), (1000, 1.962)):
+        assert student(freedom) == pytest.approx(expected, rel=0.035 if freedom < 5 else 0.005)
+    assert student(1) == student(0) == math.inf
+
+
+def test_the_environment_can_say_which_precision_auto_is(home, tmp_path, capsys, monkeypatch):
+    how = ["eval", str(home / "run"), "--data", str(home / "data"), "--repeats", "1", "--limit", "2", "--json", str(tmp_path / "r.json")]
+    for said in ("bfloat16", "float32"):
+        monkeypatch.setenv("UNMASK_DTYPE", said)
+        assert main(how) == 0 and json.loads((tmp_path / "r.json").read_text())["precision"] == said
+    monkeypatch.setenv("UNMASK_DTYPE", "half")
+    assert "UNMASK_DTYPE is 'half'" in fails(capsys, *how)
 
 
 def test_sampling_is_reproducible_and_writes_what_is_asked_for(home, tmp_path, capsys):

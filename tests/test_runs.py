@@ -1,10 +1,12 @@
-"""The scripts in runs/ on pictures: on small data, and what they refuse."""
+"""The scripts in runs/: on small data, and what they refuse."""
 
 import importlib.util
 import json
 import os
 import pickle
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -189,3 +191,26 @@ def test_the_picture_of_filling_in_shows_holes_completions_and_truth(home, tmp_p
         ((home / "run", home / "digits", out, "--num", 0), "--num must be at least 1"),
     ):
         assert re.search(said, refused(inpainting, capsys, *arguments)), said
+
+
+# ---------------------------------------------------------------- a machine with a GPU
+
+
+def test_what_is_measured_on_a_gpu_can_be_rehearsed_without_one(tmp_path):
+    """The script as it is run, in miniature: every stage, nothing failed, and a record that is read as JSON."""
+    path = Path(__file__).parents[1] / "runs" / "gpu.py"
+    done = subprocess.run([sys.executable, str(path), "--out", str(tmp_path), "--rehearse"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads((tmp_path / "record.json").read_text())
+    names = ("kernel V=50257 l=2 float32", "law of ancestral prime", "estimate in bfloat16", "train owt-small, 2 digits", "train cifar10")
+    assert {*names, "sample first_hitting 1", "learn", "machine", "done"} <= set(record) and record["done"]["failed"] == []
+    assert all(row.get("passed", True) for row in record.values()) and record["learn"]["bits"] < 8
+    assert (tmp_path / "learn-log.jsonl").is_file()
+
+
+def test_what_fails_on_a_gpu_is_recorded_and_the_rest_goes_on(tmp_path, monkeypatch):
+    gpu = script("gpu")
+    monkeypatch.setattr(gpu, "marginal_nats", lambda *a: 1 / 0)
+    assert gpu.main(["--out", str(tmp_path), "--rehearse", "--only", "exact"]) == 1
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert "FAILED kernel V=27 l=1" in record["done"]["failed"] and record["exact bound md4"]["passed"]
