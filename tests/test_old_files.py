@@ -1,0 +1,47 @@
+"""Data folders, models and runs that an earlier version wrote (commit b129103) are read, mean the same, and go on."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import unmask
+from unmask.cli import main
+from unmask.data import open_data
+
+WRITTEN = Path(__file__).parent / "written_by_b129103"
+EXPECTED = json.loads((WRITTEN / "expected.json").read_text(encoding="utf-8"))
+SMALL = ["--dim", "8", "--layers", "1", "--heads", "2", "--minutes", "0", "--steps", "6", "--batch-size", "4", "--eval-windows", "4",
+         "--dtype", "float32", "--eval-minutes", "0"]  # fmt: skip
+KINDS = {"text": ("demo", 16, ["--length", "16"]), "table": ("table", 3, [])}
+
+
+@pytest.fixture(params=KINDS)
+def old(request, tmp_path):
+    """(kind, a copy of its folder)."""
+    return request.param, shutil.copytree(WRITTEN / request.param, tmp_path / request.param)
+
+
+def test_tokens_and_predictions_are_what_they_were(old):
+    kind, folder = old
+    length, expected = KINDS[kind][1], EXPECTED[kind]
+    batch = next(open_data(folder / "data").windows("train", length, 4))
+    assert batch["x"].tolist() == expected["tokens"]
+    model = unmask.MaskedDiffusion.from_pretrained(folder / "run")
+    valid = batch.get("valid")
+    z = model.corrupt(batch["x"], (torch.arange(length) % 2 == 0).expand(len(batch["x"]), -1), valid)
+    with torch.no_grad():
+        found = model.predict(z, valid=valid)[:, 0].exp()
+    assert torch.allclose(found, torch.tensor(expected["probabilities"]), rtol=1e-4, atol=1e-6)
+
+
+def test_the_verbs_take_them(old, tmp_path, capsys):
+    kind, folder = old
+    preset, _, more = KINDS[kind]
+    data, run = str(folder / "data"), str(folder / "run")
+    assert main(["eval", run, "--data", data, "--repeats", "2"]) == 0 and "an upper bound" in capsys.readouterr().out
+    assert main(["sample", run, "--num", "2", "--steps", "3", "--out", str(tmp_path / "samples")]) == 0
+    assert main(["train", preset, "--data", data, "--out", run, *SMALL, *more]) == 0
+    assert "this run is finished: 6 steps" in capsys.readouterr().err
