@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from unmask.data import open_data
 from unmask.data.image_sources import read_npz
-from unmask.metrics import classifier_score
+from unmask.evaluation.distance import classifier_score
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # with which these networks were trained
 SHAPE, CLASSES = (32, 32, 3), 10

@@ -67,6 +67,7 @@ def evaluated(args, run: Path) -> dict:
     folder = checkpoint.resolve(run)
     kept = run / "compare.json"
     identity = {
+        "format": 2,
         "digest": checkpoint.digest(folder / "model.safetensors"),
         "windows": args.windows,
         "repeats": args.repeats,

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from unmask import MaskedDiffusion, Subtokenizer, __version__, checkpoint, schedules
+from unmask.audit.sampler_law import exact_law
 from unmask.categorical import uniform
 from unmask.device import keep_freed_memory
-from unmask.law import exact_law
 from unmask.sampling import time_grid
 from unmask.subtokens import consistent
 

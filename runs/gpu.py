@@ -27,14 +27,14 @@ from torch import Tensor
 
 import unmask
 from unmask import audit, schedules
+from unmask.audit.sampler_law import exact_law
 from unmask.backbones import Transformer
 from unmask.config import PRESETS, TrainConfig
 from unmask.data import open_data, prepare_text
 from unmask.device import precision
 from unmask.formula import continuous
-from unmask.law import exact_law
+from unmask.kernels.marginals import marginal_nats
 from unmask.likelihood import estimate_nelbo
-from unmask.marginals import marginal_nats
 from unmask.sampling import sample, time_grid
 from unmask.subtokens import Subtokenizer, consistent
 from unmask.train import State, build, compile_network, read_log, train, train_step
@@ -49,7 +49,10 @@ class Record:
     """A JSON file that grows by one figure at a time."""
 
     def __init__(self, out: Path):
-        self.path, self.values, self.began = out / "record.json", {}, time.monotonic()
+        self.path, self.began = out / "record.json", time.monotonic()
+        self.values: dict[str, dict] = {}
+        if self.path.is_file():  # of an earlier run, some of which is run again
+            self.values = json.loads(self.path.read_text(encoding="utf-8"))
 
     def __call__(self, name: str, **values) -> None:
         at = round(time.monotonic() - self.began, 1)
@@ -58,6 +61,10 @@ class Record:
         self.path.write_text(json.dumps(self.values, indent=1) + "\n", encoding="utf-8")
         said = [f"{key} {value:.6g}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items()]
         print(f"[{at:7.1f} s] {name}: {', '.join(said)}", flush=True)
+
+    def clear(self, name: str) -> None:
+        """Forget that a part failed, since it is tried again."""
+        self.values.pop(f"FAILED {name}", None)
 
     def failed(self) -> list[str]:
         return [name for name, v in self.values.items() if name.startswith("FAILED") or v.get("passed") is False]
@@ -78,6 +85,7 @@ class Bench:
 
     def attempt(self, name: str, work: Callable, *given) -> None:
         """One part; if it fails, that is recorded, and the next part still has something to say."""
+        self.record.clear(name)
         try:
             work(self, *given)
         except Exception as error:
@@ -269,7 +277,8 @@ def train_speed(bench: Bench, name: str, config: TrainConfig, values: int, meta:
     first = time.monotonic() - began
     seconds = bench.timed(step, 4.0)
     tokens = config.batch_size * config.length
-    done = flops_per_token(state.model, config.length) * tokens / seconds
+    draws = 2 if config.schedule == "learned" else 1
+    done = draws * flops_per_token(state.model, config.length) * tokens / seconds
     memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None
     size = sum(p.numel() for p in state.model.parameters())
     bench.record(

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from unmask import MaskedDiffusion, __version__, checkpoint, sample
 from unmask.data import open_data
 from unmask.device import keep_freed_memory, pick_dtype, precision
-from unmask.metrics import frechet, frechet_distance, moments
+from unmask.evaluation.distance import frechet, frechet_distance, moments
 
 CPU, GRIDS = torch.device("cpu"), ("uniform", "cosine")
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from unmask.command import Machine, Runtime, check_out, check_positive, same_tokens
+from unmask.cli.flags import Machine
+from unmask.cli.runtime import Runtime, check_out, check_positive, same_tokens
 from unmask.data import Pixels, open_data
 from unmask.data.pixels import to_image
 from unmask.pictures import completions

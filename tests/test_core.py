@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import unmask
-from unmask import checkpoint, diffusion, rowwise, schedules
+from unmask import checkpoint, diffusion, schedules
 from unmask.categorical import categorical
+from unmask.kernels import rows as rowwise
 from unmask.masks import Draw, stratified
 from unmask.sampling import ancestral, first_hitting, time_grid
 

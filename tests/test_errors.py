@@ -8,7 +8,7 @@ import torch
 from test_core import is_uniform, learned, recorder_model, rng, table_model
 
 import unmask
-from unmask import masks, schedules
+from unmask import schedules
 from unmask.likelihood import difference, errors, estimate_nelbo, steadied
 from unmask.masks import BLOCK, of_examples, split_repeats
 
@@ -26,6 +26,8 @@ def test_a_draw_is_a_function_of_its_example():
     for other in ({"seed": 4}, {"replicate": 0}, {"repeat": 1}):
         again = of_examples(range(40), 30, **({"seed": 3, "replicate": 1, "repeat": 2, "repeats": 4} | other))
         assert not (again.score == whole.score).any()
+    big = [of_examples(range(3), 4, seed=s).score for s in (2**53, 2**53 + 1, 2**60, 2**60 + 100)]
+    assert len({float(score.sum()) for score in big}) == 4
     assert (of_examples(range(3), 4, seed=-1).score != of_examples(range(3), 4, seed=0).score).all()
 
 
@@ -54,6 +56,7 @@ def test_picks_and_scores_are_uniform_and_independent_between_replicates_and_blo
 
 def test_repeats_come_as_replicates():
     found = {repeats: split_repeats(repeats) for repeats in (1, 2, 3, 4, 6, 8, 32, 250)}
+    assert split_repeats(8, 8) == (8, 1) and split_repeats(32, 8) == (8, 4) and split_repeats(4, 8) == (4, 1)
     assert found == {1: (1, 1), 2: (2, 1), 3: (3, 1), 4: (2, 2), 6: (2, 3), 8: (2, 4), 32: (8, 4), 250: (125, 2)}
 
 
@@ -137,7 +140,7 @@ def test_the_error_is_exact_where_it_is_known():
     e = (5 * (e - e.mean(-1, keepdim=True))).flatten(2)
     found = [errors(of + mask) for of, mask in zip(s, e, strict=True)]
     assert max(float(noise) for _, noise in found) < 1e-12
-    spread = torch.stack([float(0) + stderr for stderr, _ in found]).square()
+    spread = torch.stack([stderr for stderr, _ in found]).square()
     # var S is estimated without bias but for the cut at 0, which is rare here only in the mean: compare without it
     raw = torch.tensor([float((of + m).mean(0).var() - 64 / 63 * ((of + m).var(0) / 2).mean()) for of, m in zip(s, e, strict=True)])
     assert abs(float(raw.mean()) - 1) < 6 * float(raw.std()) / math.sqrt(4000)
@@ -228,7 +231,3 @@ def test_discrete_time_in_very_fine_steps_keeps_its_accuracy_in_32_bits():
         model = table_model(learned([0.4, 1.0, 2.5]), 3, 5, drift=0.5).to(dtype)
         found.append(estimate_nelbo(model, [x], repeats=8, steps=2**20).per_example)
     assert float((found[0] - found[1]).abs().max()) < 1e-4 * float(found[0].abs().mean())
-
-
-def test_masks_are_a_room_of_their_own():
-    assert unmask.diffusion.Draw is masks.Draw

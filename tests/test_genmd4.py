@@ -14,8 +14,9 @@ from unmask.audit import exact_nelbo
 from unmask.cli import main
 from unmask.config import TrainConfig
 from unmask.data import open_data
-from unmask.marginals import marginal_nats
-from unmask.train import State, build, optimizers, read_log, train, train_step
+from unmask.kernels.marginals import marginal_nats
+from unmask.train import State, build, read_log, train, train_step
+from unmask.train.state import optimizers
 
 SMALL = TrainConfig(
     length=12, dim=24, layers=1, heads=2, batch_size=8, steps=6, warmup=2, eval_minutes=0, eval_windows=8, log_every=2,

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from unmask.cli import main
-from unmask.metrics import classifier_score, frechet, frechet_distance, moments, read_moments
+from unmask.evaluation.distance import classifier_score, frechet, frechet_distance, moments, read_moments
 
 
 def with_moments(mean, covariance, n=64, seed=0):

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from unmask.config import TrainConfig
-from unmask.muon import STEPS, A, B, C, Muon, orthogonalized
-from unmask.train import build, optimizers
+from unmask.train import build
+from unmask.train.muon import STEPS, A, B, C, Muon, orthogonalized
+from unmask.train.state import optimizers
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 9), (2, 9, 5), (1, 4, 4)])

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 import unmask
-from unmask import marginals, schedules
+from unmask import schedules
 from unmask.audit import exact_nelbo
 from unmask.backbones import Transformer
 from unmask.cli import main
 from unmask.config import TrainConfig
 from unmask.diffusion import continuous
+from unmask.kernels import marginals
 from unmask.likelihood import joint_loss
 from unmask.subtokens import Subtokenizer, consistent
 from unmask.train import read_log, train

@@ -1,5 +1,6 @@
 """Proteins: the loader on the bundled UniProt sequences, what is refused, splits, buckets, padding, the length model, the verbs."""
 
+import contextlib
 import copy
 import gzip
 import io
@@ -14,23 +15,24 @@ import numpy as np
 import pytest
 import torch
 from test_core import chi_square
+from tqdm import tqdm
 
 import unmask
 from unmask import demo_proteins
 from unmask.audit import exact_nelbo
 from unmask.backbones import Transformer
 from unmask.cli import main
+from unmask.cli.proteins import Holed, score_fillings
 from unmask.config import TrainConfig
 from unmask.data import Residues, make_tokenizer, open_data, prepare_proteins, sources
-from unmask.data.fasta import format_fasta, parse_fasta
+from unmask.data.fasta import format_fasta, parse_fasta, read_fasta
 from unmask.data.residues import LETTERS
-from unmask.data.tokens import count_crops
 from unmask.demo_proteins import FASTA
+from unmask.evaluation.schedule import count_tokens
 from unmask.likelihood import conditional_nats, estimate_nelbo
 from unmask.masks import Draw
 from unmask.ngrams import sequence_ngram_bits, sequence_ngram_probs
 from unmask.sampling import draw_lengths, sample
-from unmask.schedule_report import count_tokens
 from unmask.train import build, train
 
 LENGTH = 48
@@ -256,37 +258,33 @@ def test_batches_are_of_one_length_and_depend_on_seed_step_and_micro_batch_alone
     assert len({tuple(rows.flatten().tolist()) for rows in x}) == 4
 
 
-def test_every_residue_is_as_likely_in_a_batch_as_in_scoring(folder, monkeypatch):
-    data, taken, length = open_data(folder), [], 160
-    sizes = np.diff(data.edges("train"))
-    order, edges, chance = data._plan_buckets("train", length, 3)
-    expected = np.zeros(len(sizes))  # how often a batch holds a residue of each sequence: exactly
-    for first, end, low, high in zip(edges[:-1], edges[1:], [0, *chance[:-1]], chance, strict=True):
-        members = order[first:end]
-        rows = max(1, 3 * length // min(length, sizes[members].max()))
-        expected[members] = (high - low) / chance[-1] * rows * length / count_crops(sizes[members], length).sum()
-    assert np.ptp(expected) < 1e-12 * expected[0]
+def test_every_residue_weighs_as_much_in_training_as_in_scoring(folder, monkeypatch):
+    """In a loss that is divided by the residues of its batch: 1 in all, on average, wherever a residue is."""
+    data, taken, length, batches = open_data(folder), [], 160, 10_000
     monkeypatch.setattr(type(data), "_take", lambda self, split, start, size: taken.append((start, size)))
-    batches = 10_000
     for step in range(batches):
         data.batch("train", length, 3, 0, step)
+    sizes = np.diff(data.edges("train"))
     seen = np.zeros(sizes.sum())
     for start, lengths in taken:
         for a, n in zip(start, lengths):
-            seen[a : a + n] += 1
-    seen /= batches * expected[0]
+            seen[a : a + n] += len(seen) / batches / lengths.sum()
     size = np.repeat(sizes, sizes)  # of the sequence of every residue
     place = np.arange(len(size)) - np.repeat(data.edges("train")[:-1], sizes)
     parts = {"short": size < 120, "about a crop": (size > 140) & (size <= length)}
     parts |= {"long": (size > length) & (size < 300), "longest": size == 700}
-    parts |= {
-        "begin": (size == 700) & (place < 100),
-        "middle": (size == 700) & (abs(place - 350) < 50),
-        "end": (size == 700) & (place >= 600),
-    }
+    longest = size == 700
+    parts |= {"begin": longest & (place < 100), "middle": longest & (abs(place - 350) < 50), "end": longest & (place >= 600)}
     for name, chosen in parts.items():
-        limit = 6 / np.sqrt(chosen.sum() * expected[0] * batches / length)  # by the number of crops that such residues are in
+        limit = 0.03 + 6 / np.sqrt(chosen.mean() * batches)  # by the number of batches, at least, that such residues are in
         assert limit < 1 and abs(seen[chosen].mean() - 1) < limit, (name, seen[chosen].mean(), limit)
+
+
+def test_the_windows_of_a_sequence_are_one_group(folder):
+    data = open_data(folder)
+    group = torch.cat([batch["group"] for batch in data.windows("train", 160, 32)])
+    assert group.tolist() == data.window_places("train", 160)[0].tolist() and len(group.unique()) == len(data.edges("train")) - 1
+    assert len(group) > len(group.unique())
 
 
 # ---------------------------------------------------------------- padding, ends, lengths
@@ -472,21 +470,49 @@ def test_the_score_of_a_filling_is_its_probability_given_the_rest(run, tmp_path,
         assert abs(row["nats"] - float(nats)) < 6 * np.hypot(row["noise"], float(noise)) + 1e-5
 
 
-def test_the_best_of_several_fillings_is_told_by_draws_that_did_not_choose_it(run, tmp_path, model):
-    """What is printed of the first of ten is its bound, not the luck by which it came first; candidates share the masks."""
-    model = model.float()
-    (tmp_path / "in.fa").write_text(">a\nMKV" + "-" * 12 + "LAB\n")
+def test_the_best_of_several_fillings_is_told_by_draws_that_did_not_choose_it(run, tmp_path, model, monkeypatch):
+    """Ranked by one seed's draws, told by another's; candidates of a record share masks; what is printed is the bound."""
+    asked, real = [], unmask.likelihood.conditional_nats
+    monkeypatch.setattr(unmask.likelihood, "conditional_nats", lambda *a, **how: (asked.append(how), real(*a, **how))[1])
+    (tmp_path / "in.fa").write_text(">a\nMKV" + "-" * 12 + "LAB\n>b\nM-V\n")
+    how = ["--num", "10", "--steps", "4", "--dtype", "float32", "--json", str(tmp_path / "f.json")]
+    assert main(["fill", str(run), str(tmp_path / "in.fa"), *how]) == 0
+    first, second = asked
+    assert first["seed"] != second["seed"] and first["examples"] == second["examples"]
+    assert sorted(Counter(first["examples"]).values()) == [10, 10]
+    found = json.loads((tmp_path / "f.json").read_text())["fillings"][:10]
+    x = torch.from_numpy(np.stack([Residues().encode(row["sequence"]) for row in found]).astype(np.int64))
     holes = (torch.arange(18) > 2) & (torch.arange(18) < 15)
-    off, spread = [], []
-    for seed in range(6):
-        how = ["--num", "10", "--steps", "4", "--seed", str(seed), "--dtype", "float32", "--json", str(tmp_path / "f.json")]
-        assert main(["fill", str(run), str(tmp_path / "in.fa"), *how]) == 0
-        found = json.loads((tmp_path / "f.json").read_text())["fillings"]
-        x = torch.from_numpy(np.stack([Residues().encode(row["sequence"]) for row in found]).astype(np.int64))
-        nats, noise = conditional_nats(model, x, holes.expand(10, -1), repeats=400, seed=99, examples=[0] * 10, valid=x < 22)
-        off.append(found[0]["nats"] - float(nats[0]))
-        spread.append(found[0]["noise"])
-    assert abs(np.mean(off)) < 4 * np.sqrt(np.mean(np.square(spread)) / 6), (off, spread)
+    ways = [{"seed": s, "examples": first["examples"][:10]} for s in (first["seed"], second["seed"])]
+    rank, told = (real(model.float(), x, holes.expand(10, -1), repeats=32, valid=x < 22, **way)[0] for way in ways)
+    assert rank.argsort().tolist() == list(range(10))
+    assert torch.allclose(told, torch.tensor([row["nats"] for row in found], dtype=torch.float64), rtol=1e-5)
+    asked.clear()
+    assert main(["fill", str(run), str(tmp_path / "in.fa"), "--steps", "4"]) == 0
+    assert len(asked) == 1  # nothing to choose among
+
+
+def test_the_noise_of_a_long_filling_is_that_of_its_windows_together(run, tmp_path, model):
+    """Windows of a record do not share strata, so their noises add up in squares; and what is not filled yet is hidden from a window."""
+    (tmp_path / "long.fa").write_text(">long\n" + ("MKVLAA" * 4 + "----------") * 6 + "\n")
+    nats, noise = [], []
+    for seed in range(40):
+        how = ["--window", "--steps", "2", "--seed", str(2 * seed), "--dtype", "float32", "--json", str(tmp_path / "f.json")]
+        if seed == 0:
+            assert main(["fill", str(run), str(tmp_path / "long.fa"), *how]) == 0
+            letters = json.loads((tmp_path / "f.json").read_text())["fillings"][0]["sequence"]
+        holed = Holed.of([next(iter(read_fasta(tmp_path / "long.fa", tqdm(disable=True), holes=True)))], model, Residues())
+        z = model.subtokenizer.encode(torch.from_numpy(Residues().encode(letters).astype(np.int64))[None])
+        told = score_fillings(Plain(), model.float(), holed._replace(z=z), [0], seed)
+        nats.append(float(told[0]))
+        noise.append(float(told[1]))
+    assert np.std(nats) == pytest.approx(np.sqrt(np.mean(np.square(noise))), rel=0.5)
+
+
+class Plain:
+    """What `score_fillings` needs of a command's surroundings."""
+
+    precision = contextlib.nullcontext()
 
 
 def test_long_proteins_are_filled_window_by_window_if_asked_for(run, tmp_path, capsys, monkeypatch):

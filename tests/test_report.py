@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from unmask import schedules
-from unmask.report import curve, evaluations, picture, write_report
+from unmask.report.report import curve, evaluations, picture, write_report
 
 NASTY = 'a<b> & "c" \'d\'\n</script><img src="x">$_^'
 VOID = {"meta", "input", "img", "br", "link"}

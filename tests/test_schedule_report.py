@@ -13,8 +13,8 @@ import unmask
 from unmask import schedules
 from unmask.cli import main
 from unmask.data import Bytes, Characters, Ids, Subwords, open_data
+from unmask.evaluation.schedule import Powers, describe_schedule, difference, draw, read_powers, with_power
 from unmask.likelihood import errors, estimate_nelbo
-from unmask.schedule_report import Powers, describe_schedule, difference, draw, read_powers, with_power
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 200
 ALPHABET = "~" + "".join(sorted(set(TEXT)))  # ~ never occurs

@@ -17,7 +17,9 @@ import unmask
 from unmask import checkpoint
 from unmask.config import TrainConfig
 from unmask.data import open_data, prepare_text
-from unmask.train import build, compile_network, optimizers, rate_factor, read_log, seed_of, train
+from unmask.train import build, compile_network, read_log, train
+from unmask.train.loop import rate_factor, seed_of
+from unmask.train.state import optimizers
 
 SMALL = TrainConfig(
     length=16, dim=16, layers=1, heads=2, batch_size=8, dropout=0.1, steps=12, warmup=2, eval_minutes=0, eval_windows=8, log_every=4,
@@ -38,17 +40,17 @@ def same(a, b):
 def test_a_stopped_run_ends_with_the_same_bits(data, tmp_path, optimizer, monkeypatch):
     config = replace(SMALL, optimizer=optimizer, accumulate=2)
     whole = train(config, data, tmp_path / "whole")
-    real = unmask.train.train_step
+    real = unmask.train.loop.train_step
 
     def interrupted(config, data, state, steps):
         if state.step == 5:
             os.kill(os.getpid(), signal.SIGINT)
         return real(config, data, state, steps)
 
-    monkeypatch.setattr(unmask.train, "train_step", interrupted)
+    monkeypatch.setattr(unmask.train.loop, "train_step", interrupted)
     with pytest.raises(KeyboardInterrupt, match="step 6"):
         train(config, data, tmp_path / "parts")
-    monkeypatch.setattr(unmask.train, "train_step", real)
+    monkeypatch.setattr(unmask.train.loop, "train_step", real)
     parts = train(config, data, tmp_path / "parts")
     assert same(weights(whole), weights(parts))
     steps = [row["step"] for row in read_log(tmp_path / "parts" / "log.jsonl") if "loss" in row]
@@ -139,13 +141,13 @@ def test_a_step_is_what_the_documentation_says(tmp_path):
 
 def test_what_is_evaluated_is_the_average_and_bf16_is_bf16(data, tmp_path, monkeypatch):
     seen = []
-    real = unmask.train.estimate_nelbo
+    real = unmask.train.loop.estimate_nelbo
 
     def spy(model, *given, **how):
         seen.append(model.state_dict())
         return real(model, *given, **how)
 
-    monkeypatch.setattr(unmask.train, "estimate_nelbo", spy)
+    monkeypatch.setattr(unmask.train.loop, "estimate_nelbo", spy)
     single = train(SMALL, data, tmp_path / "single")
     assert same({name: t.clone() for name, t in seen[-1].items()}, checkpoint.load(single, "model.safetensors")[1])
     half = train(replace(SMALL, dtype="bfloat16"), data, tmp_path / "half")
@@ -180,7 +182,7 @@ def test_learning_rates_rise_and_fall_to_zero():
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(data, tmp_path, monkeypatch):
-    real = unmask.train.train_step
+    real = unmask.train.loop.train_step
 
     def poisoned(config, data, state, steps):
         if state.step == 6:
@@ -188,7 +190,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(d
                 next(state.model.parameters()).fill_(math.nan)
         return real(config, data, state, steps)
 
-    monkeypatch.setattr(unmask.train, "train_step", poisoned)
+    monkeypatch.setattr(unmask.train.loop, "train_step", poisoned)
     config = replace(SMALL, checkpoint_minutes=1e-9)
     with pytest.raises(FloatingPointError, match=r"step 6 is nan.*00000006"):
         train(config, data, tmp_path / "run")
@@ -284,7 +286,7 @@ def test_only_checkpoints_of_the_run_are_read_or_removed(data, tmp_path):
 
 def test_two_processes_do_not_train_in_one_folder(data, tmp_path):
     train(SMALL, data, tmp_path / "run")
-    with unmask.train.locked(tmp_path / "run"), pytest.raises(ValueError, match="another process"):
+    with unmask.train.run.locked(tmp_path / "run"), pytest.raises(ValueError, match="another process"):
         train(SMALL, data, tmp_path / "run")
 
 

@@ -25,10 +25,10 @@ from unmask.data import open_data
 from unmask.device import keep_freed_memory, pick_dtype, precision
 from unmask.diffusion import MaskedDiffusion
 from unmask.masks import Draw
-from unmask.muon import Muon
 from unmask.sampling import evaluating, idle_share, time_grid, trajectory
 from unmask.schedule_gradient import Pair, log_law, paid_in_the_other_half, surrogate
 from unmask.subtokens import Subtokenizer
+from unmask.train.muon import Muon
 
 CPU = torch.device("cpu")
 Row = tuple[str, float, str]

@@ -17,7 +17,7 @@ from unmask.diffusion import MaskedDiffusion
 from unmask.infill import encode_holes, parse_holes, spell_pieces, spell_states
 from unmask.likelihood import cross_entropy_by_count, estimate_nelbo
 from unmask.ngrams import ngram_bits
-from unmask.report import picture, write_report
+from unmask.report.report import picture, write_report
 from unmask.sampling import sample, to_tokens, trajectory
 from unmask.train import read_log, train
 

@@ -21,7 +21,7 @@ from unmask.diffusion import MaskedDiffusion
 from unmask.likelihood import cross_entropy_by_count, estimate_nelbo
 from unmask.ngrams import position_bits
 from unmask.pictures import completions, state_pictures, write_unmasking
-from unmask.report import Figure, write_report
+from unmask.report.report import Figure, write_report
 from unmask.sampling import to_tokens, trajectory
 from unmask.train import read_log, train
 

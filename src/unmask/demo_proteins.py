@@ -27,7 +27,7 @@ from unmask.diffusion import MaskedDiffusion
 from unmask.infill import spell_states
 from unmask.likelihood import conditional_nats, cross_entropy_by_count, estimate_nelbo
 from unmask.ngrams import sequence_ngram_bits
-from unmask.report import BLUE, GREY, Figure, write_report
+from unmask.report.report import BLUE, GREY, Figure, write_report
 from unmask.sampling import draw_lengths, sample, to_tokens, trajectory
 from unmask.train import read_log, train
 

@@ -20,7 +20,7 @@ from unmask.diffusion import MaskedDiffusion
 from unmask.imputation import describe_guess, guesses
 from unmask.likelihood import cross_entropy_by_count, estimate_nelbo
 from unmask.ngrams import position_bits
-from unmask.report import BLUE, GREY, Figure, write_report
+from unmask.report.report import BLUE, GREY, Figure, write_report
 from unmask.sampling import sample, trajectory
 from unmask.train import read_log, train
 

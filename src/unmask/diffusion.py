@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from unmask import backbones, checkpoint, schedules
 from unmask.categorical import uniform
 from unmask.formula import continuous, discrete
-from unmask.marginals import marginal_nats
+from unmask.kernels.marginals import marginal_nats
+from unmask.kernels.rows import sum_rows
 from unmask.masks import Draw, Uniforms, draw, of_batch
-from unmask.rowwise import sum_rows
 from unmask.schedule_gradient import Pair, paid_in_the_other_half, surrogate
 from unmask.schedules import Schedule
 from unmask.subtokens import Subtokenizer, check_ids, consistent

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unmask.data import Table
 from unmask.diffusion import MaskedDiffusion
-from unmask.rowwise import chunks
+from unmask.kernels.rows import chunks
 from unmask.sampling import evaluating
 
 LEAST = 0.0005  # probabilities below are not listed

@@ -100,8 +100,8 @@ def errors(replicates: Tensor, groups: Tensor | None = None, steady: Tensor | No
     since the e of all groups add up to the noise, so their mean covariance is (m noise^2 - w) / (m - 1).  w is the variance between
     replicates over G.  So stderr^2 = var S / m + noise^2; it is never below the noise.  Taking the variance of T for that of S would
     count each example's masks as independent, and strata cancel most of their variance in the mean.  `steady` (G, n, ...): the same S
-    with a smaller e, from which var S is better known.  One replicate: w is not known, and the variance of T is taken, which is too
-    large; the noise is NaN.
+    with a smaller e, from which var S is better known.  One replicate: w is not known, and the variance of T is taken, which is larger;
+    the noise is NaN.
     """
     n = replicates.shape[1]
     number = torch.arange(n) if groups is None else groups.unique(return_inverse=True)[1]
@@ -112,9 +112,12 @@ def errors(replicates: Tensor, groups: Tensor | None = None, steady: Tensor | No
     if len(replicates) == 1:
         return (spread / m).sqrt(), unknown
     noise2 = variance_of_masks(replicates)
+    if m == 1:
+        return unknown, noise2.sqrt()
     within = (totals.var(0) / len(totals)).mean(0)
-    between = spread - m / (m - 1) * (within - (noise2 if steady is None else variance_of_masks(steady))) if m > 1 else unknown
-    return (between.clamp(min=0) / m + noise2).sqrt(), noise2.sqrt()
+    in_the_mean = noise2 if steady is None else variance_of_masks(steady)
+    between = (spread - m / (m - 1) * (within - in_the_mean)).clamp(min=0)
+    return (between / m + noise2).sqrt(), noise2.sqrt()
 
 
 def variance_of_masks(replicates: Tensor) -> Tensor:
@@ -157,6 +160,18 @@ def difference(a: Estimate, b: Estimate) -> tuple[float, float, float]:
     if len(a.positions) != len(b.positions):
         raise ValueError(f"{len(a.positions)} and {len(b.positions)} examples cannot be paired")
     return a.bits_per_dim - b.bits_per_dim, *difference_errors(a, b)
+
+
+def freedom(a: Estimate, b: Estimate | None = None) -> float:
+    """The degrees of freedom of the error of `a`, or of a - b, after Satterthwaite: those of groups and of replicates, by their shares."""
+    stderr, noise = difference_errors(a, b)
+    m = len(a.positions) if a.groups is None else len(a.groups.unique())
+    draws = min(len(e.replicates) for e in (a, a if b is None else b))
+    if not noise < stderr or draws < 2:
+        of_masks = -(-len(a.positions) // BLOCK) * (draws - 1)
+        return float(min(m - 1, of_masks) if noise == stderr else m - 1)
+    parts = ((stderr**2 - noise**2, m - 1), (noise**2, -(-len(a.positions) // BLOCK) * (draws - 1)))
+    return stderr**4 / sum(variance**2 / of for variance, of in parts)
 
 
 def difference_errors(a: Estimate, b: Estimate | None = None) -> tuple[float, float]:
@@ -330,7 +345,7 @@ def conditional_nats(
     for name, marked in (("holes", holes), ("unknown", holes if unknown is None else unknown)):
         if marked.dtype != torch.bool or marked.shape != x.shape:
             raise ValueError(f"{name} must be bool {tuple(x.shape)}, not {marked.dtype} {tuple(marked.shape)}")
-    replicates, of_each = split_repeats(repeats)
+    replicates, of_each = split_repeats(repeats, BLOCK)  # a row is judged by itself
     rows = np.arange(len(x)) if examples is None else np.asarray(examples)
     x, holes = x.to(model.device), holes.to(model.device)
     hidden = torch.zeros_like(holes) if unknown is None else unknown.to(model.device)

@@ -95,11 +95,14 @@ def stratified(n: int, generator: torch.Generator | None = None, device=None) ->
 # ---------------------------------------------------------------- of examples
 
 
-def split_repeats(repeats: int) -> tuple[int, int]:
-    """(replicates, repeats of each): the latter share strata and are at most REPEATS, the former are independent and at least 2."""
+def split_repeats(repeats: int, replicates: int = 2) -> tuple[int, int]:
+    """(replicates, repeats of each): the latter share strata and are at most REPEATS, the former are independent.
+
+    At least `replicates` of them, if there are as many repeats: the degrees of freedom of the noise are one less, for every block.
+    """
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, not {repeats}")
-    of_each = max(r for r in range(1, REPEATS + 1) if repeats % r == 0 and (r == 1 or repeats // r > 1))
+    of_each = max(r for r in range(1, REPEATS + 1) if repeats % r == 0 and (r == 1 or repeats // r >= replicates))
     return repeats // of_each, of_each
 
 
@@ -130,7 +133,7 @@ class _Streams:
     """Generators of numpy that start anywhere: a counter of four words, of which the first counts within a stream."""
 
     def __init__(self, seed: int, replicate: int, repeat: int):
-        self.bits = np.random.Philox(key=[seed % 2**64, GOLDEN])
+        self.bits = np.random.Philox(key=np.array([seed % 2**64, GOLDEN], np.uint64))
         self.generator = np.random.Generator(self.bits)
         self.draw = (replicate << 32) + repeat
         self.state: Any = self.bits.state

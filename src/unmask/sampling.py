@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unmask.categorical import categorical, uniform
 from unmask.diffusion import MaskedDiffusion
-from unmask.rowwise import chunks
+from unmask.kernels.rows import chunks
 from unmask.schedules import Schedule
 from unmask.subtokens import check_ids
 
@@ -244,7 +244,7 @@ class _State:
         if ts.ndim != 1 or len(ts) < 2 or not bool((ts[1:] < ts[:-1]).all()) or ts[0] > 1 or ts[-1] < 0:
             raise ValueError("ts must be at least two decreasing times between 1 and 0")
         # A network of a scalar schedule never saw a half-filled row at t = 1: such rows are shown the time that fits them.
-        given = (self.hidden().sum(-1) < self.counted().sum(-1)) & (ts[0] == 1)
+        given = (self.masked().sum(-1) < self.counted().sum(-1)) & (ts[0] == 1)
         self.own_clock = given if model.uses_time and model.schedule.num_values == 1 else torch.zeros_like(given)
 
     def counted(self) -> Tensor:

@@ -208,9 +208,9 @@ class Data:
         """So many examples and scored positions, in words."""
         raise NotImplementedError
 
-    def describe_groups(self, split: str, length: int) -> str:
-        """What the error over examples is over, in words."""
-        return "over examples"
+    def describe_groups(self, groups: int, examples: int) -> str:
+        """What the error over so many examples, in so many groups, is over, in words."""
+        return f"over {examples:,} examples"
 
     def batch_name(self, batch_size: int, length: int) -> str:
         """A batch, in words."""

@@ -156,17 +156,18 @@ class ProteinData(TokenData):
     def batch(self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0) -> dict[str, torch.Tensor]:
         """Random sequences of about one length, the same for the same arguments; at most batch_size * length positions.
 
-        Sequences longer than `length` are cropped.  Drawn so that every residue of the split is as likely as the others, as in scoring:
-        a bucket of sequences of about one length, then as many of their crops (`count_crops`) as the positions allow, with replacement.
+        Sequences longer than `length` are cropped.  Drawn so that every residue of the split weighs as much as any other in a loss that
+        is divided by the residues of its batch, as in scoring: a bucket of sequences of about one length, in proportion to its residues,
+        then as many of their crops (`count_crops`) as the positions allow, with replacement.
         """
-        order, edges, chance = self._plan_buckets(split, length, batch_size)
+        order, edges, residues = self._plan_buckets(split, length, batch_size)
         random = np.random.default_rng((seed, step, micro))
-        bucket = min(int(np.searchsorted(chance, random.random() * chance[-1], side="right")), len(chance) - 1)
+        bucket = int(np.searchsorted(residues, random.integers(int(residues[-1])), side="right"))
         members = order[edges[bucket] : edges[bucket + 1]]
         begins, sizes = self.edges(split)[:-1], np.diff(self.edges(split))
         counts = count_crops(sizes[members], length)
         ends = np.cumsum(counts)
-        rows = rows_of(int(sizes[members[0]]), length, batch_size)
+        rows = max(1, batch_size * length // min(length, int(sizes[members[0]])))
         chosen = random.integers(int(ends[-1]), size=rows)
         which = np.searchsorted(ends, chosen, side="right")
         first, size = place_crops(sizes[members[which]], length, chosen - (ends - counts)[which])
@@ -217,8 +218,8 @@ class ProteinData(TokenData):
         """The windows of one sequence are not independent."""
         return self.window_places(split, length)[0][chosen]
 
-    def describe_groups(self, split: str, length: int) -> str:
-        return "over sequences"
+    def describe_groups(self, groups: int, examples: int) -> str:
+        return f"over {groups:,} sequences"
 
     def _take(self, split: str, start: np.ndarray, size: np.ndarray) -> dict[str, torch.Tensor]:
         """`size` (B,) residues from `start` (B,) on."""
@@ -231,10 +232,7 @@ class ProteinData(TokenData):
         return {"x": torch.from_numpy(np.where(valid, ids, 0)), "valid": torch.from_numpy(valid)}
 
     def _plan_buckets(self, split: str, length: int, batch_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Sequences in the order of their lengths, longest first; where each bucket begins and ends; their chances, summed up.
-
-        A bucket's chance is the number of its crops over the number that a batch takes: each crop is then as often drawn as any other.
-        """
+        """Sequences in the order of their lengths, longest first; where each bucket begins and ends; the residues up to its end."""
         if length < 1 or batch_size < 1:
             raise ValueError(f"length {length} and batch_size {batch_size}: give at least 1")
         key = split, length, batch_size
@@ -250,12 +248,5 @@ class ProteinData(TokenData):
                 edges.append(int(min(max(by_size, by_count), len(order))))
             if len(edges) > 2 and total[-1] - total[edges[-2]] < batch_size * length:
                 del edges[-2]  # what is left over at the end is too little for a bucket of its own
-            crops = np.add.reduceat(count_crops(sizes, length), edges[:-1])
-            rows = [rows_of(int(sizes[first]), length, batch_size) for first in edges[:-1]]
-            self._buckets[key] = order, np.array(edges), np.cumsum(crops / np.array(rows))
+            self._buckets[key] = order, np.array(edges), total[edges[1:]]
         return self._buckets[key]
-
-
-def rows_of(longest: int, length: int, batch_size: int) -> int:
-    """How many crops of a bucket, whose longest sequence is given, a batch of batch_size * length positions holds."""
-    return max(1, batch_size * length // min(length, longest))

@@ -44,6 +44,7 @@ class TokenData(Data):
         super().__init__(folder, meta)
         self._edges: dict[str, np.ndarray] = {}
         self._ends: dict[tuple[str, int], np.ndarray] = {}
+        self._crops: dict[tuple[str, int], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
     @property
     def unit(self) -> str:  # pyrefly: ignore
@@ -53,8 +54,8 @@ class TokenData(Data):
     def describe(self, count: int, positions: int, length: int) -> str:
         return f"{positions:,} {self.unit}s in {count:,} windows of {length}, each scored alone"
 
-    def describe_groups(self, split: str, length: int) -> str:
-        return f"over blocks of {math.isqrt(self.window_count(split, length))} neighbouring windows"
+    def describe_groups(self, groups: int, examples: int) -> str:
+        return f"over {groups:,} blocks of neighbouring windows" if groups < examples else f"over {examples:,} windows"
 
     def batch(self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0) -> dict[str, torch.Tensor]:
         """Random crops, the same for the same arguments: {"x": (batch_size, length) int64}.
@@ -70,9 +71,7 @@ class TokenData(Data):
         apart = self.meta["documents"] == "apart"
         if length > total and not apart:
             raise ValueError(f"length {length} is more than the {total} tokens of the split {split!r}: use a smaller one")
-        sizes = np.diff(edges)
-        counts = count_crops(sizes, length)
-        ends = np.cumsum(counts)
+        sizes, counts, ends = self._crops_of(split, length)
         chosen = np.random.default_rng((seed, step, micro)).integers(int(ends[-1]), size=batch_size)
         document = np.searchsorted(ends, chosen, side="right")
         first, size = place_crops(sizes[document], length, chosen - (ends - counts)[document])
@@ -96,6 +95,14 @@ class TokenData(Data):
     def _groups(self, split: str, length: int, chosen: np.ndarray) -> np.ndarray | None:
         """Neighbouring windows are not independent: blocks of as many of them as there are blocks."""
         return chosen // math.isqrt(self.window_count(split, length))
+
+    def _crops_of(self, split: str, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(documents,) their sizes, how many crops each has, and how many there are up to its end."""
+        if (split, length) not in self._crops:
+            sizes = np.diff(self._document_edges(split))
+            counts = count_crops(sizes, length)
+            self._crops[split, length] = sizes, counts, np.cumsum(counts)
+        return self._crops[split, length]
 
     def _window_ends(self, split: str, length: int) -> np.ndarray:
         """(documents,) how many windows there are up to the end of each document."""

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from unmask.command import Runtime, check_out, examples_at_a_time, fill_window, how, run_sampler, write_texts
+from unmask.cli.runtime import Runtime, check_out, examples_at_a_time, fill_window, how, run_sampler, write_texts
 
 DRAWS = 32  # of masks, for the score of a filling
-WINDOWS = 2**32  # more than a record has
+WINDOWS = 2**24  # more than a record has
 
 
 def sample_proteins(args: Any, runtime: Runtime, model, tokenizer, folder: Path) -> None:
@@ -17,7 +17,7 @@ def sample_proteins(args: Any, runtime: Runtime, model, tokenizer, folder: Path)
     import torch
 
     from unmask.infill import spell_states
-    from unmask.report import write_report
+    from unmask.report.report import write_report
     from unmask.sampling import draw_lengths
 
     if args.length:
@@ -144,6 +144,7 @@ def score_fillings(runtime: Runtime, model, batch: Holed, numbers: list[int], se
 
     from unmask.infill import windows
     from unmask.likelihood import conditional_nats
+    from unmask.masks import BLOCK
 
     x = model.subtokenizer.decode(batch.z)
     nats, variance = torch.zeros(2, len(x), dtype=torch.float64)
@@ -151,7 +152,7 @@ def score_fillings(runtime: Runtime, model, batch: Holed, numbers: list[int], se
     for window, (part, fill) in enumerate(windows(batch.holes.any(0), model.meta["length"])):
         now = batch.holes[:, part] & fill
         left[:, part] &= ~now
-        examples = [WINDOWS * i + window for i in numbers]
+        examples = [BLOCK * (WINDOWS * i + window) for i in numbers]  # no two windows of a record share strata: their noises add up
         with runtime.precision:
             more, noise = conditional_nats(model, x[:, part], now, repeats=DRAWS, seed=seed, examples=examples, unknown=left[:, part],
                                            valid=batch.valid[:, part])  # fmt: skip

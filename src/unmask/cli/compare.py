@@ -10,16 +10,18 @@ from typing import Annotated, Any
 
 import tyro
 
-from unmask.command import check_out, parse, write_record
+from unmask.cli.flags import parse
+from unmask.cli.runtime import check_out, write_record
 
 PAIRED = ("unit", "data_sha256", "split", "length", "n", "positions", "given", "seed", "repeats")  # what has to be the same
+OF_MASKS = ("estimator", "revealed_at_an_instant")  # what has to be the same for the same masks
 ARRAYS = ("replicates", "steady", "positions", "groups")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
     a: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="A.json")]
-    """What `unmask eval --json` wrote, with the .examples.npz beside it."""
+    """What `unmask eval --json` wrote, with the .json.examples.npz beside it."""
     b: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="B.json")]
     """The same of another model, on the same data and by the same --split, --length, --limit, --repeats and --seed."""
     json: str = ""
@@ -30,7 +32,7 @@ def compare(argv: list[str]) -> None:
     """Is one of two bounds lower?  The difference of A and B, paired by window and masks, with its error."""
     args = parse(Compare, "compare", argv, compare.__doc__)
     check_out(args.json)
-    from unmask.likelihood import difference
+    from unmask.likelihood import difference, freedom
 
     (of_a, a), (of_b, b) = read_evaluation(args.a), read_evaluation(args.b)
     for name in PAIRED:
@@ -39,13 +41,20 @@ def compare(argv: list[str]) -> None:
             raise ValueError(f"{args.a} and {args.b} cannot be paired: {name} is {said[0]} there and {said[1]} here")
     change, error, noise = difference(a, b)
     groups = len(a.positions) if a.groups is None else len(a.groups.unique())
-    needed = error * student(groups - 1)
+    if math.isnan(error):
+        raise ValueError(f"{args.a} and {args.b} have one group of examples: more are needed for the error of their difference")
+    needed = error * student(freedom(a, b))
     verdict = "resolved" if abs(change) > needed else "not resolved"
     print(f"{change:+.4f} +- {error:.4f} {of_a['unit']}, {args.a} less {args.b}: {verdict} at 95 %")
     each = " and ".join(f"{e.bits_per_dim:.4f} +- {e.bits_per_dim_stderr:.4f}" for e in (a, b))
     print(f"  {each} by themselves; differences from {needed:.4f} on would be resolved")
-    print(f"  the same {len(a.positions):,} examples, masks from the same numbers; noise of the masks alone {noise:.4f}")
-    print(f"  error {of_a.get('error_over', 'over examples')}, {groups:,} in all")
+    same = [of_a.get(name) == of_b.get(name) for name in OF_MASKS]
+    if all(same):
+        print(f"  the same {len(a.positions):,} examples and masks; noise of the masks alone {noise:.4f}")
+    else:
+        unlike = "; ".join(f"{of_a.get(n)} and {of_b.get(n)}" for n, alike in zip(OF_MASKS, same, strict=True) if not alike)
+        print(f"  the same {len(a.positions):,} examples, other masks: {unlike}")
+    print(f"  error {of_a.get('error_over', 'over examples')}")
     write_record(
         args.json, a=str(args.a), b=str(args.b), value=change, unit=of_a["unit"], stderr=error, noise=noise, n=len(a.positions),
         groups=groups, needed=needed, resolved=verdict == "resolved",
@@ -53,17 +62,23 @@ def compare(argv: list[str]) -> None:
     )  # fmt: skip
 
 
-def student(freedom: int) -> float:
-    """What a mean's error is multiplied by for 95 %, two-sided: Student's t for so many degrees of freedom, to 3 % (Cornish and Fisher).
+def student(freedom: float) -> float:
+    """What an error is multiplied by for 95 %, two-sided: Student's t, by the expansion of Cornish and Fisher from 5 degrees of freedom on.
 
-    Infinite below two, where the expansion does not hold.
+    Below, those of the whole number below are taken.
     """
-    if freedom < 2:
-        return math.inf
+    small = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
+    if freedom < 5:
+        return small.get(int(freedom), math.inf)
     z, n = 1.959964, freedom
     first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
     third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
     return z + first / n + second / n**2 + third / n**3
+
+
+def beside(record: str) -> Path:
+    """The file for what an evaluation found for every example, beside its record."""
+    return Path(f"{record}.examples.npz")
 
 
 def keep_examples(record: str, bound: Any) -> dict:
@@ -74,7 +89,7 @@ def keep_examples(record: str, bound: Any) -> dict:
 
     import numpy as np
 
-    path = Path(record).with_suffix(".examples.npz")
+    path = beside(record)
     arrays = {name: getattr(bound, name) for name in ARRAYS}
     stream = io.BytesIO()
     np.savez(stream, **{name: v.numpy() for name, v in arrays.items() if v is not None})
@@ -96,18 +111,18 @@ def read_evaluation(path: Path) -> tuple[dict, Any]:
         raise ValueError(f"there is no file {path}: {again}")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        beside = path.parent / Path(record["examples"]["file"]).name
-        content, expected = beside.read_bytes(), record["examples"]["sha256"]
+        kept = path.parent / Path(record["examples"]["file"]).name
+        content, expected = kept.read_bytes(), record["examples"]["sha256"]
         unit = record["unit"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"{path} is no evaluation that kept its examples: {again}") from None
     if hashlib.sha256(content).hexdigest() != expected or not isinstance(unit, str):
-        raise ValueError(f"{beside} is not what {path} was written with: evaluate again")
+        raise ValueError(f"{kept} is not what {path} was written with: evaluate again")
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {name: torch.from_numpy(file[name]) for name in ARRAYS if name in file}
         fixed = {"repeats": record["repeats"], "steps": None, "masking": record["masking"], "seed": record["seed"]}
         found = Estimate(arrays.pop("replicates"), arrays.pop("positions"), **fixed, **arrays)
     except (ValueError, KeyError, zipfile.BadZipFile):
-        raise ValueError(f"{beside} does not hold the values of an evaluation: evaluate again") from None
+        raise ValueError(f"{kept} does not hold the values of an evaluation: evaluate again") from None
     return record, found

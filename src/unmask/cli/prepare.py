@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from unmask.command import check_out, parse, write_record
+from unmask.cli.flags import parse
+from unmask.cli.runtime import check_out, write_record
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,10 @@ from typing import Annotated, Literal
 
 import tyro
 
-from unmask.command import (
-    Runtime,
-    Sampler,
-    check_out,
-    check_positive,
-    examples_at_a_time,
-    fill_window,
-    how,
-    parse,
-    run_sampler,
-    write_texts,
-)
-from unmask.verbs.proteins import fill_proteins, sample_proteins
-from unmask.verbs.rows import fill_rows, sample_rows
+from unmask.cli.flags import Sampler, parse
+from unmask.cli.proteins import fill_proteins, sample_proteins
+from unmask.cli.rows import fill_rows, sample_rows
+from unmask.cli.runtime import Runtime, check_out, check_positive, examples_at_a_time, fill_window, how, run_sampler, write_texts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +36,7 @@ def sample(argv: list[str]) -> None:
     from unmask.data import Pixels, Residues, Table
     from unmask.infill import spell_states
     from unmask.pictures import check_pictures_out, state_pictures, write_pictures, write_unmasking
-    from unmask.report import write_report
+    from unmask.report.report import write_report
 
     check_positive(args, "num", "steps")
     model, tokenizer, folder = runtime.load(args.model)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from unmask.report_page import PAGE, SAYS, SCRIPT, STEPPER, STYLE
+from unmask.report.page import PAGE, SAYS, SCRIPT, STEPPER, STYLE
 from unmask.schedules import Schedule
 
 Frames = list[list[str | None]]
@@ -92,7 +92,7 @@ def picture(path: Path, *, frames: Frames, log: list[dict], unit: str, baselines
     from matplotlib.figure import Figure  # a Figure of its own draws with Agg and leaves pyplot's state alone
 
     with rc_context(rcParamsDefault), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = Figure(figsize=(16, 7), dpi=100, facecolor="white")
         _draw_stages(figure.add_axes((0.025, 0.03, 0.52, 0.94)), _check(frames))
         _draw_curve(figure.add_axes((0.6, 0.13, 0.375, 0.76)), log, unit, baselines, bound)

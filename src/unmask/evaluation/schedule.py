@@ -17,7 +17,7 @@ from tqdm import tqdm
 from unmask.data import Data
 from unmask.diffusion import MaskedDiffusion
 from unmask.likelihood import Estimate, difference, estimate_nelbo
-from unmask.report import BLUE, GREY
+from unmask.report.report import BLUE, GREY
 from unmask.schedules import LearnedPolynomial, Schedule
 
 CHUNK = 2**24  # tokens that are counted at a time
@@ -275,7 +275,7 @@ def plot(path: Path, schedule: Schedule, powers: Powers | None = None) -> None:
     from matplotlib import rc_context, rcParamsDefault
 
     with rc_context(rcParamsDefault), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         draw(schedule, powers).savefig(path, format="png", dpi=100)
 
 

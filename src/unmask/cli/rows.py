@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from unmask.command import Runtime, Sampler, check_out, examples_at_a_time, run_sampler
+from unmask.cli.flags import Sampler
+from unmask.cli.runtime import Runtime, check_out, examples_at_a_time, run_sampler
 
 
 def write_table(out: str, text: str) -> None:

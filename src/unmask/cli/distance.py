@@ -8,7 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from unmask.command import check_out, parse, write_record
+from unmask.cli.flags import parse
+from unmask.cli.runtime import check_out, write_record
 
 WHOSE = "FID only if the features are those of the Inception network that FID is defined by"
 
@@ -37,7 +38,7 @@ def distance(argv: list[str]) -> None:
     import torch
 
     from unmask.checkpoint import digest
-    from unmask.metrics import frechet, moments, read_moments
+    from unmask.evaluation.distance import frechet, moments, read_moments
 
     if args.threads:
         torch.set_num_threads(args.threads)

@@ -1,0 +1,50 @@
+"""The flags that verbs share: of a machine, and of a sampler."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import tyro
+
+from unmask.config import Dtype
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Flags of every verb that runs a model."""
+
+    device: str = "auto"
+    """auto: cuda where there is one, else cpu."""
+    dtype: Dtype = "auto"
+    """Precision of the network; auto: bfloat16 where the machine is fast at it, or what UNMASK_DTYPE in the environment says."""
+    threads: int = 0
+    """CPU threads; 0: leave as it is."""
+    seed: int = 0
+    """Of everything that is drawn: the same seed, the same result."""
+    json: str = ""
+    """Also write the result, with what made it, to this file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler(Machine):
+    sampler: Literal["ancestral", "first_hitting"] = "ancestral"
+    """ancestral: --steps parallel steps; first_hitting: exact, one position at a time."""
+    steps: int = 256
+    """Of the ancestral sampler: more are closer to the exact law, and slower."""
+    grid: Literal["cosine", "uniform"] = "cosine"
+    """Times of the steps: cosine reveals few positions first."""
+    temperature: float = 1.0
+    """1: the model's own law; anything else is not."""
+    guidance: float = 0.0
+    """Of a network that was given classes: how far to push samples towards their class (classifier-free guidance); 0: the model's own
+    law, anything else is not."""
+    guidance_schedule: Literal["constant", "rising", "falling"] = "constant"
+    """The weight over time: --guidance throughout; rising from 0 to it, or falling from it to 0, as values are revealed."""
+    batch_size: int = 0
+    """Examples that run through the network at a time; 0: 64, and more of them where they are short."""
+    out: str = ""
+    """Write here, not to the terminal; of texts, .jsonl: one JSON object a line."""
+
+
+def parse(kind, verb: str, argv: list[str], description: str | None, **more):
+    """The verb's flags; argparse's own exit code 2 for wrong ones."""
+    return tyro.cli(kind, prog=f"unmask {verb}", description=description, args=argv, **more)

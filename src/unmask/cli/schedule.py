@@ -1,0 +1,64 @@
+"""unmask schedule."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from unmask.cli.flags import Machine, parse
+from unmask.cli.runtime import Runtime, check_out, check_positive, same_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule(Machine):
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
+    """A model's folder, or a run's."""
+    data: str = ""
+    """The data that the model was trained on: tells how often each value occurs, and what the powers are worth."""
+    split: Literal["validation", "test"] = "test"
+    """The held-out part of the data, to compare with the training part."""
+    num: int = 12
+    """How many of the values that are revealed first, and of those revealed last, to name."""
+    limit: int = 256
+    """At most so many windows of either part, spread evenly over it."""
+    repeats: int = 8
+    """Draws of masks for each window."""
+    batch_size: int = 64
+    """Windows that run through the network at a time."""
+    out: str = ""
+    """Write a plot of the curves to this .png file."""
+
+
+def schedule(argv: list[str]) -> None:
+    """What a learned schedule has learned: the values revealed first and last and, with --data, what that changes."""
+    args = parse(Schedule, "schedule", argv, schedule.__doc__)
+    runtime = Runtime(args)
+    from unmask.data import open_data
+    from unmask.evaluation.schedule import describe_bounds, describe_schedule, measure, plot, read_powers, record_of
+
+    check_positive(args, "num", "limit", "repeats", "batch_size")
+    check_out(args.out, ".png")
+    model, tokenizer, folder = runtime.load(args.model)
+    data = open_data(args.data, labels=model.meta.get("labels", False)) if args.data else None
+    if data is not None:
+        same_tokens(model, data, args.model)
+        for split in ("train", args.split):
+            data.window_count(split, model.meta["length"])  # an empty one is an error here
+        if data.meta["sha256"] != model.meta["data"]["sha256"]:
+            print(f"warning: the model was not trained on {args.data}: what is called train here is not its training data", file=sys.stderr)
+    powers = read_powers(model, tokenizer, data) if model.schedule.num_values > 1 else None
+    print(f"{folder}: {describe_schedule(model.schedule, powers, args.num)}")
+    if args.out:
+        plot(Path(args.out), model.schedule, powers)
+    print(f"wrote {args.out}" if args.out else "for a plot of the curves: --out schedule.png", file=sys.stderr)
+    bounds, of = None, {}
+    if data is not None:
+        with runtime.precision:
+            bounds = measure(model, data, powers, split=args.split, limit=args.limit, repeats=args.repeats, batch_size=args.batch_size,
+                             seed=args.seed)  # fmt: skip
+        print(f"\n{describe_bounds(bounds, powers, model, data.unit, args.split)}")
+        print(f"seed {args.seed}, {runtime.dtype}, averaged weights of {folder}")
+        of = {"split": args.split, "unit": f"bits per {data.unit}", "length": model.meta["length"], "data_sha256": data.meta["sha256"]}
+    runtime.record(folder, **record_of(model.schedule, powers, bounds), **of)

@@ -1,0 +1,5 @@
+"""The HTML report and its pictures: it draws, and calls no model."""
+
+from unmask.report.report import Figure, Frames, picture, write_report
+
+__all__ = ["Figure", "Frames", "picture", "write_report"]

@@ -1,0 +1,58 @@
+"""The untrained model of a configuration."""
+
+import os
+import shutil
+from typing import Any
+
+import torch
+from torch import nn
+
+from unmask import schedules
+from unmask.backbones import Transformer, UNet
+from unmask.config import TrainConfig
+from unmask.data import Table
+from unmask.diffusion import MaskedDiffusion
+from unmask.subtokens import Subtokenizer
+
+
+def build(config: TrainConfig, vocab_size: int, meta: dict) -> MaskedDiffusion:
+    """The untrained model of a configuration; its weights depend on `config.seed` alone."""
+    generator = torch.Generator().manual_seed(config.seed)
+    codes = torch.randperm(vocab_size, generator=generator) if config.codes == "random" else None
+    subtokenizer = Subtokenizer(vocab_size, config.digits, codes)  # before the network: its errors are about the vocabulary
+    curve: dict[str, Any] = {"name": config.schedule}
+    if config.schedule == "polynomial":
+        curve["power"] = config.power
+    elif config.schedule == "learned":
+        num_values = subtokenizer.base if config.masking == "digit" else vocab_size
+        curve = {"name": "learned_polynomial", "num_values": num_values, "init": config.power}
+    data = meta.get("data", {})
+    allowed = torch.from_numpy(Table.from_spec(data["tokenizer"]).allowed) if data.get("kind") == "tables" else None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        backbone = network(config, vocab_size, data)
+        how: dict[str, Any] = {"objective": config.objective, "masking": config.masking, "allowed": allowed, "meta": meta}
+        return MaskedDiffusion(backbone, schedules.from_config(curve), subtokenizer, **how)
+
+
+def network(config: TrainConfig, vocab_size: int, data: dict) -> nn.Module:
+    """The untrained network of a configuration, for the data whose meta.json is `data`."""
+    shared: dict[str, Any] = {"dim": config.dim, "layers": config.layers, "heads": config.heads, "mlp": config.mlp or None}
+    shared |= {"dropout": config.dropout, "time": config.time, "classes": data.get("classes", 0) if config.labels else 0}
+    if config.network == "transformer":
+        places, ends = config.length * (data.get("kind") == "tables"), data.get("kind") == "proteins"
+        return Transformer(vocab_size, digits=config.digits, decoder=config.decoder, places=places, ends=ends, **shared)
+    shape = data.get("tokenizer", {}).get("shape")
+    if shape is None:
+        raise ValueError("--network unet is for pictures, and this data has none: use --network transformer")
+    if config.digits > 1:
+        raise ValueError(f"--network unet takes whole values, not digits {config.digits}: use --network transformer")
+    return UNet(vocab_size, shape, widths=config.channels(), blocks=config.blocks, **shared)
+
+
+def compile_network(model: MaskedDiffusion) -> None:
+    """torch.compile the part that turns z into features; the head's rows change in number every step and stay out of it."""
+    if not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")):
+        raise ValueError("--compile needs a C++ compiler (g++ or clang++), and there is none: leave it out, or install one")
+    network: Any = model.backbone
+    network.features = torch.compile(network.features)

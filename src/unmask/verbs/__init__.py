@@ -1,1 +1,0 @@
-"""Verbs of the command line that are a file of their own."""
