@@ -427,7 +427,7 @@ def test_a_model_trained_on_the_joint_loss_is_audited_for_its_bound(home, capsys
     assert main(["audit", str(home / "run"), "--data", str(home / "data"), "--enumerate", "4", "--json", str(record)]) == 0
     out = capsys.readouterr().out
     assert "joint loss, which is no bound" in out and "19 windows of 12 tokens, test split" in out and "all 14 passed" in out
-    row = json.loads(record.read_text(), parse_constant=strict)
+    row = json.loads(record.read_text(encoding="utf-8"), parse_constant=strict)
     assert row["failed"] == 0 and len(row["rows"]) == 14 and row["data_sha256"] and row["model_sha256"] and row["objective"] == "joint"
     assert all(line["passed"] for line in row["rows"]) and row["rows"][-1]["limit"] is None
     assert main(["audit", str(home / "run"), "--limit", "4", "--enumerate", "2"]) == 0
@@ -466,7 +466,7 @@ def test_an_audit_that_makes_no_sense_is_one_line_before_any_work(capsys, flags,
 
 
 def test_the_example_of_the_page_runs_and_says_what_the_page_says(capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     with torch.random.fork_rng():
         exec(compile(code, "bounds.md", "exec"), {})
     first, second = capsys.readouterr().out.splitlines()
@@ -475,7 +475,7 @@ def test_the_example_of_the_page_runs_and_says_what_the_page_says(capsys):
 
 
 def test_the_two_bits_of_the_page_cost_what_the_page_says():
-    said = " ".join(DOCS.read_text().split())
+    said = " ".join(DOCS.read_text(encoding="utf-8").split())
     bound, loss = (measure(of, Posterior(copies(2))) for of in (exact, joint))
     assert bound.loss == pytest.approx(LOG2) and "dt = 1 bit`" in said
     assert loss.loss == pytest.approx(LOG2 / 2) and "dt = 1/2 bit`" in said

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ TRAIN = ["--length", "16", "--dim", "16", "--layers", "1", "--heads", "2", "--ba
 
 
 def unmask_process(*arguments, **how):
-    return subprocess.run([sys.executable, "-m", "unmask", *map(str, arguments)], capture_output=True, text=True, **how)
+    return subprocess.run([sys.executable, "-m", "unmask", *map(str, arguments)], capture_output=True, encoding="utf-8", **how)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def fails(capsys, *arguments):
 @pytest.mark.parametrize("flag", ["--help", "--version", "train demo --help"])
 def test_help_and_version_do_not_load_torch(flag):
     code = f"import sys; from unmask.cli import main\ntry: main({flag.split()})\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8").returncode == 0
     done = unmask_process(*flag.split())
     assert done.returncode == 0 and done.stdout
 
@@ -65,20 +66,20 @@ def test_evaluation_states_value_errors_unit_and_protocol(home, capsys):
     said = capsys.readouterr().out
     assert re.search(r"\d\.\d{4} \+- 0\.\d{4} bits per character: an upper bound", said)
     assert "450 characters in 29 windows of 16" in said  # every held-out character once, the short last window included
-    row = json.loads(record.read_text())
+    row = json.loads(record.read_text(encoding="utf-8"))
     needed = {"command", "version", "seed", "data_sha256", "model_sha256", "value", "unit", "stderr", "noise", "n", "estimator", "repeats",
               "precision", "weights", "seconds"}  # fmt: skip
     assert needed <= row.keys() and row["unit"] == "bits per character" and row["n"] == 29 and row["positions"] == 450
     assert row["value"] == pytest.approx(row["nats_per_example"] * 29 / 450 / math.log(2))
     assert main(["eval", str(home / "run"), "--data", str(home / "data"), "--steps", "4", "--json", str(record), "--dtype", "float32"]) == 0
-    assert json.loads(record.read_text())["estimator"] == "discrete time, 4 steps"
+    assert json.loads(record.read_text(encoding="utf-8"))["estimator"] == "discrete time, 4 steps"
     assert (
         main(["eval", str(home / "run"), "--data", str(home / "data"), "--repeats", "3", "--json", str(record), "--dtype", "bfloat16"]) == 0
     )
-    half = json.loads(record.read_text())
+    half = json.loads(record.read_text(encoding="utf-8"))
     assert half["precision"] == "bfloat16" and half["value"] != row["value"] and half["value"] == pytest.approx(row["value"], rel=0.01)
     assert main(["eval", str(home / "run"), "--data", str(home / "data"), "--limit", "1", "--json", str(record)]) == 0
-    assert json.loads(record.read_text())["stderr"] is None
+    assert json.loads(record.read_text(encoding="utf-8"))["stderr"] is None
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +93,10 @@ def evaluations(home):
 
 def test_two_evaluations_are_compared_window_by_window(evaluations, tmp_path, capsys):
     home = evaluations
-    a, b = (json.loads((home / f"{name}.json").read_text()) for name in "ab")
+    a, b = (json.loads((home / f"{name}.json").read_text(encoding="utf-8")) for name in "ab")
     capsys.readouterr()
     assert main(["compare", str(home / "b.json"), str(home / "a.json"), "--json", str(tmp_path / "d.json")]) == 0
-    said, row = capsys.readouterr().out, json.loads((tmp_path / "d.json").read_text())
+    said, row = capsys.readouterr().out, json.loads((tmp_path / "d.json").read_text(encoding="utf-8"))
     assert row["value"] == pytest.approx(b["value"] - a["value"]) and row["unit"] == "bits per character" and row["n"] == 29
     assert row["noise"] <= row["stderr"] < 0.9 * math.hypot(a["stderr"], b["stderr"])  # paired
     assert row["resolved"] == (abs(row["value"]) > row["needed"]) and ("not resolved" in said) != row["resolved"]
@@ -119,12 +120,24 @@ def test_what_cannot_be_compared_is_refused(evaluations, tmp_path, capsys):
     assert "not what" in fails(capsys, "compare", home / "a.json", tmp_path / "a.json")
 
 
+def test_texts_are_written_where_there_is_no_locale(tmp_path):
+    """A model of Greek letters, and a terminal that says it is ASCII."""
+    (tmp_path / "greek.txt").write_text("αβγδε ζηθ " * 100, encoding="utf-8")
+    bare = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    data, run = str(tmp_path / "data"), str(tmp_path / "run")
+    for arguments in (["prepare", "text", tmp_path / "greek.txt", data, "--tokenizer", "characters"],
+                      ["train", "demo", "--data", data, "--out", run, *TRAIN[:-1], "3"]):  # fmt: skip
+        assert unmask_process(*arguments, env=bare).returncode == 0
+    done = unmask_process("sample", run, "--num", "2", "--steps", "3", env=bare, encoding="utf-8")
+    assert done.returncode == 0 and set(done.stdout) & set("αβγδεζηθ"), done.stderr
+
+
 def test_the_size_of_a_batch_does_not_enter_an_evaluation(home, tmp_path):
     rows = []
     for size in ("1", "7", "64"):
         how = ["--repeats", "2", "--dtype", "float32", "--json", str(tmp_path / "r.json"), "--batch-size", size]
         assert main(["eval", str(home / "run"), "--data", str(home / "data"), *how]) == 0
-        rows.append(json.loads((tmp_path / "r.json").read_text()))
+        rows.append(json.loads((tmp_path / "r.json").read_text(encoding="utf-8")))
     for row in rows[1:]:
         assert row["value"] == pytest.approx(rows[0]["value"], rel=1e-6) and row["stderr"] == pytest.approx(rows[0]["stderr"], rel=1e-4)
 
@@ -138,7 +151,7 @@ def test_student_s_quantiles():
 @pytest.mark.parametrize("field", PAIRED)
 def test_evaluations_pair_if_every_field_that_matters_is_the_same(evaluations, tmp_path, capsys, field):
     shutil.copy(evaluations / "a.json.examples.npz", tmp_path)
-    record = json.loads((evaluations / "a.json").read_text())
+    record = json.loads((evaluations / "a.json").read_text(encoding="utf-8"))
     (tmp_path / "other.json").write_text(json.dumps(record | {field: "other"}))
     assert f"cannot be paired: {field} is" in fails(capsys, "compare", evaluations / "a.json", tmp_path / "other.json")
 
@@ -190,7 +203,7 @@ def test_the_environment_can_say_which_precision_auto_is(home, tmp_path, capsys,
     how = ["eval", str(home / "run"), "--data", str(home / "data"), "--repeats", "1", "--limit", "2", "--json", str(tmp_path / "r.json")]
     for said in ("bfloat16", "float32"):
         monkeypatch.setenv("UNMASK_DTYPE", said)
-        assert main(how) == 0 and json.loads((tmp_path / "r.json").read_text())["precision"] == said
+        assert main(how) == 0 and json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["precision"] == said
     monkeypatch.setenv("UNMASK_DTYPE", "half")
     assert "UNMASK_DTYPE is 'half'" in fails(capsys, *how)
 
@@ -200,11 +213,11 @@ def test_sampling_is_reproducible_and_writes_what_is_asked_for(home, tmp_path, c
     assert main([*how, "--out", str(tmp_path / "a.jsonl")]) == 0
     assert main([*how, "--out", str(tmp_path / "b.jsonl"), "--frames", str(tmp_path / "f.html")]) == 0
     assert main([*how, "--out", str(tmp_path / "c.jsonl"), "--seed", "1"]) == 0
-    a, b, c = ((tmp_path / f"{name}.jsonl").read_text() for name in "abc")
+    a, b, c = ((tmp_path / f"{name}.jsonl").read_text(encoding="utf-8") for name in "abc")
     assert a == b != c
     texts = [json.loads(line)["text"] for line in a.splitlines()]
     assert len(texts) == 3 and all(len(text) == 20 and set(text) <= set(TEXT) for text in texts)
-    assert "<html" in (tmp_path / "f.html").read_text()
+    assert "<html" in (tmp_path / "f.html").read_text(encoding="utf-8")
     assert main([*how, "--sampler", "first_hitting"]) == 0
     assert capsys.readouterr().out.count("---") == 3
 
@@ -213,14 +226,14 @@ def test_filling_in_keeps_what_is_given(home, tmp_path, capsys):
     source = tmp_path / "in.txt"
     source.write_text("the [MASK:5] brown")
     assert main(["fill", str(home / "run"), str(source), "--num", "2", "--out", str(tmp_path / "out.jsonl")]) == 0
-    texts = [json.loads(line)["text"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    texts = [json.loads(line)["text"] for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(texts) == 2 and all(re.fullmatch(r"the .{5} brown", text) for text in texts)
     long = "the quick [MASK:3]own fox jumps over the lazy [MASK:2]g. the quick brown fox jumps over the lazy [MASK]og."
     source.write_text(long)
     assert "trained at 16" in fails(capsys, "fill", home / "run", source)
     assert main(["fill", str(home / "run"), str(source), "--window", "--out", str(tmp_path / "out.txt")]) == 0
     pattern = re.escape(long).replace(r"\[MASK:3\]", ".{3}").replace(r"\[MASK:2\]", ".{2}").replace(r"\[MASK\]", ".")
-    assert re.fullmatch(pattern, (tmp_path / "out.txt").read_text())
+    assert re.fullmatch(pattern, (tmp_path / "out.txt").read_text(encoding="utf-8"))
 
 
 def test_holes_are_parsed_as_documented():
@@ -294,7 +307,7 @@ def test_bad_input_is_one_line_with_the_value_and_the_remedy(home, tmp_path, cap
     data, run, text = home / "data", home / "run", home / "text.txt"
     empty, greek = tmp_path / "empty.txt", tmp_path / "greek.txt"
     empty.write_text("")
-    greek.write_text("the quick λ")
+    greek.write_text("the quick λ", encoding="utf-8")
     out = tmp_path / "out"
     assert "empty" in fails(capsys, "prepare", "text", empty, out)
     said = fails(capsys, "prepare", "text", greek, out, "--tokenizer", "characters", "--alphabet", "text8")
@@ -336,7 +349,7 @@ def test_bad_input_is_one_line_with_the_value_and_the_remedy(home, tmp_path, cap
     assert "temperature" in fails(capsys, "sample", run, "--temperature", "0")
     assert "is a folder" in fails(capsys, "sample", run, "--out", tmp_path)
     hole = tmp_path / "hole.txt"
-    hole.write_text("λ[MASK]")
+    hole.write_text("λ[MASK]", encoding="utf-8")
     said = fails(capsys, "fill", run, hole)
     assert "'λ'" in said and "no others" in said
     hole.write_text("[MASK:99999999999]")
@@ -362,17 +375,17 @@ def test_a_damaged_model_is_refused(home, tmp_path, capsys):
 def test_every_verb_leaves_a_record(home, tmp_path, capsys):
     record = tmp_path / "record.json"
     assert main(["train", "demo", "--data", str(home / "data"), "--out", str(home / "run"), *TRAIN, "--json", str(record)]) == 0
-    row = json.loads(record.read_text())
+    row = json.loads(record.read_text(encoding="utf-8"))
     assert row["steps"] == 30 and row["n"] == 29 and row["model_sha256"] and row["unit"] == "bits per character"
     assert main(["prepare", "text", str(home / "text.txt"), str(tmp_path / "data"), "--json", str(record)]) == 0
-    assert json.loads(record.read_text())["tokens"] == {"train": 8100, "validation": 450, "test": 450}
+    assert json.loads(record.read_text(encoding="utf-8"))["tokens"] == {"train": 8100, "validation": 450, "test": 450}
 
 
 def test_minutes_on_the_command_line_replace_the_presets_steps(home, tmp_path):
     """A paper's preset has a million steps; --minutes must mean minutes."""
     small = ["--length", "16", "--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "8", "--minutes", "0.03"]
     assert main(["train", "text8", "--data", str(home / "data"), "--out", str(tmp_path / "run"), *small]) == 0
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["steps"] < 100000
+    assert json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["steps"] < 100000
 
 
 def test_a_model_of_ready_ids_samples_ids(tmp_path, capsys):
@@ -393,7 +406,7 @@ def test_a_tokenizer_that_was_tampered_with_is_refused(tmp_path, capsys):
     assert main(["prepare", "text", str(tmp_path / "text.jsonl"), str(tmp_path / "data"), "--tokenizer", str(tmp_path / "words.json")]) == 0
     assert main(["train", "demo", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), *TRAIN]) == 0
     (file,) = (tmp_path / "run").glob("checkpoints/*/tokenizer.json")
-    file.write_text(file.read_text().replace('"a": 0', '"a": 1').replace('"b": 1', '"b": 0').replace('"a":0', '"a":9'))
+    file.write_text(file.read_text(encoding="utf-8").replace('"a": 0', '"a": 1').replace('"b": 1', '"b": 0').replace('"a":0', '"a":9'))
     assert "tokenizer.json is damaged" in fails(capsys, "sample", tmp_path / "run")
 
 
@@ -407,7 +420,7 @@ def test_the_demo_does_not_take_other_data_for_its_own(home, tmp_path, capsys):
 @pytest.mark.parametrize("change", [{"dtype": "banana"}, {"tokens": {"train": 1}}, {"tokens": None}])
 def test_damaged_meta_is_refused(home, tmp_path, capsys, change):
     shutil.copytree(home / "data", tmp_path / "data")
-    meta = json.loads((tmp_path / "data" / "meta.json").read_text()) | change
+    meta = json.loads((tmp_path / "data" / "meta.json").read_text(encoding="utf-8")) | change
     (tmp_path / "data" / "meta.json").write_text(json.dumps(meta))
     assert "meta.json" in fails(capsys, "eval", home / "run", "--data", tmp_path / "data")
 

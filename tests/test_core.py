@@ -915,7 +915,7 @@ def test_a_network_that_does_not_fit_its_weights_is_refused(tmp_path):
 
 def test_what_a_file_names_is_never_imported(tmp_path):
     saved(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     for name, arguments, message in (("os.system", {"command": "true"}, "'os.system'"), ("Recorder", None, "backbone=")):
         config["backbone"] = {"name": name, "config": arguments}
         write_config(tmp_path, config)
@@ -926,7 +926,7 @@ def test_what_a_file_names_is_never_imported(tmp_path):
 def test_weights_in_another_format_are_refused(tmp_path):
     saved(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"not one")
-    config = json.loads((tmp_path / "config.json").read_text())
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     config["sha256"]["model.safetensors"] = unmask.checkpoint.digest(tmp_path / "model.safetensors")
     write_config(tmp_path, config)
     with pytest.raises(ValueError, match="not a safetensors file"):
@@ -939,7 +939,7 @@ def test_a_folder_of_something_else_is_not_overwritten(tmp_path):
         saved(tmp_path)
     with pytest.raises(ValueError, match="not a saved model"):
         saved(tmp_path / "thesis.tex")
-    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"] and (tmp_path / "thesis.tex").read_text() == "ten years"
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"] and (tmp_path / "thesis.tex").read_text(encoding="utf-8") == "ten years"
 
 
 def test_a_save_that_fails_leaves_the_model_that_was_there(tmp_path, monkeypatch):
@@ -1047,7 +1047,7 @@ def test_what_is_saved_can_be_loaded(tmp_path):
 def test_sizes_that_a_file_only_claims_cost_nothing(tmp_path, huge):
     network = unmask.backbones.Transformer(9, dim=8, layers=1, heads=2)
     unmask.MaskedDiffusion(network, schedules.Linear(), unmask.Subtokenizer(9)).save_pretrained(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     config["backbone"]["config"] |= huge
     write_config(tmp_path, config)
     with pytest.raises(ValueError, match=r"config\.json|do not fit"):

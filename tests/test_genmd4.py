@@ -270,7 +270,7 @@ def test_the_record_of_a_run_names_its_estimator(data, tmp_path):
     flags = [f"--{name}={getattr(SMALL, name)}" for name in ("length", "dim", "layers", "heads", "steps", "dtype")]
     run = ["train", "demo", "--data", str(data), "--out", str(tmp_path / "run"), "--json", str(tmp_path / "run.json"), *flags]
     assert main([*run, "--minutes=0", "--eval-windows=8", "--schedule=learned", "--time"]) == 0
-    assert json.loads((tmp_path / "run.json").read_text())["estimator"] == "continuous time, sampled times"
+    assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["estimator"] == "continuous time, sampled times"
 
 
 def test_one_unit_at_a_time_is_refused_with_the_reason(data, tmp_path, capsys):

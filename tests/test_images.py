@@ -418,7 +418,7 @@ def test_the_verbs_on_digits(folder, tmp_path, capsys, monkeypatch, digits):
     assert "8 images of 64 values a step" in capsys.readouterr().err
     assert main(["eval", "run", "--data", str(folder), "--json", "eval.json"]) == 0
     said = capsys.readouterr().out
-    record = json.loads(Path("eval.json").read_text())
+    record = json.loads(Path("eval.json").read_text(encoding="utf-8"))
     assert record["unit"] == "bits per dimension" and record["n"] == 90 and record["length"] == 64
     assert "90 images of 8 x 8 x 1 = 64 dimensions of 17 values, given their classes" in said
     assert f"{record['nats_per_example']:.3f} +- " in said and "nats an image" in said
@@ -430,7 +430,7 @@ def test_the_verbs_on_digits(folder, tmp_path, capsys, monkeypatch, digits):
     assert sorted(p.name for p in Path("many").iterdir()) == [f"0000{i}.png" for i in range(1, 6)]
     guided = ["--guidance", "1e6", "--guidance-schedule", "rising", "--json", "g.json", "--out", "g.npz"]
     assert main(["sample", "run", "--num", "3", "--seed", "7", *guided, *common]) == 0
-    assert json.loads(Path("g.json").read_text())["guidance_schedule"] == "rising"
+    assert json.loads(Path("g.json").read_text(encoding="utf-8"))["guidance_schedule"] == "rising"
     assert main(["sample", "run", "--num", "3", "--out", "s.npz", "--seed", "7", *common]) == 0
     assert main(["sample", "run", "--num", "3", "--out", "t.npz", "--seed", "7", *common]) == 0
     first, again = (np.load(name)["data"] for name in ("s.npz", "t.npz"))
@@ -552,8 +552,8 @@ def test_a_grid_shows_every_picture_once():
 def test_the_demo_of_digits_from_start_to_report(tmp_path, capsys):
     out = tmp_path / "demo"
     assert main(["demo", "--data", "digits", "--out", str(out), "--minutes", "0.02", "--json", str(tmp_path / "d.json")]) == 0
-    said, record = capsys.readouterr().out, json.loads((tmp_path / "d.json").read_text())
-    page = (out / "report.html").read_text()
+    said, record = capsys.readouterr().out, json.loads((tmp_path / "d.json").read_text(encoding="utf-8"))
+    page = (out / "report.html").read_text(encoding="utf-8")
     assert page.count('src="data:image/png;base64,') == 3 and page.count('src="data:image/gif;base64,') == 1
     assert record["n"] == 252 and record["baselines"]["uniform"] == pytest.approx(np.log2(17))
     assert f"{record['value']:.3f} +- " in said and f"{record['value']:.3f} ± " in page
@@ -665,7 +665,7 @@ def test_a_model_of_classes_takes_the_same_classes_alone(folder, tmp_path, capsy
     assert main(["sample", "run", "--guidance", "1"]) == 2  # it never saw a picture without its class
     assert "train with --label-dropout above 0" in capsys.readouterr().err
     assert main(["eval", "run", "--data", str(folder), "--limit", "4", "--json", "e.json"]) == 0
-    assert json.loads(Path("e.json").read_text())["given"] == "classes"
+    assert json.loads(Path("e.json").read_text(encoding="utf-8"))["given"] == "classes"
     assert main(["train", "mnist", "--data", str(folder), "--out", "no", "--label-dropout", "0.5"]) == 2
     assert main(["train", "mnist", "--data", str(folder), "--out", "no", "--dim", "99"]) == 2
 

@@ -40,7 +40,7 @@ def imports(name):
     """The modules of this package that a module imports, anywhere in it, dotted names below unmask."""
     package = MODULES[name].name == "__init__.py"
     found = set()
-    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -89,5 +89,5 @@ def test_the_package_itself_imports_nothing_at_once():
 
 def test_import_does_not_load_torch():
     code = "import sys, unmask; print(unmask.__version__, 'torch' in sys.modules, 'numpy' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.split() == [unmask.__version__, "False", "False"]

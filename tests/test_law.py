@@ -249,7 +249,7 @@ def test_eval_reports_the_bound_of_orders_beside_the_plain_one(data, tmp_path, c
     folder = train(config, data, tmp_path / "run")
     command = ["eval", str(folder), "--data", str(data), "--estimator", "orders", "--repeats", "3", "--limit", "5"]
     assert cli.main([*command, "--json", str(tmp_path / "e.json")]) == 0
-    record, said = json.loads((tmp_path / "e.json").read_text()), capsys.readouterr().out
+    record, said = json.loads((tmp_path / "e.json").read_text(encoding="utf-8")), capsys.readouterr().out
     assert record["n"] == 5 and record["noise"] is None and 6 * record["value"] * math.log(2) < record["single_order_nats"] * 1.0001
     assert "mean of the likelihood over 3 random orders" in said and "a gain of" in said
     assert cli.main([*command, "--steps", "4"]) == 2

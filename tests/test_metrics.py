@@ -113,7 +113,7 @@ def test_the_verb_reads_features_and_statistics(tmp_path, capsys):
     error = frechet(moments(a), moments(b)).stderr
     assert f"11 +- {error:.2g}: Frechet distance of 2 features; FID only if" in out and "9 of it between the means" in out
     assert "a.npy: 64 samples" in out and "b.npz: 50 samples" in out and "two halves of" in out and "warning" not in err
-    row = json.loads(record.read_text())
+    row = json.loads(record.read_text(encoding="utf-8"))
     assert row["value"] == pytest.approx(11) and row["stderr"] == pytest.approx(error) and row["n"] == [64, 50] and row["features"] == 2
     assert row["of_means"] == pytest.approx(9)
     assert {"command", "version", "seed", "unit", "estimator"} <= row.keys() and len(row["files_sha256"][1]) == 64
@@ -123,7 +123,11 @@ def test_the_verb_reads_features_and_statistics(tmp_path, capsys):
     alone = frechet(moments(a), moments(b)._replace(features=None)).stderr
     assert out.startswith(f"11 +- {alone:.2g}: ") and "a number of samples that it does not say" in out
     out, _ = said_by(capsys, tmp_path / "statistics.npz", tmp_path / "statistics.npz", "--json", record)
-    assert re.match(r"\d[.e\d-]*: Frechet", out) and json.loads(record.read_text())["stderr"] is None and "halves of" not in out
+    assert (
+        re.match(r"\d[.e\d-]*: Frechet", out)
+        and json.loads(record.read_text(encoding="utf-8"))["stderr"] is None
+        and "halves of" not in out
+    )
 
 
 def test_the_verb_warns_of_small_samples(tmp_path, capsys):

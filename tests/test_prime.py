@@ -226,10 +226,13 @@ def test_the_joint_loss_is_logged_as_a_loss_and_the_bound_is_what_is_evaluated(d
     assert model.objective == "joint"
     assert main(["eval", str(folder), "--data", str(data), "--limit", "4", "--json", str(tmp_path / "bound.json")]) == 0
     assert "reveals one of a token's 2 digits at an instant" in capsys.readouterr().out
-    assert json.loads((tmp_path / "bound.json").read_text())["revealed_at_an_instant"] == "one of a token's 2 digits"
+    assert json.loads((tmp_path / "bound.json").read_text(encoding="utf-8"))["revealed_at_an_instant"] == "one of a token's 2 digits"
     token = ["--masking", "token", "--json", str(tmp_path / "token.json")]
     assert main(["eval", str(folder), "--data", str(data), "--limit", "4", *token]) == 0
-    assert json.loads((tmp_path / "token.json").read_text())["value"] != json.loads((tmp_path / "bound.json").read_text())["value"]
+    assert (
+        json.loads((tmp_path / "token.json").read_text(encoding="utf-8"))["value"]
+        != json.loads((tmp_path / "bound.json").read_text(encoding="utf-8"))["value"]
+    )
     assert "reveals one token at an instant" in capsys.readouterr().out
     assert main(["eval", str(folder), "--data", str(data), "--estimator", "joint"]) == 2
     said = capsys.readouterr().err

@@ -182,7 +182,7 @@ def test_a_file_that_ends_too_early_is_refused(tmp_path, capsys):
 def test_equal_sequences_are_in_one_split_whatever_the_order_of_the_file(tmp_path, source):
     found, sides = [], {}
     for step in (1, -1):
-        mixed = records(source.read_text())[::step]
+        mixed = records(source.read_text(encoding="utf-8"))[::step]
         (tmp_path / f"{step}.fa").write_text(format_fasta(mixed))
         prepare_proteins(tmp_path / f"{step}.fa", tmp_path / str(step), split="0.6,0.2,0.2", progress=False)
         data = open_data(tmp_path / str(step))
@@ -341,7 +341,7 @@ def test_the_network_of_proteins_marks_their_ends(run):
 
 
 def test_lengths_are_drawn_from_the_training_sequences_up_to_the_trained_length(folder, run):
-    model, meta = unmask.MaskedDiffusion.from_pretrained(run), json.loads((folder / "meta.json").read_text())
+    model, meta = unmask.MaskedDiffusion.from_pretrained(run), json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     assert model.meta["data"]["lengths"] == meta["lengths"] and max(map(int, meta["lengths"])) == 700
     kept = {int(n): c for n, c in meta["lengths"].items() if int(n) <= LENGTH}
     assert 20 in kept
@@ -393,13 +393,13 @@ def test_the_verbs_on_proteins(source, tmp_path, capsys, monkeypatch):
     assert (
         "sequences" in said
         and re.search("[1-9] positions without a value", said)
-        and json.loads(Path("p.json").read_text())["kind"] == "proteins"
+        and json.loads(Path("p.json").read_text(encoding="utf-8"))["kind"] == "proteins"
     )
     flags = [f"--{n.replace('_', '-')}={getattr(SMALL, n)}" for n in ("length", "dim", "layers", "heads", "steps", "minutes", "threads")]
     assert main(["train", "protein", "--data", "data", "--out", "run", "--batch-size=8", "--eval-windows=16", *flags]) == 0
     assert f"up to {8 * LENGTH} residues of sequences of about one length a step" in capsys.readouterr().err
     assert main(["eval", "run", "--data", "data", "--json", "e.json"]) == 0
-    said, record = capsys.readouterr().out, json.loads(Path("e.json").read_text())
+    said, record = capsys.readouterr().out, json.loads(Path("e.json").read_text(encoding="utf-8"))
     data = open_data("data")
     assert record["unit"] == "bits per residue" and record["positions"] == data.meta["tokens"]["test"] - data.meta["unknown"]["test"]
     cut = sum(len(row) > LENGTH for row in data.sequences("test"))
@@ -411,13 +411,15 @@ def test_the_verbs_on_proteins(source, tmp_path, capsys, monkeypatch):
         assert main(["sample", "run", "--num", "5", "--steps", "4", "--batch-size", "2", "--out", name, "--frames", "f.html"]) == 0
     error = capsys.readouterr().err
     assert f"longer than {LENGTH}, the trained length, are left out" in error and Path("f.html").stat().st_size > 5000
-    drawn = records(Path("a.fasta").read_text())
-    assert Path("a.fasta").read_text() == Path("b.fasta").read_text() and len(drawn) == 5
+    drawn = records(Path("a.fasta").read_text(encoding="utf-8"))
+    assert Path("a.fasta").read_text(encoding="utf-8") == Path("b.fasta").read_text(encoding="utf-8") and len(drawn) == 5
     assert all(str(len(s)) in data.meta["lengths"] and set(s) <= set(LETTERS) for _, s in drawn) and drawn[0][0] == "sample-1 seed=0"
     seen, trajectory = [], unmask.sampling.trajectory
     monkeypatch.setattr(unmask.sampling, "trajectory", lambda *a, **how: (seen.append(how["valid"]), trajectory(*a, **how))[1])
     assert main(["sample", "run", "--num", "5", "--steps", "4", "--batch-size", "5", "--out", "c.fasta"]) == 0
-    assert sorted(seen[0].sum(1).tolist()) == sorted(len(s) for _, s in records(Path("c.fasta").read_text()))  # padding is not seen
+    assert sorted(seen[0].sum(1).tolist()) == sorted(
+        len(s) for _, s in records(Path("c.fasta").read_text(encoding="utf-8"))
+    )  # padding is not seen
     capsys.readouterr()
     assert main(["sample", "run", "--num", "2", "--steps", "4", "--length", "61"]) == 0
     out, error = capsys.readouterr()
@@ -443,7 +445,7 @@ def test_filling_in_keeps_what_is_given_and_scores_each_candidate(run, tmp_path,
         assert head.startswith("sp|P1|A one candidate=") and re.fullmatch("MKV[A-Y]{3}LKLB[A-Y]{3}DE", letters)
         assert not set(letters) - set(LETTERS) - {"B"}
     assert all(re.fullmatch("[A-Y]{2}", letters) for _, letters in rows[4:]) and len({s for _, s in rows}) > 4
-    made = json.loads(Path("f.json").read_text())["fillings"]
+    made = json.loads(Path("f.json").read_text(encoding="utf-8"))["fillings"]
     nats = [row["nats"] for row in made]
     assert nats[:3] == sorted(nats[:3]) and nats[3:] == sorted(nats[3:]) and all(row["noise"] > 0 for row in made)
     for (head, letters), row in zip(rows[:3] + rows[4:], made):
@@ -459,7 +461,7 @@ def test_the_score_of_a_filling_is_its_probability_given_the_rest(run, tmp_path,
     (tmp_path / "in.fa").write_text(">a\nMKVXLAB\n>b\nMK--LA\n")
     assert main(["fill", str(run), str(tmp_path / "in.fa"), "--json", str(tmp_path / "f.json"), "--num", "2", "--steps", "4",
                  "--dtype", "float32"]) == 0  # fmt: skip
-    one, _, *two = json.loads((tmp_path / "f.json").read_text())["fillings"]
+    one, _, *two = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))["fillings"]
     tokenizer = Residues()
     x = torch.from_numpy(tokenizer.encode(one["sequence"]).astype(np.int64))[None]
     z, valid = x.index_fill(1, torch.tensor([3]), 22), x < 22
@@ -480,7 +482,7 @@ def test_the_best_of_several_fillings_is_told_by_draws_that_did_not_choose_it(ru
     first, second = asked
     assert first["seed"] != second["seed"] and first["examples"] == second["examples"]
     assert sorted(Counter(first["examples"]).values()) == [10, 10]
-    found = json.loads((tmp_path / "f.json").read_text())["fillings"][:10]
+    found = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))["fillings"][:10]
     x = torch.from_numpy(np.stack([Residues().encode(row["sequence"]) for row in found]).astype(np.int64))
     holes = (torch.arange(18) > 2) & (torch.arange(18) < 15)
     ways = [{"seed": s, "examples": first["examples"][:10]} for s in (first["seed"], second["seed"])]
@@ -500,7 +502,7 @@ def test_the_noise_of_a_long_filling_is_that_of_its_windows_together(run, tmp_pa
         how = ["--window", "--steps", "2", "--seed", str(2 * seed), "--dtype", "float32", "--json", str(tmp_path / "f.json")]
         if seed == 0:
             assert main(["fill", str(run), str(tmp_path / "long.fa"), *how]) == 0
-            letters = json.loads((tmp_path / "f.json").read_text())["fillings"][0]["sequence"]
+            letters = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))["fillings"][0]["sequence"]
         holed = Holed.of([next(iter(read_fasta(tmp_path / "long.fa", tqdm(disable=True), holes=True)))], model, Residues())
         z = model.subtokenizer.encode(torch.from_numpy(Residues().encode(letters).astype(np.int64))[None])
         told = score_fillings(Plain(), model.float(), holed._replace(z=z), [0], seed)
@@ -566,7 +568,7 @@ def test_learned_schedules_and_digits_work_with_proteins(folder, tmp_path, capsy
         capsys.readouterr()
         assert main(["fill", out, "in.fa", "--num", "2", "--steps", "4", "--out", f"{out}.fa"]) == 0
         assert ("not scored" in (error := capsys.readouterr().err) or "are scored for a schedule with one curve" in error) == (out == "gen")
-        assert ("nats=" in Path(f"{out}.fa").read_text()) == (out == "prime")
+        assert ("nats=" in Path(f"{out}.fa").read_text(encoding="utf-8")) == (out == "prime")
     assert main(["schedule", "gen", "--data", str(folder), "--limit", "4", "--repeats", "2"]) == 0
     assert "revealed first" in capsys.readouterr().out
 
@@ -581,8 +583,8 @@ def test_the_demo_of_proteins_from_start_to_report(tmp_path, capsys, monkeypatch
         monkeypatch.setattr(demo_proteins, name, value)
     out = tmp_path / "demo"
     assert main(["demo", "--data", "protein", "--out", str(out), "--minutes", "0.01", "--json", str(tmp_path / "d.json")]) == 0
-    said, record = capsys.readouterr().out, json.loads((tmp_path / "d.json").read_text())
-    page = (out / "report.html").read_text()
+    said, record = capsys.readouterr().out, json.loads((tmp_path / "d.json").read_text(encoding="utf-8"))
+    page = (out / "report.html").read_text(encoding="utf-8")
     assert page.count('src="data:image/png;base64,') == 1 and "CC BY 4.0" in page and "homologues" in page
     assert (
         record["n"] == 320

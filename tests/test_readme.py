@@ -21,7 +21,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def test_the_ten_lines_of_python_run_and_learn(capsys):
@@ -40,10 +40,10 @@ def test_from_a_table_to_a_model_as_the_readme_says(tmp_path):
     (script,) = (block for block in blocks("sh") if "unmask prepare tables" in block)
     script = script.replace("--minutes 5", "--steps 5 --dim 32 --layers 1").replace("--num 1000", "--num 9 --steps 8")
     script = script.replace("unmask ", f"{sys.executable} -m unmask ")
-    done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
-    assert "nats a row" in done.stdout and (tmp_path / "synthetic.csv").read_text().count("\n") == 10
-    assert "?" not in (tmp_path / "holes-filled-3.csv").read_text()
+    assert "nats a row" in done.stdout and (tmp_path / "synthetic.csv").read_text(encoding="utf-8").count("\n") == 10
+    assert "?" not in (tmp_path / "holes-filled-3.csv").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("which", ["my.txt", "enwik8.gz"])
@@ -64,7 +64,7 @@ def test_from_text_to_a_model_as_the_readme_says(tmp_path, which):
     }.items():
         script = script.replace(said, ours)
     assert script.count(small) == (3 if which == "my.txt" else 1)
-    done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert "bits per byte: an upper bound" in done.stdout
     if which == "my.txt":
@@ -90,7 +90,7 @@ def test_from_pictures_to_a_model_as_the_readme_says(tmp_path):
     for said, ours in {"--out runs/digits": small, "unmask ": f"{sys.executable} -m unmask ", "--num 64": "--num 9 --steps 8"}.items():
         script = script.replace(said, ours)
     assert script.count(small) == 1
-    done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("bits per dimension: an upper bound") == 2 and "mean of the likelihood over 8 random orders" in done.stdout
     for name in ("samples.png", "unmasking.gif", *(f"in-filled-{i}.png" for i in (1, 2, 3, 4))):
@@ -110,21 +110,23 @@ def test_from_proteins_to_a_model_as_the_readme_says(tmp_path):
     }.items():
         assert said in script
         script = script.replace(said, ours)
-    done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert "bits per residue: an upper bound" in done.stdout and "longer than 256" in done.stdout
-    assert (tmp_path / "new.fasta").read_text().count(">sample-") == 8
-    filled = re.findall(r">a candidate=\d filled=23 nats=[\d.]+\+-[\d.]+\n([A-Y]+)\n", (tmp_path / "filled.fasta").read_text())
+    assert (tmp_path / "new.fasta").read_text(encoding="utf-8").count(">sample-") == 8
+    filled = re.findall(
+        r">a candidate=\d filled=23 nats=[\d.]+\+-[\d.]+\n([A-Y]+)\n", (tmp_path / "filled.fasta").read_text(encoding="utf-8")
+    )
     assert len(filled) == 3 and all(re.fullmatch("MKVL[A-Y]{3}AG[A-Y]{20}GSK", letters) for letters in filled)
 
 
 def test_links_lead_somewhere():
-    for link in re.findall(r"\]\((?!http)([^)]+)\)", README.read_text()):
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", README.read_text(encoding="utf-8")):
         assert (README.parent / link).exists(), link
 
 
 def test_the_tree_names_files_that_exist():
-    tree = README.read_text().partition("## The tree")[2]
+    tree = README.read_text(encoding="utf-8").partition("## The tree")[2]
     for name in re.findall(r"(\w+\.py)", tree):
         assert list((README.parent / "src" / "unmask").rglob(name)), name
     assert (README.parent / "docs" / "demo.png").is_file()
@@ -132,4 +134,6 @@ def test_the_tree_names_files_that_exist():
 
 def test_the_demo_takes_the_minutes_that_the_readme_says():
     said = f"{PRESETS['demo'].config.minutes:g} minutes"
-    assert f"for {said} on two CPU cores" in README.read_text() and f"Cost: {said} on two CPU cores" in PRESETS["demo"].about
+    assert (
+        f"for {said} on two CPU cores" in README.read_text(encoding="utf-8") and f"Cost: {said} on two CPU cores" in PRESETS["demo"].about
+    )

@@ -147,7 +147,7 @@ def test_the_figures_of_grids_are_on_disk_after_every_setting(home, tmp_path, mo
     real = grids.sample
 
     def seen(*a, **how):
-        left.append(len(json.loads(out.read_text())["rows"]) if out.exists() else 0)
+        left.append(len(json.loads(out.read_text(encoding="utf-8"))["rows"]) if out.exists() else 0)
         return real(*a, **how)
 
     monkeypatch.setattr(grids, "sample", seen)
@@ -156,7 +156,7 @@ def test_the_figures_of_grids_are_on_disk_after_every_setting(home, tmp_path, mo
         [str(home / "run"), data, data, str(out), "--num", "70", "--steps", "2", "3", "--seeds", "0", "5", "--classifier-steps", "3"]
     )
     assert left == [0, 1, 2, 3, 4, 4, 4, 4]  # the second seed is added to the rows
-    record = json.loads(out.read_text())
+    record = json.loads(out.read_text(encoding="utf-8"))
     assert [(r["steps"], r["grid"]) for r in record["rows"]] == [(2, "uniform"), (2, "cosine"), (3, "uniform"), (3, "cosine")]
     said = capsys.readouterr().out
     for row in record["rows"]:
@@ -199,9 +199,9 @@ def test_the_picture_of_filling_in_shows_holes_completions_and_truth(home, tmp_p
 def test_what_is_measured_on_a_gpu_can_be_rehearsed_without_one(tmp_path):
     """The script as it is run, in miniature: every stage, nothing failed, and a record that is read as JSON."""
     path = Path(__file__).parents[1] / "runs" / "gpu.py"
-    done = subprocess.run([sys.executable, str(path), "--out", str(tmp_path), "--rehearse"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, str(path), "--out", str(tmp_path), "--rehearse"], capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stdout + done.stderr
-    record = json.loads((tmp_path / "record.json").read_text())
+    record = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
     names = ("kernel V=50257 l=2 float32", "law of ancestral prime", "estimate in bfloat16", "train owt-small, 2 digits", "train cifar10")
     assert {*names, "sample first_hitting 1", "learn", "machine", "done"} <= set(record) and record["done"]["failed"] == []
     assert all(row.get("passed", True) for row in record.values()) and record["learn"]["bits"] < 8
@@ -212,5 +212,5 @@ def test_what_fails_on_a_gpu_is_recorded_and_the_rest_goes_on(tmp_path, monkeypa
     gpu = script("gpu")
     monkeypatch.setattr(gpu, "marginal_nats", lambda *a: 1 / 0)
     assert gpu.main(["--out", str(tmp_path), "--rehearse", "--only", "exact"]) == 1
-    record = json.loads((tmp_path / "record.json").read_text())
+    record = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
     assert "FAILED kernel V=27 l=1" in record["done"]["failed"] and record["exact bound md4"]["passed"]

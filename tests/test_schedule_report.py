@@ -49,7 +49,7 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="module")
 def record(home):
     run("schedule", home / "run", "--data", home / "data", "--limit", "20", "--repeats", "4", *FLOAT, "--json", home / "record.json")
-    return json.loads((home / "record.json").read_text())
+    return json.loads((home / "record.json").read_text(encoding="utf-8"))
 
 
 def learned(home):
@@ -136,7 +136,7 @@ def test_the_values_of_masked_digits_are_digits(home, tmp_path, codes):
     run("train", "demo", "--data", home / "data", "--out", tmp_path / "run", *TRAIN, "--schedule", "learned", "--digits", "2",
         "--codes", codes)  # fmt: skip
     run("schedule", tmp_path / "run", "--data", home / "data", "--limit", "2", "--repeats", "1", *FLOAT, "--json", tmp_path / "r.json")
-    model, row = unmask.MaskedDiffusion.from_pretrained(tmp_path / "run"), json.loads((tmp_path / "r.json").read_text())
+    model, row = unmask.MaskedDiffusion.from_pretrained(tmp_path / "run"), json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
     assert row["values"] == [f"digit value {i}" for i in range(6)] and row["powers"] == model.schedule.power.detach().tolist()
     code = range(len(ALPHABET)) if codes == "ids" else model.codes.tolist()
     text = [code[ALPHABET.index(c)] for c in TEXT[: round(0.9 * len(TEXT))]]
@@ -166,7 +166,7 @@ def test_a_token_is_spelled_so_that_it_can_be_read():
 def test_the_bounds_are_those_of_unmask_eval(home, record, split, name):
     run("eval", home / "run", "--data", home / "data", "--split", split, "--limit", "20", "--repeats", "4", *FLOAT, "--json",
         home / "eval.json")  # fmt: skip
-    row = json.loads((home / "eval.json").read_text())
+    row = json.loads((home / "eval.json").read_text(encoding="utf-8"))
     assert [row[key] for key in ("value", "stderr", "noise", "n")] == [record[f"{name}{key}"] for key in ("", "_stderr", "_noise", "_n")]
     assert record["unit"] == row["unit"] == "bits per character"
 
@@ -188,7 +188,7 @@ def test_powers_that_are_all_equal_change_nothing(home, tmp_path):
     run("train", "demo", "--data", home / "data", "--out", tmp_path / "run", *TRAIN, "--schedule", "learned", "--power", "2",
         "--schedule-learning-rate", "1e-30")  # fmt: skip
     run("schedule", tmp_path / "run", "--data", home / "data", "--limit", "20", "--repeats", "2", *FLOAT, "--json", tmp_path / "r.json")
-    row = json.loads((tmp_path / "r.json").read_text())
+    row = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
     assert row["common_power"] == pytest.approx(2) and row["held_out"] > 1
     assert row["learned_minus_common"] == pytest.approx(0, abs=1e-5) and row["learned_minus_common_stderr"] < 1e-5
 
@@ -197,7 +197,7 @@ def test_powers_that_are_all_equal_change_nothing(home, tmp_path):
 def test_the_differences_have_the_error_of_pairs(home, tmp_path, limit):
     """As the estimates themselves tell it, pair by pair; of 20, the last window of the test split is short."""
     run("schedule", home / "run", "--data", home / "data", "--limit", limit, "--repeats", "4", *FLOAT, "--json", tmp_path / "r.json")
-    row, data, model = json.loads((tmp_path / "r.json").read_text()), open_data(home / "data"), learned(home)
+    row, data, model = json.loads((tmp_path / "r.json").read_text(encoding="utf-8")), open_data(home / "data"), learned(home)
     train, test = (estimate_nelbo(model, data.windows(split, 16, 64, limit=limit), repeats=4) for split in ("train", "test"))
     assert (len(set(test.positions.tolist())) > 1) == (limit == 20)
     per_position = [float(e.per_example.sum() / e.positions.sum()) for e in (test, train)]
@@ -215,7 +215,7 @@ def test_one_window_has_no_error(home):
 
 def test_as_many_windows_of_either_split_so_that_they_pair(home, tmp_path):
     run("schedule", home / "run", "--data", home / "data", "--limit", "1000", "--repeats", "1", *FLOAT, "--json", tmp_path / "r.json")
-    row = json.loads((tmp_path / "r.json").read_text())
+    row = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
     assert row["train_n"] == row["held_out_n"] == row["common_n"] == open_data(home / "data").window_count("test", 16)
 
 
@@ -249,7 +249,7 @@ def test_one_curve_for_all_values_is_said_to_be_one(home, tmp_path, capsys, name
     capsys.readouterr()
     run("schedule", tmp_path / "run", "--data", home / "data", "--limit", "4", "--out", tmp_path / "s.png", *FLOAT, "--json",
         tmp_path / "r.json")  # fmt: skip
-    out, row = capsys.readouterr().out, json.loads((tmp_path / "r.json").read_text())
+    out, row = capsys.readouterr().out, json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
     assert "which all values share" in out and name in out and f"t = {half:.3g}\n" in out and "exact count" in out
     assert row["half_way_t"] == pytest.approx(half) and "held_out_minus_train" in row and "common" not in row and "powers" not in row
     assert (tmp_path / "s.png").stat().st_size > 10000

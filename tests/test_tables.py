@@ -379,7 +379,7 @@ def test_damaged_folders(adult, tmp_path):
     (tmp_path / "d" / "test.bin").write_bytes(b"12")
     with pytest.raises(ValueError, match=r"test\.bin has 2 bytes, expected"):
         open_data(tmp_path / "d")
-    meta = json.loads((tmp_path / "d" / "meta.json").read_text())
+    meta = json.loads((tmp_path / "d" / "meta.json").read_text(encoding="utf-8"))
     del meta["tokenizer"]["columns"]
     (tmp_path / "d" / "meta.json").write_text(json.dumps(meta))
     with pytest.raises(ValueError, match="damaged"):
@@ -518,7 +518,7 @@ def test_prepare_says_how_it_read_the_columns(adult, tmp_path, capsys):
         and "cells have none" in said
     )
     assert re.search(r"age +numbers in 8 bins", said) and re.search(r"education-num +16 categories", said)
-    assert sum(json.loads(record.read_text())["rows"].values()) == 1500
+    assert sum(json.loads(record.read_text(encoding="utf-8"))["rows"].values()) == 1500
     assert main(["prepare", "tables", str(adult[0] / "adult.csv"), str(tmp_path / "d")]) == 2
     assert "exists already" in capsys.readouterr().err
 
@@ -526,7 +526,7 @@ def test_prepare_says_how_it_read_the_columns(adult, tmp_path, capsys):
 def test_eval_tells_nats_by_row_and_by_column(home, tmp_path, capsys):
     record = tmp_path / "r.json"
     assert main(["eval", str(home / "run"), "--data", str(home / "data"), "--repeats", "2", "--json", str(record), *CPU]) == 0
-    said, made = capsys.readouterr().out, json.loads(record.read_text())
+    said, made = capsys.readouterr().out, json.loads(record.read_text(encoding="utf-8"))
     assert "bits per cell: an upper bound" in said and "nats a row" in said and re.search(r"\+- [0-9.]+ of them in education\n", said)
     assert sum(nats for nats, _ in made["nats_by_column"].values()) == pytest.approx(made["nats_per_example"])
     valid = sum(int(b["valid"].sum()) for b in open_data(home / "data").windows("test", 15, 64))
@@ -571,7 +571,7 @@ def test_fill_changes_missing_cells_and_nothing_else(home, adult, tmp_path, caps
         for before, after in zip(rows[1:], found[1:]):
             for c, (old, new) in enumerate(zip(before, after)):
                 assert new == old if not table.is_missing(old) else new in table.columns[c - 1].values
-    assert (tmp_path / "out-1.csv").read_text() != (tmp_path / "out-2.csv").read_text()
+    assert (tmp_path / "out-1.csv").read_text(encoding="utf-8") != (tmp_path / "out-2.csv").read_text(encoding="utf-8")
     listed = read(tmp_path / "p.csv")
     assert listed[0] == ["row", "column", "value", "probability"]
     assert {(int(r), c) for r, c, *_ in listed[1:]} >= {(i + 1, table.names[i % 15]) for i in range(29)}
@@ -579,9 +579,9 @@ def test_fill_changes_missing_cells_and_nothing_else(home, adult, tmp_path, caps
     assert 0.97 < total < 1.002
     assert main([*command, "--best", "--out", str(out)]) == 0
     best = read(out)
-    robot = write(tmp_path / "robot.csv", (tmp_path / "in.csv").read_text().replace("Female", "Robot"))
+    robot = write(tmp_path / "robot.csv", (tmp_path / "in.csv").read_text(encoding="utf-8").replace("Female", "Robot"))
     assert main([*command[:2], str(robot), "--unseen", "missing", "--out", str(out), *CPU]) == 0
-    assert out.read_text().count("Robot") == robot.read_text().count("Robot") > 0  # what is given stays
+    assert out.read_text(encoding="utf-8").count("Robot") == robot.read_text(encoding="utf-8").count("Robot") > 0  # what is given stays
     first = next(v for r, c, v, _ in listed[1:] if (r, c) == ("2", "workclass"))
     assert best[2][2] == first  # the most probable category
     capsys.readouterr()
@@ -593,9 +593,9 @@ def test_fill_of_files_without_names(tmp_path, capsys):
     assert main(["train", "table", "--data", str(tmp_path / "d"), "--out", str(tmp_path / "run"), *SMALL, *CPU]) == 0
     write(tmp_path / "in.csv", "1;\n;y\n")
     assert main(["fill", str(tmp_path / "run"), str(tmp_path / "in.csv"), "--out", str(tmp_path / "o.csv"), *CPU]) == 0
-    assert re.fullmatch(r"1;[xy]\n[12];y\n", (tmp_path / "o.csv").read_text())
+    assert re.fullmatch(r"1;[xy]\n[12];y\n", (tmp_path / "o.csv").read_text(encoding="utf-8"))
     assert main(["sample", str(tmp_path / "run"), "--num", "3", "--out", str(tmp_path / "s.csv"), *CPU]) == 0
-    assert re.fullmatch(r"([12];[xy]\n){3}", (tmp_path / "s.csv").read_text())
+    assert re.fullmatch(r"([12];[xy]\n){3}", (tmp_path / "s.csv").read_text(encoding="utf-8"))
     write(tmp_path / "wide.csv", "1;;2\n")
     assert main(["fill", str(tmp_path / "run"), str(tmp_path / "wide.csv"), *CPU]) == 2
     assert "has 3 columns, expected 2" in capsys.readouterr().err
@@ -605,7 +605,7 @@ def test_what_does_not_fit_a_model_of_a_table_is_refused(home, adult, tmp_path, 
     monkeypatch.chdir(tmp_path)
     holed(adult, tmp_path / "in.csv")
     write(tmp_path / "full.csv", open_data(home / "data").tokenizer.write([r for r in adult[1][1:30] if "?" not in r]))
-    write(tmp_path / "bad.csv", (tmp_path / "in.csv").read_text().replace("Female", "Robot"))
+    write(tmp_path / "bad.csv", (tmp_path / "in.csv").read_text(encoding="utf-8").replace("Female", "Robot"))
     run, cases = str(home / "run"), {
         ("fill", "in.csv", "--num", "2", "--best"): "--best has one answer",
         ("fill", "in.csv", "--out", "in.csv"): "would overwrite the input",
@@ -652,7 +652,11 @@ def test_audit_and_schedule_of_a_table(home, adult, tmp_path, capsys):
 def test_the_demo_of_a_table_from_start_to_report(tmp_path, capsys):
     out, record = tmp_path / "demo", tmp_path / "d.json"
     assert main(["demo", "--data", "table", "--out", str(out), "--minutes", "0.05", "--json", str(record), *CPU[:4]]) == 0
-    said, made, page = capsys.readouterr().out, json.loads(record.read_text()), (out / "report.html").read_text()
+    said, made, page = (
+        capsys.readouterr().out,
+        json.loads(record.read_text(encoding="utf-8")),
+        (out / "report.html").read_text(encoding="utf-8"),
+    )
     assert page.count('src="data:image/png;base64,') == 1 and "Samples beside people" in page
     assert f"{made['value']:.3f} +- " in said and f"{made['value']:.3f} ± " in page and "hidden in a held-out row: education" in said
     assert made["n"] == open_data(out / "data").meta["rows"]["test"] and made["baselines"]["every column by itself"] > 1

@@ -44,7 +44,7 @@ def bpe():
     )
     # Runs of blanks are in it so that it has merges of them: where these may be cut is the delicate question.
     blanks = "x \n  y\n\n z\t\n\n\n w  \n" * 1000
-    model.train_from_iterator([SHAKESPEARE.read_text()[:100_000], blanks], trainer)
+    model.train_from_iterator([SHAKESPEARE.read_text(encoding="utf-8")[:100_000], blanks], trainer)
     assert any(len(token) > 1 and set(token) <= set("ĠĊĉ") for token in model.get_vocab())
     return model
 
@@ -124,7 +124,7 @@ def test_gpt2_folder_builds_the_same_tokenizer_as_the_json(bpe, bpe_file, tmp_pa
 
 
 def test_tokenizers_are_rebuilt_from_spec_and_files(bpe_file, tmp_path):
-    for tokenizer in (make_tokenizer("bytes"), Characters("abc"), Ids(7), Subwords(bpe_file.read_text(), eot="e")):
+    for tokenizer in (make_tokenizer("bytes"), Characters("abc"), Ids(7), Subwords(bpe_file.read_text(encoding="utf-8"), eot="e")):
         spec = json.loads(json.dumps(tokenizer.spec()))
         for name, content in tokenizer.files().items():
             (tmp_path / name).write_bytes(content)
@@ -244,7 +244,7 @@ def test_tokenizers_that_may_see_across_blanks_get_whole_texts(bpe, change, monk
 
 @pytest.mark.parametrize("block", [1, 3, 64, 1 << 20])
 def test_blocks_of_any_size_give_the_same_data(block, bpe, monkeypatch, tmp_path):
-    content = AWKWARD * 3 + SHAKESPEARE.read_text()[:1000] + AWKWARD
+    content = AWKWARD * 3 + SHAKESPEARE.read_text(encoding="utf-8")[:1000] + AWKWARD
     monkeypatch.setattr(sources, "BLOCK", block)
     monkeypatch.setattr(sources, "PIECE", 5)
     monkeypatch.setattr(text, "BATCH", 50)
@@ -505,7 +505,7 @@ def test_damaged_folders_are_refused(tmp_path):
         open_data(tmp_path)
     data = prepare_apart(tmp_path, [5, 5, 5])
     path = data.folder / "meta.json"
-    meta = path.read_text()
+    meta = path.read_text(encoding="utf-8")
     for bad, message in (
         ("{", "is not JSON"),
         ("[]", "format None"),

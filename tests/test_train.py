@@ -262,11 +262,11 @@ def test_minutes_become_steps_once_and_a_kill_right_after_that_changes_nothing(d
     with pytest.raises(Killed):
         train(config, data, tmp_path / "run")
     monkeypatch.setattr(checkpoint, "write_json", real_write)
-    steps = json.loads((tmp_path / "run" / "run.json").read_text())["steps"]
+    steps = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["steps"]
     (known,) = (int(folder.name) for folder in checkpoint.checkpoints(tmp_path / "run"))
     assert 10 <= known < steps
     reached = train(config, data, tmp_path / "run")
-    assert reached.name == f"{steps:08d}" and json.loads((tmp_path / "run" / "run.json").read_text())["steps"] == steps
+    assert reached.name == f"{steps:08d}" and json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["steps"] == steps
 
 
 def test_only_checkpoints_of_the_run_are_read_or_removed(data, tmp_path):

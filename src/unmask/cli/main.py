@@ -1,5 +1,6 @@
 """The command line: one file a verb.  torch is imported inside the verbs, so that --help and --version are quick."""
 
+import codecs
 import os
 import sys
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from unmask.cli.train import train
 def main(argv: list[str] | None = None) -> int:
     """Run a verb; 0, or 1 if an audit fails, 2 for an error (one line on stderr), 130 for Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        speak_utf8(stream)
     if not argv or argv[0] in ("-h", "--help"):
         print(HELP)
         return 0 if argv else 2
@@ -48,6 +51,12 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print(f"unmask {argv[0]}: {stop or 'stopped'}", file=sys.stderr)
         return 130
+
+
+def speak_utf8(stream) -> None:
+    """Where there is no locale, so that a stream is ASCII, texts that are not ASCII are written as UTF-8."""
+    if hasattr(stream, "reconfigure") and codecs.lookup(stream.encoding).name == "ascii":
+        stream.reconfigure(encoding="utf-8")
 
 
 VERBS: dict[str, Callable[[list[str]], int | None]] = {
