@@ -41,8 +41,8 @@ from sklearn.metrics import roc_auc_score
 from unmask import MaskedDiffusion, estimate_nelbo, sample
 from unmask.config import PRESETS
 from unmask.data import open_data, prepare_table
-from unmask.data.columns import parse_number
 from unmask.imputation import guesses
+from unmask.kinds.tables.columns import parse_number
 from unmask.likelihood import errors
 from unmask.train import train
 

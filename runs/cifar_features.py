@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from unmask.data import open_data
-from unmask.data.image_sources import read_npz
 from unmask.evaluation.distance import classifier_score
+from unmask.kinds.images.sources import read_npz
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # with which these networks were trained
 SHAPE, CLASSES = (32, 32, 3), 10

@@ -41,7 +41,7 @@ from unmask.train import State, build, compile_network, read_log, train, train_s
 
 STAGES = ("exact", "speed", "sampling", "learn", "compile")
 SHARES = {"exact": 1.0, "speed": 0.5, "sampling": 0.6, "learn": 0.9, "compile": 1.0}  # of the time, at a stage's end
-BUNDLED = Path(unmask.__file__).parent / "data" / "bundled" / "tinyshakespeare.txt"
+BUNDLED = Path(unmask.__file__).parent / "kinds" / "text" / "bundled" / "tinyshakespeare.txt"
 LAW_STEPS, LAW_DRAWS = 16, 20_000
 
 

@@ -14,8 +14,8 @@ import torch
 from unmask.cli.flags import Machine
 from unmask.cli.runtime import Runtime, check_out, check_positive, same_tokens
 from unmask.data import Pixels, open_data
-from unmask.data.pixels import to_image
-from unmask.pictures import completions
+from unmask.kinds.images.holes import completions
+from unmask.kinds.images.pixels import to_image
 
 
 def holes(shape: tuple[int, int, int], num: int) -> torch.Tensor:

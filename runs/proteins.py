@@ -19,11 +19,11 @@ from tqdm import tqdm
 
 from unmask import MaskedDiffusion, __version__, checkpoint, estimate_nelbo
 from unmask.data import ProteinData, open_data
-from unmask.data.residues import LETTERS
 from unmask.demo_proteins import COMMON, composition
 from unmask.device import keep_freed_memory, pick_dtype, precision
+from unmask.kinds.baselines import sequence_ngram_bits, sequence_ngram_probs
+from unmask.kinds.proteins.residues import LETTERS
 from unmask.likelihood import difference
-from unmask.ngrams import sequence_ngram_bits, sequence_ngram_probs
 from unmask.sampling import draw_lengths, sample
 
 CPU = torch.device("cpu")

@@ -15,7 +15,7 @@ import torch
 import unmask
 from unmask.cli import main
 from unmask.cli.compare import PAIRED, student
-from unmask.infill import parse_holes, windows
+from unmask.kinds.text.holes import parse_holes, windows
 from unmask.likelihood import difference, freedom
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 200
@@ -23,7 +23,8 @@ TRAIN = ["--length", "16", "--dim", "16", "--layers", "1", "--heads", "2", "--ba
 
 
 def unmask_process(*arguments, **how):
-    return subprocess.run([sys.executable, "-m", "unmask", *map(str, arguments)], capture_output=True, encoding="utf-8", **how)
+    command = [sys.executable, "-m", "unmask", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", **how)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +129,7 @@ def test_texts_are_written_where_there_is_no_locale(tmp_path):
     for arguments in (["prepare", "text", tmp_path / "greek.txt", data, "--tokenizer", "characters"],
                       ["train", "demo", "--data", data, "--out", run, *TRAIN[:-1], "3"]):  # fmt: skip
         assert unmask_process(*arguments, env=bare).returncode == 0
-    done = unmask_process("sample", run, "--num", "2", "--steps", "3", env=bare, encoding="utf-8")
+    done = unmask_process("sample", run, "--num", "2", "--steps", "3", env=bare)
     assert done.returncode == 0 and set(done.stdout) & set("αβγδεζηθ"), done.stderr
 
 

@@ -18,13 +18,13 @@ from unmask.backbones.unet import Patches, grid_rotary
 from unmask.cli import main
 from unmask.config import PRESETS, TrainConfig
 from unmask.data import Pixels, make_tokenizer, open_data, prepare_images
-from unmask.data.pixels import open_picture, picture_grid, to_array
+from unmask.kinds.baselines import position_bits
+from unmask.kinds.images.pixels import open_picture, picture_grid, to_array
 from unmask.likelihood import estimate_nelbo
-from unmask.ngrams import position_bits
 from unmask.sampling import guided
 from unmask.train import State, build, read_log, train, train_step
 
-BUNDLED = Path(unmask.__file__).parent / "data" / "bundled" / "digits"
+BUNDLED = Path(unmask.__file__).parent / "kinds" / "images" / "bundled" / "digits"
 SMALL = TrainConfig(
     length=0, network="unet", widths="8,16", blocks=1, layers=0, heads=2, batch_size=8, steps=4, warmup=2, eval_minutes=0,
     eval_windows=16, log_every=2, dtype="float32", device="cpu", threads=1, minutes=0.0,
@@ -641,12 +641,12 @@ def test_files_that_look_like_others(tmp_path, digits, capsys):
         error = capsys.readouterr().err
         assert re.search(said, error) and error.count("\n") == 1, error
     assert prepare_images(tmp_path / "images", tmp_path / "out", split="3,0,0", progress=False)["classes"] == 0  # images.gz: no labels
-    with pytest.raises(ValueError, match="is of pictures"):
+    with pytest.raises(ValueError, match="is of images"):
         make_tokenizer(str(tmp_path / "out"))
 
 
 def test_pictures_longer_than_a_block_are_read(tmp_path, digits, monkeypatch):
-    monkeypatch.setattr("unmask.data.sources.BLOCK", 50)
+    monkeypatch.setattr("unmask.kinds.sources.BLOCK", 50)
     (tmp_path / "images").write_bytes(idx(digits[0][:5]))
     prepare_images(tmp_path / "images", tmp_path / "out", split="5,0,0", progress=False)
     assert np.array_equal(next(open_data(tmp_path / "out").windows("train", 64, 5))["x"].view(-1, 8, 8).numpy(), digits[0][:5])

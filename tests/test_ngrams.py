@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import unmask
-from unmask.ngrams import ngram_bits, ngram_probs
+from unmask.kinds.baselines import ngram_bits, ngram_probs
 
 
 def test_every_context_sums_to_one():
@@ -39,7 +39,7 @@ def test_fewer_ids_than_the_order():
 
 
 def test_longer_contexts_help_on_real_text():
-    text = (Path(unmask.__file__).parent / "data/bundled/tinyshakespeare.txt").read_bytes()
+    text = (Path(unmask.__file__).parent / "kinds/text/bundled/tinyshakespeare.txt").read_bytes()
     _, ids = np.unique(np.frombuffer(text, np.uint8), return_inverse=True)
     n = len(ids) * 9 // 10
     bits = [ngram_bits(ids[:n], ids[n:], 65, order) for order in (1, 2, 3)]

@@ -24,14 +24,15 @@ from unmask.backbones import Transformer
 from unmask.cli import main
 from unmask.cli.proteins import Holed, score_fillings
 from unmask.config import TrainConfig
-from unmask.data import Residues, make_tokenizer, open_data, prepare_proteins, sources
-from unmask.data.fasta import format_fasta, parse_fasta, read_fasta
-from unmask.data.residues import LETTERS
+from unmask.data import Residues, make_tokenizer, open_data, prepare_proteins
 from unmask.demo_proteins import FASTA
 from unmask.evaluation.schedule import count_tokens
+from unmask.kinds import sources
+from unmask.kinds.baselines import sequence_ngram_bits, sequence_ngram_probs
+from unmask.kinds.proteins.fasta import format_fasta, parse_fasta, read_fasta
+from unmask.kinds.proteins.residues import LETTERS
 from unmask.likelihood import conditional_nats, estimate_nelbo
 from unmask.masks import Draw
-from unmask.ngrams import sequence_ngram_bits, sequence_ngram_probs
 from unmask.sampling import draw_lengths, sample
 from unmask.train import build, train
 

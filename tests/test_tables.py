@@ -21,14 +21,14 @@ from unmask.backbones import Transformer
 from unmask.cli import main
 from unmask.config import TrainConfig
 from unmask.data import Table, open_data, prepare_table
-from unmask.data.columns import are_numbers, equal_parts, number_column
-from unmask.data.folder import cut_by_digest
 from unmask.imputation import describe_guess, guesses, states
+from unmask.kinds.baselines import position_bits
+from unmask.kinds.folder import cut_by_digest
+from unmask.kinds.tables.columns import are_numbers, equal_parts, number_column
 from unmask.likelihood import estimate_nelbo
-from unmask.ngrams import position_bits
 from unmask.train import State, build, train_step
 
-ADULT = Path(unmask.__file__).parent / "data" / "bundled" / "adult.csv.gz"
+ADULT = Path(unmask.__file__).parent / "kinds" / "tables" / "bundled" / "adult.csv.gz"
 CPU = ["--device", "cpu", "--dtype", "float32", "--threads", "1"]
 SMALL = ["--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "16", "--minutes", "0", "--steps", "4", "--eval-minutes", "0"]
 CONFIG = TrainConfig(length=0, dim=16, layers=1, heads=2, batch_size=16, steps=4, warmup=2, eval_minutes=0, dtype="float32", device="cpu")
@@ -630,7 +630,7 @@ def test_what_does_not_fit_a_model_of_a_table_is_refused(home, adult, tmp_path, 
     assert main(["prepare", "tables", "in.csv", "x", "--like", str(data)]) == 2
     assert "is no folder of a prepared table" in capsys.readouterr().err
     assert main(["prepare", "text", "in.csv", "x", "--tokenizer", run]) == 2
-    assert "is of a table, which no text can be written in" in capsys.readouterr().err
+    assert "is of tables, which no text can be written in" in capsys.readouterr().err
     assert main(["train", "mnist", "--data", str(home / "data"), "--out", "r"]) == 2
     assert "for pictures" in capsys.readouterr().err
     assert not (tmp_path / "in-filled.csv").exists()

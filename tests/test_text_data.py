@@ -11,20 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from unmask.data import (
-    Characters,
-    Ids,
-    Subwords,
-    load_tokenizer,
-    make_tokenizer,
-    open_data,
-    prepare_text,
-    sources,
-    text,
-)
-from unmask.data.tokens import count_crops, place_crops
+from unmask.data import Characters, Ids, Subwords, load_tokenizer, make_tokenizer, open_data, prepare_text
+from unmask.kinds import sources
+from unmask.kinds.sequences import count_crops, place_crops
+from unmask.kinds.text import prepare as text
 
-SHAKESPEARE = files("unmask.data") / "bundled" / "tinyshakespeare.txt"
+SHAKESPEARE = files("unmask.kinds.text") / "bundled" / "tinyshakespeare.txt"
 AWKWARD = " leading, 漢字。\n\nnaïve 🙂🙂\r\n\tdon't we'll  \n \n'' x\u00a0\n\u2003y é\x00 ends  "
 
 

@@ -14,14 +14,14 @@ from unmask.config import PRESETS, Dtype, TrainConfig
 from unmask.data import Data, open_data, prepare_text
 from unmask.device import precision
 from unmask.diffusion import MaskedDiffusion
-from unmask.infill import encode_holes, parse_holes, spell_pieces, spell_states
+from unmask.kinds.baselines import ngram_bits
+from unmask.kinds.text.holes import encode_holes, parse_holes, spell_pieces, spell_states
 from unmask.likelihood import cross_entropy_by_count, estimate_nelbo
-from unmask.ngrams import ngram_bits
 from unmask.report.report import picture, write_report
 from unmask.sampling import sample, to_tokens, trajectory
 from unmask.train import read_log, train
 
-TEXT = Path(__file__).parent / "data" / "bundled" / "tinyshakespeare.txt"
+TEXT = Path(__file__).parent / "kinds" / "text" / "bundled" / "tinyshakespeare.txt"
 SPLIT = "0.89,0.01,0.1"  # the last tenth is held out; the hundredth before it draws the curve
 PASSAGE = "ROMEO:\n[MASK:12] love [MASK:12] night,\nAnd [MASK:16]."
 SAMPLES = 8

@@ -14,18 +14,18 @@ from unmask import __version__
 from unmask.checkpoint import digest
 from unmask.config import PRESETS, Dtype
 from unmask.data import prepare_images
-from unmask.data.pixels import picture_grid, png
 from unmask.demo import begin, end, say
 from unmask.device import precision
 from unmask.diffusion import MaskedDiffusion
+from unmask.kinds.baselines import position_bits
+from unmask.kinds.images.holes import completions, state_pictures, write_unmasking
+from unmask.kinds.images.pixels import picture_grid, png
 from unmask.likelihood import cross_entropy_by_count, estimate_nelbo
-from unmask.ngrams import position_bits
-from unmask.pictures import completions, state_pictures, write_unmasking
 from unmask.report.report import Figure, write_report
 from unmask.sampling import to_tokens, trajectory
 from unmask.train import read_log, train
 
-DIGITS = Path(__file__).parent / "data" / "bundled" / "digits" / "digits-images-idx3-ubyte.gz"
+DIGITS = Path(__file__).parent / "kinds" / "images" / "bundled" / "digits" / "digits-images-idx3-ubyte.gz"
 SPLIT = "1415,130,252"  # cut between writers, so that those held out are others
 LEVELS = 17
 SAMPLES, SHOWN, COMPLETIONS = 40, 8, 4

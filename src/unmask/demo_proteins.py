@@ -20,18 +20,18 @@ from unmask import __version__
 from unmask.checkpoint import digest
 from unmask.config import PRESETS, Dtype
 from unmask.data import ProteinData, prepare_proteins
-from unmask.data.residues import LETTERS
 from unmask.demo import begin, end, say
 from unmask.device import precision
 from unmask.diffusion import MaskedDiffusion
-from unmask.infill import spell_states
+from unmask.kinds.baselines import sequence_ngram_bits
+from unmask.kinds.proteins.residues import LETTERS
+from unmask.kinds.text.holes import spell_states
 from unmask.likelihood import conditional_nats, cross_entropy_by_count, estimate_nelbo
-from unmask.ngrams import sequence_ngram_bits
 from unmask.report.report import BLUE, GREY, Figure, write_report
 from unmask.sampling import draw_lengths, sample, to_tokens, trajectory
 from unmask.train import read_log, train
 
-FASTA = Path(__file__).parent / "data" / "bundled" / "proteins.fasta.gz"
+FASTA = Path(__file__).parent / "kinds" / "proteins" / "bundled" / "proteins.fasta.gz"
 SPLIT = "0.9,0.02,0.08"
 SAMPLES, STEPS, FILLINGS, REPEATS = 32, 64, 3, 8
 PIECES, CURVE = 64, 96  # beginnings of so many residues, on which the share that is hidden is varied

@@ -18,13 +18,13 @@ from unmask.demo import begin, end, say
 from unmask.device import precision
 from unmask.diffusion import MaskedDiffusion
 from unmask.imputation import describe_guess, guesses
+from unmask.kinds.baselines import position_bits
 from unmask.likelihood import cross_entropy_by_count, estimate_nelbo
-from unmask.ngrams import position_bits
 from unmask.report.report import BLUE, GREY, Figure, write_report
 from unmask.sampling import sample, trajectory
 from unmask.train import read_log, train
 
-ADULT = Path(__file__).parent / "data" / "bundled" / "adult.csv.gz"
+ADULT = Path(__file__).parent / "kinds" / "tables" / "bundled" / "adult.csv.gz"
 SPLIT = "0.8,0.05,0.15"
 DROP = ("fnlwgt",)  # a weight of the survey, not of the person
 SAMPLES, SHOWN = 2000, 12

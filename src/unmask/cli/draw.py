@@ -34,8 +34,8 @@ def sample(argv: list[str]) -> None:
     import torch
 
     from unmask.data import Pixels, Residues, Table
-    from unmask.infill import spell_states
-    from unmask.pictures import check_pictures_out, state_pictures, write_pictures, write_unmasking
+    from unmask.kinds.images.holes import check_pictures_out, state_pictures, write_pictures, write_unmasking
+    from unmask.kinds.text.holes import spell_states
     from unmask.report.report import write_report
 
     check_positive(args, "num", "steps")
@@ -142,7 +142,7 @@ def no_others(args, what: str, *names: str) -> None:
 
 def fill_text(args: Fill, runtime: Runtime, model, tokenizer) -> dict:
     from unmask.data import Characters
-    from unmask.infill import count_tokens, encode_holes, is_hole, parse_holes, spell_holes, windows
+    from unmask.kinds.text.holes import count_tokens, encode_holes, is_hole, parse_holes, spell_holes, windows
 
     check_out(args.out)
     if args.mask or args.label != -1:
@@ -171,8 +171,8 @@ def fill_text(args: Fill, runtime: Runtime, model, tokenizer) -> dict:
 
 
 def fill_picture(args: Fill, runtime: Runtime, model, tokenizer) -> dict:
-    from unmask.data.pixels import to_image
-    from unmask.pictures import Holed
+    from unmask.kinds.images.holes import Holed
+    from unmask.kinds.images.pixels import to_image
 
     if str(args.input) == "-":
         raise ValueError("a picture is read from a file, not from standard input: name it")

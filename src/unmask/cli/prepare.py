@@ -177,11 +177,12 @@ def of_table(argv: list[str]) -> None:
     args = parse(PrepareTable, "prepare tables", argv, of_table.__doc__)
     check_out(args.json)
     from unmask.data import Table, prepare_table
-    from unmask.data.tokenizers import find_tokenizer
+    from unmask.kinds.folder import find_tokens
 
-    like = find_tokenizer(Path(args.like)) if args.like else None
-    if args.like and not isinstance(like, Table):
+    found = find_tokens(Path(args.like)) if args.like else None
+    if args.like and (found is None or found.spec["name"] != "table"):
         raise ValueError(f"--like {args.like} is no folder of a prepared table, or of a model of one")
+    like = None if found is None else Table.from_spec(found.spec)
     meta = prepare_table(
         args.source, args.out, header=args.header, delimiter=args.delimiter, encoding=args.encoding, missing=names_in(args.missing),
         numbers=names_in(args.numbers), categories=names_in(args.categories), drop=names_in(args.drop), bins=args.bins, like=like,

@@ -16,7 +16,7 @@ def sample_proteins(args: Any, runtime: Runtime, model, tokenizer, folder: Path)
     """Sequences of --length residues, or as long as training sequences are, in batches of about one length."""
     import torch
 
-    from unmask.infill import spell_states
+    from unmask.kinds.text.holes import spell_states
     from unmask.report.report import write_report
     from unmask.sampling import draw_lengths
 
@@ -58,8 +58,8 @@ def fill_proteins(args: Any, runtime: Runtime, model, tokenizer) -> dict:
     import torch
     from tqdm import tqdm
 
-    from unmask.data.fasta import parse_fasta, read_fasta
-    from unmask.infill import windows
+    from unmask.kinds.proteins.fasta import parse_fasta, read_fasta
+    from unmask.kinds.text.holes import windows
 
     check_out(args.out)
     if args.mask or args.label != -1:
@@ -142,7 +142,7 @@ def score_fillings(runtime: Runtime, model, batch: Holed, numbers: list[int], se
     """(B,) nats and their noise of what was filled in, window by window as it was; rows of one of `numbers` share masks."""
     import torch
 
-    from unmask.infill import windows
+    from unmask.kinds.text.holes import windows
     from unmask.likelihood import conditional_nats
     from unmask.masks import BLOCK
 
@@ -171,7 +171,7 @@ def spell(record: Any, filled: Any, tokenizer) -> str:
 
 def write_fasta(out: str, records: Iterable[tuple[str, str]]) -> None:
     """(header, letters) to the terminal, or to a file; .jsonl: the letters alone."""
-    from unmask.data.fasta import format_fasta
+    from unmask.kinds.proteins.fasta import format_fasta
 
     if out.endswith(".jsonl"):
         return write_texts(out, [letters for _, letters in records])

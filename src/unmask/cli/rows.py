@@ -32,8 +32,8 @@ def sample_rows(args: Sampler, num: int, runtime: Runtime, model, table) -> dict
 
 def fill_rows(args, runtime: Runtime, model, table) -> dict:
     """The missing cells of a CSV file: drawn, `args.num` times, or with --best guessed; every other cell stays as it is."""
-    from unmask.data.tables import read_rows
     from unmask.imputation import describe_guess, guesses, states
+    from unmask.kinds.tables.prepare import read_rows
 
     if str(args.input) == "-":
         raise ValueError("a table is read from a file, not from standard input: name it")

@@ -3,37 +3,22 @@
 `prepare_text`, `prepare_images`, `prepare_table` and `prepare_proteins` write a folder of tokens once; `open_data` reads batches from it.
 """
 
-from unmask.data.columns import Column, Table
-from unmask.data.folder import Data
-from unmask.data.images import ImageData, prepare_images
-from unmask.data.opening import open_data
-from unmask.data.pixels import Pixels
-from unmask.data.proteins import ProteinData, prepare_proteins
-from unmask.data.residues import Residues
-from unmask.data.tables import TableData, prepare_table
-from unmask.data.text import prepare_text
-from unmask.data.tokenizers import Bytes, Characters, Ids, Subwords, load_tokenizer, make_tokenizer
-from unmask.data.tokens import TokenData
+from unmask.kinds.data import Data
+from unmask.kinds.images.data import ImageData
+from unmask.kinds.images.pixels import Pixels
+from unmask.kinds.images.prepare import prepare_images
+from unmask.kinds.proteins.data import ProteinData
+from unmask.kinds.proteins.prepare import prepare_proteins
+from unmask.kinds.proteins.residues import Residues
+from unmask.kinds.registry import load_tokenizer, open_data
+from unmask.kinds.tables.columns import Column, Table
+from unmask.kinds.tables.data import TableData
+from unmask.kinds.tables.prepare import prepare_table
+from unmask.kinds.text.data import TokenData
+from unmask.kinds.text.prepare import prepare_text
+from unmask.kinds.text.tokenizers import Bytes, Characters, Ids, Subwords, make_tokenizer
 
 __all__ = [
-    "Bytes",
-    "Characters",
-    "Column",
-    "Data",
-    "Ids",
-    "ImageData",
-    "Pixels",
-    "ProteinData",
-    "Residues",
-    "Subwords",
-    "Table",
-    "TableData",
-    "TokenData",
-    "load_tokenizer",
-    "make_tokenizer",
-    "open_data",
-    "prepare_images",
-    "prepare_proteins",
-    "prepare_table",
-    "prepare_text",
-]
+    "Bytes", "Characters", "Column", "Data", "Ids", "ImageData", "Pixels", "ProteinData", "Residues", "Subwords", "Table", "TableData",
+    "TokenData", "load_tokenizer", "make_tokenizer", "open_data", "prepare_images", "prepare_proteins", "prepare_table", "prepare_text",
+]  # fmt: skip

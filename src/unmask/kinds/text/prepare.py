@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from unmask.data.folder import FORMAT, SPLITS, check_new, cut_file, cut_points, new_folder, parse_split, progress_bars, smallest_type
-from unmask.data.sources import (
+from unmask.kinds.folder import FORMAT, SPLITS, check_new, cut_file, cut_points, new_folder, parse_split, progress_bars, smallest_type
+from unmask.kinds.sources import (
     ID_TYPES,
     Piece,
     describe_source,
@@ -28,7 +28,7 @@ from unmask.data.sources import (
     read_text,
     sha256,
 )
-from unmask.data.tokenizers import (
+from unmask.kinds.text.tokenizers import (
     CharacterError,
     Ids,
     Subwords,

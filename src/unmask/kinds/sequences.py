@@ -1,4 +1,4 @@
-"""Token data as written by `prepare_text`: crops for training and windows for evaluation, in both of which every token is once.
+"""Sequences of tokens, as windows of a stream or each by itself: crops for training and windows for evaluation, every token once in each.
 
 Windows cut a sequence longer than a length into consecutive pieces, from its beginning on; crops do so from a random place.
 """
@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from unmask.data.folder import SPLITS, Data, check_sizes
-
-KEYS = ("format", "kind", "tokenizer", "vocab_size", "dtype", "documents", "eot", "tokens", "document_count")
+from unmask.kinds.data import Data
+from unmask.kinds.folder import SPLITS, check_sizes
 
 
 def count_crops(sizes: np.ndarray, length: int) -> np.ndarray:
@@ -30,7 +29,7 @@ def place_crops(sizes: np.ndarray, length: int, number: np.ndarray) -> tuple[np.
     return first, np.minimum(begin + length, sizes) - first
 
 
-class TokenData(Data):
+class Sequences(Data):
     """A document here is what no window crosses: each document where they are kept apart, otherwise the whole split."""
 
     def __init__(self, folder: Path, meta: dict):
@@ -45,17 +44,6 @@ class TokenData(Data):
         self._edges: dict[str, np.ndarray] = {}
         self._ends: dict[tuple[str, int], np.ndarray] = {}
         self._crops: dict[tuple[str, int], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-
-    @property
-    def unit(self) -> str:  # pyrefly: ignore
-        """What a token is, singular: "byte", "character" or "token"."""
-        return {"bytes": "byte", "characters": "character"}.get(self.meta["tokenizer"]["name"], "token")
-
-    def describe(self, count: int, positions: int, length: int) -> str:
-        return f"{positions:,} {self.unit}s in {count:,} windows of {length}, each scored alone"
-
-    def describe_groups(self, groups: int, examples: int) -> str:
-        return f"over {groups:,} blocks of neighbouring windows" if groups < examples else f"over {examples:,} windows"
 
     def batch(self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0) -> dict[str, torch.Tensor]:
         """Random crops, the same for the same arguments: {"x": (batch_size, length) int64}.

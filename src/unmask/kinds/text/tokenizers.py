@@ -9,14 +9,10 @@ import json
 from collections import Counter
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from unmask.checkpoint import CONFIG, checkpoints
-from unmask.data.columns import Table
-from unmask.data.pixels import Pixels
-from unmask.data.residues import Residues
+from unmask.kinds.folder import find_tokens
 
 TEXT8 = " abcdefghijklmnopqrstuvwxyz"
 EOT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")  # the first one that a vocabulary has
@@ -187,6 +183,7 @@ class Ids:
 
 
 Tokenizer = Bytes | Characters | Subwords | Ids
+NAMES = ("bytes", "characters", "subwords", "ids")
 
 
 def make_tokenizer(name: str, alphabet: str | None = None) -> Tokenizer:
@@ -201,12 +198,11 @@ def make_tokenizer(name: str, alphabet: str | None = None) -> Tokenizer:
             raise ValueError("the tokenizer 'characters' needs an alphabet: give its characters in order, or 'text8'")
         return Characters(alphabet)
     path = Path(name)
-    found = find_tokenizer(path)
-    if isinstance(found, Pixels | Residues | Table):
-        what = {Pixels: "pictures", Residues: "proteins", Table: "a table"}[type(found)]
-        raise ValueError(f"{path} is of {what}, which no text can be written in: give a tokenizer of text")
+    found = find_tokens(path)
     if found is not None:
-        return found
+        if found.spec["name"] not in NAMES:
+            raise ValueError(f"{path} is of {found.kind}, which no text can be written in: give a tokenizer of text")
+        return load_tokenizer(found.spec, found.folder)
     if path.is_dir():
         return read_gpt2(path)
     if not path.is_file():
@@ -214,21 +210,6 @@ def make_tokenizer(name: str, alphabet: str | None = None) -> Tokenizer:
             f"tokenizer {str(name)!r}: give 'bytes', 'characters', a tokenizer .json, or a folder: GPT-2's files, prepared data, a model"
         )
     return _read_json(path)
-
-
-def find_tokenizer(path: Path) -> Any:
-    """That of prepared data, or of a model, in a folder; None if it is neither."""
-    path = (checkpoints(path) or [path])[-1]
-    for file, inside in (("meta.json", ()), (CONFIG, ("meta", "data"))):
-        if (path / file).is_file():
-            try:
-                spec = json.loads((path / file).read_text(encoding="utf-8"))
-                for key in (*inside, "tokenizer"):
-                    spec = spec[key]
-                return load_tokenizer(spec, path)
-            except (KeyError, TypeError, json.JSONDecodeError):
-                raise ValueError(f"{path / file} names no tokenizer: give another folder") from None
-    return None
 
 
 def read_gpt2(folder: str | Path) -> Subwords:
@@ -249,7 +230,7 @@ def read_gpt2(folder: str | Path) -> Subwords:
     return Subwords(model.to_str())
 
 
-def load_tokenizer(spec: dict, folder: str | Path) -> Any:
+def load_tokenizer(spec: dict, folder: str | Path) -> Tokenizer:
     """The tokenizer whose `spec()` is `spec` and whose `files()` lie in `folder`."""
     name = spec.get("name")
     if name == "bytes":
@@ -258,14 +239,8 @@ def load_tokenizer(spec: dict, folder: str | Path) -> Any:
         return Characters(spec["alphabet"])
     if name == "ids":
         return Ids(spec["vocab_size"])
-    if name == "pixels":
-        return Pixels(spec["shape"], spec["vocab_size"])
-    if name == "table":
-        return Table.from_spec(spec)
-    if name == "residues":
-        return Residues()
     if name != "subwords":
-        raise ValueError(f"tokenizer {name!r} is not one of bytes, characters, subwords, ids, pixels, table, residues: update the package")
+        raise ValueError(f"tokenizer {name!r} is not one of {', '.join(NAMES)}: update the package")
     file = Path(folder) / "tokenizer.json"
     tokenizer = _read_json(file, spec["eot"])
     if tokenizer.vocab_size != spec["vocab_size"]:

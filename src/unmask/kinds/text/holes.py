@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from unmask.data import Bytes
 from unmask.diffusion import MaskedDiffusion
+from unmask.kinds.text.tokenizers import Bytes
 
 HOLE = re.compile(r"(\\?)\[MASK(?::(\d+))?\]")
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from unmask.data.tokenizers import Bytes, Subwords, Tokenizer
+from unmask.kinds.text.tokenizers import Bytes, Subwords, Tokenizer
 
 BLOCK = 8 << 20  # bytes read at a time
 PIECE = 64 << 10  # characters, about, that a subword tokenizer gets as one text where it may be cut

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from unmask.data.residues import LETTERS, STRANGE, UNKNOWN, Residues
-from unmask.data.sources import read_blocks
+from unmask.kinds.proteins.residues import LETTERS, STRANGE, UNKNOWN, Residues
+from unmask.kinds.sources import read_blocks
 
 ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # by byte-order mark
 HOLE = re.compile(r"\[MASK(?::(\d+))?\]")

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from unmask.data.columns import are_numbers, parse_number
-from unmask.data.sources import read_blocks
+from unmask.kinds.sources import read_blocks
+from unmask.kinds.tables.columns import are_numbers, parse_number
 
 DELIMITERS = ",;\t|"
 BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}

@@ -13,16 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from unmask.data.columns import MISSING, Column, Table, are_numbers, number_column, parse_number
-from unmask.data.csv_source import DELIMITERS, Cells, first_is_header, header_names, read_cells
-from unmask.data.folder import (
+from unmask.kinds.folder import (
     FORMAT,
     SPLITS,
-    Whole,
     check_new,
-    check_sizes,
     cut_by_digest,
     new_folder,
     parse_split,
@@ -30,11 +25,16 @@ from unmask.data.folder import (
     short_digest,
     smallest_type,
 )
-from unmask.data.sources import describe_source, sha256
+from unmask.kinds.sources import describe_source, sha256
+from unmask.kinds.tables.columns import MISSING, Column, Table, are_numbers, number_column, parse_number
+from unmask.kinds.tables.csv_source import DELIMITERS, Cells, first_is_header, header_names, read_cells
 
-KEYS = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "rows")
 BINS = 32
+
+
 MOST = 0.9  # of the cells of a column are numbers: then the others are errors, unless the column is said to be of categories
+
+
 MANY = 50  # categories of a column, at least, that are refused where most rows have one of their own
 
 
@@ -298,37 +298,3 @@ def read_rows(path: Path, table: Table, *, unseen: str = "error", encoding: str 
         names = header_names(cells)
         places = [names.index(name) for name in table.names]
     return Rows([below.row(i) for i in range(len(below.codes))], cells.row(0) if table.header else None, places, tokens)
-
-
-class TableData(Whole):
-    """Rows of a table; an example is a row.  Batches have "valid" in a split in which any cell has no value."""
-
-    unit = "cell"
-    counted = "rows"
-
-    def __init__(self, folder: Path, meta: dict):
-        try:
-            self.length = len(meta["tokenizer"]["columns"])
-            sizes = {f"{split}.bin": meta["rows"][split] * self.length * np.dtype(meta["dtype"]).itemsize for split in SPLITS}
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{folder / 'meta.json'} is damaged ({error}): prepare the data again") from None
-        check_sizes(folder, sizes)
-        super().__init__(folder, meta)
-        self.whole = f"rows have {self.length} cells"
-        self._holed: dict[str, bool] = {}
-
-    def describe(self, count: int, positions: int, length: int) -> str:
-        return f"{positions:,} cells with a value in {count:,} rows of {length} columns, numbers as their bins"
-
-    def batch_name(self, batch_size: int, length: int) -> str:
-        return f"{batch_size} rows of {length} cells"
-
-    def _examples(self, split: str, length: int, chosen: np.ndarray) -> dict[str, torch.Tensor]:
-        tokens = self.tokens(split)
-        if split not in self._holed:
-            self._holed[split] = bool((tokens == self.vocab_size).any())
-        x = tokens.reshape(-1, self.length)[chosen].astype(np.int64)
-        if not self._holed[split]:
-            return {"x": torch.from_numpy(x)}
-        valid = x != self.vocab_size
-        return {"x": torch.from_numpy(np.where(valid, x, 0)), "valid": torch.from_numpy(valid)}

@@ -20,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from unmask.data.pixels import open_picture, to_array
-from unmask.data.sources import list_files, read_blocks
+from unmask.kinds.images.pixels import open_picture, to_array
+from unmask.kinds.sources import list_files, read_blocks
 
 FORMATS = ("auto", "idx", "cifar10", "npz", "packbits", "folder")
 PICTURES = (".png", ".jpg", ".jpeg")

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unmask.data import Pixels
-from unmask.data.pixels import HOLE, MODES, open_picture, picture_grid, to_array, to_image, write_animation
 from unmask.diffusion import MaskedDiffusion
+from unmask.kinds.images.pixels import HOLE, MODES, Pixels, open_picture, picture_grid, to_array, to_image, write_animation
 from unmask.sampling import sample
 
 

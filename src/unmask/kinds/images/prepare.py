@@ -8,32 +8,20 @@
 """
 
 import json
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from unmask.data.folder import (
-    FORMAT,
-    SPLITS,
-    Whole,
-    check_new,
-    check_sizes,
-    cut_file,
-    cut_points,
-    new_folder,
-    parse_split,
-    progress_bars,
-)
-from unmask.data.image_sources import Block, Source, find_sources, picture_folder, read_images
-from unmask.data.pixels import Pixels
-from unmask.data.sources import describe_source, sha256
+from unmask.kinds.folder import FORMAT, SPLITS, check_new, cut_file, cut_points, new_folder, parse_split, progress_bars
+from unmask.kinds.images.pixels import Pixels
+from unmask.kinds.images.sources import Block, Source, find_sources, picture_folder, read_images
+from unmask.kinds.sources import describe_source, sha256
 
-KEYS = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "images", "classes")
 SLICE = 1024  # pictures that are turned into tokens at a time
+
+
 HELD_OUT = 20  # of the training images, one in so many is kept for validation where the source has a test part and no validation
 
 
@@ -180,45 +168,3 @@ def write_part(
     if pixels is None or not count:
         raise ValueError(f"{source.root} has no images")
     return pixels, Written(count, labelled, classes)
-
-
-class ImageData(Whole):
-    """Pictures, flattened; an example is a whole picture.  `labels`: give their classes as "cond"."""
-
-    unit = "dimension"
-    counted = "images"
-
-    def __init__(self, folder: Path, meta: dict, labels: bool = False):
-        try:
-            self.shape = tuple(meta["tokenizer"]["shape"])
-            self.length = math.prod(self.shape)
-            self.classes: int = meta["classes"]
-            sizes = {f"{split}.bin": meta["images"][split] * self.length for split in SPLITS}
-            if self.classes:
-                sizes |= {f"{split}.labels.bin": meta["images"][split] * 2 for split in SPLITS}
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{folder / 'meta.json'} is damaged ({error}): prepare the data again") from None
-        check_sizes(folder, sizes)
-        if labels and not self.classes:
-            raise ValueError(f"{folder} has no labels: prepare the images with their labels, or train without --labels")
-        super().__init__(folder, meta)
-        self.whole = f"pictures have {' x '.join(map(str, self.shape))} = {self.length} values"
-        self.with_labels = labels
-        self._labels: dict[str, np.memmap] = {}
-
-    def describe(self, count: int, positions: int, length: int) -> str:
-        return f"{count:,} images of {' x '.join(map(str, self.shape))} = {length:,} dimensions of {self.vocab_size} values"
-
-    def batch_name(self, batch_size: int, length: int) -> str:
-        return f"{batch_size} images of {length:,} values"
-
-    def _examples(self, split: str, length: int, chosen: np.ndarray) -> dict[str, torch.Tensor]:
-        x = self.tokens(split).reshape(-1, self.length)[chosen].astype(np.int64)
-        if not self.with_labels:
-            return {"x": torch.from_numpy(x)}
-        if split not in self._labels:
-            self._labels[split] = np.memmap(self.folder / f"{split}.labels.bin", "<u2", "r")
-        labels = self._labels[split][chosen].astype(np.int64)
-        if labels.max(initial=0) >= self.classes:
-            raise ValueError(f"{self.folder / f'{split}.labels.bin'} is damaged: label {labels.max()} of {self.classes} classes")
-        return {"x": torch.from_numpy(x), "cond": torch.from_numpy(labels)}

@@ -1,0 +1,111 @@
+"""What a folder of prepared data is to training and evaluation: batches, windows, and what they are called."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from unmask.kinds.folder import SPLITS
+
+
+class Data:
+    """Splits of tokens: `meta` (what meta.json holds), `vocab_size`, and `splits`, the names of those that have tokens."""
+
+    unit = "token"  # what a position is, singular
+    length = 0  # tokens of an example, where the data fixes it
+    classes = 0  # labels that examples can have
+
+    def __init__(self, folder: Path, meta: dict):
+        self.folder, self.meta = folder, meta
+        self.vocab_size: int = meta["vocab_size"]
+        self.splits = tuple(split for split in SPLITS if meta["tokens"][split])
+        self._tokens: dict[str, np.memmap] = {}
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """What turns tokens into what they stand for, and back."""
+        raise NotImplementedError
+
+    def tokens(self, split: str) -> np.memmap:
+        """All tokens of a split (n,), read-only, in the type in which they are stored."""
+        self._check(split)
+        if split not in self._tokens:
+            self._tokens[split] = np.memmap(self.folder / f"{split}.bin", np.dtype(self.meta["dtype"]).newbyteorder("<"), "r")
+        return self._tokens[split]
+
+    def batch(self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0) -> dict[str, torch.Tensor]:
+        """Random examples, the same for the same arguments: "x" (batch_size, length) int64, and "valid", "cond" where there are any."""
+        raise NotImplementedError
+
+    def windows(self, split: str, length: int, batch_size: int, limit: int | None = None) -> Iterator[dict[str, torch.Tensor]]:
+        """The examples of a split, each once, in batches of `batch_size` or, the last, fewer; keys as in `batch`.
+
+        "group" (B,) int64 besides, where examples are not independent: those of one number.
+        limit: at most so many, evenly spread over the split.
+        """
+        if batch_size < 1 or (limit is not None and limit < 1):
+            raise ValueError(f"batch_size {batch_size} and limit {limit}: give at least 1")
+        count = self.window_count(split, length)
+        shown = min(count, limit or count)
+
+        def batches() -> Iterator[dict[str, torch.Tensor]]:
+            for first in range(0, shown, batch_size):
+                ranks = np.arange(first, min(first + batch_size, shown))
+                chosen = (2 * ranks + 1) * count // (2 * shown)  # the middle of each of `shown` equal parts
+                groups = self._groups(split, length, chosen)
+                group = {} if groups is None else {"group": torch.from_numpy(groups)}
+                yield self._examples(split, length, chosen) | group
+
+        return batches()
+
+    def window_count(self, split: str, length: int) -> int:
+        """The number of examples that `windows` gives without a limit."""
+        raise NotImplementedError
+
+    def describe(self, count: int, positions: int, length: int) -> str:
+        """So many examples and scored positions, in words."""
+        raise NotImplementedError
+
+    def describe_groups(self, groups: int, examples: int) -> str:
+        """What the error over so many examples, in so many groups, is over, in words."""
+        return f"over {examples:,} examples"
+
+    def batch_name(self, batch_size: int, length: int) -> str:
+        """A batch, in words."""
+        return f"{batch_size} x {length} {self.unit}s"
+
+    def _examples(self, split: str, length: int, chosen: np.ndarray) -> dict[str, torch.Tensor]:
+        """Those with the numbers `chosen` (B,)."""
+        raise NotImplementedError
+
+    def _groups(self, split: str, length: int, chosen: np.ndarray) -> np.ndarray | None:
+        """(B,) a number for each of `chosen`, the same where examples are not independent; None: all are."""
+        return None
+
+    def _check(self, split: str) -> None:
+        if split not in SPLITS:
+            raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
+        if split not in self.splits:
+            raise ValueError(f"the split {split!r} is empty: prepare the data with another split, or use {', '.join(self.splits)}")
+
+
+class Whole(Data):
+    """Examples that all have `length` tokens, each of them whole: pictures, rows of a table."""
+
+    counted = ""  # where meta.json says how many a split has
+    whole = ""  # what has so many tokens, for messages
+
+    def batch(self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0) -> dict[str, torch.Tensor]:
+        """Random examples, drawn with replacement."""
+        count = self.window_count(split, length)
+        random = np.random.default_rng((seed, step, micro))
+        return self._examples(split, length, random.integers(count, size=batch_size))
+
+    def window_count(self, split: str, length: int) -> int:
+        self._check(split)
+        if length != self.length:
+            raise ValueError(f"length {length}: these {self.whole}, and an example is a whole one: give 0 or that")
+        return self.meta[self.counted][split]

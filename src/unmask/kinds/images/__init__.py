@@ -1,0 +1,1 @@
+"""Pictures: a value of a channel of a pixel is a token."""

@@ -1,0 +1,1 @@
+"""Proteins: a residue is a token."""

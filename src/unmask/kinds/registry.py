@@ -1,0 +1,43 @@
+"""The kinds there are: one literal dict, and the two ways in, by a folder of data and by the spec of its tokens.
+
+No name found in a file is ever imported: it is looked up here.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from unmask.kinds.data import Data
+from unmask.kinds.folder import read_meta
+from unmask.kinds.images.kind import Images
+from unmask.kinds.kind import Kind
+from unmask.kinds.proteins.kind import Proteins
+from unmask.kinds.tables.kind import Tables
+from unmask.kinds.text.kind import Text
+
+KINDS: dict[str, type[Kind]] = {"text": Text, "images": Images, "tables": Tables, "proteins": Proteins}
+
+
+def register(kind: type[Kind]) -> None:
+    """Add a kind from outside of the package.  ValueError for a name that is taken."""
+    if KINDS.get(kind.name, kind) is not kind:
+        raise ValueError(f"there is a kind {kind.name!r} already: give another name")
+    KINDS[kind.name] = kind
+
+
+def open_data(folder: str | Path, *, labels: bool = False) -> Data:
+    """The data in a folder that `unmask prepare` made; `labels`: examples come with their classes, as "cond".
+
+    Raises ValueError for a missing, foreign or truncated file, or labels where there are none.
+    """
+    folder = Path(folder)
+    meta = read_meta(folder, {name: kind.keys for name, kind in KINDS.items()})
+    return KINDS[meta["kind"]].open(folder, meta, labels=labels)
+
+
+def load_tokenizer(spec: dict, folder: str | Path) -> Any:
+    """What turns tokens into what they stand for, by its spec in a meta.json or config.json and the files in `folder`."""
+    for kind in KINDS.values():
+        if spec.get("name") in kind.tokens:
+            return kind.load_tokens(spec, Path(folder))
+    known = ", ".join(name for kind in KINDS.values() for name in kind.tokens)
+    raise ValueError(f"tokenizer {spec.get('name')!r} is not one of {known}: update the package")

@@ -1,0 +1,49 @@
+"""Rows of a table as examples."""
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from unmask.kinds.data import Whole
+from unmask.kinds.folder import SPLITS, check_sizes
+from unmask.kinds.tables.columns import Table
+
+
+class TableData(Whole):
+    """Rows of a table; an example is a row.  Batches have "valid" in a split in which any cell has no value."""
+
+    unit = "cell"
+    counted = "rows"
+
+    def __init__(self, folder: Path, meta: dict):
+        try:
+            self.length = len(meta["tokenizer"]["columns"])
+            sizes = {f"{split}.bin": meta["rows"][split] * self.length * np.dtype(meta["dtype"]).itemsize for split in SPLITS}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{folder / 'meta.json'} is damaged ({error}): prepare the data again") from None
+        check_sizes(folder, sizes)
+        super().__init__(folder, meta)
+        self.whole = f"rows have {self.length} cells"
+        self._holed: dict[str, bool] = {}
+
+    @cached_property
+    def tokenizer(self) -> Table:
+        return Table.from_spec(self.meta["tokenizer"])
+
+    def describe(self, count: int, positions: int, length: int) -> str:
+        return f"{positions:,} cells with a value in {count:,} rows of {length} columns, numbers as their bins"
+
+    def batch_name(self, batch_size: int, length: int) -> str:
+        return f"{batch_size} rows of {length} cells"
+
+    def _examples(self, split: str, length: int, chosen: np.ndarray) -> dict[str, torch.Tensor]:
+        tokens = self.tokens(split)
+        if split not in self._holed:
+            self._holed[split] = bool((tokens == self.vocab_size).any())
+        x = tokens.reshape(-1, self.length)[chosen].astype(np.int64)
+        if not self._holed[split]:
+            return {"x": torch.from_numpy(x)}
+        valid = x != self.vocab_size
+        return {"x": torch.from_numpy(np.where(valid, x, 0)), "valid": torch.from_numpy(valid)}

@@ -1,0 +1,1 @@
+"""Text: bytes, characters, subwords, ready ids."""
