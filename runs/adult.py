@@ -41,8 +41,10 @@ from sklearn.metrics import roc_auc_score
 from unmask import MaskedDiffusion, estimate_nelbo, sample
 from unmask.config import PRESETS
 from unmask.data import open_data, prepare_table
-from unmask.imputation import guesses
+from unmask.filling import Filler
 from unmask.kinds.tables.columns import parse_number
+from unmask.kinds.tables.holes import guess as guess_cell
+from unmask.kinds.tables.holes import partials
 from unmask.likelihood import errors
 from unmask.train import train
 
@@ -199,10 +201,11 @@ def imputation(model, data, x: dict, share: float, seed: int, note) -> dict:
     holed = np.where(removed, data.vocab_size, test)
     found, value = {}, values_of(table)
     full, mean = test.copy(), value[test]
-    for guess in guesses(model, table, holed):
-        full[guess.row, guess.column] = guess.token
-        of = value[table.first[guess.column] : table.first[guess.column + 1]]
-        mean[guess.row, guess.column] = (guess.probability * of).sum()
+    for law in Filler(model).laws(partials(holed, holed == data.vocab_size, data.vocab_size)):
+        one = guess_cell(table, *law)
+        full[one.row, one.column] = one.token
+        of = value[table.first[one.column] : table.first[one.column + 1]]
+        mean[one.row, one.column] = (one.probability * of).sum()
     found["unmask"] = score(table, x, test, full, removed, mean)
     note(f"seed {seed}, {share:.0%} removed, unmask: {found['unmask']}")
     common, mean = test.copy(), value[test]

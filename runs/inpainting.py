@@ -9,13 +9,17 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from unmask.cli.flags import Machine
-from unmask.cli.runtime import Runtime, check_out, check_positive, same_tokens
+from unmask.cli.runtime import Runtime, check_positive, same_data
 from unmask.data import Pixels, open_data
-from unmask.kinds.images.holes import completions
+from unmask.filling import fill
+from unmask.kinds.images.holes import completion_grid
 from unmask.kinds.images.pixels import to_image
+from unmask.kinds.kind import GIVEN, HOLE, Partial
+from unmask.kinds.output import check_out
 
 
 def holes(shape: tuple[int, int, int], num: int) -> torch.Tensor:
@@ -42,16 +46,20 @@ def main(argv: list[str] | None = None) -> None:
         check_positive(args, "pictures", "num", "steps")
         check_out(str(args.out), ".png")
         runtime, data = Runtime(Machine(seed=args.seed)), open_data(args.data)
-        model, pixels, _ = runtime.load(args.model)
-        same_tokens(model, data, args.model)
+        model, kind, _ = runtime.load(args.model)
+        pixels = kind.tokenizer
+        same_data(model, kind, data, args.model)
         if not isinstance(pixels, Pixels):
             raise ValueError(f"{args.model} is a model of text, not of pictures")
         x = next(data.windows("test", data.length, args.pictures, limit=args.pictures))["x"]
     except ValueError as error:
         sys.exit(f"inpainting: {error}")
     with runtime.precision:
-        how = {"num": args.num, "scale": 3, "steps": args.steps, "generator": runtime.generator}
-        table = completions(model, pixels, x, holes(pixels.shape, len(x)), **how)
+        open_ = holes(pixels.shape, len(x)).numpy()
+        roles = np.where(open_.reshape(len(x), -1), HOLE, GIVEN).astype(np.int8)
+        examples = [Partial(ids, role) for ids, role in zip(x.numpy(), roles, strict=True)]
+        found = fill(model, examples, num=args.num, steps=args.steps, generator=runtime.generator)
+    table = completion_grid(pixels, x.numpy(), open_, np.stack([[one.ids for one in row] for row in found]), scale=3)
     to_image(table).save(args.out)
     print(f"wrote {args.out}", file=sys.stderr)
 

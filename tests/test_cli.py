@@ -15,7 +15,8 @@ import torch
 import unmask
 from unmask.cli import main
 from unmask.cli.compare import PAIRED, student
-from unmask.kinds.text.holes import parse_holes, windows
+from unmask.filling import windows
+from unmask.kinds.text.holes import parse_holes
 from unmask.likelihood import difference, freedom
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 200
@@ -291,17 +292,17 @@ def test_a_hole_at_the_seam_of_two_windows_sees_the_text_behind_it():
 
 
 def test_fill_window_gives_each_hole_the_window_around_it(home, tmp_path, monkeypatch):
-    """Through the command: what is given to the sampler for a hole has a quarter of a window on either side."""
-    from unmask.cli import draw
-
-    seen, real = [], draw.fill_window
-    monkeypatch.setattr(draw, "fill_window", lambda *a: (seen.append((a[4], a[5])), real(*a)))
+    """Through the command: what the sampler sees of a hole has a quarter of a window on either side."""
+    seen, real = [], unmask.filling.windows
+    monkeypatch.setattr(unmask.filling, "windows", lambda *a: (seen.append(part) or part for part in real(*a)))
     text = "the quick brown [MASK:1]ox jumps over the lazy d[MASK:1]g. the quick[MASK:1]"
     (tmp_path / "in.txt").write_text(text)
     assert main(["fill", str(home / "run"), str(tmp_path / "in.txt"), "--window", "--steps", "4", "--out", str(tmp_path / "o.txt")]) == 0
-    holes = [part.start + int(i) for part, fill in seen for i in fill[0].nonzero()[:, 0]]
+    holes = [part.start + int(i) for part, fill in seen for i in fill.nonzero()[:, 0]]
     assert holes == [16, 41, 54] and all(int(fill.sum()) == 1 for _, fill in seen)
     assert [part.start for part, _ in seen] == [8, 33, 39]
+    filled = (tmp_path / "o.txt").read_text(encoding="utf-8")
+    assert re.fullmatch(re.escape(text).replace(r"\[MASK:1\]", "."), filled)
 
 
 def test_bad_input_is_one_line_with_the_value_and_the_remedy(home, tmp_path, capsys):

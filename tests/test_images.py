@@ -361,7 +361,7 @@ def test_positions_of_a_grid_enter_attention_by_their_differences():
 def test_the_papers_sizes_within_three_per_cent(preset, shape, millions):
     """CIFAR-10 by hand: 32 blocks of 2 (9 128^2), 33 of 9 (256 + 128) 128 + 256 x 128, ...: 28.4 M are the paper's."""
     with torch.device("meta"):
-        model = build(PRESETS[preset].config, 256, {"data": {"tokenizer": {"shape": shape}}})
+        model = build(PRESETS[preset].config, 256, {"data": {"kind": "images", "tokenizer": {"shape": shape}}})
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.03)
 
 
@@ -448,8 +448,8 @@ def test_the_verbs_on_digits(folder, tmp_path, capsys, monkeypatch, digits):
         filled = np.asarray(Image.open(name))
         assert np.array_equal(filled[~holes], given[~holes]) and not np.array_equal(filled[holes], given[holes]), name
     seen = []
-    real = unmask.sampling.trajectory
-    monkeypatch.setattr(unmask.sampling, "trajectory", lambda *a, **how: (seen.append(how["cond"]), real(*a, **how))[1])
+    real = unmask.filling.trajectory
+    monkeypatch.setattr(unmask.filling, "trajectory", lambda *a, **how: (seen.append(how["cond"]), real(*a, **how))[1])
     assert main(["fill", "run", "in.png", "--out", "again.png", "--label", "4", *common]) == 0 and seen[0].tolist() == [4]
     assert main(["audit", "run", "--data", str(folder), "--limit", "8"]) == 0
     assert [row for row in read_log(Path("run/log.jsonl")) if "bits" in row]
@@ -471,13 +471,13 @@ def test_what_does_not_fit_a_model_of_pictures_is_refused(folder, tmp_path, caps
         (["fill", "run", "whole.png", "--mask", "whole.png", "--out", "a.jpg"], "a.jpg must end in .png"),
         (["fill", "run", "whole.png", "--mask", "gone.png"], "there is no file gone.png"),
         (["fill", "run", "whole.png", "--mask", "whole.png", "--label", "1"], "the model knows no classes"),
-        (["fill", "run", "whole.png", "--window"], "--window is for texts"),
+        (["fill", "run", "whole.png", "--window"], "--window is not for a picture"),
         (["fill", "run", "text.png"], "text.png is not a picture"),
         (["fill", "run", "missing.png"], "there is no file missing.png"),
         (["sample", "run", "--out", "a.jpg"], "name a .png"),
         (["sample", "run", "--out", "whole.png/x.png"], "there is no folder"),
         (["sample", "run", "--frames", "a.html"], "must end in .gif"),
-        (["sample", "run", "--length", "9"], "pictures of 64 values; leave it out"),
+        (["sample", "run", "--length", "9"], "a picture of 64 values; leave it out"),
         (["sample", "run", "--label", "3"], "the model knows no classes"),
         (["sample", "run", "--guidance", "2"], "--guidance 2 strengthens what a class says"),
         (["sample", "run", "--guidance-schedule", "rising"], "--guidance-schedule rising .* there is none: give --guidance"),
@@ -502,7 +502,7 @@ def test_text_models_refuse_what_is_for_pictures(data, tmp_path, capsys):
     folder = train(config, data, tmp_path / "run")
     (tmp_path / "in.txt").write_text("the [MASK]")
     for command, said in (
-        (["fill", str(folder), str(tmp_path / "in.txt"), "--mask", "x.png"], "--mask and --label are for pictures"),
+        (["fill", str(folder), str(tmp_path / "in.txt"), "--mask", "x.png"], "--mask is not for a text"),
         (["sample", str(folder), "--frames", str(tmp_path / "a.gif")], "must end in .html"),
     ):
         assert main(command) == 2

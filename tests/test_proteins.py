@@ -1,6 +1,5 @@
 """Proteins: the loader on the bundled UniProt sequences, what is refused, splits, buckets, padding, the length model, the verbs."""
 
-import contextlib
 import copy
 import gzip
 import io
@@ -15,21 +14,21 @@ import numpy as np
 import pytest
 import torch
 from test_core import chi_square
-from tqdm import tqdm
 
 import unmask
 from unmask import demo_proteins
 from unmask.audit import exact_nelbo
 from unmask.backbones import Transformer
 from unmask.cli import main
-from unmask.cli.proteins import Holed, score_fillings
 from unmask.config import TrainConfig
 from unmask.data import Residues, make_tokenizer, open_data, prepare_proteins
 from unmask.demo_proteins import FASTA
 from unmask.evaluation.schedule import count_tokens
+from unmask.filling import Filler, windows
 from unmask.kinds import sources
 from unmask.kinds.baselines import sequence_ngram_bits, sequence_ngram_probs
-from unmask.kinds.proteins.fasta import format_fasta, parse_fasta, read_fasta
+from unmask.kinds.kind import GIVEN, HOLE, Partial
+from unmask.kinds.proteins.fasta import format_fasta, parse_fasta
 from unmask.kinds.proteins.residues import LETTERS
 from unmask.likelihood import conditional_nats, estimate_nelbo
 from unmask.masks import Draw
@@ -227,8 +226,8 @@ def test_windows_hold_each_residue_once_longest_first_with_little_padding(folder
     few = next(data.windows("train", LENGTH, 100, limit=10))
     assert len(few["x"]) == 10
     long = sum(len(row) > 600 for row in data.sequences("train"))
-    assert long > 2 and f"{long} longer than 600, cut into windows" in data.describe_windows("train", 600)
-    assert "none longer than 700" in data.describe_windows("train", 700)
+    assert long > 2 and f"{long} longer than 600, cut into windows" in data.protocol("train", 600)[0]
+    assert "none longer than 700" in data.protocol("train", 700)[0]
 
 
 def test_what_is_not_known_has_no_value_and_is_not_scored(tmp_path):
@@ -415,8 +414,8 @@ def test_the_verbs_on_proteins(source, tmp_path, capsys, monkeypatch):
     drawn = records(Path("a.fasta").read_text(encoding="utf-8"))
     assert Path("a.fasta").read_text(encoding="utf-8") == Path("b.fasta").read_text(encoding="utf-8") and len(drawn) == 5
     assert all(str(len(s)) in data.meta["lengths"] and set(s) <= set(LETTERS) for _, s in drawn) and drawn[0][0] == "sample-1 seed=0"
-    seen, trajectory = [], unmask.sampling.trajectory
-    monkeypatch.setattr(unmask.sampling, "trajectory", lambda *a, **how: (seen.append(how["valid"]), trajectory(*a, **how))[1])
+    seen, trajectory = [], unmask.filling.trajectory
+    monkeypatch.setattr(unmask.filling, "trajectory", lambda *a, **how: (seen.append(how["valid"]), trajectory(*a, **how))[1])
     assert main(["sample", "run", "--num", "5", "--steps", "4", "--batch-size", "5", "--out", "c.fasta"]) == 0
     assert sorted(seen[0].sum(1).tolist()) == sorted(
         len(s) for _, s in records(Path("c.fasta").read_text(encoding="utf-8"))
@@ -475,8 +474,8 @@ def test_the_score_of_a_filling_is_its_probability_given_the_rest(run, tmp_path,
 
 def test_the_best_of_several_fillings_is_told_by_draws_that_did_not_choose_it(run, tmp_path, model, monkeypatch):
     """Ranked by one seed's draws, told by another's; candidates of a record share masks; what is printed is the bound."""
-    asked, real = [], unmask.likelihood.conditional_nats
-    monkeypatch.setattr(unmask.likelihood, "conditional_nats", lambda *a, **how: (asked.append(how), real(*a, **how))[1])
+    asked, real = [], unmask.filling.conditional_nats
+    monkeypatch.setattr(unmask.filling, "conditional_nats", lambda *a, **how: (asked.append(how), real(*a, **how))[1])
     (tmp_path / "in.fa").write_text(">a\nMKV" + "-" * 12 + "LAB\n>b\nM-V\n")
     how = ["--num", "10", "--steps", "4", "--dtype", "float32", "--json", str(tmp_path / "f.json")]
     assert main(["fill", str(run), str(tmp_path / "in.fa"), *how]) == 0
@@ -495,27 +494,26 @@ def test_the_best_of_several_fillings_is_told_by_draws_that_did_not_choose_it(ru
     assert len(asked) == 1  # nothing to choose among
 
 
-def test_the_noise_of_a_long_filling_is_that_of_its_windows_together(run, tmp_path, model):
-    """Windows of a record do not share strata, so their noises add up in squares; and what is not filled yet is hidden from a window."""
-    (tmp_path / "long.fa").write_text(">long\n" + ("MKVLAA" * 4 + "----------") * 6 + "\n")
-    nats, noise = [], []
-    for seed in range(40):
-        how = ["--window", "--steps", "2", "--seed", str(2 * seed), "--dtype", "float32", "--json", str(tmp_path / "f.json")]
-        if seed == 0:
-            assert main(["fill", str(run), str(tmp_path / "long.fa"), *how]) == 0
-            letters = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))["fillings"][0]["sequence"]
-        holed = Holed.of([next(iter(read_fasta(tmp_path / "long.fa", tqdm(disable=True), holes=True)))], model, Residues())
-        z = model.subtokenizer.encode(torch.from_numpy(Residues().encode(letters).astype(np.int64))[None])
-        told = score_fillings(Plain(), model.float(), holed._replace(z=z), [0], seed)
-        nats.append(float(told[0]))
-        noise.append(float(told[1]))
+def test_the_noise_of_a_long_filling_is_that_of_its_windows_together(model):
+    """Windows of an example do not share strata, so their noises add up in squares; and what is not filled yet is hidden from a window."""
+    model = copy.deepcopy(model).float()
+    letters = Residues().encode(("MKVLAA" * 4 + "ACDEFGHIKL") * 6).astype(np.int64)
+    role = np.tile(np.repeat([GIVEN, HOLE], [24, 10]), 6).astype(np.int8)
+    model.meta["length"] = LENGTH
+    filler = Filler(model, window=True)
+    rows = filler.rows([Partial(letters, role)])
+    rows.z.copy_(model.subtokenizer.encode(torch.from_numpy(letters)[None]))  # as if filled
+    told = [filler.score(rows, [0], [Partial(letters, role)], 32, seed) for seed in range(40)]
+    nats, noise = (np.array([float(pair[i]) for pair in told]) for i in (0, 1))
     assert np.std(nats) == pytest.approx(np.sqrt(np.mean(np.square(noise))), rel=0.5)
-
-
-class Plain:
-    """What `score_fillings` needs of a command's surroundings."""
-
-    precision = contextlib.nullcontext()
+    # by hand: the windows one after the other, what is still open behind each hidden
+    total, left, holes = 0.0, torch.from_numpy(role == HOLE), torch.from_numpy(role == HOLE)
+    for at, fill in windows(holes, LENGTH):
+        now = holes[at] & fill
+        left[at] &= ~now
+        x, hidden = torch.from_numpy(letters[at])[None], left[at][None]
+        total += float(conditional_nats(model, x, now[None], repeats=512, seed=7, unknown=hidden)[0])
+    assert abs(nats.mean() - total) < 6 * noise.mean() / np.sqrt(16)
 
 
 def test_long_proteins_are_filled_window_by_window_if_asked_for(run, tmp_path, capsys, monkeypatch):
@@ -542,7 +540,7 @@ def test_what_does_not_fit_a_model_of_proteins_is_refused(folder, run, data, tmp
         (["fill", str(run), "none.fa"], "none.fa has no hole: write X, - or .MASK. for a residue"),
         (["fill", str(run), "zero.fa"], "zero.fa, line 4: .MASK:0. is a hole of 0 residues"),
         (["fill", str(run), "gap.fa"], "gap.fa, line 2: '.' at residue 3 of record 'a' is a gap"),
-        (["fill", str(run), "in.fa", "--mask", "m.png"], "--mask and --label are for pictures"),
+        (["fill", str(run), "in.fa", "--mask", "m.png"], "--mask is not for proteins"),
         (["sample", str(run), "--label", "3"], "the model knows no classes"),
         (["sample", str(run), "--frames", "a.gif"], "must end in .html"),
         (["eval", str(run), "--data", str(data)], "has text .characters., and the model was trained on proteins .22 residues."),

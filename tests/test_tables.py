@@ -21,10 +21,11 @@ from unmask.backbones import Transformer
 from unmask.cli import main
 from unmask.config import TrainConfig
 from unmask.data import Table, open_data, prepare_table
-from unmask.imputation import describe_guess, guesses, states
+from unmask.filling import Filler
 from unmask.kinds.baselines import position_bits
 from unmask.kinds.folder import cut_by_digest
 from unmask.kinds.tables.columns import are_numbers, equal_parts, number_column
+from unmask.kinds.tables.holes import describe_guess, guess, partials
 from unmask.likelihood import estimate_nelbo
 from unmask.train import State, build, train_step
 
@@ -464,21 +465,24 @@ def test_guesses_are_the_law_of_each_missing_cell_given_the_others(adult, time):
     table, model = data.tokenizer, random_model(data, time=time)
     tokens = np.array(data.tokens("test")).reshape(-1, data.length)[:7].astype(np.int64)
     tokens[2] = np.where(np.arange(data.length) % 4 == 0, data.vocab_size, tokens[2])
-    found = list(guesses(model, table, tokens, batch_size=2))
+    hole = tokens == data.vocab_size
+    filler = Filler(model, batch_size=2)
+    found = [guess(table, *law) for law in filler.laws(partials(tokens, hole, data.vocab_size))]
     assert [(g.row, g.column) for g in found] == [tuple(i) for i in np.argwhere(tokens == data.vocab_size)]
-    for guess in found:
-        share = torch.tensor((tokens[guess.row] == data.vocab_size).mean())
-        p = model.predict(states(model, tokens[guess.row : guess.row + 1]), share)[0, guess.column].exp()
-        low, high = table.first[guess.column : guess.column + 2]
-        assert torch.allclose(p[low:high], torch.from_numpy(guess.probability)) and guess.probability.sum() == pytest.approx(1)
-        if table.columns[guess.column].bounds is None:
-            assert guess.token == low + int(p[low:high].argmax())
+    for one in found:
+        share = torch.tensor(hole[one.row].mean())
+        z = filler.rows(partials(tokens[[one.row]], hole[[one.row]], data.vocab_size)).z
+        p = model.predict(z, share)[0, one.column].exp()
+        low, high = table.first[one.column : one.column + 2]
+        assert torch.allclose(p[low:high], torch.from_numpy(one.probability)) and one.probability.sum() == pytest.approx(1)
+        if table.columns[one.column].bounds is None:
+            assert one.token == low + int(p[low:high].argmax())
         else:
-            below, upto = p[low : guess.token].sum(), p[low : guess.token + 1].sum()
+            below, upto = p[low : one.token].sum(), p[low : one.token + 1].sum()
             assert below <= 0.5 <= upto
-        listed = describe_guess(table, guess)
+        listed = describe_guess(table, one)
         assert [float(p) for *_, p in listed] == sorted((float(p) for *_, p in listed), reverse=True)
-        assert listed[0][:2] == [str(guess.row + 1), table.names[guess.column]]
+        assert listed[0][:2] == [str(one.row + 1), table.names[one.column]]
 
 
 @pytest.mark.parametrize(
@@ -616,10 +620,10 @@ def test_what_does_not_fit_a_model_of_a_table_is_refused(home, adult, tmp_path, 
         ("fill", "in.csv", "--out", "x.csv", "--probabilities", "x.csv"): "is to hold the filled table",
         ("fill", "bad.csv"): "'Robot' in column 'sex' is none of its 2 categories",
         ("fill", "nowhere.csv"): "there is no file nowhere.csv",
-        ("sample", "--length", "7"): "--length is not for a table",
+        ("sample", "--length", "7"): "--length 7: the model is for a table of 15 values",
         ("sample", "--frames", "f.html"): "--frames is not for a table",
         ("sample", "--batch-size", "-1"): "--batch-size must not be negative",
-        ("eval", "--data", str(data)): "other columns",
+        ("eval", "--data", str(data)): "and the model was trained on a table of 15 columns",
     }  # fmt: skip
     for (verb, *rest), said in cases.items():
         assert main([verb, run, *rest, *CPU]) == 2, (verb, rest)

@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 _HOME = {
     "MaskedDiffusion": "diffusion",
     "Subtokenizer": "subtokens",
+    "fill": "filling",
     "Estimate": "likelihood",
     "estimate_nelbo": "likelihood",
     "sample": "sampling",

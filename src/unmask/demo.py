@@ -14,11 +14,13 @@ from unmask.config import PRESETS, Dtype, TrainConfig
 from unmask.data import Data, open_data, prepare_text
 from unmask.device import precision
 from unmask.diffusion import MaskedDiffusion
+from unmask.filling import Filler, fill
 from unmask.kinds.baselines import ngram_bits
-from unmask.kinds.text.holes import encode_holes, parse_holes, spell_pieces, spell_states
+from unmask.kinds.kind import blank
+from unmask.kinds.registry import kind_of
+from unmask.kinds.text.holes import parse_holes, partial, spell_pieces
 from unmask.likelihood import cross_entropy_by_count, estimate_nelbo
 from unmask.report.report import picture, write_report
-from unmask.sampling import sample, to_tokens, trajectory
 from unmask.train import read_log, train
 
 TEXT = Path(__file__).parent / "kinds" / "text" / "bundled" / "tinyshakespeare.txt"
@@ -48,18 +50,17 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
         bound = estimate_nelbo(model, data.windows("test", config.length, 128), repeats=8, seed=seed)
         some = next(data.windows("test", config.length, 256, limit=256))
         by_count = cross_entropy_by_count(model, some["x"], generator=generator)
-        z = torch.full((SAMPLES, config.length), model.mask_id, device=place)
-        states = [z.clone(), *trajectory(model, z, steps=config.length, generator=generator)]
+        drawer = Filler(model, steps=config.length, watch=1, generator=generator)
+        drawn = drawer.fill([blank(config.length)] * SAMPLES)
         pieces = parse_holes(PASSAGE)
-        holes = encode_holes(model, data.tokenizer, pieces)
-        filled = sample(model, z=holes.repeat(3, 1), steps=128, generator=generator)
+        (filled,) = fill(model, [partial(data.tokenizer, pieces)], num=3, steps=128, generator=generator)
     train_ids, test_ids = data.tokens("train"), data.tokens("test")
     baselines = {
         name: ngram_bits(train_ids, test_ids, data.vocab_size, order)
         for order, name in enumerate(("unigram", "bigram", "trigram with back-off"), 1)
     }
-    samples = [data.tokenizer.decode(row) for row in to_tokens(model, states[-1]).tolist()]
-    fillings = [spell_pieces(data.tokenizer, pieces, row.cpu()) for row in filled]
+    samples = [data.tokenizer.decode(one.ids.tolist()) for (one,) in drawn]
+    fillings = [spell_pieces(data.tokenizer, pieces, one.ids) for one in filled]
     bits, error = bound.bits_per_dim, bound.bits_per_dim_stderr
     for name, value in baselines.items():
         say(f"  {name:22} {value:.3f} bits per character")
@@ -68,7 +69,7 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
     say(f"a sample:\n{samples[0]}\n")
 
     log = read_log(out / "run" / "log.jsonl")
-    frames = spell_states(model, data.tokenizer, [state[0].cpu() for state in states])
+    frames = kind_of(data.meta, data.folder).pages(drawer.states)
     seconds = log[-1]["seconds"]
     report = write_report(
         out / "report.html",

@@ -17,12 +17,13 @@ from unmask.data import prepare_images
 from unmask.demo import begin, end, say
 from unmask.device import precision
 from unmask.diffusion import MaskedDiffusion
+from unmask.filling import Filler, fill
 from unmask.kinds.baselines import position_bits
-from unmask.kinds.images.holes import completions, state_pictures, write_unmasking
+from unmask.kinds.images.holes import completion_grid, state_pictures, write_unmasking
 from unmask.kinds.images.pixels import picture_grid, png
+from unmask.kinds.kind import GIVEN, HOLE, Partial, blank
 from unmask.likelihood import cross_entropy_by_count, estimate_nelbo
 from unmask.report.report import Figure, write_report
-from unmask.sampling import to_tokens, trajectory
 from unmask.train import read_log, train
 
 DIGITS = Path(__file__).parent / "kinds" / "images" / "bundled" / "digits" / "digits-images-idx3-ubyte.gz"
@@ -53,12 +54,12 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
     with precision(dtype, place):
         bound = estimate_nelbo(model, data.windows("test", length, 128), repeats=32, seed=seed)
         by_count = cross_entropy_by_count(model, test, generator=generator)
-        z = torch.full((SAMPLES, length), model.mask_id, device=place)
-        states = [z.clone(), *trajectory(model, z, steps=length, generator=generator)]
+        drawer = Filler(model, steps=length, watch=16, generator=generator)
+        drawn = drawer.fill([blank(length)] * SAMPLES)
         given = test[:: max(1, len(test) // SHOWN)][:SHOWN]
         holes = torch.zeros(pixels.shape, dtype=torch.bool)
         holes[pixels.shape[0] // 2 :] = True  # the lower half
-        table = completions(model, pixels, given, holes, num=COMPLETIONS, scale=8, steps=length, generator=generator)
+        table = completed(model, pixels, given.numpy(), holes.expand(len(given), *pixels.shape).numpy(), length, generator)
     train_x = np.array(data.tokens("train")).reshape(-1, length)
     baselines = {"uniform": math.log2(LEVELS), "every pixel by itself": position_bits(train_x, test.numpy(), LEVELS)}
     bits, error = bound.bits_per_dim, bound.bits_per_dim_stderr
@@ -66,12 +67,11 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
         say(f"  {name:22} {value:.3f} bits per dimension")
     say(f"  {'this model':22} {bits:.3f} +- {error:.3f} bits per dimension, an upper bound (mask noise {bound.bits_per_dim_noise:.3f})")
 
-    samples = pixels.decode(to_tokens(model, states[-1]).cpu().numpy())
+    samples = pixels.decode(np.stack([one.ids for (one,) in drawn]))
     real = pixels.decode(train_x[torch.randperm(len(train_x), generator=generator)[:SAMPLES].numpy()])
     animation = io.BytesIO()
-    write_unmasking(
-        animation, state_pictures(model, pixels, [s[:16].cpu() for s in states[:: max(1, length // 32)]] + [states[-1][:16].cpu()])
-    )
+    every = drawer.states[:: max(1, length // 32)] + drawer.states[-1:]
+    write_unmasking(animation, state_pictures(pixels, every))
     log = read_log(out / "run" / "log.jsonl")
     seconds = log[-1]["seconds"]
     figures = [
@@ -117,3 +117,11 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
         "nats_per_example": bound.mean, "estimator": "continuous time, exact count", "repeats": bound.repeats, "baselines": baselines,
         "data_sha256": data.meta["sha256"], "steps": log[-1]["step"], "training_seconds": seconds,
     }  # fmt: skip
+
+
+def completed(model, pixels, x: np.ndarray, holes: np.ndarray, steps: int, generator: torch.Generator) -> np.ndarray:
+    """The pictures x (n, H*W*C) with holes (n, H, W, C), COMPLETIONS of each, and whole, as one picture."""
+    roles = np.where(holes.reshape(len(x), -1), HOLE, GIVEN).astype(np.int8)
+    examples = [Partial(ids, role) for ids, role in zip(x, roles, strict=True)]
+    found = fill(model, examples, num=COMPLETIONS, steps=steps, generator=generator)
+    return completion_grid(pixels, x, holes, np.stack([[one.ids for one in row] for row in found]), scale=8)

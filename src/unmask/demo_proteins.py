@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +22,14 @@ from unmask.data import ProteinData, prepare_proteins
 from unmask.demo import begin, end, say
 from unmask.device import precision
 from unmask.diffusion import MaskedDiffusion
+from unmask.filling import Filler, fill
 from unmask.kinds.baselines import sequence_ngram_bits
+from unmask.kinds.kind import GIVEN, HOLE, Partial, blank
 from unmask.kinds.proteins.residues import LETTERS
-from unmask.kinds.text.holes import spell_states
+from unmask.kinds.registry import kind_of
 from unmask.likelihood import conditional_nats, cross_entropy_by_count, estimate_nelbo
 from unmask.report.report import BLUE, GREY, Figure, write_report
-from unmask.sampling import draw_lengths, sample, to_tokens, trajectory
+from unmask.sampling import draw_lengths
 from unmask.train import read_log, train
 
 FASTA = Path(__file__).parent / "kinds" / "proteins" / "bundled" / "proteins.fasta.gz"
@@ -61,21 +62,22 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
     with precision(dtype, place):
         bound = estimate_nelbo(model, data.windows("test", config.length, 64), repeats=REPEATS, seed=seed)
         by_count = cross_entropy_by_count(model, pieces(data), levels=8, generator=generator)
-        sizes = draw_lengths(model, SAMPLES, generator).sort(descending=True).values
-        valid = torch.arange(int(sizes[0])) < sizes[:, None]
-        z = torch.full(valid.shape, model.mask_id, device=place)
-        states = [z.clone(), *trajectory(model, z, steps=STEPS, valid=valid, generator=generator)]
-        filled = sample(model, z=given.masked_fill(holes, model.mask_id).repeat(FILLINGS, 1), steps=STEPS, generator=generator)
-        both = torch.cat([filled.cpu(), given])  # the fillings, and what is really there
-        score = partial(conditional_nats, model, both, holes.expand(len(both), -1), repeats=32, examples=[0] * len(both))
-        rank, (nats, noise) = score(seed=seed)[0], score(seed=seed + 1)  # what is told of the best is drawn afresh
+        sizes = draw_lengths(model, SAMPLES, generator).sort(descending=True).values.tolist()
+        drawer = Filler(model, steps=STEPS, watch=1, generator=generator)
+        drawn = drawer.fill([blank(size) for size in sizes])
+        example = Partial(given[0].numpy(), np.where(holes[0].numpy(), HOLE, GIVEN).astype(np.int8))
+        (filled,) = fill(model, [example], num=FILLINGS, score=32, steps=STEPS, generator=generator, seed=seed)
+        # by the masks that the fillings are told by
+        truth, of_truth = conditional_nats(model, given, holes, repeats=32, seed=seed + 1, examples=[0])
+    both = torch.cat([torch.from_numpy(np.stack([one.ids for one in filled])), given])  # best first, and what is really there
+    nats, noise = [*(one.nats for one in filled), float(truth)], [*(one.noise for one in filled), float(of_truth)]
     known, held_out = ((np.asarray(data.tokens(split)), data.edges(split)) for split in ("train", "test"))
     positions = float(bound.positions.sum())
     baselines = {
         name: float(sequence_ngram_bits(known, held_out, data.vocab_size, order).sum()) / positions
         for order, name in enumerate(("unigram", "bigram", "trigram with back-off"), 1)
     }
-    rows = [data.tokenizer.decode(row[:size]) for row, size in zip(to_tokens(model, states[-1], valid).cpu(), sizes.tolist(), strict=True)]
+    rows = [data.tokenizer.decode(one.ids) for (one,) in drawn]
     bits, error = bound.bits_per_dim, bound.bits_per_dim_stderr
     for name, value in baselines.items():
         say(f"  {name:22} {value:.3f} bits per residue")
@@ -88,14 +90,14 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
     right = [int((row == given[0])[holes[0]].sum()) for row in both]
     many = int(holes.sum())
     say(f"\nfilled in, {many} residues of {len(given[0])}: at most so many nats given the rest, and how many are as in the protein")
-    for i in [*rank[:FILLINGS].argsort().tolist(), FILLINGS]:
+    for i in range(FILLINGS + 1):
         name = "the protein itself" if i == FILLINGS else f"{right[i]} of {many} as there"
-        say(f"  {float(nats[i]):6.2f} +- {float(noise[i]):.2f}  {''.join(np.array(list(letters[i]))[holes[0].numpy()])}  {name}")
+        say(f"  {nats[i]:6.2f} +- {noise[i]:.2f}  {''.join(np.array(list(letters[i]))[holes[0].numpy()])}  {name}")
     say(f"\na sample:\n{rows[len(rows) // 2]}\n")
 
     log = read_log(out / "run" / "log.jsonl")
     seconds = log[-1]["seconds"]
-    fill = {"before": spans(letters[-1], holes[0], hide=True), "after": [spans(row, holes[0]) for row in letters[:FILLINGS]]}
+    shown = {"before": spans(letters[-1], holes[0], hide=True), "after": [spans(row, holes[0]) for row in letters[:FILLINGS]]}
     report = write_report(
         out / "report.html",
         title="Masked diffusion on proteins",
@@ -122,8 +124,8 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
         baselines=baselines,
         bound=(bits, error),
         samples=rows[:: max(1, SAMPLES // 6)],
-        fill=fill,
-        frames=spell_states(model, data.tokenizer, [state[0].cpu() for state in states]),
+        fill=shown,
+        frames=kind_of(data.meta, data.folder).pages(drawer.states),
         sources=f"unmask {__version__} demo --data protein --minutes {minutes:g} --seed {seed}, on {place}, {dtype}, "
         f"{torch.get_num_threads()} threads; sequences of UniProt (The UniProt Consortium), CC BY 4.0",
     )

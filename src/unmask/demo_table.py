@@ -17,11 +17,12 @@ from unmask.data import Table, prepare_table
 from unmask.demo import begin, end, say
 from unmask.device import precision
 from unmask.diffusion import MaskedDiffusion
-from unmask.imputation import describe_guess, guesses
+from unmask.filling import Filler, fill
 from unmask.kinds.baselines import position_bits
+from unmask.kinds.kind import blank
+from unmask.kinds.tables.holes import describe_guess, guess, partials
 from unmask.likelihood import cross_entropy_by_count, estimate_nelbo
 from unmask.report.report import BLUE, GREY, Figure, write_report
-from unmask.sampling import sample, trajectory
 from unmask.train import read_log, train
 
 ADULT = Path(__file__).parent / "kinds" / "tables" / "bundled" / "adult.csv.gz"
@@ -58,14 +59,15 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
         full = next(data.windows("test", table.length, 1024, limit=1024))
         full = full["x"][full["valid"].all(1)] if "valid" in full else full["x"]
         by_count = cross_entropy_by_count(model, full, generator=generator)
-        z = torch.full((SAMPLES, table.length), model.mask_id, device=place)
-        states = [z[:1].clone(), *(state[:1] for state in trajectory(model, z[:1], steps=4 * table.length, generator=generator))]
-        drawn = sample(model, z=z, steps=4 * table.length, generator=generator).cpu().numpy()
+        drawer = Filler(model, steps=4 * table.length, watch=1, generator=generator)
+        drawn = np.stack([one.ids for (one,) in drawer.fill([blank(table.length)] * SAMPLES)])
         given = full[:: len(full) // 4][:4]
         holes = torch.tensor([name in HIDDEN for name in table.names])
         holed = given.masked_fill(holes, data.vocab_size).numpy()
-        filled = sample(model, z=given.masked_fill(holes, model.mask_id).repeat(3, 1).to(place), steps=64, generator=generator).cpu()
-        known = list(guesses(model, table, holed))
+        examples = partials(holed, holed == data.vocab_size, data.vocab_size)
+        found = fill(model, examples, num=3, steps=64, generator=generator)
+        filled = [torch.from_numpy(np.stack([row[k].ids for row in found])) for k in range(3)]
+        known = [guess(table, *law) for law in Filler(model).laws(examples)]
     tokens = {split: np.array(data.tokens(split)).reshape(-1, table.length).astype(np.int64) for split in ("train", "test")}
     alphabets = sum(math.log2(len(column.values)) for column in table.columns) / table.length
     alone = position_bits(tokens["train"], tokens["test"], data.vocab_size, table.allowed)
@@ -76,7 +78,7 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
     say(f"  {'this model':22} {bits:.3f} +- {error:.3f} bits per cell, an upper bound (mask noise {bound.bits_per_dim_noise:.3f})")
     rows = [" ".join(f"{name}={value}" for name, value in zip(table.names, row, strict=True)) for row in table.decode(drawn[:3])]
     say("\nsynthetic rows:\n" + "\n".join(rows))
-    first = [describe_guess(table, guess)[0] for guess in known if guess.row == 0]
+    first = [describe_guess(table, one)[0] for one in known if one.row == 0]
     say("\nhidden in a held-out row: " + ", ".join(f"{name} {value} ({float(p):.0%})" for _, name, value, p in first) + "\n")
 
     log = read_log(out / "run" / "log.jsonl")
@@ -112,9 +114,12 @@ def run(out: Path, *, minutes: float, seed: int, device: str, dtype: Dtype) -> t
         samples=[table.write(table.decode(drawn[:SHOWN]))],
         fill={
             "before": [(text if shown else " " * 8, shown) for text, shown in cells(table, given, holes)],
-            "after": [cells(table, part, holes) for part in filled.split(len(given))],
+            "after": [cells(table, part, holes) for part in filled],
         },
-        frames=[[f"{n}: {v}\n" if v else None for n, v in zip(table.names, table.decode(state.cpu())[0], strict=True)] for state in states],
+        frames=[
+            [f"{n}: {v}\n" if seen else None for n, v, seen in zip(table.names, table.decode(s.ids)[0], s.shown[0], strict=True)]
+            for s in drawer.states
+        ],
         sources=f"unmask {__version__} demo --data table --minutes {minutes:g} --seed {seed}, on {place}, {dtype}, "
         f"{torch.get_num_threads()} threads; Adult by B. Becker and R. Kohavi, UCI Machine Learning Repository, CC BY 4.0",
     )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from unmask.cli.flags import Machine, parse
-from unmask.cli.runtime import Runtime, check_positive, report_checks, same_tokens
+from unmask.cli.runtime import Runtime, check_positive, report_checks, same_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +52,9 @@ def audit(argv: list[str]) -> int:
     from unmask.data import open_data
 
     data = open_data(args.data) if args.data else None
-    model, _, folder = runtime.load(Path(args.model))
+    model, kind, folder = runtime.load(Path(args.model))
     if data is not None:
-        same_tokens(model, data, Path(args.model))
+        same_data(model, kind, data, Path(args.model))
     x, valid, on = check_model.windows_of(
         model, data, split=args.split, length=args.length or model.meta["length"], limit=args.limit, generator=runtime.generator
     )

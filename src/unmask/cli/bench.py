@@ -6,7 +6,8 @@ from typing import Literal
 import tyro
 
 from unmask.cli.flags import parse
-from unmask.cli.runtime import check_out, write_record
+from unmask.cli.runtime import write_record
+from unmask.kinds.output import check_out
 
 Benchmark = Literal["all", "head", "train", "estimator", "schedule-gradient", "unet", "sampling", "idle-steps"]
 

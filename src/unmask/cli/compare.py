@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import tyro
 
 from unmask.cli.flags import parse
-from unmask.cli.runtime import check_out, write_record
+from unmask.cli.runtime import write_record
+from unmask.kinds.output import check_out
 
 PAIRED = ("unit", "data_sha256", "split", "length", "n", "positions", "given", "seed", "repeats")  # what has to be the same
 OF_MASKS = ("estimator", "revealed_at_an_instant")  # what has to be the same for the same masks

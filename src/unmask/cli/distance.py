@@ -9,7 +9,8 @@ from typing import Annotated
 import tyro
 
 from unmask.cli.flags import parse
-from unmask.cli.runtime import check_out, write_record
+from unmask.cli.runtime import write_record
+from unmask.kinds.output import check_out
 
 WHOSE = "FID only if the features are those of the Inception network that FID is defined by"
 

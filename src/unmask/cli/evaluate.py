@@ -10,14 +10,8 @@ import tyro
 
 from unmask.cli.compare import beside, keep_examples
 from unmask.cli.flags import Machine, parse
-from unmask.cli.runtime import (
-    Runtime,
-    check_out,
-    check_positive,
-    estimator_name,
-    examples_at_a_time,
-    same_tokens,
-)
+from unmask.cli.runtime import Runtime, check_positive, estimator_name, same_data
+from unmask.kinds.output import check_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,21 +51,22 @@ def evaluate(argv: list[str]) -> None:
     runtime = Runtime(args)
     from tqdm import tqdm
 
-    from unmask.data import Table, open_data
+    from unmask.data import open_data
+    from unmask.filling import rows_at_a_time
     from unmask.likelihood import difference, estimate_nelbo, estimate_orders
 
     check_positive(args, "repeats")
     check_out(str(beside(args.json)) if args.json else "")
-    model, tokenizer, folder = runtime.load(args.model)
+    model, kind, folder = runtime.load(args.model)
     masking = model.masking if args.masking == "model" else args.masking
     model.units(masking)  # an error here, if it cannot be
     data = open_data(args.data, labels=model.meta.get("labels", False))
-    same_tokens(model, data, args.model)
+    same_data(model, kind, data, args.model)
     again = {s["sha256"] for s in model.meta["data"]["source"]} & {s["sha256"] for s in data.meta["source"]}
     if again and model.meta["data"]["sha256"] != data.meta["sha256"]:
         print("warning: the model was trained on this source, split in another way: what is scored may hold training text", file=sys.stderr)
     length = args.length or model.meta["length"]
-    batch_size = examples_at_a_time(args.batch_size, length)
+    batch_size = rows_at_a_time(args.batch_size, length)
     windows = data.windows(args.split, length, batch_size, limit=args.limit or None)
     count = min(data.window_count(args.split, length), args.limit or sys.maxsize)
     bar = tqdm(windows, total=-(-count // batch_size), unit="batch", disable=None, dynamic_ncols=True)
@@ -89,12 +84,12 @@ def evaluate(argv: list[str]) -> None:
     with runtime.precision:
         bound = estimate_nelbo(
             model, bar, repeats=args.repeats, steps=args.steps or None, masking=masking, seed=args.seed,
-            by_position=isinstance(tokenizer, Table),
+            by_position=bool(kind.columns),
         )  # fmt: skip
     estimator = estimator_name(model.schedule.num_values > 1, args.steps)
     more = {}
     if bound.by_position is not None:
-        more = {"nats_by_column": dict(zip(tokenizer.names, bound.by_position.tolist(), strict=True))}
+        more = {"nats_by_column": dict(zip(kind.columns, bound.by_position.tolist(), strict=True))}
     report_bound(args, runtime, folder, model, data, bound, count, length, estimator, **more)
 
 
@@ -105,10 +100,10 @@ def report_bound(args: Eval, runtime: Runtime, folder: Path, model, data, bound,
     given = ", given their classes" if model.meta.get("labels") else ""
     print(f"{bound.bits_per_dim:.4f} +- {bound.bits_per_dim_stderr:.4f} bits per {unit}: an upper bound on the negative log-likelihood")
     print(f"  {args.split} split, {data.describe(count, int(bound.positions.sum()), length)}{given}")
-    if unit == "residue":
-        print(f"  {data.describe_windows(args.split, length)}")
-    if unit in ("dimension", "cell"):
-        print(f"  {bound.mean:.3f} +- {bound.stderr:.3f} nats {'an image' if unit == 'dimension' else 'a row'}")
+    for line in data.protocol(args.split, length):
+        print(f"  {line}")
+    if data.example:
+        print(f"  {bound.mean:.3f} +- {bound.stderr:.3f} nats {data.example}")
     for name, (nats, error) in more.get("nats_by_column", {}).items():
         print(f"    {nats:7.3f} +- {error:.3f} of them in {name}")
     noise = f", noise of the masks alone {bound.bits_per_dim_noise:.4f}" if not math.isnan(bound.noise) else ""
@@ -117,7 +112,7 @@ def report_bound(args: Eval, runtime: Runtime, folder: Path, model, data, bound,
     print(f"  error {over}{noise}")
     print(f"  of the sampler that reveals {revealed} at an instant" + (" (and draws one token a step)" if args.steps else ""))
     print(f"  {estimator}, {args.repeats} draws each, seed {args.seed}, {runtime.dtype}, averaged weights of {folder}")
-    if unit == "token":
+    if data.perplexity:
         print(f"  perplexity bound {bound.perplexity:.2f} per token")
     runtime.record(
         folder, value=bound.bits_per_dim, unit=f"bits per {unit}", stderr=bound.bits_per_dim_stderr, noise=bound.bits_per_dim_noise,

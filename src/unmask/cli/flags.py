@@ -6,6 +6,7 @@ from typing import Literal
 import tyro
 
 from unmask.config import Dtype
+from unmask.kinds.registry import KINDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,11 @@ class Sampler(Machine):
     """Examples that run through the network at a time; 0: 64, and more of them where they are short."""
     out: str = ""
     """Write here, not to the terminal; of texts, .jsonl: one JSON object a line."""
+
+
+def flags_of(name: str) -> list[type]:
+    """The flags that kinds add to a verb, as bases for a dataclass of all of them: `Kind.Read` of each, say."""
+    return list(dict.fromkeys(getattr(kind, name) for kind in KINDS.values()))
 
 
 def parse(kind, verb: str, argv: list[str], description: str | None, **more):

@@ -11,9 +11,10 @@ from unmask.cli.bench import bench
 from unmask.cli.compare import compare
 from unmask.cli.demo import demo
 from unmask.cli.distance import distance
-from unmask.cli.draw import fill, sample
 from unmask.cli.evaluate import evaluate
+from unmask.cli.fill import fill
 from unmask.cli.prepare import prepare
+from unmask.cli.sample import sample
 from unmask.cli.schedule import schedule
 from unmask.cli.train import train
 
@@ -39,18 +40,24 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, FloatingPointError, OSError, MemoryError) as error:
+    except MemoryError as error:
+        print(f"unmask {argv[0]}: not enough memory{f' ({error})' * bool(str(error))}; {SMALLER}", file=sys.stderr)
+        return 2
+    except (ValueError, FloatingPointError, OSError) as error:
         print(f"unmask {argv[0]}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except RuntimeError as error:
         if "memory" not in str(error).lower() and "alloc" not in str(error).lower():
             raise
         said = " ".join(str(error).split())[:200]
-        print(f"unmask {argv[0]}: not enough memory ({said}); try a smaller --batch-size or --length", file=sys.stderr)
+        print(f"unmask {argv[0]}: not enough memory ({said}); {SMALLER}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print(f"unmask {argv[0]}: {stop or 'stopped'}", file=sys.stderr)
         return 130
+
+
+SMALLER = "try a smaller --batch-size, --length or --num"
 
 
 def speak_utf8(stream) -> None:

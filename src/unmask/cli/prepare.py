@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 import tyro
 
 from unmask.cli.flags import parse
-from unmask.cli.runtime import check_out, write_record
+from unmask.cli.runtime import write_record
+from unmask.kinds.output import check_out
 
 
 @dataclass(frozen=True)

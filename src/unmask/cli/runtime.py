@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unmask import __version__
 from unmask.cli.flags import Machine, Sampler
+from unmask.kinds.output import check_out
 
 
 class Runtime:
@@ -33,16 +34,22 @@ class Runtime:
         check_out(args.json)
 
     def load(self, path: Path):
-        """The model, its tokenizer and its folder."""
+        """The model, the kind of its data, and its folder."""
         from unmask.checkpoint import resolve
-        from unmask.data import load_tokenizer
         from unmask.diffusion import MaskedDiffusion
+        from unmask.kinds.registry import kind_of
 
         folder = resolve(path)
         model = MaskedDiffusion.from_pretrained(folder).to(self.device)
         if "tokenizer" not in model.meta.get("data", {}):
             raise ValueError(f"{folder} does not say which tokens it was trained on: use it from Python (MaskedDiffusion.from_pretrained)")
-        return model, load_tokenizer(model.meta["data"]["tokenizer"], folder), folder
+        return model, kind_of(model.meta["data"], folder), folder
+
+    def filling(self) -> dict:
+        """What a `Filler` takes of a sampler's flags."""
+        names = ("sampler", "steps", "grid", "temperature", "guidance", "guidance_schedule", "batch_size", "seed")
+        flags = {name: getattr(self.args, name) for name in names}
+        return flags | {"generator": self.generator, "precision": self.precision, "progress": True}
 
     def record(self, folder: Path | None = None, **values) -> None:
         """Write --json, if asked for."""
@@ -96,119 +103,30 @@ def check_positive(args, *names: str) -> None:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
 
 
-def examples_at_a_time(asked: int, length: int) -> int:
-    """--batch-size, whose 0 leaves it to the length of an example."""
-    if asked < 0:
-        raise ValueError(f"--batch-size must not be negative, not {asked}")
-    return asked or max(64, 16384 // length)
-
-
-def check_out(path: str, suffix: str = "") -> None:
-    """An output file that cannot be written is an error before the work, not after."""
-    if path and not Path(path).resolve().parent.is_dir():
-        raise ValueError(f"{path}: there is no folder {Path(path).parent}")
-    if path and Path(path).is_dir():
-        raise ValueError(f"{path} is a folder, not a file")
-    if path:
-        new = not Path(path).exists()
-        with open(path, "a"):  # an OSError names the file and the reason
-            pass
-        if new:
-            Path(path).unlink()
-    if path and suffix and not path.endswith(suffix):
-        raise ValueError(f"{path} must end in {suffix}")
-
-
-def same_tokens(model, data, path: Path) -> None:
-    """ValueError unless the data's ids mean what the model's do."""
-    ours, theirs = model.meta["data"]["tokenizer"], data.meta["tokenizer"]
-    fix = f"prepare the text again with --tokenizer {path}"
-    if {"pixels", "residues"} & {ours["name"], theirs["name"]}:
-        if ours != theirs:
-            raise ValueError(f"{data.folder} has {describe_tokens(theirs)}, and the model was trained on {describe_tokens(ours)}")
-        classes = [(meta.get("classes"), meta.get("class_names")) for meta in (model.meta["data"], data.meta)]
-        if model.meta.get("labels") and classes[0] != classes[1]:
-            said = [f"{n} classes{': ' if names else ''}{', '.join((names or [])[:10])}" for n, names in classes]
-            raise ValueError(f"{data.folder} has {said[1]}, and the model was trained on {said[0]}")
-        return
-    if "table" in (ours["name"], theirs["name"]):
-        if ours != theirs:
-            raise ValueError(f"{data.folder} has other columns, categories or bins than the model's: prepare the table with --like {path}")
-        return
-    if data.vocab_size != model.subtokenizer.vocab_size:
-        raise ValueError(f"{data.folder} has {data.vocab_size} values and the model {model.subtokenizer.vocab_size}: {fix}")
-    if ours != theirs and "ids" not in (ours["name"], theirs["name"]):
-        raise ValueError(f"{data.folder} was prepared with another tokenizer or alphabet than the model's: {fix}")
-
-
-def describe_tokens(spec: dict) -> str:
-    """A tokenizer's spec in words."""
-    if spec["name"] == "pixels":
-        return f"pictures of {' x '.join(map(str, spec['shape']))} with {spec['vocab_size']} values"
-    return f"proteins ({spec['vocab_size']} residues)" if spec["name"] == "residues" else f"text ({spec['name']})"
-
-
-def run_sampler(args: Sampler, runtime: Runtime, model, z, frames: int = 0, cond=None, valid=None, holes=None):
-    """Token ids (B, S) from z (B, S*L), in batches, and the states of the first `frames` rows; `valid`, `holes` as in `sample`."""
-    import torch
-    from tqdm import tqdm
-
-    from unmask.sampling import to_tokens, trajectory
-
-    if not math.isfinite(args.guidance):
-        raise ValueError(f"--guidance must be a finite number, not {args.guidance}")
-    if args.guidance and cond is not None and not model.meta.get("label_dropout"):
-        raise ValueError("--guidance needs a network that learned to do without the class, too: train with --label-dropout above 0")
-    if args.guidance and cond is None:
-        raise ValueError(f"--guidance {args.guidance:g} strengthens what a class says, and there is none here: leave it out")
-    if args.guidance_schedule != "constant" and not args.guidance:
-        raise ValueError(f"--guidance-schedule {args.guidance_schedule} is of a weight, and there is none: give --guidance")
-    share = {"constant": torch.ones_like, "rising": lambda t: 1 - t, "falling": lambda t: t}[args.guidance_schedule]
-    guidance = (lambda t: args.guidance * share(t)) if args.guidance else None
-    batch = examples_at_a_time(args.batch_size, z.shape[1])
-    steps = 1 if args.sampler == "first_hitting" and not frames else args.steps
-    rows, kept = z.split(batch), [z[:frames]]
-    labels = [None] * len(rows) if cond is None else cond.to(runtime.device).split(batch)
-    there = [None] * len(rows) if valid is None else valid.to(runtime.device).split(batch)
-    open_ = [None] * len(rows) if holes is None else holes.to(runtime.device).split(batch)
-    done = []
-    with tqdm(total=steps * len(rows), unit="step", disable=None, dynamic_ncols=True) as bar, runtime.precision:
-        for part, label, real, hole in zip(rows, labels, there, open_, strict=True):
-            states = trajectory(model, part.to(runtime.device), sampler=args.sampler, steps=steps, grid=args.grid, cond=label, valid=real,
-                                holes=hole, generator=runtime.generator, temperature=args.temperature, guidance=guidance)  # fmt: skip
-            for state in states:
-                bar.update()
-                if frames and not done:
-                    kept.append(state[:frames].cpu())
-            done.append(to_tokens(model, state, real, hole).cpu())
-    return torch.cat(done), kept
-
-
-def fill_window(args: Sampler, runtime: Runtime, model, z, part: slice, fill, valid=None) -> None:
-    """Fill z (B, S*L) in place where `fill` (B, W) says so in the tokens `part`, seeing nothing but these; `valid` (B, S)."""
-    length = model.subtokenizer.length
-    units = slice(part.start * length, part.stop * length)
-    real = None if valid is None or bool(valid[:, part].all()) else valid[:, part]
-    x, _ = run_sampler(args, runtime, model, z[:, units], valid=real, holes=fill)
-    z[:, units] = model.subtokenizer.encode(x.clamp(min=0)).where(fill.repeat_interleave(length, 1), z[:, units])
-
-
 def how(args: Sampler) -> dict:
     grid = {"steps": args.steps, "grid": args.grid} if args.sampler == "ancestral" else {}
     guidance = {"guidance": args.guidance, "guidance_schedule": args.guidance_schedule} if args.guidance else {}
     return {"sampler": args.sampler, **grid, "temperature": args.temperature, **guidance}
 
 
-def write_texts(out: str, texts: list[str]) -> None:
-    """To the terminal, or to a file: one text as it is, several under headings, or JSON lines."""
-    if out.endswith(".jsonl"):
-        content = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
-    elif len(texts) == 1:
-        content = texts[0] if out else texts[0] + "\n" * (not texts[0].endswith("\n"))
-    else:
-        content = "".join(f"--- {i}\n{text}\n" for i, text in enumerate(texts, 1))
-    if out:
-        Path(out).write_text(content, encoding="utf-8")
-        print(f"wrote {out}", file=sys.stderr)
-    else:
-        sys.stdout.write(content)
+def labels_of(label: int, num: int, model) -> list[int] | None:
+    """Classes for `num` samples of a network that was given classes, or None."""
+    classes = model.meta["data"].get("classes", 0) if model.meta.get("labels") else 0
+    if label != -1 and not 0 <= label < classes:
+        raise ValueError(f"--label {label}: " + (f"the classes are 0 to {classes - 1}" if classes else "the model knows no classes"))
+    if not classes:
+        return None
+    return [i % classes for i in range(num)] if label == -1 else [label] * num
+
+
+def same_data(model, kind, data, path: Path) -> None:
+    """ValueError unless the data's tokens, and the classes that the model was given, mean what the model's do."""
+    from unmask.kinds.registry import kind_of
+
+    why = kind.differs(kind_of(data.meta, data.folder), path)
+    if why:
+        raise ValueError(f"{data.folder} {why}")
+    classes = [(meta.get("classes"), meta.get("class_names")) for meta in (model.meta["data"], data.meta)]
+    if model.meta.get("labels") and classes[0] != classes[1]:
+        said = [f"{n} classes{': ' if names else ''}{', '.join((names or [])[:10])}" for n, names in classes]
+        raise ValueError(f"{data.folder} has {said[1]}, and the model was trained on {said[0]}")

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import tyro
 
 from unmask.cli.flags import Machine, parse
-from unmask.cli.runtime import Runtime, check_out, check_positive, same_tokens
+from unmask.cli.runtime import Runtime, check_positive, same_data
+from unmask.kinds.output import check_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +41,15 @@ def schedule(argv: list[str]) -> None:
 
     check_positive(args, "num", "limit", "repeats", "batch_size")
     check_out(args.out, ".png")
-    model, tokenizer, folder = runtime.load(args.model)
+    model, kind, folder = runtime.load(args.model)
     data = open_data(args.data, labels=model.meta.get("labels", False)) if args.data else None
     if data is not None:
-        same_tokens(model, data, args.model)
+        same_data(model, kind, data, args.model)
         for split in ("train", args.split):
             data.window_count(split, model.meta["length"])  # an empty one is an error here
         if data.meta["sha256"] != model.meta["data"]["sha256"]:
             print(f"warning: the model was not trained on {args.data}: what is called train here is not its training data", file=sys.stderr)
-    powers = read_powers(model, tokenizer, data) if model.schedule.num_values > 1 else None
+    powers = read_powers(model, kind.tokenizer, data) if model.schedule.num_values > 1 else None
     print(f"{folder}: {describe_schedule(model.schedule, powers, args.num)}")
     if args.out:
         plot(Path(args.out), model.schedule, powers)

@@ -7,8 +7,9 @@ from pathlib import Path
 import tyro
 
 from unmask.cli.flags import parse
-from unmask.cli.runtime import check_out, estimator_name, write_record
+from unmask.cli.runtime import estimator_name, write_record
 from unmask.config import PRESETS, TrainConfig
+from unmask.kinds.output import check_out
 
 
 @dataclass(frozen=True, kw_only=True)

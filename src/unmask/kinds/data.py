@@ -15,6 +15,8 @@ class Data:
     """Splits of tokens: `meta` (what meta.json holds), `vocab_size`, and `splits`, the names of those that have tokens."""
 
     unit = "token"  # what a position is, singular
+    example = ""  # what an example is, where its nats are worth telling
+    perplexity = False  # whether it is customary, per position
     length = 0  # tokens of an example, where the data fixes it
     classes = 0  # labels that examples can have
 
@@ -72,6 +74,10 @@ class Data:
     def describe_groups(self, groups: int, examples: int) -> str:
         """What the error over so many examples, in so many groups, is over, in words."""
         return f"over {examples:,} examples"
+
+    def protocol(self, split: str, length: int) -> list[str]:
+        """What else is to be said of a number on this split."""
+        return []
 
     def batch_name(self, batch_size: int, length: int) -> str:
         """A batch, in words."""

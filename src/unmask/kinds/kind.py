@@ -1,19 +1,94 @@
 """The interface of a kind of data: what a folder in here offers to the verbs, none of which it implements.
 
-No torch here, since `unmask VERB --help` reads the kinds' flags.
+A kind reads, writes and shows; it imports no model, sampler, trainer or command line.  No torch here, since `unmask VERB --help` reads the
+kinds' flags.
 """
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+from unmask.kinds.output import check_out
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ABSENT, GIVEN, HOLE, UNKNOWN = range(4)
+"""A position's role in an example that is to be filled in: there is no such place (padding, a residue of which nothing is known to a model
+that never saw such); shown; to be filled in; hidden, and staying so."""
+
+
+class Layout(NamedTuple):
+    """What a network has to know of positions."""
+
+    shape: tuple[int, int, int] | None = None  # height, width, channels
+    places: int = 0  # positions without an order, such as columns, each a place of its own; 0: they are ordered
+    ends: bool = False  # the first and the last position that has a value are told apart
+    allowed: np.ndarray | None = None  # (S, V) bool: the values that a position can have
+
+
+class Partial(NamedTuple):
+    """An example, some of it to be filled in; to sample: all of it."""
+
+    ids: np.ndarray  # (S,) tokens; anything where nothing is given
+    role: np.ndarray  # (S,) of the four above
+    label: int | None = None
+
+
+class Filled(NamedTuple):
+    """Its tokens; an upper bound on -log p(what was filled in | what was given), in nats, and the noise of its masks; NaN if not asked."""
+
+    ids: np.ndarray  # (S,)
+    nats: float
+    noise: float
+
+
+class State(NamedTuple):
+    """Examples on the way from masked to revealed."""
+
+    ids: np.ndarray  # (n, S)
+    shown: np.ndarray  # (n, S) bool
+
+
+class Filler(Protocol):
+    """A model with a sampler, the one thing that fills; a kind never sees a model."""
+
+    length: int  # at which the model was trained
+    can_score: bool  # whether fillings can be scored
+
+    def fill(self, examples: Sequence[Partial], *, num: int = 1, score: int = 0) -> list[list[Filled]]: ...
+
+    def laws(self, examples: Sequence[Partial]) -> Iterator[tuple[int, int, np.ndarray]]: ...
+
+
+class Source(ABC):
+    """A file with holes: examples of it, and the way back, to where they stood."""
+
+    examples: list[Partial]
+
+    @abstractmethod
+    def fill(self, filler: Filler) -> dict:
+        """Have the holes filled and write the result, in the file's own format; what is to be recorded."""
 
 
 class Kind(ABC):
-    """Of data: how a prepared folder is opened, and what its tokens are."""
+    """Of one prepared folder, or of the data that a model was trained on."""
 
     name: ClassVar[str]  # in meta.json
+    what: ClassVar[str]  # an example, in words
     keys: ClassVar[tuple[str, ...]]  # what meta.json needs to have
     tokens: ClassVar[tuple[str, ...]]  # names of the specs of its tokens
+    Read: ClassVar[type]  # a dataclass: the flags of `fill` that are this kind's own
+    frames: ClassVar[str] = ".html"  # the unmasking, step by step: .html of `spell`ed tokens, .gif of `animate`, or none
+    fixed: ClassVar[bool] = False  # every example has as many positions
+
+    def __init__(self, meta: dict, folder: Path):
+        self.meta, self.folder = meta, folder
 
     @classmethod
     @abstractmethod
@@ -24,6 +99,75 @@ class Kind(ABC):
     @abstractmethod
     def load_tokens(cls, spec: dict, folder: Path) -> Any:
         """What turns tokens into what they stand for, and back."""
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        return self.load_tokens(self.meta["tokenizer"], self.folder)
+
+    @property
+    def layout(self) -> Layout:
+        return Layout()
+
+    @abstractmethod
+    def read(self, path: Path, args: Any, length: int) -> Source:
+        """A file with holes, or standard input for "-".  ValueError for what cannot be filled, `length` being that of the model."""
+
+    @abstractmethod
+    def write(self, rows: list[np.ndarray], args: Any) -> dict:
+        """Samples, as `args.out` says; what is to be recorded."""
+
+    def check(self, args: Any) -> None:
+        """ValueError for an `args.out` that samples cannot be written to, before the work."""
+        check_out(args.out)
+
+    def differs(self, other: Kind, path: Path) -> str:
+        """Why the data of `other` are none for a model, at `path`, of this kind's; "" if they are."""
+        if self.name == other.name and self.meta["tokenizer"] == other.meta["tokenizer"]:
+            return ""
+        return f"has {other.describe()}, and the model was trained on {self.describe()}"
+
+    @abstractmethod
+    def describe(self) -> str:
+        """What the data are, in words."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """Names of the positions, where they have some."""
+        return ()
+
+    def piece(self, i: int) -> str:
+        """One token, as it stands in an example."""
+        return self.tokenizer.decode([i])
+
+    def pages(self, states: list[State]) -> list[list[str | None]]:
+        """The first example of every state as one string a token, None where it is hidden."""
+        return [[self.piece(int(i)) if seen else None for i, seen in zip(s.ids[0], s.shown[0], strict=True)] for s in states]
+
+    def animate(self, path: Path, states: list[State]) -> None:
+        """Write the states as a moving picture."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoFlags:
+    """A kind without flags of its own."""
+
+
+def blank(length: int) -> Partial:
+    """Positions of which nothing is known."""
+    import numpy as np
+
+    return Partial(np.zeros(length, np.int64), np.full(length, HOLE, np.int8))
+
+
+def flag_names(flags: type) -> set[str]:
+    return {field.name for field in fields(flags)}
+
+
+def too_long(place: str, size: int, unit: str, length: int) -> ValueError:
+    return ValueError(
+        f"{place} has {size} {unit}s and the model was trained at {length}: shorten it, or allow filling it window by window with --window"
+    )
 
 
 def refuse_labels(folder: Path, what: str) -> None:

@@ -3,16 +3,19 @@
 No name found in a file is ever imported: it is looked up here.
 """
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-from unmask.kinds.data import Data
-from unmask.kinds.folder import read_meta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 from unmask.kinds.images.kind import Images
 from unmask.kinds.kind import Kind
 from unmask.kinds.proteins.kind import Proteins
 from unmask.kinds.tables.kind import Tables
 from unmask.kinds.text.kind import Text
+
+if TYPE_CHECKING:
+    from unmask.kinds.data import Data
 
 KINDS: dict[str, type[Kind]] = {"text": Text, "images": Images, "tables": Tables, "proteins": Proteins}
 
@@ -29,9 +32,18 @@ def open_data(folder: str | Path, *, labels: bool = False) -> Data:
 
     Raises ValueError for a missing, foreign or truncated file, or labels where there are none.
     """
+    from unmask.kinds.folder import read_meta
+
     folder = Path(folder)
     meta = read_meta(folder, {name: kind.keys for name, kind in KINDS.items()})
     return KINDS[meta["kind"]].open(folder, meta, labels=labels)
+
+
+def kind_of(meta: dict, folder: Path) -> Kind:
+    """The kind of the data that a model was trained on, from what its config.json keeps of their meta.json."""
+    if meta.get("kind") not in KINDS:
+        raise ValueError(f"{folder} was trained on data of kind {meta.get('kind')!r}: known are {', '.join(KINDS)}; update the package")
+    return KINDS[meta["kind"]](meta, folder)
 
 
 def load_tokenizer(spec: dict, folder: str | Path) -> Any:

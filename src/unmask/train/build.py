@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,8 +11,9 @@ from torch import nn
 from unmask import schedules
 from unmask.backbones import Transformer, UNet
 from unmask.config import TrainConfig
-from unmask.data import Table
 from unmask.diffusion import MaskedDiffusion
+from unmask.kinds.kind import Layout
+from unmask.kinds.registry import kind_of
 from unmask.subtokens import Subtokenizer
 
 
@@ -27,27 +29,27 @@ def build(config: TrainConfig, vocab_size: int, meta: dict) -> MaskedDiffusion:
         num_values = subtokenizer.base if config.masking == "digit" else vocab_size
         curve = {"name": "learned_polynomial", "num_values": num_values, "init": config.power}
     data = meta.get("data", {})
-    allowed = torch.from_numpy(Table.from_spec(data["tokenizer"]).allowed) if data.get("kind") == "tables" else None
+    layout = kind_of(data, Path()).layout if "kind" in data else Layout()
+    allowed = None if layout.allowed is None else torch.from_numpy(layout.allowed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        backbone = network(config, vocab_size, data)
+        backbone = network(config, vocab_size, layout, data.get("classes", 0) if config.labels else 0)
         how: dict[str, Any] = {"objective": config.objective, "masking": config.masking, "allowed": allowed, "meta": meta}
         return MaskedDiffusion(backbone, schedules.from_config(curve), subtokenizer, **how)
 
 
-def network(config: TrainConfig, vocab_size: int, data: dict) -> nn.Module:
-    """The untrained network of a configuration, for the data whose meta.json is `data`."""
+def network(config: TrainConfig, vocab_size: int, layout: Layout, classes: int) -> nn.Module:
+    """The untrained network of a configuration, for positions of this layout, given one of so many classes."""
     shared: dict[str, Any] = {"dim": config.dim, "layers": config.layers, "heads": config.heads, "mlp": config.mlp or None}
-    shared |= {"dropout": config.dropout, "time": config.time, "classes": data.get("classes", 0) if config.labels else 0}
+    shared |= {"dropout": config.dropout, "time": config.time, "classes": classes}
     if config.network == "transformer":
-        places, ends = config.length * (data.get("kind") == "tables"), data.get("kind") == "proteins"
-        return Transformer(vocab_size, digits=config.digits, decoder=config.decoder, places=places, ends=ends, **shared)
-    shape = data.get("tokenizer", {}).get("shape")
-    if shape is None:
+        positions = {"places": layout.places, "ends": layout.ends}
+        return Transformer(vocab_size, digits=config.digits, decoder=config.decoder, **positions, **shared)
+    if layout.shape is None:
         raise ValueError("--network unet is for pictures, and this data has none: use --network transformer")
     if config.digits > 1:
         raise ValueError(f"--network unet takes whole values, not digits {config.digits}: use --network transformer")
-    return UNet(vocab_size, shape, widths=config.channels(), blocks=config.blocks, **shared)
+    return UNet(vocab_size, layout.shape, widths=config.channels(), blocks=config.blocks, **shared)
 
 
 def compile_network(model: MaskedDiffusion) -> None:

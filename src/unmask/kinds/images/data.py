@@ -16,6 +16,7 @@ class ImageData(Whole):
     """Pictures, flattened; an example is a whole picture.  `labels`: give their classes as "cond"."""
 
     unit = "dimension"
+    example = "an image"
     counted = "images"
 
     def __init__(self, folder: Path, meta: dict, labels: bool = False):

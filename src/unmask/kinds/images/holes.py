@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from unmask.diffusion import MaskedDiffusion
-from unmask.kinds.images.pixels import HOLE, MODES, Pixels, open_picture, picture_grid, to_array, to_image, write_animation
-from unmask.sampling import sample
+from unmask.kinds.images.pixels import HOLE as HOLE_GREY
+from unmask.kinds.images.pixels import MODES, Pixels, open_picture, picture_grid, to_array, to_image, write_animation
+from unmask.kinds.kind import GIVEN, HOLE, Partial, State
 
 
 class Holed:
@@ -45,11 +43,10 @@ class Holed:
             raise ValueError(f"{mask or path} has {said}, so there is nothing to fill in: make the holes transparent, or give --mask FILE")
         self.array, self.holes, self.pixels = array, np.broadcast_to(holes[..., None], array.shape), pixels
 
-    def state(self, model: MaskedDiffusion) -> Tensor:
-        """z (1, H*W*C*L), on the CPU."""
-        digits = model.subtokenizer.encode(torch.from_numpy(self.pixels.encode(self.array).astype(np.int64))[None])
-        hidden = torch.from_numpy(self.holes.reshape(1, -1).copy()).repeat_interleave(model.subtokenizer.length, 1)
-        return digits.masked_fill(hidden, model.mask_id)
+    def example(self, label: int | None) -> Partial:
+        """Its values as tokens, and which of them are holes."""
+        ids = self.pixels.encode(self.array).astype(np.int64).reshape(-1)
+        return Partial(ids, np.where(self.holes.reshape(-1), HOLE, GIVEN).astype(np.int8), label)
 
     def filled(self, ids: np.ndarray) -> np.ndarray:
         """(n, H, W, C) with the tokens (n, H*W*C) in the holes; every other pixel as it was."""
@@ -76,13 +73,9 @@ def check_pictures_out(out: str) -> None:
         raise ValueError(f"{out} is there already: name a new folder, or an empty one")
 
 
-def state_pictures(model: MaskedDiffusion, pixels: Pixels, states: Sequence[Tensor]) -> np.ndarray:
-    """States z (..., H*W*C*L) as pictures (n, ..., H, W, C), grey where any digit of a value is masked."""
-    z = torch.stack(list(states))
-    digits = z.unflatten(-1, (-1, model.subtokenizer.length))
-    hidden = (digits == model.mask_id).any(-1)
-    ids = model.subtokenizer.decode(digits.masked_fill(hidden[..., None], 0).flatten(-2).flatten(0, -2))
-    return pixels.decode(ids.view(hidden.shape).masked_fill(hidden, pixels.vocab_size).numpy())
+def state_pictures(pixels: Pixels, states: Sequence[State]) -> np.ndarray:
+    """States of n pictures each, as pictures (states, n, H, W, C), grey where a value is hidden."""
+    return np.stack([pixels.decode(np.where(state.shown, state.ids, pixels.vocab_size)) for state in states])
 
 
 def write_unmasking(path: Path | BinaryIO, pictures: np.ndarray) -> None:
@@ -90,15 +83,10 @@ def write_unmasking(path: Path | BinaryIO, pictures: np.ndarray) -> None:
     write_animation(path, [picture_grid(page) for page in pictures])
 
 
-def completions(model: MaskedDiffusion, pixels: Pixels, x: Tensor, holes: Tensor, *, num: int, scale: int = 0, **how) -> np.ndarray:
-    """A table with a row for each of the pictures x (n, H*W*C): with its holes in grey, `num` completions, and whole.
-
-    `holes`: bool, (n, H, W, C) or what broadcasts to it.  `how`: of `sample`.
-    """
-    holes = holes.expand(len(x), *pixels.shape)
-    z = model.subtokenizer.encode(x).masked_fill(holes.flatten(1).repeat_interleave(model.subtokenizer.length, 1), model.mask_id)
-    filled = sample(model, z=z.repeat_interleave(num, 0).to(model.device), **how).cpu().unflatten(0, (len(x), num))
-    whole = pixels.decode(x.numpy())[:, None]
-    given = np.where(holes.numpy()[:, None], np.uint8(HOLE), whole)
-    table = np.concatenate([given, pixels.decode(filled.numpy()), whole], 1)
-    return picture_grid(table.reshape(-1, *pixels.shape), columns=num + 2, scale=scale)
+def completion_grid(pixels: Pixels, x: np.ndarray, holes: np.ndarray, filled: np.ndarray, scale: int = 0) -> np.ndarray:
+    """A row for each of the pictures x (n, H*W*C): with its `holes` (n, H, W, C) in grey, `filled` (n, num, H*W*C), and whole."""
+    whole = pixels.decode(x)[:, None]
+    given = np.where(holes[:, None], np.uint8(HOLE_GREY), whole)
+    done = pixels.decode(filled.reshape(-1, filled.shape[-1])).reshape(*filled.shape[:2], *pixels.shape)
+    table = np.concatenate([given, done, whole], 1)
+    return picture_grid(table.reshape(-1, *pixels.shape), columns=filled.shape[1] + 2, scale=scale)

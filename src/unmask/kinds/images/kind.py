@@ -1,17 +1,30 @@
-"""The kind, as the verbs see it."""
+"""The kind, as the verbs see it: pictures with holes in, pictures out."""
 
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unmask.kinds.kind import Kind
+from unmask.kinds.kind import Filler, Kind, Layout, Source, State
+from unmask.kinds.output import check_out
 
-KEYS = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "images", "classes")
+
+@dataclass(frozen=True, kw_only=True)
+class PictureFlags:
+    mask: str = ""
+    """Of a picture: a picture of the same size that is white where there is something to fill in, black elsewhere."""
+    label: int = -1
+    """Of a network that was given classes: the class of the picture; -1: not known."""
 
 
 class Images(Kind):
     name = "images"
-    keys = KEYS
+    what = "a picture"
+    keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "images", "classes")
     tokens = ("pixels",)
+    Read = PictureFlags
+    frames = ".gif"
+    fixed = True
 
     @classmethod
     def open(cls, folder: Path, meta: dict, *, labels: bool) -> Any:
@@ -24,3 +37,71 @@ class Images(Kind):
         from unmask.kinds.images.pixels import Pixels
 
         return Pixels(spec["shape"], spec["vocab_size"])
+
+    @property
+    def layout(self) -> Layout:
+        height, width, channels = self.meta["tokenizer"]["shape"]
+        return Layout(shape=(height, width, channels))
+
+    def describe(self) -> str:
+        spec = self.meta["tokenizer"]
+        return f"pictures of {' x '.join(map(str, spec['shape']))} with {spec['vocab_size']} values"
+
+    def read(self, path: Path, args: Any, length: int) -> Source:
+        return Picture(path, args, self.tokenizer)
+
+    def check(self, args: Any) -> None:
+        from unmask.kinds.images.holes import check_pictures_out
+
+        out = args.out or "samples.png"
+        check_pictures_out(out)
+        if Path(out).suffix:
+            check_out(out)
+
+    def write(self, rows: list, args: Any) -> dict:
+        import numpy as np
+
+        from unmask.kinds.images.holes import write_pictures
+
+        out = args.out or "samples.png"
+        write_pictures(Path(out), self.tokenizer.decode(np.stack(rows)))
+        print(f"wrote {out}", file=sys.stderr)
+        return {"out": out}
+
+    def animate(self, path: Path, states: list[State]) -> None:
+        from unmask.kinds.images.holes import state_pictures, write_unmasking
+
+        write_unmasking(path, state_pictures(self.tokenizer, states))
+
+
+class Picture(Source):
+    """A picture whose transparent pixels, or those that are white in --mask, are to be filled in."""
+
+    def __init__(self, path: Path, args: Any, pixels: Any):
+        from unmask.kinds.images.holes import Holed
+
+        if str(path) == "-":
+            raise ValueError("a picture is read from a file, not from standard input: name it")
+        if args.window:
+            raise ValueError("--window is not for a picture, which has the size that the model was trained at: leave it out")
+        if args.mask and not Path(args.mask).is_file():
+            raise ValueError(f"there is no file {args.mask}: --mask is a picture, white where there is something to fill in")
+        out = Path(args.out or f"{path.stem}-filled.png")
+        self.names = [out] if args.num == 1 else [out.with_stem(f"{out.stem}-{i}") for i in range(1, args.num + 1)]
+        for name in self.names:
+            check_out(str(name), ".png")
+            if name.resolve() == path.resolve():
+                raise ValueError(f"--out {name} would overwrite the input: name another file")
+        self.holed, self.num = Holed(path, Path(args.mask) if args.mask else None, pixels), args.num
+        self.examples = [self.holed.example(None if args.label == -1 else args.label)]
+
+    def fill(self, filler: Filler) -> dict:
+        import numpy as np
+
+        from unmask.kinds.images.pixels import to_image
+
+        (found,) = filler.fill(self.examples, num=self.num)
+        for name, picture in zip(self.names, self.holed.filled(np.stack([one.ids for one in found])), strict=True):
+            to_image(picture).save(name)
+            print(f"wrote {name}", file=sys.stderr)
+        return {"out": [str(name) for name in self.names], "filled_values": int(self.holed.holes.sum())}

@@ -65,12 +65,12 @@ class ProteinData(Sequences):
     def describe(self, count: int, positions: int, length: int) -> str:
         return f"{positions:,} {self.unit}s in {count:,} windows, each scored alone; lengths are given and not scored"
 
-    def describe_windows(self, split: str, length: int) -> str:
+    def protocol(self, split: str, length: int) -> list[str]:
         """Which sequences the windows are of."""
         sizes = np.diff(self.edges(split))
         cut = int((sizes > length).sum())
         pieces = f"{cut:,} longer than {length}, cut into windows of at most so many" if cut else f"none longer than {length}"
-        return f"of {len(sizes):,} sequences, {pieces}"
+        return [f"of {len(sizes):,} sequences, {pieces}"]
 
     def batch_name(self, batch_size: int, length: int) -> str:
         return f"up to {batch_size * length:,} residues of sequences of about one length"

@@ -15,6 +15,7 @@ class TableData(Whole):
     """Rows of a table; an example is a row.  Batches have "valid" in a split in which any cell has no value."""
 
     unit = "cell"
+    example = "a row"
     counted = "rows"
 
     def __init__(self, folder: Path, meta: dict):

@@ -1,17 +1,39 @@
-"""The kind, as the verbs see it."""
+"""The kind, as the verbs see it: a CSV file with missing cells in, CSV files out."""
 
+import csv
+import os
+import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from unmask.kinds.kind import Kind, refuse_labels
+from unmask.kinds.kind import Filler, Kind, Layout, Source, refuse_labels
+from unmask.kinds.output import check_out, write_text
 
-KEYS = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "rows")
+
+@dataclass(frozen=True, kw_only=True)
+class TableFlags:
+    best: bool = False
+    """Of a table: the most probable category of each missing cell, or the median of a number, given the known cells of its row; not a
+    draw."""
+    probabilities: str = ""
+    """Of a table: also write to this .csv how probable the values of each missing cell are (those of at least 0.0005), given the known
+    cells of its row; rows are counted from 1, without the header."""
+    unseen: Literal["error", "missing"] = "error"
+    """Of a table: what becomes of a cell that the model cannot read, a category that it does not know, say; missing: the model does not
+    see it, and it stays as it is."""
+    encoding: str = ""
+    """Of a table: how the file is encoded, if it is not UTF-8; what is written is."""
 
 
 class Tables(Kind):
     name = "tables"
-    keys = KEYS
+    what = "a table"
+    keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "rows")
     tokens = ("table",)
+    Read = TableFlags
+    frames = ""
+    fixed = True
 
     @classmethod
     def open(cls, folder: Path, meta: dict, *, labels: bool) -> Any:
@@ -26,3 +48,99 @@ class Tables(Kind):
         from unmask.kinds.tables.columns import Table
 
         return Table.from_spec(spec)
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(places=self.tokenizer.length, allowed=self.tokenizer.allowed)
+
+    def describe(self) -> str:
+        return f"a table of {len(self.meta['tokenizer']['columns'])} columns"
+
+    @property
+    def columns(self) -> list[str]:
+        return [column["name"] for column in self.meta["tokenizer"]["columns"]]
+
+    def differs(self, other: Kind, path: Path) -> str:
+        if other.name == self.name and other.meta["tokenizer"] != self.meta["tokenizer"]:
+            return f"has other columns, categories or bins than the model's: prepare the table with --like {path}"
+        return super().differs(other, path)
+
+    def read(self, path: Path, args: Any, length: int) -> Source:
+        return HoledRows(path, args, self.tokenizer)
+
+    def write(self, rows: list, args: Any) -> dict:
+        import numpy as np
+
+        write_text(args.out, self.tokenizer.write(self.tokenizer.decode(np.stack(rows))))
+        return {"out": args.out, "num": len(rows)}
+
+
+class HoledRows(Source):
+    """A CSV file whose missing cells are drawn, `args.num` times, or with --best guessed; every other cell stays as it is."""
+
+    def __init__(self, path: Path, args: Any, table: Any):
+        import numpy as np
+
+        from unmask.kinds.tables.holes import partials
+        from unmask.kinds.tables.prepare import read_rows
+
+        if str(path) == "-":
+            raise ValueError("a table is read from a file, not from standard input: name it")
+        if args.window:
+            raise ValueError("--window is not for a table: leave it out")
+        out = Path(args.out or f"{path.name.removesuffix('.gz').removesuffix('.xz').removesuffix('.csv')}-filled.csv")
+        self.names = [out] if args.num == 1 else [out.with_stem(f"{out.stem}-{i}") for i in range(1, args.num + 1)]
+        written = [*self.names, *([Path(args.probabilities)] if args.probabilities else [])]
+        for name in written:
+            check_out(str(name))
+            if name.resolve() == path.resolve():
+                raise ValueError(f"{name} would overwrite the input: name another file")
+        if args.probabilities and written[-1].resolve() in [name.resolve() for name in self.names]:
+            raise ValueError(f"{args.probabilities} is to hold the filled table: name another file for the probabilities")
+        if args.best and args.num > 1:
+            raise ValueError(f"--best has one answer, not --num {args.num}: leave one of them out")
+        self.args, self.table = args, table
+        self.rows = read_rows(path, table, unseen=args.unseen, encoding=args.encoding)
+        self.hole = self.rows.tokens == table.vocab_size
+        self.hole[:, [column.values == ("",) for column in table.columns]] = False  # nothing is known of those
+        for i, c in np.argwhere(self.hole):  # what the model does not know is hidden from it, and kept
+            self.hole[i, c] = table.is_missing(self.rows.cells[i][self.rows.places[c]])
+        if not self.hole.any():
+            raise ValueError(f"{path} has no missing cell: leave those to fill in empty, or write ? into them")
+        self.examples = partials(self.rows.tokens, self.hole, table.vocab_size)
+
+    def fill(self, filler: Filler) -> dict:
+        import numpy as np
+
+        best = self.guesses(filler) if self.args.best or self.args.probabilities else self.rows.tokens
+        if self.args.best:
+            full = [best]
+        else:
+            found = filler.fill(self.examples, num=self.args.num)
+            full = [np.stack([row[min(k, len(row) - 1)].ids for row in found]) for k in range(self.args.num)]
+        for name, tokens in zip(self.names, full, strict=True):
+            values = self.table.decode(tokens)
+            cells = [list(row) for row in self.rows.cells]
+            for i, c in np.argwhere(self.hole):
+                cells[i][self.rows.places[c]] = values[i][c]
+            write_text(str(name), self.table.write(cells, self.rows.header))
+        if self.args.probabilities:
+            print(f"wrote {self.args.probabilities}", file=sys.stderr)
+        holed = int(self.hole.any(1).sum())
+        print(f"filled {self.hole.sum():,} cells in {holed:,} of {len(self.hole):,} rows", file=sys.stderr)
+        out = [str(name) for name in self.names]
+        return {"out": out, "rows": len(self.hole), "cells_filled": int(self.hole.sum()), "rows_filled": holed}
+
+    def guesses(self, filler: Filler) -> Any:
+        """The tokens (rows, columns) with the best guess in every hole; --probabilities, if asked for, written on the way."""
+        from unmask.kinds.tables.holes import describe_guess, guess
+
+        best = self.rows.tokens.copy()
+        with open(self.args.probabilities or os.devnull, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["row", "column", "value", "probability"])
+            for row, column, law in filler.laws(self.examples):
+                found = guess(self.table, row, column, law)
+                best[row, column] = found.token
+                writer.writerows(describe_guess(self.table, found))
+        return best

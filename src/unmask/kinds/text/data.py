@@ -14,6 +14,10 @@ class TokenData(Sequences):
         """What a token is, singular: "byte", "character" or "token"."""
         return {"bytes": "byte", "characters": "character"}.get(self.meta["tokenizer"]["name"], "token")
 
+    @property
+    def perplexity(self) -> bool:  # pyrefly: ignore
+        return self.unit == "token"
+
     @cached_property
     def tokenizer(self) -> Tokenizer:
         return load_tokenizer(self.meta["tokenizer"], self.folder)

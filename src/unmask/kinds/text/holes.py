@@ -1,21 +1,18 @@
 """Texts with holes: `[MASK]` is one token to fill in, `[MASK:20]` twenty, `\\[MASK]` stands for the letters themselves."""
 
 import re
-from collections.abc import Iterator
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from unmask.diffusion import MaskedDiffusion
-from unmask.kinds.text.tokenizers import Bytes
+from unmask.kinds.kind import GIVEN, HOLE, Partial
 
-HOLE = re.compile(r"(\\?)\[MASK(?::(\d+))?\]")
+MARK = re.compile(r"(\\?)\[MASK(?::(\d+))?\]")
 
 
 def parse_holes(text: str) -> list[str | int]:
     """Given pieces of text and, as numbers of tokens, the holes between them.  ValueError if there is no hole, or an empty one."""
     pieces, given, end = [], "", 0
-    for match in HOLE.finditer(text):
+    for match in MARK.finditer(text):
         given += text[end : match.start()]
         end = match.end()
         if match[1]:
@@ -37,51 +34,22 @@ def count_tokens(tokenizer, pieces: list[str | int]) -> int:
     return sum(piece if isinstance(piece, int) else len(tokenizer.encode(piece)) for piece in pieces)
 
 
-def encode_holes(model: MaskedDiffusion, tokenizer, pieces: list[str | int]) -> Tensor:
-    """z (1, S*L) on the CPU; the pieces around a hole are tokenized apart."""
-    parts = []
+def partial(tokenizer, pieces: list[str | int]) -> Partial:
+    """The pieces around a hole are tokenized apart."""
+    ids, roles = [], []
     for piece in pieces:
-        if isinstance(piece, int):
-            parts.append(torch.full((piece * model.subtokenizer.length,), model.mask_id))
-        else:
-            ids = torch.as_tensor(tokenizer.encode(piece).astype("int64"))
-            parts.append(model.subtokenizer.encode(ids[None])[0])
-    return torch.cat(parts)[None]
+        known = np.zeros(piece, np.int64) if isinstance(piece, int) else tokenizer.encode(piece).astype(np.int64)
+        ids.append(known)
+        roles.append(np.full(len(known), HOLE if isinstance(piece, int) else GIVEN, np.int8))
+    return Partial(np.concatenate(ids), np.concatenate(roles))
 
 
-def is_hole(model: MaskedDiffusion, z: Tensor) -> Tensor:
-    """(B, S) which tokens of z (B, S*L) have a masked digit."""
-    return (z == model.mask_id).unflatten(1, (-1, model.subtokenizer.length)).any(-1)
-
-
-def windows(holes: Tensor, length: int) -> Iterator[tuple[slice, Tensor]]:
-    """Where to fill the holes (S,) bool of a text: windows of at most `length` tokens, and which positions of each (W,) bool.
-
-    A text longer than `length` is filled from left to right, a group of holes at a time, in the window around the group's middle.
-    A group spans so little that each of its holes has a quarter of a window on either side, or all there is.
-    """
-    total = len(holes)
-    if total <= length:
-        yield slice(0, total), holes
-        return
-    left, quarter = holes.nonzero()[:, 0].tolist(), length // 4
-    while left:
-        start = min(max(left[0] - quarter, 0), total - length)
-        limit = total if start + length == total else start + length - quarter
-        group = [i for i in left[:length] if i < limit]
-        start = min(max((group[0] + group[-1] + 1) // 2 - length // 2, 0), total - length)
-        fill = torch.zeros(length, dtype=torch.bool)
-        fill[torch.tensor(group) - start] = True
-        yield slice(start, start + length), fill
-        left = left[len(group) :]
-
-
-def spell_holes(tokenizer, pieces: list[str | int], ids: Tensor) -> str:
+def spell_holes(tokenizer, pieces: list[str | int], ids: np.ndarray) -> str:
     """The text with token ids (S,) in its holes; what was given stays letter by letter."""
     return "".join(text for text, _ in spell_pieces(tokenizer, pieces, ids))
 
 
-def spell_pieces(tokenizer, pieces: list[str | int], ids: Tensor) -> list[tuple[str, bool]]:
+def spell_pieces(tokenizer, pieces: list[str | int], ids: np.ndarray) -> list[tuple[str, bool]]:
     """(text, was it given?) of every piece."""
     spelled, at = [], 0
     for piece in pieces:
@@ -89,18 +57,3 @@ def spell_pieces(tokenizer, pieces: list[str | int], ids: Tensor) -> list[tuple[
         spelled.append((tokenizer.decode(ids[at : at + size].tolist()), False) if isinstance(piece, int) else (piece, True))
         at += size
     return spelled
-
-
-def spell_states(model: MaskedDiffusion, tokenizer, states: list[Tensor]) -> list[list[str | None]]:
-    """States z (S*L,) of one sequence as one string per token, None where any digit of it is masked."""
-    frames: list[list[str | None]] = []
-    for z in states:
-        digits = z.view(-1, model.subtokenizer.length)
-        open_ = (digits != model.mask_id).all(-1)
-        x = model.subtokenizer.decode(digits.masked_fill(~open_[:, None], 0).view(1, -1))[0]
-        frames.append([_letter(tokenizer, int(i)) if shown else None for i, shown in zip(x, open_, strict=True)])
-    return frames
-
-
-def _letter(tokenizer, i: int) -> str:
-    return chr(i) if isinstance(tokenizer, Bytes) and i < 128 else tokenizer.decode([i])

@@ -1,17 +1,19 @@
-"""The kind, as the verbs see it."""
+"""The kind, as the verbs see it: texts with [MASK]s in, texts out."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
-from unmask.kinds.kind import Kind, refuse_labels
-
-KEYS = ("format", "kind", "tokenizer", "vocab_size", "dtype", "documents", "eot", "tokens", "document_count")
+from unmask.kinds.kind import Filler, Kind, NoFlags, Source, refuse_labels, too_long
+from unmask.kinds.output import check_out, write_texts
 
 
 class Text(Kind):
     name = "text"
-    keys = KEYS
+    what = "a text"
+    keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "documents", "eot", "tokens", "document_count")
     tokens = ("bytes", "characters", "subwords", "ids")
+    Read = NoFlags
 
     @classmethod
     def open(cls, folder: Path, meta: dict, *, labels: bool) -> Any:
@@ -26,3 +28,62 @@ class Text(Kind):
         from unmask.kinds.text.tokenizers import load_tokenizer
 
         return load_tokenizer(spec, folder)
+
+    def describe(self) -> str:
+        return f"text ({self.meta['tokenizer']['name']})"
+
+    def differs(self, other: Kind, path: Path) -> str:
+        if other.name != self.name:
+            return super().differs(other, path)
+        ours, theirs = (kind.meta["tokenizer"]["name"] for kind in (self, other))
+        fix = f"prepare the text again with --tokenizer {path}"
+        if other.meta["vocab_size"] != self.meta["vocab_size"]:
+            return f"has {other.meta['vocab_size']} values and the model {self.meta['vocab_size']}: {fix}"
+        if self.meta["tokenizer"] != other.meta["tokenizer"] and "ids" not in (ours, theirs):
+            return f"was prepared with another tokenizer or alphabet than the model's: {fix}"
+        return ""
+
+    def read(self, path: Path, args: Any, length: int) -> Source:
+        return Passage(path, args, length, self.tokenizer)
+
+    def write(self, rows: list, args: Any) -> dict:
+        texts = [self.tokenizer.decode(row.tolist()) for row in rows]
+        write_texts(args.out, texts)
+        return {"samples": texts}
+
+    def piece(self, i: int) -> str:
+        from unmask.kinds.text.tokenizers import Bytes
+
+        return chr(i) if isinstance(self.tokenizer, Bytes) and i < 128 else self.tokenizer.decode([i])
+
+
+class Passage(Source):
+    """A text in which `[MASK]` is one token to fill in, and `[MASK:20]` twenty."""
+
+    def __init__(self, path: Path, args: Any, length: int, tokenizer: Any):
+        from unmask.kinds.text.holes import count_tokens, parse_holes, partial
+        from unmask.kinds.text.tokenizers import Characters
+
+        check_out(args.out)
+        try:
+            text = (sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not UTF-8 text: byte {error.start}") from None
+        self.pieces, self.tokenizer, self.args = parse_holes(text), tokenizer, args
+        if isinstance(tokenizer, Characters):
+            strange = {c for piece in self.pieces if isinstance(piece, str) for c in piece} - set(tokenizer.alphabet)
+            if strange:
+                known = f"{path}: the model knows the characters {tokenizer.alphabet!r} and no others"
+                raise ValueError(f"{known}: take out {sorted(strange)}")
+        size = count_tokens(tokenizer, self.pieces)
+        if size > length and not args.window:
+            raise too_long(str(path), size, "token", length)
+        self.examples = [partial(tokenizer, self.pieces)]
+
+    def fill(self, filler: Filler) -> dict:
+        from unmask.kinds.text.holes import spell_holes
+
+        (found,) = filler.fill(self.examples, num=self.args.num)
+        texts = [spell_holes(self.tokenizer, self.pieces, one.ids) for one in found]
+        write_texts(self.args.out, texts)
+        return {"fillings": texts}

@@ -1,0 +1,52 @@
+"""unmask fill: a kind reads, a filler fills, the kind writes."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from unmask.cli.flags import Sampler, flags_of, parse
+from unmask.cli.runtime import Runtime, check_positive, how, labels_of
+from unmask.kinds.registry import KINDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fill(*flags_of("Read"), Sampler):  # type: ignore[misc]
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
+    """A model's folder, or a run's."""
+    input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
+    """A text file; - for standard input.  [MASK] is one token to fill in, [MASK:20] twenty, \\[MASK] the letters themselves.  Of a model
+    of pictures: a picture, whose transparent pixels are filled in.  Of a table: a CSV file, whose missing cells are.  Of proteins: a
+    FASTA file, in which X and - are holes, too; every filling comes with a score."""
+    num: int = 1
+    """How many different fillings."""
+    window: bool = False
+    """Allow a text longer than the length that the model was trained at: fill it window by window, left to right."""
+
+
+def fill(argv: list[str]) -> None:
+    """Fill in the holes of a text, a picture, a table or proteins; what is given never changes."""
+    args: Any = parse(Fill, "fill", argv, fill.__doc__)
+    runtime = Runtime(args)
+    from unmask.filling import Filler
+
+    check_positive(args, "num", "steps")
+    if str(args.input) != "-" and not args.input.is_file():
+        raise ValueError(f"there is no file {args.input}: INPUT is a text, a picture, a table or a FASTA file, or - for standard input")
+    model, kind, folder = runtime.load(args.model)
+    refuse_others(args, kind)
+    if "label" in {field.name for field in fields(kind.Read)}:
+        labels_of(args.label, args.num, model)  # an error here, if there is no such class
+    source = kind.read(args.input, args, model.meta["length"])
+    made = source.fill(Filler(model, **runtime.filling(), window=args.window))
+    runtime.record(folder, **made, **({} if getattr(args, "best", False) else how(args)))
+
+
+def refuse_others(args: Any, kind: Any) -> None:
+    """ValueError for a flag of other kinds than this one."""
+    own = {field.name for field in fields(kind.Read)}
+    for other in KINDS.values():
+        for field in fields(other.Read):
+            if field.name not in own and getattr(args, field.name) != field.default:
+                raise ValueError(f"--{field.name.replace('_', '-')} is not for {kind.what}: leave it out")

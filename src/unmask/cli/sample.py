@@ -1,0 +1,89 @@
+"""unmask sample: examples of which nothing is known, filled in."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from unmask.cli.flags import Sampler, parse
+from unmask.cli.runtime import Runtime, check_positive, how, labels_of
+from unmask.kinds.kind import blank
+from unmask.kinds.output import check_out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(Sampler):
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
+    """A model's folder, or a run's."""
+    num: int = 8
+    """How many samples."""
+    length: int = 0
+    """Tokens; 0: the length that the model was trained at or, of proteins, those of training sequences up to it."""
+    frames: str = ""
+    """Write the unmasking to this file: of the first text to an .html to step through, of pictures to a .gif."""
+    label: int = -1
+    """Of a network that was given classes: the class of every sample; -1: the classes in turn."""
+
+
+def sample(argv: list[str]) -> None:
+    """Draw samples: texts, proteins or rows of a table to the terminal or --out; pictures to --out: a .png grid, .npz or folder."""
+    args = parse(Sample, "sample", argv, sample.__doc__)
+    runtime = Runtime(args)
+    from unmask.filling import Filler, rows_at_a_time
+
+    check_positive(args, "num", "steps")
+    model, kind, folder = runtime.load(args.model)
+    kind.check(args)
+    if args.frames and not kind.frames:
+        raise ValueError(f"--frames is not for {kind.what}: leave it out")
+    check_out(args.frames, kind.frames)
+    labels = labels_of(args.label, args.num, model)
+    sizes, made = sizes_of(args, runtime, model, kind)
+    examples = [blank(size)._replace(label=None if labels is None else labels[i]) for i, size in enumerate(sizes)]
+    watch = 0
+    if args.frames:
+        watch = min(args.num, rows_at_a_time(args.batch_size, max(sizes)), 64) if kind.frames == ".gif" else 1
+    filler = Filler(model, **runtime.filling(), watch=watch)
+    rows = [one.ids for (one,) in filler.fill(examples)]
+    made |= kind.write(rows, args) | ({} if labels is None else {"labels": labels})
+    if args.frames:
+        write_frames(args.frames, kind, filler.states)
+    runtime.record(folder, **made, **how(args))
+
+
+def sizes_of(args: Sample, runtime: Runtime, model: Any, kind: Any) -> tuple[list[int], dict]:
+    """How many tokens each sample has, and what is to be recorded of that."""
+    from unmask.sampling import draw_lengths
+
+    trained = model.meta["length"]
+    if args.length < 0:
+        raise ValueError(f"--length must be at least 1, not {args.length}")
+    if kind.fixed and args.length not in (0, trained):
+        raise ValueError(f"--length {args.length}: the model is for {kind.what} of {trained} values; leave it out")
+    if args.length > trained:
+        print(f"note: the model was trained at {trained} tokens; {args.length} is beyond what it has seen", file=sys.stderr)
+    histogram = kind.meta.get("lengths")
+    if histogram is None:
+        return [args.length or trained] * args.num, {"length": args.length or trained}
+    if args.length:
+        sizes, said = [args.length] * args.num, f"--length {args.length}"
+    else:
+        sizes = draw_lengths(model, args.num, runtime.generator).tolist()
+        left_out = sum(count for n, count in histogram.items() if int(n) > trained)
+        said = f"those of the training sequences; {left_out:,} longer than {trained}, the trained length, are left out"
+    print(f"lengths: {said}", file=sys.stderr)
+    return sizes, {"lengths": sizes, "length_model": said}
+
+
+def write_frames(path: str, kind: Any, states: list) -> None:
+    """The unmasking, as a page to step through or a moving picture."""
+    from unmask.report import write_report
+
+    if kind.frames == ".gif":
+        kind.animate(Path(path), states)
+    else:
+        said = f"unmask {' '.join(sys.argv[1:])}"
+        write_report(Path(path), title="A sample, step by step", unit="token", sources=said, frames=kind.pages(states))
+    print(f"wrote {path}", file=sys.stderr)

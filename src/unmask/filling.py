@@ -1,0 +1,263 @@
+"""Partly known examples in, whole ones out, of any kind of data; sampling fills an example of which nothing is known.
+
+Examples become rows of a batch, longer ones windows; a sampler reveals the holes, and the bound of `conditional_nats` scores them.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from unmask.diffusion import MaskedDiffusion
+from unmask.kernels.rows import chunks
+from unmask.kinds.kind import ABSENT, GIVEN, HOLE, UNKNOWN, Filled, Partial, State
+from unmask.likelihood import conditional_nats
+from unmask.masks import BLOCK
+from unmask.sampling import evaluating, to_tokens, trajectory
+
+WINDOWS = 2**24  # more than an example has
+
+
+class Rows(NamedTuple):
+    """Examples side by side, padded to the longest."""
+
+    z: Tensor  # (B, S*L) on the CPU
+    holes: Tensor  # (B, S) bool: to be filled in
+    hidden: Tensor  # (B, S) bool: masked, and staying so
+    valid: Tensor  # (B, S) bool
+    cond: Tensor | None  # (B,) labels
+
+    def part(self, at: slice, length: int) -> "Rows":
+        """The tokens `at` of every row, of `length` digits each; views, so that what is filled in there is filled in here."""
+        return Rows(self.z[:, at.start * length : at.stop * length], self.holes[:, at], self.hidden[:, at], self.valid[:, at], self.cond)
+
+
+class Filler:
+    """A model with a sampler.  `guidance` 0 and `temperature` 1 are the model's own law; anything else is not.
+
+    `batch_size`: rows that run through the network at a time, 0: 64, and more of them where they are short.  `window`: fill an example
+    that is longer than the model was trained at window by window.  `watch`: keep the states of so many rows of the first batch, in
+    `states`.  ValueError for guidance without labels, or of a network that did not learn to do without.
+    """
+
+    def __init__(
+        self, model: MaskedDiffusion, *, sampler: str = "ancestral", steps: int = 256, grid: str = "cosine", temperature: float = 1.0,
+        guidance: float = 0.0, guidance_schedule: str = "constant", batch_size: int = 0, window: bool = False, watch: int = 0,
+        seed: int = 0, generator: torch.Generator | None = None, precision: Any = None, progress: bool = False,
+    ):  # fmt: skip
+        if not math.isfinite(guidance):
+            raise ValueError(f"--guidance must be a finite number, not {guidance}")
+        if guidance_schedule != "constant" and not guidance:
+            raise ValueError(f"--guidance-schedule {guidance_schedule} is of a weight, and there is none: give --guidance")
+        self.model, self.guidance, self.guidance_schedule = model, guidance, guidance_schedule
+        self.how = {"sampler": sampler, "grid": grid, "temperature": temperature}
+        self.steps = 1 if sampler == "first_hitting" and not watch else steps
+        self.batch_size, self.window, self.watch, self.seed = batch_size, window, watch, seed
+        self.generator = torch.Generator().manual_seed(seed) if generator is None else generator
+        self.precision = nullcontext() if precision is None else precision
+        self.progress = progress
+        self.states: list[State] = []
+        self.length: int = model.meta.get("length", 0)
+        self.can_score = model.schedule.num_values == 1
+
+    # ------------------------------------------------------------ fill
+
+    def fill(self, examples: Sequence[Partial], *, num: int = 1, score: int = 0) -> list[list[Filled]]:
+        """`num` fillings of every example.  `score`: draws of masks for the bound of each, by which they are ordered, best first.
+
+        The fillings of one example are ranked on masks that they share; what is told of each is drawn afresh, since the best of several
+        is the best in part by luck.  Examples without a hole come back as they are, once each.
+        """
+        open_ = [i for i, example in enumerate(examples) if (example.role == HOLE).any()]
+        found: list[list[Filled]] = [[Filled(example.ids, 0.0, 0.0)] if i not in set(open_) else [] for i, example in enumerate(examples)]
+        ranks: list[list[float]] = [[] for _ in examples]
+        batches = list(self.batches([len(examples[i].ids) for i in open_], num))
+        with tqdm(total=self.steps * len(batches), unit="step", disable=None if self.progress else True, dynamic_ncols=True) as bar:
+            for batch in batches:
+                numbers = [open_[i] for i in batch]
+                rows = self.rows([examples[i] for i in numbers])
+                self.fill_rows(rows, bar)
+                ids = self.model.subtokenizer.decode(rows.z.masked_fill(rows.z == self.model.mask_id, 0)).numpy()
+                nats = noise = rank = torch.full((len(batch),), math.nan)
+                if score:
+                    nats, noise = self.score(rows, numbers, [examples[i] for i in numbers], score, self.seed)
+                    rank = nats
+                if score and num > 1:
+                    nats, noise = self.score(rows, numbers, [examples[i] for i in numbers], score, self.seed + 1)
+                for row, i in enumerate(numbers):
+                    size = len(examples[i].ids)
+                    ids_of = np.where(examples[i].role == HOLE, ids[row, :size], examples[i].ids)
+                    found[i].append(Filled(ids_of, float(nats[row]), float(noise[row])))
+                    ranks[i].append(float(rank[row]))
+        if score:
+            for i in open_:
+                found[i] = [found[i][k] for k in np.argsort(ranks[i], kind="stable")]
+        return found
+
+    def batches(self, sizes: list[int], num: int) -> Iterator[list[int]]:
+        """Numbers of examples of `sizes`, `num` times each, in batches: longest first, and windows of one example by themselves."""
+        order = [i for i in sorted(range(len(sizes)), key=lambda i: -sizes[i]) for _ in range(num)]
+        long = [i for i in order if self.length and sizes[i] > self.length]
+        for i in dict.fromkeys(long):
+            yield [i] * num
+        rest = order[len(long) :]
+        size = rows_at_a_time(self.batch_size, self.length or max(sizes, default=1))
+        for first in range(0, len(rest), size):
+            yield rest[first : first + size]
+
+    def rows(self, examples: Sequence[Partial]) -> Rows:
+        """Examples as rows of a batch."""
+        width, digits = max(len(example.ids) for example in examples), self.model.subtokenizer.length
+        ids, role = np.zeros((len(examples), width), np.int64), np.full((len(examples), width), ABSENT, np.int8)
+        for i, example in enumerate(examples):
+            role[i, : len(example.ids)] = example.role
+            ids[i, : len(example.ids)] = np.where(example.role == GIVEN, example.ids, 0)
+        holes, hidden, valid = (torch.from_numpy(v) for v in (role == HOLE, role == UNKNOWN, role != ABSENT))
+        z = self.model.subtokenizer.encode(torch.from_numpy(ids))
+        z = z.masked_fill((holes | hidden | ~valid).repeat_interleave(digits, 1), self.model.mask_id)
+        labels = [example.label for example in examples if example.label is not None]
+        if labels and len(labels) < len(examples):
+            raise ValueError(f"{len(labels)} of {len(examples)} examples have a label: give all of them one, or none")
+        return Rows(z, holes, hidden, valid, torch.tensor(labels) if labels else None)
+
+    def fill_rows(self, rows: Rows, bar: tqdm) -> None:
+        """Fill the holes of `rows` in place, window by window where they are longer than the model was trained at."""
+        digits = self.model.subtokenizer.length
+        for at, fill in windows(rows.holes.any(0), self.length or rows.holes.shape[1]):
+            part = rows.part(at, digits)
+            now = part.holes & fill
+            device = self.model.device
+            valid = None if bool(part.valid.all()) else part.valid.to(device)
+            cond = None if part.cond is None else part.cond.to(device)
+            guidance = self.weight(cond)
+            watching = self.watch > 0 and not self.states
+            if watching:
+                self.states.append(self.state(part.z[: self.watch]))
+            with self.precision:
+                states = trajectory(
+                    self.model, part.z.to(device), steps=self.steps, cond=cond, valid=valid, holes=now.to(device),
+                    generator=self.generator, guidance=guidance, **self.how,
+                )  # fmt: skip
+                for z in states:
+                    bar.update()
+                    if watching:
+                        self.states.append(self.state(z[: self.watch].cpu()))
+                x = to_tokens(self.model, z, valid, now.to(device)).cpu()
+            filled = self.model.subtokenizer.encode(x.clamp(min=0))
+            part.z.copy_(torch.where(now.repeat_interleave(digits, 1), filled, part.z))
+
+    def weight(self, cond: Tensor | None):
+        """The weight of guidance as a function of t, or None."""
+        if not self.guidance:
+            return None
+        if cond is None:
+            raise ValueError(f"--guidance {self.guidance:g} strengthens what a class says, and there is none here: leave it out")
+        if not self.model.meta.get("label_dropout"):
+            raise ValueError("--guidance needs a network that learned to do without the class, too: train with --label-dropout above 0")
+        share = {"constant": torch.ones_like, "rising": lambda t: 1 - t, "falling": lambda t: t}[self.guidance_schedule]
+        return lambda t: self.guidance * share(t)
+
+    def state(self, z: Tensor) -> State:
+        """Rows z (n, S*L) as tokens, and which of them are revealed whole."""
+        digits = z.unflatten(1, (-1, self.model.subtokenizer.length))
+        shown = (digits != self.model.mask_id).all(-1)
+        ids = self.model.subtokenizer.decode(digits.masked_fill(~shown[..., None], 0).flatten(1))
+        return State(ids.numpy(), shown.numpy())
+
+    # ------------------------------------------------------------ scores and laws
+
+    def score(self, rows: Rows, numbers: list[int], examples: list[Partial], draws: int, seed: int) -> tuple[Tensor, Tensor]:
+        """(B,) nats and their noise of what was filled in, window by window as it was; rows of one of `numbers` share masks."""
+        digits = self.model.subtokenizer.length
+        nats, variance = torch.zeros(2, len(numbers), dtype=torch.float64)
+        left = rows.holes.clone()
+        for window, (at, fill) in enumerate(windows(rows.holes.any(0), self.length or rows.holes.shape[1])):
+            part = rows.part(at, digits)
+            now = part.holes & fill
+            left[:, at] &= ~now
+            unknown = left[:, at] | part.hidden
+            shut = unknown.repeat_interleave(digits, 1) | ~part.valid.repeat_interleave(digits, 1)
+            x = self.model.subtokenizer.decode(part.z.masked_fill(shut, 0))
+            # no two windows of an example share strata, so that their noises add up in squares
+            own = [BLOCK * (WINDOWS * i + window) for i in numbers]
+            with self.precision:
+                more, noise = conditional_nats(
+                    self.model, x, now, repeats=draws, seed=seed, examples=own, unknown=unknown, cond=part.cond, valid=part.valid
+                )
+            nats, variance = nats + more, variance + noise**2
+        return nats, variance.sqrt()
+
+    @torch.no_grad()
+    def laws(self, examples: Sequence[Partial]) -> Iterator[tuple[int, int, np.ndarray]]:
+        """(example, position, (V,) probabilities) of each hole by itself, given what its example gives, in one network call.
+
+        ValueError for a schedule with one curve per value.
+        """
+        model = self.model
+        if model.schedule.num_values > 1:
+            raise ValueError(
+                "with a learned schedule, being masked at t says something about a value, and being missing does not: draw values instead "
+                "of guessing them"
+            )
+        open_ = [i for i, example in enumerate(examples) if (example.role == HOLE).any()]
+        with evaluating(model):
+            for batch in self.batches([len(examples[i].ids) for i in open_], 1):
+                numbers = [open_[i] for i in batch]
+                rows = self.rows([examples[i] for i in numbers])
+                with self.precision:
+                    for row, position, p in self.laws_of(rows):
+                        yield numbers[row], position, p
+
+    def laws_of(self, rows: Rows) -> Iterator[tuple[int, int, np.ndarray]]:
+        model, device = self.model, self.model.device
+        z, valid = rows.z.to(device), None if bool(rows.valid.all()) else rows.valid.to(device)
+        share = (rows.holes | rows.hidden).sum(1) / rows.valid.sum(1).clamp(min=1).double()
+        t = model.schedule.inverse(1 - share.to(device))
+        hidden, head = model.hidden(z, t, None if rows.cond is None else rows.cond.to(device), valid)
+        digits = z.unflatten(1, (-1, model.subtokenizer.length))
+        row, position = rows.holes.to(device).nonzero(as_tuple=True)
+        for part in chunks(len(row), model.subtokenizer.vocab_size, device):
+            at = row[part], position[part]
+            logp = model.log_probs(head(hidden[at]), digits[at], position[part])
+            logp = logp if model.codes is None else logp[:, model.codes]
+            yield from zip(*(v.tolist() for v in at), logp.double().exp().cpu().numpy(), strict=True)
+
+
+def fill(model: MaskedDiffusion, examples: Sequence[Partial], *, num: int = 1, score: int = 0, **how) -> list[list[Filled]]:
+    """`num` fillings of every example; `how`: of `Filler`, such as sampler, steps, temperature, generator, window."""
+    return Filler(model, **how).fill(examples, num=num, score=score)
+
+
+def rows_at_a_time(asked: int, length: int) -> int:
+    """--batch-size, whose 0 leaves it to the length of an example."""
+    if asked < 0:
+        raise ValueError(f"--batch-size must not be negative, not {asked}")
+    return asked or max(64, 16384 // length)
+
+
+def windows(holes: Tensor, length: int) -> Iterator[tuple[slice, Tensor]]:
+    """Where to fill the holes (S,) bool of an example: windows of at most `length` tokens, and which positions of each (W,) bool.
+
+    An example longer than `length` is filled from left to right, a group of holes at a time, in the window around the group's middle.
+    A group spans so little that each of its holes has a quarter of a window on either side, or all there is.
+    """
+    total = len(holes)
+    if total <= length:
+        yield slice(0, total), holes
+        return
+    left, quarter = holes.nonzero()[:, 0].tolist(), length // 4
+    while left:
+        start = min(max(left[0] - quarter, 0), total - length)
+        limit = total if start + length == total else start + length - quarter
+        group = list(itertools.takewhile(lambda i, limit=limit: i < limit, left))
+        start = min(max((group[0] + group[-1] + 1) // 2 - length // 2, 0), total - length)
+        fill = torch.zeros(length, dtype=torch.bool)
+        fill[torch.tensor(group) - start] = True
+        yield slice(start, start + length), fill
+        left = left[len(group) :]
