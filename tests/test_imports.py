@@ -28,8 +28,8 @@ BELOW = ["config", "device"]  # of all
 ORDER = [["config"], ["device"], *MATHEMATICS, ["kinds"], *ABOVE]
 LEVEL = {name: level for level, group in enumerate(ORDER) for name in group}
 KINDS_MAY = {"checkpoint", "kinds", *BELOW}  # no model, sampler, trainer or command line
-# Where kinds are still named outside of their folders, to be emptied: the flags of prepare, the demos, the face for Python.
-NAMED = {"cli.prepare", "demo", "demo_digits", "demo_table", "demo_proteins", "data"}
+# Where kinds are still named outside of their folders, to be emptied: the demos, the face for Python.
+NAMED = {"demo", "demo_digits", "demo_table", "demo_proteins", "data"}
 
 
 def modules():

@@ -162,7 +162,7 @@ def cut(x: Tensor, valid: Tensor | None, length: int, rows: int | None = None) -
 def check_enumeration(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, units: int, repeats: int, seed: int) -> Iterator[Check]:
     """The estimators against the sum over all masks, on windows cut to a few units; and the exact bound with padding."""
     length, vocab_size = model.subtokenizer.length, model.subtokenizer.vocab_size
-    tokens = max(1, units // length)
+    tokens = min(max(1, units // length), x.shape[1])
     while tokens > 1 and cells(tokens, length, vocab_size) > ENUMERATED:
         tokens -= 1
     windows = min(8, max(1, ENUMERATED // cells(tokens, length, vocab_size)))

@@ -81,6 +81,8 @@ class Kind(ABC):
 
     name: ClassVar[str]  # in meta.json
     what: ClassVar[str]  # an example, in words
+    about: ClassVar[str]  # what it is prepared from, in a sentence
+    Prepare: ClassVar[type]  # a dataclass: the flags of `prepare`, among them `source`, `out` and `json`
     keys: ClassVar[tuple[str, ...]]  # what meta.json needs to have
     tokens: ClassVar[tuple[str, ...]]  # names of the specs of its tokens
     Read: ClassVar[type]  # a dataclass: the flags of `fill` that are this kind's own
@@ -89,6 +91,11 @@ class Kind(ABC):
 
     def __init__(self, meta: dict, folder: Path):
         self.meta, self.folder = meta, folder
+
+    @classmethod
+    @abstractmethod
+    def prepare(cls, args: Any) -> tuple[dict, list[str]]:
+        """Write the folder `args.out`, whole or not at all: what meta.json holds, and lines that say what was made."""
 
     @classmethod
     @abstractmethod

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unmask.kinds.images.flags import PrepareImages
 from unmask.kinds.kind import Filler, Kind, Layout, Source, State
 from unmask.kinds.output import check_out
 
@@ -19,12 +20,30 @@ class PictureFlags:
 
 class Images(Kind):
     name = "images"
+    about = "Pictures: MNIST, CIFAR-10, .npz, packed bits, a folder of PNG and JPEG."
+    Prepare = PrepareImages
     what = "a picture"
     keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "images", "classes")
     tokens = ("pixels",)
     Read = PictureFlags
     frames = ".gif"
     fixed = True
+
+    @classmethod
+    def prepare(cls, args: Any) -> tuple[dict, list[str]]:
+        from unmask.kinds.images.prepare import prepare_images
+
+        meta = prepare_images(
+            args.source, args.out, format=args.format, labels=args.labels or None, shape=three(args.shape) if args.shape else None,
+            size=args.size, channels=args.channels, levels=args.levels, split=args.split,
+            validation=args.validation or None, test=args.test or None,
+        )  # fmt: skip
+        said = []
+        counts = ", ".join(f"{n:,} {name}" for name, n in meta["images"].items())
+        shape = " x ".join(map(str, meta["tokenizer"]["shape"]))
+        classes = f", {meta['classes']} classes" if meta["classes"] else ", no labels"
+        said.append(f"{args.out}: {counts} images of {shape}, {meta['vocab_size']} values{classes}")
+        return meta, said
 
     @classmethod
     def open(cls, folder: Path, meta: dict, *, labels: bool) -> Any:
@@ -105,3 +124,11 @@ class Picture(Source):
             to_image(picture).save(name)
             print(f"wrote {name}", file=sys.stderr)
         return {"out": [str(name) for name in self.names], "filled_values": int(self.holed.holes.sum())}
+
+
+def three(shape: str) -> tuple[int, int, int]:
+    parts = shape.replace("x", ",").split(",")
+    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) for part in parts):
+        raise ValueError(f"--shape {shape!r}: give height,width,channels, like 28,28,1")
+    height, width, channels = map(int, parts)
+    return height, width, channels

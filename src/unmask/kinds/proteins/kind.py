@@ -7,16 +7,36 @@ from typing import Any
 
 from unmask.kinds.kind import ABSENT, GIVEN, HOLE, Filler, Kind, Layout, NoFlags, Partial, Source, refuse_labels, too_long
 from unmask.kinds.output import check_out, write_texts
+from unmask.kinds.proteins.flags import PrepareProteins
 
 DRAWS = 32  # of masks, for the score of a filling
 
 
 class Proteins(Kind):
     name = "proteins"
+    about = "Protein sequences: FASTA."
+    Prepare = PrepareProteins
     what = "proteins"
     keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "documents", "eot", "tokens", "document_count", "lengths")
     tokens = ("residues",)
     Read = NoFlags
+
+    @classmethod
+    def prepare(cls, args: Any) -> tuple[dict, list[str]]:
+        from unmask.kinds.proteins.prepare import prepare_proteins
+
+        meta = prepare_proteins(
+            args.source, args.out, split=args.split, validation=args.validation or None, test=args.test or None
+        )  # fmt: skip
+        said = []
+        counts, lengths = meta["document_count"], list(meta["lengths"])
+        said.append(f"{args.out}: {', '.join(f'{n:,} {name}' for name, n in counts.items())} sequences")
+        how = f"{meta['distinct']:,} of them different, split by a hash"
+        said.append(f"  {'in files of their own' if meta['split'] == 'files' else how}; homologues may be on several sides")
+        mean, unknown = meta["tokens"]["train"] / counts["train"], sum(meta["unknown"].values())
+        said.append(f"  training: {meta['tokens']['train']:,} residues, {lengths[0]} to {lengths[-1]} a sequence, mean {mean:.0f}")
+        said.append(f"  in all {unknown:,} positions without a value (B, J, X, Z)")
+        return meta, said
 
     @classmethod
     def open(cls, folder: Path, meta: dict, *, labels: bool) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from unmask.kinds.kind import Filler, Kind, Layout, Source, refuse_labels
 from unmask.kinds.output import check_out, write_text
+from unmask.kinds.tables.flags import PrepareTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +29,43 @@ class TableFlags:
 
 class Tables(Kind):
     name = "tables"
+    about = "Tables: CSV files of categories and numbers, with cells that may be missing."
+    Prepare = PrepareTable
     what = "a table"
     keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "rows")
     tokens = ("table",)
     Read = TableFlags
     frames = ""
     fixed = True
+
+    @classmethod
+    def prepare(cls, args: Any) -> tuple[dict, list[str]]:
+        from unmask.kinds.folder import find_tokens
+        from unmask.kinds.tables.columns import Table
+        from unmask.kinds.tables.prepare import prepare_table
+
+        found = find_tokens(Path(args.like)) if args.like else None
+        if args.like and (found is None or found.spec["name"] != "table"):
+            raise ValueError(f"--like {args.like} is no folder of a prepared table, or of a model of one")
+        like = None if found is None else Table.from_spec(found.spec)
+        meta = prepare_table(
+            args.source, args.out, header=args.header, delimiter=args.delimiter, encoding=args.encoding, missing=names_in(args.missing),
+            numbers=names_in(args.numbers), categories=names_in(args.categories), drop=names_in(args.drop), bins=args.bins, like=like,
+            unseen=args.unseen, split=args.split, validation=args.validation or None, test=args.test or None,
+        )  # fmt: skip
+        said = []
+        counts = ", ".join(f"{n:,} {name}" for name, n in meta["rows"].items())
+        table = Table.from_spec(meta["tokenizer"])
+        none = meta["cells_without_value"]
+        what = f"{counts} rows of {table.length} columns, {meta['vocab_size']} values"
+        said.append(f"{args.out}: {what}" + f"; {none:,} cells have none" * bool(none))
+        first = "names the columns" if table.header else "is a row like the others"
+        said.append(f"  the first row {first}; numbers are written as their bins' medians")
+        width = max(map(len, table.names))
+        said.append("\n".join(f"  {column.name:{width}}  {column.describe()}" for column in table.columns))
+        if meta["empty_rows"]:
+            said.append(f"left out {meta['empty_rows']:,} rows without any value")
+        return meta, said
 
     @classmethod
     def open(cls, folder: Path, meta: dict, *, labels: bool) -> Any:
@@ -144,3 +176,11 @@ class HoledRows(Source):
                 best[row, column] = found.token
                 writer.writerows(describe_guess(self.table, found))
         return best
+
+
+def names_in(flag: str) -> list[str]:
+    """Names with commas between them; one that has a comma itself stands in quotes, as in CSV."""
+    try:
+        return [name.strip() for name in next(csv.reader([flag], skipinitialspace=True, strict=True), [])]
+    except csv.Error as error:
+        raise ValueError(f"{flag!r}: {error}; give names with commas between them") from None

@@ -6,14 +6,32 @@ from typing import Any
 
 from unmask.kinds.kind import Filler, Kind, NoFlags, Source, refuse_labels, too_long
 from unmask.kinds.output import check_out, write_texts
+from unmask.kinds.text.flags import PrepareText
 
 
 class Text(Kind):
     name = "text"
+    about = "Text, JSON lines or ready token ids."
+    Prepare = PrepareText
     what = "a text"
     keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "documents", "eot", "tokens", "document_count")
     tokens = ("bytes", "characters", "subwords", "ids")
     Read = NoFlags
+
+    @classmethod
+    def prepare(cls, args: Any) -> tuple[dict, list[str]]:
+        from unmask.kinds.text.prepare import prepare_text
+
+        meta = prepare_text(
+            args.source, args.out, format=args.format, field=args.field, dtype=args.dtype, split=args.split, alphabet=args.alphabet or None,
+            tokenizer=args.tokenizer, vocab_size=args.vocab_size or None,
+            validation=args.validation or None, test=args.test or None,
+        )  # fmt: skip
+        said = []
+        counts = ", ".join(f"{n:,} {name}" for name, n in meta["tokens"].items())
+        how = f"{meta['tokenizer']['name']}, documents {meta['documents']}"
+        said.append(f"{args.out}: {counts} tokens of {meta['vocab_size']} values ({how})")
+        return meta, said
 
     @classmethod
     def open(cls, folder: Path, meta: dict, *, labels: bool) -> Any:

@@ -1,0 +1,37 @@
+"""The flags of `unmask prepare`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class PrepareImages:
+    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SRC")]
+    """MNIST's IDX files or its folder (also .gz), CIFAR-10's folder (binary version), .npz (the down-sampled ImageNet), a file of packed
+    bits, or a folder of PNG and JPEG files, whose sub-folders, if all lie in some, are the classes."""
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+    """The folder to make."""
+    format: Literal["auto", "idx", "cifar10", "npz", "packbits", "folder"] = "auto"
+    """auto: by the names and first bytes of the files; packed bits have to be named."""
+    labels: str = ""
+    """An IDX file of labels, if it is not beside the images under its official name."""
+    shape: str = ""
+    """Of packed bits: height,width,channels."""
+    size: int = 0
+    """Of a folder of pictures: crop the middle square out and resize it to so many pixels a side; 0: all must have one size."""
+    channels: Literal[0, 1, 3] = 0
+    """Of a folder of pictures: convert to grey (1) or RGB (3); 0: all must be alike."""
+    levels: int = 0
+    """Values that a pixel's channel can have, 2 to 256: v becomes v * levels // 256; 0: all 256, or the 2 of packed bits."""
+    split: str = ""
+    """train,validation,test, of a source without a test part: fractions, or numbers of images; empty: 0.9,0.05,0.05.  A folder of
+    pictures is cut in an order by the hash of the names.  With a test part, the last twentieth of the others is for validation."""
+    validation: str = ""
+    """Images of their own for validation."""
+    test: str = ""
+    """Images of their own for the test."""
+    json: str = ""
+    """Also write what was made to this file."""
