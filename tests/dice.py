@@ -92,7 +92,7 @@ class PrepareDice:
 class Dice(Kind):
     name, what, about = "dice", "a throw", "Throws of five dice, a line each."
     keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "throws")
-    tokens, frames, fixed = ("faces",), "", True
+    tokens, frames, fixed, no_labels = ("faces",), "", True, "throws, which have no labels"
     Prepare, Read = PrepareDice, NoFlags
 
     @classmethod

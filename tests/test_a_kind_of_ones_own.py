@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from pathlib import Path
 
 import dice
 import pytest
@@ -52,6 +53,16 @@ def test_bad_throws_are_one_sentence(home, tmp_path, capsys):
     assert "has no hole" in capsys.readouterr().err
     assert main(["fill", str(home / "run"), str(home / "throws.txt"), "--best"]) == 2
     assert "--best is not for a throw" in capsys.readouterr().err
+
+
+def test_the_page_that_tells_of_it_is_true():
+    root = Path(__file__).parents[1]
+    page = (root / "docs" / "a-kind-of-your-own.md").read_text(encoding="utf-8")
+    lines = len((root / "tests" / "dice.py").read_text(encoding="utf-8").splitlines())
+    assert f"in {lines} lines" in page and lines < 150
+    assert f"of\n{lines} lines" in (root / "README.md").read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)]+)\)", page):
+        assert (root / "docs" / link).exists(), link
 
 
 def test_a_name_is_taken_once():

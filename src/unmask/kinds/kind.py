@@ -88,6 +88,7 @@ class Kind(ABC):
     Read: ClassVar[type]  # a dataclass: the flags of `fill` that are this kind's own
     frames: ClassVar[str] = ".html"  # the unmasking, step by step: .html of `spell`ed tokens, .gif of `animate`, or none
     fixed: ClassVar[bool] = False  # every example has as many positions
+    no_labels: ClassVar[str] = ""  # why examples have no classes; "": they may have some
 
     def __init__(self, meta: dict, folder: Path):
         self.meta, self.folder = meta, folder
@@ -175,7 +176,3 @@ def too_long(place: str, size: int, unit: str, length: int) -> ValueError:
     return ValueError(
         f"{place} has {size} {unit}s and the model was trained at {length}: shorten it, or allow filling it window by window with --window"
     )
-
-
-def refuse_labels(folder: Path, what: str) -> None:
-    raise ValueError(f"{folder} holds {what}: train without --labels")

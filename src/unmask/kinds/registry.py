@@ -36,7 +36,10 @@ def open_data(folder: str | Path, *, labels: bool = False) -> Data:
 
     folder = Path(folder)
     meta = read_meta(folder, {name: kind.keys for name, kind in KINDS.items()})
-    return KINDS[meta["kind"]].open(folder, meta, labels=labels)
+    kind = KINDS[meta["kind"]]
+    if labels and kind.no_labels:
+        raise ValueError(f"{folder} holds {kind.no_labels}: train without --labels")
+    return kind.open(folder, meta, labels=labels)
 
 
 def kind_of(meta: dict, folder: Path) -> Kind:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from unmask.kinds.kind import ABSENT, GIVEN, HOLE, Filler, Kind, Layout, NoFlags, Partial, Source, refuse_labels, too_long
+from unmask.kinds.kind import ABSENT, GIVEN, HOLE, Filler, Kind, Layout, NoFlags, Partial, Source, too_long
 from unmask.kinds.output import check_out, write_texts
 from unmask.kinds.proteins.flags import PrepareProteins
 
@@ -18,6 +18,7 @@ class Proteins(Kind):
     Prepare = PrepareProteins
     what = "proteins"
     keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "documents", "eot", "tokens", "document_count", "lengths")
+    no_labels = "proteins, which has no labels"
     tokens = ("residues",)
     Read = NoFlags
 
@@ -42,8 +43,6 @@ class Proteins(Kind):
     def open(cls, folder: Path, meta: dict, *, labels: bool) -> Any:
         from unmask.kinds.proteins.data import ProteinData
 
-        if labels:
-            refuse_labels(folder, "proteins, which has no labels")
         return ProteinData(folder, meta)
 
     @classmethod

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from unmask.kinds.kind import Filler, Kind, Layout, Source, refuse_labels
+from unmask.kinds.kind import Filler, Kind, Layout, Source
 from unmask.kinds.output import check_out, write_text
 from unmask.kinds.tables.flags import PrepareTable
 
@@ -33,6 +33,7 @@ class Tables(Kind):
     Prepare = PrepareTable
     what = "a table"
     keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "rows")
+    no_labels = "a table, whose classes are a column like the others"
     tokens = ("table",)
     Read = TableFlags
     frames = ""
@@ -71,8 +72,6 @@ class Tables(Kind):
     def open(cls, folder: Path, meta: dict, *, labels: bool) -> Any:
         from unmask.kinds.tables.data import TableData
 
-        if labels:
-            refuse_labels(folder, "a table, whose classes are a column like the others")
         return TableData(folder, meta)
 
     @classmethod

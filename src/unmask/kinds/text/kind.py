@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from unmask.kinds.kind import Filler, Kind, NoFlags, Source, refuse_labels, too_long
+from unmask.kinds.kind import Filler, Kind, NoFlags, Source, too_long
 from unmask.kinds.output import check_out, write_texts
 from unmask.kinds.text.flags import PrepareText
 
@@ -15,6 +15,7 @@ class Text(Kind):
     Prepare = PrepareText
     what = "a text"
     keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "documents", "eot", "tokens", "document_count")
+    no_labels = "text, which has no labels"
     tokens = ("bytes", "characters", "subwords", "ids")
     Read = NoFlags
 
@@ -37,8 +38,6 @@ class Text(Kind):
     def open(cls, folder: Path, meta: dict, *, labels: bool) -> Any:
         from unmask.kinds.text.data import TokenData
 
-        if labels:
-            refuse_labels(folder, "text, which has no labels")
         return TokenData(folder, meta)
 
     @classmethod
