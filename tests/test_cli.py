@@ -298,6 +298,7 @@ def test_fill_window_gives_each_hole_the_window_around_it(home, tmp_path, monkey
     text = "the quick brown [MASK:1]ox jumps over the lazy d[MASK:1]g. the quick[MASK:1]"
     (tmp_path / "in.txt").write_text(text)
     assert main(["fill", str(home / "run"), str(tmp_path / "in.txt"), "--window", "--steps", "4", "--out", str(tmp_path / "o.txt")]) == 0
+    seen = seen[len(seen) // 2 :]  # counted first, for the bar
     holes = [part.start + int(i) for part, fill in seen for i in fill.nonzero()[:, 0]]
     assert holes == [16, 41, 54] and all(int(fill.sum()) == 1 for _, fill in seen)
     assert [part.start for part, _ in seen] == [8, 33, 39]

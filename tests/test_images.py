@@ -477,7 +477,7 @@ def test_what_does_not_fit_a_model_of_pictures_is_refused(folder, tmp_path, caps
         (["sample", "run", "--out", "a.jpg"], "name a .png"),
         (["sample", "run", "--out", "whole.png/x.png"], "there is no folder"),
         (["sample", "run", "--frames", "a.html"], "must end in .gif"),
-        (["sample", "run", "--length", "9"], "a picture of 64 values; leave it out"),
+        (["sample", "run", "--length", "9"], "an example of this model's data has 64 values; leave it out"),
         (["sample", "run", "--label", "3"], "the model knows no classes"),
         (["sample", "run", "--guidance", "2"], "--guidance 2 strengthens what a class says"),
         (["sample", "run", "--guidance-schedule", "rising"], "--guidance-schedule rising .* there is none: give --guidance"),

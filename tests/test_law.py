@@ -7,16 +7,18 @@ import itertools
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from test_core import chi_square, learned, rng, table_model
 
 import unmask
-from unmask import bench, cli, schedules
+from unmask import bench, cli, filling, schedules
 from unmask.audit import Posterior, exact_nelbo, tables
 from unmask.audit import sampler_law as law_module
 from unmask.audit.sampler_law import exact_law
 from unmask.config import TrainConfig
+from unmask.kinds.kind import GIVEN, HOLE, UNKNOWN, Partial, blank
 from unmask.likelihood import conditional_nats, estimate_orders, order_nats
 from unmask.sampling import ancestral, first_hitting, idle_share, sample, time_grid
 from unmask.train import train
@@ -376,3 +378,41 @@ def test_holes_that_cannot_be_scored(holes, repeats, said):
         conditional_nats(table_model(schedules.Linear(), 3, 2), torch.zeros(1, 2, dtype=torch.long), holes, repeats=repeats)
     with pytest.raises(ValueError, match="one per value"):
         conditional_nats(table_model(learned([1.0, 2.0, 3.0]), 3, 2, drift=1.0), torch.zeros(1, 2, dtype=torch.long), torch.zeros(1, 2) > 0)
+
+
+# ---------------------------------------------------------------- fillers
+
+
+def test_a_filler_takes_windows_only_where_it_is_told_to(monkeypatch):
+    """Without, an example longer than the trained length is given to the network whole; batches hold as many rows as they are told."""
+    model = table_model(schedules.Linear(), 3, 6)
+    model.meta["length"] = 4
+    seen, real = [], filling.trajectory
+    monkeypatch.setattr(filling, "trajectory", lambda m, z, **how: (seen.append(tuple(z.shape)), real(m, z, **how))[1])
+    (found,) = filling.fill(model, [blank(6)], num=5, steps=3, batch_size=2)
+    assert seen == [(2, 6), (2, 6), (1, 6)] and len(found) == 5 and all(one.ids.shape == (6,) and one.ids.max() < 3 for one in found)
+    seen.clear()
+    windowed = table_model(schedules.Linear(), 3, 4)
+    windowed.meta["length"] = 4
+    filling.fill(windowed, [blank(6)], num=3, steps=3, batch_size=2, window=True)
+    assert {shape[1] for shape in seen} == {4} and {shape[0] for shape in seen} == {1, 2}
+
+
+def test_fillings_are_scored_beside_positions_that_stay_hidden_in_alphabets_by_position():
+    allowed = torch.tensor([[True, True, False], [False, True, True], [False, False, True]])
+    model = table_model(schedules.Linear(), 3, 3, allowed=allowed)
+    example = Partial(np.array([0, 1, 0]), np.array([GIVEN, HOLE, UNKNOWN], np.int8))
+    (found,) = filling.fill(model, [example], num=4, steps=3, score=64)
+    z = torch.tensor([[0, 3, 3]])
+    law = model.predict(z)[0, 1].exp().detach()
+    for one in found:
+        assert one.nats == pytest.approx(-float(law[one.ids[1]].log()), rel=1e-5) and one.ids[0] == 0
+    assert [one.nats for one in found] == sorted(one.nats for one in found)
+    ((_, position, p),) = filling.Filler(model).laws([example])
+    assert position == 1 and torch.allclose(torch.from_numpy(p), law)
+
+
+@pytest.mark.parametrize("how", [{"sampler": "x"}, {"steps": 0}, {"temperature": 0.0}, {"guidance": math.nan}, {"batch_size": -1}])
+def test_fillers_that_cannot_be(how):
+    with pytest.raises(ValueError):
+        filling.fill(table_model(schedules.Linear(), 3, 3), [blank(3)], **how)

@@ -19,7 +19,7 @@ from unmask.kernels.rows import chunks
 from unmask.kinds.kind import ABSENT, GIVEN, HOLE, UNKNOWN, Filled, Partial, State
 from unmask.likelihood import conditional_nats
 from unmask.masks import BLOCK
-from unmask.sampling import evaluating, to_tokens, trajectory
+from unmask.sampling import SAMPLERS, evaluating, to_tokens, trajectory
 
 WINDOWS = 2**24  # more than an example has
 
@@ -42,8 +42,9 @@ class Filler:
     """A model with a sampler.  `guidance` 0 and `temperature` 1 are the model's own law; anything else is not.
 
     `batch_size`: rows that run through the network at a time, 0: 64, and more of them where they are short.  `window`: fill an example
-    that is longer than the model was trained at window by window.  `watch`: keep the states of so many rows of the first batch, in
-    `states`.  ValueError for guidance without labels, or of a network that did not learn to do without.
+    that is longer than the model was trained at window by window; without, it is given to the network whole.  `watch`: keep the states
+    of so many rows of the first batch, in `states`.  ValueError for what cannot be: an unknown sampler, no steps, guidance without
+    labels, or of a network that did not learn to do without.
     """
 
     def __init__(
@@ -55,6 +56,10 @@ class Filler:
             raise ValueError(f"--guidance must be a finite number, not {guidance}")
         if guidance_schedule != "constant" and not guidance:
             raise ValueError(f"--guidance-schedule {guidance_schedule} is of a weight, and there is none: give --guidance")
+        if sampler not in SAMPLERS:
+            raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, not {sampler!r}")
+        if steps < 1 or not temperature > 0:
+            raise ValueError(f"steps must be at least 1 and temperature positive, not {steps} and {temperature}")
         self.model, self.guidance, self.guidance_schedule = model, guidance, guidance_schedule
         self.how = {"sampler": sampler, "grid": grid, "temperature": temperature}
         self.steps = 1 if sampler == "first_hitting" and not watch else steps
@@ -74,11 +79,13 @@ class Filler:
         The fillings of one example are ranked on masks that they share; what is told of each is drawn afresh, since the best of several
         is the best in part by luck.  Examples without a hole come back as they are, once each.
         """
-        open_ = [i for i, example in enumerate(examples) if (example.role == HOLE).any()]
-        found: list[list[Filled]] = [[Filled(example.ids, 0.0, 0.0)] if i not in set(open_) else [] for i, example in enumerate(examples)]
+        holed = [bool((example.role == HOLE).any()) for example in examples]
+        open_ = [i for i, has in enumerate(holed) if has]
+        found: list[list[Filled]] = [[] if has else [Filled(example.ids, 0.0, 0.0)] for has, example in zip(holed, examples, strict=True)]
         ranks: list[list[float]] = [[] for _ in examples]
         batches = list(self.batches([len(examples[i].ids) for i in open_], num))
-        with tqdm(total=self.steps * len(batches), unit="step", disable=None if self.progress else True, dynamic_ncols=True) as bar:
+        total = self.steps * sum(len(list(self.windows(self.holes_of([examples[open_[i]] for i in batch])))) for batch in batches)
+        with tqdm(total=total, unit="step", disable=None if self.progress else True, dynamic_ncols=True) as bar:
             for batch in batches:
                 numbers = [open_[i] for i in batch]
                 rows = self.rows([examples[i] for i in numbers])
@@ -101,15 +108,22 @@ class Filler:
         return found
 
     def batches(self, sizes: list[int], num: int) -> Iterator[list[int]]:
-        """Numbers of examples of `sizes`, `num` times each, in batches: longest first, and windows of one example by themselves."""
+        """Numbers of examples of `sizes`, `num` times each, in batches: longest first; of those filled by windows, one example a batch."""
         order = [i for i in sorted(range(len(sizes)), key=lambda i: -sizes[i]) for _ in range(num)]
-        long = [i for i in order if self.length and sizes[i] > self.length]
-        for i in dict.fromkeys(long):
-            yield [i] * num
-        rest = order[len(long) :]
-        size = rows_at_a_time(self.batch_size, self.length or max(sizes, default=1))
-        for first in range(0, len(rest), size):
-            yield rest[first : first + size]
+        long = [i for i in order if self.window and self.length and sizes[i] > self.length]
+        size = rows_at_a_time(self.batch_size, (self.length or max(sizes, default=1)) * self.model.subtokenizer.length)
+        for rows in [*([i] * num for i in dict.fromkeys(long)), order[len(long) :]]:
+            for first in range(0, len(rows), size):
+                yield rows[first : first + size]
+
+    def windows(self, holes: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """`windows` of the holes (B, S) of all rows together; one for all of them, unless they are longer than the model was trained at."""
+        return windows(holes.any(0), self.length if self.window and self.length else holes.shape[1])
+
+    def holes_of(self, examples: Sequence[Partial]) -> Tensor:
+        """(B, S) bool."""
+        width = max(len(example.ids) for example in examples)
+        return torch.from_numpy(np.stack([np.pad(example.role == HOLE, (0, width - len(example.ids))) for example in examples]))
 
     def rows(self, examples: Sequence[Partial]) -> Rows:
         """Examples as rows of a batch."""
@@ -129,7 +143,7 @@ class Filler:
     def fill_rows(self, rows: Rows, bar: tqdm) -> None:
         """Fill the holes of `rows` in place, window by window where they are longer than the model was trained at."""
         digits = self.model.subtokenizer.length
-        for at, fill in windows(rows.holes.any(0), self.length or rows.holes.shape[1]):
+        for at, fill in self.windows(rows.holes):
             part = rows.part(at, digits)
             now = part.holes & fill
             device = self.model.device
@@ -177,13 +191,15 @@ class Filler:
         digits = self.model.subtokenizer.length
         nats, variance = torch.zeros(2, len(numbers), dtype=torch.float64)
         left = rows.holes.clone()
-        for window, (at, fill) in enumerate(windows(rows.holes.any(0), self.length or rows.holes.shape[1])):
+        for window, (at, fill) in enumerate(self.windows(rows.holes)):
             part = rows.part(at, digits)
             now = part.holes & fill
             left[:, at] &= ~now
             unknown = left[:, at] | part.hidden
             shut = unknown.repeat_interleave(digits, 1) | ~part.valid.repeat_interleave(digits, 1)
             x = self.model.subtokenizer.decode(part.z.masked_fill(shut, 0))
+            if self.model.allowed is not None:  # any value will do where none is scored or seen, but one that can stand there
+                x = torch.where(unknown | ~part.valid, self.model.allowed.int().argmax(-1).cpu(), x)
             # no two windows of an example share strata, so that their noises add up in squares
             own = [BLOCK * (WINDOWS * i + window) for i in numbers]
             with self.precision:

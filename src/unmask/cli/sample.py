@@ -44,10 +44,10 @@ def sample(argv: list[str]) -> None:
     examples = [blank(size)._replace(label=None if labels is None else labels[i]) for i, size in enumerate(sizes)]
     watch = 0
     if args.frames:
-        watch = min(args.num, rows_at_a_time(args.batch_size, max(sizes)), 64) if kind.frames == ".gif" else 1
+        watch = min(args.num, rows_at_a_time(args.batch_size, max(sizes) * model.subtokenizer.length), 64) if kind.frames == ".gif" else 1
     filler = Filler(model, **runtime.filling(), watch=watch)
     rows = [one.ids for (one,) in filler.fill(examples)]
-    made |= kind.write(rows, args) | ({} if labels is None else {"labels": labels})
+    made |= kind.write(rows, args) | ({} if kind.no_labels else {"labels": labels})
     if args.frames:
         write_frames(args.frames, kind, filler.states)
     runtime.record(folder, **made, **how(args))
@@ -61,7 +61,7 @@ def sizes_of(args: Sample, runtime: Runtime, model: Any, kind: Any) -> tuple[lis
     if args.length < 0:
         raise ValueError(f"--length must be at least 1, not {args.length}")
     if kind.fixed and args.length not in (0, trained):
-        raise ValueError(f"--length {args.length}: the model is for {kind.what} of {trained} values; leave it out")
+        raise ValueError(f"--length {args.length}: an example of this model's data has {trained} values; leave it out")
     if args.length > trained:
         print(f"note: the model was trained at {trained} tokens; {args.length} is beyond what it has seen", file=sys.stderr)
     histogram = kind.meta.get("lengths")
@@ -85,5 +85,5 @@ def write_frames(path: str, kind: Any, states: list) -> None:
         kind.animate(Path(path), states)
     else:
         said = f"unmask {' '.join(sys.argv[1:])}"
-        write_report(Path(path), title="A sample, step by step", unit="token", sources=said, frames=kind.pages(states))
+        write_report(Path(path), title=f"{kind.title}, step by step", unit=kind.unit, sources=said, frames=kind.pages(states))
     print(f"wrote {path}", file=sys.stderr)

@@ -87,6 +87,8 @@ class Kind(ABC):
     tokens: ClassVar[tuple[str, ...]]  # names of the specs of its tokens
     Read: ClassVar[type]  # a dataclass: the flags of `fill` that are this kind's own
     frames: ClassVar[str] = ".html"  # the unmasking, step by step: .html of `spell`ed tokens, .gif of `animate`, or none
+    title: ClassVar[str] = "A sample"  # of a page that shows one
+    unit: ClassVar[str] = "token"
     fixed: ClassVar[bool] = False  # every example has as many positions
     no_labels: ClassVar[str] = ""  # why examples have no classes; "": they may have some
 

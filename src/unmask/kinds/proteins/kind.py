@@ -17,6 +17,7 @@ class Proteins(Kind):
     about = "Protein sequences: FASTA."
     Prepare = PrepareProteins
     what = "proteins"
+    title, unit = "A protein", "residue"
     keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "documents", "eot", "tokens", "document_count", "lengths")
     no_labels = "proteins, which has no labels"
     tokens = ("residues",)
