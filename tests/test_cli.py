@@ -55,6 +55,12 @@ def test_help_and_version_do_not_load_torch(flag):
     assert done.returncode == 0 and done.stdout
 
 
+def test_a_reader_of_the_help_may_leave():
+    command = f"{sys.executable} -m unmask --help | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, encoding="utf-8")
+    assert done.returncode == 0 and done.stdout.startswith("usage") and not done.stderr
+
+
 def test_the_presets_values_are_the_help_of_train():
     shown = " ".join(unmask_process("train", "text8", "--help").stdout.replace("│", " ").split())
     assert "default: 768" in shown and "1.37 bits per character" in shown and "default: 1000000" in shown

@@ -93,10 +93,10 @@ class Filler:
                 ids = self.model.subtokenizer.decode(rows.z.masked_fill(rows.z == self.model.mask_id, 0)).numpy()
                 nats = noise = rank = torch.full((len(batch),), math.nan)
                 if score:
-                    nats, noise = self.score(rows, numbers, [examples[i] for i in numbers], score, self.seed)
+                    nats, noise = self.score(rows, numbers, score, self.seed)
                     rank = nats
                 if score and num > 1:
-                    nats, noise = self.score(rows, numbers, [examples[i] for i in numbers], score, self.seed + 1)
+                    nats, noise = self.score(rows, numbers, score, self.seed + 1)
                 for row, i in enumerate(numbers):
                     size = len(examples[i].ids)
                     ids_of = np.where(examples[i].role == HOLE, ids[row, :size], examples[i].ids)
@@ -186,7 +186,7 @@ class Filler:
 
     # ------------------------------------------------------------ scores and laws
 
-    def score(self, rows: Rows, numbers: list[int], examples: list[Partial], draws: int, seed: int) -> tuple[Tensor, Tensor]:
+    def score(self, rows: Rows, numbers: list[int], draws: int, seed: int) -> tuple[Tensor, Tensor]:
         """(B,) nats and their noise of what was filled in, window by window as it was; rows of one of `numbers` share masks."""
         digits = self.model.subtokenizer.length
         nats, variance = torch.zeros(2, len(numbers), dtype=torch.float64)

@@ -24,17 +24,15 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     for stream in (sys.stdout, sys.stderr):
         speak_utf8(stream)
-    if not argv or argv[0] in ("-h", "--help"):
-        print(HELP)
-        return 0 if argv else 2
-    if argv[0] in ("-V", "--version"):
-        print(f"unmask {__version__}")
-        return 0
-    if argv[0] not in VERBS:
+    if argv and argv[0] not in (*VERBS, "-h", "--help", "-V", "--version"):
         print(f"unmask: there is no verb {argv[0]!r}; choose one of {', '.join(VERBS)}", file=sys.stderr)
         return 2
     try:
-        code = VERBS[argv[0]](argv[1:])
+        if not argv or argv[0] not in VERBS:
+            print(f"unmask {__version__}" if argv[:1] in (["-V"], ["--version"]) else HELP)
+            code = 0 if argv else 2
+        else:
+            code = VERBS[argv[0]](argv[1:])
         sys.stdout.flush()
         return code or 0
     except BrokenPipeError:  # the reader of our output has left
