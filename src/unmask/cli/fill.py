@@ -8,6 +8,7 @@ import tyro
 
 from unmask.cli.flags import Sampler, flags_of, parse
 from unmask.cli.runtime import Runtime, check_positive, how, labels_of
+from unmask.kinds.kind import flag_names
 from unmask.kinds.registry import KINDS
 
 
@@ -36,7 +37,7 @@ def fill(argv: list[str]) -> None:
         raise ValueError(f"there is no file {args.input}: INPUT is a text, a picture, a table or a FASTA file, or - for standard input")
     model, kind, folder = runtime.load(args.model)
     refuse_others(args, kind)
-    if "label" in {field.name for field in fields(kind.Read)}:
+    if "label" in flag_names(kind.Read):
         labels_of(args.label, args.num, model)  # an error here, if there is no such class
     source = kind.read(args.input, args, model.meta["length"])
     made = source.fill(Filler(model, **runtime.filling(), window=args.window))
@@ -45,7 +46,7 @@ def fill(argv: list[str]) -> None:
 
 def refuse_others(args: Any, kind: Any) -> None:
     """ValueError for a flag of other kinds than this one."""
-    own = {field.name for field in fields(kind.Read)}
+    own = flag_names(kind.Read)
     for other in KINDS.values():
         for field in fields(other.Read):
             if field.name not in own and getattr(args, field.name) != field.default:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 ABSENT, GIVEN, HOLE, UNKNOWN = range(4)
-"""A position's role in an example that is to be filled in: there is no such place (padding, a residue of which nothing is known to a model
-that never saw such); shown; to be filled in; hidden, and staying so."""
+"""A position's role in an example that is to be filled in: no such place (padding, or a residue that nobody knows, which training does not
+see either); shown; to be filled in; hidden, and staying so."""
 
 
 class Layout(NamedTuple):

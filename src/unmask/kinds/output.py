@@ -43,3 +43,18 @@ def write_text(out: str, text: str) -> None:
         print(f"wrote {out}", file=sys.stderr)
     else:
         sys.stdout.write(text)
+
+
+def numbered(out: Path, num: int, source: Path, suffix: str = "") -> list[Path]:
+    """`num` files to write what was filled in to, of that name or that name with a number.  ValueError for one that would not do."""
+    names = [out] if num == 1 else [out.with_stem(f"{out.stem}-{i}") for i in range(1, num + 1)]
+    for name in names:
+        spare(name, source, suffix)
+    return names
+
+
+def spare(name: Path, source: Path, suffix: str = "") -> None:
+    """ValueError for an output that cannot be written, or that is the input."""
+    check_out(str(name), suffix)
+    if name.resolve() == source.resolve():
+        raise ValueError(f"{name} would overwrite the input: name another file")

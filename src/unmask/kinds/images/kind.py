@@ -7,7 +7,7 @@ from typing import Any
 
 from unmask.kinds.images.flags import PrepareImages
 from unmask.kinds.kind import Filler, Kind, Layout, Source, State
-from unmask.kinds.output import check_out
+from unmask.kinds.output import check_out, numbered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,11 +106,7 @@ class Picture(Source):
         if args.mask and not Path(args.mask).is_file():
             raise ValueError(f"there is no file {args.mask}: --mask is a picture, white where there is something to fill in")
         out = Path(args.out or f"{path.stem}-filled.png")
-        self.names = [out] if args.num == 1 else [out.with_stem(f"{out.stem}-{i}") for i in range(1, args.num + 1)]
-        for name in self.names:
-            check_out(str(name), ".png")
-            if name.resolve() == path.resolve():
-                raise ValueError(f"--out {name} would overwrite the input: name another file")
+        self.names = numbered(out, args.num, path, ".png")
         self.holed, self.num = Holed(path, Path(args.mask) if args.mask else None, pixels), args.num
         self.examples = [self.holed.example(None if args.label == -1 else args.label)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unmask.kinds.kind import Filler, Kind, Layout, Source
-from unmask.kinds.output import check_out, write_text
+from unmask.kinds.output import numbered, spare, write_text
 from unmask.kinds.tables.flags import PrepareTable
 
 
@@ -120,13 +120,10 @@ class HoledRows(Source):
         if args.window:
             raise ValueError("--window is not for a table: leave it out")
         out = Path(args.out or f"{path.name.removesuffix('.gz').removesuffix('.xz').removesuffix('.csv')}-filled.csv")
-        self.names = [out] if args.num == 1 else [out.with_stem(f"{out.stem}-{i}") for i in range(1, args.num + 1)]
-        written = [*self.names, *([Path(args.probabilities)] if args.probabilities else [])]
-        for name in written:
-            check_out(str(name))
-            if name.resolve() == path.resolve():
-                raise ValueError(f"{name} would overwrite the input: name another file")
-        if args.probabilities and written[-1].resolve() in [name.resolve() for name in self.names]:
+        self.names = numbered(out, args.num, path)
+        if args.probabilities:
+            spare(Path(args.probabilities), path)
+        if args.probabilities and Path(args.probabilities).resolve() in [name.resolve() for name in self.names]:
             raise ValueError(f"{args.probabilities} is to hold the filled table: name another file for the probabilities")
         if args.best and args.num > 1:
             raise ValueError(f"--best has one answer, not --num {args.num}: leave one of them out")
