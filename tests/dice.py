@@ -2,14 +2,12 @@
 
 import json
 import sys
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-import tyro
 
 from unmask.kinds.data import Whole
 from unmask.kinds.folder import FORMAT, SPLITS, check_new, new_folder
@@ -79,21 +77,11 @@ class Throws(Source):
         return {"fillings": rows}
 
 
-@dataclass(frozen=True)
-class PrepareDice:
-    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SRC")]
-    """A file of throws."""
-    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """The folder to make."""
-    json: str = ""
-    """Also write what was made to this file."""
-
-
 class Dice(Kind):
     name, what, about = "dice", "a throw", "Throws of five dice, a line each."
     keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "throws")
     tokens, frames, fixed, no_labels = ("faces",), "", True, "throws, which have no labels"
-    Prepare, Read = PrepareDice, NoFlags
+    source, Prepare, Read = "A file of throws.", NoFlags, NoFlags
 
     @classmethod
     def prepare(cls, args: Any) -> tuple[dict, list[str]]:

@@ -158,6 +158,13 @@ def test_the_package_itself_imports_nothing_at_once():
     assert imports("") == set()
 
 
+def test_python_needs_none_of_the_command_lines_packages():
+    """A machine of a cluster may lack them: `import tyro` stands in cli/ alone, and pictures are loaded where they are drawn."""
+    without = "import sys; sys.modules.update(dict.fromkeys(['tyro', 'matplotlib', 'PIL']))"
+    code = f"{without}; import unmask.data, unmask.train, unmask.filling, unmask.audit"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_import_does_not_load_torch():
     code = "import sys, unmask; print(unmask.__version__, 'torch' in sys.modules, 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)

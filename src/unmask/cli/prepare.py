@@ -1,11 +1,30 @@
 """unmask prepare: a kind turns its sources into a folder of tokens."""
 
-from typing import Any
+from dataclasses import dataclass, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
 
 from unmask.cli.flags import parse
 from unmask.cli.runtime import write_record
+from unmask.kinds.kind import Kind
 from unmask.kinds.output import check_out
 from unmask.kinds.registry import KINDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    json: str = ""
+    """Also write what was made to this file."""
+
+
+def flags_of_preparing(kind: type[Kind]) -> type:
+    """SRC, OUT and the kind's own flags."""
+    source = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SRC", help=kind.source)]
+    out = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT", help="The folder to make.")]
+    bases = (Record, kind.Prepare)
+    return make_dataclass("Prepare", [("source", source), ("out", out)], bases=bases, frozen=True, kw_only=True)
 
 
 def prepare(argv: list[str]) -> None:
@@ -17,7 +36,7 @@ def prepare(argv: list[str]) -> None:
     if argv[0] not in KINDS:
         raise ValueError(f"there is no kind {argv[0]!r} of data; choose one of {', '.join(KINDS)}: unmask prepare KIND SRC OUT")
     kind = KINDS[argv[0]]
-    args: Any = parse(kind.Prepare, f"prepare {argv[0]}", argv[1:], kind.about)
+    args: Any = parse(flags_of_preparing(kind), f"prepare {argv[0]}", argv[1:], kind.about)
     check_out(args.json)
     meta, said = kind.prepare(args)
     print("\n".join(said))

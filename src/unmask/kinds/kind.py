@@ -82,7 +82,8 @@ class Kind(ABC):
     name: ClassVar[str]  # in meta.json
     what: ClassVar[str]  # an example, in words
     about: ClassVar[str]  # what it is prepared from, in a sentence
-    Prepare: ClassVar[type]  # a dataclass: the flags of `prepare`, among them `source`, `out` and `json`
+    source: ClassVar[str]  # what SRC of `unmask prepare NAME SRC OUT` may be
+    Prepare: ClassVar[type]  # a dataclass, keywords only: the flags of `prepare` that are this kind's own
     keys: ClassVar[tuple[str, ...]]  # what meta.json needs to have
     tokens: ClassVar[tuple[str, ...]]  # names of the specs of its tokens
     Read: ClassVar[type]  # a dataclass: the flags of `fill` that are this kind's own
@@ -98,7 +99,7 @@ class Kind(ABC):
     @classmethod
     @abstractmethod
     def prepare(cls, args: Any) -> tuple[dict, list[str]]:
-        """Write the folder `args.out`, whole or not at all: what meta.json holds, and lines that say what was made."""
+        """From `args.source` write the folder `args.out`, whole or not at all: what meta.json holds, and lines that say what was made."""
 
     @classmethod
     @abstractmethod

@@ -1,19 +1,11 @@
-"""The flags of `unmask prepare`."""
+"""The flags of `unmask prepare` that are this kind's own."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PrepareImages:
-    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SRC")]
-    """MNIST's IDX files or its folder (also .gz), CIFAR-10's folder (binary version), .npz (the down-sampled ImageNet), a file of packed
-    bits, or a folder of PNG and JPEG files, whose sub-folders, if all lie in some, are the classes."""
-    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """The folder to make."""
     format: Literal["auto", "idx", "cifar10", "npz", "packbits", "folder"] = "auto"
     """auto: by the names and first bytes of the files; packed bits have to be named."""
     labels: str = ""
@@ -33,5 +25,3 @@ class PrepareImages:
     """Images of their own for validation."""
     test: str = ""
     """Images of their own for the test."""
-    json: str = ""
-    """Also write what was made to this file."""

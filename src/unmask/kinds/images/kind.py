@@ -21,6 +21,11 @@ class PictureFlags:
 class Images(Kind):
     name = "images"
     about = "Pictures: MNIST, CIFAR-10, .npz, packed bits, a folder of PNG and JPEG."
+    source = (
+        "MNIST's IDX files or its folder (also .gz), CIFAR-10's folder (binary version), .npz "
+        "(the down-sampled ImageNet), a file of packed bits, or a folder of PNG and JPEG files, "
+        "whose sub-folders, if all lie in some, are the classes."
+    )
     Prepare = PrepareImages
     what = "a picture"
     keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "images", "classes")

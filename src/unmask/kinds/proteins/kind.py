@@ -15,6 +15,11 @@ DRAWS = 32  # of masks, for the score of a filling
 class Proteins(Kind):
     name = "proteins"
     about = "Protein sequences: FASTA."
+    source = (
+        "A FASTA file (also .gz, .xz), or a folder of them. The 20 amino acids, U and O are "
+        "residues; where there is B, J, X or Z, it is not known which residue there is, and the "
+        "position is neither scored nor attended to. Gaps and any other letter are errors."
+    )
     Prepare = PrepareProteins
     what = "proteins"
     title, unit = "A protein", "residue"

@@ -1,18 +1,11 @@
-"""The flags of `unmask prepare`."""
+"""The flags of `unmask prepare` that are this kind's own."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PrepareTable:
-    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SRC")]
-    """A CSV file, also .gz or .xz."""
-    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """The folder to make."""
     header: Literal["auto", "yes", "no"] = "auto"
     """auto: the first row names the columns if one of its cells is not a number and all below it are; or if its cells all differ, none
     is a number or missing, and none occurs again in its column.  Without a header, columns are called column1, column2, ..."""
@@ -41,5 +34,3 @@ class PrepareTable:
     """A validation file of its own; the source is then all training data."""
     test: str = ""
     """A test file of its own."""
-    json: str = ""
-    """Also write what was made to this file."""

@@ -30,6 +30,7 @@ class TableFlags:
 class Tables(Kind):
     name = "tables"
     about = "Tables: CSV files of categories and numbers, with cells that may be missing."
+    source = "A CSV file, also .gz or .xz."
     Prepare = PrepareTable
     what = "a table"
     keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "rows")

@@ -1,18 +1,11 @@
-"""The flags of `unmask prepare`."""
+"""The flags of `unmask prepare` that are this kind's own."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PrepareText:
-    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SRC")]
-    """A text or .jsonl file (also .gz, .xz), a folder, every file in which is a document, or a file of ready token ids."""
-    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """The folder to make."""
     tokenizer: str = "bytes"
     """bytes, characters, a Hugging Face tokenizer .json, a folder with GPT-2's encoder.json and vocab.bpe, or the folder of prepared
     data or of a model: the same as theirs."""
@@ -32,5 +25,3 @@ class PrepareText:
     """A validation file of its own; the source is then all training data."""
     test: str = ""
     """A test file of its own."""
-    json: str = ""
-    """Also write what was made to this file."""

@@ -12,6 +12,7 @@ from unmask.kinds.text.flags import PrepareText
 class Text(Kind):
     name = "text"
     about = "Text, JSON lines or ready token ids."
+    source = "A text or .jsonl file (also .gz, .xz), a folder, every file in which is a document, or a file of ready token ids."
     Prepare = PrepareText
     what = "a text"
     keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "documents", "eot", "tokens", "document_count")
