@@ -308,7 +308,7 @@ def test_training_learns(data, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # its own, on the way to the compiler
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore:The .grad attribute")  # of the compiler's own
 def test_a_compiled_network_has_the_same_loss_and_gradient(data, tmp_path):
     model = build(replace(SMALL, dropout=0.0), 20, {})
     torch.nn.init.normal_(model.backbone.head.weight)

@@ -5,7 +5,7 @@ import torch
 
 import unmask
 from unmask.backbones import Transformer
-from unmask.backbones.transformer import RMSNorm, attend
+from unmask.backbones.transformer import Head, RMSNorm, attend
 from unmask.config import PRESETS
 from unmask.train import build
 
@@ -101,6 +101,18 @@ def test_an_example_without_any_value_leaves_the_gradients_finite():
         terms.loss.backward()
         assert float(terms.nelbo[2]) == 0
         assert all(bool(p.grad.isfinite().all()) for p in net.parameters())
+
+
+@pytest.mark.parametrize("values", [27, 32])
+def test_a_padded_head_is_the_same_function(values):
+    """The path of GPUs, on a CPU: outputs, gradients and their shapes are those of the layer, whether or not rows need padding."""
+    head, x = Head(16, values).double(), torch.randn(5, 16, dtype=torch.float64, requires_grad=True)
+    upstream = torch.randn(5, values, dtype=torch.float64)
+    plain, padded = head(x), head.aligned(x)
+    assert padded.shape == plain.shape and torch.allclose(padded, plain, rtol=1e-12)
+    inputs = (x, head.weight, head.bias)
+    for a, b in zip(torch.autograd.grad(plain, inputs, upstream), torch.autograd.grad(padded, inputs, upstream)):
+        assert torch.allclose(a, b, rtol=1e-12)
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -57,4 +57,8 @@ def compile_network(model: MaskedDiffusion) -> None:
     if not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")):
         raise ValueError("--compile needs a C++ compiler (g++ or clang++), and there is none: leave it out, or install one")
     network: Any = model.backbone
-    network.features = torch.compile(network.features)
+    if isinstance(network, Transformer):
+        for block in network.blocks:  # all alike: one compilation serves them all
+            block.compile()
+    else:
+        network.features = torch.compile(network.features)
