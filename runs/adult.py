@@ -1,21 +1,25 @@
-"""UCI Adult: held-out nats per row, imputation, synthetic rows, against baselines of scikit-learn, in one script.
+"""UCI Adult: held-out nats per row, imputation, synthetic rows, against baselines of scikit-learn,
+in one script.
 
     pip install scikit-learn
     python runs/adult.py adult.data adult.test OUT [--seeds 3] [--steps 1000] [--threads 1]
 
-The files are those of the UCI Machine Learning Repository (CC BY 4.0), also gzipped.  OUT gets the CSV files, the prepared data, a run
-for every seed and adult.json, which is written anew after every part.  One seed is the weights, the masks, which cells are removed, and
-the rows that the baselines see.
+The files are those of the UCI Machine Learning Repository (CC BY 4.0), also gzipped.  OUT gets the
+CSV files, the prepared data, a run for every seed and adult.json, which is written anew after every
+part.  One seed is the weights, the masks, which cells are removed, and the rows that the baselines
+see.
 
 Nats per row are of rows whose numbers are replaced by their 32 quantile bins, for every method.
-Imputation: cells of test rows are removed at random.  Categories are scored by the share of removed cells that are right, numbers by the
-absolute and the squared error in standard deviations of the training column; both are means over columns.  The model guesses the most
-probable category, the median for the absolute and the mean for the squared error.  The imputers get 10,000 training rows (the model is
-trained on all 30,525): random forests, learned by column from rows in which cells are removed at the same rate, guess as the model does;
-nearest neighbours and the iterative imputer (a linear ridge, clipped to the range of its rows) get categories as one-hot columns, of which
-the largest wins, and give means.
-Synthetic rows: a classifier of the income trained on them, tested on real rows, against the same trained on as many real rows.
-Copies are counted among complete rows, without fnlwgt, a weight of the survey that tells rows apart.
+Imputation: cells of test rows are removed at random.  Categories are scored by the share of removed
+cells that are right, numbers by the absolute and the squared error in standard deviations of the
+training column; both are means over columns.  The model guesses the most probable category, the
+median for the absolute and the mean for the squared error.  The imputers get 10,000 training rows
+(the model is trained on all 30,525): random forests, learned by column from rows in which cells are
+removed at the same rate, guess as the model does; nearest neighbours and the iterative imputer (a
+linear ridge, clipped to the range of its rows) get categories as one-hot columns, of which the
+largest wins, and give means. Synthetic rows: a classifier of the income trained on them, tested on
+real rows, against the same trained on as many real rows. Copies are counted among complete rows,
+without fnlwgt, a weight of the survey that tells rows apart.
 """
 
 import argparse
@@ -58,7 +62,9 @@ SYNTHETIC = 10_000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("train", type=Path)
     parser.add_argument("test", type=Path)
     parser.add_argument("out", type=Path)
@@ -84,33 +90,64 @@ def main() -> None:
         print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
         (args.out / "adult.json").write_text(json.dumps(result, indent=1) + "\n")
 
-    x = {split: np.array(data.tokens(split)).reshape(-1, data.length).astype(int) for split in ("train", "validation", "test")}
+    x = {
+        split: np.array(data.tokens(split)).reshape(-1, data.length).astype(int)
+        for split in ("train", "validation", "test")
+    }
     chain = boosted_chain(x, data, note)
-    result["baselines"] = {"columns by themselves": mean_and_error(by_themselves(x, data)), "boosted chain": mean_and_error(chain)}
+    result["baselines"] = {
+        "columns by themselves": mean_and_error(by_themselves(x, data)),
+        "boosted chain": mean_and_error(chain),
+    }
     note(f"nats per row of the baselines: {result['baselines']}")
     for seed in range(args.seeds):
         found: dict = {}
         result["seeds"].append(found)
-        config = replace(PRESETS["table"].config, steps=args.steps, minutes=0.0, seed=seed, threads=args.threads, eval_minutes=0.0)
-        model = MaskedDiffusion.from_pretrained(train(config, args.out / "data", args.out / f"run-{seed}"))
+        config = replace(
+            PRESETS["table"].config,
+            steps=args.steps,
+            minutes=0.0,
+            seed=seed,
+            threads=args.threads,
+            eval_minutes=0.0,
+        )
+        model = MaskedDiffusion.from_pretrained(
+            train(config, args.out / "data", args.out / f"run-{seed}")
+        )
         bound = estimate_nelbo(model, data.windows("test", data.length, 1024), repeats=8, seed=seed)
-        found["nats_per_row"] = {"mean": bound.mean, "stderr": bound.stderr, "noise": bound.noise, "n": len(bound.positions)}
-        less, steady = (torch.from_numpy(chain) - v for v in (bound.replicates, bound.replicates if bound.steady is None else bound.steady))
+        found["nats_per_row"] = {
+            "mean": bound.mean,
+            "stderr": bound.stderr,
+            "noise": bound.noise,
+            "n": len(bound.positions),
+        }
+        less, steady = (
+            torch.from_numpy(chain) - v
+            for v in (bound.replicates, bound.replicates if bound.steady is None else bound.steady)
+        )
         stderr, _ = errors(less, steady=steady)
-        found["less than the boosted chain"] = {"mean": float(less.mean()), "stderr": float(stderr)}  # row by row
+        # row by row
+        found["less than the boosted chain"] = {"mean": float(less.mean()), "stderr": float(stderr)}
         note(f"seed {seed}: {bound.mean:.3f} +- {bound.stderr:.3f} nats a row, an upper bound")
-        found["imputation"] = {str(share): imputation(model, data, x, share, seed, note) for share in SHARES}
+        found["imputation"] = {
+            str(share): imputation(model, data, x, share, seed, note) for share in SHARES
+        }
         found["synthetic"] = synthetic(model, data, x, seed)
         note(f"seed {seed}: {found['synthetic']}")
     summarise(result)
 
 
 def prepare(args):
-    """train.csv, validation.csv (every sixteenth training row) and test.csv, normalised, and the data made of them."""
+    """train.csv, validation.csv (every sixteenth training row) and test.csv, normalised, and the
+    data made of them."""
     folder = args.out / "data"
     if not folder.exists():  # else what an earlier run with these files has made
         rows = read(args.train), read(args.test)
-        parts = {"train": [r for i, r in enumerate(rows[0]) if i % 16], "validation": rows[0][::16], "test": rows[1]}
+        parts = {
+            "train": [r for i, r in enumerate(rows[0]) if i % 16],
+            "validation": rows[0][::16],
+            "test": rows[1],
+        }
         for name, content in parts.items():
             with open(args.out / f"{name}.csv", "w", newline="") as file:
                 csv.writer(file, lineterminator="\n").writerows([NAMES, *content])
@@ -120,7 +157,8 @@ def prepare(args):
 
 
 def read(path: Path) -> list[list[str]]:
-    """Rows of one of the official files: the comment on the first line of the test file and the stops after its labels taken off."""
+    """Rows of one of the official files: the comment on the first line of the test file and the
+    stops after its labels taken off."""
     with (gzip.open if path.suffix == ".gz" else open)(path, "rt") as file:
         rows = [[cell.strip().rstrip(".") for cell in row] for row in csv.reader(file)]
     return [row for row in rows if len(row) == len(NAMES)]
@@ -128,7 +166,10 @@ def read(path: Path) -> list[list[str]]:
 
 def commit() -> str:
     return subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent
+        ["git", "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
     ).stdout.strip()
 
 
@@ -140,7 +181,8 @@ def mean_and_error(nats: np.ndarray) -> dict:
 
 
 def by_themselves(x: dict, data) -> np.ndarray:
-    """(rows,) every column coded by its own histogram of the training rows, one more of each value; missing cells cost nothing."""
+    """(rows,) every column coded by its own histogram of the training rows, one more of each value;
+    missing cells cost nothing."""
     nats, table = np.zeros(len(x["test"])), data.tokenizer
     for c in range(table.length):
         low, high = table.first[c : c + 2]
@@ -151,15 +193,20 @@ def by_themselves(x: dict, data) -> np.ndarray:
 
 
 def boosted_chain(x: dict, data, note) -> np.ndarray:
-    """(rows,) by p(row) = product over columns, left to right, of gradient-boosted classifiers of each column given those before it.
+    """(rows,) by p(row) = product over columns, left to right, of gradient-boosted classifiers of
+    each column given those before it.
 
-    How many rounds, and whether they do better than the column's histogram, is decided on the validation rows.
+    How many rounds, and whether they do better than the column's histogram, is decided on the
+    validation rows.
     """
     nats, table = np.zeros(len(x["test"])), data.tokenizer
     for c in range(table.length):
         low, high = table.first[c : c + 2]
         known, there = x["train"][:, c] < data.vocab_size, x["test"][:, c] < data.vocab_size
-        before = [np.where(x[s][:, :c] < data.vocab_size, x[s][:, :c] - table.first[:c], -1) for s in ("train", "test", "validation")]
+        before = [
+            np.where(x[s][:, :c] < data.vocab_size, x[s][:, :c] - table.first[:c], -1)
+            for s in ("train", "test", "validation")
+        ]
         y = x["train"][known, c] - low
         counts = np.bincount(y, minlength=high - low) + 1.0
         alone = counts / counts.sum()
@@ -172,8 +219,13 @@ def boosted_chain(x: dict, data, note) -> np.ndarray:
                 max_iter=300, learning_rate=0.03, max_leaf_nodes=15, categorical_features=[k.bounds is None for k in table.columns[:c]],
                 early_stopping=True, n_iter_no_change=10, random_state=0,
             ).fit(before[0][known], fits, X_val=watched[seen], y_val=truth[seen])  # fmt: skip
-            of_watched, of_test = (mixed(classifier, rows, alone) for rows in (watched, before[1][there]))
-            if np.log(of_watched[np.arange(len(truth)), truth]).mean() > np.log(alone[truth]).mean():
+            of_watched, of_test = (
+                mixed(classifier, rows, alone) for rows in (watched, before[1][there])
+            )
+            if (
+                np.log(of_watched[np.arange(len(truth)), truth]).mean()
+                > np.log(alone[truth]).mean()
+            ):
                 p, chosen = of_test, f"{classifier.n_iter_} rounds"
         p /= p.sum(1, keepdims=True)
         nats[there] -= np.log(p[np.arange(len(p)), x["test"][there, c] - low])
@@ -212,27 +264,45 @@ def imputation(model, data, x: dict, share: float, seed: int, note) -> dict:
     for c, column in enumerate(table.columns):
         known = x["train"][x["train"][:, c] < data.vocab_size, c]
         counts = np.bincount(known, minlength=data.vocab_size)
-        common[:, c] = counts.argmax() if column.bounds is None else np.searchsorted(counts.cumsum(), len(known) / 2)
+        common[:, c] = (
+            counts.argmax()
+            if column.bounds is None
+            else np.searchsorted(counts.cumsum(), len(known) / 2)
+        )
         mean[:, c] = value[known].mean()
     found["most frequent, median, mean"] = score(table, x, test, common, removed, mean)
     space = Features(table, learn)
-    ridge = IterativeImputer(BayesianRidge(), max_iter=5, min_value=space.least, max_value=space.most, random_state=seed)
-    for name, imputer in (("10 nearest neighbours", KNNImputer(n_neighbors=10)), ("iterative, Bayesian ridge", ridge)):
+    ridge = IterativeImputer(
+        BayesianRidge(), max_iter=5, min_value=space.least, max_value=space.most, random_state=seed
+    )
+    for name, imputer in (
+        ("10 nearest neighbours", KNNImputer(n_neighbors=10)),
+        ("iterative, Bayesian ridge", ridge),
+    ):
         began = time.monotonic()
         imputer.fit(space.encode(learn))
-        found[name] = score(table, x, test, space.decode(imputer.transform(space.encode(holed))), removed)
-        note(f"seed {seed}, {share:.0%} removed, {name}: {found[name]} in {time.monotonic() - began:.0f} s")
+        found[name] = score(
+            table, x, test, space.decode(imputer.transform(space.encode(holed))), removed
+        )
+        note(
+            f"seed {seed}, {share:.0%} removed, {name}: {found[name]} in {time.monotonic() - began:.0f} s"
+        )
     began = time.monotonic()
     rows = np.where(random.random(learn.shape) < share, data.vocab_size, learn)
     guess, mean = forest_guesses(table, learn, rows, holed, seed)
     found["random forests by column"] = score(table, x, test, guess, removed, mean)
-    note(f"seed {seed}, {share:.0%} removed, forests: {found['random forests by column']} in {time.monotonic() - began:.0f} s")
+    note(
+        f"seed {seed}, {share:.0%} removed, forests: {found['random forests by column']} in {time.monotonic() - began:.0f} s"
+    )
     return found
 
 
-def forest_guesses(table, truth: np.ndarray, rows: np.ndarray, holed: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, columns) for all cells of `holed`, tokens and means of numbers, by forests that learn each column of `truth` from the others
-    in `rows`, where some cells are removed; numbers as their bins."""
+def forest_guesses(
+    table, truth: np.ndarray, rows: np.ndarray, holed: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, columns) for all cells of `holed`, tokens and means of numbers, by forests that learn
+    each column of `truth` from the others in `rows`, where some cells are removed; numbers as their
+    bins."""
     value, guess, mean = values_of(table), holed.copy(), np.full(holed.shape, np.nan)
 
     def features(x: np.ndarray, c: int) -> np.ndarray:
@@ -240,7 +310,9 @@ def forest_guesses(table, truth: np.ndarray, rows: np.ndarray, holed: np.ndarray
 
     for c, column in enumerate(table.columns):
         known = truth[:, c] < table.vocab_size
-        forest = RandomForestClassifier(200, min_samples_leaf=2, random_state=seed).fit(features(rows[known], c), truth[known, c])
+        forest = RandomForestClassifier(200, min_samples_leaf=2, random_state=seed).fit(
+            features(rows[known], c), truth[known, c]
+        )
         p, tokens = forest.predict_proba(features(holed, c)), forest.classes_
         guess[:, c] = tokens[p.argmax(1)]
         if column.bounds is not None:
@@ -261,14 +333,19 @@ class Features:
                 v = self.value[train[train[:, c] < self.vocab_size, c]]
                 self.scale[c] = v.mean(), v.std()
         found = self.encode(train)
-        self.least, self.most = np.nanmin(found, 0), np.nanmax(found, 0) + 1e-9  # the imputer wants room between them
+        # the imputer wants room between them
+        self.least, self.most = np.nanmin(found, 0), np.nanmax(found, 0) + 1e-9
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         parts = []
         for c, column in enumerate(self.table.columns):
             there = x[:, c, None] < self.vocab_size
             if column.bounds is None:
-                parts.append(np.where(there, x[:, c, None] == np.arange(*self.table.first[c : c + 2]), np.nan))
+                parts.append(
+                    np.where(
+                        there, x[:, c, None] == np.arange(*self.table.first[c : c + 2]), np.nan
+                    )
+                )
             else:
                 mean, std = self.scale[c]
                 parts.append(np.where(there, (self.value[x[:, c, None]] - mean) / std, np.nan))
@@ -281,7 +358,9 @@ class Features:
             wide = len(column.values) if column.bounds is None else 1
             part = features[:, at : at + wide]
             found.append(
-                self.table.first[c] + part.argmax(1) if column.bounds is None else part[:, 0] * self.scale[c][1] + self.scale[c][0]
+                self.table.first[c] + part.argmax(1)
+                if column.bounds is None
+                else part[:, 0] * self.scale[c][1] + self.scale[c][0]
             )
             at += wide
         return found
@@ -289,12 +368,17 @@ class Features:
 
 def values_of(table) -> np.ndarray:
     """(vocab_size + 1,) the number of every token that is one, else NaN."""
-    numbers = [math.nan if column.bounds is None else parse_number(v) for column in table.columns for v in column.values]
+    numbers = [
+        math.nan if column.bounds is None else parse_number(v)
+        for column in table.columns
+        for v in column.values
+    ]
     return np.array([*numbers, math.nan], float)
 
 
 def score(table, x: dict, truth: np.ndarray, guess, removed: np.ndarray, mean=None) -> dict:
-    """guess: tokens (rows, columns), or a column each as `Features.decode` gives them; mean: likewise, numbers for the squared error."""
+    """guess: tokens (rows, columns), or a column each as `Features.decode` gives them; mean:
+    likewise, numbers for the squared error."""
     value, right, absolute, squared = values_of(table), [], [], []
 
     def column_of(of, c: int) -> np.ndarray:
@@ -308,15 +392,25 @@ def score(table, x: dict, truth: np.ndarray, guess, removed: np.ndarray, mean=No
         of = value[of] if isinstance(guess, np.ndarray) else of
         std = value[x["train"][x["train"][:, c] < table.vocab_size, c]].std()
         absolute.append(float(np.abs(of - value[real]).mean() / std))
-        squared.append(float(np.square((of if mean is None else column_of(mean, c)) - value[real]).mean() / std**2))
-    return {"accuracy": float(np.mean(right)), "absolute": float(np.mean(absolute)), "root_square": math.sqrt(float(np.mean(squared)))}
+        squared.append(
+            float(
+                np.square((of if mean is None else column_of(mean, c)) - value[real]).mean()
+                / std**2
+            )
+        )
+    return {
+        "accuracy": float(np.mean(right)),
+        "absolute": float(np.mean(absolute)),
+        "root_square": math.sqrt(float(np.mean(squared))),
+    }
 
 
 # ---------------------------------------------------------------- synthetic rows
 
 
 def synthetic(model, data, x: dict, seed: int) -> dict:
-    """A classifier of the last column trained on samples and on real rows; and samples that are training rows."""
+    """A classifier of the last column trained on samples and on real rows; and samples that are
+    training rows."""
     generator = torch.Generator().manual_seed(seed)
     drawn = np.concatenate([
         sample(model, num=2000, length=data.length, steps=128, generator=generator).numpy() for _ in range(SYNTHETIC // 2000)
@@ -333,7 +427,9 @@ def synthetic(model, data, x: dict, seed: int) -> dict:
 
     known = set(keys(x["train"]))
     for name, rows in (("samples", drawn), ("test rows", x["test"])):
-        found[f"training rows among the {name}"] = mean_and_error(np.array([key in known for key in keys(rows)], float))
+        found[f"training rows among the {name}"] = mean_and_error(
+            np.array([key in known for key in keys(rows)], float)
+        )
     return found
 
 
@@ -344,7 +440,9 @@ def classify(table, rows: np.ndarray, test: np.ndarray, seed: int) -> dict:
     def features(x: np.ndarray) -> np.ndarray:
         return np.where(x[:, :-1] < table.vocab_size, x[:, :-1] - first, -1)
 
-    classifier = HistGradientBoostingClassifier(categorical_features=kinds, random_state=seed).fit(features(rows), rows[:, -1])
+    classifier = HistGradientBoostingClassifier(categorical_features=kinds, random_state=seed).fit(
+        features(rows), rows[:, -1]
+    )
     p = classifier.predict_proba(features(test))[:, 1]
     truth = test[:, -1] == classifier.classes_[1]
     return {"accuracy": float(((p > 0.5) == truth).mean()), "auc": float(roc_auc_score(truth, p))}
@@ -364,19 +462,37 @@ def summarise(result: dict) -> None:
     print("\nheld-out nats per row")
     for name, row in result["baselines"].items():
         print(f"  {name:28} {row['mean']:.3f} +- {row['stderr']:.3f} (over rows)")
-    print(f"  {'unmask, an upper bound':28} {over_seeds(lambda f: f['nats_per_row']['mean'])} (over seeds)")
-    print(f"  {'chain less unmask, row by row':28} {over_seeds(lambda f: f['less than the boosted chain']['mean'])} (over seeds)")
+    print(
+        f"  {'unmask, an upper bound':28} {over_seeds(lambda f: f['nats_per_row']['mean'])} (over seeds)"
+    )
+    print(
+        f"  {'chain less unmask, row by row':28} {over_seeds(lambda f: f['less than the boosted chain']['mean'])} (over seeds)"
+    )
     for share in map(str, SHARES):
-        print(f"\n{float(share):.0%} of cells removed: accuracy of categories, absolute error and root square error of numbers")
+        print(
+            f"\n{float(share):.0%} of cells removed: accuracy of categories, absolute error and root square error of numbers"
+        )
         for name in result["seeds"][0]["imputation"][share]:
-            cells = [over_seeds(lambda f, k=k, n=name, s=share: f["imputation"][s][n][k]) for k in ("accuracy", "absolute", "root_square")]
+            cells = [
+                over_seeds(lambda f, k=k, n=name, s=share: f["imputation"][s][n][k])
+                for k in ("accuracy", "absolute", "root_square")
+            ]
             print(f"  {name:28} " + "   ".join(cells))
     print("\na classifier of the income, tested on real rows: accuracy, area under the curve")
     for name in ("synthetic", "real", "all real"):
-        print(f"  trained on {name:17} " + "   ".join(over_seeds(lambda f, k=k, n=name: f["synthetic"][n][k]) for k in ("accuracy", "auc")))
-    print("\nshare of complete rows that equal a training row, without fnlwgt, numbers as their bins")
+        print(
+            f"  trained on {name:17} "
+            + "   ".join(
+                over_seeds(lambda f, k=k, n=name: f["synthetic"][n][k]) for k in ("accuracy", "auc")
+            )
+        )
+    print(
+        "\nshare of complete rows that equal a training row, without fnlwgt, numbers as their bins"
+    )
     for name in ("samples", "test rows"):
-        print(f"  {name:28} {over_seeds(lambda f, n=name: f['synthetic'][f'training rows among the {n}']['mean'])}")
+        print(
+            f"  {name:28} {over_seeds(lambda f, n=name: f['synthetic'][f'training rows among the {n}']['mean'])}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""The table of compare_text.sh: held-out bounds of trained runs and their paired differences from the first method."""
+"""The table of compare_text.sh: held-out bounds of trained runs and their paired differences from
+the first method."""
 
 import argparse
 import json
@@ -13,7 +14,8 @@ from unmask.device import keep_freed_memory, pick_dtype, precision
 from unmask.likelihood import errors, joint_loss
 
 CPU = torch.device("cpu")
-T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}  # Student's, two-sided, of so many seeds
+# Student's, two-sided, of so many seeds
+T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
 WHAT = {
     "md4": "MD4: whole tokens",
     "md4x2": "MD4, two draws a step, sees the time",
@@ -30,11 +32,18 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--methods", nargs="+", required=True)
     parser.add_argument("--seeds", nargs="+", required=True)
-    parser.add_argument("--windows", type=int, default=1024, help="held-out windows, spread evenly over the test split")
+    parser.add_argument(
+        "--windows",
+        type=int,
+        default=1024,
+        help="held-out windows, spread evenly over the test split",
+    )
     parser.add_argument("--repeats", type=int, default=8, help="draws of masks a window")
     args = parser.parse_args()
     keep_freed_memory()
-    runs = {m: [evaluated(args, args.out / f"{m}-{seed}") for seed in args.seeds] for m in args.methods}
+    runs = {
+        m: [evaluated(args, args.out / f"{m}-{seed}") for seed in args.seeds] for m in args.methods
+    }
     unit = open_data(args.data).unit
     first = args.methods[0]
     rows = []
@@ -58,7 +67,13 @@ def main() -> None:
     print(text)
     (args.out / "table.md").write_text(text)
     checkpoint.write_json(
-        args.out / "results.json", {"unit": f"bits per {unit}", "windows": args.windows, "repeats": args.repeats, "rows": rows}
+        args.out / "results.json",
+        {
+            "unit": f"bits per {unit}",
+            "windows": args.windows,
+            "repeats": args.repeats,
+            "rows": rows,
+        },
     )
 
 
@@ -87,7 +102,9 @@ def evaluated(args, run: Path) -> dict:
         found = {
             "identity": identity,
             "bits": (bound.replicates / math.log(2)).tolist(),
-            "steady": ((bound.replicates if bound.steady is None else bound.steady) / math.log(2)).tolist(),
+            "steady": (
+                (bound.replicates if bound.steady is None else bound.steady) / math.log(2)
+            ).tolist(),
             "groups": None if bound.groups is None else bound.groups.tolist(),
             "positions": bound.positions.tolist(),
             "noise": bound.bits_per_dim_noise,
@@ -96,7 +113,9 @@ def evaluated(args, run: Path) -> dict:
         }
         if model.objective == "joint":
             found["joint_loss"] = joint_loss(model, windows, repeats=args.repeats) / math.log(2)
-            found["other_bound"] = estimate_nelbo(model, windows, repeats=args.repeats, masking="token").bits_per_dim
+            found["other_bound"] = estimate_nelbo(
+                model, windows, repeats=args.repeats, masking="token"
+            ).bits_per_dim
     checkpoint.write_json(kept, found)
     return found
 
@@ -107,7 +126,8 @@ def per_window(run: dict, name: str) -> torch.Tensor:
 
 
 def summary(runs: list[dict], others: list[dict] | None = None) -> dict:
-    """Mean bits per position over seeds and windows, of runs or of runs less others, paired by seed, window and masks.
+    """Mean bits per position over seeds and windows, of runs or of runs less others, paired by
+    seed, window and masks.
 
     Its error from both (windows alone for one seed), and what it takes at 95 %.
     """
@@ -115,7 +135,10 @@ def summary(runs: list[dict], others: list[dict] | None = None) -> dict:
     groups = None if runs[0]["groups"] is None else torch.tensor(runs[0]["groups"])
 
     def values(name: str) -> torch.Tensor:  # (seeds, replicates, windows)
-        found, less = (torch.tensor([r[name] for r in some], dtype=torch.float64) for some in (runs, others or runs))
+        found, less = (
+            torch.tensor([r[name] for r in some], dtype=torch.float64)
+            for some in (runs, others or runs)
+        )
         return found - less if others else found
 
     means = values("bits").mean(1).sum(1) / n.sum()
@@ -123,8 +146,16 @@ def summary(runs: list[dict], others: list[dict] | None = None) -> dict:
     plain, steady = ((values(name).mean(0) - mean * n) / n.mean() for name in ("bits", "steady"))
     windows = float(errors(plain, groups, steady)[0])
     seeds = float(means.std()) / math.sqrt(len(means)) if len(means) > 1 else 0.0
-    needed = math.hypot(1.96 * windows, T_95.get(len(means), 2.26) * seeds) if len(means) > 1 else None
-    return {"mean": mean, "error": math.hypot(windows, seeds), "needed": needed, "error_windows": windows, "error_seeds": seeds}
+    needed = (
+        math.hypot(1.96 * windows, T_95.get(len(means), 2.26) * seeds) if len(means) > 1 else None
+    )
+    return {
+        "mean": mean,
+        "error": math.hypot(windows, seeds),
+        "needed": needed,
+        "error_windows": windows,
+        "error_seeds": seeds,
+    }
 
 
 def verdict(d: dict, seeds: int) -> str:
@@ -156,15 +187,26 @@ def table(rows: list[dict], unit: str, args) -> str:
         d = row.get("difference")
         said = f"{d['mean']:+.4f} +- {d['error']:.4f}" if d else ""
         which = verdict(d, seeds) if d else ""
-        steps = f"{min(row['steps']):,} to {max(row['steps']):,}" if len(row["steps"]) > 1 else f"{row['steps'][0]:,}"
+        steps = (
+            f"{min(row['steps']):,} to {max(row['steps']):,}"
+            if len(row["steps"]) > 1
+            else f"{row['steps'][0]:,}"
+        )
         lines.append(
             f"| {row['what']} | {row['parameters'] / 1e6:.2f} M | {steps} | {row['mean']:.4f} +- {row['error']:.4f} | {said} | {which} |"
         )
     for row in rows:
         if "from_control" in row:
             d = row["from_control"]
-            resolution = f"; at 95 % the budget resolves {d['needed']:.4f}" if d["needed"] is not None else ""
-            lines += ["", f"{row['what']}, minus {WHAT['md4x2']}: {d['mean']:+.4f} +- {d['error']:.4f} ({verdict(d, seeds)}){resolution}."]
+            resolution = (
+                f"; at 95 % the budget resolves {d['needed']:.4f}"
+                if d["needed"] is not None
+                else ""
+            )
+            lines += [
+                "",
+                f"{row['what']}, minus {WHAT['md4x2']}: {d['mean']:+.4f} +- {d['error']:.4f} ({verdict(d, seeds)}){resolution}.",
+            ]
         if "joint_loss" in row:
             lines += [
                 "",

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""What a machine with a GPU makes of this package, within minutes: is it right, how fast, what does it learn.
+"""What a machine with a GPU makes of this package, within minutes: is it right, how fast, what does
+it learn.
 
     PYTHONPATH=src python3 runs/gpu.py --out OUT --text fil8.xz   # a text to learn; left out: the bundled one
     PYTHONPATH=src python3 runs/gpu.py --out OUT --rehearse       # in miniature, on a CPU
 
-Needs torch, numpy, safetensors, tokenizers and tqdm, and none of the command line's packages.  Stages run one after the other, each
-inside its own share of --minutes and its own try; OUT/record.json is rewritten after every figure, so that a run that is cut off still
-tells what it saw.  What failed is run again by --only.
+Needs torch, numpy, safetensors, tokenizers and tqdm, and none of the command line's packages.
+Stages run one after the other, each inside its own share of --minutes and its own try;
+OUT/record.json is rewritten after every figure, so that a run that is cut off still tells what it
+saw.  What failed is run again by --only.
 """
 
 import argparse
@@ -40,7 +42,8 @@ from unmask.subtokens import Subtokenizer, consistent
 from unmask.train import State, build, compile_network, read_log, train, train_step
 
 STAGES = ("exact", "speed", "sampling", "learn", "compile")
-SHARES = {"exact": 1.0, "speed": 0.5, "sampling": 0.6, "learn": 0.9, "compile": 1.0}  # of the time, at a stage's end
+# of the time, at a stage's end
+SHARES = {"exact": 1.0, "speed": 0.5, "sampling": 0.6, "learn": 0.9, "compile": 1.0}
 BUNDLED = Path(unmask.__file__).parent / "kinds" / "text" / "bundled" / "tinyshakespeare.txt"
 LAW_STEPS, LAW_DRAWS = 16, 20_000
 
@@ -56,10 +59,16 @@ class Record:
 
     def __call__(self, name: str, **values) -> None:
         at = round(time.monotonic() - self.began, 1)
-        known = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()}
+        known = {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in values.items()
+        }
         self.values[name] = known | {"at": at}
         self.path.write_text(json.dumps(self.values, indent=1) + "\n", encoding="utf-8")
-        said = [f"{key} {value:.6g}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items()]
+        said = [
+            f"{key} {value:.6g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in values.items()
+        ]
         print(f"[{at:7.1f} s] {name}: {', '.join(said)}", flush=True)
 
     def clear(self, name: str) -> None:
@@ -67,7 +76,11 @@ class Record:
         self.values.pop(f"FAILED {name}", None)
 
     def failed(self) -> list[str]:
-        return [name for name, v in self.values.items() if name.startswith("FAILED") or v.get("passed") is False]
+        return [
+            name
+            for name, v in self.values.items()
+            if name.startswith("FAILED") or v.get("passed") is False
+        ]
 
 
 class Bench:
@@ -156,38 +169,58 @@ def check_kernel(bench: Bench, vocab_size: int, length: int) -> None:
         error = float((of_ours.double().cpu() - of_truth).norm() / of_truth.norm())
         value = abs(float(total.detach()) / float(truth.detach()) - 1)
         name = f"kernel V={vocab_size} l={length} {str(dtype)[6:]}"
-        bench.record(name, value_error=value, gradient_error=error, passed=error < limit and value < limit)
+        bench.record(
+            name, value_error=value, gradient_error=error, passed=error < limit and value < limit
+        )
 
 
-def small_model(name: str, device: torch.device, dtype: torch.dtype = torch.float64) -> unmask.MaskedDiffusion:
+def small_model(
+    name: str, device: torch.device, dtype: torch.dtype = torch.float64
+) -> unmask.MaskedDiffusion:
     """Three positions of a few values, with random weights that are the same on every device."""
     vocab_size, length = (4, 2) if name == "prime" else (3, 1)
     curves = {"cosine": schedules.Cosine(), "genmd4": schedules.LearnedPolynomial(vocab_size)}
-    network = Transformer(vocab_size, dim=16, layers=1, heads=2, time=name == "genmd4", digits=length)
+    network = Transformer(
+        vocab_size, dim=16, layers=1, heads=2, time=name == "genmd4", digits=length
+    )
     generator = torch.Generator().manual_seed(3)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3, generator=generator)
     schedule = curves.get(name, schedules.Linear())
-    return unmask.MaskedDiffusion(network, schedule, Subtokenizer(vocab_size, length)).to(device, dtype)
+    return unmask.MaskedDiffusion(network, schedule, Subtokenizer(vocab_size, length)).to(
+        device, dtype
+    )
 
 
 def check_model(bench: Bench, name: str) -> None:
-    """The enumerated bound here and on the CPU; the law of the sampler, by counting, against its exact law."""
+    """The enumerated bound here and on the CPU; the law of the sampler, by counting, against its
+    exact law."""
     model, reference = small_model(name, bench.device), small_model(name, torch.device("cpu"))
     values = model.subtokenizer.vocab_size
     x = torch.cartesian_prod(*[torch.arange(values)] * 3)
     with torch.no_grad():
-        worst = float((audit.exact_nelbo(model, x.to(bench.device)).cpu() - audit.exact_nelbo(reference, x)).abs().max())
+        worst = float(
+            (audit.exact_nelbo(model, x.to(bench.device)).cpu() - audit.exact_nelbo(reference, x))
+            .abs()
+            .max()
+        )
     bench.record(f"exact bound {name}", cpu_against_device=worst, passed=worst < 1e-8)
 
     generator = torch.Generator(device=bench.device).manual_seed(5)
-    drawn = sample(model, num=LAW_DRAWS, length=3, steps=LAW_STEPS, grid="uniform", generator=generator).cpu()
+    drawn = sample(
+        model, num=LAW_DRAWS, length=3, steps=LAW_STEPS, grid="uniform", generator=generator
+    ).cpu()
     law = exact_law(reference, time_grid(LAW_STEPS, "uniform"), 3).flatten()
     number = (drawn * torch.tensor([values**2, values, 1])).sum(1)
     share = torch.bincount(number, minlength=values**3).double() / LAW_DRAWS
     distance = float((share - law).abs().sum() / 2)
     expected = float((law * (1 - law) / LAW_DRAWS * 2 / math.pi).sqrt().sum() / 2)
-    bench.record(f"law of ancestral {name}", total_variation=distance, expected_by_chance=expected, passed=distance < 2 * expected)
+    bench.record(
+        f"law of ancestral {name}",
+        total_variation=distance,
+        expected_by_chance=expected,
+        passed=distance < 2 * expected,
+    )
 
 
 def check_estimate(bench: Bench) -> None:
@@ -197,7 +230,13 @@ def check_estimate(bench: Bench) -> None:
     with precision("bfloat16", bench.device):
         found = estimate_nelbo(small_model("md4", bench.device, torch.float32), batches, repeats=4)
     error = abs(found.mean / truth.mean - 1)
-    bench.record("estimate in bfloat16", mean=found.mean, of_truth=truth.mean, noise=found.noise, passed=error < 1e-2)
+    bench.record(
+        "estimate in bfloat16",
+        mean=found.mean,
+        of_truth=truth.mean,
+        noise=found.noise,
+        passed=error < 1e-2,
+    )
 
 
 # ---------------------------------------------------------------- how fast?
@@ -209,14 +248,18 @@ class Tokens:
     def __init__(self, vocab_size: int):
         self.vocab_size = vocab_size
 
-    def batch(self, split: str, length: int, size: int, seed: int, step: int, micro: int) -> dict[str, Tensor]:
+    def batch(
+        self, split: str, length: int, size: int, seed: int, step: int, micro: int
+    ) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(step)
         return {"x": torch.randint(self.vocab_size, (size, length), generator=generator)}
 
 
 def plan(rehearse: bool) -> list[tuple[str, TrainConfig, int]]:
     """(name, configuration, values of a token) of the training steps that are timed."""
-    small = TrainConfig(length=256, dim=256, layers=4, heads=4, batch_size=16, optimizer="adamw", steps=1000)
+    small = TrainConfig(
+        length=256, dim=256, layers=4, heads=4, batch_size=16, optimizer="adamw", steps=1000
+    )
     text8 = replace(PRESETS["text8"].config, batch_size=256, accumulate=1)
     owt = replace(PRESETS["owt-small"].config, batch_size=32, accumulate=1)
     found = [
@@ -244,20 +287,30 @@ def speed(bench: Bench) -> None:
             bench.attempt(f"train {name}", train_speed, name, config, values)
     if not bench.late():
         shape = [8, 8, 1] if bench.rehearse else [32, 32, 3]
-        size = {"batch_size": 2, "widths": "32", "blocks": 1} if bench.rehearse else {"batch_size": 64}
+        size = (
+            {"batch_size": 2, "widths": "32", "blocks": 1} if bench.rehearse else {"batch_size": 64}
+        )
         cifar = replace(PRESETS["cifar10"].config, length=math.prod(shape), accumulate=1, **size)
-        meta = {"kind": "images", "tokenizer": {"name": "pixels", "shape": shape, "vocab_size": 256}}
+        meta = {
+            "kind": "images",
+            "tokenizer": {"name": "pixels", "shape": shape, "vocab_size": 256},
+        }
         bench.attempt("train cifar10", train_speed, "cifar10", cifar, 256, meta)
 
 
 def compiling(bench: Bench) -> None:
     for name, config, values in plan(bench.rehearse):
         if name in ("S", "text8", "owt-small") and not bench.late():
-            bench.attempt(f"train {name} compiled", train_speed, name, replace(config, compile=True), values)
+            bench.attempt(
+                f"train {name} compiled", train_speed, name, replace(config, compile=True), values
+            )
 
 
-def train_speed(bench: Bench, name: str, config: TrainConfig, values: int, meta: dict | None = None) -> None:
-    """A training step on random tokens; the share of the ceiling counts products alone (`flops_per_token`)."""
+def train_speed(
+    bench: Bench, name: str, config: TrainConfig, values: int, meta: dict | None = None
+) -> None:
+    """A training step on random tokens; the share of the ceiling counts products alone
+    (`flops_per_token`)."""
     on_gpu = bench.device.type == "cuda"
     config = replace(config, device=str(bench.device), dtype="bfloat16", steps=1000, minutes=0.0)
     if on_gpu:
@@ -290,15 +343,23 @@ def train_speed(bench: Bench, name: str, config: TrainConfig, values: int, meta:
 def flops_per_token(model: unmask.MaskedDiffusion, length: int) -> float:
     """Of products, forward and backward; NaN for a U-Net.
 
-    6 for every weight of a matrix in the blocks, 12 * layers * length * width for attention; half of that for the head, since half of
-    the positions are masked.
+    6 for every weight of a matrix in the blocks, 12 * layers * length * width for attention; half
+    of that for the head, since half of the positions are masked.
     """
     network: Any = model.backbone
     if not isinstance(network, Transformer):
         return math.nan
-    inside = sum(p.numel() for name, p in network.named_parameters() if p.ndim == 2 and ".blocks." in f".{name}")
+    inside = sum(
+        p.numel()
+        for name, p in network.named_parameters()
+        if p.ndim == 2 and ".blocks." in f".{name}"
+    )
     width = network.blocks[0].qkv.in_features
-    return 6.0 * inside + 3.0 * network.head.weight.numel() + 12.0 * len(network.blocks) * length * width
+    return (
+        6.0 * inside
+        + 3.0 * network.head.weight.numel()
+        + 12.0 * len(network.blocks) * length * width
+    )
 
 
 def sampling(bench: Bench) -> None:
@@ -317,30 +378,47 @@ def sampling(bench: Bench) -> None:
             sample(model, num=num, length=config.length, sampler=how, steps=steps)
             bench.synchronize()
         seconds = time.perf_counter() - began
-        bench.record(f"sample {how} {steps}", sequences_per_second=num / seconds, batch=num, length=config.length)
+        bench.record(
+            f"sample {how} {steps}",
+            sequences_per_second=num / seconds,
+            batch=num,
+            length=config.length,
+        )
 
 
 # ---------------------------------------------------------------- what does it learn?
 
 
 def learn(bench: Bench) -> None:
-    """The text8 network on a text, as long as the stage has time; its bound on the held-out hundredth, and four samples."""
+    """The text8 network on a text, as long as the stage has time; its bound on the held-out
+    hundredth, and four samples."""
     minutes = 0.05 if bench.rehearse else max(1.0, (bench.until - time.monotonic()) / 60)
     sizes: dict[str, Any] = {"batch_size": 256, "accumulate": 1}
     if bench.rehearse:
-        sizes = {"dim": 32, "layers": 1, "heads": 2, "length": 32, "batch_size": 8, "eval_windows": 8}
+        sizes = {
+            "dim": 32,
+            "layers": 1,
+            "heads": 2,
+            "length": 32,
+            "batch_size": 8,
+            "eval_windows": 8,
+        }
     config = replace(
         PRESETS["text8"].config, optimizer="muon", learning_rate=3e-3, muon_learning_rate=0.02, ema=0.999, warmup=100,
         decay="linear", decay_share=0.7, dropout=0.0, steps=0, minutes=minutes, eval_minutes=max(minutes / 4, 0.02),
         checkpoint_minutes=60.0, device=str(bench.device), dtype="bfloat16", log_every=50, **sizes,
     )  # fmt: skip
     work = Path(tempfile.mkdtemp())  # not below --out, from which only a few small files come back
-    prepare_text(bench.text, work / "data", tokenizer="characters", split="0.98,0.01,0.01", progress=False)
+    prepare_text(
+        bench.text, work / "data", tokenizer="characters", split="0.98,0.01,0.01", progress=False
+    )
     folder = train(config, work / "data", work / "run")
     rows = [row for row in read_log(work / "run" / "log.jsonl") if "bits" in row]
     model = unmask.MaskedDiffusion.from_pretrained(folder).to(bench.device)
     held = open_data(work / "data")
-    windows = held.windows("test", config.length, 64 if bench.rehearse else 512, limit=8 if bench.rehearse else 2048)
+    windows = held.windows(
+        "test", config.length, 64 if bench.rehearse else 512, limit=8 if bench.rehearse else 2048
+    )
     with precision("bfloat16", bench.device):
         bound = estimate_nelbo(model, windows, repeats=4)
         texts = sample(model, num=4, steps=256)
@@ -356,12 +434,24 @@ def learn(bench: Bench) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True, help="a folder for record.json")
-    parser.add_argument("--text", type=Path, default=BUNDLED, help="a text for the stage that learns")
+    parser.add_argument(
+        "--text", type=Path, default=BUNDLED, help="a text for the stage that learns"
+    )
     parser.add_argument("--minutes", type=float, default=5.0, help="all stages together")
-    parser.add_argument("--only", nargs="+", choices=STAGES, default=STAGES[:-1], help="stages; compile only when asked for")
-    parser.add_argument("--rehearse", action="store_true", help="in miniature, on a CPU, nothing left out")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=STAGES,
+        default=STAGES[:-1],
+        help="stages; compile only when asked for",
+    )
+    parser.add_argument(
+        "--rehearse", action="store_true", help="in miniature, on a CPU, nothing left out"
+    )
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     if not args.rehearse and not torch.cuda.is_available():
@@ -369,8 +459,21 @@ def main(argv: list[str] | None = None) -> int:
     bench, began = Bench(args), time.monotonic()
     name = torch.cuda.get_device_properties(0).name if bench.device.type == "cuda" else "cpu"
     tf32 = torch.backends.cuda.matmul.allow_tf32
-    bench.record("machine", python=sys.version.split()[0], torch=torch.__version__, device=name, tf32=tf32, unmask=unmask.__version__)
-    work = {"exact": exact, "speed": speed, "sampling": sampling, "learn": learn, "compile": compiling}
+    bench.record(
+        "machine",
+        python=sys.version.split()[0],
+        torch=torch.__version__,
+        device=name,
+        tf32=tf32,
+        unmask=unmask.__version__,
+    )
+    work = {
+        "exact": exact,
+        "speed": speed,
+        "sampling": sampling,
+        "learn": learn,
+        "compile": compiling,
+    }
     for stage in STAGES:
         if stage in args.only:
             bench.until = began + SHARES[stage] * bench.seconds

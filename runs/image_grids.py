@@ -1,11 +1,13 @@
-"""Uniform against cosine grid: how far samples of few steps are from the data, by the features of a classifier trained here.
+"""Uniform against cosine grid: how far samples of few steps are from the data, by the features of a
+classifier trained here.
 
     unmask prepare images mnist mnist2 --levels 2
     python runs/image_grids.py MODEL DATA mnist2 OUT.json       MODEL: of pictures like DATA's; the last: the classifier's, with labels
 
-The paper's finding (arXiv 2406.04329, table of FID against steps): with few steps the cosine grid is far better.  The distance is a
-Frechet distance of this classifier's features; it is not FID.  Cost: --num times 2 x (16 + 32 + 64 + 128) network calls a seed.
-OUT.json is written after every setting; a seed is finished before the next one begins.
+The paper's finding (arXiv 2406.04329, table of FID against steps): with few steps the cosine grid
+is far better.  The distance is a Frechet distance of this classifier's features; it is not FID.
+Cost: --num times 2 x (16 + 32 + 64 + 128) network calls a seed. OUT.json is written after every
+setting; a seed is finished before the next one begins.
 """
 
 import argparse
@@ -40,7 +42,9 @@ class Classifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Token ids (B, H*W*C) -> (B, 64)."""
-        return self.body((x.view(-1, *self.shape) / (self.levels - 1) - 0.5).permute(0, 3, 1, 2).contiguous())
+        return self.body(
+            (x.view(-1, *self.shape) / (self.levels - 1) - 0.5).permute(0, 3, 1, 2).contiguous()
+        )
 
 
 def fit(data, steps: int, batch_size: int) -> tuple[Classifier, float]:
@@ -50,25 +54,37 @@ def fit(data, steps: int, batch_size: int) -> tuple[Classifier, float]:
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
     for step in tqdm(range(steps), desc="classifier", disable=None):
         batch = data.batch("train", data.length, batch_size, 0, step)
-        loss = nn.functional.cross_entropy(network.head(network.features(batch["x"])), batch["cond"])
+        loss = nn.functional.cross_entropy(
+            network.head(network.features(batch["x"])), batch["cond"]
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * (1 - (step + 1) / steps)
     with torch.no_grad():
-        right = [network.head(network.features(b["x"])).argmax(-1) == b["cond"] for b in data.windows("test", data.length, 1000)]
+        right = [
+            network.head(network.features(b["x"])).argmax(-1) == b["cond"]
+            for b in data.windows("test", data.length, 1000)
+        ]
     return network, float(torch.cat(right).double().mean())
 
 
 @torch.no_grad()
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("labelled", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--num", type=int, default=256, help="samples of each setting, and pictures of the test split")
+    parser.add_argument(
+        "--num",
+        type=int,
+        default=256,
+        help="samples of each setting, and pictures of the test split",
+    )
     parser.add_argument("--steps", type=int, nargs="+", default=[16, 32, 64, 128])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--classifier-steps", type=int, default=1500)
@@ -76,19 +92,29 @@ def main(argv: list[str] | None = None) -> None:
     keep_freed_memory()
     model, data = MaskedDiffusion.from_pretrained(args.model), open_data(args.data)
     with torch.enable_grad():
-        classifier, accuracy = fit(open_data(args.labelled, labels=True), args.classifier_steps, 128)
+        classifier, accuracy = fit(
+            open_data(args.labelled, labels=True), args.classifier_steps, 128
+        )
     print(f"classifier: {100 * accuracy:.2f} % of the test split right")
     real = torch.cat([b["x"] for b in data.windows("test", data.length, 1000)])
     of_real = classifier.features(real)
     shuffled, sizes = of_real[torch.randperm(len(real))], (args.num, args.num * len(args.seeds))
-    floor, floor_pooled = (sum(frechet_distance(p, of_real) for p in shuffled.split(n)[:4]) / len(shuffled.split(n)[:4]) for n in sizes)
-    print(f"{args.num} real pictures against all of the test split, the floor: {floor:.3f}; {sizes[1]}: {floor_pooled:.3f}", flush=True)
+    floor, floor_pooled = (
+        sum(frechet_distance(p, of_real) for p in shuffled.split(n)[:4])
+        / len(shuffled.split(n)[:4])
+        for n in sizes
+    )
+    print(
+        f"{args.num} real pictures against all of the test split, the floor: {floor:.3f}; {sizes[1]}: {floor_pooled:.3f}",
+        flush=True,
+    )
     record = {
         "unmask": __version__, "model_sha256": checkpoint.digest(checkpoint.resolve(args.model) / "model.safetensors"),
         "num": args.num, "seeds": args.seeds, "accuracy": accuracy, "floor": floor, "floor_pooled": floor_pooled,
         "distance": "Frechet distance of 64 features of the script's classifier; not FID",
     }  # fmt: skip
-    found: dict[tuple[int, str], list[Tensor]] = defaultdict(list)  # features of every seed's samples
+    # features of every seed's samples
+    found: dict[tuple[int, str], list[Tensor]] = defaultdict(list)
     for seed in args.seeds:
         for steps in args.steps:
             for grid in GRIDS:
@@ -96,20 +122,32 @@ def main(argv: list[str] | None = None) -> None:
                 with precision(pick_dtype("auto", CPU), CPU):
                     x = sample(model, num=args.num, steps=steps, grid=grid, generator=generator)
                 found[steps, grid].append(classifier.features(x))
-                print(f"seed {seed}, {steps} steps, {grid}: {frechet_distance(found[steps, grid][-1], of_real):.3f}", flush=True)
+                print(
+                    f"seed {seed}, {steps} steps, {grid}: {frechet_distance(found[steps, grid][-1], of_real):.3f}",
+                    flush=True,
+                )
                 rows = [row(*setting, features, of_real) for setting, features in found.items()]
                 checkpoint.write_json(args.out, record | {"rows": rows})
-    print("\nmean of the seeds +- its error; in brackets of all their samples at once +- what other samples would change")
+    print(
+        "\nmean of the seeds +- its error; in brackets of all their samples at once +- what other samples would change"
+    )
     print(f"{'steps':>6} {'uniform':>36} {'cosine':>36}")
     for steps in args.steps:
         print(f"{steps:6}" + "".join(f" {describe(r):>36}" for r in rows if r["steps"] == steps))
 
 
 def row(steps: int, grid: str, features: list[Tensor], of_real: Tensor) -> dict:
-    """A setting's distances: of every seed's samples, and of all of them at once, where the smallness of a sample lifts it less."""
+    """A setting's distances: of every seed's samples, and of all of them at once, where the
+    smallness of a sample lifts it less."""
     together = frechet(moments(torch.cat(features)), moments(of_real))
     distances = [frechet_distance(part, of_real) for part in features]
-    return {"steps": steps, "grid": grid, "distance": distances, "pooled": together.value, "pooled_stderr": together.stderr}
+    return {
+        "steps": steps,
+        "grid": grid,
+        "distance": distances,
+        "pooled": together.value,
+        "pooled_stderr": together.stderr,
+    }
 
 
 def describe(row: dict) -> str:

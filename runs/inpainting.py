@@ -33,11 +33,15 @@ def holes(shape: tuple[int, int, int], num: int) -> torch.Tensor:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--pictures", type=int, default=6, help="of the test split, spread evenly over it")
+    parser.add_argument(
+        "--pictures", type=int, default=6, help="of the test split, spread evenly over it"
+    )
     parser.add_argument("--num", type=int, default=6, help="completions of each")
     parser.add_argument("--steps", type=int, default=256)
     parser.add_argument("--seed", type=int, default=0)
@@ -59,7 +63,9 @@ def main(argv: list[str] | None = None) -> None:
         roles = np.where(open_.reshape(len(x), -1), HOLE, GIVEN).astype(np.int8)
         examples = [Partial(ids, role) for ids, role in zip(x.numpy(), roles, strict=True)]
         found = fill(model, examples, num=args.num, steps=args.steps, generator=runtime.generator)
-    table = completion_grid(pixels, x.numpy(), open_, np.stack([[one.ids for one in row] for row in found]), scale=3)
+    table = completion_grid(
+        pixels, x.numpy(), open_, np.stack([[one.ids for one in row] for row in found]), scale=3
+    )
     to_image(table).save(args.out)
     print(f"wrote {args.out}", file=sys.stderr)
 

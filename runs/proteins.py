@@ -1,11 +1,13 @@
-"""A model of proteins beside n-grams: bits per held-out residue, samples, and masked residues recovered.
+"""A model of proteins beside n-grams: bits per held-out residue, samples, and masked residues
+recovered.
 
     unmask prepare proteins uniprot20k.fasta.gz DATA
     unmask train protein --data DATA --out RUN
     python runs/proteins.py RUN DATA OUT.json
 
-Errors are over different held-out sequences (windows of one, and equal ones, count as one).  Homologues of a held-out sequence may be
-in the training split, so all figures say how well such data are known, not how well a new family would be.
+Errors are over different held-out sequences (windows of one, and equal ones, count as one).
+Homologues of a held-out sequence may be in the training split, so all figures say how well such
+data are known, not how well a new family would be.
 """
 
 import argparse
@@ -46,12 +48,15 @@ def groups(sequences: list[np.ndarray]) -> np.ndarray:
 
 
 def bounds(model: MaskedDiffusion, data: ProteinData, args, train: tuple, test: tuple) -> dict:
-    """Bits per held-out residue of the model (a bound) and of n-grams, and their paired differences."""
+    """Bits per held-out residue of the model (a bound) and of n-grams, and their paired
+    differences."""
     length = model.meta["length"]
     windows = data.windows("test", length, args.batch_size)
     total = -(-data.window_count("test", length) // args.batch_size)
     with precision(pick_dtype("auto", CPU), CPU):
-        bound = estimate_nelbo(model, tqdm(windows, total=total, desc="bound"), repeats=args.repeats, seed=args.seed)
+        bound = estimate_nelbo(
+            model, tqdm(windows, total=total, desc="bound"), repeats=args.repeats, seed=args.seed
+        )
     sequence, _, _ = data.window_places("test", length)
     group = groups(data.sequences("test"))
     bound = replace(bound, groups=torch.from_numpy(group[sequence]))
@@ -68,7 +73,8 @@ def bounds(model: MaskedDiffusion, data: ProteinData, args, train: tuple, test: 
     ours = np.bincount(sequence, bound.per_example.numpy())
     for order in ORDERS:
         theirs = sequence_ngram_bits(train, test, V, order) * math.log(2)
-        each = torch.from_numpy((theirs / whole)[sequence]) * bound.positions  # a window's share of its sequence
+        # a window's share of its sequence
+        each = torch.from_numpy((theirs / whole)[sequence]) * bound.positions
         ngram = replace(bound, replicates=each.expand_as(bound.replicates), steady=None)
         less, of_less, _ = difference(bound, ngram)
         better = float((ours < theirs).mean())
@@ -83,7 +89,8 @@ def bounds(model: MaskedDiffusion, data: ProteinData, args, train: tuple, test: 
 
 
 def samples(model: MaskedDiffusion, data: ProteinData, args, train: tuple) -> dict:
-    """Composition, beginnings, lengths and n-gram score of samples beside those of training and held-out sequences as short as they are."""
+    """Composition, beginnings, lengths and n-gram score of samples beside those of training and
+    held-out sequences as short as they are."""
     generator = torch.Generator().manual_seed(args.seed)
     sizes = draw_lengths(model, args.num, generator).sort(descending=True).values
     rows = []
@@ -94,7 +101,9 @@ def samples(model: MaskedDiffusion, data: ProteinData, args, train: tuple) -> di
             x = sample(model, z=z, valid=valid, steps=args.steps, generator=generator)
         rows += [row[:n].numpy() for row, n in zip(x, part.tolist(), strict=True)]
     length = model.meta["length"]
-    kinds = {"samples": rows} | {split: [s for s in data.sequences(split) if len(s) <= length] for split in ("train", "test")}
+    kinds = {"samples": rows} | {
+        split: [s for s in data.sequences(split) if len(s) <= length] for split in ("train", "test")
+    }
     texts = {name: [data.tokenizer.decode(row) for row in found] for name, found in kinds.items()}
     of_train, _ = composition(texts["train"])
     made: dict = {"num": args.num, "steps": args.steps, "longest": length, "letters": COMMON}
@@ -122,16 +131,26 @@ def samples(model: MaskedDiffusion, data: ProteinData, args, train: tuple) -> di
               flush=True)  # fmt: skip
     draws = np.random.default_rng(args.seed)
     few = [draws.permutation(len(texts["train"]))[: args.num] for _ in range(100)]
-    apart = [np.abs(composition([texts["train"][i] for i in chosen])[0] - of_train).sum() / 2 for chosen in few]
-    made["total_variation_of_as_many_training_sequences"] = [float(np.mean(apart)), float(np.std(apart))]
-    print(f"as many training sequences are {np.mean(apart):.4f} +- {np.std(apart):.4f} from all of them (total variation)")
+    apart = [
+        np.abs(composition([texts["train"][i] for i in chosen])[0] - of_train).sum() / 2
+        for chosen in few
+    ]
+    made["total_variation_of_as_many_training_sequences"] = [
+        float(np.mean(apart)),
+        float(np.std(apart)),
+    ]
+    print(
+        f"as many training sequences are {np.mean(apart):.4f} +- {np.std(apart):.4f} from all of them (total variation)"
+    )
     return made
 
 
 def posterior(probs: np.ndarray, ids: np.ndarray, masked: np.ndarray) -> np.ndarray:
-    """(masked, V): what the trigram `probs` (V + 2, V + 2, V) says of masked residues, given all others of ids (n,): forward, backward."""
+    """(masked, V): what the trigram `probs` (V + 2, V + 2, V) says of masked residues, given all
+    others of ids (n,): forward, backward."""
     n, states = len(ids), V + 2
-    step = np.zeros((states, states, states))  # from (c, a) to (a, v); what is unknown, V, costs nothing
+    # from (c, a) to (a, v); what is unknown, V, costs nothing
+    step = np.zeros((states, states, states))
     step[:, :, :V], step[:, :, V] = probs, 1
     seen = np.zeros((n, states))
     seen[np.arange(n), ids] = 1
@@ -152,44 +171,73 @@ def posterior(probs: np.ndarray, ids: np.ndarray, masked: np.ndarray) -> np.ndar
 
 @torch.no_grad()
 def recovery(model: MaskedDiffusion, data: ProteinData, args, train: tuple) -> dict:
-    """The share of masked residues whose likeliest value is the true one, and bits for each, of the model and of the trigram."""
+    """The share of masked residues whose likeliest value is the true one, and bits for each, of the
+    model and of the trigram."""
     length, draws = model.meta["length"], np.random.default_rng(args.seed)
-    probs, chosen = sequence_ngram_probs(*train, V, 3), [row[:length] for row in data.sequences("test")]
+    probs, chosen = (
+        sequence_ngram_probs(*train, V, 3),
+        [row[:length] for row in data.sequences("test")],
+    )
     common = int(np.bincount(train[0], minlength=V)[:V].argmax())
-    totals = {name: np.zeros(len(chosen)) for name in ("count", "model", "model_bits", "trigram", "trigram_bits", "commonest")}
+    totals = {
+        name: np.zeros(len(chosen))
+        for name in ("count", "model", "model_bits", "trigram", "trigram_bits", "commonest")
+    }
     for i, row in enumerate(tqdm(chosen, desc="recovery")):
         known = np.flatnonzero(row < V)
         masked = np.zeros(len(row), bool)
         masked[draws.permutation(known)[: max(1, round(args.share * len(known)))]] = True
         valid = torch.from_numpy((row < V)[None])
-        z = torch.from_numpy(np.where(masked, model.mask_id, np.where(row < V, row, 0)).astype(np.int64))[None]
-        ours = model.predict(z, valid=None if bool(valid.all()) else valid)[0, torch.from_numpy(masked)]
+        z = torch.from_numpy(
+            np.where(masked, model.mask_id, np.where(row < V, row, 0)).astype(np.int64)
+        )[None]
+        ours = model.predict(z, valid=None if bool(valid.all()) else valid)[
+            0, torch.from_numpy(masked)
+        ]
         theirs = posterior(probs, row, masked)
         true = row[masked].astype(np.int64)
         totals["count"][i] = masked.sum()
         totals["commonest"][i] = (true == common).sum()
         totals["model"][i] = (ours.argmax(-1).numpy() == true).sum()
         totals["trigram"][i] = (theirs.argmax(-1) == true).sum()
-        totals["model_bits"][i] = -float(ours.gather(1, torch.from_numpy(true)[:, None]).sum()) / math.log(2)
+        totals["model_bits"][i] = -float(
+            ours.gather(1, torch.from_numpy(true)[:, None]).sum()
+        ) / math.log(2)
         totals["trigram_bits"][i] = -np.log2(theirs[np.arange(len(true)), true]).sum()
     group, count = groups(data.sequences("test")), totals.pop("count")
-    totals |= {f"model_less_trigram{what}": totals[f"model{what}"] - totals[f"trigram{what}"] for what in ("", "_bits")}
-    made = {"share_masked": args.share, "residues": int(count.sum())} | {name: ratio(v, count, group) for name, v in totals.items()}
+    totals |= {
+        f"model_less_trigram{what}": totals[f"model{what}"] - totals[f"trigram{what}"]
+        for what in ("", "_bits")
+    }
+    made = {"share_masked": args.share, "residues": int(count.sum())} | {
+        name: ratio(v, count, group) for name, v in totals.items()
+    }
     for name in totals:
         value, error = made[name]
-        print(f"{name:24} " + (f"{value:.4f} +- {error:.4f} bits" if "bits" in name else f"{100 * value:.2f} +- {100 * error:.2f} %"))
+        print(
+            f"{name:24} "
+            + (
+                f"{value:.4f} +- {error:.4f} bits"
+                if "bits" in name
+                else f"{100 * value:.2f} +- {100 * error:.2f} %"
+            )
+        )
     return made
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--repeats", type=int, default=4, help="draws of masks for each window")
     parser.add_argument("--num", type=int, default=256, help="samples")
     parser.add_argument("--steps", type=int, default=64, help="of the sampler")
-    parser.add_argument("--share", type=float, default=0.15, help="of the residues that are masked to be recovered")
+    parser.add_argument(
+        "--share", type=float, default=0.15, help="of the residues that are masked to be recovered"
+    )
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
@@ -199,7 +247,9 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     model, data = MaskedDiffusion.from_pretrained(args.model), open_data(args.data)
     assert isinstance(data, ProteinData)
-    train, test = ((np.asarray(data.tokens(split)), data.edges(split)) for split in ("train", "test"))
+    train, test = (
+        (np.asarray(data.tokens(split)), data.edges(split)) for split in ("train", "test")
+    )
     checkpoint.write_json(
         args.out,
         {

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-os.environ.setdefault("UNMASK_DTYPE", "float32")  # of commands that do not say: the machine's own choice decides nothing here
+# of commands that do not say: the machine's own choice decides nothing here
+os.environ.setdefault("UNMASK_DTYPE", "float32")
 
 from unmask.data import prepare_text
 

@@ -1,4 +1,5 @@
-"""A kind of one's own: throws of five dice, a line a throw; a dot is a die that is not known.  Everything it needs is in this file."""
+"""A kind of one's own: throws of five dice, a line a throw; a dot is a die that is not known.
+Everything it needs is in this file."""
 
 import json
 import sys
@@ -40,7 +41,9 @@ def read_throws(path: Path) -> list[str]:
     text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="ascii")
     for number, line in enumerate(text.split(), 1):
         if len(line) != DICE or set(line) - set("123456."):
-            raise ValueError(f"{path}, line {number}: {line!r} is no throw of {DICE} dice: write faces 1 to 6, or a dot for a hole")
+            raise ValueError(
+                f"{path}, line {number}: {line!r} is no throw of {DICE} dice: write faces 1 to 6, or a dot for a hole"
+            )
     return text.split()
 
 
@@ -56,7 +59,11 @@ class DiceData(Whole):
         return f"{positions:,} dice in {count:,} throws"
 
     def _examples(self, split: str, length: int, chosen: np.ndarray) -> dict[str, torch.Tensor]:
-        return {"x": torch.from_numpy(np.asarray(self.tokens(split)).reshape(-1, DICE)[chosen].astype(np.int64))}
+        return {
+            "x": torch.from_numpy(
+                np.asarray(self.tokens(split)).reshape(-1, DICE)[chosen].astype(np.int64)
+            )
+        }
 
 
 class Throws(Source):
@@ -68,11 +75,17 @@ class Throws(Source):
         ids = np.array([["123456".find(face) for face in line] for line in self.lines])
         if (ids >= 0).all():
             raise ValueError(f"{path} has no hole: write a dot for a die to fill in")
-        self.examples = [Partial(row.clip(0), np.where(row < 0, HOLE, GIVEN).astype(np.int8)) for row in ids]
+        self.examples = [
+            Partial(row.clip(0), np.where(row < 0, HOLE, GIVEN).astype(np.int8)) for row in ids
+        ]
 
     def fill(self, filler: Filler) -> dict:
         found = filler.fill(self.examples, num=self.args.num, score=8)
-        rows = [f"{Faces().decode(one.ids)} {one.nats:.2f}" for candidates in found for one in candidates]
+        rows = [
+            f"{Faces().decode(one.ids)} {one.nats:.2f}"
+            for candidates in found
+            for one in candidates
+        ]
         write_text(self.args.out, "\n".join(rows) + "\n")
         return {"fillings": rows}
 
@@ -86,8 +99,16 @@ class Dice(Kind):
     @classmethod
     def prepare(cls, args: Any) -> tuple[dict, list[str]]:
         check_new(args.out)
-        throws = np.array([[int(face) - 1 for face in line] for line in read_throws(args.source)], np.uint8)
-        parts = dict(zip(SPLITS, np.split(throws, [8 * len(throws) // 10, 9 * len(throws) // 10]), strict=True))
+        throws = np.array(
+            [[int(face) - 1 for face in line] for line in read_throws(args.source)], np.uint8
+        )
+        parts = dict(
+            zip(
+                SPLITS,
+                np.split(throws, [8 * len(throws) // 10, 9 * len(throws) // 10]),
+                strict=True,
+            )
+        )
         counts = {split: len(part) for split, part in parts.items()}
         meta = {
             "format": FORMAT, "kind": "dice", "tokenizer": Faces().spec(), "vocab_size": 6, "dtype": "uint8", "throws": counts,

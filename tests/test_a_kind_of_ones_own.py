@@ -23,24 +23,61 @@ def home(tmp_path_factory):
     throws = ["".join(sorted(random.choices("123456", k=5))) for _ in range(1000)]
     (home / "throws.txt").write_text("\n".join(throws) + "\n")
     assert main(["prepare", "dice", str(home / "throws.txt"), str(home / "data")]) == 0
-    assert main(["train", "demo", "--data", str(home / "data"), "--out", str(home / "run"), *TRAIN]) == 0
+    assert (
+        main(["train", "demo", "--data", str(home / "data"), "--out", str(home / "run"), *TRAIN])
+        == 0
+    )
     return home
 
 
 def test_it_is_evaluated_sampled_filled_and_audited(home, tmp_path, capsys):
     capsys.readouterr()
-    assert main(["eval", str(home / "run"), "--data", str(home / "data"), "--json", str(tmp_path / "e.json")]) == 0
-    said, record = capsys.readouterr().out, json.loads((tmp_path / "e.json").read_text(encoding="utf-8"))
-    assert "500 dice in 100 throws" in said and "nats a throw" in said and record["unit"] == "bits per die"
+    assert (
+        main(
+            [
+                "eval",
+                str(home / "run"),
+                "--data",
+                str(home / "data"),
+                "--json",
+                str(tmp_path / "e.json"),
+            ]
+        )
+        == 0
+    )
+    said, record = (
+        capsys.readouterr().out,
+        json.loads((tmp_path / "e.json").read_text(encoding="utf-8")),
+    )
+    assert (
+        "500 dice in 100 throws" in said
+        and "nats a throw" in said
+        and record["unit"] == "bits per die"
+    )
     assert 1.0 < record["value"] < 2.4  # log2 6 = 2.58 for dice that are not sorted
     assert main(["sample", str(home / "run"), "--num", "50", "--out", str(tmp_path / "s.txt")]) == 0
     drawn = (tmp_path / "s.txt").read_text().split()
     assert len(drawn) == 50 and sum(list(row) == sorted(row) for row in drawn) > 20
     (tmp_path / "holes.txt").write_text("11.11\n66666\n.2345\n")
-    assert main(["fill", str(home / "run"), str(tmp_path / "holes.txt"), "--num", "2", "--out", str(tmp_path / "f.txt")]) == 0
+    assert (
+        main(
+            [
+                "fill",
+                str(home / "run"),
+                str(tmp_path / "holes.txt"),
+                "--num",
+                "2",
+                "--out",
+                str(tmp_path / "f.txt"),
+            ]
+        )
+        == 0
+    )
     filled = (tmp_path / "f.txt").read_text().splitlines()
     assert len(filled) == 5 and all(re.fullmatch(r"[1-6]{5} \d+\.\d\d", row) for row in filled)
-    assert [row[:2] + row[3:5] for row in filled[:2]] == ["1111"] * 2 and filled[2].startswith("66666 0.00")
+    assert [row[:2] + row[3:5] for row in filled[:2]] == ["1111"] * 2 and filled[2].startswith(
+        "66666 0.00"
+    )
     assert main(["audit", str(home / "run"), "--data", str(home / "data"), "--limit", "16"]) == 0
     assert main(["schedule", str(home / "run"), "--data", str(home / "data"), "--limit", "16"]) == 0
 

@@ -1,4 +1,5 @@
-"""What tells a bound from a loss: known distributions, their exact denoisers, and checks that fail when something is wrong."""
+"""What tells a bound from a loss: known distributions, their exact denoisers, and checks that fail
+when something is wrong."""
 
 import itertools
 import json
@@ -11,7 +12,16 @@ import torch
 
 import unmask
 from unmask import diffusion, schedules
-from unmask.audit import Posterior, Table, copies, entropy_floor, exact_nelbo, measure, selftest, tables
+from unmask.audit import (
+    Posterior,
+    Table,
+    copies,
+    entropy_floor,
+    exact_nelbo,
+    measure,
+    selftest,
+    tables,
+)
 from unmask.audit import checks as check_model
 from unmask.cli import main
 
@@ -58,7 +68,8 @@ def bayes(table, schedule, z, t):
         for i, (digit, state) in enumerate(zip(digits, z)):
             value = int(x[i // sub.length]) if per_token else digit
             gone = masked_at[0 if schedule.num_values == 1 else value]
-            gone = 1.0 if per_token and i % sub.length else gone  # the digits of a token share one coin
+            # the digits of a token share one coin
+            gone = 1.0 if per_token and i % sub.length else gone
             kept = 1.0 if per_token and i % sub.length else 1 - gone
             likelihood *= gone if state == sub.mask_id else kept * (state == digit)
         for s, v in enumerate(x.tolist()):
@@ -71,13 +82,22 @@ def bayes(table, schedule, z, t):
 def test_the_denoiser_is_the_posterior(which, curves):
     table = tables()[which]
     sub, generator = table.subtokenizer, rng()
-    schedule = {"one": schedules.Cosine(), "per digit value": selftest.learned(sub.base)}.get(curves) or selftest.learned(sub.vocab_size)
+    schedule = {"one": schedules.Cosine(), "per digit value": selftest.learned(sub.base)}.get(
+        curves
+    ) or selftest.learned(sub.vocab_size)
     denoiser = Posterior(table, schedule)
     assert denoiser.uses_time is (curves != "one")
     for _ in range(12):
         y = sub.encode(table.x[torch.randint(len(table.x), (1,), generator=generator)])
-        masked = torch.rand(1, y.shape[1] if curves != "per token" else table.x.shape[1], generator=generator) < 0.6
-        z = y.masked_fill(masked.repeat_interleave(y.shape[1] // masked.shape[1], 1), denoiser.mask_id)
+        masked = (
+            torch.rand(
+                1, y.shape[1] if curves != "per token" else table.x.shape[1], generator=generator
+            )
+            < 0.6
+        )
+        z = y.masked_fill(
+            masked.repeat_interleave(y.shape[1] // masked.shape[1], 1), denoiser.mask_id
+        )
         t = float(torch.rand((), generator=generator))
         mu = denoiser(z, torch.tensor([t], dtype=torch.float64)).exp()[0]
         assert torch.allclose(mu, bayes(table, schedule, z[0].tolist(), t), rtol=1e-9, atol=1e-12)
@@ -87,13 +107,17 @@ def test_permuted_codes_have_the_same_floor():
     """The digits are those of the codes, and the network's logits are by code."""
     plain = tables()[4]
     sub = unmask.Subtokenizer(5, 2, codes=torch.tensor([3, 0, 4, 2, 1]))
-    assert measure(exact, Posterior(plain._replace(subtokenizer=sub))).loss == pytest.approx(plain.entropy, rel=1e-12)
+    assert measure(exact, Posterior(plain._replace(subtokenizer=sub))).loss == pytest.approx(
+        plain.entropy, rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("digits", [True, False])
 def test_the_tables_are_distributions_in_which_something_depends_on_something(digits):
     found = tables(digits)
-    assert found[0].entropy == pytest.approx(LOG2) and found[2].entropy == pytest.approx(math.log(4))
+    assert found[0].entropy == pytest.approx(LOG2) and found[2].entropy == pytest.approx(
+        math.log(4)
+    )
     for table in found:
         length = table.subtokenizer.length
         assert (length > 1) is digits and float(table.p.sum()) == pytest.approx(1, rel=1e-12)
@@ -103,7 +127,8 @@ def test_the_tables_are_distributions_in_which_something_depends_on_something(di
             p = torch.zeros(int(y.max()) + 1, dtype=torch.float64).index_add(0, column, table.p)
             marginals -= float(torch.special.xlogy(p, p).sum())
         assert marginals > table.entropy + 0.05
-    assert {table.subtokenizer.vocab_size for table in found} >= {5}  # 5 = 3^2 - 4: codes beyond the vocabulary
+    # 5 = 3^2 - 4: codes beyond the vocabulary
+    assert {table.subtokenizer.vocab_size for table in found} >= {5}
 
 
 # ---------------------------------------------------------------- the floor
@@ -112,8 +137,11 @@ def test_the_tables_are_distributions_in_which_something_depends_on_something(di
 @pytest.mark.parametrize("k", [2, 3, 5])
 def test_the_joint_loss_of_k_copies_is_a_kth_of_the_entropy(k):
     floor = measure(joint, Posterior(copies(k)))
-    assert floor.loss == pytest.approx(LOG2 / k, rel=1e-12) and floor.entropy == pytest.approx(LOG2, rel=1e-12)
-    assert floor.kraft == pytest.approx(2 * 2 ** (-1 / k), rel=1e-12)  # each of two sequences pays 1/k bit
+    assert floor.loss == pytest.approx(LOG2 / k, rel=1e-12) and floor.entropy == pytest.approx(
+        LOG2, rel=1e-12
+    )
+    # each of two sequences pays 1/k bit
+    assert floor.kraft == pytest.approx(2 * 2 ** (-1 / k), rel=1e-12)
     assert floor.below and floor.crowded
 
 
@@ -121,16 +149,27 @@ def test_a_loss_that_is_no_bound_is_named_with_the_distribution_that_shows_it():
     floor = entropy_floor(joint)
     assert floor.violated and floor.name == copies(4).name and len(floor.tables) == 5
     assert torch.equal(floor.table.x, copies(4).x) and floor.loss < floor.entropy
-    assert repr(floor).startswith("Floor(not a bound: loss 0.1733") and "'4 copies of a fair bit" in repr(floor)
+    assert repr(floor).startswith(
+        "Floor(not a bound: loss 0.1733"
+    ) and "'4 copies of a fair bit" in repr(floor)
 
 
 @pytest.mark.parametrize("digits", [True, False])
 def test_a_bound_reaches_the_floor_and_nothing_more_is_said(digits):
     floor = entropy_floor(exact, digits=digits)
-    assert not floor.violated and floor.stderr == 0 and floor.loss == pytest.approx(floor.entropy, rel=1e-12)
-    assert "no violation found on these distributions" in repr(floor) and "not a bound" not in repr(floor)
-    drawn = entropy_floor(lambda d, x: model_of(d).nelbo(x, generator=GENERATOR), digits=digits, repeats=320)
-    assert not drawn.violated and 0 <= drawn.stderr < 0.1  # 0 where rounding of equal draws leaves nothing
+    assert (
+        not floor.violated
+        and floor.stderr == 0
+        and floor.loss == pytest.approx(floor.entropy, rel=1e-12)
+    )
+    assert "no violation found on these distributions" in repr(floor) and "not a bound" not in repr(
+        floor
+    )
+    drawn = entropy_floor(
+        lambda d, x: model_of(d).nelbo(x, generator=GENERATOR), digits=digits, repeats=320
+    )
+    # 0 where rounding of equal draws leaves nothing
+    assert not drawn.violated and 0 <= drawn.stderr < 0.1
 
 
 GENERATOR = rng(5)
@@ -139,30 +178,46 @@ GENERATOR = rng(5)
 def test_schedules_of_ones_own_reach_the_loss():
     floor = entropy_floor(exact, schedule=lambda sub: selftest.learned(sub.base))
     assert not floor.violated and floor.loss == pytest.approx(floor.entropy, rel=1e-9)
-    blind = entropy_floor(lambda d, x: exact_nelbo(model_of(Posterior(d.table)), x), schedule=lambda sub: selftest.learned(sub.base))
+    blind = entropy_floor(
+        lambda d, x: exact_nelbo(model_of(Posterior(d.table)), x),
+        schedule=lambda sub: selftest.learned(sub.base),
+    )
     assert blind.loss == pytest.approx(blind.entropy, rel=1e-9)
 
 
-SKEWED = Table("skewed", torch.tensor([[0], [1]]), torch.tensor([0.9, 0.1], dtype=torch.float64), unmask.Subtokenizer(2))
+SKEWED = Table(
+    "skewed",
+    torch.tensor([[0], [1]]),
+    torch.tensor([0.9, 0.1], dtype=torch.float64),
+    unmask.Subtokenizer(2),
+)
 
 
 def test_the_kraft_sum_finds_what_the_entropy_does_not():
     floor = entropy_floor(lambda d, x: torch.tensor([0.5, 0.01])[x[:, 0]], distributions=[SKEWED])
     assert floor.loss > floor.entropy and not floor.below
-    assert floor.kraft == pytest.approx(math.exp(-0.5) + math.exp(-0.01), rel=1e-6) and floor.crowded and floor.violated
+    assert (
+        floor.kraft == pytest.approx(math.exp(-0.5) + math.exp(-0.01), rel=1e-6)
+        and floor.crowded
+        and floor.violated
+    )
 
 
 def noisy(spread, seed, extra=0.0):
     """-log p itself plus noise: a bound on average, each draw of which is not."""
     generator = rng(seed)
     nll = -SKEWED.p.log() + extra
-    return lambda d, x: nll[x[:, 0]] + spread * torch.randn(len(x), generator=generator, dtype=torch.float64)
+    return lambda d, x: (
+        nll[x[:, 0]] + spread * torch.randn(len(x), generator=generator, dtype=torch.float64)
+    )
 
 
 def test_the_noise_of_a_loss_does_not_raise_the_kraft_sum():
     """exp of a noisy mean is too large by half its variance: 9 / 32 / 2, a seventh."""
     seeds = 900
-    floors = [entropy_floor(noisy(3.0, seed), distributions=[SKEWED], repeats=32) for seed in range(seeds)]
+    floors = [
+        entropy_floor(noisy(3.0, seed), distributions=[SKEWED], repeats=32) for seed in range(seeds)
+    ]
     kraft = torch.tensor([floor.kraft for floor in floors], dtype=torch.float64)
     naive = torch.stack([(-floor.per_example).exp().sum() for floor in floors])
     assert float(kraft.mean()) < 1 + 6 * float(kraft.std()) / math.sqrt(seeds)
@@ -171,39 +226,60 @@ def test_the_noise_of_a_loss_does_not_raise_the_kraft_sum():
 
 
 def test_the_error_of_a_random_loss_is_the_spread_of_its_means():
-    floors = [entropy_floor(noisy(1.0, seed), distributions=[SKEWED], repeats=64) for seed in range(300)]
+    floors = [
+        entropy_floor(noisy(1.0, seed), distributions=[SKEWED], repeats=64) for seed in range(300)
+    ]
     expected = math.sqrt((0.9**2 + 0.1**2) / 64)  # of the mean of 64 draws a sequence
     reported = math.sqrt(sum(floor.stderr**2 for floor in floors) / 300)
     assert reported == pytest.approx(expected, rel=6 * math.sqrt(1 / (2 * 31 * 300)))
     spread = float(torch.tensor([floor.loss for floor in floors], dtype=torch.float64).std())
     assert spread == pytest.approx(expected, rel=6 * math.sqrt(1 / (2 * 299)))
-    # each sequence's own value enters the sum with its own weight: values of exp(-c)(1 + c - loss) over half of the calls
+    # each sequence's own value enters the sum with its own weight: values of exp(-c)(1 + c - loss)
+    # over half of the calls
     assert all(floor.kraft_stderr > 0 for floor in floors)
 
 
 def test_a_loss_a_little_below_the_entropy_is_found_with_enough_draws():
-    below = [entropy_floor(noisy(1.0, seed, extra=-0.05), distributions=[SKEWED], repeats=64000) for seed in range(3)]
+    below = [
+        entropy_floor(noisy(1.0, seed, extra=-0.05), distributions=[SKEWED], repeats=64000)
+        for seed in range(3)
+    ]
     assert all(floor.below and floor.violated for floor in below)
     unclear = entropy_floor(noisy(1.0, 0, extra=-0.05), distributions=[SKEWED], repeats=32)
     assert not unclear.violated
 
 
 def test_infinite_losses_are_bounds():
-    floor = entropy_floor(lambda d, x: torch.where(x[:, 0] == 1, torch.inf, 0.5), distributions=[SKEWED])
-    assert floor.loss == math.inf and not floor.violated and floor.kraft == pytest.approx(math.exp(-0.5), rel=1e-6)
+    floor = entropy_floor(
+        lambda d, x: torch.where(x[:, 0] == 1, torch.inf, 0.5), distributions=[SKEWED]
+    )
+    assert (
+        floor.loss == math.inf
+        and not floor.violated
+        and floor.kraft == pytest.approx(math.exp(-0.5), rel=1e-6)
+    )
 
 
 @pytest.mark.parametrize(
     "call,named",
     [
-        (lambda: entropy_floor(lambda d, x: exact(d, x).mean()), r"nats per example \(2,\), not shape \(\)"),
+        (
+            lambda: entropy_floor(lambda d, x: exact(d, x).mean()),
+            r"nats per example \(2,\), not shape \(\)",
+        ),
         (lambda: entropy_floor(lambda d, x: exact(d, x) * math.nan), "NaN"),
         (lambda: entropy_floor(noisy(1.0, 0), distributions=[SKEWED]), "repeats="),
         (lambda: entropy_floor(exact, repeats=8), "not 8"),
         (lambda: entropy_floor(exact, distributions=[]), "no distributions"),
-        (lambda: entropy_floor(lambda d, x: d(x + 7).sum((1, 2))), "agrees with no sequence; masked is 2"),
+        (
+            lambda: entropy_floor(lambda d, x: d(x + 7).sum((1, 2))),
+            "agrees with no sequence; masked is 2",
+        ),
         (lambda: Posterior(SKEWED._replace(p=SKEWED.p / 2)), "sum to 1"),
-        (lambda: Posterior(SKEWED._replace(x=torch.zeros(2, 1, dtype=torch.long))), "each sequence once"),
+        (
+            lambda: Posterior(SKEWED._replace(x=torch.zeros(2, 1, dtype=torch.long))),
+            "each sequence once",
+        ),
         (lambda: Posterior(SKEWED, selftest.learned(3)), "3 curves"),
         (lambda: Posterior(SKEWED, selftest.learned(2))(torch.tensor([[2]])), "depends on t"),
     ],
@@ -225,7 +301,10 @@ def test_every_estimator_of_the_package_behaves_as_it_should(monkeypatch):
                    'masking="token"', "exact_nelbo", "GenMD4 over digits"):  # fmt: skip
         assert needed in names
     found = [row for row in rows if "NOT A BOUND" in row.note]
-    assert [row.estimator for row in found] == ['Prime, objective="joint", 2 digits', 'Prime, objective="joint", 4 digits']
+    assert [row.estimator for row in found] == [
+        'Prime, objective="joint", 2 digits',
+        'Prime, objective="joint", 4 digits',
+    ]
     assert [row.value / row.entropy for row in found] == pytest.approx([1 / 2, 1 / 4], rel=0.1)
     exact_rows = [row for row in rows if row.estimator.endswith("exact_nelbo")]
     assert len(exact_rows) == 5 and all(abs(row.value - row.entropy) < 1e-9 for row in exact_rows)
@@ -245,13 +324,21 @@ def test_the_selftest_fails_where_the_package_charges_a_joint_cross_entropy(monk
     with monkeypatch.context() as broken:
 
         def score_units(self, *a, **k):
-            return of(self, *a, **k | {"joint": k.get("masking") is None and self.schedule.num_values == 1})
+            return of(
+                self,
+                *a,
+                **k | {"joint": k.get("masking") is None and self.schedule.num_values == 1},
+            )
 
         broken.setattr(unmask.MaskedDiffusion, "score_units", score_units)
         broken.setattr(unmask.MaskedDiffusion, "nats", once_a_token)
         assert main(["audit", "--selftest"]) == 1
     failed = [line for line in capsys.readouterr().out.splitlines() if "FAIL" in line]
-    for name in ("Prime, marginals, exact count", "Prime, the training step's own draw", "Prime, exact_nelbo "):
+    for name in (
+        "Prime, marginals, exact count",
+        "Prime, the training step's own draw",
+        "Prime, exact_nelbo ",
+    ):
         assert any(line.startswith(name) and "NOT A BOUND" in line for line in failed), name
     assert not any(line.startswith("MD4, exact") and "T = " not in line for line in failed)
 
@@ -267,17 +354,27 @@ def test_the_selftest_fails_where_a_discrete_bound_is_off(monkeypatch, factor, f
     assert bool(failed) is fails and all("T = " in name for name in failed)
     if fails:
         assert "Prime, exact_nelbo, T = 4, 16, 64" in failed
-        assert ("MD4, discrete, T = 8" in failed) is (factor < 1)  # the draws agree with the enumeration, below the entropy or above
+        # the draws agree with the enumeration, below the entropy or above
+        assert ("MD4, discrete, T = 8" in failed) is (factor < 1)
 
 
 def test_the_selftest_fails_where_the_draws_are_off(monkeypatch):
     monkeypatch.setattr(selftest, "REPEATS", 512)
     monkeypatch.setattr(selftest, "tables", lambda digits=True: tables(digits)[2:3])
     of = unmask.MaskedDiffusion.draw
-    monkeypatch.setattr(unmask.MaskedDiffusion, "draw", lambda self, *a: (d := of(self, *a))._replace(scale=1.3 * d.scale))
+    monkeypatch.setattr(
+        unmask.MaskedDiffusion,
+        "draw",
+        lambda self, *a: (d := of(self, *a))._replace(scale=1.3 * d.scale),
+    )
     failed = {row.estimator for row in selftest.run() if not row.passed}
-    assert {"MD4, exact count", "Prime, marginals, exact count", f"MD4, discrete, T = {selftest.STEPS}"} <= failed
-    assert 'Prime, objective="joint", 2 digits' in failed  # it is no bound still, but not what it should be
+    assert {
+        "MD4, exact count",
+        "Prime, marginals, exact count",
+        f"MD4, discrete, T = {selftest.STEPS}",
+    } <= failed
+    # it is no bound still, but not what it should be
+    assert 'Prime, objective="joint", 2 digits' in failed
     assert not any("exact_nelbo" in name for name in failed)
 
 
@@ -298,9 +395,13 @@ class Network(unmask.backbones.Transformer):
 
 def network_model(kind="plain", network=Network):
     if kind == "digits":
-        return unmask.MaskedDiffusion(network(5, digits=2), schedules.Cosine(), unmask.Subtokenizer(5, 2), objective="joint")
+        return unmask.MaskedDiffusion(
+            network(5, digits=2), schedules.Cosine(), unmask.Subtokenizer(5, 2), objective="joint"
+        )
     if kind == "learned":
-        return unmask.MaskedDiffusion(network(5, time=True), selftest.learned(5).float(), unmask.Subtokenizer(5))
+        return unmask.MaskedDiffusion(
+            network(5, time=True), selftest.learned(5).float(), unmask.Subtokenizer(5)
+        )
     return unmask.MaskedDiffusion(network(7), schedules.Linear(), unmask.Subtokenizer(7))
 
 
@@ -332,7 +433,9 @@ def test_what_depends_on_the_rest_of_the_batch_fails():
             h = super().features(z, t, cond, valid)
             return h + 1e-6 * h.mean(0, keepdim=True)
 
-    assert "batch" in failures(checks(network_model(network=Batch))) and not failures(checks(network_model()))
+    assert "batch" in failures(checks(network_model(network=Batch))) and not failures(
+        checks(network_model())
+    )
 
 
 def test_what_attends_to_padding_fails():
@@ -352,14 +455,22 @@ def test_logits_that_are_nan_fail():
 
 
 def test_lost_carry_over_fails(monkeypatch):
-    monkeypatch.setattr(diffusion, "consistent", lambda digits, base: torch.ones(len(digits), base ** digits.shape[1], dtype=torch.bool))
+    monkeypatch.setattr(
+        diffusion,
+        "consistent",
+        lambda digits, base: torch.ones(len(digits), base ** digits.shape[1], dtype=torch.bool),
+    )
     found = checks(network_model("digits"))
     assert not any(check.passed for name, check in found.items() if name.startswith("carry-over"))
 
 
 def test_estimators_that_are_off_fail(monkeypatch):
     of = unmask.MaskedDiffusion.draw
-    monkeypatch.setattr(unmask.MaskedDiffusion, "draw", lambda self, *a: (d := of(self, *a))._replace(scale=1.2 * d.scale))
+    monkeypatch.setattr(
+        unmask.MaskedDiffusion,
+        "draw",
+        lambda self, *a: (d := of(self, *a))._replace(scale=1.2 * d.scale),
+    )
     assert "enumeration" in failures(checks(network_model()))
     monkeypatch.undo()
     off = diffusion.discrete
@@ -387,15 +498,30 @@ def test_networks_without_valid_and_fixed_positions_are_checked_for_the_rest():
     found = checks(unmask.MaskedDiffusion(Plain(), schedules.Linear(), unmask.Subtokenizer(7)))
     assert not failures(found) and "Plain takes no valid" in found["padding"].note
     found = checks(
-        unmask.MaskedDiffusion(Network(7), schedules.Linear(), unmask.Subtokenizer(7), allowed=torch.ones(11, 7, dtype=torch.bool))
+        unmask.MaskedDiffusion(
+            Network(7),
+            schedules.Linear(),
+            unmask.Subtokenizer(7),
+            allowed=torch.ones(11, 7, dtype=torch.bool),
+        )
     )
-    assert not failures(found) and "positions" in found["enumeration"].note and "estimators: 32 steps less continuous time" in found
+    assert (
+        not failures(found)
+        and "positions" in found["enumeration"].note
+        and "estimators: 32 steps less continuous time" in found
+    )
 
 
 def test_a_check_without_a_limit_is_reported_only_and_nan_never_passes():
     nan = math.nan
-    assert check_model.Check("a", 5.0, nan, "").passed and not check_model.Check("a", nan, 1.0, "").passed
-    assert check_model.Check("a", -1.0, 1.0, "").passed and not check_model.Check("a", -1.1, 1.0, "").passed
+    assert (
+        check_model.Check("a", 5.0, nan, "").passed
+        and not check_model.Check("a", nan, 1.0, "").passed
+    )
+    assert (
+        check_model.Check("a", -1.0, 1.0, "").passed
+        and not check_model.Check("a", -1.1, 1.0, "").passed
+    )
     for how in ({"units": 13}, {"units": 0}, {"repeats": 31}):
         with pytest.raises(ValueError, match=str(next(iter(how.values())))):
             checks(network_model(), **how) if "repeats" in how else list(
@@ -412,8 +538,23 @@ def home(tmp_path_factory):
     (home / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 100)
     small = ["--length", "12", "--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "8", "--minutes", "0", "--steps", "20",
              "--digits", "2", "--objective", "joint"]  # fmt: skip
-    assert main(["prepare", "text", str(home / "text.txt"), str(home / "data"), "--tokenizer", "characters"]) == 0
-    assert main(["train", "demo", "--data", str(home / "data"), "--out", str(home / "run"), *small]) == 0
+    assert (
+        main(
+            [
+                "prepare",
+                "text",
+                str(home / "text.txt"),
+                str(home / "data"),
+                "--tokenizer",
+                "characters",
+            ]
+        )
+        == 0
+    )
+    assert (
+        main(["train", "demo", "--data", str(home / "data"), "--out", str(home / "run"), *small])
+        == 0
+    )
     return home
 
 
@@ -424,18 +565,46 @@ def strict(constant):
 def test_a_model_trained_on_the_joint_loss_is_audited_for_its_bound(home, capsys):
     record = home / "record.json"
     capsys.readouterr()
-    assert main(["audit", str(home / "run"), "--data", str(home / "data"), "--enumerate", "4", "--json", str(record)]) == 0
+    assert (
+        main(
+            [
+                "audit",
+                str(home / "run"),
+                "--data",
+                str(home / "data"),
+                "--enumerate",
+                "4",
+                "--json",
+                str(record),
+            ]
+        )
+        == 0
+    )
     out = capsys.readouterr().out
-    assert "joint loss, which is no bound" in out and "19 windows of 12 tokens, test split" in out and "all 14 passed" in out
+    assert (
+        "joint loss, which is no bound" in out
+        and "19 windows of 12 tokens, test split" in out
+        and "all 14 passed" in out
+    )
     row = json.loads(record.read_text(encoding="utf-8"), parse_constant=strict)
-    assert row["failed"] == 0 and len(row["rows"]) == 14 and row["data_sha256"] and row["model_sha256"] and row["objective"] == "joint"
+    assert (
+        row["failed"] == 0
+        and len(row["rows"]) == 14
+        and row["data_sha256"]
+        and row["model_sha256"]
+        and row["objective"] == "joint"
+    )
     assert all(line["passed"] for line in row["rows"]) and row["rows"][-1]["limit"] is None
     assert main(["audit", str(home / "run"), "--limit", "4", "--enumerate", "2"]) == 0
     assert "4 samples of the model itself, 12 tokens each" in capsys.readouterr().out
 
 
 def test_a_failed_check_is_exit_code_1(home, capsys, monkeypatch):
-    monkeypatch.setattr(diffusion, "consistent", lambda digits, base: torch.ones(len(digits), base ** digits.shape[1], dtype=torch.bool))
+    monkeypatch.setattr(
+        diffusion,
+        "consistent",
+        lambda digits, base: torch.ones(len(digits), base ** digits.shape[1], dtype=torch.bool),
+    )
     capsys.readouterr()
     assert main(["audit", str(home / "run"), "--data", str(home / "data"), "--limit", "4"]) == 1
     out = capsys.readouterr().out

@@ -20,7 +20,22 @@ from unmask.kinds.text.holes import parse_holes
 from unmask.likelihood import difference, freedom
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 200
-TRAIN = ["--length", "16", "--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "8", "--minutes", "0", "--steps", "30"]
+TRAIN = [
+    "--length",
+    "16",
+    "--dim",
+    "16",
+    "--layers",
+    "1",
+    "--heads",
+    "2",
+    "--batch-size",
+    "8",
+    "--minutes",
+    "0",
+    "--steps",
+    "30",
+]
 
 
 def unmask_process(*arguments, **how):
@@ -33,8 +48,23 @@ def home(tmp_path_factory):
     """Prepared data and a trained model, made by the commands."""
     home = tmp_path_factory.mktemp("home")
     (home / "text.txt").write_text(TEXT)
-    assert main(["prepare", "text", str(home / "text.txt"), str(home / "data"), "--tokenizer", "characters"]) == 0
-    assert main(["train", "demo", "--data", str(home / "data"), "--out", str(home / "run"), *TRAIN]) == 0
+    assert (
+        main(
+            [
+                "prepare",
+                "text",
+                str(home / "text.txt"),
+                str(home / "data"),
+                "--tokenizer",
+                "characters",
+            ]
+        )
+        == 0
+    )
+    assert (
+        main(["train", "demo", "--data", str(home / "data"), "--out", str(home / "run"), *TRAIN])
+        == 0
+    )
     return home
 
 
@@ -50,7 +80,12 @@ def fails(capsys, *arguments):
 @pytest.mark.parametrize("flag", ["--help", "--version", "train demo --help"])
 def test_help_and_version_do_not_load_torch(flag):
     code = f"import sys; from unmask.cli import main\ntry: main({flag.split()})\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8").returncode == 0
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, encoding="utf-8"
+        ).returncode
+        == 0
+    )
     done = unmask_process(*flag.split())
     assert done.returncode == 0 and done.stdout
 
@@ -63,39 +98,138 @@ def test_a_reader_of_the_help_may_leave():
 
 def test_the_presets_values_are_the_help_of_train():
     shown = " ".join(unmask_process("train", "text8", "--help").stdout.replace("│", " ").split())
-    assert "default: 768" in shown and "1.37 bits per character" in shown and "default: 1000000" in shown
+    assert (
+        "default: 768" in shown
+        and "1.37 bits per character" in shown
+        and "default: 1000000" in shown
+    )
 
 
 def test_evaluation_states_value_errors_unit_and_protocol(home, capsys):
     record = home / "record.json"
     assert (
-        main(["eval", str(home / "run"), "--data", str(home / "data"), "--repeats", "3", "--json", str(record), "--dtype", "float32"]) == 0
+        main(
+            [
+                "eval",
+                str(home / "run"),
+                "--data",
+                str(home / "data"),
+                "--repeats",
+                "3",
+                "--json",
+                str(record),
+                "--dtype",
+                "float32",
+            ]
+        )
+        == 0
     )
     said = capsys.readouterr().out
     assert re.search(r"\d\.\d{4} \+- 0\.\d{4} bits per character: an upper bound", said)
-    assert "450 characters in 29 windows of 16" in said  # every held-out character once, the short last window included
+    # every held-out character once, the short last window included
+    assert "450 characters in 29 windows of 16" in said
     row = json.loads(record.read_text(encoding="utf-8"))
     needed = {"command", "version", "seed", "data_sha256", "model_sha256", "value", "unit", "stderr", "noise", "n", "estimator", "repeats",
               "precision", "weights", "seconds"}  # fmt: skip
-    assert needed <= row.keys() and row["unit"] == "bits per character" and row["n"] == 29 and row["positions"] == 450
+    assert (
+        needed <= row.keys()
+        and row["unit"] == "bits per character"
+        and row["n"] == 29
+        and row["positions"] == 450
+    )
     assert row["value"] == pytest.approx(row["nats_per_example"] * 29 / 450 / math.log(2))
-    assert main(["eval", str(home / "run"), "--data", str(home / "data"), "--steps", "4", "--json", str(record), "--dtype", "float32"]) == 0
+    assert (
+        main(
+            [
+                "eval",
+                str(home / "run"),
+                "--data",
+                str(home / "data"),
+                "--steps",
+                "4",
+                "--json",
+                str(record),
+                "--dtype",
+                "float32",
+            ]
+        )
+        == 0
+    )
     assert json.loads(record.read_text(encoding="utf-8"))["estimator"] == "discrete time, 4 steps"
     assert (
-        main(["eval", str(home / "run"), "--data", str(home / "data"), "--repeats", "3", "--json", str(record), "--dtype", "bfloat16"]) == 0
+        main(
+            [
+                "eval",
+                str(home / "run"),
+                "--data",
+                str(home / "data"),
+                "--repeats",
+                "3",
+                "--json",
+                str(record),
+                "--dtype",
+                "bfloat16",
+            ]
+        )
+        == 0
     )
     half = json.loads(record.read_text(encoding="utf-8"))
-    assert half["precision"] == "bfloat16" and half["value"] != row["value"] and half["value"] == pytest.approx(row["value"], rel=0.01)
-    assert main(["eval", str(home / "run"), "--data", str(home / "data"), "--limit", "1", "--json", str(record)]) == 0
+    assert (
+        half["precision"] == "bfloat16"
+        and half["value"] != row["value"]
+        and half["value"] == pytest.approx(row["value"], rel=0.01)
+    )
+    assert (
+        main(
+            [
+                "eval",
+                str(home / "run"),
+                "--data",
+                str(home / "data"),
+                "--limit",
+                "1",
+                "--json",
+                str(record),
+            ]
+        )
+        == 0
+    )
     assert json.loads(record.read_text(encoding="utf-8"))["stderr"] is None
 
 
 @pytest.fixture(scope="module")
 def evaluations(home):
-    """JSON of two models on the same windows, and of one on others; the second model was trained a little longer."""
-    main(["train", "demo", "--data", str(home / "data"), "--out", str(home / "longer"), *TRAIN[:-1], "60"])
-    for name, run, *how in (("a", "run"), ("b", "longer"), ("fewer", "run", "--limit", "9"), ("seed", "run", "--seed", "1")):
-        main(["eval", str(home / run), "--data", str(home / "data"), "--json", str(home / f"{name}.json"), *how])
+    """JSON of two models on the same windows, and of one on others; the second model was trained a
+    little longer."""
+    main(
+        [
+            "train",
+            "demo",
+            "--data",
+            str(home / "data"),
+            "--out",
+            str(home / "longer"),
+            *TRAIN[:-1],
+            "60",
+        ]
+    )
+    for name, run, *how in (
+        ("a", "run"),
+        ("b", "longer"),
+        ("fewer", "run", "--limit", "9"),
+        ("seed", "run", "--seed", "1"),
+    ):
+        main(
+            [
+                "eval",
+                str(home / run),
+                "--data",
+                str(home / "data"),
+                "--json",
+                str(home / f"{name}.json"),
+                *how,
+            ]
+        )
     return home
 
 
@@ -103,23 +237,52 @@ def test_two_evaluations_are_compared_window_by_window(evaluations, tmp_path, ca
     home = evaluations
     a, b = (json.loads((home / f"{name}.json").read_text(encoding="utf-8")) for name in "ab")
     capsys.readouterr()
-    assert main(["compare", str(home / "b.json"), str(home / "a.json"), "--json", str(tmp_path / "d.json")]) == 0
-    said, row = capsys.readouterr().out, json.loads((tmp_path / "d.json").read_text(encoding="utf-8"))
-    assert row["value"] == pytest.approx(b["value"] - a["value"]) and row["unit"] == "bits per character" and row["n"] == 29
+    assert (
+        main(
+            [
+                "compare",
+                str(home / "b.json"),
+                str(home / "a.json"),
+                "--json",
+                str(tmp_path / "d.json"),
+            ]
+        )
+        == 0
+    )
+    said, row = (
+        capsys.readouterr().out,
+        json.loads((tmp_path / "d.json").read_text(encoding="utf-8")),
+    )
+    assert (
+        row["value"] == pytest.approx(b["value"] - a["value"])
+        and row["unit"] == "bits per character"
+        and row["n"] == 29
+    )
     assert row["noise"] <= row["stderr"] < 0.9 * math.hypot(a["stderr"], b["stderr"])  # paired
-    assert row["resolved"] == (abs(row["value"]) > row["needed"]) and ("not resolved" in said) != row["resolved"]
-    assert re.match(r"[+-]\d\.\d{4} \+- \d\.\d{4} bits per character, .*b\.json less .*a\.json: ", said)
+    assert (
+        row["resolved"] == (abs(row["value"]) > row["needed"])
+        and ("not resolved" in said) != row["resolved"]
+    )
+    assert re.match(
+        r"[+-]\d\.\d{4} \+- \d\.\d{4} bits per character, .*b\.json less .*a\.json: ", said
+    )
     assert main(["compare", str(home / "a.json"), str(home / "a.json")]) == 0
     assert capsys.readouterr().out.startswith("+0.0000 +- 0.0000")
 
 
 def test_what_cannot_be_compared_is_refused(evaluations, tmp_path, capsys):
     home = evaluations
-    assert "n is 29 there and 9 here" in fails(capsys, "compare", home / "a.json", home / "fewer.json")
-    assert "seed is 0 there and 1 here" in fails(capsys, "compare", home / "a.json", home / "seed.json")
+    assert "n is 29 there and 9 here" in fails(
+        capsys, "compare", home / "a.json", home / "fewer.json"
+    )
+    assert "seed is 0 there and 1 here" in fails(
+        capsys, "compare", home / "a.json", home / "seed.json"
+    )
     assert "no file" in fails(capsys, "compare", home / "a.json", tmp_path / "none.json")
     (tmp_path / "x.json").write_text(json.dumps({"value": 3}))
-    assert "no evaluation that kept its examples" in fails(capsys, "compare", home / "a.json", tmp_path / "x.json")
+    assert "no evaluation that kept its examples" in fails(
+        capsys, "compare", home / "a.json", tmp_path / "x.json"
+    )
     for name in ("a.json", "a.json.examples.npz"):
         shutil.copy(home / name, tmp_path)
     with open(tmp_path / "a.json.examples.npz", "r+b") as file:
@@ -143,56 +306,114 @@ def test_texts_are_written_where_there_is_no_locale(tmp_path):
 def test_the_size_of_a_batch_does_not_enter_an_evaluation(home, tmp_path):
     rows = []
     for size in ("1", "7", "64"):
-        how = ["--repeats", "2", "--dtype", "float32", "--json", str(tmp_path / "r.json"), "--batch-size", size]
+        how = [
+            "--repeats",
+            "2",
+            "--dtype",
+            "float32",
+            "--json",
+            str(tmp_path / "r.json"),
+            "--batch-size",
+            size,
+        ]
         assert main(["eval", str(home / "run"), "--data", str(home / "data"), *how]) == 0
         rows.append(json.loads((tmp_path / "r.json").read_text(encoding="utf-8")))
     for row in rows[1:]:
-        assert row["value"] == pytest.approx(rows[0]["value"], rel=1e-6) and row["stderr"] == pytest.approx(rows[0]["stderr"], rel=1e-4)
+        assert row["value"] == pytest.approx(rows[0]["value"], rel=1e-6) and row[
+            "stderr"
+        ] == pytest.approx(rows[0]["stderr"], rel=1e-4)
 
 
 def test_student_s_quantiles():
-    for degrees, expected in ((1, 12.706), (2, 4.303), (3.9, 3.182), (5, 2.571), (10, 2.228), (30, 2.042), (1000, 1.962)):
+    for degrees, expected in (
+        (1, 12.706),
+        (2, 4.303),
+        (3.9, 3.182),
+        (5, 2.571),
+        (10, 2.228),
+        (30, 2.042),
+        (1000, 1.962),
+    ):
         assert student(degrees) == pytest.approx(expected, rel=0.002)
     assert student(0) == math.inf
 
 
 @pytest.mark.parametrize("field", PAIRED)
-def test_evaluations_pair_if_every_field_that_matters_is_the_same(evaluations, tmp_path, capsys, field):
+def test_evaluations_pair_if_every_field_that_matters_is_the_same(
+    evaluations, tmp_path, capsys, field
+):
     shutil.copy(evaluations / "a.json.examples.npz", tmp_path)
     record = json.loads((evaluations / "a.json").read_text(encoding="utf-8"))
     (tmp_path / "other.json").write_text(json.dumps(record | {field: "other"}))
-    assert f"cannot be paired: {field} is" in fails(capsys, "compare", evaluations / "a.json", tmp_path / "other.json")
+    assert f"cannot be paired: {field} is" in fails(
+        capsys, "compare", evaluations / "a.json", tmp_path / "other.json"
+    )
 
 
 def test_other_estimators_and_few_examples_are_said(evaluations, tmp_path, capsys):
     home = evaluations
-    main(["eval", str(home / "run"), "--data", str(home / "data"), "--steps", "4", "--json", str(tmp_path / "steps.json")])
+    main(
+        [
+            "eval",
+            str(home / "run"),
+            "--data",
+            str(home / "data"),
+            "--steps",
+            "4",
+            "--json",
+            str(tmp_path / "steps.json"),
+        ]
+    )
     for name in ("x.one", "x.two"):  # names that end alike keep their examples apart
-        main(["eval", str(home / "run"), "--data", str(home / "data"), "--limit", "1", "--json", str(tmp_path / name)])
-    assert (tmp_path / "x.one.examples.npz").is_file() and (tmp_path / "x.two.examples.npz").is_file()
+        main(
+            [
+                "eval",
+                str(home / "run"),
+                "--data",
+                str(home / "data"),
+                "--limit",
+                "1",
+                "--json",
+                str(tmp_path / name),
+            ]
+        )
+    assert (tmp_path / "x.one.examples.npz").is_file() and (
+        tmp_path / "x.two.examples.npz"
+    ).is_file()
     capsys.readouterr()
     assert main(["compare", str(tmp_path / "steps.json"), str(home / "a.json")]) == 0
     said = capsys.readouterr().out
-    assert "other masks: discrete time, 4 steps and continuous time, exact count" in said and "noise" not in said
-    assert "one group of examples" in fails(capsys, "compare", tmp_path / "x.one", tmp_path / "x.two")
+    assert (
+        "other masks: discrete time, 4 steps and continuous time, exact count" in said
+        and "noise" not in said
+    )
+    assert "one group of examples" in fails(
+        capsys, "compare", tmp_path / "x.one", tmp_path / "x.two"
+    )
 
 
 @pytest.mark.parametrize("n, repeats", [(8, 2), (20, 8), (64, 2)])
 def test_what_is_called_resolved_is_wrong_in_one_of_twenty(n, repeats):
     """Two models whose bounds are equal in the mean, over fresh examples and masks."""
-    models = [unmask.MaskedDiffusion(Swapped(i), unmask.schedules.Linear(), unmask.Subtokenizer(3)) for i in (0, 1)]
+    models = [
+        unmask.MaskedDiffusion(Swapped(i), unmask.schedules.Linear(), unmask.Subtokenizer(3))
+        for i in (0, 1)
+    ]
     generator = torch.Generator().manual_seed(n)
     wrong, trials = 0, 300
     for seed in range(trials):
         x = torch.randint(0, 3, (n, 12), generator=generator)
-        of_a, of_b = (unmask.estimate_nelbo(model, [x], repeats=repeats, seed=seed) for model in models)
+        of_a, of_b = (
+            unmask.estimate_nelbo(model, [x], repeats=repeats, seed=seed) for model in models
+        )
         change, error, _ = difference(of_a, of_b)
         wrong += abs(change) > error * student(freedom(of_a, of_b))
     assert wrong / trials < 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials)
 
 
 class Swapped(torch.nn.Module):
-    """Favours one value, the more so the more of it it sees; value 0 or 1, so that two of these are as good as each other."""
+    """Favours one value, the more so the more of it it sees; value 0 or 1, so that two of these are
+    as good as each other."""
 
     uses_time = False
 
@@ -208,10 +429,24 @@ class Swapped(torch.nn.Module):
 
 
 def test_the_environment_can_say_which_precision_auto_is(home, tmp_path, capsys, monkeypatch):
-    how = ["eval", str(home / "run"), "--data", str(home / "data"), "--repeats", "1", "--limit", "2", "--json", str(tmp_path / "r.json")]
+    how = [
+        "eval",
+        str(home / "run"),
+        "--data",
+        str(home / "data"),
+        "--repeats",
+        "1",
+        "--limit",
+        "2",
+        "--json",
+        str(tmp_path / "r.json"),
+    ]
     for said in ("bfloat16", "float32"):
         monkeypatch.setenv("UNMASK_DTYPE", said)
-        assert main(how) == 0 and json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["precision"] == said
+        assert (
+            main(how) == 0
+            and json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["precision"] == said
+        )
     monkeypatch.setenv("UNMASK_DTYPE", "half")
     assert "UNMASK_DTYPE is 'half'" in fails(capsys, *how)
 
@@ -219,7 +454,9 @@ def test_the_environment_can_say_which_precision_auto_is(home, tmp_path, capsys,
 def test_sampling_is_reproducible_and_writes_what_is_asked_for(home, tmp_path, capsys):
     how = ["sample", str(home / "run"), "--num", "3", "--steps", "8", "--length", "20"]
     assert main([*how, "--out", str(tmp_path / "a.jsonl")]) == 0
-    assert main([*how, "--out", str(tmp_path / "b.jsonl"), "--frames", str(tmp_path / "f.html")]) == 0
+    assert (
+        main([*how, "--out", str(tmp_path / "b.jsonl"), "--frames", str(tmp_path / "f.html")]) == 0
+    )
     assert main([*how, "--out", str(tmp_path / "c.jsonl"), "--seed", "1"]) == 0
     a, b, c = ((tmp_path / f"{name}.jsonl").read_text(encoding="utf-8") for name in "abc")
     assert a == b != c
@@ -233,14 +470,40 @@ def test_sampling_is_reproducible_and_writes_what_is_asked_for(home, tmp_path, c
 def test_filling_in_keeps_what_is_given(home, tmp_path, capsys):
     source = tmp_path / "in.txt"
     source.write_text("the [MASK:5] brown")
-    assert main(["fill", str(home / "run"), str(source), "--num", "2", "--out", str(tmp_path / "out.jsonl")]) == 0
-    texts = [json.loads(line)["text"] for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert (
+        main(
+            [
+                "fill",
+                str(home / "run"),
+                str(source),
+                "--num",
+                "2",
+                "--out",
+                str(tmp_path / "out.jsonl"),
+            ]
+        )
+        == 0
+    )
+    texts = [
+        json.loads(line)["text"]
+        for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert len(texts) == 2 and all(re.fullmatch(r"the .{5} brown", text) for text in texts)
     long = "the quick [MASK:3]own fox jumps over the lazy [MASK:2]g. the quick brown fox jumps over the lazy [MASK]og."
     source.write_text(long)
     assert "trained at 16" in fails(capsys, "fill", home / "run", source)
-    assert main(["fill", str(home / "run"), str(source), "--window", "--out", str(tmp_path / "out.txt")]) == 0
-    pattern = re.escape(long).replace(r"\[MASK:3\]", ".{3}").replace(r"\[MASK:2\]", ".{2}").replace(r"\[MASK\]", ".")
+    assert (
+        main(
+            ["fill", str(home / "run"), str(source), "--window", "--out", str(tmp_path / "out.txt")]
+        )
+        == 0
+    )
+    pattern = (
+        re.escape(long)
+        .replace(r"\[MASK:3\]", ".{3}")
+        .replace(r"\[MASK:2\]", ".{2}")
+        .replace(r"\[MASK\]", ".")
+    )
     assert re.fullmatch(pattern, (tmp_path / "out.txt").read_text(encoding="utf-8"))
 
 
@@ -254,21 +517,31 @@ def test_holes_are_parsed_as_documented():
 
 @pytest.mark.parametrize("length", [1, 2, 3, 8, 16])
 def test_windows_fill_every_hole_where_most_context_is(length):
-    """Each hole once, from left to right, with a quarter of a window on either side or all that there is."""
+    """Each hole once, from left to right, with a quarter of a window on either side or all that
+    there is."""
     generator = torch.Generator().manual_seed(length)
     for total in range(1, 80):
         for share in (0.05, 0.5, 1.0):
             holes = torch.rand(total, generator=generator) < share
             filled = []
             for part, fill in windows(holes, length):
-                assert 0 <= part.start < part.stop <= total and part.stop - part.start == min(length, total) == len(fill)
+                assert 0 <= part.start < part.stop <= total and part.stop - part.start == min(
+                    length, total
+                ) == len(fill)
                 here = (part.start + fill.nonzero()[:, 0]).tolist()
                 filled += here
                 for hole in here if total > length else []:
                     assert hole - part.start >= min(length // 4, hole) or part.stop == total
-                    assert part.stop - 1 - hole >= min(length // 4, total - 1 - hole) or part.start == 0
+                    assert (
+                        part.stop - 1 - hole >= min(length // 4, total - 1 - hole)
+                        or part.start == 0
+                    )
                 if len(here) == 1:  # alone: in the middle
-                    assert abs((hole := here[0]) - part.start - length // 2) <= 1 or part.start == 0 or part.stop == total
+                    assert (
+                        abs((hole := here[0]) - part.start - length // 2) <= 1
+                        or part.start == 0
+                        or part.stop == total
+                    )
             assert filled == holes.nonzero()[:, 0].tolist()
 
 
@@ -291,19 +564,42 @@ def test_a_hole_at_the_seam_of_two_windows_sees_the_text_behind_it():
         mask = torch.zeros(100, dtype=torch.bool).index_fill(0, torch.tensor(holes), True)
         z = text.masked_fill(mask, 9)[None].repeat(3, 1)
         for part, fill in windows(mask, 16):
-            x = unmask.sample(model, z=z[:, part], holes=fill.expand(3, -1), sampler="first_hitting", generator=torch.Generator())
+            x = unmask.sample(
+                model,
+                z=z[:, part],
+                holes=fill.expand(3, -1),
+                sampler="first_hitting",
+                generator=torch.Generator(),
+            )
             z[:, part] = x.where(fill, z[:, part])
         alone = [h for h in holes if h + 1 not in holes]
         assert (z[:, alone] == text[alone]).all()
 
 
 def test_fill_window_gives_each_hole_the_window_around_it(home, tmp_path, monkeypatch):
-    """Through the command: what the sampler sees of a hole has a quarter of a window on either side."""
+    """Through the command: what the sampler sees of a hole has a quarter of a window on either
+    side."""
     seen, real = [], unmask.filling.windows
-    monkeypatch.setattr(unmask.filling, "windows", lambda *a: (seen.append(part) or part for part in real(*a)))
+    monkeypatch.setattr(
+        unmask.filling, "windows", lambda *a: (seen.append(part) or part for part in real(*a))
+    )
     text = "the quick brown [MASK:1]ox jumps over the lazy d[MASK:1]g. the quick[MASK:1]"
     (tmp_path / "in.txt").write_text(text)
-    assert main(["fill", str(home / "run"), str(tmp_path / "in.txt"), "--window", "--steps", "4", "--out", str(tmp_path / "o.txt")]) == 0
+    assert (
+        main(
+            [
+                "fill",
+                str(home / "run"),
+                str(tmp_path / "in.txt"),
+                "--window",
+                "--steps",
+                "4",
+                "--out",
+                str(tmp_path / "o.txt"),
+            ]
+        )
+        == 0
+    )
     seen = seen[len(seen) // 2 :]  # counted first, for the bar
     holes = [part.start + int(i) for part, fill in seen for i in fill.nonzero()[:, 0]]
     assert holes == [16, 41, 54] and all(int(fill.sum()) == 1 for _, fill in seen)
@@ -319,25 +615,56 @@ def test_bad_input_is_one_line_with_the_value_and_the_remedy(home, tmp_path, cap
     greek.write_text("the quick λ", encoding="utf-8")
     out = tmp_path / "out"
     assert "empty" in fails(capsys, "prepare", "text", empty, out)
-    said = fails(capsys, "prepare", "text", greek, out, "--tokenizer", "characters", "--alphabet", "text8")
+    said = fails(
+        capsys, "prepare", "text", greek, out, "--tokenizer", "characters", "--alphabet", "text8"
+    )
     assert "'λ'" in said and "10" in said
     ids = tmp_path / "ids.bin"
     ids.write_bytes(bytes([3, 0, 200, 0]))
     said = fails(capsys, "prepare", "text", ids, out, "--format", "ids", "--vocab-size", "100")
     assert "200" in said and "100" in said
     assert not out.exists()
-    assert "99999" in fails(capsys, "train", "demo", "--data", data, "--out", out, "--length", "99999")
+    assert "99999" in fails(
+        capsys, "train", "demo", "--data", data, "--out", out, "--length", "99999"
+    )
     assert "no preset 'dmo'" in fails(capsys, "train", "dmo", "--data", data, "--out", out)
-    assert "another run" in fails(capsys, "train", "demo", "--data", data, "--out", run, *TRAIN, "--seed", "3")
+    assert "another run" in fails(
+        capsys, "train", "demo", "--data", data, "--out", run, *TRAIN, "--seed", "3"
+    )
     assert not out.exists()
     bytes_data = tmp_path / "bytes"
     main(["prepare", "text", str(text), str(bytes_data)])
     said = fails(capsys, "eval", run, "--data", bytes_data)
     assert "256 values" in said and "28" in said and f"--tokenizer {run}" in said
     other = tmp_path / "other"
-    main(["prepare", "text", str(text), str(other), "--tokenizer", "characters", "--alphabet", "".join(sorted(set(TEXT), reverse=True))])
+    main(
+        [
+            "prepare",
+            "text",
+            str(text),
+            str(other),
+            "--tokenizer",
+            "characters",
+            "--alphabet",
+            "".join(sorted(set(TEXT), reverse=True)),
+        ]
+    )
     assert f"--tokenizer {run}" in fails(capsys, "eval", run, "--data", other)
-    assert main(["prepare", "text", str(text), str(tmp_path / "same"), "--tokenizer", str(run), "--split", "0,0,1"]) == 0
+    assert (
+        main(
+            [
+                "prepare",
+                "text",
+                str(text),
+                str(tmp_path / "same"),
+                "--tokenizer",
+                str(run),
+                "--split",
+                "0,0,1",
+            ]
+        )
+        == 0
+    )
     capsys.readouterr()
     assert main(["eval", str(run), "--data", str(tmp_path / "same")]) == 0
     assert "split in another way" in capsys.readouterr().err
@@ -346,12 +673,16 @@ def test_bad_input_is_one_line_with_the_value_and_the_remedy(home, tmp_path, cap
     archive.write_bytes(b"PK\x03\x04" + bytes(500))
     assert "zip archive: unpack it" in fails(capsys, "prepare", "text", archive, out)
     assert "percentages" in fails(capsys, "prepare", "text", text, out, "--split", "90,5,5")
-    assert "fixed when it began" in fails(capsys, "train", "demo", "--data", data, "--out", run, *TRAIN[:-1], "31")
+    assert "fixed when it began" in fails(
+        capsys, "train", "demo", "--data", data, "--out", run, *TRAIN[:-1], "31"
+    )
     assert "preset first" in fails(capsys, "train")
     assert "no file" in fails(capsys, "fill", run, "To be [MASK:5]")
     assert "no folder" in fails(capsys, "eval", tmp_path / "nowhere", "--data", data)
     assert "--repeats" in fails(capsys, "eval", run, "--data", data, "--repeats", "0")
-    assert "no folder" in fails(capsys, "eval", run, "--data", data, "--json", tmp_path / "no" / "where.json")
+    assert "no folder" in fails(
+        capsys, "eval", run, "--data", data, "--json", tmp_path / "no" / "where.json"
+    )
     assert "--num" in fails(capsys, "sample", run, "--num", "0")
     assert "negative" in fails(capsys, "bench", "head", "--threads", "-1")
     assert "memory" in fails(capsys, "sample", run, "--num", 10**13)
@@ -383,24 +714,107 @@ def test_a_damaged_model_is_refused(home, tmp_path, capsys):
 
 def test_every_verb_leaves_a_record(home, tmp_path, capsys):
     record = tmp_path / "record.json"
-    assert main(["train", "demo", "--data", str(home / "data"), "--out", str(home / "run"), *TRAIN, "--json", str(record)]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "demo",
+                "--data",
+                str(home / "data"),
+                "--out",
+                str(home / "run"),
+                *TRAIN,
+                "--json",
+                str(record),
+            ]
+        )
+        == 0
+    )
     row = json.loads(record.read_text(encoding="utf-8"))
-    assert row["steps"] == 30 and row["n"] == 29 and row["model_sha256"] and row["unit"] == "bits per character"
-    assert main(["prepare", "text", str(home / "text.txt"), str(tmp_path / "data"), "--json", str(record)]) == 0
-    assert json.loads(record.read_text(encoding="utf-8"))["tokens"] == {"train": 8100, "validation": 450, "test": 450}
+    assert (
+        row["steps"] == 30
+        and row["n"] == 29
+        and row["model_sha256"]
+        and row["unit"] == "bits per character"
+    )
+    assert (
+        main(
+            [
+                "prepare",
+                "text",
+                str(home / "text.txt"),
+                str(tmp_path / "data"),
+                "--json",
+                str(record),
+            ]
+        )
+        == 0
+    )
+    assert json.loads(record.read_text(encoding="utf-8"))["tokens"] == {
+        "train": 8100,
+        "validation": 450,
+        "test": 450,
+    }
 
 
 def test_minutes_on_the_command_line_replace_the_presets_steps(home, tmp_path):
     """A paper's preset has a million steps; --minutes must mean minutes."""
-    small = ["--length", "16", "--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "8", "--minutes", "0.03"]
-    assert main(["train", "text8", "--data", str(home / "data"), "--out", str(tmp_path / "run"), *small]) == 0
+    small = [
+        "--length",
+        "16",
+        "--dim",
+        "16",
+        "--layers",
+        "1",
+        "--heads",
+        "2",
+        "--batch-size",
+        "8",
+        "--minutes",
+        "0.03",
+    ]
+    assert (
+        main(
+            ["train", "text8", "--data", str(home / "data"), "--out", str(tmp_path / "run"), *small]
+        )
+        == 0
+    )
     assert json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["steps"] < 100000
 
 
 def test_a_model_of_ready_ids_samples_ids(tmp_path, capsys):
-    (tmp_path / "ids").write_bytes(torch.arange(4000).remainder(50).to(torch.int16).numpy().tobytes())
-    assert main(["prepare", "text", str(tmp_path / "ids"), str(tmp_path / "data"), "--format", "ids", "--vocab-size", "50"]) == 0
-    assert main(["train", "demo", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), *TRAIN]) == 0
+    (tmp_path / "ids").write_bytes(
+        torch.arange(4000).remainder(50).to(torch.int16).numpy().tobytes()
+    )
+    assert (
+        main(
+            [
+                "prepare",
+                "text",
+                str(tmp_path / "ids"),
+                str(tmp_path / "data"),
+                "--format",
+                "ids",
+                "--vocab-size",
+                "50",
+            ]
+        )
+        == 0
+    )
+    assert (
+        main(
+            [
+                "train",
+                "demo",
+                "--data",
+                str(tmp_path / "data"),
+                "--out",
+                str(tmp_path / "run"),
+                *TRAIN,
+            ]
+        )
+        == 0
+    )
     capsys.readouterr()
     assert main(["sample", str(tmp_path / "run"), "--num", "1", "--length", "5"]) == 0
     assert all(0 <= int(i) < 50 for i in capsys.readouterr().out.split())
@@ -412,10 +826,40 @@ def test_a_tokenizer_that_was_tampered_with_is_refused(tmp_path, capsys):
     words = Tokenizer(models.WordLevel({"a": 0, "b": 1, "c": 2}, unk_token="c"))
     words.save(str(tmp_path / "words.json"))
     (tmp_path / "text.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n' * 400)
-    assert main(["prepare", "text", str(tmp_path / "text.jsonl"), str(tmp_path / "data"), "--tokenizer", str(tmp_path / "words.json")]) == 0
-    assert main(["train", "demo", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), *TRAIN]) == 0
+    assert (
+        main(
+            [
+                "prepare",
+                "text",
+                str(tmp_path / "text.jsonl"),
+                str(tmp_path / "data"),
+                "--tokenizer",
+                str(tmp_path / "words.json"),
+            ]
+        )
+        == 0
+    )
+    assert (
+        main(
+            [
+                "train",
+                "demo",
+                "--data",
+                str(tmp_path / "data"),
+                "--out",
+                str(tmp_path / "run"),
+                *TRAIN,
+            ]
+        )
+        == 0
+    )
     (file,) = (tmp_path / "run").glob("checkpoints/*/tokenizer.json")
-    file.write_text(file.read_text(encoding="utf-8").replace('"a": 0', '"a": 1').replace('"b": 1', '"b": 0').replace('"a":0', '"a":9'))
+    file.write_text(
+        file.read_text(encoding="utf-8")
+        .replace('"a": 0', '"a": 1')
+        .replace('"b": 1', '"b": 0')
+        .replace('"a":0', '"a":9')
+    )
     assert "tokenizer.json is damaged" in fails(capsys, "sample", tmp_path / "run")
 
 
@@ -426,7 +870,9 @@ def test_the_demo_does_not_take_other_data_for_its_own(home, tmp_path, capsys):
     assert "not a demo" in fails(capsys, "demo", "--out", tmp_path)
 
 
-@pytest.mark.parametrize("change", [{"dtype": "banana"}, {"tokens": {"train": 1}}, {"tokens": None}])
+@pytest.mark.parametrize(
+    "change", [{"dtype": "banana"}, {"tokens": {"train": 1}}, {"tokens": None}]
+)
 def test_damaged_meta_is_refused(home, tmp_path, capsys, change):
     shutil.copytree(home / "data", tmp_path / "data")
     meta = json.loads((tmp_path / "data" / "meta.json").read_text(encoding="utf-8")) | change
@@ -446,7 +892,9 @@ def test_control_c_saves_and_the_same_command_continues(home, tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and "the same command continues" in err and "Traceback" not in err
+    assert (
+        process.returncode == 130 and "the same command continues" in err and "Traceback" not in err
+    )
     assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 1
 
 

@@ -1,6 +1,7 @@
 """Exactness of the core, and the defects that other implementations were seen to have.
 
-Statistical limits are 6 sigma of the sampling error, seeds are fixed.  Exact comparisons are in 64 bits.
+Statistical limits are 6 sigma of the sampling error, seeds are fixed.  Exact comparisons are in 64
+bits.
 """
 
 import itertools
@@ -19,7 +20,11 @@ from unmask.kernels import rows as rowwise
 from unmask.masks import Draw, stratified
 from unmask.sampling import ancestral, first_hitting, time_grid
 
-SCALAR = {"linear": schedules.Linear, "cosine": schedules.Cosine, "poly0.5": lambda: schedules.Polynomial(0.5)}
+SCALAR = {
+    "linear": schedules.Linear,
+    "cosine": schedules.Cosine,
+    "poly0.5": lambda: schedules.Polynomial(0.5),
+}
 
 
 def rng(seed=0):
@@ -27,7 +32,8 @@ def rng(seed=0):
 
 
 def chi_square(counts, p):
-    """Pearson's statistic below its 6-sigma quantile (Wilson and Hilferty), every expected count at least 5."""
+    """Pearson's statistic below its 6-sigma quantile (Wilson and Hilferty), every expected count at
+    least 5."""
     expected = p * counts.sum()
     assert float(expected.min()) >= 5
     n = len(counts) - 1
@@ -37,38 +43,54 @@ def chi_square(counts, p):
 
 
 def is_uniform(u, bins=20):
-    chi_square(torch.bincount((u * bins).long(), minlength=bins).double(), torch.full((bins,), 1 / bins, dtype=torch.float64))
+    chi_square(
+        torch.bincount((u * bins).long(), minlength=bins).double(),
+        torch.full((bins,), 1 / bins, dtype=torch.float64),
+    )
 
 
 def learned(power, bounds=(0.05, 20.0)):
     """A learned schedule with these powers, in 64 bits."""
     schedule = schedules.LearnedPolynomial(len(power), bounds=bounds).double()
-    share = (torch.tensor(power, dtype=torch.float64) / bounds[0]).log() / math.log(bounds[1] / bounds[0])
+    share = (torch.tensor(power, dtype=torch.float64) / bounds[0]).log() / math.log(
+        bounds[1] / bounds[0]
+    )
     with torch.no_grad():
         schedule.raw.copy_(share.logit())
     return schedule
 
 
 class Table(torch.nn.Module):
-    """Random logits for every state of z: no distribution has it as posterior.  `drift` makes it look at t."""
+    """Random logits for every state of z: no distribution has it as posterior.  `drift` makes it
+    look at t."""
 
     def __init__(self, tokens, vocab_size, units, base, drift=0.0, width=None):
         super().__init__()
         self.uses_time, self.base, self.modes = drift > 0, base, []
         shape = ((base + 1) ** units, tokens, *([vocab_size] if width is None else [width, base]))
-        self.table = torch.nn.Parameter(1.5 * torch.randn(shape, generator=rng(1), dtype=torch.float64))
-        self.register_buffer("slope", drift * torch.randn(shape, generator=rng(2), dtype=torch.float64))
+        self.table = torch.nn.Parameter(
+            1.5 * torch.randn(shape, generator=rng(1), dtype=torch.float64)
+        )
+        self.register_buffer(
+            "slope", drift * torch.randn(shape, generator=rng(2), dtype=torch.float64)
+        )
 
     def forward(self, z, t=None, valid=None):
         self.modes.append(self.training)
         i = (z * (self.base + 1) ** torch.arange(z.shape[1])).sum(-1)
         logits = self.table[i]
-        return logits if not self.uses_time else logits + self.slope[i] * t.view(-1, *[1] * (logits.ndim - 1))
+        return (
+            logits
+            if not self.uses_time
+            else logits + self.slope[i] * t.view(-1, *[1] * (logits.ndim - 1))
+        )
 
 
 def table_model(schedule, vocab_size, tokens, digits=1, drift=0.0, independent=False, **kw):
     sub = unmask.Subtokenizer(vocab_size, digits)
-    network = Table(tokens, vocab_size, tokens * digits, sub.base, drift, digits if independent else None)
+    network = Table(
+        tokens, vocab_size, tokens * digits, sub.base, drift, digits if independent else None
+    )
     return unmask.MaskedDiffusion(network, schedule, sub, **kw)
 
 
@@ -99,7 +121,9 @@ class Recorder(torch.nn.Module):
 
 def recorder_model(vocab_size=20, schedule=None, uses_time=False, **kw):
     sub = unmask.Subtokenizer(vocab_size)
-    return unmask.MaskedDiffusion(Recorder(vocab_size, uses_time), schedule or schedules.Linear(), sub, **kw)
+    return unmask.MaskedDiffusion(
+        Recorder(vocab_size, uses_time), schedule or schedules.Linear(), sub, **kw
+    )
 
 
 # ---------------------------------------------------------------- stratified times
@@ -130,7 +154,11 @@ def draws_of(model, batch, units, count, valid=None, seed=0):
     y = torch.zeros(batch, units, dtype=torch.long)
     valid = torch.ones_like(y, dtype=torch.bool) if valid is None else valid
     draws = [model.draw(y, valid, None, generator) for _ in range(count)]
-    return torch.stack([d.masked for d in draws]), torch.stack([d.t for d in draws]), torch.stack([d.scale for d in draws])
+    return (
+        torch.stack([d.masked for d in draws]),
+        torch.stack([d.t for d in draws]),
+        torch.stack([d.scale for d in draws]),
+    )
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 5])
@@ -139,14 +167,19 @@ def test_the_number_of_masked_units_is_uniform_for_every_row(batch):
     k = masked.sum(-1)
     assert torch.allclose(scale, 6 / k.double(), rtol=1e-15)
     for row in range(batch):
-        chi_square(torch.bincount(k[:, row] - 1, minlength=6).double(), torch.full((6,), 1 / 6, dtype=torch.float64))
+        chi_square(
+            torch.bincount(k[:, row] - 1, minlength=6).double(),
+            torch.full((6,), 1 / 6, dtype=torch.float64),
+        )
 
 
 def test_the_masked_units_are_a_uniform_subset_and_the_time_has_its_beta_law():
     schedule = schedules.Cosine()
     masked, t, _ = draws_of(recorder_model(schedule=schedule), 3, 4, 4000)
     pattern = (masked * 2 ** torch.arange(4)).sum(-1)
-    p = torch.tensor([1 / 4 / math.comb(4, i.bit_count()) for i in range(1, 16)], dtype=torch.float64)
+    p = torch.tensor(
+        [1 / 4 / math.comb(4, i.bit_count()) for i in range(1, 16)], dtype=torch.float64
+    )
     for row in (0, 2):
         chi_square(torch.bincount(pattern[:, row] - 1, minlength=15).double(), p)
     u, k = schedule.masked(t[:, 1])[:, 0], masked[:, 1].sum(-1)
@@ -166,7 +199,11 @@ def test_the_batch_total_of_masked_units_is_nearly_constant():
 def test_rows_of_different_lengths_have_their_own_counts():
     valid = torch.arange(6) < torch.tensor([1, 3, 6, 0])[:, None]
     masked, t, scale = draws_of(recorder_model(), 4, 6, 2000, valid)
-    assert not bool((masked & ~valid).any()) and bool(t.isfinite().all()) and bool(((t >= 0) & (t <= 1)).all())
+    assert (
+        not bool((masked & ~valid).any())
+        and bool(t.isfinite().all())
+        and bool(((t >= 0) & (t <= 1)).all())
+    )
     k = masked.sum(-1)
     for row, n in enumerate([1, 3, 6]):
         assert torch.allclose(scale[:, row], n / k[:, row].double(), rtol=1e-15)
@@ -181,11 +218,18 @@ def test_rows_of_different_lengths_have_their_own_counts():
 def test_a_row_without_valid_positions_is_charged_nothing(name):
     schedule = learned([0.5, 1.0, 2.0]) if name == "learned" else schedules.Linear()
     model = table_model(schedule, 3, 4, drift=1.0)
-    x, valid = torch.zeros(3, 4, dtype=torch.long), torch.tensor([[True] * 4, [False] * 4, [True, False, False, True]])
+    x, valid = (
+        torch.zeros(3, 4, dtype=torch.long),
+        torch.tensor([[True] * 4, [False] * 4, [True, False, False, True]]),
+    )
     for seed in range(10):
         terms = model(x, valid=valid, generator=rng(seed))
         terms.loss.backward()
-        assert float(terms.nelbo[1]) == 0 and bool(terms.nelbo.isfinite().all()) and bool(terms.loss.isfinite())
+        assert (
+            float(terms.nelbo[1]) == 0
+            and bool(terms.nelbo.isfinite().all())
+            and bool(terms.loss.isfinite())
+        )
         for steps in (None, 5):
             nelbo = model.nelbo(x, steps, valid=valid, generator=rng(seed))
             assert float(nelbo[1]) == 0 and bool(nelbo.isfinite().all())
@@ -209,11 +253,17 @@ def test_the_last_step_of_a_fractional_power_is_not_nan(kind):
     schedule = schedules.Polynomial(0.5)
     for ts in (time_grid(16, kind), time_grid(16, kind).float()):
         assert float(schedule.reveal(ts[-2], ts[-1])) == 1
-    x = unmask.sample(recorder_model(schedule=schedule), num=8, length=5, steps=16, grid=kind, generator=rng())
+    x = unmask.sample(
+        recorder_model(schedule=schedule), num=8, length=5, steps=16, grid=kind, generator=rng()
+    )
     assert x.shape == (8, 5)
 
 
-ALL = {**SCALAR, "poly20": lambda: schedules.Polynomial(20.0), "learned": lambda: schedules.LearnedPolynomial(3, 0.07)}
+ALL = {
+    **SCALAR,
+    "poly20": lambda: schedules.Polynomial(20.0),
+    "learned": lambda: schedules.LearnedPolynomial(3, 0.07),
+}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -221,7 +271,9 @@ ALL = {**SCALAR, "poly20": lambda: schedules.Polynomial(20.0), "learned": lambda
 def test_everything_is_revealed_at_zero(name, dtype):
     schedule, t = ALL[name](), torch.tensor([1e-30, 1e-6, 0.1, 1 / 3, 0.9, 1.0], dtype=dtype)
     assert bool((schedule.reveal(t, torch.zeros_like(t)) == 1).all())
-    assert bool((schedule.alpha(torch.zeros(1, dtype=dtype)) == 1).all()) and bool((schedule.masked(torch.ones(1, dtype=dtype)) == 1).all())
+    assert bool((schedule.alpha(torch.zeros(1, dtype=dtype)) == 1).all()) and bool(
+        (schedule.masked(torch.ones(1, dtype=dtype)) == 1).all()
+    )
 
 
 exponents = st.floats(-6, 0)
@@ -237,7 +289,8 @@ def test_polynomial_schedules_keep_their_accuracy_in_32_bits_near_zero(power, t,
     power = float(torch.tensor(power))  # one that 32 bits can hold
     schedule = schedules.Polynomial(power)
     exact_reveal = -math.expm1(power * (math.log(float(s)) - math.log(float(t))))
-    if float(t - s) < 1e-3 * float(t):  # there, the difference of logarithms cancels, and log1p does not
+    # there, the difference of logarithms cancels, and log1p does not
+    if float(t - s) < 1e-3 * float(t):
         exact_reveal = -math.expm1(power * math.log1p((float(s) - float(t)) / float(t)))
     assert float(schedule.reveal(t, s)) == pytest.approx(exact_reveal, rel=1e-6)
     assert float(schedule.weight(t)) == pytest.approx(power / float(t), rel=1e-6)
@@ -250,21 +303,29 @@ def test_the_cosine_schedule_keeps_its_accuracy_in_32_bits_near_zero(t, ratio, n
     t = torch.tensor(0.5 * 10.0**t)
     s = t * torch.tensor(1 - 10.0**ratio if near else 10.0**ratio)
     a, b = math.pi / 2 * float(t), math.pi / 2 * float(s)
-    exact = 2 * math.cos((a + b) / 2) * math.sin((a - b) / 2) / math.sin(a)  # (sin a - sin b) / sin a
+    # (sin a - sin b) / sin a
+    exact = 2 * math.cos((a + b) / 2) * math.sin((a - b) / 2) / math.sin(a)
     schedule = schedules.Cosine()
     assert float(schedule.reveal(t, s)) == pytest.approx(exact, rel=1e-6)
     assert float(schedule.weight(t)) == pytest.approx(math.pi / 2 / math.tan(a), rel=1e-6)
-    assert float(schedule.inverse(schedule.alpha(t.double())[0])) == pytest.approx(float(t), abs=1e-12)
+    assert float(schedule.inverse(schedule.alpha(t.double())[0])) == pytest.approx(
+        float(t), abs=1e-12
+    )
 
 
-@pytest.mark.parametrize("init,bounds", [(1e-3, (1e-4, 1e4)), (9e3, (1e-4, 1e4)), (0.0501, (0.05, 20.0)), (19.99, (0.05, 20.0))])
+@pytest.mark.parametrize(
+    "init,bounds",
+    [(1e-3, (1e-4, 1e4)), (9e3, (1e-4, 1e4)), (0.0501, (0.05, 20.0)), (19.99, (0.05, 20.0))],
+)
 def test_learned_powers_stay_finite_and_inside_their_bounds(init, bounds):
     schedule = schedules.LearnedPolynomial(4, init, bounds)
     assert bool(torch.allclose(schedule.power, torch.full((4,), init), rtol=1e-4))
     with torch.no_grad():
         schedule.raw.copy_(torch.tensor([-1e30, -50.0, 50.0, 1e30]))
     power = schedule.power
-    assert bool((power >= bounds[0] * (1 - 1e-5)).all()) and bool((power <= bounds[1] * (1 + 1e-5)).all())
+    assert bool((power >= bounds[0] * (1 - 1e-5)).all()) and bool(
+        (power <= bounds[1] * (1 + 1e-5)).all()
+    )
     t = torch.tensor([1e-6, 0.5, 1.0])
     for value in (schedule.weight(t), schedule.masked(t), schedule.reveal(t, t / 2)):
         assert bool(value.isfinite().all())
@@ -273,7 +334,8 @@ def test_learned_powers_stay_finite_and_inside_their_bounds(init, bounds):
 
 
 def test_the_discrete_bound_can_be_differentiated_in_a_learned_schedule():
-    """Its last interval ends at s = 0, where reveal is 1 whatever the power: derivative 0, not 0 times infinity."""
+    """Its last interval ends at s = 0, where reveal is 1 whatever the power: derivative 0, not 0
+    times infinity."""
     model = table_model(learned([0.5, 1.0, 2.0]), 3, 2, drift=1.0)
     unmask.audit.exact_nelbo(model, torch.tensor([[0, 2]]), steps=3).sum().backward()
     assert bool(model.schedule.raw.grad.isfinite().all())
@@ -315,7 +377,13 @@ def test_a_category_of_probability_zero_is_never_drawn(vocab_size):
 @pytest.mark.parametrize("vocab_size", [5, 300])
 def test_frequencies_are_those_of_the_softmax(vocab_size):
     logits = torch.randn(vocab_size, generator=rng(3))
-    index = torch.cat([categorical(logits.expand(20_000, -1), generator=generator) for generator in [rng(7)] for _ in range(5)])
+    index = torch.cat(
+        [
+            categorical(logits.expand(20_000, -1), generator=generator)
+            for generator in [rng(7)]
+            for _ in range(5)
+        ]
+    )
     chi_square(torch.bincount(index, minlength=vocab_size).double(), logits.double().softmax(-1))
 
 
@@ -332,11 +400,14 @@ class Flat(torch.nn.Module):
 
 
 def test_rare_reveals_happen_at_a_large_vocabulary():
-    """A reveal probability of 1e-3, 10,000 masked positions: 10 a step; a 32-bit draw with "stay masked" as a value gave none."""
+    """A reveal probability of 1e-3, 10,000 masked positions: 10 a step; a 32-bit draw with "stay
+    masked" as a value gave none."""
     model = unmask.MaskedDiffusion(Flat(), schedules.Linear(), unmask.Subtokenizer(LARGE))
     z, generator, revealed = torch.full((4, 2500), LARGE), rng(), []
     for _ in range(40):
-        (state,) = ancestral(model, z, torch.tensor([1.0, 0.999], dtype=torch.float64), generator=generator)
+        (state,) = ancestral(
+            model, z, torch.tensor([1.0, 0.999], dtype=torch.float64), generator=generator
+        )
         revealed.append(state[state != LARGE])
     counts, values = torch.tensor([float(len(r)) for r in revealed]), torch.cat(revealed)
     assert abs(float(counts.sum()) - 400) < 6 * 20
@@ -360,9 +431,15 @@ def test_nan_logits_are_refused(sampler):
 # ---------------------------------------------------------------- discrete time
 
 
-@pytest.mark.parametrize("name,digits", [("linear", 1), ("poly0.5", 2), ("cosine", 1), ("learned", 1), ("learned", 2)])
+@pytest.mark.parametrize(
+    "name,digits", [("linear", 1), ("poly0.5", 2), ("cosine", 1), ("learned", 1), ("learned", 2)]
+)
 def test_the_discrete_bound_is_finite_down_to_the_last_interval(name, digits):
-    schedule = learned([0.1, 1.0, 3.0, 9.0][: 4 if digits == 1 else 2]) if name == "learned" else SCALAR[name]()
+    schedule = (
+        learned([0.1, 1.0, 3.0, 9.0][: 4 if digits == 1 else 2])
+        if name == "learned"
+        else SCALAR[name]()
+    )
     model = table_model(schedule, 4, 2, digits, drift=0.5)
     x, generator = torch.randint(0, 4, (100, 2), generator=rng()), rng()
     for _ in range(40):  # 100 strata of 100 intervals: every batch has a draw at t = 1/100
@@ -370,7 +447,8 @@ def test_the_discrete_bound_is_finite_down_to_the_last_interval(name, digits):
 
 
 def brute_force(mu, y, masked, r, base):
-    """KL of the true reverse step from the model's, over every outcome: (revealed subset, their digits)."""
+    """KL of the true reverse step from the model's, over every outcome: (revealed subset, their
+    digits)."""
     length, total = len(y), 0.0
     reveal = (lambda v: r[0]) if len(r) == 1 else (lambda v: r[v])
     hidden = [j for j in range(length) if masked[j]]
@@ -381,14 +459,20 @@ def brute_force(mu, y, masked, r, base):
             p = 0.0
             for m, code in zip(mu, codes, strict=True):
                 if all(code[j] == y[j] for j in shown):
-                    p += m * math.prod(reveal(code[j]) if j in shown else 1 - reveal(code[j]) for j in hidden)
+                    p += m * math.prod(
+                        reveal(code[j]) if j in shown else 1 - reveal(code[j]) for j in hidden
+                    )
             total += q * math.log(q / p) if q > 0 else 0.0
     return total
 
 
 @pytest.mark.parametrize("per_value", [False, True])
-@pytest.mark.parametrize("vocab_size,length,base", [(5, 1, 5), (4, 2, 2), (5, 2, 3), (8, 3, 2), (20, 3, 3)])
-def test_the_discrete_bound_is_the_divergence_of_the_two_reverse_steps(vocab_size, length, base, per_value):
+@pytest.mark.parametrize(
+    "vocab_size,length,base", [(5, 1, 5), (4, 2, 2), (5, 2, 3), (8, 3, 2), (20, 3, 3)]
+)
+def test_the_discrete_bound_is_the_divergence_of_the_two_reverse_steps(
+    vocab_size, length, base, per_value
+):
     generator, sub = rng(), unmask.Subtokenizer(vocab_size, length)
     assert sub.base == base
     model = unmask.MaskedDiffusion(torch.nn.Identity(), schedules.Linear(), sub)
@@ -402,7 +486,9 @@ def test_the_discrete_bound_is_the_divergence_of_the_two_reverse_steps(vocab_siz
         r = torch.ones_like(r) if last else r
         ours = diffusion.discrete(logp, y, patterns, r, base)
         for i in range(len(x)):
-            exact = brute_force(logp[i].exp().tolist(), y[i].tolist(), patterns[i].tolist(), r[0].tolist(), base)
+            exact = brute_force(
+                logp[i].exp().tolist(), y[i].tolist(), patterns[i].tolist(), r[0].tolist(), base
+            )
             assert float(ours[i]) == pytest.approx(exact, rel=1e-9, abs=1e-12)
 
 
@@ -410,15 +496,20 @@ def test_the_discrete_bound_is_the_divergence_of_the_two_reverse_steps(vocab_siz
 @pytest.mark.parametrize("length,base", [(1, 5), (2, 3), (3, 2)])
 def test_short_discrete_steps_are_the_continuous_bound(length, base, per_value):
     generator = rng()
-    logp = (2 * torch.randn(50, base**length, generator=generator, dtype=torch.float64)).log_softmax(-1)
+    logp = (
+        2 * torch.randn(50, base**length, generator=generator, dtype=torch.float64)
+    ).log_softmax(-1)
     y = torch.randint(0, base, (50, length), generator=generator)
     masked = torch.rand(50, length, generator=generator) < 0.7
     power = torch.linspace(0.5, 3, base, dtype=torch.float64) if per_value else None
     rate = power[None] if per_value else torch.ones(1, 1, dtype=torch.float64)
     h = 1e-6
     short = diffusion.discrete(logp, y, masked, h * rate, base) / h
-    # the next order in h is (rate^2 times nats) h; what is left of the difference of order 1e-16 / h is 1e-10
-    assert torch.allclose(short, diffusion.continuous(logp, y, masked, base, power), rtol=1e-4, atol=1e-8)
+    # the next order in h is (rate^2 times nats) h; what is left of the difference of order 1e-16 /
+    # h is 1e-10
+    assert torch.allclose(
+        short, diffusion.continuous(logp, y, masked, base, power), rtol=1e-4, atol=1e-8
+    )
 
 
 # ---------------------------------------------------------------- sub-tokens
@@ -460,8 +551,12 @@ def test_independent_digits_are_charged_their_cross_entropies(vocab_size, digits
     y = torch.randint(0, base, (60, digits), generator=generator)
     masked = torch.rand(60, digits, generator=generator) < 0.6
     logp = model.log_probs(logits, y.masked_fill(masked, base), torch.zeros(60, dtype=torch.long))
-    plain = torch.nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(60, digits)
-    assert torch.allclose(model.nats(logp, y, masked), (plain * masked).sum(-1), rtol=1e-10, atol=1e-12)
+    plain = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), y.flatten(), reduction="none"
+    ).view(60, digits)
+    assert torch.allclose(
+        model.nats(logp, y, masked), (plain * masked).sum(-1), rtol=1e-10, atol=1e-12
+    )
 
 
 # ---------------------------------------------------------------- other views of the same number
@@ -469,13 +564,21 @@ def test_independent_digits_are_charged_their_cross_entropies(vocab_size, digits
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "poly0.5", "learned"])
 def test_the_score_entropy_is_our_integrand(name):
-    """Lou et al. (2023), arXiv 2310.16834, with s_v = alpha_v / (1 - alpha_v) mu_v, its constant included."""
+    """Lou et al. (2023), arXiv 2310.16834, with s_v = alpha_v / (1 - alpha_v) mu_v, its constant
+    included."""
     schedule = learned([0.5, 1.0, 2.0, 4.0]) if name == "learned" else SCALAR[name]()
     model = table_model(schedule, 4, 1, drift=1.0)
     for time in (0.05, 0.4, 0.93):
         t = torch.tensor(time, dtype=torch.float64)
-        logp = model.log_probs(torch.randn(4, 4, generator=rng(), dtype=torch.float64), torch.full((4, 1), 4), torch.zeros(4).long())
-        odds, weight = (schedule.alpha(t) / schedule.masked(t)).expand(4), schedule.weight(t).expand(4)
+        logp = model.log_probs(
+            torch.randn(4, 4, generator=rng(), dtype=torch.float64),
+            torch.full((4, 1), 4),
+            torch.zeros(4).long(),
+        )
+        odds, weight = (
+            (schedule.alpha(t) / schedule.masked(t)).expand(4),
+            schedule.weight(t).expand(4),
+        )
         rate = weight / odds  # of being masked, -alpha' / alpha
         score, true = odds * logp.exp(), odds * torch.eye(4, dtype=torch.float64)
         constant = torch.where(true > 0, true * (true.clamp(min=1e-300).log() - 1), 0.0)
@@ -519,13 +622,17 @@ def test_hitting_times_are_the_order_statistics_of_uniforms(name):
 @pytest.mark.parametrize("digits", [1, 2])
 def test_a_unit_is_still_masked_at_s_with_the_probability_of_the_schedule(sampler, digits):
     model, ts = table_model(schedules.Cosine(), 5, 2, digits), torch.tensor([1.0, 0.7, 0.2, 0.0])
-    states = list(sampler(model, torch.full((3000, 2 * digits), model.mask_id), ts, generator=rng()))
+    states = list(
+        sampler(model, torch.full((3000, 2 * digits), model.mask_id), ts, generator=rng())
+    )
     assert len(states) == 3 and not bool((states[-1] == model.mask_id).any())
     for state, s in zip(states[:2], ts[1:], strict=False):
         p, masked = float(model.schedule.masked(s)), state == model.mask_id
         assert abs(float(masked.double().mean()) - p) < 6 * math.sqrt(p * (1 - p) / masked.numel())
         # each on its own: two neighbours, the digits of a token where it has two
-        assert abs(float(masked[:, :2].all(-1).double().mean()) - p**2) < 6 * math.sqrt(p**2 * (1 - p**2) / 3000)
+        assert abs(float(masked[:, :2].all(-1).double().mean()) - p**2) < 6 * math.sqrt(
+            p**2 * (1 - p**2) / 3000
+        )
 
 
 def test_first_hitting_refuses_one_curve_per_value():
@@ -554,14 +661,20 @@ def test_a_half_filled_row_is_shown_the_time_that_fits_it(sampler):
     unmask.sample(model, z=z, sampler=sampler, steps=12, generator=rng())
     assert seen
     for state, t in seen:
-        assert torch.allclose(t, schedule.inverse(1 - (state == 20).sum(-1).double() / 8), rtol=1e-12)
+        assert torch.allclose(
+            t, schedule.inverse(1 - (state == 20).sum(-1).double() / 8), rtol=1e-12
+        )
     # of 8 positions, two have no value: 3 masked of 6
     seen.clear()
     valid = torch.ones(6, 8, dtype=torch.bool)
     valid[:, -2:] = False
     unmask.sample(model, z=z, valid=valid, sampler=sampler, steps=12, generator=rng())
     for state, t in seen:
-        assert torch.allclose(t, schedule.inverse(1 - ((state == 20) & valid[: len(state)]).sum(-1).double() / 6), rtol=1e-12)
+        assert torch.allclose(
+            t,
+            schedule.inverse(1 - ((state == 20) & valid[: len(state)]).sum(-1).double() / 6),
+            rtol=1e-12,
+        )
 
 
 def test_a_fully_masked_row_is_shown_the_time_of_the_grid():
@@ -596,9 +709,13 @@ def test_first_hitting_calls_the_network_once_for_each_masked_unit():
     z = torch.full((5, 6), 20)
     z[1:, 2:] = 7
     unmask.sample(model, z=z, sampler="first_hitting", generator=rng())
-    assert model.backbone.sequences == [5, 5, 1, 1, 1, 1] and model.backbone.rows == model.backbone.sequences
+    assert (
+        model.backbone.sequences == [5, 5, 1, 1, 1, 1]
+        and model.backbone.rows == model.backbone.sequences
+    )
     assert len(list(first_hitting(model, z, time_grid(50), generator=rng()))) == 50
-    assert len(model.backbone.sequences) <= 6 + 4 * 2 + 6 + 6  # each row's hits fall into intervals of their own at most
+    # each row's hits fall into intervals of their own at most
+    assert len(model.backbone.sequences) <= 6 + 4 * 2 + 6 + 6
 
 
 @pytest.mark.parametrize("sampler", [ancestral, first_hitting])
@@ -638,7 +755,9 @@ def test_chunks_have_the_loss_and_the_gradients_of_the_whole(kind, monkeypatch):
     digits = 2 if kind in ("joint", "digits", "learned digits") else 1
     vocab_size = 9 if digits > 1 else 20
     base = unmask.Subtokenizer(vocab_size, digits).base
-    schedule = learned(torch.linspace(0.5, 2, base).tolist()) if "learned" in kind else schedules.Linear()
+    schedule = (
+        learned(torch.linspace(0.5, 2, base).tolist()) if "learned" in kind else schedules.Linear()
+    )
 
     class Head(Recorder):
         def features(self, z, t=None):
@@ -647,7 +766,9 @@ def test_chunks_have_the_loss_and_the_gradients_of_the_whole(kind, monkeypatch):
 
     objective = "joint" if kind == "joint" else "nelbo"
     network = Head(vocab_size, "learned" in kind)
-    model = unmask.MaskedDiffusion(network, schedule, unmask.Subtokenizer(vocab_size, digits), objective=objective)
+    model = unmask.MaskedDiffusion(
+        network, schedule, unmask.Subtokenizer(vocab_size, digits), objective=objective
+    )
     x = torch.randint(0, vocab_size, (24, 9), generator=rng())
     whole, expected = loss_and_gradients(model, x)
     assert len(network.rows) == (2 if "learned" in kind else 1)  # each draw in one piece
@@ -694,7 +815,11 @@ def test_micro_batches_weighted_by_their_positions_are_the_big_batch(monkeypatch
     expected = [p.grad.clone() for p in model.parameters()]
     model.zero_grad()
     for part in (slice(0, 2), slice(2, 7)):
-        monkeypatch.setattr(model, "draw", lambda *a, part=part: Draw(big.t[part], big.masked[part], big.scale[part]))
+        monkeypatch.setattr(
+            model,
+            "draw",
+            lambda *a, part=part: Draw(big.t[part], big.masked[part], big.scale[part]),
+        )
         share = valid[part].sum().double() / valid.sum()
         (model(x[part], valid=valid[part]).loss * share).backward()
     for p, other in zip(model.parameters(), expected, strict=True):
@@ -746,13 +871,24 @@ TWO = unmask.Subtokenizer(4, 2)
         (lambda: recorder_model(masking="byte"), "'byte'"),
         (lambda: recorder_model(4).nelbo(IDS, masking="word"), "'word'"),
         (lambda: recorder_model(4, schedules.LearnedPolynomial(5), True), "5 curves.*needs 1 or 4"),
-        (lambda: unmask.MaskedDiffusion(Recorder(4, True), schedules.LearnedPolynomial(4), TWO), "4 curves.*needs 1 or 2"),
         (
-            lambda: unmask.MaskedDiffusion(Recorder(4, True), schedules.LearnedPolynomial(2), TWO, masking="token"),
+            lambda: unmask.MaskedDiffusion(Recorder(4, True), schedules.LearnedPolynomial(4), TWO),
+            "4 curves.*needs 1 or 2",
+        ),
+        (
+            lambda: unmask.MaskedDiffusion(
+                Recorder(4, True), schedules.LearnedPolynomial(2), TWO, masking="token"
+            ),
             "2 curves.*1 or 4",
         ),
-        (lambda: recorder_model(4, schedules.LearnedPolynomial(4), True, objective="joint"), "joint"),
-        (lambda: recorder_model(4, schedules.LearnedPolynomial(4), False), "Recorder says uses_time = False"),
+        (
+            lambda: recorder_model(4, schedules.LearnedPolynomial(4), True, objective="joint"),
+            "joint",
+        ),
+        (
+            lambda: recorder_model(4, schedules.LearnedPolynomial(4), False),
+            "Recorder says uses_time = False",
+        ),
         (lambda: cannot_take()(IDS, cond=torch.zeros(2)), "Plain takes no 'cond'"),
         (lambda: cannot_take()(IDS, valid=IDS == 0), "Plain takes no 'valid'"),
         (lambda: cannot_take()(IDS + 4), "token id 4 is out of range"),
@@ -769,12 +905,28 @@ TWO = unmask.Subtokenizer(4, 2)
         (lambda: recorder_model(4, allowed=ALLOWED.float()), "float32"),
         (lambda: recorder_model(4, allowed=NONE_LEFT), "position 2"),
         (lambda: recorder_model(4, allowed=ALLOWED)(IDS[:, :2]), "2 positions.*3"),
-        (lambda: recorder_model(4, allowed=ALLOWED)(IDS + 2), "value 2 is not allowed at position 1"),
-        (lambda: unmask.sample(recorder_model(4, allowed=ALLOWED), z=IDS + 2), "value 2 is not allowed at position 1"),
+        (
+            lambda: recorder_model(4, allowed=ALLOWED)(IDS + 2),
+            "value 2 is not allowed at position 1",
+        ),
+        (
+            lambda: unmask.sample(recorder_model(4, allowed=ALLOWED), z=IDS + 2),
+            "value 2 is not allowed at position 1",
+        ),
         (lambda: unmask.sample(recorder_model(4), z=IDS + 5), "5 is out of range"),
         (lambda: unmask.sample(recorder_model(4), z=IDS[0]), r"\(3,\)"),
-        (lambda: unmask.sample(unmask.MaskedDiffusion(Recorder(4), schedules.Linear(), TWO), z=IDS), r"\(2, 3\)"),
-        (lambda: unmask.sample(recorder_model(4), z=IDS, valid=torch.ones(2, 4, dtype=torch.bool)), r"\(2, 4\)"),
+        (
+            lambda: unmask.sample(
+                unmask.MaskedDiffusion(Recorder(4), schedules.Linear(), TWO), z=IDS
+            ),
+            r"\(2, 3\)",
+        ),
+        (
+            lambda: unmask.sample(
+                recorder_model(4), z=IDS, valid=torch.ones(2, 4, dtype=torch.bool)
+            ),
+            r"\(2, 4\)",
+        ),
         (lambda: unmask.sample(recorder_model(4), z=IDS, length=3), "length=3"),
         (lambda: unmask.sample(recorder_model(4)), "length="),
         (lambda: unmask.sample(recorder_model(4), length=3, sampler="euler"), "'euler'"),
@@ -782,12 +934,18 @@ TWO = unmask.Subtokenizer(4, 2)
         (lambda: unmask.sample(recorder_model(4), length=3, temperature=0.0), "not 0"),
         (lambda: time_grid(4, "sqrt"), "'sqrt'"),
         (lambda: list(ancestral(recorder_model(4), IDS, torch.tensor([0.0, 1.0]))), "decreasing"),
-        (lambda: list(ancestral(recorder_model(4), IDS, torch.tensor([1.5, 0.0]))), "between 1 and 0"),
+        (
+            lambda: list(ancestral(recorder_model(4), IDS, torch.tensor([1.5, 0.0]))),
+            "between 1 and 0",
+        ),
         (lambda: schedules.Polynomial(0.0), "not 0"),
         (lambda: schedules.Polynomial(math.nan), "nan"),
         (lambda: schedules.LearnedPolynomial(3, 30.0), "30"),
         (lambda: schedules.LearnedPolynomial(0), "not 0"),
-        (lambda: schedules.LearnedPolynomial(3).inverse(torch.tensor([0.5])), "one curve per value"),
+        (
+            lambda: schedules.LearnedPolynomial(3).inverse(torch.tensor([0.5])),
+            "one curve per value",
+        ),
         (lambda: schedules.from_config({"name": "quadratic"}), "'quadratic'"),
         (lambda: unmask.Subtokenizer(1), "not 1"),
         (lambda: unmask.Subtokenizer(8, 4), "4 digits.*between 1 and 3"),
@@ -796,7 +954,12 @@ TWO = unmask.Subtokenizer(4, 2)
         (lambda: unmask.estimate_nelbo(recorder_model(4), [IDS], repeats=0), "not 0"),
         (lambda: unmask.estimate_nelbo(recorder_model(4), []), "no examples"),
         (lambda: unmask.estimate_nelbo(recorder_model(4), [{"ids": IDS}]), "ids"),
-        (lambda: unmask.audit.exact_nelbo(recorder_model(4), torch.zeros(1, 13, dtype=torch.long)), "13 units"),
+        (
+            lambda: unmask.audit.exact_nelbo(
+                recorder_model(4), torch.zeros(1, 13, dtype=torch.long)
+            ),
+            "13 units",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(build, named):
@@ -859,9 +1022,20 @@ def test_a_saved_model_is_the_same_model(tmp_path):
             p.mul_(1 / 3)
     model.save_pretrained(tmp_path / "m")  # over the first, whole
     again = load(tmp_path / "m")
-    assert not again.training and again.meta == {"length": 6} and again.schedule.config() == model.schedule.config()
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
-    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["config.json", "model.safetensors"]  # nothing left of the first
+    assert (
+        not again.training
+        and again.meta == {"length": 6}
+        and again.schedule.config() == model.schedule.config()
+    )
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True)
+    )
+    # nothing left of the first
+    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+    ]
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
 
 
@@ -871,7 +1045,9 @@ def test_learned_schedules_and_allowed_values_survive(tmp_path):
     model = recorder_model(20, schedule, True, allowed=allowed)
     model.save_pretrained(tmp_path)
     again = load(tmp_path, True)
-    assert torch.equal(again.schedule.power, model.schedule.power) and torch.equal(again.allowed, allowed)
+    assert torch.equal(again.schedule.power, model.schedule.power) and torch.equal(
+        again.allowed, allowed
+    )
     assert again.schedule.bounds == schedule.bounds
 
 
@@ -892,7 +1068,11 @@ def test_a_damaged_model_is_refused(tmp_path, file, damage):
     elif damage == "truncated":
         path.write_bytes(content[: len(content) // 2])
     elif file == "config.json":
-        wrong = (("sha256", {"model.safetensors": "0" * 64}), ("schedule", {"name": "none"}), ("format", 99))
+        wrong = (
+            ("sha256", {"model.safetensors": "0" * 64}),
+            ("schedule", {"name": "none"}),
+            ("format", 99),
+        )
         for (key, value), signed in itertools.product(wrong, (True, False)):
             write_config(tmp_path, {**json.loads(content), key: value}, signed)
             with pytest.raises(ValueError):
@@ -916,7 +1096,10 @@ def test_a_network_that_does_not_fit_its_weights_is_refused(tmp_path):
 def test_what_a_file_names_is_never_imported(tmp_path):
     saved(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
-    for name, arguments, message in (("os.system", {"command": "true"}, "'os.system'"), ("Recorder", None, "backbone=")):
+    for name, arguments, message in (
+        ("os.system", {"command": "true"}, "'os.system'"),
+        ("Recorder", None, "backbone="),
+    ):
         config["backbone"] = {"name": name, "config": arguments}
         write_config(tmp_path, config)
         with pytest.raises(ValueError, match=message):
@@ -939,7 +1122,9 @@ def test_a_folder_of_something_else_is_not_overwritten(tmp_path):
         saved(tmp_path)
     with pytest.raises(ValueError, match="not a saved model"):
         saved(tmp_path / "thesis.tex")
-    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"] and (tmp_path / "thesis.tex").read_text(encoding="utf-8") == "ten years"
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"] and (
+        tmp_path / "thesis.tex"
+    ).read_text(encoding="utf-8") == "ten years"
 
 
 def test_a_save_that_fails_leaves_the_model_that_was_there(tmp_path, monkeypatch):
@@ -951,7 +1136,9 @@ def test_a_save_that_fails_leaves_the_model_that_was_there(tmp_path, monkeypatch
     monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(OSError, match="no space"):
         model.save_pretrained(tmp_path / "m")
-    assert len(load(tmp_path / "m").state_dict()) == 3 and [p.name for p in tmp_path.iterdir()] == ["m"]
+    assert len(load(tmp_path / "m").state_dict()) == 3 and [p.name for p in tmp_path.iterdir()] == [
+        "m"
+    ]
 
 
 # ---------------------------------------------------------------- evaluation
@@ -978,13 +1165,17 @@ def test_a_seed_gives_the_same_numbers_whatever_else_is_drawn():
     b = unmask.estimate_nelbo(model, [x], repeats=3, seed=4)
     assert torch.equal(a.per_example, b.per_example) and (a.mean, a.noise) == (b.mean, b.noise)
     assert torch.equal(state, torch.get_rng_state())
-    assert not torch.equal(a.per_example, unmask.estimate_nelbo(model, [x], repeats=3, seed=5).per_example)
+    assert not torch.equal(
+        a.per_example, unmask.estimate_nelbo(model, [x], repeats=3, seed=5).per_example
+    )
 
 
 def test_the_units_of_an_estimate_follow_from_its_totals():
     model, x = recorder_model(), torch.randint(0, 20, (4, 6), generator=rng())
     valid = torch.arange(6) < torch.tensor([6, 2, 3, 5])[:, None]
-    e = unmask.estimate_nelbo(model, [{"x": x[:3], "valid": valid[:3]}, {"x": x[3:], "valid": valid[3:]}], repeats=4)
+    e = unmask.estimate_nelbo(
+        model, [{"x": x[:3], "valid": valid[:3]}, {"x": x[3:], "valid": valid[3:]}], repeats=4
+    )
     assert e.positions.tolist() == [6, 2, 3, 5]
     assert e.bits_per_dim == pytest.approx(float(e.per_example.sum()) / 16 / math.log(2))
     assert e.perplexity == pytest.approx(math.exp(float(e.per_example.sum()) / 16))
@@ -996,7 +1187,9 @@ def test_the_reported_noise_is_the_spread_of_repeated_estimates(name):
     schedule = learned([0.5, 1.0, 2.0]) if name == "learned" else schedules.Linear()
     model, x = table_model(schedule, 3, 5, drift=0.5), torch.randint(0, 3, (16, 5), generator=rng())
     batches, seeds, repeats = [x[:10], x[10:]], 150, 8
-    estimates = [unmask.estimate_nelbo(model, batches, repeats=repeats, seed=s) for s in range(seeds)]
+    estimates = [
+        unmask.estimate_nelbo(model, batches, repeats=repeats, seed=s) for s in range(seeds)
+    ]
     spread = float(torch.tensor([e.mean for e in estimates], dtype=torch.float64).var())
     reported = sum(e.noise**2 for e in estimates) / seeds
     # relative error of a variance from n near-normal values: sqrt(2 / (n - 1)); both sides are such
@@ -1008,7 +1201,8 @@ def test_the_reported_noise_is_the_spread_of_repeated_estimates(name):
 
 
 class Copies(torch.nn.Module):
-    """Sure of the value once any position shows it: what a draw costs depends on how many are masked, not on which."""
+    """Sure of the value once any position shows it: what a draw costs depends on how many are
+    masked, not on which."""
 
     uses_time = False
 
@@ -1021,12 +1215,16 @@ def test_strata_make_the_noise_smaller_than_independent_draws_would():
     model = unmask.MaskedDiffusion(Copies(), schedules.Linear(), unmask.Subtokenizer(3))
     x = torch.arange(3).repeat(11)[:, None].expand(-1, 6)
     generator = rng()
-    draws = torch.stack([torch.cat([model.nelbo(row[None], generator=generator) for row in x]) for _ in range(64)])
+    draws = torch.stack(
+        [torch.cat([model.nelbo(row[None], generator=generator) for row in x]) for _ in range(64)]
+    )
     alone = float(draws.mean(1).var())  # of the mean of one draw an example, nothing stratified
     together = unmask.estimate_nelbo(model, [x], repeats=512, seed=1)
     assert together.noise**2 * 512 < 0.1 * alone
     # an example's own repeats are stratified, too: per_example, and with it a paired difference
-    spread = torch.stack([unmask.estimate_nelbo(model, [x[:1]], repeats=8, seed=s).per_example for s in range(200)]).var()
+    spread = torch.stack(
+        [unmask.estimate_nelbo(model, [x[:1]], repeats=8, seed=s).per_example for s in range(200)]
+    ).var()
     assert float(spread) < 0.5 * draws.var(0).mean() / 8
 
 
@@ -1040,13 +1238,21 @@ def test_what_is_saved_can_be_loaded(tmp_path):
     backbone.tied = next(p for p in backbone.parameters() if p.ndim == 2)
     again = unmask.MaskedDiffusion.from_pretrained(tmp_path, backbone=backbone)
     assert again.meta["labels"] == {"9": "cat", "10": "dog"}
-    assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(model.state_dict().values(), again.state_dict().values()))
+    assert all(
+        torch.equal(a, b) and a.dtype == b.dtype
+        for a, b in zip(model.state_dict().values(), again.state_dict().values())
+    )
 
 
-@pytest.mark.parametrize("huge", [{"layers": 10**9}, {"dim": 2**40}, {"vocab_size": 2**40}, {"mlp": "x"}, {"surprise": 1}])
+@pytest.mark.parametrize(
+    "huge",
+    [{"layers": 10**9}, {"dim": 2**40}, {"vocab_size": 2**40}, {"mlp": "x"}, {"surprise": 1}],
+)
 def test_sizes_that_a_file_only_claims_cost_nothing(tmp_path, huge):
     network = unmask.backbones.Transformer(9, dim=8, layers=1, heads=2)
-    unmask.MaskedDiffusion(network, schedules.Linear(), unmask.Subtokenizer(9)).save_pretrained(tmp_path)
+    unmask.MaskedDiffusion(network, schedules.Linear(), unmask.Subtokenizer(9)).save_pretrained(
+        tmp_path
+    )
     config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     config["backbone"]["config"] |= huge
     write_config(tmp_path, config)

@@ -1,4 +1,5 @@
-"""A learned schedule: its gradient by enumeration, its optimum, its training, sampling and what is refused."""
+"""A learned schedule: its gradient by enumeration, its optimum, its training, sampling and what is
+refused."""
 
 import itertools
 import json
@@ -32,7 +33,8 @@ def rng(seed=0):
 
 
 class Masks:
-    """Two examples of two units, each at its own t, and what every unit pays in every state of its example's masks."""
+    """Two examples of two units, each at its own t, and what every unit pays in every state of its
+    example's masks."""
 
     y = torch.tensor([[0, 1], [1, 2]])
     t = torch.tensor([0.3, 0.8], dtype=torch.float64)
@@ -49,17 +51,24 @@ class Masks:
         return torch.where(self.patterns, p, 1 - p).prod(-1)
 
     def expectation_and_variance(self, guess=schedule_gradient.paid_in_the_other_half, valid=None):
-        """Of the estimator's gradient, over all pairs of draws of both examples; and the exact gradient."""
+        """Of the estimator's gradient, over all pairs of draws of both examples; and the exact
+        gradient."""
         valid = torch.ones(2, 2, dtype=torch.bool) if valid is None else valid
         power = torch.tensor([0.5, 1.0, 2.5], dtype=torch.float64, requires_grad=True)
         q = self.law(power)
         exact = torch.autograd.grad((q * (self.scale[:, None] * self.pays.sum(-1))).sum(), power)[0]
         mean, square, q = torch.zeros(3).double(), torch.zeros(3).double(), q.detach()
-        for a, b, c, d in itertools.product(range(4), repeat=4):  # example 0: patterns a and c, example 1: b and d
+        # example 0: patterns a and c, example 1: b and d
+        for a, b, c, d in itertools.product(range(4), repeat=4):
             weight = q[0, a] * q[1, b] * q[0, c] * q[1, d]
             masked = tuple(self.patterns[[i, j]] for i, j in ((a, b), (c, d)))
-            nats = tuple(self.scale[:, None] * torch.stack([self.pays[0, i], self.pays[1, j]]) for i, j in ((a, b), (c, d)))
-            pair = schedule_gradient.Pair(self.y, valid, self.log_masked(power), masked, nats, self.scale, torch.zeros(()))
+            nats = tuple(
+                self.scale[:, None] * torch.stack([self.pays[0, i], self.pays[1, j]])
+                for i, j in ((a, b), (c, d))
+            )
+            pair = schedule_gradient.Pair(
+                self.y, valid, self.log_masked(power), masked, nats, self.scale, torch.zeros(())
+            )
             g = torch.autograd.grad(schedule_gradient.surrogate(pair, guess(pair, 3)), power)[0]
             mean, square = mean + weight * g, square + weight * g**2
         return exact, mean, (square - mean**2).sum()
@@ -68,7 +77,9 @@ class Masks:
 def test_the_gradient_of_the_schedule_is_unbiased_by_enumeration_and_less_noisy_than_genmd4s():
     exact, mean, variance = Masks().expectation_and_variance()
     torch.testing.assert_close(mean, exact, rtol=1e-12, atol=1e-12)
-    exact, mean, theirs = Masks().expectation_and_variance(lambda pair, _: torch.zeros(pair.y.shape).double())
+    exact, mean, theirs = Masks().expectation_and_variance(
+        lambda pair, _: torch.zeros(pair.y.shape).double()
+    )
     torch.testing.assert_close(mean, exact, rtol=1e-12, atol=1e-12)
     assert variance < theirs / 4, (variance, theirs)
 
@@ -76,14 +87,26 @@ def test_the_gradient_of_the_schedule_is_unbiased_by_enumeration_and_less_noisy_
 def test_the_guess_is_made_of_the_other_half_of_the_batch_alone():
     m = Masks()
     masked = (m.patterns[[3, 3]], m.patterns[[3, 1]])
-    nats = tuple(torch.tensor(n).double() for n in ([[2.0, 4.0], [1.0, 3.0]], [[6.0, 8.0], [0.0, 5.0]]))
-    pair = schedule_gradient.Pair(m.y, masked[0] | True, torch.zeros(2, 2), masked, nats, torch.ones(2).double(), torch.zeros(()))
+    nats = tuple(
+        torch.tensor(n).double() for n in ([[2.0, 4.0], [1.0, 3.0]], [[6.0, 8.0], [0.0, 5.0]])
+    )
+    pair = schedule_gradient.Pair(
+        m.y,
+        masked[0] | True,
+        torch.zeros(2, 2),
+        masked,
+        nats,
+        torch.ones(2).double(),
+        torch.zeros(()),
+    )
     guess = schedule_gradient.paid_in_the_other_half(pair, 3)
     mean = (2 + 4 + 6 + 8) / 4  # what example 0 paid; value 1: 4 and 8; value 2: never
     assert guess[1].tolist() == pytest.approx([(4 + 8 + mean) / 3, mean])
     mean = (1 + 3 + 5) / 3
     assert guess[0].tolist() == pytest.approx([mean, (1 + mean) / 2])
-    first = schedule_gradient.Pair(*(tuple(u[:1] for u in v) if isinstance(v, tuple) else v[:1] for v in pair[:-1]), pair.total)
+    first = schedule_gradient.Pair(
+        *(tuple(u[:1] for u in v) if isinstance(v, tuple) else v[:1] for v in pair[:-1]), pair.total
+    )
     alone = schedule_gradient.paid_in_the_other_half(first, 3)
     assert alone.tolist() == [[0.0, 0.0]]
 
@@ -96,9 +119,13 @@ def test_the_gradient_through_the_model_is_the_enumerated_one(digits, masking):
     schedule = schedules.LearnedPolynomial(base).double()
     with torch.no_grad():
         schedule.raw.copy_(torch.linspace(-0.5, 0.7, base))
-    network = unmask.backbones.Transformer(vocab_size, dim=16, layers=1, heads=2, time=True, digits=digits).double()
+    network = unmask.backbones.Transformer(
+        vocab_size, dim=16, layers=1, heads=2, time=True, digits=digits
+    ).double()
     torch.nn.init.normal_(network.head.weight, std=0.5)
-    model = unmask.MaskedDiffusion(network, schedule, unmask.Subtokenizer(vocab_size, digits), masking=masking)
+    model = unmask.MaskedDiffusion(
+        network, schedule, unmask.Subtokenizer(vocab_size, digits), masking=masking
+    )
     x = torch.tensor([[0, 3, 1], [2, 1, 0], [3, 3, 2]])
     valid = torch.tensor([[True, True, True], [True, True, False], [True, False, False]])
     parameters = [schedule.raw, network.head.bias]
@@ -110,16 +137,22 @@ def test_the_gradient_through_the_model_is_the_enumerated_one(digits, masking):
     for i, target in enumerate(exact):
         found = torch.stack([draw[i] for draw in draws])
         error = found.std(0) / len(found) ** 0.5
-        assert bool(((found.mean(0) - target).abs() < 5 * error + 1e-6).all()), (found.mean(0), target, error)
+        assert bool(((found.mean(0) - target).abs() < 5 * error + 1e-6).all()), (
+            found.mean(0),
+            target,
+            error,
+        )
         assert bool((error < 0.1 * target.abs().max()).all())  # the test can tell
 
 
 def test_values_that_are_not_there_do_not_govern_the_draw():
-    """Their powers drift to the lowest; times drawn for them would make the bound of the others noisy."""
+    """Their powers drift to the lowest; times drawn for them would make the bound of the others
+    noisy."""
     network = unmask.backbones.Transformer(4, dim=16, layers=1, heads=2, time=True)
     model = unmask.MaskedDiffusion(network, schedules.LearnedPolynomial(4), unmask.Subtokenizer(4))
     x = torch.tensor([[0, 1, 0, 3], [2, 1, 2, 2]])
-    valid = torch.tensor([[True, True, True, False], [True] * 4])  # so the first row has values 0 and 1, and nobody has 3
+    # so the first row has values 0 and 1, and nobody has 3
+    valid = torch.tensor([[True, True, True, False], [True] * 4])
     before = model.draw(x, valid, generator=rng())
     with torch.no_grad():
         model.schedule.raw[3] = -20.0
@@ -128,20 +161,26 @@ def test_values_that_are_not_there_do_not_govern_the_draw():
     with torch.no_grad():
         model.schedule.raw[2] = -20.0
     after = model.draw(x, valid, generator=rng())
-    assert torch.equal(before.t[0], after.t[0]) and before.t[1] > after.t[1]  # a smaller power, smaller times
+    # a smaller power, smaller times
+    assert torch.equal(before.t[0], after.t[0]) and before.t[1] > after.t[1]
 
 
 @pytest.mark.parametrize("bf16", [False, True])
 def test_low_precision_does_not_break_the_bound(bf16):
-    """Kraft: the sum over all x of exp(-bound(x)) is at most 1 for every network; powers rounded to 8 bits made it 1.012."""
+    """Kraft: the sum over all x of exp(-bound(x)) is at most 1 for every network; powers rounded to
+    8 bits made it 1.012."""
     schedule = schedules.LearnedPolynomial(3, init=1.003)
-    network = unmask.backbones.Transformer(3, dim=16, layers=1, heads=2, time=True)  # an untrained one: uniform, whatever its precision
+    # an untrained one: uniform, whatever its precision
+    network = unmask.backbones.Transformer(3, dim=16, layers=1, heads=2, time=True)
     model = unmask.MaskedDiffusion(network, schedule, unmask.Subtokenizer(3))
     x = torch.cartesian_prod(*[torch.arange(3)] * 4)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         assert float((-exact_nelbo(model, x)).exp().sum()) < 1 + 1e-5
     y, masked = x[:, :1], torch.ones(len(x), 1, dtype=torch.bool)
-    logits, power = torch.randn(len(x), 3, generator=rng(), requires_grad=True), torch.tensor([0.301, 0.7123, 1.003], requires_grad=True)
+    logits, power = (
+        torch.randn(len(x), 3, generator=rng(), requires_grad=True),
+        torch.tensor([0.301, 0.7123, 1.003], requires_grad=True),
+    )
     found = []
     for enabled in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
@@ -171,12 +210,13 @@ def test_fine_steps_of_a_small_power_agree_with_continuous_time(power):
 def test_the_powers_find_the_optimum():
     """The optimum is found by descending the exact bound itself.
 
-    An exact posterior would pay the entropy under every schedule, so the network is a fixed, wrong one, for which it matters what
-    is revealed first.
+    An exact posterior would pay the entropy under every schedule, so the network is a fixed, wrong
+    one, for which it matters what is revealed first.
     """
 
     class OneWay(torch.nn.Module):
-        """From 2 it concludes that the other value is 0, from 3 that it is 1; from 0 and 1 it concludes nothing."""
+        """From 2 it concludes that the other value is 0, from 3 that it is 1; from 0 and 1 it
+        concludes nothing."""
 
         uses_time = True
 
@@ -201,7 +241,9 @@ def test_the_powers_find_the_optimum():
     _, start = descend(lambda model: model.schedule.raw.sum() * 0, 1, 0.0)
     best, bound = descend(lambda model: exact_nelbo(model, x).mean(), 150, 0.1)
     generator = rng()
-    found, reached = descend(lambda model: model(x.repeat(16, 1), generator=generator).loss, 300, 0.05)
+    found, reached = descend(
+        lambda model: model(x.repeat(16, 1), generator=generator).loss, 300, 0.05
+    )
     assert best[2:].min() > 1.5 * best[:2].max()  # what tells is revealed first
     assert bound < start - 0.05
     assert reached < bound + 0.05 * (start - bound)
@@ -211,7 +253,9 @@ def test_the_powers_find_the_optimum():
 # ---------------------------------------------------------------- training
 
 
-@pytest.mark.parametrize("change,curves", [({}, 28), ({"digits": 2}, 6), ({"digits": 2, "masking": "token"}, 28)])
+@pytest.mark.parametrize(
+    "change,curves", [({}, 28), ({"digits": 2}, 6), ({"digits": 2, "masking": "token"}, 28)]
+)
 def test_the_schedule_is_trained_saved_and_resumed(data, tmp_path, change, curves):
     config = replace(SMALL, **change)
     folder = train(config, data, tmp_path / "run")
@@ -219,14 +263,20 @@ def test_the_schedule_is_trained_saved_and_resumed(data, tmp_path, change, curve
     assert model.schedule.power.shape == (curves,)
     assert len(model.schedule.power.unique()) > 1
     losses = [row["loss"] for row in read_log(tmp_path / "run" / "log.jsonl") if "loss" in row]
-    assert all(0 < loss < 2 * torch.log(torch.tensor(28.0)) for loss in losses)  # nats of the bound, not a surrogate's value
+    # nats of the bound, not a surrogate's value
+    assert all(0 < loss < 2 * torch.log(torch.tensor(28.0)) for loss in losses)
     assert unmask.sample(model, num=2, steps=3).shape == (2, 12)
 
 
 def test_powers_have_their_own_rate_and_no_decay_and_stay_inside_their_bounds(data, tmp_path):
     config = replace(SMALL, schedule_learning_rate=50.0, weight_decay=0.5, warmup=1)
     model = build(config, 28, {})
-    group = [g for o in optimizers(model, config) for g in o.param_groups if any(p is model.schedule.raw for p in g["params"])]
+    group = [
+        g
+        for o in optimizers(model, config)
+        for g in o.param_groups
+        if any(p is model.schedule.raw for p in g["params"])
+    ]
     assert [(g["lr"], g["weight_decay"], len(g["params"])) for g in group] == [(50.0, 0.0, 1)]
     folder = train(config, data, tmp_path / "run")
     power = unmask.MaskedDiffusion.from_pretrained(folder).schedule.power.detach()
@@ -234,9 +284,13 @@ def test_powers_have_their_own_rate_and_no_decay_and_stay_inside_their_bounds(da
 
 
 def test_two_draws_of_a_fixed_schedule_are_the_control(data):
-    """draws=2 sees each sequence twice, with other masks: the step of a batch in which every sequence stands twice."""
+    """draws=2 sees each sequence twice, with other masks: the step of a batch in which every
+    sequence stands twice."""
     text = open_data(data)
-    twice = State(build(replace(SMALL, schedule="linear", draws=2), text.vocab_size, {}), replace(SMALL, schedule="linear", draws=2))
+    twice = State(
+        build(replace(SMALL, schedule="linear", draws=2), text.vocab_size, {}),
+        replace(SMALL, schedule="linear", draws=2),
+    )
 
     class Doubled:
         def batch(self, *arguments):
@@ -247,16 +301,28 @@ def test_two_draws_of_a_fixed_schedule_are_the_control(data):
     loss, _, count = train_step(replace(config, draws=2), text, twice, 6)
     doubled, _, doubled_count = train_step(config, Doubled(), once, 6)
     assert (loss, 2 * count) == (pytest.approx(doubled), doubled_count)
-    assert all(torch.allclose(a, b) for a, b in zip(twice.model.parameters(), once.model.parameters(), strict=True))
+    assert all(
+        torch.allclose(a, b)
+        for a, b in zip(twice.model.parameters(), once.model.parameters(), strict=True)
+    )
 
 
 @pytest.mark.parametrize(
     "flags,said",
     [
         (["--schedule", "learned"], "needs --time.*evidence about the value"),
-        (["--schedule", "learned", "--time", "--draws", "1"], "draws must be 0, 1 or 2, and 0 or 2 with --schedule learned"),
-        (["--schedule", "learned", "--time", "--power", "30"], "initial power 30.*bounds 0.05 to 20"),
-        (["--schedule", "learned", "--time", "--digits", "2", "--objective", "joint"], "one curve only"),
+        (
+            ["--schedule", "learned", "--time", "--draws", "1"],
+            "draws must be 0, 1 or 2, and 0 or 2 with --schedule learned",
+        ),
+        (
+            ["--schedule", "learned", "--time", "--power", "30"],
+            "initial power 30.*bounds 0.05 to 20",
+        ),
+        (
+            ["--schedule", "learned", "--time", "--digits", "2", "--objective", "joint"],
+            "one curve only",
+        ),
     ],
 )
 def test_what_cannot_be_learned_is_refused_before_any_work(data, tmp_path, capsys, flags, said):
@@ -267,10 +333,26 @@ def test_what_cannot_be_learned_is_refused_before_any_work(data, tmp_path, capsy
 
 
 def test_the_record_of_a_run_names_its_estimator(data, tmp_path):
-    flags = [f"--{name}={getattr(SMALL, name)}" for name in ("length", "dim", "layers", "heads", "steps", "dtype")]
-    run = ["train", "demo", "--data", str(data), "--out", str(tmp_path / "run"), "--json", str(tmp_path / "run.json"), *flags]
+    flags = [
+        f"--{name}={getattr(SMALL, name)}"
+        for name in ("length", "dim", "layers", "heads", "steps", "dtype")
+    ]
+    run = [
+        "train",
+        "demo",
+        "--data",
+        str(data),
+        "--out",
+        str(tmp_path / "run"),
+        "--json",
+        str(tmp_path / "run.json"),
+        *flags,
+    ]
     assert main([*run, "--minutes=0", "--eval-windows=8", "--schedule=learned", "--time"]) == 0
-    assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["estimator"] == "continuous time, sampled times"
+    assert (
+        json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["estimator"]
+        == "continuous time, sampled times"
+    )
 
 
 def test_one_unit_at_a_time_is_refused_with_the_reason(data, tmp_path, capsys):
@@ -281,10 +363,18 @@ def test_one_unit_at_a_time_is_refused_with_the_reason(data, tmp_path, capsys):
 
 def test_the_bench_of_the_gradient_weighs_the_estimators(data, tmp_path, capsys):
     folder = train(SMALL, data, tmp_path / "run")
-    rows = {name: value for name, value, _ in bench.gradient(str(folder), str(data), batches=(8, 32), repeats=20)}
+    rows = {
+        name: value
+        for name, value, _ in bench.gradient(str(folder), str(data), batches=(8, 32), repeats=20)
+    }
     for batch in (8, 32):
         noise = [
-            rows[f"batch {batch}, {way}"] for way in ("no baseline", "leave one out (GenMD4)", "a guess of what each value pays (ours)")
+            rows[f"batch {batch}, {way}"]
+            for way in (
+                "no baseline",
+                "leave one out (GenMD4)",
+                "a guess of what each value pays (ours)",
+            )
         ]
         assert noise[0] > 3 * noise[1] > 6 * noise[2] > 0
     assert rows["batch 8, leave one out (GenMD4)"] > 2 * rows["batch 32, leave one out (GenMD4)"]

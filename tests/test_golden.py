@@ -1,10 +1,13 @@
-"""What the reference implementations of MD4, GenMD4, MDLM and MDM-Prime compute on fixed inputs, reproduced by this package.
+"""What the reference implementations of MD4, GenMD4, MDLM and MDM-Prime compute on fixed inputs,
+reproduced by this package.
 
-The files hold only figures: inputs (data, logits, times, uniforms) and what the references' own code made of them.  64-bit
-figures are compared at 1e-9 relative, what is left after cancellation in the references, whose schedules are formed as differences.
-MDLM and MDM-Prime exist in 32 bits only: TOLERANCE_32 times the condition number of what they compute, stated where it is not 1.
+The files hold only figures: inputs (data, logits, times, uniforms) and what the references' own
+code made of them.  64-bit figures are compared at 1e-9 relative, what is left after cancellation in
+the references, whose schedules are formed as differences. MDLM and MDM-Prime exist in 32 bits only:
+TOLERANCE_32 times the condition number of what they compute, stated where it is not 1.
 
-The references add an epsilon to their schedules and ours has none.  It is undone by an identity, written where it is used.
+The references add an epsilon to their schedules and ours has none.  It is undone by an identity,
+written where it is used.
 """
 
 import math
@@ -26,7 +29,9 @@ TOLERANCE_32 = 4e-6  # 32 ulp: a log-softmax and a weight in 32 bits
 
 def golden(name):
     with np.load(FOLDER / f"{name}.npz") as file:
-        return {key: torch.from_numpy(file[key]) for key in file.files if file[key].dtype.kind in "if"}
+        return {
+            key: torch.from_numpy(file[key]) for key in file.files if file[key].dtype.kind in "if"
+        }
 
 
 MD4, GENMD4, MDLM, PRIME = (golden(name) for name in ("md4_f64", "genmd4_f64", "mdlm", "prime"))
@@ -49,7 +54,8 @@ class Fixed(torch.nn.Module):
     def __init__(self, *logits):
         super().__init__()
         self.uses_time, self.logits_of_call, self.calls = True, logits, 0
-        self.anchor = torch.nn.Parameter(torch.zeros((), dtype=torch.float64), requires_grad=False)  # asks for t in 64 bits
+        # asks for t in 64 bits
+        self.anchor = torch.nn.Parameter(torch.zeros((), dtype=torch.float64), requires_grad=False)
 
     def forward(self, z, t=None, valid=None):
         logits = self.logits_of_call[self.calls % len(self.logits_of_call)]
@@ -58,20 +64,23 @@ class Fixed(torch.nn.Module):
 
 
 def model_of(schedule, vocab_size, *logits, digits=1, **kw):
-    return unmask.MaskedDiffusion(Fixed(*logits), schedule, unmask.Subtokenizer(vocab_size, digits), **kw)
+    return unmask.MaskedDiffusion(
+        Fixed(*logits), schedule, unmask.Subtokenizer(vocab_size, digits), **kw
+    )
 
 
 # ---------------------------------------------------------------- MD4
 
 
 def md4_masked(schedule, t):
-    """Theirs: alpha = (1 - 2 eps) alpha_ours + eps, hence 1 - alpha = eps + (1 - 2 eps) (1 - alpha_ours)."""
+    """Theirs: alpha = (1 - 2 eps) alpha_ours + eps, hence 1 - alpha = eps + (1 - 2 eps) (1 -
+    alpha_ours)."""
     return EPS + (1 - 2 * EPS) * schedule.masked(t)[..., 0]
 
 
 def md4_rate(schedule, t):
-    """Their (-alpha') / (1 - alpha), or (alpha_s - alpha_t) / (1 - alpha_t), is ours times this: the numerator is scaled by
-    1 - 2 eps, and the denominators are as in `md4_masked`."""
+    """Their (-alpha') / (1 - alpha), or (alpha_s - alpha_t) / (1 - alpha_t), is ours times this:
+    the numerator is scaled by 1 - 2 eps, and the denominators are as in `md4_masked`."""
     return (1 - 2 * EPS) * schedule.masked(t)[..., 0] / md4_masked(schedule, t)
 
 
@@ -86,7 +95,11 @@ def test_md4_schedule(name):
     same((1 - 2 * EPS) * schedule.alpha(t)[..., 0] + EPS, MD4[f"sched/{name}/alpha"])
     same(md4_masked(schedule, t), 1 - MD4[f"sched/{name}/alpha"])
     t = t[1:]  # at t = 0 both are 0 times infinity
-    same(-schedule.weight(t)[..., 0] * md4_rate(schedule, t), MD4[f"sched/{name}/dgamma_times_alpha"][1:], atol=1e-15)
+    same(
+        -schedule.weight(t)[..., 0] * md4_rate(schedule, t),
+        MD4[f"sched/{name}/dgamma_times_alpha"][1:],
+        atol=1e-15,
+    )
     slope = -(1 - 2 * EPS) * schedule.weight(t)[..., 0] * schedule.masked(t)[..., 0]
     same(slope, MD4[f"sched/{name}/dalpha"][1:], atol=1e-15)
 
@@ -104,7 +117,9 @@ def test_md4_continuous_time_loss_and_gradient(name):
     model, t = model_of(SCHEDULES[name](), 7, logits), MD4["in/t"]
     x = MD4["in/x0"].long()
     scale = model.schedule.weight(t)[:, 0] * md4_rate(model.schedule, t)
-    total, each = model.score(x, x, Draw(t, md4_mask(model.schedule, t, MD4["in/u"]), scale), None, None)
+    total, each = model.score(
+        x, x, Draw(t, md4_mask(model.schedule, t, MD4["in/u"]), scale), None, None
+    )
     same(each, MD4[f"loss_ct/{name}/loss_diff"])
     total.backward()
     same(logits.grad, MD4[f"loss_ct/{name}/grad_logits_of_sum"], atol=1e-13)
@@ -119,24 +134,35 @@ def test_md4_discrete_time_loss(name, steps):
     masked = md4_mask(model.schedule, t, MD4["in/u"])
     assert torch.equal(model.corrupt(x, masked), MD4[f"loss_dt/{name}/T{steps}/zt"].long())
     times = (t, (torch.floor(MD4["in/t"] * steps)) / steps)
-    # expm1(gamma_t - gamma_s) alpha_s = -(alpha_s - alpha_t) / (1 - alpha_t): their reveal probability, `md4_rate` times ours
+    # expm1(gamma_t - gamma_s) alpha_s = -(alpha_s - alpha_t) / (1 - alpha_t): their reveal
+    # probability, `md4_rate` times ours
     scale = steps * md4_rate(model.schedule, t)
-    same(model.score(x, x, Draw(t, masked, scale, times), None, None)[1], MD4[f"loss_dt/{name}/T{steps}/loss_diff"])
+    same(
+        model.score(x, x, Draw(t, masked, scale, times), None, None)[1],
+        MD4[f"loss_dt/{name}/T{steps}/loss_diff"],
+    )
 
 
 @pytest.mark.parametrize("steps", [None, 1000])
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_md4_whole_loss(name, steps):
-    """Continuous and discrete time, times stratified over the batch, plus their reconstruction term, which ours does not need.
+    """Continuous and discrete time, times stratified over the batch, plus their reconstruction
+    term, which ours does not need.
 
-    Their times, hence their schedule, are in 32 bits here: 2^-24 / t, and in discrete time a difference of two values of alpha
-    or gamma of order 1 that is multiplied by T: 2^-23 T.
+    Their times, hence their schedule, are in 32 bits here: 2^-24 / t, and in discrete time a
+    difference of two values of alpha or gamma of order 1 that is multiplied by T: 2^-23 T.
     """
     model, x = model_of(SCHEDULES[name](), 7, MD4["in/logits"]), MD4["in/x0"].long()
     t = (MD4["in/t0"] + torch.arange(4) / 4) % 1
-    times = None if steps is None else ((torch.floor(t * steps) + 1) / steps, torch.floor(t * steps) / steps)
+    times = (
+        None
+        if steps is None
+        else ((torch.floor(t * steps) + 1) / steps, torch.floor(t * steps) / steps)
+    )
     t = t if times is None else times[0]
-    scale = (model.schedule.weight(t)[:, 0] if times is None else steps) * md4_rate(model.schedule, t)
+    scale = (model.schedule.weight(t)[:, 0] if times is None else steps) * md4_rate(
+        model.schedule, t
+    )
     draw = Draw(t, md4_mask(model.schedule, t, MD4["in/u"]), scale, times)
     bits = model.score(x, x, draw, None, None)[1].mean() / 12 / math.log(2)
     key = f"call_{'ct' if steps is None else 'dt1000'}/{name}"
@@ -156,7 +182,8 @@ def test_md4_reverse_step(name, steps, kind):
         key = f"reverse/{name}/{kind}/T{steps}/i{i}"
         t, s = MD4[f"{key}/t"], MD4[f"{key}/s"]
         same(ts[i], t, rtol=1e-14)
-        same(ts[i + 1], s, rtol=1e-14, atol=1e-16)  # their last time is the cosine of a rounded pi/2, 6e-17
+        # their last time is the cosine of a rounded pi/2, 6e-17
+        same(ts[i + 1], s, rtol=1e-14, atol=1e-16)
         reveal = model.schedule.reveal(t, s) * md4_rate(model.schedule, t)
         mu = model.predict(z).exp()
         ours = torch.cat([mu * reveal, (mu * (1 - reveal)).sum(-1, keepdim=True)], -1)
@@ -178,7 +205,8 @@ def learned(power, low=0.01, high=50.0):
 
 
 def in_w(schedule, gradient, w):
-    """The gradient in their parameter, power = softplus(w), from ours in `raw`: both by the chain rule through the power."""
+    """The gradient in their parameter, power = softplus(w), from ours in `raw`: both by the chain
+    rule through the power."""
     slope = torch.autograd.grad(schedule.power.sum(), schedule.raw)[0]
     return gradient / slope * torch.sigmoid(w)
 
@@ -208,7 +236,10 @@ def test_genmd4_loss_and_gradients(draw):
     same(each, GENMD4[f"loss/loss_diff_{draw}"])
     total.backward()
     same(logits.grad, GENMD4[f"loss/grad_logits_of_loss_diff_{draw}_sum"], atol=1e-13)
-    same(in_w(schedule, schedule.raw.grad, GENMD4["in/w"]), GENMD4[f"loss/grad_w_of_loss_diff_{draw}_sum"])
+    same(
+        in_w(schedule, schedule.raw.grad, GENMD4["in/w"]),
+        GENMD4[f"loss/grad_w_of_loss_diff_{draw}_sum"],
+    )
 
 
 def through_forward(monkeypatch, model, x, t, masked, u):
@@ -220,14 +251,18 @@ def through_forward(monkeypatch, model, x, t, masked, u):
 
 
 def missing_in_ratio(schedule, t, y, difference):
-    """What eps changes in sum difference (log(1 - alpha) - log(alpha)), with 1 - alpha = (1 - eps) t^w where ours is t^w."""
+    """What eps changes in sum difference (log(1 - alpha) - log(alpha)), with 1 - alpha = (1 - eps)
+    t^w where ours is t^w."""
     ours = masks.at(schedule.masked(t), y)
     theirs = (1 - EPS) * ours
-    return (difference * (theirs.log() - ours.log() - torch.log1p(-theirs) + torch.log1p(-ours))).sum(-1)
+    return (
+        difference * (theirs.log() - ours.log() - torch.log1p(-theirs) + torch.log1p(-ours))
+    ).sum(-1)
 
 
 def test_genmd4_leave_one_out_surrogate(monkeypatch):
-    """Value and gradient of the surrogate's score-function term, ours with a guess of 0: (L1 - L2)/2 (log q(z1) - log q(z2))."""
+    """Value and gradient of the surrogate's score-function term, ours with a guess of 0: (L1 -
+    L2)/2 (log q(z1) - log q(z2))."""
     monkeypatch.setattr(diffusion, "paid_in_the_other_half", no_guess)
     schedule, x, t = learned(GENMD4["sched/power"]), GENMD4["in/x0"].long(), GENMD4["in/t"]
     model = model_of(schedule, 7, GENMD4["in/logits"], GENMD4["in/logits2"])
@@ -236,11 +271,21 @@ def test_genmd4_leave_one_out_surrogate(monkeypatch):
     terms = through_forward(monkeypatch, model, x, t, masks[0], (1 - GENMD4["in/u2"]) / (1 - EPS))
     losses = [GENMD4["loss/loss_diff_1"], GENMD4["loss/loss_diff_2"]]
     same(terms.nelbo, (losses[0] + losses[1]) / 2)
-    missing = (losses[0] - losses[1]) / 2 * missing_in_ratio(schedule, t, x, masks[0].double() - masks[1].double())
+    missing = (
+        (losses[0] - losses[1])
+        / 2
+        * missing_in_ratio(schedule, t, x, masks[0].double() - masks[1].double())
+    )
     surrogate = terms.loss * x.numel() - (losses[0] + losses[1]).sum() / 2 + missing.sum()
     same(surrogate.detach(), GENMD4["rloo/value"].sum())
-    total = in_w(schedule, torch.autograd.grad(terms.loss * x.numel() + missing.sum(), schedule.raw)[0], GENMD4["in/w"])
-    direct = (GENMD4["loss/grad_w_of_loss_diff_1_sum"] + GENMD4["loss/grad_w_of_loss_diff_2_sum"]) / 2
+    total = in_w(
+        schedule,
+        torch.autograd.grad(terms.loss * x.numel() + missing.sum(), schedule.raw)[0],
+        GENMD4["in/w"],
+    )
+    direct = (
+        GENMD4["loss/grad_w_of_loss_diff_1_sum"] + GENMD4["loss/grad_w_of_loss_diff_2_sum"]
+    ) / 2
     same(total - direct, GENMD4["rloo/grad_w_of_sum"])
 
 
@@ -258,8 +303,13 @@ def test_genmd4_whole_loss(monkeypatch):
     same(terms.nelbo.mean() / 12 / math.log(2), GENMD4["call/loss_diff_bits_per_token"])
     with torch.no_grad():
         each = [model.score(x, x, Draw(t, m, 1 / t, log_t=t.log()), None, None)[1] for m in masks]
-    missing = ((each[0] - each[1]) / 2 * missing_in_ratio(schedule, t, x, masks[0].double() - masks[1].double())).sum()
-    # their times start at t1 = 1e-3; what lies below is charged the cross-entropy of mu proportional to 1 - alpha(t1)
+    missing = (
+        (each[0] - each[1])
+        / 2
+        * missing_in_ratio(schedule, t, x, masks[0].double() - masks[1].double())
+    ).sum()
+    # their times start at t1 = 1e-3; what lies below is charged the cross-entropy of mu
+    # proportional to 1 - alpha(t1)
     m = (1 - EPS) * schedule.masked(torch.tensor(1e-3, dtype=torch.float64))
     below = (-m * (m / m.sum()).log())[x].sum()
     same(below.detach(), GENMD4["recon/nats"].sum())
@@ -272,7 +322,8 @@ def test_genmd4_whole_loss(monkeypatch):
 
 
 def test_genmd4_leave_one_out_gradient_is_the_exact_one(monkeypatch):
-    """Over all 8 masks and all 64 pairs of masks: theirs with their eps, then ours, without, against ours enumerated."""
+    """Over all 8 masks and all 64 pairs of masks: theirs with their eps, then ours, without,
+    against ours enumerated."""
     w, x, t = GENMD4["exhaustive/w"], GENMD4["exhaustive/x0"].long(), GENMD4["exhaustive/t"]
     schedule = learned(torch.nn.functional.softplus(w))
     patterns = torch.cartesian_prod(*[torch.tensor([0, 1])] * 3)
@@ -281,7 +332,10 @@ def test_genmd4_leave_one_out_gradient_is_the_exact_one(monkeypatch):
 
     def expected(masked_at):
         q = torch.where(patterns == 1, masked_at, 1 - masked_at).prod(-1)  # (8,)
-        return q, sum(q[i] * model_of(schedule, 3, logits[i][None]).score(x, x, draw(i), None, None)[0] for i in range(8))
+        return q, sum(
+            q[i] * model_of(schedule, 3, logits[i][None]).score(x, x, draw(i), None, None)[0]
+            for i in range(8)
+        )
 
     def draw(i):
         return Draw(t, patterns[i][None] == 1, 1 / t, log_t=t.log())
@@ -293,15 +347,24 @@ def test_genmd4_leave_one_out_gradient_is_the_exact_one(monkeypatch):
 
     q_ours, loss_ours = expected(masked_at)
     exact_ours = torch.autograd.grad(loss_ours, schedule.raw, retain_graph=True)[0]
-    losses = [model_of(schedule, 3, logits[i][None]).score(x, x, draw(i), None, None)[0].detach() for i in range(8)]
+    losses = [
+        model_of(schedule, 3, logits[i][None]).score(x, x, draw(i), None, None)[0].detach()
+        for i in range(8)
+    ]
     theirs, ours = 0.0, 0.0
     for i in range(8):
         for j in range(8):
             model = model_of(schedule, 3, logits[i][None], logits[j][None])
             # uniform 0: masked, 1: not
-            terms = through_forward(monkeypatch, model, x, t, patterns[i][None] == 1, (1.0 - patterns[j][None]).double())
+            terms = through_forward(
+                monkeypatch, model, x, t, patterns[i][None] == 1, (1.0 - patterns[j][None]).double()
+            )
             surrogate = terms.loss * 3
-            missing = (losses[i] - losses[j]) / 2 * missing_in_ratio(schedule, t, x, (patterns[i] - patterns[j]).double()[None])
+            missing = (
+                (losses[i] - losses[j])
+                / 2
+                * missing_in_ratio(schedule, t, x, (patterns[i] - patterns[j]).double()[None])
+            )
             theirs = theirs + (q[i] * q[j]).detach() * (surrogate + missing.sum())
             ours = ours + (q_ours[i] * q_ours[j]).detach() * surrogate
     theirs = in_w(schedule, torch.autograd.grad(theirs, schedule.raw, retain_graph=True)[0], w)
@@ -314,22 +377,33 @@ def test_genmd4_leave_one_out_gradient_is_the_exact_one(monkeypatch):
 
 def case_32(reference, case, vocab_size, digits, **kw):
     """Their inputs, and a model with their logits, of which ours has no column for the mask."""
-    get = {key.removeprefix(f"{case}/"): value for key, value in reference.items() if key.startswith(f"{case}/")}
+    get = {
+        key.removeprefix(f"{case}/"): value
+        for key, value in reference.items()
+        if key.startswith(f"{case}/")
+    }
     logits = get["logits"][..., :vocab_size].double().requires_grad_()
     model = model_of(schedules.Linear(), vocab_size, logits, digits=digits, **kw)
     return get, logits, model
 
 
 def test_mdlm_loglinear_noise():
-    """sigma = -log(1 - (1 - eps) t): their probability of being masked, 1 - exp(-sigma), is (1 - eps) times the linear schedule's,
-    and eps cancels in the weight, dsigma / expm1(sigma) = 1/t."""
+    """sigma = -log(1 - (1 - eps) t): their probability of being masked, 1 - exp(-sigma), is (1 -
+    eps) times the linear schedule's, and eps cancels in the weight, dsigma / expm1(sigma) = 1/t."""
     linear, t = schedules.Linear(), MDLM["noise/t"].double()
     sigma, rate = (MDLM[f"noise/loglinear/{key}"].double() for key in ("total", "rate"))
-    same(-torch.expm1(-sigma), (1 - EPS_MDLM) * linear.masked(t)[:, 0], rtol=TOLERANCE_32, atol=1e-30)
+    same(
+        -torch.expm1(-sigma), (1 - EPS_MDLM) * linear.masked(t)[:, 0], rtol=TOLERANCE_32, atol=1e-30
+    )
     inside = (t > 0) & (t < 1)
     # their rate is 1 / (1 - (1 - eps) t) in 32 bits: condition number t / (1 - t)
     tolerance = TOLERANCE_32 * (1 + 1 / (1 - t[inside]))
-    assert bool(((rate / torch.expm1(sigma))[inside] / linear.weight(t[inside])[:, 0] - 1).abs().lt(tolerance).all())
+    assert bool(
+        ((rate / torch.expm1(sigma))[inside] / linear.weight(t[inside])[:, 0] - 1)
+        .abs()
+        .lt(tolerance)
+        .all()
+    )
 
 
 @pytest.mark.parametrize("case", ["subs", "subs_is", "subs_cov", "subs_T1000"])
@@ -339,7 +413,8 @@ def test_mdlm_mask_and_substitution_parametrization(case):
     masked = get["xt"] == 30
     if case != "subs_cov":  # there, another variable than t is drawn
         chance = (1 - EPS_MDLM) * model.schedule.masked(t)
-        same(chance[:, 0], get["move_chance"], rtol=TOLERANCE_32, atol=2.0**-24)  # theirs is 1 - exp(-sigma)
+        # theirs is 1 - exp(-sigma)
+        same(chance[:, 0], get["move_chance"], rtol=TOLERANCE_32, atol=2.0**-24)
         assert torch.equal(masked, get["u_mask"] < chance)  # they mask where u < 1 - alpha
     z = model.corrupt(get["x0"], masked)
     assert torch.equal(z, get["xt"])
@@ -356,10 +431,9 @@ def test_mdlm_loss_and_gradient(case):
     x, valid, t = get["x0"], get["attention_mask"] > 0, get["t"].double()
     steps = 1000 if case == "subs_T1000" else None
     masked = get["xt"] == 30
-    if case in (
-        "subs_is",
-        "subs_cov",
-    ):  # log(1 - alpha) is drawn uniformly: every draw has weight -log(1 - exp(-sigma(0))), sigma(0) = eps
+    if case in ("subs_is", "subs_cov"):
+        # log(1 - alpha) is drawn uniformly: every draw has weight -log(1 - exp(-sigma(0))),
+        # sigma(0) = eps
         times, scale = None, torch.full_like(t, -math.log(-math.expm1(-EPS_MDLM)))
     elif steps is None:
         times, scale = None, model.schedule.weight(t)[:, 0]
@@ -381,7 +455,12 @@ def test_mdlm_loss_and_gradient(case):
     same((total / valid.sum()).detach(), get["token_nll"], rtol=tolerance)
     (gradient,) = torch.autograd.grad(total / valid.sum(), logits)
     assert float(get["grad_logits_of_token_nll"][..., 30].abs().max()) == 0
-    same(gradient, get["grad_logits_of_token_nll"][..., :30], rtol=tolerance, atol=1e-6 * float(scale.max()))
+    same(
+        gradient,
+        get["grad_logits_of_token_nll"][..., :30],
+        rtol=tolerance,
+        atol=1e-6 * float(scale.max()),
+    )
 
 
 @pytest.mark.parametrize("cached", ["ddpm", "cache"])
@@ -417,7 +496,9 @@ def test_prime_bases_that_a_floating_point_root_gets_wrong():
         assert base**digits >= vocab_size > (base - 1) ** digits
 
 
-@pytest.mark.parametrize("key", sorted({k.split("/")[1] for k in PRIME if k.startswith("marginal/")}))
+@pytest.mark.parametrize(
+    "key", sorted({k.split("/")[1] for k in PRIME if k.startswith("marginal/")})
+)
 def test_prime_carry_over(key):
     vocab_size, digits = (int(part) for part in key[1:].split("_l"))
     get, _, model = case_32(PRIME, f"marginal/{key}", vocab_size, digits)
@@ -447,7 +528,10 @@ def per_token(model, x, draw, joint):
         only[:, s] = draw.masked.unflatten(1, (-1, length))[:, s]
         only = only.flatten(1)
         out.append(model.score(x, y, draw._replace(masked=only), None, valid, joint=joint)[1])
-        assert torch.equal(model.corrupt(x, only).unflatten(1, (-1, length))[:, s], z.unflatten(1, (-1, length))[:, s])
+        assert torch.equal(
+            model.corrupt(x, only).unflatten(1, (-1, length))[:, s],
+            z.unflatten(1, (-1, length))[:, s],
+        )
     return torch.stack(out, 1)
 
 
@@ -474,7 +558,12 @@ def test_prime_loss_is_the_valid_bound_only_where_one_digit_is_masked(key, vocab
     count = draw.masked.unflatten(1, (-1, digits)).sum(-1)
     assert {1, 2} <= set(count.unique().tolist())
     assert float(ours[count == 0].abs().max()) == 0  # a revealed token is charged nothing
-    same(ours[count == 1], theirs[count == 1], rtol=TOLERANCE_32 * float(1 + 1 / (1 - draw.t.max())), atol=1e-5)
+    same(
+        ours[count == 1],
+        theirs[count == 1],
+        rtol=TOLERANCE_32 * float(1 + 1 / (1 - draw.t.max())),
+        atol=1e-5,
+    )
     assert bool(((ours - theirs)[count > 1].abs() > 1e-3).all())
     # and what each pays: the sum of the marginal cross-entropies, here plainly
     mu = model.predict(get["xt"]).exp()

@@ -1,4 +1,5 @@
-"""Pictures: every loader on small real files of its format, the order of tokens, what is refused, and the verbs."""
+"""Pictures: every loader on small real files of its format, the order of tokens, what is refused,
+and the verbs."""
 
 import gzip
 import json
@@ -38,20 +39,35 @@ def rng(seed=0):
 @pytest.fixture(scope="module")
 def digits():
     """(images (1797, 8, 8) of values 0..255, labels), read here without the package."""
-    images, labels = (gzip.decompress((BUNDLED / f"digits-{name}-ubyte.gz").read_bytes()) for name in ("images-idx3", "labels-idx1"))
-    return np.frombuffer(images[16:], np.uint8).reshape(-1, 8, 8), np.frombuffer(labels[8:], np.uint8)
+    images, labels = (
+        gzip.decompress((BUNDLED / f"digits-{name}-ubyte.gz").read_bytes())
+        for name in ("images-idx3", "labels-idx1")
+    )
+    return np.frombuffer(images[16:], np.uint8).reshape(-1, 8, 8), np.frombuffer(
+        labels[8:], np.uint8
+    )
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """The bundled digits, prepared."""
     out = tmp_path_factory.mktemp("digits") / "data"
-    prepare_images(BUNDLED / "digits-images-idx3-ubyte.gz", out, levels=17, split="0.9,0.05,0.05", progress=False)
+    prepare_images(
+        BUNDLED / "digits-images-idx3-ubyte.gz",
+        out,
+        levels=17,
+        split="0.9,0.05,0.05",
+        progress=False,
+    )
     return out
 
 
 def idx(array):
-    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.astype(np.uint8).tobytes()
+    return (
+        bytes([0, 0, 8, array.ndim])
+        + np.array(array.shape, ">u4").tobytes()
+        + array.astype(np.uint8).tobytes()
+    )
 
 
 def colours(images):
@@ -70,7 +86,9 @@ def write_cifar10(at, images, labels):
     for i, name in enumerate(["data_batch_1.bin", "data_batch_2.bin", "test_batch.bin"]):
         part = slice(20 * i, 20 * i + 20)
         planes = colours(images[part]).transpose(0, 3, 1, 2).reshape(20, -1)
-        (at / name).write_bytes(np.concatenate([labels[part, None], planes], 1).astype(np.uint8).tobytes())
+        (at / name).write_bytes(
+            np.concatenate([labels[part, None], planes], 1).astype(np.uint8).tobytes()
+        )
 
 
 def write_npz(at, images, labels):
@@ -80,15 +98,23 @@ def write_npz(at, images, labels):
         np.savez(at / f"{name}.npz", data=planes, labels=labels[part].astype(int) + 1)
 
 
-@pytest.mark.parametrize("write,expected", [(write_idx, lambda x: x[..., None]), (write_cifar10, colours), (write_npz, colours)])
-def test_official_folders_are_read_whole_with_their_test_part_and_labels(tmp_path, digits, write, expected):
+@pytest.mark.parametrize(
+    "write,expected",
+    [(write_idx, lambda x: x[..., None]), (write_cifar10, colours), (write_npz, colours)],
+)
+def test_official_folders_are_read_whole_with_their_test_part_and_labels(
+    tmp_path, digits, write, expected
+):
     images, labels = digits[0][:60], digits[1][:60]
     (tmp_path / "source").mkdir()
     write(tmp_path / "source", images, labels)
     meta = prepare_images(tmp_path / "source", tmp_path / "out", progress=False)
-    assert meta["images"] == {"train": 38, "validation": 2, "test": 20}  # a twentieth of 40 is kept for validation
+    # a twentieth of 40 is kept for validation
+    assert meta["images"] == {"train": 38, "validation": 2, "test": 20}
     data = open_data(tmp_path / "out", labels=True)
-    parts = [next(data.windows(split, data.length, 60)) for split in ("train", "validation", "test")]
+    parts = [
+        next(data.windows(split, data.length, 60)) for split in ("train", "validation", "test")
+    ]
     pictures = data.tokenizer.decode(torch.cat([p["x"] for p in parts]).numpy())
     assert np.array_equal(pictures, expected(images))
     assert torch.cat([p["cond"] for p in parts]).tolist() == labels.tolist()
@@ -102,20 +128,45 @@ def test_single_files_and_parts_of_their_own(tmp_path, digits):
     images, labels = digits[0][:30], digits[1][:30]
     (tmp_path / "a.gz").write_bytes(gzip.compress(idx(images)))
     (tmp_path / "labels").write_bytes(idx(labels))
-    meta = prepare_images(tmp_path / "a.gz", tmp_path / "one", labels=tmp_path / "labels", split="20,4,6", levels=4, progress=False)
+    meta = prepare_images(
+        tmp_path / "a.gz",
+        tmp_path / "one",
+        labels=tmp_path / "labels",
+        split="20,4,6",
+        levels=4,
+        progress=False,
+    )
     assert meta["images"] == {"train": 20, "validation": 4, "test": 6}
     data = open_data(tmp_path / "one", labels=True)
     test = next(data.windows("test", 64, 6))
-    assert np.array_equal(test["x"].view(-1, 8, 8).numpy(), images[24:].astype(int) * 4 // 256) and data.vocab_size == 4
+    assert (
+        np.array_equal(test["x"].view(-1, 8, 8).numpy(), images[24:].astype(int) * 4 // 256)
+        and data.vocab_size == 4
+    )
     assert test["cond"].tolist() == labels[24:].tolist()
     np.savez(tmp_path / "grey.npz", data=images)
     bits = images >= 128
     (tmp_path / "bits").write_bytes(np.packbits(bits.reshape(30, -1), axis=1).tobytes())
-    prepare_images(tmp_path / "grey.npz", tmp_path / "two", test=tmp_path / "grey.npz", validation=tmp_path / "grey.npz", progress=False)
-    prepare_images(tmp_path / "bits", tmp_path / "three", format="packbits", shape=(8, 8, 1), split="30,0,0", progress=False)
+    prepare_images(
+        tmp_path / "grey.npz",
+        tmp_path / "two",
+        test=tmp_path / "grey.npz",
+        validation=tmp_path / "grey.npz",
+        progress=False,
+    )
+    prepare_images(
+        tmp_path / "bits",
+        tmp_path / "three",
+        format="packbits",
+        shape=(8, 8, 1),
+        split="30,0,0",
+        progress=False,
+    )
     for name, expected in (("two", images), ("three", bits)):
         data = open_data(tmp_path / name)
-        assert np.array_equal(next(data.windows("train", 64, 30))["x"].view(-1, 8, 8).numpy(), expected)
+        assert np.array_equal(
+            next(data.windows("train", 64, 30))["x"].view(-1, 8, 8).numpy(), expected
+        )
     assert data.vocab_size == 2 and data.splits == ("train",)
     assert open_data(tmp_path / "two").meta["images"] == {"train": 30, "validation": 30, "test": 30}
 
@@ -124,17 +175,26 @@ def test_a_folder_of_pictures_has_classes_and_is_cropped_and_resized(tmp_path, d
     images, labels = digits[0][:24], digits[1][:24]
     for i, (image, label) in enumerate(zip(images, labels)):
         (tmp_path / "in" / f"digit {label}").mkdir(parents=True, exist_ok=True)
-        wide = np.pad(image.repeat(4, 0).repeat(4, 1), ((0, 0), (5, 5)), constant_values=77)  # the middle square is the digit
-        Image.fromarray(wide).save(tmp_path / "in" / f"digit {label}" / f"{i}.{'jpg' if i % 2 else 'png'}", quality=98)
+        # the middle square is the digit
+        wide = np.pad(image.repeat(4, 0).repeat(4, 1), ((0, 0), (5, 5)), constant_values=77)
+        Image.fromarray(wide).save(
+            tmp_path / "in" / f"digit {label}" / f"{i}.{'jpg' if i % 2 else 'png'}", quality=98
+        )
     meta = prepare_images(tmp_path / "in", tmp_path / "out", size=8, split="24,0,0", progress=False)
-    assert meta["class_names"] == [f"digit {i}" for i in range(10)] and meta["tokenizer"]["shape"] == [8, 8, 1]
+    assert meta["class_names"] == [f"digit {i}" for i in range(10)] and meta["tokenizer"][
+        "shape"
+    ] == [8, 8, 1]
     all_of_it = next(open_data(tmp_path / "out", labels=True).windows("train", 64, 24))
     x, found = all_of_it["x"].view(-1, 8, 8).numpy(), all_of_it["cond"].numpy()
-    assert sorted(found) == sorted(labels) and list(found) != sorted(labels)  # mixed, so that parts cut off hold all classes
+    # mixed, so that parts cut off hold all classes
+    assert sorted(found) == sorted(labels) and list(found) != sorted(labels)
     for picture, label in zip(x, found):
         distance = np.abs(images.astype(int) - picture).mean((1, 2))
-        assert labels[distance.argmin()] == label and distance.min() < 25  # Lanczos of the 4 x 4 blocks, and JPEG
-    again = prepare_images(tmp_path / "in", tmp_path / "again", size=8, channels=3, split="24,0,0", progress=False)
+        # Lanczos of the 4 x 4 blocks, and JPEG
+        assert labels[distance.argmin()] == label and distance.min() < 25
+    again = prepare_images(
+        tmp_path / "in", tmp_path / "again", size=8, channels=3, split="24,0,0", progress=False
+    )
     assert again["tokenizer"]["shape"] == [8, 8, 3]
 
 
@@ -143,7 +203,9 @@ def test_png_modes(tmp_path):
     Image.fromarray(grey).convert("P").save(tmp_path / "p.png")
     Image.fromarray(grey >= 90).save(tmp_path / "1.png")
     assert to_array(open_picture(tmp_path / "p.png"), tmp_path).shape == (8, 8, 3)
-    assert np.array_equal(to_array(open_picture(tmp_path / "1.png"), tmp_path)[..., 0], np.where(grey >= 90, 255, 0))
+    assert np.array_equal(
+        to_array(open_picture(tmp_path / "1.png"), tmp_path)[..., 0], np.where(grey >= 90, 255, 0)
+    )
     turned = Image.fromarray(grey[:, :4])
     exif = turned.getexif()
     exif[0x0112] = 6  # to be shown turned by a quarter
@@ -155,7 +217,9 @@ def damaged(tmp_path, digits):
     """{name: (source, flags, what the error says)}"""
     images, labels = digits[0][:20], digits[1][:20]
     whole = idx(images)
-    cifar = np.concatenate([labels[:3, None], colours(images[:3]).transpose(0, 3, 1, 2).reshape(3, -1)], 1).astype(np.uint8)
+    cifar = np.concatenate(
+        [labels[:3, None], colours(images[:3]).transpose(0, 3, 1, 2).reshape(3, -1)], 1
+    ).astype(np.uint8)
     bad_label = cifar.copy()
     bad_label[1, 0] = 11
     files = {
@@ -196,7 +260,10 @@ def damaged(tmp_path, digits):
         "cut.bin": ([], "cut.bin ends within record 2: 3068 bytes of 3073"),
         "label.bin": ([], "label.bin, record 1: label 11 is not one of 0 to 9"),
         "bits": ([*bits, "--shape", "8,8,1"], "bits ends within image 2: 1 bytes of 8"),
-        "images": (["--labels", str(tmp_path / "few")], "few has 19 labels and .*images has 20 images"),
+        "images": (
+            ["--labels", str(tmp_path / "few")],
+            "few has 19 labels and .*images has 20 images",
+        ),
         "range.npz": ([], "range.npz, image 0: value 2[5-9][0-9] is not between 0 and 255"),
         "float.npz": ([], "`data` is float64"),
         "shape.npz": ([], "24 values an image are not three channels of a square"),
@@ -205,7 +272,10 @@ def damaged(tmp_path, digits):
         "zero.npz": ([], "a label is 0; they count from 1"),
         "objects.npz": ([], "objects.npz: Object arrays cannot be loaded"),
         "broken.npz": ([], "broken.npz is truncated, or not an .npz file"),
-        "sizes": ([], "b.png is 6 x 8 pixels.*a.png is 8 x 8.*--size|a.png is 8 x 8 pixels.*b.png is 6 x 8.*--size"),
+        "sizes": (
+            [],
+            "b.png is 6 x 8 pixels.*a.png is 8 x 8.*--size|a.png is 8 x 8 pixels.*b.png is 6 x 8.*--size",
+        ),
         "modes": ([], "of 3.*--channels|3 channels.*--channels"),
         "alpha": ([], "b.png has the mode RGBA"),
         "deep": ([], "b.png has the mode I(;16)?"),
@@ -218,7 +288,9 @@ def damaged(tmp_path, digits):
 
 def test_bad_sources_are_one_sentence_that_names_file_and_value(tmp_path, digits, capsys):
     for name, (flags, said) in damaged(tmp_path, digits).items():
-        assert main(["prepare", "images", str(tmp_path / name), str(tmp_path / "out"), *flags]) == 2, name
+        assert (
+            main(["prepare", "images", str(tmp_path / name), str(tmp_path / "out"), *flags]) == 2
+        ), name
         error = capsys.readouterr().err
         assert re.search(said, error), (name, error)
         assert error.count("\n") == 1 and not (tmp_path / "out").exists(), name
@@ -231,7 +303,10 @@ def test_bad_sources_are_one_sentence_that_names_file_and_value(tmp_path, digits
         (["--shape", "8,8"], "give height,width,channels, like 28,28,1"),
         (["--shape", "8,8,1"], "--shape is for packed bits"),
         (["--format", "packbits"], "give --shape HEIGHT,WIDTH,CHANNELS"),
-        (["--format", "packbits", "--shape", "3,3,1"], "9 bits an image are no whole number of bytes"),
+        (
+            ["--format", "packbits", "--shape", "3,3,1"],
+            "9 bits an image are no whole number of bytes",
+        ),
         (["--format", "packbits", "--shape", "8,8,2"], "with 1 or 3 channels"),
         (["--size", "4"], "--size and --channels are for folders"),
         (["--levels", "1"], "levels 1: give between 2 and 256"),
@@ -242,9 +317,22 @@ def test_bad_sources_are_one_sentence_that_names_file_and_value(tmp_path, digits
     ],
 )
 def test_flags_that_do_not_fit_are_refused(tmp_path, capsys, flags, said):
-    assert main(["prepare", "images", str(BUNDLED / "digits-images-idx3-ubyte.gz"), str(tmp_path / "out"), *flags]) == 2
+    assert (
+        main(
+            [
+                "prepare",
+                "images",
+                str(BUNDLED / "digits-images-idx3-ubyte.gz"),
+                str(tmp_path / "out"),
+                *flags,
+            ]
+        )
+        == 2
+    )
     error = capsys.readouterr().err
-    assert re.search(said, error) and error.count("\n") == 1 and not (tmp_path / "out").exists(), error
+    assert re.search(said, error) and error.count("\n") == 1 and not (tmp_path / "out").exists(), (
+        error
+    )
 
 
 def test_labels_in_one_part_only_are_refused(tmp_path, digits):
@@ -262,7 +350,9 @@ def test_every_picture_is_a_window_once_and_batches_depend_on_the_step_alone(fol
     assert np.array_equal(x, np.round(digits[0][:1617] * (16 / 255)))  # counts of 0 to 16 again
     a, b, c = (data.batch("train", 64, 5, 1, step)["x"] for step in (7, 7, 8))
     assert torch.equal(a, b) and not torch.equal(a, c)
-    spread = torch.cat([b["x"] for b in data.windows("train", 64, 4, limit=7)]).view(-1, 8, 8).numpy()
+    spread = (
+        torch.cat([b["x"] for b in data.windows("train", 64, 4, limit=7)]).view(-1, 8, 8).numpy()
+    )
     assert np.array_equal(spread, x[[(2 * i + 1) * 1617 // 14 for i in range(7)]])
     with pytest.raises(ValueError, match="8 x 8 x 1 = 64 values, and an example is a whole one"):
         data.batch("train", 32, 5, 1, 0)
@@ -272,10 +362,17 @@ def test_levels_are_shown_as_values_that_read_back_the_same():
     for levels in range(2, 257):
         pixels = Pixels((1, levels, 1), levels)
         shown = pixels.decode(np.arange(levels))
-        assert np.array_equal(pixels.encode(shown), np.arange(levels)) and shown[0, 0, 0] == 0 and shown[0, -1, 0] == 255
+        assert (
+            np.array_equal(pixels.encode(shown), np.arange(levels))
+            and shown[0, 0, 0] == 0
+            and shown[0, -1, 0] == 255
+        )
         assert np.abs(shown[0, :, 0] - np.arange(levels) * 255 / (levels - 1)).max() < 1
         values = np.arange(256, dtype=np.uint8)
-        assert np.array_equal(Pixels((16, 16, 1), levels).encode(values.reshape(16, 16, 1)), values.astype(int) * levels // 256)
+        assert np.array_equal(
+            Pixels((16, 16, 1), levels).encode(values.reshape(16, 16, 1)),
+            values.astype(int) * levels // 256,
+        )
         assert pixels.decode(np.full(levels, levels)).max() == 127  # masked: grey
         with pytest.raises(ValueError, match=f"none of the {levels} levels"):
             pixels.decode(np.full(levels, levels + 1))
@@ -295,7 +392,10 @@ def test_a_picture_network_is_uniform_at_first_and_refuses_other_shapes():
         (dict(shape=(6, 8, 1), widths=(8, 8, 8)), "6 x 8 pixels cannot be halved 2 times"),
         (dict(shape=(6, 6, 1), widths=(8, 8), layers=1, heads=4), "and cut into patches of 2 x 2"),
         (dict(shape=(8, 8), widths=(8,)), r"\(height, width, channels\)"),
-        (dict(shape=(8, 8, 1), widths=(9,), heads=2), "the last width, 9, is not a multiple of heads 2"),
+        (
+            dict(shape=(8, 8, 1), widths=(9,), heads=2),
+            "the last width, 9, is not a multiple of heads 2",
+        ),
         (dict(shape=(8, 8, 1), widths=(9,), time=True), "the first width, 9, must be even"),
         (dict(shape=(8, 8, 1), widths=(8,), patch=0), "patch 0 at least 1"),
         (dict(shape=(8, 8, 1), widths=(8,), layers=1, dim=10, heads=2), "multiple of 4"),
@@ -306,7 +406,8 @@ def test_a_picture_network_is_uniform_at_first_and_refuses_other_shapes():
 
 @pytest.mark.parametrize("layers", [0, 1])
 def test_a_row_of_features_is_that_of_its_pixel_and_channel(layers):
-    """Residual blocks, attention and transformer start as identities, so a value is felt within two pixels, apart from the norms."""
+    """Residual blocks, attention and transformer start as identities, so a value is felt within two
+    pixels, apart from the norms."""
     torch.manual_seed(0)
     network = UNet(5, (12, 8, 3), widths=(32,), blocks=1, heads=2, layers=layers, dim=16).double()
     z = torch.full((1, 12 * 8 * 3), 5)
@@ -357,11 +458,16 @@ def test_positions_of_a_grid_enter_attention_by_their_differences():
     assert not torch.allclose(scores[0, 0, 0, 1], scores[0, 0, 1, 0], atol=1e-3)
 
 
-@pytest.mark.parametrize("preset,shape,millions", [("cifar10", [32, 32, 3], 28.4), ("imagenet64", [64, 64, 3], 198)])
+@pytest.mark.parametrize(
+    "preset,shape,millions", [("cifar10", [32, 32, 3], 28.4), ("imagenet64", [64, 64, 3], 198)]
+)
 def test_the_papers_sizes_within_three_per_cent(preset, shape, millions):
-    """CIFAR-10 by hand: 32 blocks of 2 (9 128^2), 33 of 9 (256 + 128) 128 + 256 x 128, ...: 28.4 M are the paper's."""
+    """CIFAR-10 by hand: 32 blocks of 2 (9 128^2), 33 of 9 (256 + 128) 128 + 256 x 128, ...: 28.4 M
+    are the paper's."""
     with torch.device("meta"):
-        model = build(PRESETS[preset].config, 256, {"data": {"kind": "images", "tokenizer": {"shape": shape}}})
+        model = build(
+            PRESETS[preset].config, 256, {"data": {"kind": "images", "tokenizer": {"shape": shape}}}
+        )
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.03)
 
 
@@ -392,7 +498,9 @@ def test_classes_are_given_and_hidden_from_a_share(folder, monkeypatch):
     train_step(config, data, State(model, config), 4)
     given = data.batch("train", 64, 400, 0, 0)["cond"]
     hidden = seen[0] == 10  # the extra label: none
-    assert 0.15 < float(hidden.float().mean()) < 0.35 and torch.equal(seen[0][~hidden], given[~hidden])
+    assert 0.15 < float(hidden.float().mean()) < 0.35 and torch.equal(
+        seen[0][~hidden], given[~hidden]
+    )
 
 
 def test_a_network_of_classes_tells_them_apart():
@@ -412,9 +520,25 @@ def test_a_network_of_classes_tells_them_apart():
 def test_the_verbs_on_digits(folder, tmp_path, capsys, monkeypatch, digits):
     monkeypatch.chdir(tmp_path)
     flags = [
-        f"--{n.replace('_', '-')}={getattr(SMALL, n)}" for n in ("widths", "steps", "minutes", "eval_windows", "heads", "dtype", "threads")
+        f"--{n.replace('_', '-')}={getattr(SMALL, n)}"
+        for n in ("widths", "steps", "minutes", "eval_windows", "heads", "dtype", "threads")
     ]
-    assert main(["train", "mnist", "--data", str(folder), "--out", "run", "--batch-size=8", "--labels", *flags]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "mnist",
+                "--data",
+                str(folder),
+                "--out",
+                "run",
+                "--batch-size=8",
+                "--labels",
+                *flags,
+            ]
+        )
+        == 0
+    )
     assert "8 images of 64 values a step" in capsys.readouterr().err
     assert main(["eval", "run", "--data", str(folder), "--json", "eval.json"]) == 0
     said = capsys.readouterr().out
@@ -428,7 +552,16 @@ def test_the_verbs_on_digits(folder, tmp_path, capsys, monkeypatch, digits):
         assert grid.size == (3 * 66 + 2, 2 * 66 + 2) and frames.n_frames == 5
     assert main(["sample", "run", "--num", "5", "--out", "many", "--label", "3", *common]) == 0
     assert sorted(p.name for p in Path("many").iterdir()) == [f"0000{i}.png" for i in range(1, 6)]
-    guided = ["--guidance", "1e6", "--guidance-schedule", "rising", "--json", "g.json", "--out", "g.npz"]
+    guided = [
+        "--guidance",
+        "1e6",
+        "--guidance-schedule",
+        "rising",
+        "--json",
+        "g.json",
+        "--out",
+        "g.npz",
+    ]
     assert main(["sample", "run", "--num", "3", "--seed", "7", *guided, *common]) == 0
     assert json.loads(Path("g.json").read_text(encoding="utf-8"))["guidance_schedule"] == "rising"
     assert main(["sample", "run", "--num", "3", "--out", "s.npz", "--seed", "7", *common]) == 0
@@ -443,22 +576,52 @@ def test_the_verbs_on_digits(folder, tmp_path, capsys, monkeypatch, digits):
     Image.fromarray(given).save("whole.png")
     Image.fromarray(holes).save("mask.png")
     assert main(["fill", "run", "in.png", "--out", "out.png", *common]) == 0
-    assert main(["fill", "run", "whole.png", "--mask", "mask.png", "--num", "2", "--label", "0", *common]) == 0
+    assert (
+        main(
+            [
+                "fill",
+                "run",
+                "whole.png",
+                "--mask",
+                "mask.png",
+                "--num",
+                "2",
+                "--label",
+                "0",
+                *common,
+            ]
+        )
+        == 0
+    )
     for name in ("out.png", "whole-filled-1.png", "whole-filled-2.png"):
         filled = np.asarray(Image.open(name))
-        assert np.array_equal(filled[~holes], given[~holes]) and not np.array_equal(filled[holes], given[holes]), name
+        assert np.array_equal(filled[~holes], given[~holes]) and not np.array_equal(
+            filled[holes], given[holes]
+        ), name
     seen = []
     real = unmask.filling.trajectory
-    monkeypatch.setattr(unmask.filling, "trajectory", lambda *a, **how: (seen.append(how["cond"]), real(*a, **how))[1])
-    assert main(["fill", "run", "in.png", "--out", "again.png", "--label", "4", *common]) == 0 and seen[0].tolist() == [4]
+    monkeypatch.setattr(
+        unmask.filling,
+        "trajectory",
+        lambda *a, **how: (seen.append(how["cond"]), real(*a, **how))[1],
+    )
+    assert main(
+        ["fill", "run", "in.png", "--out", "again.png", "--label", "4", *common]
+    ) == 0 and seen[0].tolist() == [4]
     assert main(["audit", "run", "--data", str(folder), "--limit", "8"]) == 0
     assert [row for row in read_log(Path("run/log.jsonl")) if "bits" in row]
 
 
-def test_what_does_not_fit_a_model_of_pictures_is_refused(folder, tmp_path, capsys, monkeypatch, data, digits):
+def test_what_does_not_fit_a_model_of_pictures_is_refused(
+    folder, tmp_path, capsys, monkeypatch, data, digits
+):
     monkeypatch.chdir(tmp_path)
     train(SMALL, folder, "run")
-    for name, picture in (("small", np.zeros((8, 6))), ("colour", np.zeros((8, 8, 3))), ("whole", digits[0][0])):
+    for name, picture in (
+        ("small", np.zeros((8, 6))),
+        ("colour", np.zeros((8, 8, 3))),
+        ("whole", digits[0][0]),
+    ):
         Image.fromarray(picture.astype(np.uint8)).save(f"{name}.png")
     Path("text.png").write_text("no")
     prepare_images(BUNDLED / "digits-images-idx3-ubyte.gz", "grey", levels=4, progress=False)
@@ -467,29 +630,62 @@ def test_what_does_not_fit_a_model_of_pictures_is_refused(folder, tmp_path, caps
         (["fill", "run", "small.png"], "small.png is 6 x 8 pixels and the model is for 8 x 8"),
         (["fill", "run", "colour.png"], "colour.png is RGB and the model is for L"),
         (["fill", "run", "whole.png"], "whole.png has no transparent pixel"),
-        (["fill", "run", "whole.png", "--mask", "small.png"], "small.png is 6 x 8 pixels and whole.png 8 x 8"),
-        (["fill", "run", "whole.png", "--mask", "whole.png", "--out", "a.jpg"], "a.jpg must end in .png"),
+        (
+            ["fill", "run", "whole.png", "--mask", "small.png"],
+            "small.png is 6 x 8 pixels and whole.png 8 x 8",
+        ),
+        (
+            ["fill", "run", "whole.png", "--mask", "whole.png", "--out", "a.jpg"],
+            "a.jpg must end in .png",
+        ),
         (["fill", "run", "whole.png", "--mask", "gone.png"], "there is no file gone.png"),
-        (["fill", "run", "whole.png", "--mask", "whole.png", "--label", "1"], "the model knows no classes"),
+        (
+            ["fill", "run", "whole.png", "--mask", "whole.png", "--label", "1"],
+            "the model knows no classes",
+        ),
         (["fill", "run", "whole.png", "--window"], "--window is not for a picture"),
         (["fill", "run", "text.png"], "text.png is not a picture"),
         (["fill", "run", "missing.png"], "there is no file missing.png"),
         (["sample", "run", "--out", "a.jpg"], "name a .png"),
         (["sample", "run", "--out", "whole.png/x.png"], "there is no folder"),
         (["sample", "run", "--frames", "a.html"], "must end in .gif"),
-        (["sample", "run", "--length", "9"], "an example of this model's data has 64 values; leave it out"),
+        (
+            ["sample", "run", "--length", "9"],
+            "an example of this model's data has 64 values; leave it out",
+        ),
         (["sample", "run", "--label", "3"], "the model knows no classes"),
         (["sample", "run", "--guidance", "2"], "--guidance 2 strengthens what a class says"),
-        (["sample", "run", "--guidance-schedule", "rising"], "--guidance-schedule rising .* there is none: give --guidance"),
-        (["eval", "run", "--data", str(data)], "has text .characters., and the model was trained on pictures of 8 x 8 x 1 with 17 values"),
-        (["eval", "run", "--data", "grey"], "pictures of 8 x 8 x 1 with 4 values, and the model was trained on .* 17 values"),
+        (
+            ["sample", "run", "--guidance-schedule", "rising"],
+            "--guidance-schedule rising .* there is none: give --guidance",
+        ),
+        (
+            ["eval", "run", "--data", str(data)],
+            "has text .characters., and the model was trained on pictures of 8 x 8 x 1 with 17 values",
+        ),
+        (
+            ["eval", "run", "--data", "grey"],
+            "pictures of 8 x 8 x 1 with 4 values, and the model was trained on .* 17 values",
+        ),
         (["train", "mnist", "--data", str(data), "--out", "no"], "length 0: give at least 1"),
-        (["train", "mnist", "--data", str(data), "--out", "no", "--length", "8"], "unet is for pictures"),
-        (["train", "mnist", "--data", str(folder), "--out", "no", "--labels", "--widths", "a,b"], "give numbers of channels"),
+        (
+            ["train", "mnist", "--data", str(data), "--out", "no", "--length", "8"],
+            "unet is for pictures",
+        ),
+        (
+            ["train", "mnist", "--data", str(folder), "--out", "no", "--labels", "--widths", "a,b"],
+            "give numbers of channels",
+        ),
         (["train", "mnist", "--data", str(folder), "--out", "no", "--digits", "2"], "not digits 2"),
-        (["train", "demo", "--data", str(folder), "--out", "no", "--blocks", "3"], "blocks 3 is of --network unet"),
+        (
+            ["train", "demo", "--data", str(folder), "--out", "no", "--blocks", "3"],
+            "blocks 3 is of --network unet",
+        ),
         (["train", "demo", "--data", str(data), "--out", "no", "--labels"], "has no labels"),
-        (["train", "demo", "--data", str(folder), "--out", "no"], "length 128: these pictures have 8 x 8 x 1 = 64 values"),
+        (
+            ["train", "demo", "--data", str(folder), "--out", "no"],
+            "length 128: these pictures have 8 x 8 x 1 = 64 values",
+        ),
     ):
         assert main(command) == 2, command
         error = capsys.readouterr().err
@@ -498,11 +694,24 @@ def test_what_does_not_fit_a_model_of_pictures_is_refused(folder, tmp_path, caps
 
 
 def test_text_models_refuse_what_is_for_pictures(data, tmp_path, capsys):
-    config = TrainConfig(length=8, dim=16, layers=1, heads=2, batch_size=4, steps=2, eval_windows=8, dtype="float32", device="cpu")
+    config = TrainConfig(
+        length=8,
+        dim=16,
+        layers=1,
+        heads=2,
+        batch_size=4,
+        steps=2,
+        eval_windows=8,
+        dtype="float32",
+        device="cpu",
+    )
     folder = train(config, data, tmp_path / "run")
     (tmp_path / "in.txt").write_text("the [MASK]")
     for command, said in (
-        (["fill", str(folder), str(tmp_path / "in.txt"), "--mask", "x.png"], "--mask is not for a text"),
+        (
+            ["fill", str(folder), str(tmp_path / "in.txt"), "--mask", "x.png"],
+            "--mask is not for a text",
+        ),
         (["sample", str(folder), "--frames", str(tmp_path / "a.gif")], "must end in .html"),
     ):
         assert main(command) == 2
@@ -545,16 +754,43 @@ def test_a_grid_shows_every_picture_once():
     pictures = np.arange(5, dtype=np.uint8)[:, None, None, None].repeat(4, 1).repeat(6, 2) * 40
     page = picture_grid(pictures, columns=2, scale=1, gap=1, edge=255)
     assert page.shape == (3 * 5 + 1, 2 * 7 + 1, 1)
-    assert [int(page[1 + 5 * (i // 2), 1 + 7 * (i % 2), 0]) for i in range(5)] == [0, 40, 80, 120, 160]
+    assert [int(page[1 + 5 * (i // 2), 1 + 7 * (i % 2), 0]) for i in range(5)] == [
+        0,
+        40,
+        80,
+        120,
+        160,
+    ]
     assert page[11, 8, 0] == 255 and (page[0] == 255).all()
 
 
 def test_the_demo_of_digits_from_start_to_report(tmp_path, capsys):
     out = tmp_path / "demo"
-    assert main(["demo", "--data", "digits", "--out", str(out), "--minutes", "0.02", "--json", str(tmp_path / "d.json")]) == 0
-    said, record = capsys.readouterr().out, json.loads((tmp_path / "d.json").read_text(encoding="utf-8"))
+    assert (
+        main(
+            [
+                "demo",
+                "--data",
+                "digits",
+                "--out",
+                str(out),
+                "--minutes",
+                "0.02",
+                "--json",
+                str(tmp_path / "d.json"),
+            ]
+        )
+        == 0
+    )
+    said, record = (
+        capsys.readouterr().out,
+        json.loads((tmp_path / "d.json").read_text(encoding="utf-8")),
+    )
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert page.count('src="data:image/png;base64,') == 3 and page.count('src="data:image/gif;base64,') == 1
+    assert (
+        page.count('src="data:image/png;base64,') == 3
+        and page.count('src="data:image/gif;base64,') == 1
+    )
     assert record["n"] == 252 and record["baselines"]["uniform"] == pytest.approx(np.log2(17))
     assert f"{record['value']:.3f} +- " in said and f"{record['value']:.3f} ± " in page
     assert main(["demo", "--out", str(out)]) == 2  # the other demo's folder
@@ -581,13 +817,21 @@ def test_the_classes_of_every_part_are_those_of_the_training_part(tmp_path, digi
     pictures_in(tmp_path / "all" / "train", digits, ["bird", "cat", "dog"])
     pictures_in(tmp_path / "all" / "val", digits, ["dog"])
     pictures_in(tmp_path / "test", digits, ["cat", "dog"])
-    meta = prepare_images(tmp_path / "all", tmp_path / "out", test=tmp_path / "test", progress=False)
-    assert meta["images"] == {"train": 12, "validation": 4, "test": 8} and meta["class_names"] == ["bird", "cat", "dog"]
+    meta = prepare_images(
+        tmp_path / "all", tmp_path / "out", test=tmp_path / "test", progress=False
+    )
+    assert meta["images"] == {"train": 12, "validation": 4, "test": 8} and meta["class_names"] == [
+        "bird",
+        "cat",
+        "dog",
+    ]
     data = open_data(tmp_path / "out", labels=True)
     assert next(data.windows("validation", 64, 4))["cond"].tolist() == [2] * 4
     assert sorted(next(data.windows("test", 64, 8))["cond"].tolist()) == [1] * 4 + [2] * 4
     pictures_in(tmp_path / "other", digits, ["cow", "dog"])
-    with pytest.raises(ValueError, match="cow.*none of the training part's classes: bird, cat, dog"):
+    with pytest.raises(
+        ValueError, match="cow.*none of the training part's classes: bird, cat, dog"
+    ):
         prepare_images(tmp_path / "all", tmp_path / "no", test=tmp_path / "other", progress=False)
 
 
@@ -603,11 +847,23 @@ def test_labels_of_some_files_only_are_refused_and_a_test_part_is_the_test_part(
     write_idx(tmp_path / "a", images, labels)
     (tmp_path / "train").write_bytes(idx(images[:30]))
     (tmp_path / "labels").write_bytes(idx(labels[:30]))
-    prepare_images(tmp_path / "train", tmp_path / "out", labels=tmp_path / "labels", test=tmp_path / "a", progress=False)
+    prepare_images(
+        tmp_path / "train",
+        tmp_path / "out",
+        labels=tmp_path / "labels",
+        test=tmp_path / "a",
+        progress=False,
+    )
     test = next(open_data(tmp_path / "out").windows("test", 64, 20))["x"]
     assert np.array_equal(test.view(-1, 8, 8).numpy(), images[40:])  # and not its training part
     with pytest.raises(ValueError, match="has parts of its own, and none for validation"):
-        prepare_images(tmp_path / "train", tmp_path / "no", labels=tmp_path / "labels", validation=tmp_path / "a", progress=False)
+        prepare_images(
+            tmp_path / "train",
+            tmp_path / "no",
+            labels=tmp_path / "labels",
+            validation=tmp_path / "a",
+            progress=False,
+        )
     (tmp_path / "two" / "b").mkdir(parents=True)
     write_idx(tmp_path / "two", images, labels)
     write_idx(tmp_path / "two" / "b", images, labels)
@@ -637,10 +893,18 @@ def test_files_that_look_like_others(tmp_path, digits, capsys):
         ("images", ["--split", "60,20,20"], "would keep 100 in all"),
         ("images", ["--size", "-5"], "--size must not be negative"),
     ):
-        assert main(["prepare", "images", str(tmp_path / name), str(tmp_path / "out"), *flags]) == 2, name
+        assert (
+            main(["prepare", "images", str(tmp_path / name), str(tmp_path / "out"), *flags]) == 2
+        ), name
         error = capsys.readouterr().err
         assert re.search(said, error) and error.count("\n") == 1, error
-    assert prepare_images(tmp_path / "images", tmp_path / "out", split="3,0,0", progress=False)["classes"] == 0  # images.gz: no labels
+    # images.gz: no labels
+    assert (
+        prepare_images(tmp_path / "images", tmp_path / "out", split="3,0,0", progress=False)[
+            "classes"
+        ]
+        == 0
+    )
     with pytest.raises(ValueError, match="is of images"):
         make_tokenizer(str(tmp_path / "out"))
 
@@ -649,10 +913,15 @@ def test_pictures_longer_than_a_block_are_read(tmp_path, digits, monkeypatch):
     monkeypatch.setattr("unmask.kinds.sources.BLOCK", 50)
     (tmp_path / "images").write_bytes(idx(digits[0][:5]))
     prepare_images(tmp_path / "images", tmp_path / "out", split="5,0,0", progress=False)
-    assert np.array_equal(next(open_data(tmp_path / "out").windows("train", 64, 5))["x"].view(-1, 8, 8).numpy(), digits[0][:5])
+    assert np.array_equal(
+        next(open_data(tmp_path / "out").windows("train", 64, 5))["x"].view(-1, 8, 8).numpy(),
+        digits[0][:5],
+    )
 
 
-def test_a_model_of_classes_takes_the_same_classes_alone(folder, tmp_path, capsys, digits, monkeypatch):
+def test_a_model_of_classes_takes_the_same_classes_alone(
+    folder, tmp_path, capsys, digits, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     train(replace(SMALL, labels=True, label_dropout=0.0), folder, "run")
     few = digits[1][:200] % 5
@@ -662,11 +931,15 @@ def test_a_model_of_classes_takes_the_same_classes_alone(folder, tmp_path, capsy
     capsys.readouterr()
     assert main(["eval", "run", "--data", "five"]) == 2
     assert "five has 5 classes, and the model was trained on 10 classes" in capsys.readouterr().err
-    assert main(["sample", "run", "--guidance", "1"]) == 2  # it never saw a picture without its class
+    # it never saw a picture without its class
+    assert main(["sample", "run", "--guidance", "1"]) == 2
     assert "train with --label-dropout above 0" in capsys.readouterr().err
     assert main(["eval", "run", "--data", str(folder), "--limit", "4", "--json", "e.json"]) == 0
     assert json.loads(Path("e.json").read_text(encoding="utf-8"))["given"] == "classes"
-    assert main(["train", "mnist", "--data", str(folder), "--out", "no", "--label-dropout", "0.5"]) == 2
+    assert (
+        main(["train", "mnist", "--data", str(folder), "--out", "no", "--label-dropout", "0.5"])
+        == 2
+    )
     assert main(["train", "mnist", "--data", str(folder), "--out", "no", "--dim", "99"]) == 2
 
 
@@ -686,7 +959,10 @@ def test_masks_and_outputs_of_fill(folder, tmp_path, capsys, digits, monkeypatch
         assert main(command) == 2
         assert re.search(said, capsys.readouterr().err), command
     assert main(["fill", "run", "clear.png", "--steps", "3"]) == 0
-    filled, holes = np.asarray(Image.open("clear-filled.png").copy()), digits[0][0] == digits[0][0][0, 0]
+    filled, holes = (
+        np.asarray(Image.open("clear-filled.png").copy()),
+        digits[0][0] == digits[0][0][0, 0],
+    )
     assert np.array_equal(filled[~holes], digits[0][0][~holes])
 
 
@@ -711,10 +987,14 @@ def test_guidance_is_the_tilted_distribution_and_keeps_zeros():
         if weight == 0:
             assert torch.allclose(found, p)
         both = (p[0, :2] ** (1 + weight) / q[0, :2] ** weight).double()
-        assert torch.allclose((found[0, 0] / found[0, 1]).double(), both[0] / both[1]) and found[0, 3] == 0
+        assert (
+            torch.allclose((found[0, 0] / found[0, 1]).double(), both[0] / both[1])
+            and found[0, 3] == 0
+        )
         assert float(found.sum()) == pytest.approx(1)
     q = torch.tensor([[0.25, 0.25, 0.0, 0.5]])
-    assert float(guided(p.log(), q.log(), torch.tensor([[1.0]])).exp()[0, 2]) == pytest.approx(1)  # impossible without the class
+    # impossible without the class
+    assert float(guided(p.log(), q.log(), torch.tensor([[1.0]])).exp()[0, 2]) == pytest.approx(1)
 
 
 class OfClass(torch.nn.Module):
@@ -724,7 +1004,11 @@ class OfClass(torch.nn.Module):
 
     def forward(self, z, cond=None):
         logits = torch.zeros(*z.shape, 3)
-        return logits if cond is None else logits + np.log(3) * torch.nn.functional.one_hot(cond, 3)[:, None]
+        return (
+            logits
+            if cond is None
+            else logits + np.log(3) * torch.nn.functional.one_hot(cond, 3)[:, None]
+        )
 
 
 @pytest.mark.parametrize("sampler", ["ancestral", "first_hitting"])
@@ -739,7 +1023,8 @@ def test_samplers_guide_by_the_weight_of_their_time(sampler):
         assert abs(share - expected) < 5 * (expected * (1 - expected) / x.numel()) ** 0.5
     late = unmask.sample(model, **how, guidance=lambda t: 50.0 * (t < 0.5), generator=rng(2))
     share = float((late == cond[:, None]).double().mean())
-    if sampler == "first_hitting":  # half of the values are revealed after t = 1/2, and those are certain
+    # half of the values are revealed after t = 1/2, and those are certain
+    if sampler == "first_hitting":
         assert abs(share - (0.5 * 0.6 + 0.5)) < 0.02
     else:
         assert share > 0.65

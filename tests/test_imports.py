@@ -11,10 +11,21 @@ import pytest
 import unmask
 
 ROOT = Path(unmask.__file__).parent
-# Rule 1: imports run downwards.  A module may import what stands in an earlier group; inside a group, only without cycles.  The
-# mathematics and the kinds do not know each other; filling, training, evaluation and audits stand above both, the command line above all.
+# Rule 1: imports run downwards.  A module may import what stands in an earlier group; inside a
+# group, only without cycles.  The mathematics and the kinds do not know each other; filling,
+# training, evaluation and audits stand above both, the command line above all.
 MATHEMATICS = [
-    ["checkpoint", "schedules", "subtokens", "categorical", "formula", "schedule_gradient", "masks", "kernels", "backbones"],
+    [
+        "checkpoint",
+        "schedules",
+        "subtokens",
+        "categorical",
+        "formula",
+        "schedule_gradient",
+        "masks",
+        "kernels",
+        "backbones",
+    ],
     ["diffusion"],
     ["sampling"],
     ["likelihood"],
@@ -28,12 +39,14 @@ BELOW = ["config", "device"]  # of all
 ORDER = [["config"], ["device"], *MATHEMATICS, ["kinds"], *ABOVE]
 LEVEL = {name: level for level, group in enumerate(ORDER) for name in group}
 KINDS_MAY = {"checkpoint", "kinds", *BELOW}  # no model, sampler, trainer or command line
-# Where kinds are still named outside of their folders, to be emptied: the demos, the face for Python.
+# Where kinds are still named outside of their folders, to be emptied: the demos, the face for
+# Python.
 NAMED = {"demo", "demo_digits", "demo_table", "demo_proteins", "data"}
 
 
 def modules():
-    """{dotted name below unmask: path}; the package's own __init__ is "" and loads submodules by name only."""
+    """{dotted name below unmask: path}; the package's own __init__ is "" and loads submodules by
+    name only."""
     found = {}
     for path in sorted(ROOT.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -55,14 +68,20 @@ def imports(name):
             origin = node.module or ""
             if node.level:
                 parents = ["unmask", *name.split(".")][: None if package else -1]
-                origin = ".".join([*parents[: len(parents) - node.level + 1], *([node.module] if node.module else [])])
+                origin = ".".join(
+                    [
+                        *parents[: len(parents) - node.level + 1],
+                        *([node.module] if node.module else []),
+                    ]
+                )
             names = [f"{origin}.{alias.name}" for alias in node.names]
         else:
             continue
         for target in names:
             if target.split(".")[0] == "unmask":
                 inside = target.removeprefix("unmask").lstrip(".")
-                while inside and inside not in MODULES:  # a name in a module, or a name in the package itself
+                # a name in a module, or a name in the package itself
+                while inside and inside not in MODULES:
                     inside = inside.rpartition(".")[0]
                 found.add(inside)
     return found - {name}
@@ -77,15 +96,23 @@ def test_imports_run_downwards(name):
     own = name.split(".")[0]
     for target in imports(name) - {""}:  # the package itself: its version
         top = target.split(".")[0]
-        assert top == own or LEVEL[top] < LEVEL[own] or {own, top} <= set(MATHEMATICS[0]), f"{name} imports {target}"
+        assert top == own or LEVEL[top] < LEVEL[own] or {own, top} <= set(MATHEMATICS[0]), (
+            f"{name} imports {target}"
+        )
         if own == "kinds":
-            assert top in KINDS_MAY, f"{name} imports {target}: a kind reads, writes and shows, and knows no model"
+            assert top in KINDS_MAY, (
+                f"{name} imports {target}: a kind reads, writes and shows, and knows no model"
+            )
 
 
 def folder_of(name):
     """The kind in whose folder a module lies, or "" for what they share."""
     parts = name.split(".")
-    return parts[1] if parts[0] == "kinds" and len(parts) > 1 and (ROOT / "kinds" / parts[1]).is_dir() else ""
+    return (
+        parts[1]
+        if parts[0] == "kinds" and len(parts) > 1 and (ROOT / "kinds" / parts[1]).is_dir()
+        else ""
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if folder_of(name)])
@@ -103,12 +130,17 @@ def kind_names():
     classes = set()
     for module, path in MODULES.items():
         if folder_of(module):
-            classes |= {node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef)}
+            classes |= {
+                node.name
+                for node in ast.parse(path.read_text(encoding="utf-8")).body
+                if isinstance(node, ast.ClassDef)
+            }
     return names, classes
 
 
 def mentions(path):
-    """Where a module names a kind: imports from a kind's folder, its classes, comparisons of .unit, .kind or a name of the registry."""
+    """Where a module names a kind: imports from a kind's folder, its classes, comparisons of .unit,
+    .kind or a name of the registry."""
     names, classes = kind_names()
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -120,14 +152,18 @@ def mentions(path):
                 found += [alias.name for alias in node.names if alias.name in classes]
         if isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
-            constants = {c.value for side in sides for c in ast.walk(side) if isinstance(c, ast.Constant)}
+            constants = {
+                c.value for side in sides for c in ast.walk(side) if isinstance(c, ast.Constant)
+            }
             attributes = {side.attr for side in sides if isinstance(side, ast.Attribute)}
             if constants & names or (attributes & {"unit", "kind"} and constants & UNITS):
                 found.append(ast.unparse(node))
     return found
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name.split(".")[0] != "kinds" and name not in NAMED])
+@pytest.mark.parametrize(
+    "name", [name for name in MODULES if name.split(".")[0] != "kinds" and name not in NAMED]
+)
 def test_nothing_outside_names_a_kind(name):
     assert not mentions(MODULES[name])
 
@@ -137,7 +173,9 @@ def test_the_rules_see_what_breaks_them(tmp_path):
                  "if meta['kind'] == 'tables': pass", "if name in ('text', 'ids'): pass"):  # fmt: skip
         (tmp_path / "a.py").write_text(line + "\n", encoding="utf-8")
         assert mentions(tmp_path / "a.py"), line
-    (tmp_path / "a.py").write_text("if masking == 'token' or dtype.kind not in 'fiu': pass\n", encoding="utf-8")
+    (tmp_path / "a.py").write_text(
+        "if masking == 'token' or dtype.kind not in 'fiu': pass\n", encoding="utf-8"
+    )
     assert not mentions(tmp_path / "a.py")
 
 
@@ -159,7 +197,8 @@ def test_the_package_itself_imports_nothing_at_once():
 
 
 def test_python_needs_none_of_the_command_lines_packages():
-    """A machine of a cluster may lack them: `import tyro` stands in cli/ alone, and pictures are loaded where they are drawn."""
+    """A machine of a cluster may lack them: `import tyro` stands in cli/ alone, and pictures are
+    loaded where they are drawn."""
     without = "import sys; sys.modules.update(dict.fromkeys(['tyro', 'matplotlib', 'PIL']))"
     code = f"{without}; import unmask.data, unmask.train, unmask.filling, unmask.audit"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -167,5 +206,7 @@ def test_python_needs_none_of_the_command_lines_packages():
 
 def test_import_does_not_load_torch():
     code = "import sys, unmask; print(unmask.__version__, 'torch' in sys.modules, 'numpy' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    )
     assert done.stdout.split() == [unmask.__version__, "False", "False"]

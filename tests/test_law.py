@@ -1,6 +1,8 @@
-"""The exact law of the samplers, against the samplers, the bounds and hand calculation; the expected share of idle steps.
+"""The exact law of the samplers, against the samplers, the bounds and hand calculation; the
+expected share of idle steps.
 
-Statistical limits are 6 sigma of the sampling error, seeds are fixed.  Exact comparisons are in 64 bits.
+Statistical limits are 6 sigma of the sampling error, seeds are fixed.  Exact comparisons are in 64
+bits.
 """
 
 import itertools
@@ -40,7 +42,9 @@ MODELS = {
     "digits, tokens masked": lambda: table_model(schedules.Cosine(), 5, 2, 2, masking="token"),
     "one power a value": lambda: table_model(learned([0.5, 1.0, 4.0]), 3, 2, drift=1.0),
     "one power a digit": lambda: table_model(learned([0.5, 4.0]), 8, 2, 3, drift=1.0),
-    "one power a value, tokens masked": lambda: table_model(learned([0.5, 1, 2, 3, 4]), 5, 2, 2, drift=1.0, masking="token"),
+    "one power a value, tokens masked": lambda: table_model(
+        learned([0.5, 1, 2, 3, 4]), 5, 2, 2, drift=1.0, masking="token"
+    ),
 }
 SCALAR = [name for name, build in MODELS.items() if not build().uses_time]
 
@@ -52,7 +56,8 @@ def everything(model):
 
 
 def agrees_with_draws(law, states, model):
-    """Chi-square of the tokens of the last of `states` against a law; cells expected below 5 times as one."""
+    """Chi-square of the tokens of the last of `states` against a law; cells expected below 5 times
+    as one."""
     *_, z = states
     x = model.subtokenizer.decode(z)
     counts = torch.bincount(x[:, 0] * law.shape[0] + x[:, 1], minlength=law.numel()).double()
@@ -84,7 +89,9 @@ def test_first_hitting_has_the_exact_law_of_continuous_time(name):
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_the_law_sums_to_one_and_the_bound_of_as_many_steps_lies_above_minus_its_logarithm(name, steps):
+def test_the_law_sums_to_one_and_the_bound_of_as_many_steps_lies_above_minus_its_logarithm(
+    name, steps
+):
     model = MODELS[name]()
     law = exact_law(model, time_grid(steps, "uniform"), 2)
     assert abs(float(law.sum()) - 1) < 1e-12
@@ -103,7 +110,9 @@ def test_the_bound_of_continuous_time_lies_above_the_law_that_fine_grids_approac
     assert abs(float(law.sum()) - 1) < 1e-12
     x = everything(model)[law.flatten() > 0]
     assert float((exact_nelbo(model, x).detach() + law[law > 0].log()).min()) > -1e-12
-    near, nearer = (float((exact_law(model, time_grid(n, "uniform"), 2) - law).abs().sum()) for n in (64, 128))
+    near, nearer = (
+        float((exact_law(model, time_grid(n, "uniform"), 2) - law).abs().sum()) for n in (64, 128)
+    )
     assert nearer == pytest.approx(near / 2, rel=0.1)  # two units in one step: as 1 / steps
 
 
@@ -132,7 +141,9 @@ def test_two_tokens_of_the_exact_denoiser_are_independent_only_where_one_step_re
 def test_permuted_codes_permute_the_law(steps):
     ts = None if steps is None else time_grid(steps)
     plain = table_model(schedules.Linear(), 8, 2, 3)
-    model = unmask.MaskedDiffusion(plain.backbone, schedules.Linear(), unmask.Subtokenizer(8, 3, codes=CODES))
+    model = unmask.MaskedDiffusion(
+        plain.backbone, schedules.Linear(), unmask.Subtokenizer(8, 3, codes=CODES)
+    )
     law, by_code = exact_law(model, ts, 2), exact_law(plain, ts, 2)
     for x in [(0, 0), (2, 5), (7, 1)]:
         assert float(law[x]) == float(by_code[tuple(CODES[list(x)])])
@@ -145,11 +156,15 @@ def test_the_law_visits_each_state_once_in_the_mode_of_evaluation():
     assert len(model.backbone.modes) == 2**6 - 1  # one call for each mask, whatever the steps
 
 
-def test_too_many_states_times_that_do_not_end_and_continuous_time_with_a_network_that_looks_at_t_are_refused(monkeypatch):
+def test_too_many_states_times_that_do_not_end_and_continuous_time_with_a_network_that_looks_at_t_are_refused(
+    monkeypatch,
+):
     monkeypatch.setattr(law_module, "MAX_ENTRIES", 27)
     model = table_model(schedules.Linear(), 2, 2)
     assert abs(float(exact_law(model, time_grid(2), 2).sum()) - 1) < 1e-12
-    with pytest.raises(ValueError, match=r"2 units of 2 values have 9 partial states; at 4 times .* limited to"):
+    with pytest.raises(
+        ValueError, match=r"2 units of 2 values have 9 partial states; at 4 times .* limited to"
+    ):
         exact_law(model, time_grid(3), 2)
     with pytest.raises(ValueError, match="to 0, all revealed, not from 1 to 0.5"):
         exact_law(model, torch.tensor([1.0, 0.5]), 2)
@@ -164,11 +179,15 @@ def test_too_many_states_times_that_do_not_end_and_continuous_time_with_a_networ
 
 def test_the_idle_share_is_that_of_figure_1_of_mdm_prime():
     ts = time_grid(1024, "uniform")
-    found = [f"{100 * idle_share(schedules.Linear(), ts, 1024 * digits):.2f}" for digits in (1, 2, 4, 6)]
+    found = [
+        f"{100 * idle_share(schedules.Linear(), ts, 1024 * digits):.2f}" for digits in (1, 2, 4, 6)
+    ]
     assert found == ["36.77", "13.52", "1.83", "0.25"]
 
 
-@pytest.mark.parametrize("schedule", [schedules.Linear(), schedules.Cosine(), schedules.Polynomial(0.5)], ids=str)
+@pytest.mark.parametrize(
+    "schedule", [schedules.Linear(), schedules.Cosine(), schedules.Polynomial(0.5)], ids=str
+)
 @pytest.mark.parametrize("kind", ["uniform", "cosine"])
 def test_the_idle_share_is_the_average_over_all_ways_of_revealing(schedule, kind):
     ts, units = time_grid(4, kind), 5
@@ -176,15 +195,23 @@ def test_the_idle_share_is_the_average_over_all_ways_of_revealing(schedule, kind
     p = alpha[1:] - alpha[:-1]  # of each unit, to be revealed in each step
     ways = torch.tensor(list(itertools.product(range(4), repeat=units)))
     idle = torch.tensor([4 - len(set(way)) for way in ways.tolist()]).double()
-    assert idle_share(schedule, ts, units) == pytest.approx(float((p[ways].prod(1) * idle).sum()) / 4, rel=1e-12)
+    assert idle_share(schedule, ts, units) == pytest.approx(
+        float((p[ways].prod(1) * idle).sum()) / 4, rel=1e-12
+    )
 
 
 def test_the_idle_share_by_hand():
-    assert idle_share(schedules.Linear(), torch.tensor([1.0, 0.25, 0.0]), 2) == (1 / 16 + 9 / 16) / 2
-    assert idle_share(schedules.Polynomial(2), torch.tensor([1.0, 0.5, 0.0]), 1) == (1 / 4 + 3 / 4) / 2
+    assert (
+        idle_share(schedules.Linear(), torch.tensor([1.0, 0.25, 0.0]), 2) == (1 / 16 + 9 / 16) / 2
+    )
+    assert (
+        idle_share(schedules.Polynomial(2), torch.tensor([1.0, 0.5, 0.0]), 1) == (1 / 4 + 3 / 4) / 2
+    )
     ts = time_grid(3, "cosine")  # 1, cos 30, cos 60, 0
     c = math.sqrt(3) / 2
-    assert idle_share(schedules.Linear(), ts, 1) == pytest.approx((c + (1 - c + 0.5) + 0.5) / 3, rel=1e-15)
+    assert idle_share(schedules.Linear(), ts, 1) == pytest.approx(
+        (c + (1 - c + 0.5) + 0.5) / 3, rel=1e-15
+    )
     with pytest.raises(ValueError, match="one curve per value"):
         idle_share(learned([1.0, 2.0]), ts, 3)
 
@@ -192,11 +219,14 @@ def test_the_idle_share_by_hand():
 def test_the_benchmark_of_idle_steps_agrees_with_the_formula_and_counts_calls():
     rows = bench.idle_steps(tokens=16, steps=16, sequences=256)
     assert len(rows) == 12
-    for (name, share, unit), (_, expected, said), (_, calls, _) in zip(rows[::3], rows[1::3], rows[2::3]):
+    for (name, share, unit), (_, expected, said), (_, calls, _) in zip(
+        rows[::3], rows[1::3], rows[2::3]
+    ):
         error = float(unit.split()[2].rstrip(","))
         assert abs(share - expected) < 6 * (error + 5e-4), name
         assert abs(float(said.split()[-1])) < 6
-        assert calls == pytest.approx(16 * (1 - share / 100), abs=1e-9)  # a step that reveals needs one, an idle one none
+        # a step that reveals needs one, an idle one none
+        assert calls == pytest.approx(16 * (1 - share / 100), abs=1e-9)
 
 
 def test_the_bench_verb_has_idle_steps(monkeypatch, capsys):
@@ -215,13 +245,16 @@ def all_orders(units):
 
 @pytest.mark.parametrize("name", SCALAR)
 def test_the_likelihood_given_an_order_averages_to_the_law_and_its_logarithm_to_the_bound(name):
-    """Over all orders: mean of p(x | order) = p(x) of the sampler that reveals one unit at a time; mean of -log = the bound."""
+    """Over all orders: mean of p(x | order) = p(x) of the sampler that reveals one unit at a time;
+    mean of -log = the bound."""
     model = MODELS[name]()
     x = everything(model)
     if model.allowed is not None:
         x = x[model.allowed[torch.arange(2), x].all(-1)]
     orders = all_orders(2 * model.units().length)
-    nats = torch.stack([order_nats(model, x, rank.expand(len(x), -1), states=400) for rank in orders])
+    nats = torch.stack(
+        [order_nats(model, x, rank.expand(len(x), -1), states=400) for rank in orders]
+    )
     law = exact_law(model, None, 2)[x[:, 0], x[:, 1]]
     torch.testing.assert_close((-nats).exp().mean(0), law, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(nats.mean(0), exact_nelbo(model, x), rtol=1e-9, atol=1e-9)
@@ -230,13 +263,20 @@ def test_the_likelihood_given_an_order_averages_to_the_law_and_its_logarithm_to_
 def test_the_bound_of_orders_passes_over_what_is_not_there_and_lies_between_the_law_and_the_plain_bound():
     model = MODELS["digits"]()
     x, valid = torch.tensor([[1, 5], [7, 2]]), torch.tensor([[True, True], [True, False]])
-    alone = torch.stack([order_nats(model, x[1:], rank[None], valid=valid[1:], states=7) for rank in all_orders(6)]).mean()
-    assert float(alone) == pytest.approx(float(exact_nelbo(model, x[1:], valid=valid[1:]).detach()), rel=1e-9)
+    alone = torch.stack(
+        [order_nats(model, x[1:], rank[None], valid=valid[1:], states=7) for rank in all_orders(6)]
+    ).mean()
+    assert float(alone) == pytest.approx(
+        float(exact_nelbo(model, x[1:], valid=valid[1:]).detach()), rel=1e-9
+    )
     ensemble, single = estimate_orders(model, [everything(model)], orders=32, seed=3)
     exact, law = exact_nelbo(model, everything(model)).detach(), exact_law(model, None, 2).flatten()
     assert abs(single.mean - float(exact.mean())) < 6 * single.noise
     assert bool((ensemble.per_example < single.per_example).all())
-    assert float((-law.log()).mean()) < ensemble.mean + 6 * single.noise and ensemble.mean < single.mean
+    assert (
+        float((-law.log()).mean()) < ensemble.mean + 6 * single.noise
+        and ensemble.mean < single.mean
+    )
     one, same = estimate_orders(model, [everything(model)], orders=1, seed=3)
     assert torch.allclose(one.per_example, same.per_example) and math.isnan(one.noise)
     kraft = (-single.replicates).exp().sum(1)  # of every order by itself: 1 in the mean over orders
@@ -247,12 +287,40 @@ def test_the_bound_of_orders_passes_over_what_is_not_there_and_lies_between_the_
 
 
 def test_eval_reports_the_bound_of_orders_beside_the_plain_one(data, tmp_path, capsys):
-    config = TrainConfig(length=6, dim=16, layers=1, heads=2, batch_size=8, steps=20, eval_windows=8, dtype="float32", device="cpu")
+    config = TrainConfig(
+        length=6,
+        dim=16,
+        layers=1,
+        heads=2,
+        batch_size=8,
+        steps=20,
+        eval_windows=8,
+        dtype="float32",
+        device="cpu",
+    )
     folder = train(config, data, tmp_path / "run")
-    command = ["eval", str(folder), "--data", str(data), "--estimator", "orders", "--repeats", "3", "--limit", "5"]
+    command = [
+        "eval",
+        str(folder),
+        "--data",
+        str(data),
+        "--estimator",
+        "orders",
+        "--repeats",
+        "3",
+        "--limit",
+        "5",
+    ]
     assert cli.main([*command, "--json", str(tmp_path / "e.json")]) == 0
-    record, said = json.loads((tmp_path / "e.json").read_text(encoding="utf-8")), capsys.readouterr().out
-    assert record["n"] == 5 and record["noise"] is None and 6 * record["value"] * math.log(2) < record["single_order_nats"] * 1.0001
+    record, said = (
+        json.loads((tmp_path / "e.json").read_text(encoding="utf-8")),
+        capsys.readouterr().out,
+    )
+    assert (
+        record["n"] == 5
+        and record["noise"] is None
+        and 6 * record["value"] * math.log(2) < record["single_order_nats"] * 1.0001
+    )
     assert "mean of the likelihood over 3 random orders" in said and "a gain of" in said
     assert cli.main([*command, "--steps", "4"]) == 2
 
@@ -261,7 +329,8 @@ def test_eval_reports_the_bound_of_orders_beside_the_plain_one(data, tmp_path, c
 
 
 def shown(model, z):
-    """mu (S*L, V) of one state z (S*L,), at the time that the samplers show where something is given."""
+    """mu (S*L, V) of one state z (S*L,), at the time that the samplers show where something is
+    given."""
     share = (z == model.mask_id).double().mean()
     return model.predict(z[None], model.schedule.inverse(1 - share))[0].exp().detach()
 
@@ -272,18 +341,24 @@ def bound_by_hand(model, x, holes):
     for k in range(1, len(open_) + 1):
         for hidden in itertools.combinations(open_, k):
             z = x.index_fill(0, torch.tensor(hidden), model.mask_id)
-            weight = math.factorial(k - 1) * math.factorial(len(open_) - k) / math.factorial(len(open_))
+            weight = (
+                math.factorial(k - 1) * math.factorial(len(open_) - k) / math.factorial(len(open_))
+            )
             total -= weight * sum(float(shown(model, z)[i, x[i]].log()) for i in hidden)
     return total
 
 
 def law_by_hand(model, x, z):
-    """p(x | z) of the sampler that reveals one masked unit at a time, each as likely to be the next."""
+    """p(x | z) of the sampler that reveals one masked unit at a time, each as likely to be the
+    next."""
     open_ = (z == model.mask_id).nonzero()[:, 0].tolist()
     if not open_:
         return 1.0
     mu = shown(model, z)
-    return sum(float(mu[i, x[i]]) * law_by_hand(model, x, z.index_fill(0, torch.tensor([i]), x[i])) for i in open_) / len(open_)
+    return sum(
+        float(mu[i, x[i]]) * law_by_hand(model, x, z.index_fill(0, torch.tensor([i]), x[i]))
+        for i in open_
+    ) / len(open_)
 
 
 @pytest.mark.parametrize("drift", [0.0, 1.0])
@@ -296,7 +371,11 @@ def test_what_fills_holes_is_scored_by_the_bound_of_the_sampler_that_fills_them(
     nats, noise = conditional_nats(model, x.repeat(1000, 1), holes.repeat(1000, 1), repeats=4)
     error = float(nats.std()) / math.sqrt(1000)
     assert abs(float(nats.mean()) - exact) <= 6 * error + 1e-9
-    assert float(noise.square().mean().sqrt() / nats.std()) == pytest.approx(1, abs=0.1) or len(hidden) == 1  # repeats are independent
+    # repeats are independent
+    assert (
+        float(noise.square().mean().sqrt() / nats.std()) == pytest.approx(1, abs=0.1)
+        or len(hidden) == 1
+    )
     z = x.masked_fill(holes, model.mask_id)
     p = {filling: law_by_hand(model, x.index_put((torch.tensor(hidden),), torch.tensor(filling)), z)
          for filling in itertools.product(range(3), repeat=len(hidden))}  # fmt: skip
@@ -314,7 +393,9 @@ def test_holes_everywhere_are_the_bound_and_holes_nowhere_cost_nothing():
     holes = torch.tensor([[True] * 3, [False] * 3])
     many = [v.repeat(1000, 1) for v in (x, holes)]
     nats, noise = (v.view(1000, 2).T for v in conditional_nats(model, *many, repeats=4))
-    assert abs(float(nats[0].mean() - exact_nelbo(model, x).detach()[0])) <= 6 * float(nats[0].std()) / math.sqrt(1000)
+    assert abs(float(nats[0].mean() - exact_nelbo(model, x).detach()[0])) <= 6 * float(
+        nats[0].std()
+    ) / math.sqrt(1000)
     assert float(nats[1].abs().max()) == float(noise[1].max()) == 0
 
 
@@ -341,9 +422,14 @@ def test_rows_of_one_example_share_masks_and_others_do_not():
 @pytest.mark.parametrize("sampler", ["first_hitting", "ancestral"])
 @pytest.mark.parametrize("hidden", [[1], [1, 2]], ids=["one", "all others"])
 def test_what_is_hidden_and_not_filled_stays_hidden(drift, sampler, hidden):
-    """Holes 0 and 3 are filled while others stay masked: the law of that, and the bound on it, by hand."""
+    """Holes 0 and 3 are filled while others stay masked: the law of that, and the bound on it, by
+    hand."""
     model = table_model(schedules.Cosine(), 3, 4, drift=drift)
-    x, holes, unknown = torch.tensor([2, 0, 1, 1]), torch.tensor([1, 0, 0, 1]) > 0, torch.zeros(4) > 0
+    x, holes, unknown = (
+        torch.tensor([2, 0, 1, 1]),
+        torch.tensor([1, 0, 0, 1]) > 0,
+        torch.zeros(4) > 0,
+    )
     unknown[hidden] = True
     z = x.masked_fill(holes | unknown, model.mask_id)
 
@@ -352,45 +438,85 @@ def test_what_is_hidden_and_not_filled_stays_hidden(drift, sampler, hidden):
         if not open_:
             return 1.0
         mu = shown(model, z)
-        return sum(float(mu[i, x[i]]) * law(x, z.index_fill(0, torch.tensor([i]), int(x[i]))) for i in open_) / len(open_)
+        return sum(
+            float(mu[i, x[i]]) * law(x, z.index_fill(0, torch.tensor([i]), int(x[i])))
+            for i in open_
+        ) / len(open_)
 
-    p = {filling: law(x.index_put((torch.tensor([0, 3]),), torch.tensor(filling)), z) for filling in itertools.product(range(3), repeat=2)}
+    p = {
+        filling: law(x.index_put((torch.tensor([0, 3]),), torch.tensor(filling)), z)
+        for filling in itertools.product(range(3), repeat=2)
+    }
     assert sum(p.values()) == pytest.approx(1, rel=1e-12)
-    num, how = (20000, {}) if sampler == "first_hitting" else (6000, {"steps": 600, "grid": "uniform"})
-    drawn = sample(model, z=z.repeat(num, 1), holes=holes.expand(num, -1), generator=rng(), sampler=sampler, **how)
+    num, how = (
+        (20000, {}) if sampler == "first_hitting" else (6000, {"steps": 600, "grid": "uniform"})
+    )
+    drawn = sample(
+        model,
+        z=z.repeat(num, 1),
+        holes=holes.expand(num, -1),
+        generator=rng(),
+        sampler=sampler,
+        **how,
+    )
     assert (drawn[:, hidden] == -1).all() and (len(hidden) == 2 or (drawn[:, 2] == 1).all())
-    chi_square(torch.bincount(3 * drawn[:, 0] + drawn[:, 3], minlength=9).double(), torch.tensor(list(p.values()), dtype=torch.float64))
+    chi_square(
+        torch.bincount(3 * drawn[:, 0] + drawn[:, 3], minlength=9).double(),
+        torch.tensor(list(p.values()), dtype=torch.float64),
+    )
 
     exact = 0.0
-    for some in (torch.tensor(s) for s in ([0], [3], [0, 3])):  # (k - 1)! (n - k)! / n! of n = 2 holes is a half for every set
+    # (k - 1)! (n - k)! / n! of n = 2 holes is a half for every set
+    for some in (torch.tensor(s) for s in ([0], [3], [0, 3])):
         mu = shown(model, x.index_fill(0, some, model.mask_id).masked_fill(unknown, model.mask_id))
         exact -= sum(float(mu[i, x[i]].log()) for i in some.tolist()) / 2
-    nats, _ = conditional_nats(model, x.repeat(1000, 1), holes.repeat(1000, 1), unknown=unknown.repeat(1000, 1), repeats=4)
+    nats, _ = conditional_nats(
+        model, x.repeat(1000, 1), holes.repeat(1000, 1), unknown=unknown.repeat(1000, 1), repeats=4
+    )
     assert abs(float(nats.mean()) - exact) < 6 * float(nats.std()) / math.sqrt(1000)
     assert exact >= -math.log(p[2, 1])
 
 
 @pytest.mark.parametrize(
-    "holes,repeats,said", [(torch.zeros(1, 2), 8, "holes must be bool"), (torch.zeros(1, 2) > 0, 0, "repeats must be")]
+    "holes,repeats,said",
+    [(torch.zeros(1, 2), 8, "holes must be bool"), (torch.zeros(1, 2) > 0, 0, "repeats must be")],
 )
 def test_holes_that_cannot_be_scored(holes, repeats, said):
     with pytest.raises(ValueError, match=said):
-        conditional_nats(table_model(schedules.Linear(), 3, 2), torch.zeros(1, 2, dtype=torch.long), holes, repeats=repeats)
+        conditional_nats(
+            table_model(schedules.Linear(), 3, 2),
+            torch.zeros(1, 2, dtype=torch.long),
+            holes,
+            repeats=repeats,
+        )
     with pytest.raises(ValueError, match="one per value"):
-        conditional_nats(table_model(learned([1.0, 2.0, 3.0]), 3, 2, drift=1.0), torch.zeros(1, 2, dtype=torch.long), torch.zeros(1, 2) > 0)
+        conditional_nats(
+            table_model(learned([1.0, 2.0, 3.0]), 3, 2, drift=1.0),
+            torch.zeros(1, 2, dtype=torch.long),
+            torch.zeros(1, 2) > 0,
+        )
 
 
 # ---------------------------------------------------------------- fillers
 
 
 def test_a_filler_takes_windows_only_where_it_is_told_to(monkeypatch):
-    """Without, an example longer than the trained length is given to the network whole; batches hold as many rows as they are told."""
+    """Without, an example longer than the trained length is given to the network whole; batches
+    hold as many rows as they are told."""
     model = table_model(schedules.Linear(), 3, 6)
     model.meta["length"] = 4
     seen, real = [], filling.trajectory
-    monkeypatch.setattr(filling, "trajectory", lambda m, z, **how: (seen.append(tuple(z.shape)), real(m, z, **how))[1])
+    monkeypatch.setattr(
+        filling,
+        "trajectory",
+        lambda m, z, **how: (seen.append(tuple(z.shape)), real(m, z, **how))[1],
+    )
     (found,) = filling.fill(model, [blank(6)], num=5, steps=3, batch_size=2)
-    assert seen == [(2, 6), (2, 6), (1, 6)] and len(found) == 5 and all(one.ids.shape == (6,) and one.ids.max() < 3 for one in found)
+    assert (
+        seen == [(2, 6), (2, 6), (1, 6)]
+        and len(found) == 5
+        and all(one.ids.shape == (6,) and one.ids.max() < 3 for one in found)
+    )
     seen.clear()
     windowed = table_model(schedules.Linear(), 3, 4)
     windowed.meta["length"] = 4
@@ -406,13 +532,24 @@ def test_fillings_are_scored_beside_positions_that_stay_hidden_in_alphabets_by_p
     z = torch.tensor([[0, 3, 3]])
     law = model.predict(z)[0, 1].exp().detach()
     for one in found:
-        assert one.nats == pytest.approx(-float(law[one.ids[1]].log()), rel=1e-5) and one.ids[0] == 0
+        assert (
+            one.nats == pytest.approx(-float(law[one.ids[1]].log()), rel=1e-5) and one.ids[0] == 0
+        )
     assert [one.nats for one in found] == sorted(one.nats for one in found)
     ((_, position, p),) = filling.Filler(model).laws([example])
     assert position == 1 and torch.allclose(torch.from_numpy(p), law)
 
 
-@pytest.mark.parametrize("how", [{"sampler": "x"}, {"steps": 0}, {"temperature": 0.0}, {"guidance": math.nan}, {"batch_size": -1}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"sampler": "x"},
+        {"steps": 0},
+        {"temperature": 0.0},
+        {"guidance": math.nan},
+        {"batch_size": -1},
+    ],
+)
 def test_fillers_that_cannot_be(how):
     with pytest.raises(ValueError):
         filling.fill(table_model(schedules.Linear(), 3, 3), [blank(3)], **how)

@@ -1,4 +1,5 @@
-"""The Frechet distance and the classifier score against closed forms, and `unmask distance` on files."""
+"""The Frechet distance and the classifier score against closed forms, and `unmask distance` on
+files."""
 
 import io
 import json
@@ -11,22 +12,34 @@ import pytest
 import torch
 
 from unmask.cli import main
-from unmask.evaluation.distance import classifier_score, frechet, frechet_distance, moments, read_moments
+from unmask.evaluation.distance import (
+    classifier_score,
+    frechet,
+    frechet_distance,
+    moments,
+    read_moments,
+)
 
 
 def with_moments(mean, covariance, n=64, seed=0):
     """(n, D) whose sample mean and covariance are exactly these."""
-    x = torch.randn(n, len(mean), dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    x = torch.randn(
+        n, len(mean), dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
     x = x - x.mean(0)
     white = x @ torch.linalg.inv(torch.linalg.cholesky(x.T.cov().reshape(len(mean), -1))).T
-    return white @ torch.linalg.cholesky(torch.tensor(covariance, dtype=torch.float64)).T + torch.tensor(mean, dtype=torch.float64)
+    return white @ torch.linalg.cholesky(
+        torch.tensor(covariance, dtype=torch.float64)
+    ).T + torch.tensor(mean, dtype=torch.float64)
 
 
 def test_diagonal_covariances():
     """Sum of (mean - mean')^2 and of (deviation - deviation')^2."""
     a = with_moments([0.0, 1.0], [[4.0, 0.0], [0.0, 9.0]])
     b = with_moments([3.0, 1.0], [[1.0, 0.0], [0.0, 16.0]], n=50, seed=1)
-    assert frechet_distance(a, b) == pytest.approx(9 + 1 + 1) == pytest.approx(frechet_distance(b, a))
+    assert (
+        frechet_distance(a, b) == pytest.approx(9 + 1 + 1) == pytest.approx(frechet_distance(b, a))
+    )
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-10)
 
 
@@ -50,8 +63,12 @@ def test_one_feature_and_more_features_than_samples_and_what_is_refused():
 
 
 def test_the_error_of_one_feature_by_hand():
-    """(m - m')^2 + (s - s')^2 moves with x by 2 (m - m') (x - m) + (1 - s'/s) ((x - m)^2 - s^2), and so for the other side."""
-    a, b = torch.randn(80, 1, generator=torch.Generator().manual_seed(4)).double() * 2 + 1, torch.tensor([[-1.0], [0.5], [4.0], [0.0]])
+    """(m - m')^2 + (s - s')^2 moves with x by 2 (m - m') (x - m) + (1 - s'/s) ((x - m)^2 - s^2),
+    and so for the other side."""
+    a, b = (
+        torch.randn(80, 1, generator=torch.Generator().manual_seed(4)).double() * 2 + 1,
+        torch.tensor([[-1.0], [0.5], [4.0], [0.0]]),
+    )
     b = b.double()
     each = []
     for x, y in ((a, b), (b, a)):
@@ -61,13 +78,19 @@ def test_the_error_of_one_feature_by_hand():
     assert found.stderr == pytest.approx(float(each[0].var() / 80 + each[1].var() / 4) ** 0.5)
     assert found.of_means == pytest.approx(float((a.mean() - b.mean()) ** 2))
     fixed = frechet(moments(a), moments(b)._replace(features=None))
-    assert fixed.value == found.value and fixed.stderr == pytest.approx(float(each[0].var() / 80) ** 0.5)
+    assert fixed.value == found.value and fixed.stderr == pytest.approx(
+        float(each[0].var() / 80) ** 0.5
+    )
     assert math.isnan(frechet(*(moments(x)._replace(features=None) for x in (a, b))).stderr)
 
 
 def test_the_error_is_what_other_samples_change():
-    """100 pairs of samples of correlated features: the error's mean against their deviation, which is itself known to 7 %."""
-    generator, mix = torch.Generator().manual_seed(5), torch.tensor([[1.5, 0.4, 0.0], [0.0, 0.7, 0.3], [0.0, 0.0, 1.0]]).double()
+    """100 pairs of samples of correlated features: the error's mean against their deviation, which
+    is itself known to 7 %."""
+    generator, mix = (
+        torch.Generator().manual_seed(5),
+        torch.tensor([[1.5, 0.4, 0.0], [0.0, 0.7, 0.3], [0.0, 0.0, 1.0]]).double(),
+    )
     draws = [torch.randn(400, 3, dtype=torch.float64, generator=generator) for _ in range(200)]
     found = [frechet(moments(a @ mix + 0.2), moments(b)) for a, b in zip(draws[::2], draws[1::2])]
     deviation = float(np.std([d.value for d in found], ddof=1))
@@ -80,15 +103,27 @@ def test_more_features_than_samples_have_no_error():
 
 
 def test_the_classifier_score_by_hand():
-    assert classifier_score(torch.tensor([[1.0, 2.0, 3.0]]).repeat(9, 1)) == pytest.approx((1, 0), abs=1e-12)  # all alike
+    # all alike
+    assert classifier_score(torch.tensor([[1.0, 2.0, 3.0]]).repeat(9, 1)) == pytest.approx(
+        (1, 0), abs=1e-12
+    )
     sure = 200.0 * torch.eye(3)
     assert classifier_score(sure.repeat(5, 1)) == pytest.approx((3, 0))
     score, error = classifier_score(sure[[0] * 3 + [1]])  # -log 3/4 three times, -log 1/4 once
-    assert score == pytest.approx(4 / 3**0.75) and error == pytest.approx(score * np.std(np.log([4 / 3] * 3 + [4]), ddof=1) / 2)
+    assert score == pytest.approx(4 / 3**0.75) and error == pytest.approx(
+        score * np.std(np.log([4 / 3] * 3 + [4]), ddof=1) / 2
+    )
     p = torch.tensor([[0.5, 0.5], [0.9, 0.1]])
     q = p.mean(0)
-    assert classifier_score(p.log() + 7)[0] == pytest.approx(float(torch.exp((p * (p / q).log()).sum() / 2)))
-    for bad in (torch.zeros(3), torch.zeros(1, 3), torch.zeros(3, 1), torch.full((3, 2), torch.nan)):
+    assert classifier_score(p.log() + 7)[0] == pytest.approx(
+        float(torch.exp((p * (p / q).log()).sum() / 2))
+    )
+    for bad in (
+        torch.zeros(3),
+        torch.zeros(1, 3),
+        torch.zeros(3, 1),
+        torch.full((3, 2), torch.nan),
+    ):
         with pytest.raises(ValueError, match="logits must be finite"):
             classifier_score(bad)
 
@@ -103,26 +138,61 @@ def said_by(capsys, *arguments):
 
 
 def test_the_verb_reads_features_and_statistics(tmp_path, capsys):
-    a, b = with_moments([0.0, 1.0], [[4.0, 0.0], [0.0, 9.0]]), with_moments([3.0, 1.0], [[1.0, 0.0], [0.0, 16.0]], n=50, seed=1)
+    a, b = (
+        with_moments([0.0, 1.0], [[4.0, 0.0], [0.0, 9.0]]),
+        with_moments([3.0, 1.0], [[1.0, 0.0], [0.0, 16.0]], n=50, seed=1),
+    )
     np.save(tmp_path / "a.npy", a.numpy())
     np.savez(tmp_path / "b.npz", features=b.numpy(), labels=np.arange(50))
     np.savez_compressed(tmp_path / "only.npz", arr_0=b.numpy())
-    np.savez(tmp_path / "statistics.npz", mu=[3.0, 1.0], sigma=[[1.0, 0.0], [0.0, 16.0]], images=np.zeros((3, 2, 2)))
+    np.savez(
+        tmp_path / "statistics.npz",
+        mu=[3.0, 1.0],
+        sigma=[[1.0, 0.0], [0.0, 16.0]],
+        images=np.zeros((3, 2, 2)),
+    )
     record = tmp_path / "r.json"
     out, err = said_by(capsys, tmp_path / "a.npy", tmp_path / "b.npz", "--json", record)
     error = frechet(moments(a), moments(b)).stderr
-    assert f"11 +- {error:.2g}: Frechet distance of 2 features; FID only if" in out and "9 of it between the means" in out
-    assert "a.npy: 64 samples" in out and "b.npz: 50 samples" in out and "two halves of" in out and "warning" not in err
+    assert (
+        f"11 +- {error:.2g}: Frechet distance of 2 features; FID only if" in out
+        and "9 of it between the means" in out
+    )
+    assert (
+        "a.npy: 64 samples" in out
+        and "b.npz: 50 samples" in out
+        and "two halves of" in out
+        and "warning" not in err
+    )
     row = json.loads(record.read_text(encoding="utf-8"))
-    assert row["value"] == pytest.approx(11) and row["stderr"] == pytest.approx(error) and row["n"] == [64, 50] and row["features"] == 2
+    assert (
+        row["value"] == pytest.approx(11)
+        and row["stderr"] == pytest.approx(error)
+        and row["n"] == [64, 50]
+        and row["features"] == 2
+    )
     assert row["of_means"] == pytest.approx(9)
-    assert {"command", "version", "seed", "unit", "estimator"} <= row.keys() and len(row["files_sha256"][1]) == 64
+    assert {"command", "version", "seed", "unit", "estimator"} <= row.keys() and len(
+        row["files_sha256"][1]
+    ) == 64
     assert row["halves"] > 0  # of the smaller side
-    assert said_by(capsys, tmp_path / "a.npy", tmp_path / "only.npz")[0].startswith(f"11 +- {error:.2g}")
-    out, _ = said_by(capsys, tmp_path / "statistics.npz", tmp_path / "a.npy", "--threads", torch.get_num_threads())
+    assert said_by(capsys, tmp_path / "a.npy", tmp_path / "only.npz")[0].startswith(
+        f"11 +- {error:.2g}"
+    )
+    out, _ = said_by(
+        capsys,
+        tmp_path / "statistics.npz",
+        tmp_path / "a.npy",
+        "--threads",
+        torch.get_num_threads(),
+    )
     alone = frechet(moments(a), moments(b)._replace(features=None)).stderr
-    assert out.startswith(f"11 +- {alone:.2g}: ") and "a number of samples that it does not say" in out
-    out, _ = said_by(capsys, tmp_path / "statistics.npz", tmp_path / "statistics.npz", "--json", record)
+    assert (
+        out.startswith(f"11 +- {alone:.2g}: ") and "a number of samples that it does not say" in out
+    )
+    out, _ = said_by(
+        capsys, tmp_path / "statistics.npz", tmp_path / "statistics.npz", "--json", record
+    )
     assert (
         re.match(r"\d[.e\d-]*: Frechet", out)
         and json.loads(record.read_text(encoding="utf-8"))["stderr"] is None
@@ -203,7 +273,11 @@ def test_bad_files_are_one_sentence_that_names_the_file(tmp_path, capsys):
     for name, said in bad_files(tmp_path).items():
         assert main(["distance", str(tmp_path / name), str(tmp_path / "good.npy")]) == 2, name
         error = capsys.readouterr().err
-        assert re.search(said, error) and (name in error or name == "wide.npz") and error.count("\n") == 1, (name, error)
+        assert (
+            re.search(said, error)
+            and (name in error or name == "wide.npz")
+            and error.count("\n") == 1
+        ), (name, error)
     good = str(tmp_path / "good.npy")
     for flags, said in (
         (["--threads", "-1"], "--threads must not be negative"),

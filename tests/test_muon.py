@@ -16,17 +16,25 @@ def test_the_iteration_is_the_polynomial_of_the_singular_values(shape):
     values = values / values.norm(dim=-1, keepdim=True)
     for _ in range(STEPS):
         values = A * values + B * values**3 + C * values**5
-    assert torch.allclose(orthogonalized(x, torch.float64), left @ (values[..., None] * right), atol=1e-9)
+    assert torch.allclose(
+        orthogonalized(x, torch.float64), left @ (values[..., None] * right), atol=1e-9
+    )
     single = orthogonalized(x.float(), torch.float32)
-    assert single.dtype == torch.float32 and torch.allclose(single.double(), orthogonalized(x, torch.float64), atol=1e-4)
+    assert single.dtype == torch.float32 and torch.allclose(
+        single.double(), orthogonalized(x, torch.float64), atol=1e-4
+    )
 
 
 def test_steps_are_those_of_pytorch():
-    """Which multiplies in bfloat16 always; ten steps of 0.1 move a weight by about 0.3, and rounding by some thousandths."""
+    """Which multiplies in bfloat16 always; ten steps of 0.1 move a weight by about 0.3, and
+    rounding by some thousandths."""
     generator = torch.Generator().manual_seed(1)
     start = [torch.randn(shape, generator=generator) for shape in ((6, 9), (9, 6), (6, 9))]
     ours, theirs = ([torch.nn.Parameter(p.clone()) for p in start] for _ in range(2))
-    optimizers = [Muon(ours, 0.1, weight_decay=0.3), torch.optim.Muon(theirs, 0.1, weight_decay=0.3)]
+    optimizers = [
+        Muon(ours, 0.1, weight_decay=0.3),
+        torch.optim.Muon(theirs, 0.1, weight_decay=0.3),
+    ]
     for _ in range(10):
         for p, q in zip(ours, theirs):
             p.grad = torch.randn(p.shape, generator=generator)
@@ -62,11 +70,14 @@ def test_a_transposed_kernel_is_the_matrix_that_spreads_a_pixel():
     Muon([kernel, same_shape], 0.1, transposed=[kernel]).step()
     Muon([matrix], 0.1).step()
     assert torch.allclose(kernel.flatten(1).T, matrix, atol=1e-6)
-    assert not torch.allclose(kernel, same_shape, atol=1e-2)  # and one that is not transposed is a matrix of 3 rows
+    # and one that is not transposed is a matrix of 3 rows
+    assert not torch.allclose(kernel, same_shape, atol=1e-2)
 
 
 def test_the_up_samplers_of_a_picture_network_are_known_as_transposed():
-    config = TrainConfig(network="unet", widths="8,16", blocks=1, layers=0, steps=1, minutes=0.0, length=64)
+    config = TrainConfig(
+        network="unet", widths="8,16", blocks=1, layers=0, steps=1, minutes=0.0, length=64
+    )
     model = build(config, 3, {"data": {"kind": "images", "tokenizer": {"shape": [8, 8, 1]}}})
     (muon,) = (o for o in optimizers(model, config) if isinstance(o, Muon))
     turned = [p for group in muon.param_groups for p in group["params"] if id(p) in muon.transposed]

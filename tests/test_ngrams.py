@@ -1,4 +1,5 @@
-"""The n-gram baselines: normalised, exact on a case worked by hand, sensible on the bundled text, and clear about bad input."""
+"""The n-gram baselines: normalised, exact on a case worked by hand, sensible on the bundled text,
+and clear about bad input."""
 
 import math
 from pathlib import Path
@@ -11,7 +12,8 @@ from unmask.kinds.baselines import ngram_bits, ngram_probs
 
 
 def test_every_context_sums_to_one():
-    ids = np.random.default_rng(0).integers(0, 5, 40)  # few ids: many contexts are never seen; 5 and 6 never occur
+    # few ids: many contexts are never seen; 5 and 6 never occur
+    ids = np.random.default_rng(0).integers(0, 5, 40)
     for order in (1, 2, 3):
         probs = ngram_probs(ids, 7, order)
         assert probs.shape == (7,) * order
@@ -20,12 +22,14 @@ def test_every_context_sums_to_one():
 
 
 def test_values_worked_by_hand():
-    # train 0 0 1, V = 2.  Order 1: c = (2, 1), T = 2, P = ((2 + 1) / 5, (1 + 1) / 5).
-    # Order 2: after 0 come 0 and 1, once each: T = 2, P(. | 0) = ((1 + 2 * .6) / 4, (1 + 2 * .4) / 4); after 1 comes nothing.
+    # train 0 0 1, V = 2.  Order 1: c = (2, 1), T = 2, P = ((2 + 1) / 5, (1 + 1) / 5). Order 2:
+    # after 0 come 0 and 1, once each: T = 2, P(. | 0) = ((1 + 2 * .6) / 4, (1 + 2 * .4) / 4); after
+    # 1 comes nothing.
     train = np.array([0, 0, 1], dtype=np.uint8)
     np.testing.assert_allclose(ngram_probs(train, 2, 1), [0.6, 0.4], rtol=1e-15)
     np.testing.assert_allclose(ngram_probs(train, 2, 2), [[0.55, 0.45], [0.6, 0.4]], rtol=1e-15)
-    # Order 3: after 0 0 comes 1, once: T = 1, P(. | 0 0) = (.55 / 2, 1.45 / 2); other contexts are unseen.
+    # Order 3: after 0 0 comes 1, once: T = 1, P(. | 0 0) = (.55 / 2, 1.45 / 2); other contexts are
+    # unseen.
     expected = [[[0.275, 0.725], [0.6, 0.4]], [[0.55, 0.45], [0.6, 0.4]]]
     np.testing.assert_allclose(ngram_probs(train, 2, 3), expected, rtol=1e-15)
     # a stream's first ids have shorter contexts: P(0) P(0 | 0) P(1 | 0 0) P(1 | 0 1)
@@ -35,7 +39,9 @@ def test_values_worked_by_hand():
 
 
 def test_fewer_ids_than_the_order():
-    np.testing.assert_allclose(ngram_probs(np.array([1]), 2, 3), np.broadcast_to([0.25, 0.75], (2, 2, 2)))
+    np.testing.assert_allclose(
+        ngram_probs(np.array([1]), 2, 3), np.broadcast_to([0.25, 0.75], (2, 2, 2))
+    )
 
 
 def test_longer_contexts_help_on_real_text():

@@ -1,4 +1,5 @@
-"""Data folders, models and runs that an earlier version wrote (commit b129103) are read, mean the same, and go on."""
+"""Data folders, models and runs that an earlier version wrote (commit b129103) are read, mean the
+same, and go on."""
 
 import json
 import shutil
@@ -31,7 +32,9 @@ def test_tokens_and_predictions_are_what_they_were(old):
     assert batch["x"].tolist() == expected["tokens"]
     model = unmask.MaskedDiffusion.from_pretrained(folder / "run")
     valid = batch.get("valid")
-    z = model.corrupt(batch["x"], (torch.arange(length) % 2 == 0).expand(len(batch["x"]), -1), valid)
+    z = model.corrupt(
+        batch["x"], (torch.arange(length) % 2 == 0).expand(len(batch["x"]), -1), valid
+    )
     with torch.no_grad():
         found = model.predict(z, valid=valid)[:, 0].exp()
     assert torch.allclose(found, torch.tensor(expected["probabilities"]), rtol=1e-4, atol=1e-6)
@@ -41,7 +44,12 @@ def test_the_verbs_take_them(old, tmp_path, capsys):
     kind, folder = old
     preset, _, more = KINDS[kind]
     data, run = str(folder / "data"), str(folder / "run")
-    assert main(["eval", run, "--data", data, "--repeats", "2"]) == 0 and "an upper bound" in capsys.readouterr().out
-    assert main(["sample", run, "--num", "2", "--steps", "3", "--out", str(tmp_path / "samples")]) == 0
+    assert (
+        main(["eval", run, "--data", data, "--repeats", "2"]) == 0
+        and "an upper bound" in capsys.readouterr().out
+    )
+    assert (
+        main(["sample", run, "--num", "2", "--steps", "3", "--out", str(tmp_path / "samples")]) == 0
+    )
     assert main(["train", preset, "--data", data, "--out", run, *SMALL, *more]) == 0
     assert "this run is finished: 6 steps" in capsys.readouterr().err

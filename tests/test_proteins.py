@@ -1,4 +1,5 @@
-"""Proteins: the loader on the bundled UniProt sequences, what is refused, splits, buckets, padding, the length model, the verbs."""
+"""Proteins: the loader on the bundled UniProt sequences, what is refused, splits, buckets, padding,
+the length model, the verbs."""
 
 import copy
 import gzip
@@ -57,8 +58,10 @@ def real():
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory, real):
-    """300 bundled sequences, one in ten of them cut to 20 residues, six of 700 made of others, some residues not known, some twice."""
-    letters = [s[:20] if i % 10 == 0 else s for i, (_, s) in enumerate(real[::13][:300])]  # the file is in the order of a hash
+    """300 bundled sequences, one in ten of them cut to 20 residues, six of 700 made of others, some
+    residues not known, some twice."""
+    # the file is in the order of a hash
+    letters = [s[:20] if i % 10 == 0 else s for i, (_, s) in enumerate(real[::13][:300])]
     letters[1:7] = ["".join(s for _, s in real[300 + i : 320 + i])[:700] for i in range(0, 120, 20)]
     letters[7] = "X" + letters[7][1:10] + "BZJ" + letters[7][13:]
     letters += letters[20:40]
@@ -99,7 +102,9 @@ def test_every_bundled_record_is_read(tmp_path, real):
     data = open_data(tmp_path / "data")
     assert len(real) == 4000 and max(len(s) for _, s in real) <= 256
     assert letters_of(data, "train") == [re.sub("[BJZ]", "X", s) for _, s in real]
-    assert meta["lengths"] == {str(n): c for n, c in sorted(Counter(len(s) for _, s in real).items())}
+    assert meta["lengths"] == {
+        str(n): c for n, c in sorted(Counter(len(s) for _, s in real).items())
+    }
     assert meta["unknown"]["train"] == sum(s.count(c) for _, s in real for c in "BJXZ") > 0
     assert meta["distinct"] == 4000 and data.splits == ("train",) and data.unit == "residue"
     assert FASTA.stat().st_size < 700_000
@@ -133,18 +138,35 @@ def test_packed_files_folders_and_files_of_their_own(tmp_path, ending, pack):
     (tmp_path / "in" / f"1.fasta{ending}").write_bytes(pack(b">a\nMKV\n"))
     (tmp_path / "in" / "2.fasta").write_bytes(b">b\nACD\n")
     (tmp_path / "test.fa").write_bytes(b">c\nWW")
-    meta = prepare_proteins(tmp_path / "in", tmp_path / "data", test=tmp_path / "test.fa", progress=False)
+    meta = prepare_proteins(
+        tmp_path / "in", tmp_path / "data", test=tmp_path / "test.fa", progress=False
+    )
     data = open_data(tmp_path / "data")
     assert letters_of(data, "train") == ["MKV", "ACD"] and letters_of(data, "test") == ["WW"]
     assert data.splits == ("train", "test") and meta["split"] == "files"
 
 
 BAD = {
-    "gap": (b">a\nMK\n>b c\nMV-L\n", "x.fa, line 4: '-' at residue 3 of record 'b c' is a gap of an alignment"),
-    "other letter": (b">a\nMKV\nA1L\n", "x.fa, line 3: '1' at residue 5 of record 'a' is no residue"),
-    "not ASCII": (">a\nM\u00df\n".encode(), "x.fa, line 2: '\u00df' at residue 2 of record 'a' is no residue"),
-    "UTF-16 without a mark": (">a\nMK\n".encode("utf-16-le"), "'.x00' at residue 2|'.x00M.x00K.x00' stands before|is no residue"),
-    "stop inside": (b">a\nM*K\n", "x.fa, line 2: '.' at residue 2 of record 'a' is a stop inside the sequence"),
+    "gap": (
+        b">a\nMK\n>b c\nMV-L\n",
+        "x.fa, line 4: '-' at residue 3 of record 'b c' is a gap of an alignment",
+    ),
+    "other letter": (
+        b">a\nMKV\nA1L\n",
+        "x.fa, line 3: '1' at residue 5 of record 'a' is no residue",
+    ),
+    "not ASCII": (
+        ">a\nM\u00df\n".encode(),
+        "x.fa, line 2: '\u00df' at residue 2 of record 'a' is no residue",
+    ),
+    "UTF-16 without a mark": (
+        ">a\nMK\n".encode("utf-16-le"),
+        "'.x00' at residue 2|'.x00M.x00K.x00' stands before|is no residue",
+    ),
+    "stop inside": (
+        b">a\nM*K\n",
+        "x.fa, line 2: '.' at residue 2 of record 'a' is a stop inside the sequence",
+    ),
     "a hole": (b">a\nM[MASK]K\n", "x.fa, line 2: '.' at residue 2 of record 'a' is no residue"),
     "empty record": (b">a\nMK\n>b\n>c\nMK\n", "x.fa, line 3: record 'b' has no residues"),
     "empty last record": (b">a\nMK\n>b\n\n", "x.fa, line 3: record 'b' has no residues"),
@@ -161,13 +183,17 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_files_are_one_sentence_that_names_file_line_and_value(tmp_path, capsys, monkeypatch, name):
+def test_bad_files_are_one_sentence_that_names_file_line_and_value(
+    tmp_path, capsys, monkeypatch, name
+):
     monkeypatch.chdir(tmp_path)
     content, said = BAD[name]
     Path("x.fa").write_bytes(content)
     assert main(["prepare", "proteins", "x.fa", "out"]) == 2
     error = capsys.readouterr().err
-    assert re.search(said, error) and error.startswith("unmask prepare: ") and error.count("\n") == 1, error
+    assert (
+        re.search(said, error) and error.startswith("unmask prepare: ") and error.count("\n") == 1
+    ), error
     assert [path.name for path in Path().iterdir()] == ["x.fa"]
 
 
@@ -184,14 +210,18 @@ def test_equal_sequences_are_in_one_split_whatever_the_order_of_the_file(tmp_pat
     for step in (1, -1):
         mixed = records(source.read_text(encoding="utf-8"))[::step]
         (tmp_path / f"{step}.fa").write_text(format_fasta(mixed))
-        prepare_proteins(tmp_path / f"{step}.fa", tmp_path / str(step), split="0.6,0.2,0.2", progress=False)
+        prepare_proteins(
+            tmp_path / f"{step}.fa", tmp_path / str(step), split="0.6,0.2,0.2", progress=False
+        )
         data = open_data(tmp_path / str(step))
         found.append({split: sorted(letters_of(data, split)) for split in data.splits})
         for split in data.splits:
             for letters in letters_of(data, split):
                 sides.setdefault(letters, set()).add(split)
     assert found[0] == found[1] and all(len(side) == 1 for side in sides.values())
-    assert sum(len(rows) for rows in found[0].values()) == 320 and 180 <= len(found[0]["train"]) <= 204
+    assert (
+        sum(len(rows) for rows in found[0].values()) == 320 and 180 <= len(found[0]["train"]) <= 204
+    )
 
 
 # ---------------------------------------------------------------- batches and windows
@@ -200,7 +230,10 @@ def test_equal_sequences_are_in_one_split_whatever_the_order_of_the_file(tmp_pat
 def test_residues_and_their_ids():
     tokenizer = Residues()
     assert tokenizer.encode("ACDBXZJOU").tolist() == [0, 1, 2, 22, 22, 22, 22, 21, 20]
-    assert tokenizer.decode([0, 22, -1, 21]) == "AXXO" and "".join(map(tokenizer.spell, range(22))) == LETTERS
+    assert (
+        tokenizer.decode([0, 22, -1, 21]) == "AXXO"
+        and "".join(map(tokenizer.spell, range(22))) == LETTERS
+    )
     with pytest.raises(ValueError, match="letter '-' at position 2"):
         tokenizer.encode("A-")
     with pytest.raises(ValueError, match="id 23 is none of the 22 residues"):
@@ -220,13 +253,17 @@ def test_windows_hold_each_residue_once_longest_first_with_little_padding(folder
         assert Counter(seen) == Counter(stored[stored < 22].tolist())
         sequence, start, size = data.window_places(split, LENGTH)
         covered = np.concatenate([np.arange(a, a + n) for a, n in zip(start, size)])
-        assert np.array_equal(np.sort(covered), np.arange(len(stored))) and (np.diff(size) <= 0).all()
+        assert (
+            np.array_equal(np.sort(covered), np.arange(len(stored))) and (np.diff(size) <= 0).all()
+        )
         edges = data.edges(split)
         assert (edges[sequence] <= start).all() and (start + size <= edges[sequence + 1]).all()
     few = next(data.windows("train", LENGTH, 100, limit=10))
     assert len(few["x"]) == 10
     long = sum(len(row) > 600 for row in data.sequences("train"))
-    assert long > 2 and f"{long} longer than 600, cut into windows" in data.protocol("train", 600)[0]
+    assert (
+        long > 2 and f"{long} longer than 600, cut into windows" in data.protocol("train", 600)[0]
+    )
     assert "none longer than 700" in data.protocol("train", 700)[0]
 
 
@@ -239,7 +276,9 @@ def test_what_is_not_known_has_no_value_and_is_not_scored(tmp_path):
     assert data.tokenizer.decode(batch["x"][0][batch["valid"][0]]) == "MK"
     model = build(SMALL, 22, {"data": data.meta}).double()
     bound = estimate_nelbo(model, [batch], repeats=1)
-    assert bound.positions.tolist() == [2, 2] and bound.per_example.tolist() == pytest.approx([2 * np.log(22)] * 2)
+    assert bound.positions.tolist() == [2, 2] and bound.per_example.tolist() == pytest.approx(
+        [2 * np.log(22)] * 2
+    )
     assert count_tokens(data, "train").tolist() == [LETTERS[i] in "MKAC" for i in range(22)]
 
 
@@ -253,15 +292,22 @@ def test_batches_are_of_one_length_and_depend_on_seed_step_and_micro_batch_alone
         assert rows * width <= 8 * length and width <= length
         shapes.add((rows, width))
         filled.append(float(one["valid"].float().mean()) if "valid" in one else 1)
-    assert len({rows for rows, _ in shapes}) > 1 and np.mean(filled) > 0.6  # crops at the ends of long ones are short
-    x = [data.batch("train", length, 8, *key)["x"] for key in ((0, 1, 0), (0, 1, 1), (0, 2, 0), (1, 1, 0))]
+    # crops at the ends of long ones are short
+    assert len({rows for rows, _ in shapes}) > 1 and np.mean(filled) > 0.6
+    x = [
+        data.batch("train", length, 8, *key)["x"]
+        for key in ((0, 1, 0), (0, 1, 1), (0, 2, 0), (1, 1, 0))
+    ]
     assert len({tuple(rows.flatten().tolist()) for rows in x}) == 4
 
 
 def test_every_residue_weighs_as_much_in_training_as_in_scoring(folder, monkeypatch):
-    """In a loss that is divided by the residues of its batch: 1 in all, on average, wherever a residue is."""
+    """In a loss that is divided by the residues of its batch: 1 in all, on average, wherever a
+    residue is."""
     data, taken, length, batches = open_data(folder), [], 160, 10_000
-    monkeypatch.setattr(type(data), "_take", lambda self, split, start, size: taken.append((start, size)))
+    monkeypatch.setattr(
+        type(data), "_take", lambda self, split, start, size: taken.append((start, size))
+    )
     for step in range(batches):
         data.batch("train", length, 3, 0, step)
     sizes = np.diff(data.edges("train"))
@@ -274,16 +320,28 @@ def test_every_residue_weighs_as_much_in_training_as_in_scoring(folder, monkeypa
     parts = {"short": size < 120, "about a crop": (size > 140) & (size <= length)}
     parts |= {"long": (size > length) & (size < 300), "longest": size == 700}
     longest = size == 700
-    parts |= {"begin": longest & (place < 100), "middle": longest & (abs(place - 350) < 50), "end": longest & (place >= 600)}
+    parts |= {
+        "begin": longest & (place < 100),
+        "middle": longest & (abs(place - 350) < 50),
+        "end": longest & (place >= 600),
+    }
     for name, chosen in parts.items():
-        limit = 0.03 + 6 / np.sqrt(chosen.mean() * batches)  # by the number of batches, at least, that such residues are in
-        assert limit < 1 and abs(seen[chosen].mean() - 1) < limit, (name, seen[chosen].mean(), limit)
+        # by the number of batches, at least, that such residues are in
+        limit = 0.03 + 6 / np.sqrt(chosen.mean() * batches)
+        assert limit < 1 and abs(seen[chosen].mean() - 1) < limit, (
+            name,
+            seen[chosen].mean(),
+            limit,
+        )
 
 
 def test_the_windows_of_a_sequence_are_one_group(folder):
     data = open_data(folder)
     group = torch.cat([batch["group"] for batch in data.windows("train", 160, 32)])
-    assert group.tolist() == data.window_places("train", 160)[0].tolist() and len(group.unique()) == len(data.edges("train")) - 1
+    assert (
+        group.tolist() == data.window_places("train", 160)[0].tolist()
+        and len(group.unique()) == len(data.edges("train")) - 1
+    )
     assert len(group) > len(group.unique())
 
 
@@ -292,7 +350,10 @@ def test_the_windows_of_a_sequence_are_one_group(folder):
 
 def test_predictions_and_bounds_do_not_depend_on_padding_or_batch(folder, model):
     data = open_data(folder)
-    sequences = [torch.from_numpy(row[:n].astype(np.int64)) for n, row in zip((5, 8, 20, 33), data.sequences("train")[10:14])]
+    sequences = [
+        torch.from_numpy(row[:n].astype(np.int64))
+        for n, row in zip((5, 8, 20, 33), data.sequences("train")[10:14])
+    ]
     width = 40
     x, valid = torch.zeros(4, width, dtype=torch.long), torch.zeros(4, width, dtype=torch.bool)
     for i, row in enumerate(sequences):
@@ -300,16 +361,22 @@ def test_predictions_and_bounds_do_not_depend_on_padding_or_batch(folder, model)
     masked = (torch.rand(4, width, generator=rng()) < 0.5) & valid
     z = model.corrupt(x, masked, valid)
     together = model.predict(z, valid=valid).exp()
-    draw = Draw(torch.full((4,), 0.5, dtype=torch.float64), masked, torch.ones(4, dtype=torch.float64))
+    draw = Draw(
+        torch.full((4,), 0.5, dtype=torch.float64), masked, torch.ones(4, dtype=torch.float64)
+    )
     nats = model.score(x, x, draw, None, valid)[1]
     for i, row in enumerate(sequences):
         n = len(row)
         assert torch.allclose(model.predict(z[i : i + 1, :n])[0].exp(), together[i, :n], atol=1e-12)
         one = Draw(draw.t[:1], masked[i : i + 1, :n], draw.scale[:1])
-        assert float(model.score(row[None], row[None], one, None, None)[1]) == pytest.approx(float(nats[i]), rel=1e-6)
+        assert float(model.score(row[None], row[None], one, None, None)[1]) == pytest.approx(
+            float(nats[i]), rel=1e-6
+        )
     for i in (0, 1):
         padded = exact_nelbo(model, x[:2, :9], valid=valid[:2, :9])[i]
-        assert float(exact_nelbo(model, sequences[i][None]).detach()) == pytest.approx(float(padded.detach()), rel=1e-12)
+        assert float(exact_nelbo(model, sequences[i][None]).detach()) == pytest.approx(
+            float(padded.detach()), rel=1e-12
+        )
 
 
 def test_the_bound_of_a_split_does_not_depend_on_the_batch_size(tmp_path, model):
@@ -317,20 +384,29 @@ def test_the_bound_of_a_split_does_not_depend_on_the_batch_size(tmp_path, model)
     prepare_proteins(tmp_path / "x.fa", tmp_path / "data", split="1,0,0", progress=False)
     data, found = open_data(tmp_path / "data"), []
     for size in (1, 2, 8):
-        each = [exact_nelbo(model, b["x"], valid=b.get("valid")).detach() for b in data.windows("train", 8, size)]
+        each = [
+            exact_nelbo(model, b["x"], valid=b.get("valid")).detach()
+            for b in data.windows("train", 8, size)
+        ]
         found.append(torch.cat(each))
-    assert len(found[0]) == 6 and all(torch.allclose(found[0], other, rtol=1e-12) for other in found)
+    assert len(found[0]) == 6 and all(
+        torch.allclose(found[0], other, rtol=1e-12) for other in found
+    )
 
 
 def test_a_network_that_marks_the_ends_knows_where_they_are():
     z = torch.full((2, 7), 5)
     valid = torch.tensor([[False] + [True] * 6, [True] * 4 + [False] * 3])
-    plain, marked = (Transformer(5, dim=8, layers=1, heads=2, ends=ends).double() for ends in (False, True))
+    plain, marked = (
+        Transformer(5, dim=8, layers=1, heads=2, ends=ends).double() for ends in (False, True)
+    )
     features = plain.features(z, valid=valid)
-    assert torch.allclose(features, features[:, 1:2].expand_as(features), atol=1e-12)  # a masked sequence is the same everywhere
+    # a masked sequence is the same everywhere
+    assert torch.allclose(features, features[:, 1:2].expand_as(features), atol=1e-12)
     features = marked.features(z, valid=valid)
     inside = features[0, 2:6]
-    assert (features[0, [1, 6]] - inside[0]).abs().amax(-1).min() > 1e-3  # first and last with a value
+    # first and last with a value
+    assert (features[0, [1, 6]] - inside[0]).abs().amax(-1).min() > 1e-3
     assert (features[1, [0, 3]] - features[1, 1]).abs().amax(-1).min() > 1e-3
     assert torch.allclose(features[1, :4], marked.features(z[1:, :4])[0], atol=1e-12)
     assert Transformer(**marked.config()).ends is not None
@@ -341,14 +417,21 @@ def test_the_network_of_proteins_marks_their_ends(run):
 
 
 def test_lengths_are_drawn_from_the_training_sequences_up_to_the_trained_length(folder, run):
-    model, meta = unmask.MaskedDiffusion.from_pretrained(run), json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    assert model.meta["data"]["lengths"] == meta["lengths"] and max(map(int, meta["lengths"])) == 700
+    model, meta = (
+        unmask.MaskedDiffusion.from_pretrained(run),
+        json.loads((folder / "meta.json").read_text(encoding="utf-8")),
+    )
+    assert (
+        model.meta["data"]["lengths"] == meta["lengths"] and max(map(int, meta["lengths"])) == 700
+    )
     kept = {int(n): c for n, c in meta["lengths"].items() if int(n) <= LENGTH}
     assert 20 in kept
     drawn = Counter(draw_lengths(model, 3000, rng()).tolist())
     assert set(drawn) <= set(kept)
     common = [n for n in kept if 3000 * kept[n] / sum(kept.values()) >= 5]
-    counts = torch.tensor([drawn[n] for n in common] + [3000 - sum(drawn[n] for n in common)]).double()
+    counts = torch.tensor(
+        [drawn[n] for n in common] + [3000 - sum(drawn[n] for n in common)]
+    ).double()
     p = torch.tensor([kept[n] for n in common], dtype=torch.float64) / sum(kept.values())
     if float(1 - p.sum()) * 3000 < 5:
         chi_square(counts[:-1], p / p.sum())
@@ -368,18 +451,24 @@ def test_lengths_are_drawn_from_the_training_sequences_up_to_the_trained_length(
 
 
 def test_ngrams_do_not_cross_sequences_and_leave_out_what_is_not_known():
-    # V = 2: unknown is 2, edge is 3.  Train 0 0 1 | 1 ? 0.  Order 1: c = (3, 2), T = 2: P = (5/7... by hand below.
+    # V = 2: unknown is 2, edge is 3.  Train 0 0 1 | 1 ? 0.  Order 1: c = (3, 2), T = 2: P = (5/7...
+    # by hand below.
     train = np.array([0, 0, 1, 1, 2, 0]), np.array([0, 3, 6])
     one = (np.array([3, 2]) + 2 * np.array([0.5, 0.5])) / (5 + 2)
     np.testing.assert_allclose(sequence_ngram_probs(*train, 2, 1), one, rtol=1e-14)
     two = sequence_ngram_probs(*train, 2, 2)
     assert two.shape == (4, 2)
-    np.testing.assert_allclose(two[3], (np.array([1, 1]) + 2 * one) / 4, rtol=1e-14)  # after an edge: 0 and 1, once each
-    np.testing.assert_allclose(two[2], (np.array([1, 0]) + one) / 2, rtol=1e-14)  # after the unknown: 0
-    np.testing.assert_allclose(two[1], one, rtol=1e-14)  # after 1, in the same sequence, nothing that is known
+    # after an edge: 0 and 1, once each
+    np.testing.assert_allclose(two[3], (np.array([1, 1]) + 2 * one) / 4, rtol=1e-14)
+    # after the unknown: 0
+    np.testing.assert_allclose(two[2], (np.array([1, 0]) + one) / 2, rtol=1e-14)
+    # after 1, in the same sequence, nothing that is known
+    np.testing.assert_allclose(two[1], one, rtol=1e-14)
     test = np.array([1, 2, 0, 1]), np.array([0, 3, 4])
     bits = sequence_ngram_bits(train, test, 2, 2)
-    np.testing.assert_allclose(bits, [-np.log2(two[3, 1]) - np.log2(two[2, 0]), -np.log2(two[3, 1])], rtol=1e-14)
+    np.testing.assert_allclose(
+        bits, [-np.log2(two[3, 1]) - np.log2(two[2, 0]), -np.log2(two[3, 1])], rtol=1e-14
+    )
     np.testing.assert_allclose(sequence_ngram_probs(*train, 2, 3).sum(-1), 1, rtol=1e-12)
 
 
@@ -388,49 +477,131 @@ def test_ngrams_do_not_cross_sequences_and_leave_out_what_is_not_known():
 
 def test_the_verbs_on_proteins(source, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(["prepare", "proteins", str(source), "data", "--split", "0.8,0.1,0.1", "--json", "p.json"]) == 0
+    assert (
+        main(
+            [
+                "prepare",
+                "proteins",
+                str(source),
+                "data",
+                "--split",
+                "0.8,0.1,0.1",
+                "--json",
+                "p.json",
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr().out
     assert (
         "sequences" in said
         and re.search("[1-9] positions without a value", said)
         and json.loads(Path("p.json").read_text(encoding="utf-8"))["kind"] == "proteins"
     )
-    flags = [f"--{n.replace('_', '-')}={getattr(SMALL, n)}" for n in ("length", "dim", "layers", "heads", "steps", "minutes", "threads")]
-    assert main(["train", "protein", "--data", "data", "--out", "run", "--batch-size=8", "--eval-windows=16", *flags]) == 0
-    assert f"up to {8 * LENGTH} residues of sequences of about one length a step" in capsys.readouterr().err
+    flags = [
+        f"--{n.replace('_', '-')}={getattr(SMALL, n)}"
+        for n in ("length", "dim", "layers", "heads", "steps", "minutes", "threads")
+    ]
+    assert (
+        main(
+            [
+                "train",
+                "protein",
+                "--data",
+                "data",
+                "--out",
+                "run",
+                "--batch-size=8",
+                "--eval-windows=16",
+                *flags,
+            ]
+        )
+        == 0
+    )
+    assert (
+        f"up to {8 * LENGTH} residues of sequences of about one length a step"
+        in capsys.readouterr().err
+    )
     assert main(["eval", "run", "--data", "data", "--json", "e.json"]) == 0
     said, record = capsys.readouterr().out, json.loads(Path("e.json").read_text(encoding="utf-8"))
     data = open_data("data")
-    assert record["unit"] == "bits per residue" and record["positions"] == data.meta["tokens"]["test"] - data.meta["unknown"]["test"]
+    assert (
+        record["unit"] == "bits per residue"
+        and record["positions"] == data.meta["tokens"]["test"] - data.meta["unknown"]["test"]
+    )
     cut = sum(len(row) > LENGTH for row in data.sequences("test"))
-    assert "lengths are given and not scored" in said and f"{cut} longer than {LENGTH}, cut into windows" in said
+    assert (
+        "lengths are given and not scored" in said
+        and f"{cut} longer than {LENGTH}, cut into windows" in said
+    )
     assert main(["audit", "run", "--data", "data", "--limit", "8", "--enumerate", "5"]) == 0
     assert main(["schedule", "run", "--data", "data", "--limit", "8"]) == 0
     assert "residues in 8 windows" in capsys.readouterr().out
     for name in ("a.fasta", "b.fasta"):
-        assert main(["sample", "run", "--num", "5", "--steps", "4", "--batch-size", "2", "--out", name, "--frames", "f.html"]) == 0
+        assert (
+            main(
+                [
+                    "sample",
+                    "run",
+                    "--num",
+                    "5",
+                    "--steps",
+                    "4",
+                    "--batch-size",
+                    "2",
+                    "--out",
+                    name,
+                    "--frames",
+                    "f.html",
+                ]
+            )
+            == 0
+        )
     error = capsys.readouterr().err
-    assert f"longer than {LENGTH}, the trained length, are left out" in error and Path("f.html").stat().st_size > 5000
+    assert (
+        f"longer than {LENGTH}, the trained length, are left out" in error
+        and Path("f.html").stat().st_size > 5000
+    )
     drawn = records(Path("a.fasta").read_text(encoding="utf-8"))
-    assert Path("a.fasta").read_text(encoding="utf-8") == Path("b.fasta").read_text(encoding="utf-8") and len(drawn) == 5
-    assert all(str(len(s)) in data.meta["lengths"] and set(s) <= set(LETTERS) for _, s in drawn) and drawn[0][0] == "sample-1 seed=0"
+    assert (
+        Path("a.fasta").read_text(encoding="utf-8") == Path("b.fasta").read_text(encoding="utf-8")
+        and len(drawn) == 5
+    )
+    assert (
+        all(str(len(s)) in data.meta["lengths"] and set(s) <= set(LETTERS) for _, s in drawn)
+        and drawn[0][0] == "sample-1 seed=0"
+    )
     seen, trajectory = [], unmask.filling.trajectory
-    monkeypatch.setattr(unmask.filling, "trajectory", lambda *a, **how: (seen.append(how["valid"]), trajectory(*a, **how))[1])
-    assert main(["sample", "run", "--num", "5", "--steps", "4", "--batch-size", "5", "--out", "c.fasta"]) == 0
+    monkeypatch.setattr(
+        unmask.filling,
+        "trajectory",
+        lambda *a, **how: (seen.append(how["valid"]), trajectory(*a, **how))[1],
+    )
+    assert (
+        main(
+            ["sample", "run", "--num", "5", "--steps", "4", "--batch-size", "5", "--out", "c.fasta"]
+        )
+        == 0
+    )
     assert sorted(seen[0].sum(1).tolist()) == sorted(
         len(s) for _, s in records(Path("c.fasta").read_text(encoding="utf-8"))
     )  # padding is not seen
     capsys.readouterr()
     assert main(["sample", "run", "--num", "2", "--steps", "4", "--length", "61"]) == 0
     out, error = capsys.readouterr()
-    assert [len(s) for _, s in records(out)] == [61, 61] and "61 is beyond what it has seen" in error
+    assert [len(s) for _, s in records(out)] == [
+        61,
+        61,
+    ] and "61 is beyond what it has seen" in error
     assert max(map(len, out.splitlines())) == 60
 
 
 HOLED = ">sp|P1|A one\nMKVX--L\nKLB[MASK:3]DE\n>none\nMKVA\n>two\xe9\nxx\n"
 
 
-def test_filling_in_keeps_what_is_given_and_scores_each_candidate(run, tmp_path, capsys, monkeypatch):
+def test_filling_in_keeps_what_is_given_and_scores_each_candidate(
+    run, tmp_path, capsys, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     Path("in.fa").write_bytes(HOLED.encode("latin-1"))
     flags = ["--num", "3", "--steps", "6", "--batch-size", "4"]
@@ -442,12 +613,21 @@ def test_filling_in_keeps_what_is_given_and_scores_each_candidate(run, tmp_path,
     rows = records(text.decode("latin-1"))
     assert len(rows) == 7 and rows[3] == ("none", "MKVA")
     for head, letters in rows[:3]:
-        assert head.startswith("sp|P1|A one candidate=") and re.fullmatch("MKV[A-Y]{3}LKLB[A-Y]{3}DE", letters)
+        assert head.startswith("sp|P1|A one candidate=") and re.fullmatch(
+            "MKV[A-Y]{3}LKLB[A-Y]{3}DE", letters
+        )
         assert not set(letters) - set(LETTERS) - {"B"}
-    assert all(re.fullmatch("[A-Y]{2}", letters) for _, letters in rows[4:]) and len({s for _, s in rows}) > 4
+    assert (
+        all(re.fullmatch("[A-Y]{2}", letters) for _, letters in rows[4:])
+        and len({s for _, s in rows}) > 4
+    )
     made = json.loads(Path("f.json").read_text(encoding="utf-8"))["fillings"]
     nats = [row["nats"] for row in made]
-    assert nats[:3] == sorted(nats[:3]) and nats[3:] == sorted(nats[3:]) and all(row["noise"] > 0 for row in made)
+    assert (
+        nats[:3] == sorted(nats[:3])
+        and nats[3:] == sorted(nats[3:])
+        and all(row["noise"] > 0 for row in made)
+    )
     for (head, letters), row in zip(rows[:3] + rows[4:], made):
         assert row["sequence"] == letters and f"nats={row['nats']:.2f}+-{row['noise']:.2f}" in head
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(HOLED.encode("latin-1"))))
@@ -456,7 +636,8 @@ def test_filling_in_keeps_what_is_given_and_scores_each_candidate(run, tmp_path,
 
 
 def test_the_score_of_a_filling_is_its_probability_given_the_rest(run, tmp_path, model):
-    """One hole: exactly -log p; several: the bound of `conditional_nats`, which another test holds by enumeration."""
+    """One hole: exactly -log p; several: the bound of `conditional_nats`, which another test holds
+    by enumeration."""
     model = model.float()
     (tmp_path / "in.fa").write_text(">a\nMKVXLAB\n>b\nMK--LA\n")
     assert main(["fill", str(run), str(tmp_path / "in.fa"), "--json", str(tmp_path / "f.json"), "--num", "2", "--steps", "4",
@@ -465,17 +646,28 @@ def test_the_score_of_a_filling_is_its_probability_given_the_rest(run, tmp_path,
     tokenizer = Residues()
     x = torch.from_numpy(tokenizer.encode(one["sequence"]).astype(np.int64))[None]
     z, valid = x.index_fill(1, torch.tensor([3]), 22), x < 22
-    assert one["nats"] == pytest.approx(-float(model.predict(z, valid=valid)[0, 3, x[0, 3]].detach()), rel=1e-5) and one["noise"] < 1e-6
+    assert (
+        one["nats"]
+        == pytest.approx(-float(model.predict(z, valid=valid)[0, 3, x[0, 3]].detach()), rel=1e-5)
+        and one["noise"] < 1e-6
+    )
     for row in two:
         x = torch.from_numpy(tokenizer.encode(row["sequence"]).astype(np.int64))[None]
         nats, noise = conditional_nats(model, x, (torch.arange(6) // 2 == 1)[None], repeats=100)
         assert abs(row["nats"] - float(nats)) < 6 * np.hypot(row["noise"], float(noise)) + 1e-5
 
 
-def test_the_best_of_several_fillings_is_told_by_draws_that_did_not_choose_it(run, tmp_path, model, monkeypatch):
-    """Ranked by one seed's draws, told by another's; candidates of a record share masks; what is printed is the bound."""
+def test_the_best_of_several_fillings_is_told_by_draws_that_did_not_choose_it(
+    run, tmp_path, model, monkeypatch
+):
+    """Ranked by one seed's draws, told by another's; candidates of a record share masks; what is
+    printed is the bound."""
     asked, real = [], unmask.filling.conditional_nats
-    monkeypatch.setattr(unmask.filling, "conditional_nats", lambda *a, **how: (asked.append(how), real(*a, **how))[1])
+    monkeypatch.setattr(
+        unmask.filling,
+        "conditional_nats",
+        lambda *a, **how: (asked.append(how), real(*a, **how))[1],
+    )
     (tmp_path / "in.fa").write_text(">a\nMKV" + "-" * 12 + "LAB\n>b\nM-V\n")
     how = ["--num", "10", "--steps", "4", "--dtype", "float32", "--json", str(tmp_path / "f.json")]
     assert main(["fill", str(run), str(tmp_path / "in.fa"), *how]) == 0
@@ -483,19 +675,29 @@ def test_the_best_of_several_fillings_is_told_by_draws_that_did_not_choose_it(ru
     assert first["seed"] != second["seed"] and first["examples"] == second["examples"]
     assert sorted(Counter(first["examples"]).values()) == [10, 10]
     found = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))["fillings"][:10]
-    x = torch.from_numpy(np.stack([Residues().encode(row["sequence"]) for row in found]).astype(np.int64))
+    x = torch.from_numpy(
+        np.stack([Residues().encode(row["sequence"]) for row in found]).astype(np.int64)
+    )
     holes = (torch.arange(18) > 2) & (torch.arange(18) < 15)
-    ways = [{"seed": s, "examples": first["examples"][:10]} for s in (first["seed"], second["seed"])]
-    rank, told = (real(model.float(), x, holes.expand(10, -1), repeats=32, valid=x < 22, **way)[0] for way in ways)
+    ways = [
+        {"seed": s, "examples": first["examples"][:10]} for s in (first["seed"], second["seed"])
+    ]
+    rank, told = (
+        real(model.float(), x, holes.expand(10, -1), repeats=32, valid=x < 22, **way)[0]
+        for way in ways
+    )
     assert rank.argsort().tolist() == list(range(10))
-    assert torch.allclose(told, torch.tensor([row["nats"] for row in found], dtype=torch.float64), rtol=1e-5)
+    assert torch.allclose(
+        told, torch.tensor([row["nats"] for row in found], dtype=torch.float64), rtol=1e-5
+    )
     asked.clear()
     assert main(["fill", str(run), str(tmp_path / "in.fa"), "--steps", "4"]) == 0
     assert len(asked) == 1  # nothing to choose among
 
 
 def test_the_noise_of_a_long_filling_is_that_of_its_windows_together(model):
-    """Windows of an example do not share strata, so their noises add up in squares; and what is not filled yet is hidden from a window."""
+    """Windows of an example do not share strata, so their noises add up in squares; and what is not
+    filled yet is hidden from a window."""
     model = copy.deepcopy(model).float()
     letters = Residues().encode(("MKVLAA" * 4 + "ACDEFGHIKL") * 6).astype(np.int64)
     role = np.tile(np.repeat([GIVEN, HOLE], [24, 10]), 6).astype(np.int8)
@@ -512,7 +714,9 @@ def test_the_noise_of_a_long_filling_is_that_of_its_windows_together(model):
         now = holes[at] & fill
         left[at] &= ~now
         x, hidden = torch.from_numpy(letters[at])[None], left[at][None]
-        total += float(conditional_nats(model, x, now[None], repeats=512, seed=7, unknown=hidden)[0])
+        total += float(
+            conditional_nats(model, x, now[None], repeats=512, seed=7, unknown=hidden)[0]
+        )
     assert abs(nats.mean() - total) < 6 * noise.mean() / np.sqrt(16)
 
 
@@ -521,20 +725,42 @@ def test_long_proteins_are_filled_window_by_window_if_asked_for(run, tmp_path, c
     Path("in.fa").write_text(">long\n" + "MKV-LAB" * 20 + "\n>short\nM-K\n")
     assert main(["fill", str(run), "in.fa"]) == 2
     error = capsys.readouterr().err
-    assert f"in.fa, line 1: record 'long' has 140 residues and the model was trained at {LENGTH}" in error and "--window" in error
+    assert (
+        f"in.fa, line 1: record 'long' has 140 residues and the model was trained at {LENGTH}"
+        in error
+        and "--window" in error
+    )
     assert main(["fill", str(run), "in.fa", "--window", "--num", "2", "--steps", "4"]) == 0
     rows = records(capsys.readouterr().out)
-    assert len(rows) == 4 and all(re.fullmatch("(MKV[A-Y]LAB){20}", letters) for _, letters in rows[:2])
+    assert len(rows) == 4 and all(
+        re.fullmatch("(MKV[A-Y]LAB){20}", letters) for _, letters in rows[:2]
+    )
     assert all(float(re.search("nats=([0-9.]+)", head)[1]) > 20 for head, _ in rows[:2])
 
 
-def test_what_does_not_fit_a_model_of_proteins_is_refused(folder, run, data, tmp_path, capsys, monkeypatch):
+def test_what_does_not_fit_a_model_of_proteins_is_refused(
+    folder, run, data, tmp_path, capsys, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     Path("none.fa").write_text(">a\nMKV\n")
     Path("zero.fa").write_text(">a\nMKV\n\n[MASK:0]\n")
     Path("gap.fa").write_text(">a\nMK.\n")
     Path("in.fa").write_text(">a\nMK-\n")
-    train(TrainConfig(length=8, dim=16, layers=1, heads=2, batch_size=4, steps=2, eval_windows=8, dtype="float32", device="cpu"), data, "t")
+    train(
+        TrainConfig(
+            length=8,
+            dim=16,
+            layers=1,
+            heads=2,
+            batch_size=4,
+            steps=2,
+            eval_windows=8,
+            dtype="float32",
+            device="cpu",
+        ),
+        data,
+        "t",
+    )
     capsys.readouterr()
     for command, said in (
         (["fill", str(run), "none.fa"], "none.fa has no hole: write X, - or .MASK. for a residue"),
@@ -543,11 +769,23 @@ def test_what_does_not_fit_a_model_of_proteins_is_refused(folder, run, data, tmp
         (["fill", str(run), "in.fa", "--mask", "m.png"], "--mask is not for proteins"),
         (["sample", str(run), "--label", "3"], "the model knows no classes"),
         (["sample", str(run), "--frames", "a.gif"], "must end in .html"),
-        (["eval", str(run), "--data", str(data)], "has text .characters., and the model was trained on proteins .22 residues."),
-        (["eval", "t", "--data", str(folder)], "has proteins .22 residues., and the model was trained on text .characters."),
-        (["prepare", "text", "in.fa", "out", "--tokenizer", str(folder)], "is of proteins, which no text can be written in"),
+        (
+            ["eval", str(run), "--data", str(data)],
+            "has text .characters., and the model was trained on proteins .22 residues.",
+        ),
+        (
+            ["eval", "t", "--data", str(folder)],
+            "has proteins .22 residues., and the model was trained on text .characters.",
+        ),
+        (
+            ["prepare", "text", "in.fa", "out", "--tokenizer", str(folder)],
+            "is of proteins, which no text can be written in",
+        ),
         (["train", "protein", "--data", str(folder), "--out", "no", "--labels"], "has no labels"),
-        (["train", "mnist", "--data", str(folder), "--out", "no", "--length", "8"], "unet is for pictures"),
+        (
+            ["train", "mnist", "--data", str(folder), "--out", "no", "--length", "8"],
+            "unet is for pictures",
+        ),
         (["train", "protein", "--data", str(folder), "--out", "no", "--length", "0"], "length 0"),
     ):
         assert main(command) == 2, command
@@ -558,7 +796,16 @@ def test_what_does_not_fit_a_model_of_proteins_is_refused(folder, run, data, tmp
 
 def test_learned_schedules_and_digits_work_with_proteins(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    small = ["--length=32", "--dim=16", "--layers=1", "--heads=2", "--batch-size=4", "--steps=2", "--minutes=0", "--eval-windows=4"]
+    small = [
+        "--length=32",
+        "--dim=16",
+        "--layers=1",
+        "--heads=2",
+        "--batch-size=4",
+        "--steps=2",
+        "--minutes=0",
+        "--eval-windows=4",
+    ]
     Path("in.fa").write_text(">a\nMKV--B[MASK:4]\n")
     for out, flags in (("gen", ["--schedule=learned", "--time"]), ("prime", ["--digits=2"])):
         assert main(["train", "protein", "--data", str(folder), "--out", out, *small, *flags]) == 0
@@ -566,7 +813,10 @@ def test_learned_schedules_and_digits_work_with_proteins(folder, tmp_path, capsy
         assert main(["sample", out, "--num", "2", "--steps", "4"]) == 0
         capsys.readouterr()
         assert main(["fill", out, "in.fa", "--num", "2", "--steps", "4", "--out", f"{out}.fa"]) == 0
-        assert ("not scored" in (error := capsys.readouterr().err) or "are scored for a schedule with one curve" in error) == (out == "gen")
+        assert (
+            "not scored" in (error := capsys.readouterr().err)
+            or "are scored for a schedule with one curve" in error
+        ) == (out == "gen")
         assert ("nats=" in Path(f"{out}.fa").read_text(encoding="utf-8")) == (out == "prime")
     assert main(["schedule", "gen", "--data", str(folder), "--limit", "4", "--repeats", "2"]) == 0
     assert "revealed first" in capsys.readouterr().out
@@ -581,16 +831,45 @@ def test_the_demo_of_proteins_from_start_to_report(tmp_path, capsys, monkeypatch
     for name, value in {"SAMPLES": 4, "STEPS": 4, "REPEATS": 1, "PIECES": 8}.items():
         monkeypatch.setattr(demo_proteins, name, value)
     out = tmp_path / "demo"
-    assert main(["demo", "--data", "protein", "--out", str(out), "--minutes", "0.01", "--json", str(tmp_path / "d.json")]) == 0
-    said, record = capsys.readouterr().out, json.loads((tmp_path / "d.json").read_text(encoding="utf-8"))
+    assert (
+        main(
+            [
+                "demo",
+                "--data",
+                "protein",
+                "--out",
+                str(out),
+                "--minutes",
+                "0.01",
+                "--json",
+                str(tmp_path / "d.json"),
+            ]
+        )
+        == 0
+    )
+    said, record = (
+        capsys.readouterr().out,
+        json.loads((tmp_path / "d.json").read_text(encoding="utf-8")),
+    )
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert page.count('src="data:image/png;base64,') == 1 and "CC BY 4.0" in page and "homologues" in page
+    assert (
+        page.count('src="data:image/png;base64,') == 1
+        and "CC BY 4.0" in page
+        and "homologues" in page
+    )
     assert (
         record["n"] == 320
         and 4.1 < record["value"] < 4.46
-        and 4.1 < record["baselines"]["trigram with back-off"] < record["baselines"]["unigram"] < 4.2
+        and 4.1
+        < record["baselines"]["trigram with back-off"]
+        < record["baselines"]["unigram"]
+        < 4.2
     )
-    assert f"{record['value']:.3f} +- " in said and f"{record['value']:.3f} ± " in page and "the protein itself" in said
+    assert (
+        f"{record['value']:.3f} +- " in said
+        and f"{record['value']:.3f} ± " in page
+        and "the protein itself" in said
+    )
     assert main(["demo", "--out", str(out)]) == 2  # the other demo's folder
     assert "not the demo's data" in capsys.readouterr().err
 
@@ -598,6 +877,10 @@ def test_the_demo_of_proteins_from_start_to_report(tmp_path, capsys, monkeypatch
 def test_a_record_is_what_the_file_says():
     one, two = parse_fasta([b">a b\nMK[MASK:2]x\n>c\nMB-\n"], "f", holes=True)
     assert (one.header, one.letters, one.place) == ("a b", "MK--X", "f, line 1: record 'a b'")
-    assert one.holes.tolist() == [False, False, True, True, True] and two.holes.tolist() == [False, False, True]
+    assert one.holes.tolist() == [False, False, True, True, True] and two.holes.tolist() == [
+        False,
+        False,
+        True,
+    ]
     assert two.ids.tolist() == [10, 22, 22]
     assert format_fasta([("a", "M" * 61)]) == ">a\n" + "M" * 60 + "\nM\n"

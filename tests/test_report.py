@@ -1,4 +1,5 @@
-"""The report as HTML and as a picture: well-formed, self-contained, escaped, and with the numbers that were passed in."""
+"""The report as HTML and as a picture: well-formed, self-contained, escaped, and with the numbers
+that were passed in."""
 
 import json
 import math
@@ -17,12 +18,21 @@ VOID = {"meta", "input", "img", "br", "link"}
 
 
 def frames():
-    return [[char if i % 4 < step else ("" if step % 2 else None) for i, char in enumerate(NASTY)] for step in range(5)]
+    return [
+        [char if i % 4 < step else ("" if step % 2 else None) for i, char in enumerate(NASTY)]
+        for step in range(5)
+    ]
 
 
 def log():
-    rows = [{"step": i, "loss": math.log(2) * (2 + 3 / (1 + i)), "seconds": 0.1 * i} for i in range(100)]
-    return [*rows, {"step": 50, "loss": float("nan")}, {"step": 99, "bits": 2.125, "stderr": 0.0625}]
+    rows = [
+        {"step": i, "loss": math.log(2) * (2 + 3 / (1 + i)), "seconds": 0.1 * i} for i in range(100)
+    ]
+    return [
+        *rows,
+        {"step": 50, "loss": float("nan")},
+        {"step": 99, "bits": 2.125, "stderr": 0.0625},
+    ]
 
 
 def inputs(**changes):
@@ -32,11 +42,18 @@ def inputs(**changes):
         "log": log(),
         "unit": "character",
         "schedule": schedules.Linear(),
-        "bound_by_count": [(0.25, math.log(2), 0.01), (0.5, 2 * math.log(2), math.nan), (1.0, 4 * math.log(2), 0.01)],
+        "bound_by_count": [
+            (0.25, math.log(2), 0.01),
+            (0.5, 2 * math.log(2), math.nan),
+            (1.0, 4 * math.log(2), 0.01),
+        ],
         "baselines": {f"bigram {NASTY}": 3.5, "trigram": 3.0},
         "bound": (2.125, 0.0625),
         "samples": [NASTY, "\nsecond\x00\x1b\ud800"],
-        "fill": {"before": [(NASTY, True), ("", False)], "after": [[(NASTY, True), (NASTY, False)], [(NASTY, True), ("!", False)]]},
+        "fill": {
+            "before": [(NASTY, True), ("", False)],
+            "after": [[(NASTY, True), (NASTY, False)], [(NASTY, True), ("!", False)]],
+        },
         "frames": frames(),
         "sources": f"unmask demo {NASTY}",
     }
@@ -86,8 +103,16 @@ def test_texts_arrive_as_they_are(tmp_path):
     text, found = page(tmp_path)
     assert found.all("title") == found.all("h1") == [f"Title {NASTY}"]
     assert found.all("td")[0] == NASTY and found.all("footer") == [f"unmask demo {NASTY}"]
-    pre = [each.removeprefix("\n") for each in found.all("pre")]  # HTML drops a newline that follows <pre>
-    assert pre == [NASTY, NASTY, "\nsecond\u2400\u241b\ufffd", NASTY + "\xa0" * 4, NASTY + NASTY, NASTY + "!"]
+    # HTML drops a newline that follows <pre>
+    pre = [each.removeprefix("\n") for each in found.all("pre")]
+    assert pre == [
+        NASTY,
+        NASTY,
+        "\nsecond\u2400\u241b\ufffd",
+        NASTY + "\xa0" * 4,
+        NASTY + NASTY,
+        NASTY + "!",
+    ]
     assert len(found.all("script")) == 2 and "<img" not in text
     assert "</script>" not in "".join(found.all("script"))
 
@@ -112,8 +137,13 @@ def test_nothing_is_loaded_from_elsewhere(tmp_path):
 
 def test_numbers_appear_with_their_units(tmp_path):
     text, found = page(tmp_path)
-    labels = [value for tag, name, value in found.attributes if (tag, name) == ("svg", "aria-label")]
-    assert labels[0] == "Loss in bits per character over 99 steps: from 5.00 to 2.03; last evaluation 2.125 ± 0.062"
+    labels = [
+        value for tag, name, value in found.attributes if (tag, name) == ("svg", "aria-label")
+    ]
+    assert (
+        labels[0]
+        == "Loss in bits per character over 99 steps: from 5.00 to 2.03; last evaluation 2.125 ± 0.062"
+    )
     assert labels[1] == "Bits per masked position: 1.00 at 25 % masked, 4.00 at 100 %"
     assert len(labels) == 3
     assert found.all("caption") == ["bits per character, on held-out data"]
@@ -140,7 +170,11 @@ def test_what_is_missing_is_left_out(tmp_path):
         frames=None,
         summary=[],
     )
-    assert found.all("h2") == ["How good it is", "The schedule"] and "<script" not in text and "inf" in found.all("td")
+    assert (
+        found.all("h2") == ["How good it is", "The schedule"]
+        and "<script" not in text
+        and "inf" in found.all("td")
+    )
 
 
 def test_only_evaluations_or_only_one_step(tmp_path):
@@ -163,13 +197,23 @@ def test_frames_of_different_lengths(tmp_path):
         picture(tmp_path / "p.png", frames=[], log=[], unit="byte", baselines={}, bound=(1.0, 0.1))
 
 
-@pytest.mark.parametrize("rows, bound", [(log(), (2.125, 0.0625)), ([], (2.0, math.nan)), ([], (math.inf, math.nan))])
+@pytest.mark.parametrize(
+    "rows, bound", [(log(), (2.125, 0.0625)), ([], (2.0, math.nan)), ([], (math.inf, math.nan))]
+)
 def test_picture(tmp_path, rows, bound):
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    several = [[*frame, "\u4e2d", "$a", None] for frame in frames()]  # a letter that the font lacks, no formula, never revealed
-    path = picture(tmp_path / "p.png", frames=several, log=rows, unit="token", baselines={"bigram $x": 3.5}, bound=bound)
+    # a letter that the font lacks, no formula, never revealed
+    several = [[*frame, "\u4e2d", "$a", None] for frame in frames()]
+    path = picture(
+        tmp_path / "p.png",
+        frames=several,
+        log=rows,
+        unit="token",
+        baselines={"bigram $x": 3.5},
+        bound=bound,
+    )
     data = path.read_bytes()
     assert data[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", data[16:24]) == (1600, 700)
     assert dict(matplotlib.rcParams) == before

@@ -27,7 +27,9 @@ SMALL = TrainConfig(
 
 
 def script(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "runs" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(
+        name, Path(__file__).parents[1] / "runs" / f"{name}.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -67,14 +69,24 @@ def test_a_block_of_twice_the_channels_passes_every_other_pixel_between_zeros(ci
         if outside == 16:
             assert torch.equal(y, x.relu())
         else:
-            assert torch.equal(y[:, 8:24], x[:, :, ::2, ::2].relu()) and not y[:, :8].any() and not y[:, 24:].any()
-    assert torch.allclose(block.conv1(x)[0, :, 1, 1], torch.einsum("oikl,ikl->o", block.conv1.weight, x[0, :, 1:4, 1:4]), atol=1e-5)
+            assert (
+                torch.equal(y[:, 8:24], x[:, :, ::2, ::2].relu())
+                and not y[:, :8].any()
+                and not y[:, 24:].any()
+            )
+    assert torch.allclose(
+        block.conv1(x)[0, :, 1, 1],
+        torch.einsum("oikl,ikl->o", block.conv1.weight, x[0, :, 1:4, 1:4]),
+        atol=1e-5,
+    )
 
 
 def test_the_published_number_of_parameters(cifar):
     """arXiv 1512.03385, table 6: 0.27 and 0.85 million."""
     for blocks, millions in ((3, 0.27), (9, 0.85)):
-        assert sum(p.numel() for p in cifar.ResNet(blocks).parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
+        assert sum(p.numel() for p in cifar.ResNet(blocks).parameters()) / 1e6 == pytest.approx(
+            millions, abs=0.005
+        )
 
 
 def test_features_of_samples_and_of_prepared_data(cifar, tmp_path, capsys):
@@ -83,29 +95,55 @@ def test_features_of_samples_and_of_prepared_data(cifar, tmp_path, capsys):
     for norm in (m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)):
         norm.running_mean.normal_()
         norm.running_var.uniform_(0.5, 2)
-    torch.save({"state_dict": {f"module.{name}": t for name, t in network.state_dict().items()}}, tmp_path / "r.th")
+    torch.save(
+        {"state_dict": {f"module.{name}": t for name, t in network.state_dict().items()}},
+        tmp_path / "r.th",
+    )
     torch.save(network.state_dict(), tmp_path / "plain.th")
     pictures = np.random.default_rng(0).integers(256, size=(80, 32, 32, 3), dtype=np.uint8)
     np.savez(tmp_path / "x.npz", data=pictures, labels=np.arange(80) % 10)
     prepare_images(tmp_path / "x.npz", tmp_path / "data", split="0,0,80", progress=False)
-    cifar.main([str(tmp_path / "r.th"), str(tmp_path / "data"), "--out", str(tmp_path / "a.npz"), "--batch-size", "30"])
+    cifar.main(
+        [
+            str(tmp_path / "r.th"),
+            str(tmp_path / "data"),
+            "--out",
+            str(tmp_path / "a.npz"),
+            "--batch-size",
+            "30",
+        ]
+    )
     said = capsys.readouterr().out
-    cifar.main([str(tmp_path / "plain.th"), str(tmp_path / "x.npz"), str(tmp_path / "x.npz"), "--out", str(tmp_path / "b.npz")])
+    cifar.main(
+        [
+            str(tmp_path / "plain.th"),
+            str(tmp_path / "x.npz"),
+            str(tmp_path / "x.npz"),
+            "--out",
+            str(tmp_path / "b.npz"),
+        ]
+    )
     a, b = (np.load(tmp_path / f"{name}.npz") for name in "ab")
-    assert np.allclose(np.concatenate([a["features"]] * 2), b["features"], atol=1e-5) and a["logits"].shape == (80, 10)
+    assert np.allclose(np.concatenate([a["features"]] * 2), b["features"], atol=1e-5) and a[
+        "logits"
+    ].shape == (80, 10)
     shown = (pictures[:4] / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     x = network.bn1(network.conv1(torch.from_numpy(shown.transpose(0, 3, 1, 2)).float())).relu()
     x = network.layer3(network.layer2(network.layer1(x))).mean((2, 3))
     assert torch.allclose(x, torch.from_numpy(a["features"][:4]), atol=1e-4)
     assert np.allclose(network.linear(x).detach(), a["logits"][:4], atol=1e-4)
     right = 100 * (a["logits"].argmax(1) == np.arange(80) % 10).mean()
-    assert f"ResNet-14 of {tmp_path / 'r.th'}, 80 pictures" in said and f"{right:.2f} % of them" in said
+    assert (
+        f"ResNet-14 of {tmp_path / 'r.th'}, 80 pictures" in said
+        and f"{right:.2f} % of them" in said
+    )
     p = torch.from_numpy(a["logits"]).double().softmax(-1)
     score = float((p * (p / p.mean(0)).log()).sum(-1).mean().exp())
     assert f"classifier score {score:.3f} +- " in said and "not the inception score" in said
     capsys.readouterr()
     assert main(["distance", str(tmp_path / "a.npz"), str(tmp_path / "b.npz")]) == 0
-    assert float(capsys.readouterr().out.split(" ")[0]) < 0.01  # but for the n - 1 of the covariances
+    # but for the n - 1 of the covariances
+    assert float(capsys.readouterr().out.split(" ")[0]) < 0.01
 
 
 class MakesFolder:
@@ -134,8 +172,12 @@ def test_bad_input_of_features_is_one_sentence(cifar, home, tmp_path, capsys, da
         (good, "r.th", out, "r.th: no array 'data'"), (good, "x.npz", tmp_path / "out.txt", "must be an .npz"),
         (good, "x.npz", tmp_path / "no" / "out.npz", "in a folder that exists"),
     ):  # fmt: skip
-        assert re.search(said, refused(cifar, capsys, weights, tmp_path / images, "--out", target)), said
-    assert "--batch-size 0 at least 1" in refused(cifar, capsys, good, tmp_path / "x.npz", "--out", out, "--batch-size", 0)
+        assert re.search(
+            said, refused(cifar, capsys, weights, tmp_path / images, "--out", target)
+        ), said
+    assert "--batch-size 0 at least 1" in refused(
+        cifar, capsys, good, tmp_path / "x.npz", "--out", out, "--batch-size", 0
+    )
     assert not out.exists() and not Path("made").exists()
 
 
@@ -153,26 +195,69 @@ def test_the_figures_of_grids_are_on_disk_after_every_setting(home, tmp_path, mo
     monkeypatch.setattr(grids, "sample", seen)
     data = str(home / "digits")
     grids.main(
-        [str(home / "run"), data, data, str(out), "--num", "70", "--steps", "2", "3", "--seeds", "0", "5", "--classifier-steps", "3"]
+        [
+            str(home / "run"),
+            data,
+            data,
+            str(out),
+            "--num",
+            "70",
+            "--steps",
+            "2",
+            "3",
+            "--seeds",
+            "0",
+            "5",
+            "--classifier-steps",
+            "3",
+        ]
     )
     assert left == [0, 1, 2, 3, 4, 4, 4, 4]  # the second seed is added to the rows
     record = json.loads(out.read_text(encoding="utf-8"))
-    assert [(r["steps"], r["grid"]) for r in record["rows"]] == [(2, "uniform"), (2, "cosine"), (3, "uniform"), (3, "cosine")]
+    assert [(r["steps"], r["grid"]) for r in record["rows"]] == [
+        (2, "uniform"),
+        (2, "cosine"),
+        (3, "uniform"),
+        (3, "cosine"),
+    ]
     said = capsys.readouterr().out
     for row in record["rows"]:
         one, other = row["distance"]
-        assert one != other and min(one, other) / 2 < row["pooled"] < max(one, other) and 0 < row["pooled_stderr"] < row["pooled"]
-        assert grids.describe(row) in said and f"seed 5, {row['steps']} steps, {row['grid']}: {other:.3f}" in said
-    assert grids.describe({"distance": [10.0, 14.0], "pooled": 8.0, "pooled_stderr": 0.5}) == "12.00 +- 2.00 (8.00 +- 0.50)"
+        assert (
+            one != other
+            and min(one, other) / 2 < row["pooled"] < max(one, other)
+            and 0 < row["pooled_stderr"] < row["pooled"]
+        )
+        assert (
+            grids.describe(row) in said
+            and f"seed 5, {row['steps']} steps, {row['grid']}: {other:.3f}" in said
+        )
+    assert (
+        grids.describe({"distance": [10.0, 14.0], "pooled": 8.0, "pooled_stderr": 0.5})
+        == "12.00 +- 2.00 (8.00 +- 0.50)"
+    )
     assert record["floor_pooled"] < record["floor"]
 
 
 def test_the_picture_of_filling_in_shows_holes_completions_and_truth(home, tmp_path, capsys, data):
     inpainting, out = script("inpainting"), tmp_path / "out.png"
-    inpainting.main([str(home / "run"), str(home / "digits"), str(out), "--pictures", "4", "--num", "2", "--steps", "3"])
+    inpainting.main(
+        [
+            str(home / "run"),
+            str(home / "digits"),
+            str(out),
+            "--pictures",
+            "4",
+            "--num",
+            "2",
+            "--steps",
+            "3",
+        ]
+    )
     page = np.asarray(Image.open(out))
     assert page.shape == (4 * 26 + 2, 4 * 26 + 2)  # 8 pixels of 3, and gaps of 2
-    cells = page[2:, 2:].reshape(4, 26, 4, 26).swapaxes(1, 2)[:, :, :24:3, :24:3].astype(int)  # (row, column, 8, 8)
+    # (row, column, 8, 8)
+    cells = page[2:, 2:].reshape(4, 26, 4, 26).swapaxes(1, 2)[:, :, :24:3, :24:3].astype(int)
     holes = np.zeros((4, 8, 8), bool)
     holes[[0, 3], 4:], holes[1, :, 4:], holes[2, 2:6, 2:6] = True, True, True
     assert (cells[:, 0][holes] == 127).all() and set(np.unique(cells[:, 1:])) == {0, 255}
@@ -180,8 +265,20 @@ def test_the_picture_of_filling_in_shows_holes_completions_and_truth(home, tmp_p
         assert np.array_equal(cells[:, column][~holes], cells[:, 3][~holes])
     assert not np.array_equal(cells[:, 1], cells[:, 2])
     whole = np.fromfile(home / "digits" / "test.bin", np.uint8).reshape(-1, 8, 8)
-    assert np.array_equal(cells[:, 3], 255 * whole[[(2 * i + 1) * len(whole) // 8 for i in range(4)]].astype(int))
-    text = TrainConfig(length=8, dim=16, layers=1, heads=2, batch_size=4, steps=2, eval_windows=8, dtype="float32", device="cpu")
+    assert np.array_equal(
+        cells[:, 3], 255 * whole[[(2 * i + 1) * len(whole) // 8 for i in range(4)]].astype(int)
+    )
+    text = TrainConfig(
+        length=8,
+        dim=16,
+        layers=1,
+        heads=2,
+        batch_size=4,
+        steps=2,
+        eval_windows=8,
+        dtype="float32",
+        device="cpu",
+    )
     train(text, data, tmp_path / "text")
     for arguments, said in (
         ((tmp_path / "text", data, out), "is a model of text, not of pictures"),
@@ -197,16 +294,27 @@ def test_the_picture_of_filling_in_shows_holes_completions_and_truth(home, tmp_p
 
 
 def test_what_is_measured_on_a_gpu_can_be_rehearsed_without_one(tmp_path):
-    """The script as it is run, in miniature: every stage, nothing failed, and a record that is read as JSON."""
+    """The script as it is run, in miniature: every stage, nothing failed, and a record that is read
+    as JSON."""
     path = Path(__file__).parents[1] / "runs" / "gpu.py"
     without = "import runpy, sys; sys.modules.update(dict.fromkeys(['tyro', 'matplotlib', 'PIL']))"
     run = "sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
     command = [sys.executable, "-c", f"{without}; {run}", str(path)]
-    done = subprocess.run([*command, "--out", str(tmp_path), "--rehearse"], capture_output=True, encoding="utf-8")
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path), "--rehearse"], capture_output=True, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     record = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
-    names = ("kernel V=50257 l=2 float32", "law of ancestral prime", "estimate in bfloat16", "train owt-small, 2 digits", "train cifar10")
-    assert {*names, "sample first_hitting 1", "learn", "machine", "done"} <= set(record) and record["done"]["failed"] == []
+    names = (
+        "kernel V=50257 l=2 float32",
+        "law of ancestral prime",
+        "estimate in bfloat16",
+        "train owt-small, 2 digits",
+        "train cifar10",
+    )
+    assert {*names, "sample first_hitting 1", "learn", "machine", "done"} <= set(record) and record[
+        "done"
+    ]["failed"] == []
     assert all(row.get("passed", True) for row in record.values()) and record["learn"]["bits"] < 8
     assert (tmp_path / "learn-log.jsonl").is_file()
 
@@ -216,4 +324,6 @@ def test_what_fails_on_a_gpu_is_recorded_and_the_rest_goes_on(tmp_path, monkeypa
     monkeypatch.setattr(gpu, "marginal_nats", lambda *a: 1 / 0)
     assert gpu.main(["--out", str(tmp_path), "--rehearse", "--only", "exact"]) == 1
     record = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
-    assert "FAILED kernel V=27 l=1" in record["done"]["failed"] and record["exact bound md4"]["passed"]
+    assert (
+        "FAILED kernel V=27 l=1" in record["done"]["failed"] and record["exact bound md4"]["passed"]
+    )

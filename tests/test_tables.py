@@ -31,8 +31,34 @@ from unmask.train import State, build, train_step
 
 ADULT = Path(unmask.__file__).parent / "kinds" / "tables" / "bundled" / "adult.csv.gz"
 CPU = ["--device", "cpu", "--dtype", "float32", "--threads", "1"]
-SMALL = ["--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "16", "--minutes", "0", "--steps", "4", "--eval-minutes", "0"]
-CONFIG = TrainConfig(length=0, dim=16, layers=1, heads=2, batch_size=16, steps=4, warmup=2, eval_minutes=0, dtype="float32", device="cpu")
+SMALL = [
+    "--dim",
+    "16",
+    "--layers",
+    "1",
+    "--heads",
+    "2",
+    "--batch-size",
+    "16",
+    "--minutes",
+    "0",
+    "--steps",
+    "4",
+    "--eval-minutes",
+    "0",
+]
+CONFIG = TrainConfig(
+    length=0,
+    dim=16,
+    layers=1,
+    heads=2,
+    batch_size=16,
+    steps=4,
+    warmup=2,
+    eval_minutes=0,
+    dtype="float32",
+    device="cpu",
+)
 
 
 def write(path, text, encoding="utf-8"):
@@ -47,7 +73,9 @@ def read(path):
 
 def prepared(folder, text, **how):
     """The data of a CSV file with this text."""
-    prepare_table(write(folder / "t.csv", text), folder / "data", progress=False, **{"split": "1,0,0"} | how)
+    prepare_table(
+        write(folder / "t.csv", text), folder / "data", progress=False, **{"split": "1,0,0"} | how
+    )
     return open_data(folder / "data")
 
 
@@ -57,7 +85,8 @@ def rows_of(data, split="train"):
 
 @pytest.fixture(scope="module")
 def adult(tmp_path_factory):
-    """1,500 rows of the bundled census, with its missing cells, as a file; and the rows, read here without the package."""
+    """1,500 rows of the bundled census, with its missing cells, as a file; and the rows, read here
+    without the package."""
     folder = tmp_path_factory.mktemp("adult")
     with gzip.open(ADULT, "rt") as file:
         rows = list(csv.reader(file))[:1501]
@@ -69,13 +98,31 @@ def adult(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def home(adult):
-    assert main(["train", "table", "--data", str(adult[0] / "data"), "--out", str(adult[0] / "run"), *SMALL, *CPU]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "table",
+                "--data",
+                str(adult[0] / "data"),
+                "--out",
+                str(adult[0] / "run"),
+                *SMALL,
+                *CPU,
+            ]
+        )
+        == 0
+    )
     return adult[0]
 
 
 def random_model(data, **more):
     """A network of random weights, in 64 bits."""
-    model = build(unmask.config.replace(CONFIG, length=data.length, **more), data.vocab_size, {"data": data.meta, "length": data.length})
+    model = build(
+        unmask.config.replace(CONFIG, length=data.length, **more),
+        data.vocab_size,
+        {"data": data.meta, "length": data.length},
+    )
     generator = torch.Generator().manual_seed(1)
     for p in model.parameters():
         torch.nn.init.normal_(p, std=0.4, generator=generator)
@@ -85,13 +132,17 @@ def random_model(data, **more):
 # ---------------------------------------------------------------- columns
 
 
-@given(st.dictionaries(st.integers(-50, 50).map(str), st.integers(1, 30), min_size=1), st.integers(2, 12))
+@given(
+    st.dictionaries(st.integers(-50, 50).map(str), st.integers(1, 30), min_size=1),
+    st.integers(2, 12),
+)
 def test_bins_are_numbers_of_the_column_that_read_back_as_themselves(counts, bins):
     column = number_column("n", 0, counts, bins)
     assert 1 <= len(column.values) <= bins and set(column.values) <= set(counts)
     assert (column.encode(column.values) == np.arange(len(column.values))).all()
     found = column.encode(sorted(counts, key=float))
-    assert (np.diff(found) >= 0).all() and set(found) == set(range(len(column.values)))  # in order, and no bin empty
+    # in order, and no bin empty
+    assert (np.diff(found) >= 0).all() and set(found) == set(range(len(column.values)))
     if len(counts) <= bins:
         assert [column.values[i] for i in column.encode(list(counts))] == list(counts)
     assert column.encode(["-1000", "1000", "x", ""]).tolist() == [0, len(column.values) - 1, -1, -1]
@@ -99,7 +150,8 @@ def test_bins_are_numbers_of_the_column_that_read_back_as_themselves(counts, bin
 
 def test_bins_hold_about_as_many_rows_each():
     assert equal_parts([1] * 100, 4) == [(0, 25), (25, 50), (50, 75), (75, 100)]
-    assert equal_parts([90, *[1] * 10], 3) == [(0, 1), (1, 6), (6, 11)]  # what most rows have stays alone, the others share the rest
+    # what most rows have stays alone, the others share the rest
+    assert equal_parts([90, *[1] * 10], 3) == [(0, 1), (1, 6), (6, 11)]
     column = number_column("n", 0, {str(i): 1 for i in range(1000)}, 10)
     assert np.bincount(column.encode([str(i) for i in range(1000)])).tolist() == [100] * 10
     assert column.values[0] == "49" and column.bounds[0] == 99.5
@@ -107,14 +159,22 @@ def test_bins_hold_about_as_many_rows_each():
 
 
 def test_bins_are_made_of_the_training_rows(tmp_path):
-    data = prepared(tmp_path, "n,name\n" + "".join(f"{i},{i}\n" for i in range(200)), split="0.5,0.25,0.25", categories=["name"], bins=7)
+    data = prepared(
+        tmp_path,
+        "n,name\n" + "".join(f"{i},{i}\n" for i in range(200)),
+        split="0.5,0.25,0.25",
+        categories=["name"],
+        bins=7,
+    )
     number = data.tokenizer.columns[0]
     assert number == number_column("n", 0, {name: 1 for _, name in rows_of(data)}, 7)
 
 
 def test_rows_that_say_the_same_go_to_one_split(tmp_path):
     """Whatever dropped columns hold, and however numbers and missing cells are spelled."""
-    rows = [f"{i},{('1', '1.0', '1e0')[i % 3]},{('', '?', 'NaN')[i % 3]},{i % 16}" for i in range(400)]
+    rows = [
+        f"{i},{('1', '1.0', '1e0')[i % 3]},{('', '?', 'NaN')[i % 3]},{i % 16}" for i in range(400)
+    ]
     data = prepared(tmp_path, "id,a,b,c\n" + "\n".join(rows), split="0.5,0.25,0.25", drop=["id"])
     assert [len({tuple(row) for row in rows_of(data, s)}) for s in data.splits] == [8, 4, 4]
 
@@ -134,22 +194,45 @@ def test_what_is_written_can_be_read(tmp_path):
     again = write(tmp_path / "again.csv", data.tokenizer.write(rows_of(data)))
     prepare_table(again, tmp_path / "again", like=data.tokenizer, split="1,0,0", progress=False)
     assert sorted(rows_of(open_data(tmp_path / "again"))) == [["1", "x\ry"], ["2", "p\r\nq"]]
-    prepare_table(write(tmp_path / "w.csv", "1;x;7\n2;y;8\n"), tmp_path / "w", split="1,0,0", drop=["column2"], progress=False)
-    table = open_data(tmp_path / "w").tokenizer  # a header-less source of three columns, of which samples have two
-    prepare_table(write(tmp_path / "s.csv", table.write([["1", "8"]])), tmp_path / "s", like=table, split="1,0,0", progress=False)
+    prepare_table(
+        write(tmp_path / "w.csv", "1;x;7\n2;y;8\n"),
+        tmp_path / "w",
+        split="1,0,0",
+        drop=["column2"],
+        progress=False,
+    )
+    # a header-less source of three columns, of which samples have two
+    table = open_data(tmp_path / "w").tokenizer
+    prepare_table(
+        write(tmp_path / "s.csv", table.write([["1", "8"]])),
+        tmp_path / "s",
+        like=table,
+        split="1,0,0",
+        progress=False,
+    )
     assert rows_of(open_data(tmp_path / "s")) == [["1", "8"]]
 
 
 def test_equal_examples_go_to_one_split():
     digests = np.array([3, 1, 3, 7, 3, 3, 1, 3, 7, 3], np.uint64)
     parts = cut_by_digest(digests, (0.4, 0.4, 0.2), "rows")
-    assert {name: digests[rows].tolist() for name, rows in parts.items()} == {"train": [1, 1], "validation": [3] * 6, "test": [7, 7]}
+    assert {name: digests[rows].tolist() for name, rows in parts.items()} == {
+        "train": [1, 1],
+        "validation": [3] * 6,
+        "test": [7, 7],
+    }
 
 
 def test_a_bin_is_written_as_the_source_spells_it():
-    assert number_column("n", 0, {"1e308": 1, "-1.7e308": 1}, 2).encode(["1e308", "-1e308"]).tolist() == [1, 0]
+    assert number_column("n", 0, {"1e308": 1, "-1.7e308": 1}, 2).encode(
+        ["1e308", "-1e308"]
+    ).tolist() == [1, 0]
     assert number_column("n", 0, {"1.50": 3, "1.5": 1, "2": 1}, 2).values == ("1.50", "2")
-    assert number_column("n", 0, {"9007199254740993": 1, "1e3": 2, ".5": 1}, 8).values == (".5", "1e3", "9007199254740993")
+    assert number_column("n", 0, {"9007199254740993": 1, "1e3": 2, ".5": 1}, 8).values == (
+        ".5",
+        "1e3",
+        "9007199254740993",
+    )
 
 
 @pytest.mark.parametrize(
@@ -172,7 +255,9 @@ def test_what_is_a_column_of_numbers(texts, numbers):
 
 def test_every_column_has_its_own_tokens_and_no_others(adult):
     table = open_data(adult[0] / "data").tokenizer
-    assert (table.allowed.sum(0) == 1).all() and table.allowed.sum(1).tolist() == [len(c.values) for c in table.columns]
+    assert (table.allowed.sum(0) == 1).all() and table.allowed.sum(1).tolist() == [
+        len(c.values) for c in table.columns
+    ]
     tokens = [int(row.argmax()) for row in table.allowed]
     assert [table.spell(i) for i in tokens] == [f"{c.name}={c.values[0]}" for c in table.columns]
     assert Table.from_spec(json.loads(json.dumps(table.spec()))).spec() == table.spec()
@@ -189,13 +274,22 @@ def test_rows_come_back_as_they_were(adult):
     assert [n for n, is_number in zip(rows[0], numbers) if is_number] == [
         "age", "fnlwgt", "education-num", "capital-gain", "capital-loss", "hours-per-week",
     ]  # fmt: skip
-    expected = [tuple("" if cell == "?" else cell for cell, number in zip(row, numbers) if not number) for row in rows[1:]]
-    found = [tuple(cell for cell, number in zip(row, numbers) if not number) for s in data.splits for row in rows_of(data, s)]
+    expected = [
+        tuple("" if cell == "?" else cell for cell, number in zip(row, numbers) if not number)
+        for row in rows[1:]
+    ]
+    found = [
+        tuple(cell for cell, number in zip(row, numbers) if not number)
+        for s in data.splits
+        for row in rows_of(data, s)
+    ]
     assert sorted(found) == sorted(expected) and any("" in row for row in expected)
     for c, column in enumerate(data.tokenizer.columns):
         if numbers[c]:  # what a cell is written as lies in the bin that the cell lies in
             shown = sorted(row[c] for s in data.splits for row in rows_of(data, s))
-            assert shown == sorted(column.values[i] for i in column.encode([row[c] for row in rows[1:]]))
+            assert shown == sorted(
+                column.values[i] for i in column.encode([row[c] for row in rows[1:]])
+            )
 
 
 def test_a_split_depends_on_the_rows_and_not_on_their_order(adult, tmp_path):
@@ -203,16 +297,35 @@ def test_a_split_depends_on_the_rows_and_not_on_their_order(adult, tmp_path):
     again = [rows[0], *rows[:0:-1], *rows[1:200]]  # in another order, and some of them twice
     with open(tmp_path / "t.csv", "w", newline="") as file:
         csv.writer(file).writerows(again)
-    prepare_table(tmp_path / "t.csv", tmp_path / "data", split="0.8,0.1,0.1", progress=False, drop=["fnlwgt"], bins=10_000)
-    prepare_table(folder / "adult.csv", tmp_path / "once", split="0.8,0.1,0.1", progress=False, drop=["fnlwgt"], bins=10_000)
+    prepare_table(
+        tmp_path / "t.csv",
+        tmp_path / "data",
+        split="0.8,0.1,0.1",
+        progress=False,
+        drop=["fnlwgt"],
+        bins=10_000,
+    )
+    prepare_table(
+        folder / "adult.csv",
+        tmp_path / "once",
+        split="0.8,0.1,0.1",
+        progress=False,
+        drop=["fnlwgt"],
+        bins=10_000,
+    )
     data, once = open_data(tmp_path / "data"), open_data(tmp_path / "once")
     parts = [{tuple(row) for row in rows_of(data, s)} for s in data.splits]
     assert sum(map(len, parts)) > 1000
-    moved = sum(len({tuple(r) for r in rows_of(once, s)} - part) for s, part in zip(once.splits, parts))
+    moved = sum(
+        len({tuple(r) for r in rows_of(once, s)} - part) for s, part in zip(once.splits, parts)
+    )
     assert moved < 40  # those between the cuts, which repetition has moved
-    prepare_table(tmp_path / "t.csv", tmp_path / "all", split="0.8,0.1,0.1", progress=False, bins=10_000)
+    prepare_table(
+        tmp_path / "t.csv", tmp_path / "all", split="0.8,0.1,0.1", progress=False, bins=10_000
+    )
     whole = [{tuple(row) for row in rows_of(open_data(tmp_path / "all"), s)} for s in data.splits]
-    assert not (whole[0] & whole[1] or whole[0] & whole[2] or whole[1] & whole[2])  # equal rows are on one side
+    # equal rows are on one side
+    assert not (whole[0] & whole[1] or whole[0] & whole[2] or whole[1] & whole[2])
 
 
 FORMS = {
@@ -236,8 +349,16 @@ def test_forms_of_one_file(tmp_path, text):
 
 def test_other_encodings_and_packed_files(tmp_path):
     text = "a,b\n1,é\n2,ß\n"
-    for i, (name, encoding) in enumerate([("utf-8", ""), ("utf-16", ""), ("latin-1", "latin-1"), ("utf-8-sig", "utf-8")]):
-        prepare_table(write(tmp_path / f"{i}.csv", text, name), tmp_path / f"d{i}", split="1,0,0", progress=False, encoding=encoding)
+    for i, (name, encoding) in enumerate(
+        [("utf-8", ""), ("utf-16", ""), ("latin-1", "latin-1"), ("utf-8-sig", "utf-8")]
+    ):
+        prepare_table(
+            write(tmp_path / f"{i}.csv", text, name),
+            tmp_path / f"d{i}",
+            split="1,0,0",
+            progress=False,
+            encoding=encoding,
+        )
         assert sorted(rows_of(open_data(tmp_path / f"d{i}"))) == [["1", "é"], ["2", "ß"]]
     (tmp_path / "p.csv.gz").write_bytes(gzip.compress(text.encode()))
     prepare_table(tmp_path / "p.csv.gz", tmp_path / "p", split="1,0,0", progress=False)
@@ -260,7 +381,8 @@ def test_quoted_cells_hold_delimiters_quotes_and_newlines(tmp_path):
         ("clerk,cook\nbaker,clerk\nclerk,baker\n", False),  # "clerk" is a value of its column
         ("x,x\ny,z\n", False),
         ("x,\ny,z\n", False),
-        (",age,job\n0,39,clerk\n1,40,age\n", True),  # as pandas writes its index; above numbers there is a word
+        # as pandas writes its index; above numbers there is a word
+        (",age,job\n0,39,clerk\n1,40,age\n", True),
         ("age,job\n39,clerk\n?,age\n", True),
         ("name,2019\nann,5\nbob,6\n", False),
         ("colour,size\nred,big\nblue,small\n", True),
@@ -278,7 +400,8 @@ def test_what_is_a_header(tmp_path, text, header):
 
 def test_columns_that_are_constant_or_have_no_values(tmp_path):
     data = prepared(tmp_path, "a,b,c,d\n1,x,,7\n2,x,?,7\n3,x,NaN,\n,,n/a,\n")
-    assert data.meta["rows"]["train"] == 3 and data.meta["empty_rows"] == 1  # the row without any value is left out
+    # the row without any value is left out
+    assert data.meta["rows"]["train"] == 3 and data.meta["empty_rows"] == 1
     assert [len(c.values) for c in data.tokenizer.columns] == [3, 1, 1, 1]
     assert sorted(rows_of(data)) == [["1", "x", "", "7"], ["2", "x", "", "7"], ["3", "x", "", ""]]
     assert data.meta["cells_without_value"] == 8
@@ -287,40 +410,103 @@ def test_columns_that_are_constant_or_have_no_values(tmp_path):
     assert x["valid"].sum(0).tolist() == [3, 3, 0, 2]
     bound = estimate_nelbo(model, [x], repeats=64, by_position=True)
     assert (bound.by_position[1:, 0] == 0).all()  # one value: certain
-    assert data.tokenizer.decode(unmask.sample(model, num=2, length=4, steps=8).numpy())[0][1:] == ["x", "", "7"]
+    assert data.tokenizer.decode(unmask.sample(model, num=2, length=4, steps=8).numpy())[0][1:] == [
+        "x",
+        "",
+        "7",
+    ]
 
 
 def test_columns_can_be_named_and_dropped(tmp_path):
     text = "id,zip,n\n" + "".join(f"p{i},{10 + i % 3},{i % 5}\n" for i in range(100))
     data = prepared(tmp_path, text, drop=["id"], categories=["zip"], numbers=["n"], bins=2)
-    assert [(c.name, len(c.values), c.bounds is None) for c in data.tokenizer.columns] == [("zip", 3, True), ("n", 2, False)]
+    assert [(c.name, len(c.values), c.bounds is None) for c in data.tokenizer.columns] == [
+        ("zip", 3, True),
+        ("n", 2, False),
+    ]
 
 
 BAD = {
-    "a row with too many cells": ("a,b\n1,2\n1,2,3\n", {}, r"t\.csv, line 3: 3 cells, and the first row has 2: '1,2,3'"),
+    "a row with too many cells": (
+        "a,b\n1,2\n1,2,3\n",
+        {},
+        r"t\.csv, line 3: 3 cells, and the first row has 2: '1,2,3'",
+    ),
     "a row too wide after empty lines": ("\n \na,b\n1,2,3\n", {}, r"t\.csv, line 4: 3 cells"),
     "a row with too few": ("a,b\n1,2\n\n1\n", {}, r"t\.csv, line 4: 1 cells"),
     "an open quote": ('a,b\n1,"2\n3,4\n', {}, r"t\.csv, line 3: a quote is not closed"),
     "text after a quote": ('a,b\n1,"2"3\n', {}, r"t\.csv, line 2: "),
     "nothing": ("\n \n", {}, r"t\.csv is empty"),
     "a header alone": ("a,b\n", {"header": "yes"}, r"t\.csv has no rows"),
-    "two columns of one name": ("a,a\n1,2\n", {"header": "yes"}, r"line 1: the header has 'a' more than once"),
-    "two columns of one name above numbers": ("\na,a\n1,2\n", {}, r"line 2: the header has 'a' more than once"),
-    "a word among numbers": ("a\n" + "7\n" * 30 + "x\n", {}, r"t\.csv, line 32: 'x' in column 'a', most of whose .* --missing"),
+    "two columns of one name": (
+        "a,a\n1,2\n",
+        {"header": "yes"},
+        r"line 1: the header has 'a' more than once",
+    ),
+    "two columns of one name above numbers": (
+        "\na,a\n1,2\n",
+        {},
+        r"line 2: the header has 'a' more than once",
+    ),
+    "a word among numbers": (
+        "a\n" + "7\n" * 30 + "x\n",
+        {},
+        r"t\.csv, line 32: 'x' in column 'a', most of whose .* --missing",
+    ),
     "utf-16 by another name": ("a\0,b\n1,2\n", {}, r"t\.csv has zero bytes"),
     "old line ends": ("a,b\r1,2\r3,4", {}, r"t\.csv, line 1: lines end in a carriage return alone"),
-    "a codec that is not of text": ("a,b\n1,2\n", {"encoding": "rot13"}, r"encoding 'rot13' is none"),
-    "a name for every row": ("a,b\n" + "".join(f"x{i},1\n" for i in range(200)), {}, r"column 'a' has 200 different values in 200 rows"),
-    "no such column": ("age,b\n1,2\n", {"drop": ["agee"]}, r"no column 'agee' .*did you mean 'age'"),
-    "a column named twice": ("a,b\n1,2\n", {"drop": ["a"], "numbers": ["a"]}, r"'a' is named twice"),
+    "a codec that is not of text": (
+        "a,b\n1,2\n",
+        {"encoding": "rot13"},
+        r"encoding 'rot13' is none",
+    ),
+    "a name for every row": (
+        "a,b\n" + "".join(f"x{i},1\n" for i in range(200)),
+        {},
+        r"column 'a' has 200 different values in 200 rows",
+    ),
+    "no such column": (
+        "age,b\n1,2\n",
+        {"drop": ["agee"]},
+        r"no column 'agee' .*did you mean 'age'",
+    ),
+    "a column named twice": (
+        "a,b\n1,2\n",
+        {"drop": ["a"], "numbers": ["a"]},
+        r"'a' is named twice",
+    ),
     "no columns left": ("a\n1\n2\n", {"drop": ["a"]}, r"no columns left"),
-    "numbers that are none": ("a,b\n1,2\n\nx,2\n", {"numbers": ["a"]}, r"t\.csv, line 4: 'x' in column 'a' is not a number"),
-    "only empty rows": ("a,b\n,\n?,\n", {"header": "yes"}, r"rows of the train split are all empty"),
-    "a delimiter of two letters": ("a,b\n1,2\n", {"delimiter": ",,"}, r"delimiter ',,' must be auto or one character"),
-    "unseen without like": ("a,b\n1,2\n", {"unseen": "missing"}, r"unseen 'missing' is about columns of other data"),
+    "numbers that are none": (
+        "a,b\n1,2\n\nx,2\n",
+        {"numbers": ["a"]},
+        r"t\.csv, line 4: 'x' in column 'a' is not a number",
+    ),
+    "only empty rows": (
+        "a,b\n,\n?,\n",
+        {"header": "yes"},
+        r"rows of the train split are all empty",
+    ),
+    "a delimiter of two letters": (
+        "a,b\n1,2\n",
+        {"delimiter": ",,"},
+        r"delimiter ',,' must be auto or one character",
+    ),
+    "unseen without like": (
+        "a,b\n1,2\n",
+        {"unseen": "missing"},
+        r"unseen 'missing' is about columns of other data",
+    ),
     "one bin": ("a,b\n1,2\n", {"bins": 1}, r"bins 1: "),
-    "an encoding that is none": ("a,b\n1,2\n", {"encoding": "latin-7b"}, r"encoding 'latin-7b' is none"),
-    "too few rows for the split": ("a,b\n1,2\n", {"split": "0.5,0.25,0.25"}, r"split, 0\.[0-9]+ of 1 rows, comes out empty"),
+    "an encoding that is none": (
+        "a,b\n1,2\n",
+        {"encoding": "latin-7b"},
+        r"encoding 'latin-7b' is none",
+    ),
+    "too few rows for the split": (
+        "a,b\n1,2\n",
+        {"split": "0.5,0.25,0.25"},
+        r"split, 0\.[0-9]+ of 1 rows, comes out empty",
+    ),
 }
 
 
@@ -333,7 +519,9 @@ def test_bad_files_are_one_sentence_and_leave_nothing(tmp_path, text, how, said)
 
 def test_bytes_that_do_not_decode(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"a,b\n1,\xe9\n")
-    with pytest.raises(ValueError, match=r"t\.csv, line 2: b'\\xe9\\n' is not utf-8 text: .*--encoding"):
+    with pytest.raises(
+        ValueError, match=r"t\.csv, line 2: b'\\xe9\\n' is not utf-8 text: .*--encoding"
+    ):
         prepare_table(tmp_path / "t.csv", tmp_path / "data", progress=False)
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n" * 1000)[:-20])
     with pytest.raises(ValueError, match=r"t\.csv\.gz is truncated or damaged"):
@@ -347,32 +535,58 @@ def test_the_columns_of_other_data_and_what_they_do_not_know(adult, tmp_path):
     good = write(tmp_path / "good.csv", table.write([[row[n] for n in header]], header))
     prepare_table(good, tmp_path / "good", like=table, split="0,0,1", progress=False)
     data = open_data(tmp_path / "good")
-    assert data.meta["tokenizer"] == table.spec() and rows_of(data, "test")[0][0] == table.columns[0].values[-1]  # the outermost bin
-    bad = write(tmp_path / "bad.csv", table.write([[(row | {"sex": "Femal"})[n] for n in header]], header))
+    # the outermost bin
+    assert (
+        data.meta["tokenizer"] == table.spec()
+        and rows_of(data, "test")[0][0] == table.columns[0].values[-1]
+    )
+    bad = write(
+        tmp_path / "bad.csv", table.write([[(row | {"sex": "Femal"})[n] for n in header]], header)
+    )
     with pytest.raises(
-        ValueError, match=r"bad\.csv, line 2: 'Femal' in column 'sex' is none of its 2 categories \(did you mean 'Female'\?\)"
+        ValueError,
+        match=r"bad\.csv, line 2: 'Femal' in column 'sex' is none of its 2 categories \(did you mean 'Female'\?\)",
     ):
         prepare_table(bad, tmp_path / "bad", like=table, split="0,0,1", progress=False)
-    prepare_table(bad, tmp_path / "bad", like=table, split="0,0,1", progress=False, unseen="missing")
+    prepare_table(
+        bad, tmp_path / "bad", like=table, split="0,0,1", progress=False, unseen="missing"
+    )
     assert rows_of(open_data(tmp_path / "bad"), "test")[0][table.names.index("sex")] == ""
     lost = write(tmp_path / "lost.csv", "age,sex\n1,Male\n")
-    with pytest.raises(ValueError, match=r"lost\.csv: its first line has no column 'workclass' and 12 more"):
+    with pytest.raises(
+        ValueError, match=r"lost\.csv: its first line has no column 'workclass' and 12 more"
+    ):
         prepare_table(lost, tmp_path / "lost", like=table, progress=False)
     for setting in ({"drop": ["age"]}, {"bins": 5}, {"missing": ["-9"]}, {"header": "no"}):
         with pytest.raises(ValueError, match=f"leave out {next(iter(setting))}"):
             prepare_table(good, tmp_path / "x", like=table, progress=False, **setting)
-    twice = write(tmp_path / "twice.csv", table.write([[row[n] for n in header] + ["x"]], [*header, "age"]))
-    with pytest.raises(ValueError, match=r"twice\.csv, line 1: the header has 'age' more than once"):
+    twice = write(
+        tmp_path / "twice.csv", table.write([[row[n] for n in header] + ["x"]], [*header, "age"])
+    )
+    with pytest.raises(
+        ValueError, match=r"twice\.csv, line 1: the header has 'age' more than once"
+    ):
         prepare_table(twice, tmp_path / "x", like=table, progress=False)
 
 
 def test_files_of_their_own_for_the_splits(tmp_path):
     parts = {"train": "a,b\n1,x\n5,y\n", "valid": "b,a\nz,9\n", "test": "a,b\n0,x\n"}
     files = {name: write(tmp_path / f"{name}.csv", text) for name, text in parts.items()}
-    prepare_table(files["train"], tmp_path / "d", validation=files["valid"], test=files["test"], progress=False)
+    prepare_table(
+        files["train"],
+        tmp_path / "d",
+        validation=files["valid"],
+        test=files["test"],
+        progress=False,
+    )
     data = open_data(tmp_path / "d")
-    assert data.tokenizer.columns[1].values == ("x", "y", "z")  # categories of all files, bins of the training rows
-    assert [rows_of(data, s) for s in ("train", "validation", "test")] == [[["1", "x"], ["5", "y"]], [["5", "z"]], [["1", "x"]]]
+    # categories of all files, bins of the training rows
+    assert data.tokenizer.columns[1].values == ("x", "y", "z")
+    assert [rows_of(data, s) for s in ("train", "validation", "test")] == [
+        [["1", "x"], ["5", "y"]],
+        [["5", "z"]],
+        [["1", "x"]],
+    ]
 
 
 def test_damaged_folders(adult, tmp_path):
@@ -405,8 +619,12 @@ def test_a_cell_without_a_value_is_neither_seen_nor_scored(tmp_path):
         assert torch.equal(exact_nelbo(model, other, valid=valid), alone)
     z = model.corrupt(x, torch.tensor([[True, False, True]]), valid)
     assert int(z[0, 2]) == model.mask_id
-    seen = [model.predict(z, valid=valid)[0, 0], model.predict(z.masked_fill(hole[b], int(data.tokenizer.first[2])), valid=valid)[0, 0]]
-    assert torch.equal(*seen) and not torch.allclose(seen[0], model.predict(z)[0, 0])  # a masked cell that could have one is seen
+    seen = [
+        model.predict(z, valid=valid)[0, 0],
+        model.predict(z.masked_fill(hole[b], int(data.tokenizer.first[2])), valid=valid)[0, 0],
+    ]
+    # a masked cell that could have one is seen
+    assert torch.equal(*seen) and not torch.allclose(seen[0], model.predict(z)[0, 0])
     terms = model(x, valid=valid, generator=torch.Generator().manual_seed(0))
     assert terms.loss.item() == pytest.approx(terms.nelbo.item() / 2)  # per cell with a value
 
@@ -418,7 +636,9 @@ def test_other_columns_values_are_impossible(adult):
     p = model.predict(torch.full_like(x, model.mask_id)).exp()
     allowed = torch.from_numpy(data.tokenizer.allowed)
     assert (p[:, ~allowed] == 0).all() and torch.allclose(p.sum(-1), torch.ones(()).double())
-    drawn = unmask.sample(model, num=64, length=data.length, steps=20, generator=torch.Generator().manual_seed(0))
+    drawn = unmask.sample(
+        model, num=64, length=data.length, steps=20, generator=torch.Generator().manual_seed(0)
+    )
     assert allowed[torch.arange(data.length), drawn].all()
 
 
@@ -427,7 +647,8 @@ def test_columns_have_no_order():
     torch.nn.init.normal_(network.head.weight)
     z, order = torch.tensor([[0, 5, 7, 3]]), torch.tensor([2, 0, 3, 1])
     before = network(z)
-    assert not torch.allclose(network(z[:, order])[0], before[0, order], atol=1e-5)  # but each has its own embedding,
+    # but each has its own embedding,
+    assert not torch.allclose(network(z[:, order])[0], before[0, order], atol=1e-5)
     network.place.weight.data = network.place.weight.data[order]
     assert torch.allclose(network(z[:, order])[0], before[0, order], atol=1e-5)  # which goes along
     with pytest.raises(ValueError, match="4 places, not 3"):
@@ -441,7 +662,8 @@ def test_nats_by_column_against_enumeration(tmp_path):
     exact = torch.zeros(x.shape, dtype=torch.float64)
     for row in range(len(x)):
         there = valid[row].nonzero()[:, 0].tolist()
-        for k in range(1, len(there) + 1):  # k masked cells, uniform; which ones, uniform; each pays n / k times its cross-entropy
+        # k masked cells, uniform; which ones, uniform; each pays n / k times its cross-entropy
+        for k in range(1, len(there) + 1):
             subsets = list(itertools.combinations(there, k))
             for subset in subsets:
                 masked = torch.zeros(1, 3, dtype=torch.bool)
@@ -468,30 +690,44 @@ def test_guesses_are_the_law_of_each_missing_cell_given_the_others(adult, time):
     hole = tokens == data.vocab_size
     filler = Filler(model, batch_size=2)
     found = [guess(table, *law) for law in filler.laws(partials(tokens, hole, data.vocab_size))]
-    assert [(g.row, g.column) for g in found] == [tuple(i) for i in np.argwhere(tokens == data.vocab_size)]
+    assert [(g.row, g.column) for g in found] == [
+        tuple(i) for i in np.argwhere(tokens == data.vocab_size)
+    ]
     for one in found:
         share = torch.tensor(hole[one.row].mean())
         z = filler.rows(partials(tokens[[one.row]], hole[[one.row]], data.vocab_size)).z
         p = model.predict(z, share)[0, one.column].exp()
         low, high = table.first[one.column : one.column + 2]
-        assert torch.allclose(p[low:high], torch.from_numpy(one.probability)) and one.probability.sum() == pytest.approx(1)
+        assert torch.allclose(
+            p[low:high], torch.from_numpy(one.probability)
+        ) and one.probability.sum() == pytest.approx(1)
         if table.columns[one.column].bounds is None:
             assert one.token == low + int(p[low:high].argmax())
         else:
             below, upto = p[low : one.token].sum(), p[low : one.token + 1].sum()
             assert below <= 0.5 <= upto
         listed = describe_guess(table, one)
-        assert [float(p) for *_, p in listed] == sorted((float(p) for *_, p in listed), reverse=True)
+        assert [float(p) for *_, p in listed] == sorted(
+            (float(p) for *_, p in listed), reverse=True
+        )
         assert listed[0][:2] == [str(one.row + 1), table.names[one.column]]
 
 
 @pytest.mark.parametrize(
-    "change", [{"digits": 2}, {"schedule": "learned", "time": True}, {"digits": 2, "masking": "token"}, {"time": True}]
+    "change",
+    [
+        {"digits": 2},
+        {"schedule": "learned", "time": True},
+        {"digits": 2, "masking": "token"},
+        {"time": True},
+    ],
 )
 def test_tables_with_the_other_dials(adult, change):
     data = open_data(adult[0] / "data")
     config = unmask.config.replace(CONFIG, length=data.length, **change)
-    state = State(build(config, data.vocab_size, {"data": data.meta, "length": data.length}), config)
+    state = State(
+        build(config, data.vocab_size, {"data": data.meta, "length": data.length}), config
+    )
     for _ in range(2):
         assert state.model.backbone.config()["places"] == data.length
         loss, norm, cells = train_step(config, data, state, 4)
@@ -513,15 +749,29 @@ def test_a_histogram_of_every_column_by_hand():
 
 def test_prepare_says_how_it_read_the_columns(adult, tmp_path, capsys):
     record = tmp_path / "r.json"
-    arguments = ["--drop", "fnlwgt,race", "--categories", "education-num", "--bins", "8", "--json", str(record)]
-    assert main(["prepare", "tables", str(adult[0] / "adult.csv"), str(tmp_path / "d"), *arguments]) == 0
+    arguments = [
+        "--drop",
+        "fnlwgt,race",
+        "--categories",
+        "education-num",
+        "--bins",
+        "8",
+        "--json",
+        str(record),
+    ]
+    assert (
+        main(["prepare", "tables", str(adult[0] / "adult.csv"), str(tmp_path / "d"), *arguments])
+        == 0
+    )
     said = capsys.readouterr().out
     assert (
         "the first row names the columns" in said
         and re.search(r"1,3.. train, .. validation, .. test rows of 13 columns", said)
         and "cells have none" in said
     )
-    assert re.search(r"age +numbers in 8 bins", said) and re.search(r"education-num +16 categories", said)
+    assert re.search(r"age +numbers in 8 bins", said) and re.search(
+        r"education-num +16 categories", said
+    )
     assert sum(json.loads(record.read_text(encoding="utf-8"))["rows"].values()) == 1500
     assert main(["prepare", "tables", str(adult[0] / "adult.csv"), str(tmp_path / "d")]) == 2
     assert "exists already" in capsys.readouterr().err
@@ -529,27 +779,74 @@ def test_prepare_says_how_it_read_the_columns(adult, tmp_path, capsys):
 
 def test_eval_tells_nats_by_row_and_by_column(home, tmp_path, capsys):
     record = tmp_path / "r.json"
-    assert main(["eval", str(home / "run"), "--data", str(home / "data"), "--repeats", "2", "--json", str(record), *CPU]) == 0
+    assert (
+        main(
+            [
+                "eval",
+                str(home / "run"),
+                "--data",
+                str(home / "data"),
+                "--repeats",
+                "2",
+                "--json",
+                str(record),
+                *CPU,
+            ]
+        )
+        == 0
+    )
     said, made = capsys.readouterr().out, json.loads(record.read_text(encoding="utf-8"))
-    assert "bits per cell: an upper bound" in said and "nats a row" in said and re.search(r"\+- [0-9.]+ of them in education\n", said)
-    assert sum(nats for nats, _ in made["nats_by_column"].values()) == pytest.approx(made["nats_per_example"])
+    assert (
+        "bits per cell: an upper bound" in said
+        and "nats a row" in said
+        and re.search(r"\+- [0-9.]+ of them in education\n", said)
+    )
+    assert sum(nats for nats, _ in made["nats_by_column"].values()) == pytest.approx(
+        made["nats_per_example"]
+    )
     valid = sum(int(b["valid"].sum()) for b in open_data(home / "data").windows("test", 15, 64))
     assert made["positions"] == valid and made["unit"] == "bits per cell"
-    assert made["value"] == pytest.approx(made["nats_per_example"] * made["n"] / valid / math.log(2))
+    assert made["value"] == pytest.approx(
+        made["nats_per_example"] * made["n"] / valid / math.log(2)
+    )
 
 
 def test_synthetic_rows_are_a_table_of_the_same_kind(home, tmp_path, capsys):
     out = tmp_path / "s.csv"
-    assert main(["sample", str(home / "run"), "--num", "50", "--steps", "16", "--out", str(out), *CPU]) == 0
+    assert (
+        main(["sample", str(home / "run"), "--num", "50", "--steps", "16", "--out", str(out), *CPU])
+        == 0
+    )
     rows = read(out)
     table = open_data(home / "data").tokenizer
     assert rows[0] == table.names and len(rows) == 51
-    assert all(cell in column.values for row in rows[1:] for cell, column in zip(row, table.columns))
-    assert main(["prepare", "tables", str(out), str(tmp_path / "again"), "--like", str(home / "run"), "--split", "0,0,1"]) == 0
+    assert all(
+        cell in column.values for row in rows[1:] for cell, column in zip(row, table.columns)
+    )
+    assert (
+        main(
+            [
+                "prepare",
+                "tables",
+                str(out),
+                str(tmp_path / "again"),
+                "--like",
+                str(home / "run"),
+                "--split",
+                "0,0,1",
+            ]
+        )
+        == 0
+    )
     assert sorted(rows_of(open_data(tmp_path / "again"), "test")) == sorted(rows[1:])
-    assert main(["eval", str(home / "run"), "--data", str(tmp_path / "again"), "--repeats", "1", *CPU]) == 0
+    assert (
+        main(["eval", str(home / "run"), "--data", str(tmp_path / "again"), "--repeats", "1", *CPU])
+        == 0
+    )
     capsys.readouterr()
-    assert main(["sample", str(home / "run"), "--num", "2", "--steps", "4", "--seed", "3", *CPU]) == 0
+    assert (
+        main(["sample", str(home / "run"), "--num", "2", "--steps", "4", "--seed", "3", *CPU]) == 0
+    )
     assert capsys.readouterr().out.startswith("age,workclass")
 
 
@@ -567,25 +864,44 @@ def holed(adult, path):
 def test_fill_changes_missing_cells_and_nothing_else(home, adult, tmp_path, capsys):
     rows, out = holed(adult, tmp_path / "in.csv"), tmp_path / "out.csv"
     command = ["fill", str(home / "run"), str(tmp_path / "in.csv"), "--steps", "16", *CPU]
-    assert main([*command, "--out", str(out), "--num", "2", "--probabilities", str(tmp_path / "p.csv")]) == 0
+    assert (
+        main(
+            [*command, "--out", str(out), "--num", "2", "--probabilities", str(tmp_path / "p.csv")]
+        )
+        == 0
+    )
     table = open_data(home / "data").tokenizer
     for name in ("out-1.csv", "out-2.csv"):
         found = read(tmp_path / name)
         assert found[0] == rows[0] and len(found) == len(rows)
         for before, after in zip(rows[1:], found[1:]):
             for c, (old, new) in enumerate(zip(before, after)):
-                assert new == old if not table.is_missing(old) else new in table.columns[c - 1].values
-    assert (tmp_path / "out-1.csv").read_text(encoding="utf-8") != (tmp_path / "out-2.csv").read_text(encoding="utf-8")
+                assert (
+                    new == old if not table.is_missing(old) else new in table.columns[c - 1].values
+                )
+    assert (tmp_path / "out-1.csv").read_text(encoding="utf-8") != (
+        tmp_path / "out-2.csv"
+    ).read_text(encoding="utf-8")
     listed = read(tmp_path / "p.csv")
     assert listed[0] == ["row", "column", "value", "probability"]
-    assert {(int(r), c) for r, c, *_ in listed[1:]} >= {(i + 1, table.names[i % 15]) for i in range(29)}
+    assert {(int(r), c) for r, c, *_ in listed[1:]} >= {
+        (i + 1, table.names[i % 15]) for i in range(29)
+    }
     total = sum(float(p) for r, c, _, p in listed[1:] if (r, c) == ("1", "age"))
     assert 0.97 < total < 1.002
     assert main([*command, "--best", "--out", str(out)]) == 0
     best = read(out)
-    robot = write(tmp_path / "robot.csv", (tmp_path / "in.csv").read_text(encoding="utf-8").replace("Female", "Robot"))
+    robot = write(
+        tmp_path / "robot.csv",
+        (tmp_path / "in.csv").read_text(encoding="utf-8").replace("Female", "Robot"),
+    )
     assert main([*command[:2], str(robot), "--unseen", "missing", "--out", str(out), *CPU]) == 0
-    assert out.read_text(encoding="utf-8").count("Robot") == robot.read_text(encoding="utf-8").count("Robot") > 0  # what is given stays
+    # what is given stays
+    assert (
+        out.read_text(encoding="utf-8").count("Robot")
+        == robot.read_text(encoding="utf-8").count("Robot")
+        > 0
+    )
     first = next(v for r, c, v, _ in listed[1:] if (r, c) == ("2", "workclass"))
     assert best[2][2] == first  # the most probable category
     capsys.readouterr()
@@ -593,23 +909,67 @@ def test_fill_changes_missing_cells_and_nothing_else(home, adult, tmp_path, caps
 
 def test_fill_of_files_without_names(tmp_path, capsys):
     write(tmp_path / "t.csv", "1;x\n2;y\n" * 30)
-    assert main(["prepare", "tables", str(tmp_path / "t.csv"), str(tmp_path / "d"), "--split", "1,0,0"]) == 0
-    assert main(["train", "table", "--data", str(tmp_path / "d"), "--out", str(tmp_path / "run"), *SMALL, *CPU]) == 0
+    assert (
+        main(
+            ["prepare", "tables", str(tmp_path / "t.csv"), str(tmp_path / "d"), "--split", "1,0,0"]
+        )
+        == 0
+    )
+    assert (
+        main(
+            [
+                "train",
+                "table",
+                "--data",
+                str(tmp_path / "d"),
+                "--out",
+                str(tmp_path / "run"),
+                *SMALL,
+                *CPU,
+            ]
+        )
+        == 0
+    )
     write(tmp_path / "in.csv", "1;\n;y\n")
-    assert main(["fill", str(tmp_path / "run"), str(tmp_path / "in.csv"), "--out", str(tmp_path / "o.csv"), *CPU]) == 0
+    assert (
+        main(
+            [
+                "fill",
+                str(tmp_path / "run"),
+                str(tmp_path / "in.csv"),
+                "--out",
+                str(tmp_path / "o.csv"),
+                *CPU,
+            ]
+        )
+        == 0
+    )
     assert re.fullmatch(r"1;[xy]\n[12];y\n", (tmp_path / "o.csv").read_text(encoding="utf-8"))
-    assert main(["sample", str(tmp_path / "run"), "--num", "3", "--out", str(tmp_path / "s.csv"), *CPU]) == 0
+    assert (
+        main(
+            ["sample", str(tmp_path / "run"), "--num", "3", "--out", str(tmp_path / "s.csv"), *CPU]
+        )
+        == 0
+    )
     assert re.fullmatch(r"([12];[xy]\n){3}", (tmp_path / "s.csv").read_text(encoding="utf-8"))
     write(tmp_path / "wide.csv", "1;;2\n")
     assert main(["fill", str(tmp_path / "run"), str(tmp_path / "wide.csv"), *CPU]) == 2
     assert "has 3 columns, expected 2" in capsys.readouterr().err
 
 
-def test_what_does_not_fit_a_model_of_a_table_is_refused(home, adult, tmp_path, capsys, monkeypatch, data):
+def test_what_does_not_fit_a_model_of_a_table_is_refused(
+    home, adult, tmp_path, capsys, monkeypatch, data
+):
     monkeypatch.chdir(tmp_path)
     holed(adult, tmp_path / "in.csv")
-    write(tmp_path / "full.csv", open_data(home / "data").tokenizer.write([r for r in adult[1][1:30] if "?" not in r]))
-    write(tmp_path / "bad.csv", (tmp_path / "in.csv").read_text(encoding="utf-8").replace("Female", "Robot"))
+    write(
+        tmp_path / "full.csv",
+        open_data(home / "data").tokenizer.write([r for r in adult[1][1:30] if "?" not in r]),
+    )
+    write(
+        tmp_path / "bad.csv",
+        (tmp_path / "in.csv").read_text(encoding="utf-8").replace("Female", "Robot"),
+    )
     run, cases = str(home / "run"), {
         ("fill", "in.csv", "--num", "2", "--best"): "--best has one answer",
         ("fill", "in.csv", "--out", "in.csv"): "would overwrite the input",
@@ -641,26 +1001,89 @@ def test_what_does_not_fit_a_model_of_a_table_is_refused(home, adult, tmp_path, 
 
 
 def test_audit_and_schedule_of_a_table(home, adult, tmp_path, capsys):
-    assert main(["audit", str(home / "run"), "--data", str(home / "data"), "--limit", "8", *CPU]) == 0
+    assert (
+        main(["audit", str(home / "run"), "--data", str(home / "data"), "--limit", "8", *CPU]) == 0
+    )
     assert "all " in capsys.readouterr().out
     more = ["--schedule", "learned", "--time"]
-    assert main(["train", "table", "--data", str(home / "data"), "--out", str(tmp_path / "gen"), *SMALL, *CPU, *more]) == 0
-    arguments = ["--data", str(home / "data"), "--limit", "16", "--repeats", "2", "--num", "3", *CPU]
+    assert (
+        main(
+            [
+                "train",
+                "table",
+                "--data",
+                str(home / "data"),
+                "--out",
+                str(tmp_path / "gen"),
+                *SMALL,
+                *CPU,
+                *more,
+            ]
+        )
+        == 0
+    )
+    arguments = [
+        "--data",
+        str(home / "data"),
+        "--limit",
+        "16",
+        "--repeats",
+        "2",
+        "--num",
+        "3",
+        *CPU,
+    ]
     assert main(["schedule", str(tmp_path / "gen"), *arguments]) == 0
     assert re.search(r"(age|workclass|education|race|sex|income)[a-z-]*=", capsys.readouterr().out)
     holed(adult, tmp_path / "in.csv")
-    assert main(["fill", str(tmp_path / "gen"), str(tmp_path / "in.csv"), "--best", "--out", str(tmp_path / "o.csv"), *CPU]) == 2
+    assert (
+        main(
+            [
+                "fill",
+                str(tmp_path / "gen"),
+                str(tmp_path / "in.csv"),
+                "--best",
+                "--out",
+                str(tmp_path / "o.csv"),
+                *CPU,
+            ]
+        )
+        == 2
+    )
     assert "draw values instead" in capsys.readouterr().err
 
 
 def test_the_demo_of_a_table_from_start_to_report(tmp_path, capsys):
     out, record = tmp_path / "demo", tmp_path / "d.json"
-    assert main(["demo", "--data", "table", "--out", str(out), "--minutes", "0.05", "--json", str(record), *CPU[:4]]) == 0
+    assert (
+        main(
+            [
+                "demo",
+                "--data",
+                "table",
+                "--out",
+                str(out),
+                "--minutes",
+                "0.05",
+                "--json",
+                str(record),
+                *CPU[:4],
+            ]
+        )
+        == 0
+    )
     said, made, page = (
         capsys.readouterr().out,
         json.loads(record.read_text(encoding="utf-8")),
         (out / "report.html").read_text(encoding="utf-8"),
     )
     assert page.count('src="data:image/png;base64,') == 1 and "Samples beside people" in page
-    assert f"{made['value']:.3f} +- " in said and f"{made['value']:.3f} ± " in page and "hidden in a held-out row: education" in said
-    assert made["n"] == open_data(out / "data").meta["rows"]["test"] and made["baselines"]["every column by itself"] > 1
+    assert (
+        f"{made['value']:.3f} +- " in said
+        and f"{made['value']:.3f} ± " in page
+        and "hidden in a held-out row: education" in said
+    )
+    assert (
+        made["n"] == open_data(out / "data").meta["rows"]["test"]
+        and made["baselines"]["every column by itself"] > 1
+    )

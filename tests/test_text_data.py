@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from unmask.data import Characters, Ids, Subwords, load_tokenizer, make_tokenizer, open_data, prepare_text
+from unmask.data import (
+    Characters,
+    Ids,
+    Subwords,
+    load_tokenizer,
+    make_tokenizer,
+    open_data,
+    prepare_text,
+)
 from unmask.kinds import sources
 from unmask.kinds.sequences import count_crops, place_crops
 from unmask.kinds.text import prepare as text
@@ -34,7 +42,8 @@ def bpe():
         initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    # Runs of blanks are in it so that it has merges of them: where these may be cut is the delicate question.
+    # Runs of blanks are in it so that it has merges of them: where these may be cut is the delicate
+    # question.
     blanks = "x \n  y\n\n z\t\n\n\n w  \n" * 1000
     model.train_from_iterator([SHAKESPEARE.read_text(encoding="utf-8")[:100_000], blanks], trainer)
     assert any(len(token) > 1 and set(token) <= set("ĠĊĉ") for token in model.get_vocab())
@@ -63,7 +72,9 @@ def everything(folder):
 
 def prepare_apart(tmp_path, sizes, split="1,0,0", name="out"):
     """Documents kept apart, of which each has its own letter."""
-    source = write_jsonl(tmp_path / f"{name}.jsonl", [chr(97 + i % 26) * size for i, size in enumerate(sizes)])
+    source = write_jsonl(
+        tmp_path / f"{name}.jsonl", [chr(97 + i % 26) * size for i, size in enumerate(sizes)]
+    )
     prepare_text(source, tmp_path / name, split=split)
     return open_data(tmp_path / name)
 
@@ -72,7 +83,10 @@ def prepare_apart(tmp_path, sizes, split="1,0,0", name="out"):
 
 
 def test_round_trips_of_any_text(bpe_file):
-    for tokenizer in (make_tokenizer("bytes"), make_tokenizer("characters", "".join(sorted(set(AWKWARD))))):
+    for tokenizer in (
+        make_tokenizer("bytes"),
+        make_tokenizer("characters", "".join(sorted(set(AWKWARD)))),
+    ):
         assert tokenizer.decode(tokenizer.encode(AWKWARD)) == AWKWARD
     subwords = make_tokenizer(str(bpe_file))
     assert subwords.decode(subwords.encode(AWKWARD)) == AWKWARD
@@ -94,7 +108,8 @@ def test_characters_follow_the_order_of_the_alphabet():
     assert text8.vocab_size == 27 and text8.encode(" az").tolist() == [0, 1, 26]
     with pytest.raises(ValueError, match=r"'X' at offset 2 .*alphabet"):
         text8.encode("abXc")
-    with pytest.raises(ValueError, match="'🙂' at offset 1"):  # above the highest code point of the table
+    # above the highest code point of the table
+    with pytest.raises(ValueError, match="'🙂' at offset 1"):
         text8.encode("a🙂")
     with pytest.raises(ValueError, match="'a' more than once"):
         Characters("aba")
@@ -116,7 +131,12 @@ def test_gpt2_folder_builds_the_same_tokenizer_as_the_json(bpe, bpe_file, tmp_pa
 
 
 def test_tokenizers_are_rebuilt_from_spec_and_files(bpe_file, tmp_path):
-    for tokenizer in (make_tokenizer("bytes"), Characters("abc"), Ids(7), Subwords(bpe_file.read_text(encoding="utf-8"), eot="e")):
+    for tokenizer in (
+        make_tokenizer("bytes"),
+        Characters("abc"),
+        Ids(7),
+        Subwords(bpe_file.read_text(encoding="utf-8"), eot="e"),
+    ):
         spec = json.loads(json.dumps(tokenizer.spec()))
         for name, content in tokenizer.files().items():
             (tmp_path / name).write_bytes(content)
@@ -128,13 +148,16 @@ def test_tokenizers_are_rebuilt_from_spec_and_files(bpe_file, tmp_path):
 
 
 def test_subwords_add_and_drop_nothing(bpe):
-    """Published files have truncation, padding and a template; none of them belongs in training data."""
+    """Published files have truncation, padding and a template; none of them belongs in training
+    data."""
     import tokenizers
 
     model = tokenizers.Tokenizer.from_str(bpe.to_str())
     model.enable_truncation(5)
     model.enable_padding(length=50)
-    model.post_processor = tokenizers.processors.TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)])
+    model.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)]
+    )
     assert Subwords(model.to_str()).encode(AWKWARD).tolist() == bpe.encode(AWKWARD).ids
 
 
@@ -213,7 +236,9 @@ def test_pieces_get_the_ids_of_the_whole_text(bpe, monkeypatch):
         pieces = list(sources.cut_safely(iter([whole[:5], whole[5:9], whole[9:]])))
         assert "".join(pieces) == whole
         cuts += len(pieces) - 1
-        assert np.concatenate(tokenizer.encode_batch(pieces)).tolist() == bpe.encode(whole).ids, whole
+        assert np.concatenate(tokenizer.encode_batch(pieces)).tolist() == bpe.encode(whole).ids, (
+            whole
+        )
     assert cuts > 2000
 
 
@@ -221,7 +246,14 @@ def test_pieces_get_the_ids_of_the_whole_text(bpe, monkeypatch):
     "change",
     [
         {"normalizer": {"type": "Lowercase"}},
-        {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}},
+        {
+            "pre_tokenizer": {
+                "type": "ByteLevel",
+                "add_prefix_space": True,
+                "trim_offsets": True,
+                "use_regex": True,
+            }
+        },
         {"pre_tokenizer": None},
     ],
 )
@@ -230,7 +262,9 @@ def test_tokenizers_that_may_see_across_blanks_get_whole_texts(bpe, change, monk
     monkeypatch.setattr(sources, "PIECE", 2)
     tokenizer = Subwords(json.dumps(json.loads(bpe.to_str()) | change))
     assert not tokenizer.cuttable
-    prepare_text(write(tmp_path / "a.txt", AWKWARD), tmp_path / "out", tokenizer=tokenizer, split="1,0,0")
+    prepare_text(
+        write(tmp_path / "a.txt", AWKWARD), tmp_path / "out", tokenizer=tokenizer, split="1,0,0"
+    )
     assert everything(tmp_path / "out").tolist() == [*tokenizer.encode(AWKWARD), 0]
 
 
@@ -254,7 +288,9 @@ def test_blocks_of_any_size_give_the_same_data(block, bpe, monkeypatch, tmp_path
         assert everything(tmp_path / name).tolist() == expected, name
     ids = np.arange(1000) * 60
     source = write(tmp_path / "ids.bin", ids.astype("<i4").tobytes())
-    prepare_text(source, tmp_path / "i", format="ids", dtype="int32", vocab_size=60_000, split="1,0,0")
+    prepare_text(
+        source, tmp_path / "i", format="ids", dtype="int32", vocab_size=60_000, split="1,0,0"
+    )
     assert everything(tmp_path / "i").tolist() == ids.tolist()
 
 
@@ -277,10 +313,23 @@ def test_bundled_text_by_characters(tmp_path):
     content = SHAKESPEARE.read_bytes()
     assert meta["vocab_size"] == 65 and meta["dtype"] == "uint8" and meta["documents"] == "single"
     assert meta["tokens"] == {"train": 1_003_855, "validation": 55_769, "test": 55_770}
-    assert meta["source"] == [{"name": "tinyshakespeare.txt", "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}]
+    assert meta["source"] == [
+        {
+            "name": "tinyshakespeare.txt",
+            "bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+    ]
     data = open_data(tmp_path / "new" / "out")
-    assert data.meta == meta and data.splits == ("train", "validation", "test") and data.vocab_size == 65
-    assert "".join(data.tokenizer.decode(data.tokens(split)) for split in data.splits) == content.decode()
+    assert (
+        data.meta == meta
+        and data.splits == ("train", "validation", "test")
+        and data.vocab_size == 65
+    )
+    assert (
+        "".join(data.tokenizer.decode(data.tokens(split)) for split in data.splits)
+        == content.decode()
+    )
     for name, checksum in meta["sha256"].items():
         assert hashlib.sha256((data.folder / name).read_bytes()).hexdigest() == checksum
     assert len(meta["sha256"]) == 3
@@ -290,16 +339,23 @@ def test_preparation_is_deterministic(tmp_path, bpe_file):
     source = write_jsonl(tmp_path / "a.jsonl", ["one", "two words", "three"] * 50)
     for name in ("first", "second"):
         prepare_text(source, tmp_path / name, tokenizer=str(bpe_file))
-    first, second = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("first", "second"))
+    first, second = (
+        {p.name: p.read_bytes() for p in (tmp_path / name).iterdir()}
+        for name in ("first", "second")
+    )
     assert first == second and "tokenizer.json" in first
     assert str(tmp_path).encode() not in first["meta.json"]
 
 
-@pytest.mark.parametrize("size, kind", [(256, "uint8"), (257, "uint16"), (65_536, "uint16"), (65_537, "uint32")])
+@pytest.mark.parametrize(
+    "size, kind", [(256, "uint8"), (257, "uint16"), (65_536, "uint16"), (65_537, "uint32")]
+)
 def test_smallest_type(size, kind, tmp_path):
     ids = np.array([0, size - 1, 1], "<u4")
     source = write(tmp_path / "a.bin", ids.tobytes())
-    meta = prepare_text(source, tmp_path / "out", format="ids", dtype="uint32", vocab_size=size, split="1,0,0")
+    meta = prepare_text(
+        source, tmp_path / "out", format="ids", dtype="uint32", vocab_size=size, split="1,0,0"
+    )
     assert meta["dtype"] == kind and everything(tmp_path / "out").tolist() == ids.tolist()
 
 
@@ -312,7 +368,9 @@ def test_compressed_files_give_the_same_tokens(tmp_path):
         prepare_text(tmp_path / name, tmp_path / str(i), split="1,0,0")
         assert everything(tmp_path / str(i)).tobytes() == content
     lines = json.dumps({"text": "ab"}).encode()
-    prepare_text(write(tmp_path / "d.jsonl.gz", gzip.compress(lines, mtime=0)), tmp_path / "d", split="1,0,0")
+    prepare_text(
+        write(tmp_path / "d.jsonl.gz", gzip.compress(lines, mtime=0)), tmp_path / "d", split="1,0,0"
+    )
     assert everything(tmp_path / "d").tobytes() == b"ab"
 
 
@@ -333,44 +391,69 @@ def test_a_folder_is_sorted_documents(tmp_path, bpe_file):
     assert meta["document_count"] == {"train": 4, "validation": 0, "test": 0}
     assert meta["source"][0]["name"] == "texts" and meta["source"][0]["files"] == 4
     meta = prepare_text(folder, tmp_path / "joined", tokenizer=str(bpe_file), split="1,0,0")
-    assert meta["documents"] == "joined" and meta["eot"] == 0 and meta["document_count"]["train"] == 4
+    assert (
+        meta["documents"] == "joined" and meta["eot"] == 0 and meta["document_count"]["train"] == 4
+    )
     data = open_data(tmp_path / "joined")
-    assert data.tokenizer.decode(data.tokens("train")) == "".join(t + "<|endoftext|>" for t in ("1", "22", "bb", "ccc"))
+    assert data.tokenizer.decode(data.tokens("train")) == "".join(
+        t + "<|endoftext|>" for t in ("1", "22", "bb", "ccc")
+    )
 
 
 def test_ready_ids_are_taken_as_they_are(tmp_path, bpe_file):
     source = write(tmp_path / "a.bin", np.array([5, 0, 6, 7], "<u2").tobytes())
-    meta = prepare_text(source, tmp_path / "out", format="ids", tokenizer=str(bpe_file), split="0,0,1")
+    meta = prepare_text(
+        source, tmp_path / "out", format="ids", tokenizer=str(bpe_file), split="0,0,1"
+    )
     data = open_data(tmp_path / "out")
     assert data.tokens("test").tolist() == [5, 0, 6, 7] and data.splits == ("test",)
     assert meta["eot"] == 0 and data.tokenizer.vocab_size == 400
-    with pytest.raises(ValueError, match=r"a\.bin: id 7 at offset 3 is outside the vocabulary of 7"):
+    with pytest.raises(
+        ValueError, match=r"a\.bin: id 7 at offset 3 is outside the vocabulary of 7"
+    ):
         prepare_text(source, tmp_path / "no", format="ids", vocab_size=7)
     with pytest.raises(ValueError, match="id -1 at offset 1"):
         source = write(tmp_path / "b.bin", np.array([5, -1], "<i4").tobytes())
         prepare_text(source, tmp_path / "no", format="ids", dtype="int32", vocab_size=7)
     with pytest.raises(ValueError, match="no whole number of int32 ids"):
-        prepare_text(write(tmp_path / "c.bin", b"\1\0\0\0\2\0"), tmp_path / "no", format="ids", dtype="int32")
+        prepare_text(
+            write(tmp_path / "c.bin", b"\1\0\0\0\2\0"), tmp_path / "no", format="ids", dtype="int32"
+        )
 
 
 # Splits
 
 
 def spans(split, total=100):
-    return [high - low for low, high in text.cut_points(text.parse_split(split), np.array([0, total]), False).values()]
+    return [
+        high - low
+        for low, high in text.cut_points(
+            text.parse_split(split), np.array([0, total]), False
+        ).values()
+    ]
 
 
 def test_splits_by_fractions_and_counts():
     assert spans("0.9,0.05,0.05") == [90, 5, 5]
-    assert spans("1,0,0") == [100, 0, 0] and spans("0,0,1") == [0, 0, 100] and spans("0.5, 0.5, 0") == [50, 50, 0]
+    assert (
+        spans("1,0,0") == [100, 0, 0]
+        and spans("0,0,1") == [0, 0, 100]
+        and spans("0.5, 0.5, 0") == [50, 50, 0]
+    )
     assert spans("70,20,5") == [70, 20, 5]  # counts may leave some tokens out
-    assert spans("-1,20,5") == [75, 20, 5] and spans("10,-1,5") == [10, 85, 5] and spans("2,-1,0") == [2, 98, 0]
+    assert (
+        spans("-1,20,5") == [75, 20, 5]
+        and spans("10,-1,5") == [10, 85, 5]
+        and spans("2,-1,0") == [2, 98, 0]
+    )
     with pytest.raises(ValueError, match="the train split, -1 of 100 tokens, comes out empty"):
         spans("-1,50,50")
     assert spans("0.3333333,0.3333333,0.3333334", 7) == [2, 3, 2]
 
 
-@pytest.mark.parametrize("split", ["0.9,0.1", "0.9,0.05,0.06", "a,b,c", "-1,-1,5", "0,0,0", "-2,5,5", "nan,0,1", ""])
+@pytest.mark.parametrize(
+    "split", ["0.9,0.1", "0.9,0.05,0.06", "a,b,c", "-1,-1,5", "0,0,0", "-2,5,5", "nan,0,1", ""]
+)
 def test_bad_splits(split, tmp_path):
     with pytest.raises(ValueError, match="three fractions that sum to 1"):
         prepare_text(str(SHAKESPEARE), tmp_path / "out", split=split)
@@ -380,10 +463,16 @@ def test_splits_that_do_not_fit(tmp_path):
     source = write(tmp_path / "a.txt", "0123456789")
     with pytest.raises(ValueError, match="asks for 12 tokens and the source has 10"):
         prepare_text(source, tmp_path / "out", split="8,2,2")
-    with pytest.raises(ValueError, match=r"the validation split, 0\.01 of 10 tokens, comes out empty"):
+    with pytest.raises(
+        ValueError, match=r"the validation split, 0\.01 of 10 tokens, comes out empty"
+    ):
         prepare_text(source, tmp_path / "out", split="0.98,0.01,0.01")
-    with pytest.raises(ValueError, match="the (validation|test) split, .* of 6 tokens, comes out empty"):
-        prepare_text(write_jsonl(tmp_path / "a.jsonl", ["one", "two"]), tmp_path / "out", split="0.5,0.4,0.1")
+    with pytest.raises(
+        ValueError, match="the (validation|test) split, .* of 6 tokens, comes out empty"
+    ):
+        prepare_text(
+            write_jsonl(tmp_path / "a.jsonl", ["one", "two"]), tmp_path / "out", split="0.5,0.4,0.1"
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -394,19 +483,34 @@ def test_contiguous_in_order(tmp_path):
 
 
 def test_documents_apart_are_cut_at_the_nearest_edge(tmp_path):
-    data = prepare_apart(tmp_path, [6, 5, 5, 4], split="0.5,0.25,0.25")  # cuts at 10 and 15; edges at 11 and 16
-    assert [data.tokens(split).tobytes() for split in data.splits] == [b"a" * 6 + b"b" * 5, b"c" * 5, b"d" * 4]
+    # cuts at 10 and 15; edges at 11 and 16
+    data = prepare_apart(tmp_path, [6, 5, 5, 4], split="0.5,0.25,0.25")
+    assert [data.tokens(split).tobytes() for split in data.splits] == [
+        b"a" * 6 + b"b" * 5,
+        b"c" * 5,
+        b"d" * 4,
+    ]
     assert data.meta["document_count"] == {"train": 2, "validation": 1, "test": 1}
     assert np.fromfile(data.folder / "validation.documents.bin", "<i8").tolist() == [0]
 
 
 def test_separate_files(tmp_path):
     paths = [write(tmp_path / f"{name}.txt", name * 10) for name in ("train", "val", "test")]
-    prepare_text(paths[0], tmp_path / "out", tokenizer="characters", validation=paths[1], test=str(paths[2]))
+    prepare_text(
+        paths[0], tmp_path / "out", tokenizer="characters", validation=paths[1], test=str(paths[2])
+    )
     data = open_data(tmp_path / "out")
-    assert data.meta["tokenizer"]["alphabet"] == "".join(sorted(set("train val test".replace(" ", ""))))
-    assert [data.tokenizer.decode(data.tokens(s)) for s in data.splits] == ["train" * 10, "val" * 10, "test" * 10]
-    assert data.meta["split"] == "files" and [s["name"] for s in data.meta["source"]] == [p.name for p in paths]
+    assert data.meta["tokenizer"]["alphabet"] == "".join(
+        sorted(set("train val test".replace(" ", "")))
+    )
+    assert [data.tokenizer.decode(data.tokens(s)) for s in data.splits] == [
+        "train" * 10,
+        "val" * 10,
+        "test" * 10,
+    ]
+    assert data.meta["split"] == "files" and [s["name"] for s in data.meta["source"]] == [
+        p.name for p in paths
+    ]
     meta = prepare_text(paths[0], tmp_path / "two", test=paths[2])
     assert meta["tokens"] == {"train": 50, "validation": 0, "test": 40}
 
@@ -419,17 +523,37 @@ def test_separate_files(tmp_path):
     [
         ("a.txt", "", {}, r"a\.txt is empty"),
         ("a.txt", "", {"tokenizer": "characters"}, r"a\.txt is empty"),
-        ("a.txt.gz", gzip.compress(b"hello" * 99, mtime=0)[:-9], {}, r"a\.txt\.gz is truncated or damaged"),
+        (
+            "a.txt.gz",
+            gzip.compress(b"hello" * 99, mtime=0)[:-9],
+            {},
+            r"a\.txt\.gz is truncated or damaged",
+        ),
         ("a.gz", b"plain text", {}, r"a\.gz is truncated or damaged"),
         ("a.xz", lzma.compress(b"hello" * 99)[:-9], {}, r"a\.xz is truncated or damaged"),
-        ("a.jsonl", '{"text": "x"}\n{"body": "x", "n": 1}', {}, r"line 2: the field 'text' is missing.*'body', 'n'"),
+        (
+            "a.jsonl",
+            '{"text": "x"}\n{"body": "x", "n": 1}',
+            {},
+            r"line 2: the field 'text' is missing.*'body', 'n'",
+        ),
         ("a.jsonl", '{"text": 5}', {}, "line 1: the field 'text' is not a string"),
         ("a.jsonl", '{"text": "x"}\n\n{"text": ', {}, "line 3 is not JSON"),
         ("a.jsonl", b'{"text": "\xff"}', {}, "line 1 is not JSON"),
         ("a.jsonl", "[1]", {}, "line 1 is not a JSON object"),
         ("a.jsonl", '{"text": "\\ud800"}', {}, "line 1: half a surrogate pair"),
-        ("a.txt", "abc\nd", {"tokenizer": "characters", "alphabet": "text8"}, r"'\\n' at offset 3 of .*a\.txt"),
-        ("a.jsonl", '{"text": "aX"}', {"tokenizer": "characters", "alphabet": "text8"}, "'X' at offset 1 of .* line 1"),
+        (
+            "a.txt",
+            "abc\nd",
+            {"tokenizer": "characters", "alphabet": "text8"},
+            r"'\\n' at offset 3 of .*a\.txt",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "aX"}',
+            {"tokenizer": "characters", "alphabet": "text8"},
+            "'X' at offset 1 of .* line 1",
+        ),
         ("a.txt", "abc", {"format": "csv"}, "format 'csv' is not one of"),
         ("a.txt", "abc", {"dtype": "float32"}, "dtype 'float32' is not one of"),
         ("a.txt", "abc", {"vocab_size": 5}, "vocab_size 5 is for format 'ids'"),
@@ -447,13 +571,24 @@ def test_errors_name_the_problem_and_leave_nothing(name, content, options, messa
 def test_offsets_outside_the_alphabet_count_from_the_start_of_the_file(monkeypatch, tmp_path):
     monkeypatch.setattr(sources, "BLOCK", 4)
     with pytest.raises(ValueError, match="'é' at offset 10"):
-        prepare_text(write(tmp_path / "a.txt", "abcdefghijé"), tmp_path / "out", tokenizer="characters", alphabet="text8")
+        prepare_text(
+            write(tmp_path / "a.txt", "abcdefghijé"),
+            tmp_path / "out",
+            tokenizer="characters",
+            alphabet="text8",
+        )
 
 
 def test_offsets_outside_the_vocabulary_count_from_the_start_of_the_file(monkeypatch, tmp_path):
     monkeypatch.setattr(sources, "BLOCK", 4)
     with pytest.raises(ValueError, match="id 9 at offset 6"):
-        prepare_text(write(tmp_path / "a", b"\0" * 6 + b"\x09"), tmp_path / "out", format="ids", dtype="uint8", vocab_size=9)
+        prepare_text(
+            write(tmp_path / "a", b"\0" * 6 + b"\x09"),
+            tmp_path / "out",
+            format="ids",
+            dtype="uint8",
+            vocab_size=9,
+        )
 
 
 def test_missing_and_empty_folders(tmp_path):
@@ -468,14 +603,17 @@ def test_an_interruption_leaves_nothing(error, monkeypatch, tmp_path):
     source = write(tmp_path / "a.txt", "abc" * 100)
 
     def fail(*_):
-        assert any(".part" in path.name for path in tmp_path.iterdir())  # it is in the midst of writing
+        # it is in the midst of writing
+        assert any(".part" in path.name for path in tmp_path.iterdir())
         raise error
 
     monkeypatch.setattr(text, "sha256", fail)
     (tmp_path / "out").mkdir()
     with pytest.raises(error):
         prepare_text(source, tmp_path / "out")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.txt", "out"] and not any((tmp_path / "out").iterdir())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.txt", "out"] and not any(
+        (tmp_path / "out").iterdir()
+    )
 
 
 def test_an_existing_folder_is_not_overwritten(tmp_path):
@@ -502,7 +640,10 @@ def test_damaged_folders_are_refused(tmp_path):
         ("{", "is not JSON"),
         ("[]", "format None"),
         (json.dumps(data.meta | {"format": 99}), "format 99 of kind 'text', expected 1"),
-        (json.dumps(data.meta | {"kind": "sounds"}), "kind 'sounds', expected 1 of kind 'text' or 'images'"),
+        (
+            json.dumps(data.meta | {"kind": "sounds"}),
+            "kind 'sounds', expected 1 of kind 'text' or 'images'",
+        ),
         (json.dumps({k: v for k, v in data.meta.items() if k != "dtype"}), "has no 'dtype'"),
     ):
         path.write_text(bad)
@@ -512,7 +653,9 @@ def test_damaged_folders_are_refused(tmp_path):
     for name, size in (("train.bin", 15), ("train.documents.bin", 24)):
         content = (data.folder / name).read_bytes()
         (data.folder / name).write_bytes(content[:-1])
-        with pytest.raises(ValueError, match=rf"{name} has {size - 1} bytes, expected {size} bytes"):
+        with pytest.raises(
+            ValueError, match=rf"{name} has {size - 1} bytes, expected {size} bytes"
+        ):
             open_data(data.folder)
         (data.folder / name).unlink()
         with pytest.raises(ValueError, match=rf"{name} is missing, expected {size} bytes"):
@@ -525,8 +668,11 @@ def test_damaged_folders_are_refused(tmp_path):
 
 @pytest.fixture
 def counting(tmp_path):
-    """A stream in which each token is its own offset: 1000 for training, 103 for validation, none for test."""
-    source = write(tmp_path / "a.bin", np.r_[np.arange(1000), np.arange(103)].astype("<u2").tobytes())
+    """A stream in which each token is its own offset: 1000 for training, 103 for validation, none
+    for test."""
+    source = write(
+        tmp_path / "a.bin", np.r_[np.arange(1000), np.arange(103)].astype("<u2").tobytes()
+    )
     prepare_text(source, tmp_path / "counting", format="ids", vocab_size=1000, split="1000,103,0")
     return open_data(tmp_path / "counting")
 
@@ -549,7 +695,12 @@ def test_the_crops_of_sequences_hold_every_token_equally_often(length):
     counts = count_crops(sizes, length)
     for size, count in zip(sizes, counts, strict=True):
         first, kept = place_crops(np.full(count, size), length, np.arange(count))
-        assert (first >= 0).all() and (kept >= 1).all() and (kept <= length).all() and (first + kept <= size).all()
+        assert (
+            (first >= 0).all()
+            and (kept >= 1).all()
+            and (kept <= length).all()
+            and (first + kept <= size).all()
+        )
         seen = np.zeros(size, int)
         for start, n in zip(first, kept, strict=True):
             seen[start : start + n] += 1
@@ -562,7 +713,10 @@ def test_batches_are_consecutive_tokens_from_uniform_starts(counting):
     """103 tokens in crops of 100: at either end of the split the crops are cut off, and padded."""
     out = counting.batch("validation", 100, 4000, 0, 0)
     x, valid = out["x"].numpy(), out["valid"].numpy()
-    assert all((np.diff(row[real]) == 1).all() for row, real in zip(x, valid, strict=True)) and not x[~valid].any()
+    assert (
+        all((np.diff(row[real]) == 1).all() for row, real in zip(x, valid, strict=True))
+        and not x[~valid].any()
+    )
     starts = np.where(x[:, 0] > 0, x[:, 0], valid.sum(1) - 100)  # where the whole crop would begin
     counts = np.bincount(starts + 99, minlength=202)
     assert len(counts) == 202 and (abs(counts - 4000 / 202) < 6 * np.sqrt(4000 / 202)).all()
@@ -573,7 +727,8 @@ def test_batches_are_consecutive_tokens_from_uniform_starts(counting):
 
 
 def test_batches_of_apart_documents(tmp_path):
-    """Letters a (6 tokens: 9 crops of 4), b (2: one, four times), c (4: one), d (8: 11): never across documents."""
+    """Letters a (6 tokens: 9 crops of 4), b (2: one, four times), c (4: one), d (8: 11): never
+    across documents."""
     data = prepare_apart(tmp_path, [6, 2, 4, 8])
     out = data.batch("train", 4, 5000, 0, 0)
     x, valid = out["x"].numpy(), out["valid"].numpy()
@@ -584,18 +739,28 @@ def test_batches_of_apart_documents(tmp_path):
     assert all(len(set(row[mask])) == 1 for row, mask in zip(x, valid, strict=True))
     for letter, crops in zip("abcd", (9, 4, 4, 11), strict=True):
         share = crops / 28
-        assert abs((x[:, 0] == ord(letter)).mean() - share) < 5 * np.sqrt(share * (1 - share) / 5000)
+        assert abs((x[:, 0] == ord(letter)).mean() - share) < 5 * np.sqrt(
+            share * (1 - share) / 5000
+        )
     for step in range(20):  # there or not by the split, not by what is drawn
         assert "valid" in data.batch("train", 4, 1, 0, step)
 
 
 def test_every_token_of_documents_kept_apart_is_trained_on_as_often_as_it_is_scored(tmp_path):
-    """1,000 documents of 20 tokens beside 10 of 2,000: half of what is scored, and of what is trained on; and their ends, too."""
+    """1,000 documents of 20 tokens beside 10 of 2,000: half of what is scored, and of what is
+    trained on; and their ends, too."""
     sizes = [20] * 1000 + [2000] * 10
     folder = tmp_path / "texts"
     folder.mkdir()
     for i, size in enumerate(sizes):
-        write(folder / f"{i:04}", bytes(([1] if size == 20 else [2]) + [3 if size == 20 else 4] * (size - 2) + [5 if size == 20 else 6]))
+        write(
+            folder / f"{i:04}",
+            bytes(
+                ([1] if size == 20 else [2])
+                + [3 if size == 20 else 4] * (size - 2)
+                + [5 if size == 20 else 6]
+            ),
+        )
     prepare_text(folder, tmp_path / "out", split="1,0,0")
     data = open_data(tmp_path / "out")
     seen, count = np.zeros(7), 400
@@ -604,8 +769,11 @@ def test_every_token_of_documents_kept_apart_is_trained_on_as_often_as_it_is_sco
         seen += np.bincount(out["x"][out["valid"]].numpy(), minlength=7)
     there = np.bincount(np.asarray(data.tokens("train")), minlength=7)
     rate = seen[1:] / there[1:] / (seen.sum() / there.sum())
-    windows = count * 64 / data.window_count("train", 32)  # how often each token is drawn on average
-    assert (abs(rate - 1) < 6 / np.sqrt(windows * np.array([1000, 10, 1000, 10 * 63, 1000, 10]))).all(), rate
+    # how often each token is drawn on average
+    windows = count * 64 / data.window_count("train", 32)
+    assert (
+        abs(rate - 1) < 6 / np.sqrt(windows * np.array([1000, 10, 1000, 10 * 63, 1000, 10]))
+    ).all(), rate
 
 
 def test_starts_in_apart_documents_are_exact(tmp_path):
@@ -617,7 +785,11 @@ def test_starts_in_apart_documents_are_exact(tmp_path):
     prepare_text(folder, tmp_path / "out", split="1,0,0")
     out = open_data(tmp_path / "out").batch("train", 4, 2000, 0, 0)
     rows = {tuple(row[real].tolist()) for row, real in zip(out["x"], out["valid"], strict=True)}
-    expected = {tuple(range(max(s, low), min(s + 4, high))) for low, high in ((1, 11), (100, 107)) for s in range(low - 3, high)}
+    expected = {
+        tuple(range(max(s, low), min(s + 4, high)))
+        for low, high in ((1, 11), (100, 107))
+        for s in range(low - 3, high)
+    }
     assert rows == expected
 
 
@@ -627,7 +799,11 @@ def test_windows_cover_every_token_once(counting, length, batch_size):
     padded = 103 % length != 0
     assert all(("valid" in batch) == padded for batch in batches)
     x = torch.cat([batch["x"] for batch in batches])
-    valid = torch.cat([batch["valid"] for batch in batches]) if padded else torch.ones_like(x, dtype=torch.bool)
+    valid = (
+        torch.cat([batch["valid"] for batch in batches])
+        if padded
+        else torch.ones_like(x, dtype=torch.bool)
+    )
     assert x[valid].tolist() == list(range(103)) and (x[~valid] == 0).all()
     assert len(x) == counting.window_count("validation", length) == -(-103 // length)
     assert [len(batch["x"]) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
@@ -650,13 +826,17 @@ def test_limited_windows_are_spread_evenly(counting):
     for limit in (1, 7, 99, 100, 500):
         starts = torch.cat([b["x"] for b in counting.windows("train", 10, 4, limit=limit)])[:, 0]
         gaps = starts.diff()
-        assert len(starts) == min(limit, 100) and (len(gaps) == 0 or (gaps.max() - gaps.min() <= 10 and gaps.min() > 0))
+        assert len(starts) == min(limit, 100) and (
+            len(gaps) == 0 or (gaps.max() - gaps.min() <= 10 and gaps.min() > 0)
+        )
     # static: "valid" is there though the one padded window is not among those shown
     assert all("valid" in b for b in counting.windows("validation", 10, 1, limit=1))
 
 
 def test_reader_errors(counting, tmp_path):
-    with pytest.raises(ValueError, match="length 104 is more than the 103 tokens of the split 'validation'"):
+    with pytest.raises(
+        ValueError, match="length 104 is more than the 103 tokens of the split 'validation'"
+    ):
         counting.batch("validation", 104, 1, 0, 0)
     for use in (
         lambda split: counting.batch(split, 4, 1, 0, 0),

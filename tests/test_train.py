@@ -63,7 +63,11 @@ def test_a_killed_process_continues_to_the_same_bits(data, tmp_path):
     command = [sys.executable, "-m", "unmask", "train", "demo", "--data", str(data), "--length", "16", "--dim", "16", "--layers", "1",
                "--heads", "2", "--batch-size", "8", "--minutes", "0", "--steps", "150", "--checkpoint-minutes", "0.002", "--eval-minutes",
                "0", "--threads", "1", "--dtype", "float32"]  # fmt: skip
-    process = subprocess.Popen([*command, "--out", str(tmp_path / "killed")], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "killed")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     began = time.monotonic()
     while len(checkpoint.checkpoints(tmp_path / "killed")) < 2 and time.monotonic() - began < 60:
         time.sleep(0.01)
@@ -79,7 +83,8 @@ def test_a_killed_process_continues_to_the_same_bits(data, tmp_path):
 
 
 def test_accumulation_equals_the_large_batch(data, monkeypatch):
-    """Two micro-batches with the draws of the large one: the same gradient, weighted by valid positions."""
+    """Two micro-batches with the draws of the large one: the same gradient, weighted by valid
+    positions."""
     model = build(SMALL, open_data(data).vocab_size, {}).double()
     torch.nn.init.normal_(model.backbone.head.weight)
     x = torch.randint(0, model.subtokenizer.vocab_size, (8, 16))
@@ -89,22 +94,44 @@ def test_accumulation_equals_the_large_batch(data, monkeypatch):
     draw = model.draw(x, valid, generator=torch.Generator().manual_seed(0))
     part = [slice(0, 8)]
     monkeypatch.setattr(
-        model, "draw", lambda *given: draw._replace(t=draw.t[part[0]], masked=draw.masked[part[0]], scale=draw.scale[part[0]])
+        model,
+        "draw",
+        lambda *given: draw._replace(
+            t=draw.t[part[0]], masked=draw.masked[part[0]], scale=draw.scale[part[0]]
+        ),
     )
     whole = torch.autograd.grad(model(x, valid=valid).loss, list(model.parameters()))
     total = [torch.zeros_like(p) for p in model.parameters()]
     for part[0] in (slice(0, 4), slice(4, 8)):
         share = int(valid[part[0]].sum()) / int(valid.sum())
-        for g, new in zip(total, torch.autograd.grad(model(x[part[0]], valid=valid[part[0]]).loss * share, list(model.parameters()))):
+        for g, new in zip(
+            total,
+            torch.autograd.grad(
+                model(x[part[0]], valid=valid[part[0]]).loss * share, list(model.parameters())
+            ),
+        ):
             g += new
     assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(whole, total))
 
 
 def test_a_step_is_what_the_documentation_says(tmp_path):
-    """Four steps by hand: a seed per micro-batch, weights by valid positions, clipping by norm, rates, decay, the average."""
-    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": "abcdefghij" * n}) + "\n" for n in (1, 1, 1, 1, 1, 2) * 20))
+    """Four steps by hand: a seed per micro-batch, weights by valid positions, clipping by norm,
+    rates, decay, the average."""
+    (tmp_path / "a.jsonl").write_text(
+        "".join(json.dumps({"text": "abcdefghij" * n}) + "\n" for n in (1, 1, 1, 1, 1, 2) * 20)
+    )
     prepare_text(tmp_path / "a.jsonl", tmp_path / "data", tokenizer="characters", progress=False)
-    config = replace(SMALL, optimizer="adamw", accumulate=2, clip=0.05, ema=0.6, weight_decay=0.3, dropout=0.0, steps=4, learning_rate=0.02)
+    config = replace(
+        SMALL,
+        optimizer="adamw",
+        accumulate=2,
+        clip=0.05,
+        ema=0.6,
+        weight_decay=0.3,
+        dropout=0.0,
+        steps=4,
+        learning_rate=0.02,
+    )
     folder = train(config, tmp_path / "data", tmp_path / "run")
 
     data = open_data(tmp_path / "data")
@@ -118,7 +145,11 @@ def test_a_step_is_what_the_documentation_says(tmp_path):
         total = [torch.zeros_like(p) for p in model.parameters()]
         for micro, (batch, count) in enumerate(zip(batches, counts)):
             torch.manual_seed(seed_of(config.seed, step, micro))
-            found = torch.autograd.grad(model(batch["x"], valid=batch["valid"]).loss, list(model.parameters()), allow_unused=True)
+            found = torch.autograd.grad(
+                model(batch["x"], valid=batch["valid"]).loss,
+                list(model.parameters()),
+                allow_unused=True,
+            )
             for g, new in zip(total, found):
                 g += count / sum(counts) * new
         norm = torch.sqrt(sum((g**2).sum() for g in total))
@@ -126,7 +157,9 @@ def test_a_step_is_what_the_documentation_says(tmp_path):
         for p, g in zip(model.parameters(), total):
             p.grad = g * config.clip / norm
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * min(1, (step + 1) / 2) * min(1, (4 - step) / (4 * 0.7))
+            group["lr"] = (
+                config.learning_rate * min(1, (step + 1) / 2) * min(1, (4 - step) / (4 * 0.7))
+            )
         optimizer.step()
         for name, p in model.state_dict().items():
             keep = min(0.6, (1 + step) / (10 + step)) if step else 0.0
@@ -136,7 +169,8 @@ def test_a_step_is_what_the_documentation_says(tmp_path):
         assert torch.allclose(saved[f"model.{name}"], p, rtol=1e-3, atol=2e-5), name
         assert torch.allclose(saved[name], averaged[name], rtol=1e-3, atol=2e-5), name
     assert uneven
-    assert max(float((saved[f"model.{n}"] - saved[n]).abs().max()) for n in averaged) > 1e-3  # two different sets of weights
+    # two different sets of weights
+    assert max(float((saved[f"model.{n}"] - saved[n]).abs().max()) for n in averaged) > 1e-3
 
 
 def test_what_is_evaluated_is_the_average_and_bf16_is_bf16(data, tmp_path, monkeypatch):
@@ -149,14 +183,19 @@ def test_what_is_evaluated_is_the_average_and_bf16_is_bf16(data, tmp_path, monke
 
     monkeypatch.setattr(unmask.train.loop, "estimate_nelbo", spy)
     single = train(SMALL, data, tmp_path / "single")
-    assert same({name: t.clone() for name, t in seen[-1].items()}, checkpoint.load(single, "model.safetensors")[1])
+    assert same(
+        {name: t.clone() for name, t in seen[-1].items()},
+        checkpoint.load(single, "model.safetensors")[1],
+    )
     half = train(replace(SMALL, dtype="bfloat16"), data, tmp_path / "half")
     a, b = (checkpoint.load(folder, "model.safetensors")[1] for folder in (single, half))
     assert not same(a, b) and all(torch.allclose(a[n], b[n], atol=0.05) for n in a)
 
 
 def test_every_micro_batch_has_its_own_seed():
-    seeds = {seed_of(0, step, micro) for step in range(50) for micro in range(4)} | {seed_of(1, 0, 0)}
+    seeds = {seed_of(0, step, micro) for step in range(50) for micro in range(4)} | {
+        seed_of(1, 0, 0)
+    }
     assert len(seeds) == 201 and seed_of(0, 1, 2) == seed_of(0, 1, 2)
 
 
@@ -165,7 +204,9 @@ def test_muon_takes_the_matrices_of_the_blocks_and_nothing_else():
     adamw, muon = optimizers(model, replace(SMALL, optimizer="muon", weight_decay=0.5))
     names = {id(p): name for name, p in model.named_parameters()}
     matrices = {names[id(p)] for group in muon.param_groups for p in group["params"]}
-    assert matrices == {f"backbone.blocks.0.{n}.weight" for n in ("qkv", "out", "up", "down", "modulation")}
+    assert matrices == {
+        f"backbone.blocks.0.{n}.weight" for n in ("qkv", "out", "up", "down", "modulation")
+    }
     others = [p for group in adamw.param_groups for p in group["params"]]
     assert len(others) + len(matrices) == len(list(model.parameters()))
     assert all(group["weight_decay"] == 0 for group in adamw.param_groups)
@@ -175,13 +216,19 @@ def test_muon_takes_the_matrices_of_the_blocks_and_nothing_else():
 def test_learning_rates_rise_and_fall_to_zero():
     config = replace(SMALL, warmup=10, decay_share=0.5)
     factors = [rate_factor(config, step, 100) for step in range(100)]
-    assert factors[0] == pytest.approx(0.1) and factors[9:51] == [1.0] * 42 and factors[-1] == pytest.approx(0.02)
+    assert (
+        factors[0] == pytest.approx(0.1)
+        and factors[9:51] == [1.0] * 42
+        and factors[-1] == pytest.approx(0.02)
+    )
     assert factors == sorted(factors[:10]) + sorted(factors[10:], reverse=True)
     cosine = replace(config, decay="cosine", decay_share=1.0)
     assert rate_factor(cosine, 50, 100) == pytest.approx(0.5) and rate_factor(config, 99, 0) == 1.0
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(data, tmp_path, monkeypatch):
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
+    data, tmp_path, monkeypatch
+):
     real = unmask.train.loop.train_step
 
     def poisoned(config, data, state, steps):
@@ -211,7 +258,9 @@ def test_a_disk_that_is_full_loses_nothing(data, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint.safetensors.torch, "save_file", full)
     with pytest.raises(OSError, match="No space"):
         train(SMALL, data, tmp_path / "b")
-    assert not checkpoint.checkpoints(tmp_path / "b") and not list((tmp_path / "b" / "checkpoints").iterdir())
+    assert not checkpoint.checkpoints(tmp_path / "b") and not list(
+        (tmp_path / "b" / "checkpoints").iterdir()
+    )
 
 
 def test_another_configuration_or_other_data_is_refused(data, tmp_path):
@@ -231,7 +280,16 @@ def test_another_configuration_or_other_data_is_refused(data, tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"heads": 3}, {"seed": -1}, {"minutes": 3.0}, {"dim": 0}, {"accumulate": 3}, {"learning_rate": -1.0}, {"ema": 1.0}, {"device": "tpu"}],
+    [
+        {"heads": 3},
+        {"seed": -1},
+        {"minutes": 3.0},
+        {"dim": 0},
+        {"accumulate": 3},
+        {"learning_rate": -1.0},
+        {"ema": 1.0},
+        {"device": "tpu"},
+    ],
 )
 def test_a_configuration_that_cannot_be_meant_is_refused_before_any_work(data, tmp_path, wrong):
     with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
@@ -245,8 +303,11 @@ def test_a_sequence_longer_than_the_data_is_refused_before_any_work(data, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
-def test_minutes_become_steps_once_and_a_kill_right_after_that_changes_nothing(data, tmp_path, monkeypatch):
-    """The steps before their number was known ran at rates that did not know it: a resumed run must not repeat them with it."""
+def test_minutes_become_steps_once_and_a_kill_right_after_that_changes_nothing(
+    data, tmp_path, monkeypatch
+):
+    """The steps before their number was known ran at rates that did not know it: a resumed run must
+    not repeat them with it."""
     config = replace(SMALL, steps=0, minutes=0.05, decay="cosine", decay_share=1.0)
 
     class Killed(BaseException):
@@ -266,7 +327,11 @@ def test_minutes_become_steps_once_and_a_kill_right_after_that_changes_nothing(d
     (known,) = (int(folder.name) for folder in checkpoint.checkpoints(tmp_path / "run"))
     assert 10 <= known < steps
     reached = train(config, data, tmp_path / "run")
-    assert reached.name == f"{steps:08d}" and json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["steps"] == steps
+    assert (
+        reached.name == f"{steps:08d}"
+        and json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["steps"]
+        == steps
+    )
 
 
 def test_only_checkpoints_of_the_run_are_read_or_removed(data, tmp_path):
@@ -277,7 +342,12 @@ def test_only_checkpoints_of_the_run_are_read_or_removed(data, tmp_path):
     (folders / ".DS_Store").write_text("not ours")
     shutil.copytree(folders / "00000011", folders / ".00000013.new-123")
     assert train(replace(SMALL, checkpoint_minutes=1e-9), data, run).name == "00000012"
-    assert sorted(path.name for path in folders.iterdir()) == [".DS_Store", "00000011", "00000012", "00000099-mine"]
+    assert sorted(path.name for path in folders.iterdir()) == [
+        ".DS_Store",
+        "00000011",
+        "00000012",
+        "00000099-mine",
+    ]
     newest = folders / "00000012" / "training.safetensors"
     newest.write_bytes(newest.read_bytes()[:-5])
     with pytest.raises(ValueError, match=r"damaged.*remove .*00000012 to continue from .*00000011"):
@@ -286,11 +356,16 @@ def test_only_checkpoints_of_the_run_are_read_or_removed(data, tmp_path):
 
 def test_two_processes_do_not_train_in_one_folder(data, tmp_path):
     train(SMALL, data, tmp_path / "run")
-    with unmask.train.run.locked(tmp_path / "run"), pytest.raises(ValueError, match="another process"):
+    with (
+        unmask.train.run.locked(tmp_path / "run"),
+        pytest.raises(ValueError, match="another process"),
+    ):
         train(SMALL, data, tmp_path / "run")
 
 
-@pytest.mark.parametrize("content", ["", "[[[", "{}", '{"identity": "x", "steps": 1}', '{"identity": {}}', "[" * 100000])
+@pytest.mark.parametrize(
+    "content", ["", "[[[", "{}", '{"identity": "x", "steps": 1}', '{"identity": {}}', "[" * 100000]
+)
 def test_a_damaged_run_json_is_refused(data, tmp_path, content):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(ValueError, match=r"run\.json is damaged"):
@@ -298,8 +373,11 @@ def test_a_damaged_run_json_is_refused(data, tmp_path, content):
 
 
 def test_training_learns(data, tmp_path):
-    """The text repeats every 45 characters: 200 steps must leave far less than the entropy of its letters."""
-    folder = train(replace(SMALL, steps=200, dim=32, dropout=0.0, batch_size=32), data, tmp_path / "run")
+    """The text repeats every 45 characters: 200 steps must leave far less than the entropy of its
+    letters."""
+    folder = train(
+        replace(SMALL, steps=200, dim=32, dropout=0.0, batch_size=32), data, tmp_path / "run"
+    )
     rows = read_log(tmp_path / "run" / "log.jsonl")
     assert rows[-1]["bits"] < 2.5 < 4.2 < rows[0]["loss"] / math.log(2)
     model = unmask.MaskedDiffusion.from_pretrained(tmp_path / "run")
@@ -308,7 +386,8 @@ def test_training_learns(data, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore:The .grad attribute")  # of the compiler's own
+# of the compiler's own
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore:The .grad attribute")
 def test_a_compiled_network_has_the_same_loss_and_gradient(data, tmp_path):
     model = build(replace(SMALL, dropout=0.0), 20, {})
     torch.nn.init.normal_(model.backbone.head.weight)
@@ -321,6 +400,10 @@ def test_a_compiled_network_has_the_same_loss_and_gradient(data, tmp_path):
     plain = loss_and_gradient()
     compile_network(model)
     compiled = loss_and_gradient()
-    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-5 * float(a.abs().max())) for a, b in zip(plain, compiled))
-    folder = train(replace(SMALL, compile=True), data, tmp_path / "run")  # and the whole loop runs with it
+    assert all(
+        torch.allclose(a, b, rtol=1e-4, atol=1e-5 * float(a.abs().max()))
+        for a, b in zip(plain, compiled)
+    )
+    # and the whole loop runs with it
+    folder = train(replace(SMALL, compile=True), data, tmp_path / "run")
     assert unmask.MaskedDiffusion.from_pretrained(folder).meta["length"] == 16

@@ -41,7 +41,8 @@ def test_every_position_sees_both_sides_and_its_own_place():
         assert bool((net(z)[0] - net(other)[0]).abs().amin(0).max() > 0)
     same = torch.full((1, 4), 3)
     same[0, 1] = 5
-    assert not torch.allclose(net(same)[0, 0], net(same)[0, 2])  # equal neighbours up to order: only the place differs
+    # equal neighbours up to order: only the place differs
+    assert not torch.allclose(net(same)[0, 0], net(same)[0, 2])
 
 
 def test_what_is_not_valid_is_not_seen_and_padding_changes_nothing():
@@ -62,7 +63,8 @@ def test_time_and_class_reach_the_output(shape):
     assert base.shape == (3, 5, 11)
     assert not torch.allclose(base, net(z, t + 0.1, torch.tensor([0, 1, 1])))
     assert not torch.allclose(base, net(z, t, torch.tensor([1, 1, 1])))
-    assert torch.allclose(net(z, t), net(z, t, torch.tensor([2, 2, 2])))  # no label = the extra label
+    # no label = the extra label
+    assert torch.allclose(net(z, t), net(z, t, torch.tensor([2, 2, 2])))
 
 
 def test_adaln_zero_starts_as_the_identity():
@@ -85,8 +87,13 @@ def test_refusals_name_the_value():
 def test_the_norm_is_pytorchs():
     x = torch.randn(3, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     norm = RMSNorm(8).double()
-    for scale in (1.0, 1e-3, 0.0):  # a small row, where the epsilon matters: the GPU's path must be the same function
-        assert torch.allclose(norm(scale * x), torch.nn.functional.rms_norm(scale * x, (8,), norm.weight, 1e-6), rtol=1e-9)
+    # a small row, where the epsilon matters: the GPU's path must be the same function
+    for scale in (1.0, 1e-3, 0.0):
+        assert torch.allclose(
+            norm(scale * x),
+            torch.nn.functional.rms_norm(scale * x, (8,), norm.weight, 1e-6),
+            rtol=1e-9,
+        )
 
 
 def test_an_example_without_any_value_leaves_the_gradients_finite():
@@ -105,13 +112,16 @@ def test_an_example_without_any_value_leaves_the_gradients_finite():
 
 @pytest.mark.parametrize("values", [27, 32])
 def test_a_padded_head_is_the_same_function(values):
-    """The path of GPUs, on a CPU: outputs, gradients and their shapes are those of the layer, whether or not rows need padding."""
+    """The path of GPUs, on a CPU: outputs, gradients and their shapes are those of the layer,
+    whether or not rows need padding."""
     head, x = Head(16, values).double(), torch.randn(5, 16, dtype=torch.float64, requires_grad=True)
     upstream = torch.randn(5, values, dtype=torch.float64)
     plain, padded = head(x), head.aligned(x)
     assert padded.shape == plain.shape and torch.allclose(padded, plain, rtol=1e-12)
     inputs = (x, head.weight, head.bias)
-    for a, b in zip(torch.autograd.grad(plain, inputs, upstream), torch.autograd.grad(padded, inputs, upstream)):
+    for a, b in zip(
+        torch.autograd.grad(plain, inputs, upstream), torch.autograd.grad(padded, inputs, upstream)
+    ):
         assert torch.allclose(a, b, rtol=1e-12)
 
 
@@ -127,10 +137,17 @@ def test_attention_of_parts_is_attention(masked):
 
 
 @pytest.mark.parametrize(
-    "preset,vocab_size,millions", [("text8", 27, 85), ("enwik8", 256, 85.4), ("owt-small", 50257, 162.2), ("owt-medium", 50257, 405.2)]
+    "preset,vocab_size,millions",
+    [
+        ("text8", 27, 85),
+        ("enwik8", 256, 85.4),
+        ("owt-small", 50257, 162.2),
+        ("owt-medium", 50257, 405.2),
+    ],
 )
 def test_the_papers_sizes_can_be_built(preset, vocab_size, millions):
-    """Counted by hand: layers x 12 dim^2 of matrices (qkv and out 4, gated MLP 8), embedding and head V x dim each."""
+    """Counted by hand: layers x 12 dim^2 of matrices (qkv and out 4, gated MLP 8), embedding and
+    head V x dim each."""
     with torch.device("meta"):
         model = build(PRESETS[preset].config, vocab_size, {})
     count = sum(p.numel() for p in model.parameters()) / 1e6
@@ -142,7 +159,9 @@ def test_the_head_runs_at_masked_rows_only():
     net = network()
     model = unmask.MaskedDiffusion(net, unmask.schedules.Linear(), unmask.Subtokenizer(11))
     seen = []
-    net.head.register_forward_hook(lambda module, given, out: seen.append(given[0].shape[:-1].numel()))
+    net.head.register_forward_hook(
+        lambda module, given, out: seen.append(given[0].shape[:-1].numel())
+    )
     x = torch.randint(0, 11, (64, 16))
     model(x)
     assert seen == [32 * 17]  # paired counts: k and N + 1 - k

@@ -1,6 +1,8 @@
-"""Masked diffusion on discrete data: train, evaluate, sample and fill in, with likelihoods that are valid bounds.
+"""Masked diffusion on discrete data: train, evaluate, sample and fill in, with likelihoods that are
+valid bounds.
 
-Submodules and names are loaded on first use, so that `import unmask` (and `unmask --help`) need not load torch.
+Submodules and names are loaded on first use, so that `import unmask` (and `unmask --help`) need not
+load torch.
 """
 
 import importlib
@@ -15,7 +17,18 @@ _HOME = {
     "estimate_nelbo": "likelihood",
     "sample": "sampling",
 }
-_MODULES = {"audit", "backbones", "categorical", "checkpoint", "data", "diffusion", "likelihood", "sampling", "schedules", "subtokens"}
+_MODULES = {
+    "audit",
+    "backbones",
+    "categorical",
+    "checkpoint",
+    "data",
+    "diffusion",
+    "likelihood",
+    "sampling",
+    "schedules",
+    "subtokens",
+}
 __all__ = sorted([*_HOME, *_MODULES])
 
 

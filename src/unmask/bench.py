@@ -1,7 +1,8 @@
-"""Speed on this machine: ratios in one run, against the plain way of doing the same and the machine's own matrix-product rate.
+"""Speed on this machine: ratios in one run, against the plain way of doing the same and the
+machine's own matrix-product rate.
 
-S: 4 layers, width 256, 256 values, 256 tokens, batch 16.  H, the large-head case: 2 layers, width 256, 50,257 values, 256 tokens,
-batch 4.
+S: 4 layers, width 256, 256 values, 256 tokens, batch 16.  H, the large-head case: 2 layers, width
+256, 50,257 values, 256 tokens, batch 4.
 """
 
 import math
@@ -40,13 +41,20 @@ def run(what: tuple[str, ...], *, model: str, data: str, threads: int) -> dict:
     if threads:
         torch.set_num_threads(threads)
     chosen = {
-        "head": head, "train": train, "estimator": lambda: estimator(model, data), "schedule-gradient": lambda: gradient(model, data),
-        "unet": unet, "sampling": sampling, "idle-steps": idle_steps,
-    }  # fmt: skip
+        "head": head,
+        "train": train,
+        "estimator": lambda: estimator(model, data),
+        "schedule-gradient": lambda: gradient(model, data),
+        "unet": unet,
+        "sampling": sampling,
+        "idle-steps": idle_steps,
+    }
     names = list(chosen) if "all" in what else list(what)
     if "estimator" in names and not (model or (Path("demo") / "run").is_dir()):
         if "all" not in what:
-            raise ValueError("the estimator is measured on a trained model: run unmask demo first, or give --model and --data")
+            raise ValueError(
+                "the estimator is measured on a trained model: run unmask demo first, or give --model and --data"
+            )
         names.remove("estimator")
         print("estimator: left out, there is no trained model (unmask demo makes one)")
     learned = bool(model) and MaskedDiffusion.from_pretrained(model).schedule.num_values > 1
@@ -57,7 +65,9 @@ def run(what: tuple[str, ...], *, model: str, data: str, threads: int) -> dict:
                 "after unmask train ... --schedule learned --time"
             )
         names.remove("schedule-gradient")
-        print("schedule-gradient: left out, there is no model with a learned schedule (name one with --model and --data)")
+        print(
+            "schedule-gradient: left out, there is no model with a learned schedule (name one with --model and --data)"
+        )
     machine = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
     print(f"unmask {__version__}, torch {torch.__version__}, {machine}\n")
     rows: list[Row] = []
@@ -91,12 +101,16 @@ def network(vocab_size: int, layers: int, digits: int = 1, time: bool = False) -
     return Transformer(vocab_size, dim=256, layers=layers, heads=4, digits=digits, time=time)
 
 
-def training_steps(vocab_size: int, layers: int, batch: int, way: str, dtype: Dtype, repeats: int) -> tuple[float, float, float]:
-    """Median seconds of a training step; MB of memory at its peak beyond weights, and beyond the state of the optimizer too.
+def training_steps(
+    vocab_size: int, layers: int, batch: int, way: str, dtype: Dtype, repeats: int
+) -> tuple[float, float, float]:
+    """Median seconds of a training step; MB of memory at its peak beyond weights, and beyond the
+    state of the optimizer too.
 
-    way: "rows" is ours; "dense" forms logits and log-softmax at every position, as the papers' code does; "picked" forms the logits at
-    every position and goes on with those of masked rows; "digits" is ours with each token in two digits, "learned" with
-    a learned schedule, and "twice" its control: every sequence twice, and a network that looks at the time, too.
+    way: "rows" is ours; "dense" forms logits and log-softmax at every position, as the papers' code
+    does; "picked" forms the logits at every position and goes on with those of masked rows;
+    "digits" is ours with each token in two digits, "learned" with a learned schedule, and "twice"
+    its control: every sequence twice, and a network that looks at the time, too.
     """
     digits = 2 if way == "digits" else 1
     backbone = network(vocab_size, layers, digits, time=way in ("learned", "twice"))
@@ -136,7 +150,8 @@ def peak() -> float:
 
 
 def apart(function: Callable, *arguments, keep: bool = True):
-    """The function's result from a process of its own, whose peak of memory is its own; `keep`: freed memory, for speed."""
+    """The function's result from a process of its own, whose peak of memory is its own; `keep`:
+    freed memory, for speed."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_begin, (torch.get_num_threads(), keep, function, *arguments))
 
@@ -160,12 +175,36 @@ def head() -> list[Row]:
         rows += [
             (f"{dtype}, masked rows in chunks (ours)", 1024 / seconds["rows"], "tokens/s"),
             (f"{dtype}, speed over dense logits and log-softmax", plain / seconds["rows"], "times"),
-            (f"{dtype}, the same where dense keeps freed memory too", seconds["dense"] / seconds["rows"], "times"),
-            (f"{dtype}, speed over dense logits, masked rows picked", seconds["picked"] / seconds["rows"], "times"),
-            (f"{dtype}, time of two digits a token over whole tokens", seconds["digits"] / seconds["rows"], "times (4/3 the rows)"),
-            (f"{dtype}, peak memory of two digits beyond weights, the same", memory["digits"][0] / memory["rows"][0], "times"),
-            (f"{dtype}, time of a learned schedule over two draws of a fixed one", seconds["learned"] / seconds["twice"], "times"),
-            (f"{dtype}, peak memory of a learned schedule beyond weights, the same", memory["learned"][0] / memory["twice"][0], "times"),
+            (
+                f"{dtype}, the same where dense keeps freed memory too",
+                seconds["dense"] / seconds["rows"],
+                "times",
+            ),
+            (
+                f"{dtype}, speed over dense logits, masked rows picked",
+                seconds["picked"] / seconds["rows"],
+                "times",
+            ),
+            (
+                f"{dtype}, time of two digits a token over whole tokens",
+                seconds["digits"] / seconds["rows"],
+                "times (4/3 the rows)",
+            ),
+            (
+                f"{dtype}, peak memory of two digits beyond weights, the same",
+                memory["digits"][0] / memory["rows"][0],
+                "times",
+            ),
+            (
+                f"{dtype}, time of a learned schedule over two draws of a fixed one",
+                seconds["learned"] / seconds["twice"],
+                "times",
+            ),
+            (
+                f"{dtype}, peak memory of a learned schedule beyond weights, the same",
+                memory["learned"][0] / memory["twice"][0],
+                "times",
+            ),
             (f"{dtype}, peak memory beyond weights", memory["rows"][0], "MB"),
             (f"{dtype}, the same, share of dense", memory["rows"][0] / memory["dense"][0], "times"),
             (f"{dtype}, peak memory beyond weights and optimizer", memory["rows"][1], "MB"),
@@ -182,7 +221,8 @@ def train() -> list[Row]:
     ours, memory, _ = apart(training_steps, 256, 4, 16, "rows", fast, 12)
     tokens = 16 * 256
     matrices = sum(p.numel() for p in network(256, 4).blocks.parameters() if p.ndim == 2)
-    work = 6 * tokens * matrices + 12 * tokens * 256 * 256 * 4 + 3 * tokens * 256 * 256  # matrices, attention, head at half the rows
+    # matrices, attention, head at half the rows
+    work = 6 * tokens * matrices + 12 * tokens * 256 * 256 * 4 + 3 * tokens * 256 * 256
     return [
         ("matrix product, float32", single / 1e9, "GFLOP/s"),
         ("matrix product, bfloat16", half / 1e9, "GFLOP/s"),
@@ -198,14 +238,17 @@ def train() -> list[Row]:
 
 
 def muon(dtype: Dtype) -> list[Row]:
-    """A step of Muon on the matrices of S, against PyTorch's own, which multiplies in bfloat16 on every machine."""
+    """A step of Muon on the matrices of S, against PyTorch's own, which multiplies in bfloat16 on
+    every machine."""
     seconds = {}
     for name in ("ours", "PyTorch's"):
         matrices = [p for p in network(256, 4).blocks.parameters() if p.ndim == 2]
         for p in matrices:
             p.grad = torch.randn_like(p)
         half = torch.bfloat16 if dtype == "bfloat16" else torch.float32
-        optimizer = Muon(matrices, 0.01, dtype=half) if name == "ours" else torch.optim.Muon(matrices, 0.01)
+        optimizer = (
+            Muon(matrices, 0.01, dtype=half) if name == "ours" else torch.optim.Muon(matrices, 0.01)
+        )
         seconds[name] = statistics.median(timed(optimizer.step, 5))
     return [
         (f"step of Muon, {dtype}", seconds["ours"] * 1e3, "ms"),
@@ -214,7 +257,8 @@ def muon(dtype: Dtype) -> list[Row]:
 
 
 def unet() -> list[Row]:
-    """A training step of the preset "mnist" on 32 pictures: channels last (ours) against channels first; the share of convolutions."""
+    """A training step of the preset "mnist" on 32 pictures: channels last (ours) against channels
+    first; the share of convolutions."""
     dtype = pick_dtype("auto", CPU)
     x = torch.randint(0, 2, (32, 784))
     seconds: dict[str, float] = {}
@@ -222,9 +266,13 @@ def unet() -> list[Row]:
     for layout in ("channels last", "channels first"):
         torch.manual_seed(0)
         preset = PRESETS["mnist"].config
-        picture = UNet(2, (28, 28, 1), widths=preset.channels(), blocks=preset.blocks, heads=preset.heads)
+        picture = UNet(
+            2, (28, 28, 1), widths=preset.channels(), blocks=preset.blocks, heads=preset.heads
+        )
         if layout == "channels first":
-            for convolution in (m for m in picture.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)):
+            for convolution in (
+                m for m in picture.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)
+            ):
                 convolution.weight.data = convolution.weight.data.contiguous()
             picture.stem.register_forward_pre_hook(lambda _, given: (given[0].contiguous(),))
         model = MaskedDiffusion(picture, schedules.Linear(), Subtokenizer(2))
@@ -252,7 +300,8 @@ def unet() -> list[Row]:
 
 
 def estimator(path: str, folder: str) -> list[Row]:
-    """Network calls for equal error on a trained model, of other estimators over the exact count's: the ratio of their variances."""
+    """Network calls for equal error on a trained model, of other estimators over the exact count's:
+    the ratio of their variances."""
     model = MaskedDiffusion.from_pretrained(path or Path("demo") / "run")
     data = open_data(folder or Path("demo") / "data")
     x = next(data.windows("test", model.meta["length"], 64, limit=64))["x"]
@@ -260,7 +309,8 @@ def estimator(path: str, folder: str) -> list[Row]:
     repeats = 400
 
     def uniform_time(low_discrepancy: bool) -> Tensor:
-        """Masks at t ~ U(0, 1], weight 1 / t; `low_discrepancy`: one t in each of B equal parts, as MDLM's code draws it."""
+        """Masks at t ~ U(0, 1], weight 1 / t; `low_discrepancy`: one t in each of B equal parts, as
+        MDLM's code draws it."""
         u = uniform(len(x), generator=generator)
         t = 1 - ((torch.arange(len(x)) + u) / len(x) if low_discrepancy else u)
         masked = uniform(*x.shape, generator=generator) < t[:, None]
@@ -285,14 +335,26 @@ def estimator(path: str, folder: str) -> list[Row]:
             means = torch.stack([draw().mean() for _ in range(count)])
             variance[name] = float(means.var())
             error = float(means.std()) / math.sqrt(count)
-            rows.append((f"{name}, mean of 64 windows", float(means.mean()), f"nats, +- {error:.3f}, {count} draws"))
+            rows.append(
+                (
+                    f"{name}, mean of 64 windows",
+                    float(means.mean()),
+                    f"nats, +- {error:.3f}, {count} draws",
+                )
+            )
     ours = variance["exact count, stratified and paired (ours)"]
-    rows += [(f"{name}, network calls for equal error", v / ours, "times ours") for name, v in variance.items()]
+    rows += [
+        (f"{name}, network calls for equal error", v / ours, "times ours")
+        for name, v in variance.items()
+    ]
     return rows
 
 
-def gradient(path: str, folder: str, batches: tuple[int, ...] = (8, 32, 128), repeats: int = 60) -> list[Row]:
-    """The noise of the powers' gradient over the masks, of nats per position for the same batch: the sum over values of its variance.
+def gradient(
+    path: str, folder: str, batches: tuple[int, ...] = (8, 32, 128), repeats: int = 60
+) -> list[Row]:
+    """The noise of the powers' gradient over the masks, of nats per position for the same batch:
+    the sum over values of its variance.
 
     Two draws of the masks a step in every way, so as many network calls.
     """
@@ -309,7 +371,9 @@ def gradient(path: str, folder: str, batches: tuple[int, ...] = (8, 32, 128), re
     ways: dict[str, Callable[[Pair], Tensor]] = {
         "no baseline": no_baseline,
         "leave one out (GenMD4)": lambda pair: surrogate(pair, torch.zeros_like(pair.log_masked)),
-        "a guess of what each value pays (ours)": lambda pair: surrogate(pair, paid_in_the_other_half(pair, model.schedule.num_values)),
+        "a guess of what each value pays (ours)": lambda pair: surrogate(
+            pair, paid_in_the_other_half(pair, model.schedule.num_values)
+        ),
     }
     rows: list[Row] = []
     for batch in batches:
@@ -326,12 +390,30 @@ def gradient(path: str, folder: str, batches: tuple[int, ...] = (8, 32, 128), re
                 pair = model.second_draw(x, y, valid, draw, scored, None, given, generator)
             direct = torch.autograd.grad((scored[0] + pair.total) / 2, raw)[0]
             for name, way in ways.items():
-                found[name].append((direct + torch.autograd.grad(way(pair), raw, retain_graph=True)[0]) / int(real.sum()))
-        noise = {name: float(torch.stack(draws).double().var(0).sum()) for name, draws in found.items()}
-        signal = float((torch.stack(found["a guess of what each value pays (ours)"]).double().mean(0) ** 2).sum())
+                found[name].append(
+                    (direct + torch.autograd.grad(way(pair), raw, retain_graph=True)[0])
+                    / int(real.sum())
+                )
+        noise = {
+            name: float(torch.stack(draws).double().var(0).sum()) for name, draws in found.items()
+        }
+        signal = float(
+            (
+                torch.stack(found["a guess of what each value pays (ours)"]).double().mean(0) ** 2
+            ).sum()
+        )
         ours = noise["a guess of what each value pays (ours)"]
-        rows += [(f"batch {batch}, {name}", v, f"variance, {v / ours:.1f} times ours, {repeats} draws") for name, v in noise.items()]
-        rows.append((f"batch {batch}, the gradient itself", max(0.0, signal - ours / repeats), "squared norm, of the mean of our draws"))
+        rows += [
+            (f"batch {batch}, {name}", v, f"variance, {v / ours:.1f} times ours, {repeats} draws")
+            for name, v in noise.items()
+        ]
+        rows.append(
+            (
+                f"batch {batch}, the gradient itself",
+                max(0.0, signal - ours / repeats),
+                "squared norm, of the mean of our draws",
+            )
+        )
     return rows
 
 
@@ -349,12 +431,19 @@ def sampling() -> list[Row]:
         return features(z, **given)
 
     backbone.features = counting
-    for sampler, steps in (("ancestral", 64), ("ancestral", 256), ("ancestral", 1000), ("first_hitting", 1)):
+    for sampler, steps in (
+        ("ancestral", 64),
+        ("ancestral", 256),
+        ("ancestral", 1000),
+        ("first_hitting", 1),
+    ):
         calls[:] = [0, 0]
         generator = torch.Generator().manual_seed(0)
         began = time.perf_counter()
         with precision(pick_dtype("auto", CPU), CPU):
-            for _ in trajectory(model, torch.full((16, 256), 256), sampler=sampler, steps=steps, generator=generator):
+            for _ in trajectory(
+                model, torch.full((16, 256), 256), sampler=sampler, steps=steps, generator=generator
+            ):
                 pass
         name = sampler if sampler == "first_hitting" else f"{sampler}, {steps} steps"
         rows += [
@@ -379,18 +468,26 @@ class Uniform(nn.Module):
 
 
 def idle_steps(tokens: int = 1024, steps: int = 1024, sequences: int = 32) -> list[Row]:
-    """Ancestral steps that reveal nothing, counted while sampling, beside the formula: MDM-Prime's Figure 1 (arXiv 2505.18495).
+    """Ancestral steps that reveal nothing, counted while sampling, beside the formula: MDM-Prime's
+    Figure 1 (arXiv 2505.18495).
 
-    Linear schedule, uniform grid, 64 values = 64^1 = 8^2 = 4^3 (of 4 digits) = 2^6.  What is drawn does not matter for the count.
+    Linear schedule, uniform grid, 64 values = 64^1 = 8^2 = 4^3 (of 4 digits) = 2^6.  What is drawn
+    does not matter for the count.
     """
     rows: list[Row] = []
     for digits in (1, 2, 4, 6):
-        subtokenizer, schedule, network = Subtokenizer(64, digits), schedules.Linear(), Uniform(64, digits)
+        subtokenizer, schedule, network = (
+            Subtokenizer(64, digits),
+            schedules.Linear(),
+            Uniform(64, digits),
+        )
         model = MaskedDiffusion(network, schedule, subtokenizer).eval()
         left = torch.full((sequences,), tokens * digits)
         idle = torch.zeros(sequences, dtype=torch.float64)
         z = torch.full((sequences, tokens * digits), model.mask_id)
-        for state in trajectory(model, z, steps=steps, grid="uniform", generator=torch.Generator().manual_seed(digits)):
+        for state in trajectory(
+            model, z, steps=steps, grid="uniform", generator=torch.Generator().manual_seed(digits)
+        ):
             masked = (state == model.mask_id).sum(1)
             idle += masked == left
             left = masked

@@ -1,4 +1,5 @@
-"""Models and training states on disk: a folder of JSON and safetensors, written whole or not at all, verified on reading."""
+"""Models and training states on disk: a folder of JSON and safetensors, written whole or not at
+all, verified on reading."""
 
 import hashlib
 import json
@@ -14,15 +15,21 @@ FORMAT = 1
 CONFIG = "config.json"
 
 
-def save(path: str | Path, config: dict, tensors: dict[str, dict[str, Tensor]], files: dict[str, bytes]) -> None:
-    """Write a folder: `config.json`, a safetensors file per entry of `tensors`, and `files`; replaces an older model there.
+def save(
+    path: str | Path, config: dict, tensors: dict[str, dict[str, Tensor]], files: dict[str, bytes]
+) -> None:
+    """Write a folder: `config.json`, a safetensors file per entry of `tensors`, and `files`;
+    replaces an older model there.
 
-    `config.json` holds the SHA-256 of every file, of itself without that line.  The folder is written under another name, flushed to
-    disk and renamed, so a reader never sees half of it.  ValueError if the path is a file, or a folder that holds something else.
+    `config.json` holds the SHA-256 of every file, of itself without that line.  The folder is
+    written under another name, flushed to disk and renamed, so a reader never sees half of it.
+    ValueError if the path is a file, or a folder that holds something else.
     """
     config = json.loads(json.dumps(config))  # as it will be read: the digest is of that
     path = Path(path)
-    if path.exists() and not (path.is_dir() and (not any(path.iterdir()) or (path / CONFIG).is_file())):
+    if path.exists() and not (
+        path.is_dir() and (not any(path.iterdir()) or (path / CONFIG).is_file())
+    ):
         raise ValueError(f"{path} exists and is not a saved model: choose another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     new, old = (path.with_name(f".{path.name}.{kind}-{os.getpid()}") for kind in ("new", "old"))
@@ -86,7 +93,8 @@ def digest(path: Path) -> str:
 
 
 def resolve(path: str | Path) -> Path:
-    """The folder that holds a model: `path`, or the newest complete checkpoint of a training folder."""
+    """The folder that holds a model: `path`, or the newest complete checkpoint of a training
+    folder."""
     path = Path(path)
     if (path / CONFIG).is_file():
         return path
@@ -112,21 +120,32 @@ def read_config(folder: str | Path) -> dict:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
-    if not isinstance(config, dict) or config.get("format") != FORMAT or not isinstance(config.get("sha256"), dict):
-        raise ValueError(f"{path} is not a model of format {FORMAT}, which this version of unmask reads")
+    if (
+        not isinstance(config, dict)
+        or config.get("format") != FORMAT
+        or not isinstance(config.get("sha256"), dict)
+    ):
+        raise ValueError(
+            f"{path} is not a model of format {FORMAT}, which this version of unmask reads"
+        )
     if config_digest(config) != config["sha256"].get(CONFIG):
-        raise ValueError(f"{path} is damaged or altered: its SHA-256 is not the recorded one; restore the file from a copy")
+        raise ValueError(
+            f"{path} is damaged or altered: its SHA-256 is not the recorded one; restore the file from a copy"
+        )
     return config
 
 
 def config_digest(config: dict) -> str:
     """SHA-256 of `config.json` without the line that holds it."""
-    content = config | {"sha256": {name: value for name, value in config["sha256"].items() if name != CONFIG}}
+    content = config | {
+        "sha256": {name: value for name, value in config["sha256"].items() if name != CONFIG}
+    }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def load(folder: str | Path, name: str) -> tuple[dict, dict[str, Tensor]]:
-    """`config.json` and one of the safetensors files; the digests of that and of all small files must be the recorded ones."""
+    """`config.json` and one of the safetensors files; the digests of that and of all small files
+    must be the recorded ones."""
     config = read_config(folder)
     path = Path(folder) / name
     for other in {name, *config["sha256"]} - {CONFIG}:
@@ -135,7 +154,9 @@ def load(folder: str | Path, name: str) -> tuple[dict, dict[str, Tensor]]:
             if not file.is_file():
                 raise ValueError(f"{file} is missing")
             if digest(file) != config["sha256"].get(other):
-                raise ValueError(f"{file} is damaged or altered: its SHA-256 is not the one in {CONFIG}; restore the file from a copy")
+                raise ValueError(
+                    f"{file} is damaged or altered: its SHA-256 is not the one in {CONFIG}; restore the file from a copy"
+                )
     try:
         return config, safetensors.torch.load_file(path)
     except SafetensorError as error:

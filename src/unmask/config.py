@@ -1,25 +1,30 @@
-"""What a training run is: one flat, frozen record, and presets of it that state command, cost and expected number."""
+"""What a training run is: one flat, frozen record, and presets of it that state command, cost and
+expected number."""
 
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal
 
-MACHINE = ("device", "dtype", "threads", "compile")  # how, not what: free to differ when a run is resumed
+# how, not what: free to differ when a run is resumed
+MACHINE = ("device", "dtype", "threads", "compile")
 Dtype = Literal["auto", "float32", "bfloat16"]
 OF_UNET = {"widths": "32,64,128", "blocks": 2}
-OF_DIGITS = {"decoder": "joint", "codes": "ids", "masking": "digit", "objective": "nelbo"}  # what they are where tokens have no digits
+# what they are where tokens have no digits
+OF_DIGITS = {"decoder": "joint", "codes": "ids", "masking": "digit", "objective": "nelbo"}
 CADENCE = ("log_every", "eval_minutes", "checkpoint_minutes")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     length: int = 256
-    """Tokens a sequence; of proteins, the most, and longer ones are cropped; 0, or the number of its values: a whole picture."""
+    """Tokens a sequence; of proteins, the most, and longer ones are cropped; 0, or the number of
+    its values: a whole picture."""
     network: Literal["transformer", "unet"] = "transformer"
     """transformer: for any data; unet: convolutions, for pictures."""
     dim: int = 256
     """Width of the transformer, or of the transformer blocks of a U-Net."""
     layers: int = 4
-    """Blocks of attention and MLP; of a U-Net, those in its middle, 0 for one layer of attention."""
+    """Blocks of attention and MLP; of a U-Net, those in its middle, 0 for one layer of attention.
+    """
     heads: int = 4
     """Attention heads; they divide the width into even parts."""
     mlp: int = 0
@@ -33,21 +38,26 @@ class TrainConfig:
     labels: bool = False
     """Give the network the class of each picture."""
     label_dropout: float = 0.1
-    """With --labels: the share of examples whose class is hidden, so that the network learns to do without, too."""
+    """With --labels: the share of examples whose class is hidden, so that the network learns to do
+    without, too."""
     time: bool = False
     """Let the network look at t; a schedule with one curve for all values does not need it."""
     schedule: Literal["linear", "cosine", "polynomial", "learned"] = "linear"
-    """The masking schedule; the bound does not depend on it for a network that ignores t. learned: GenMD4, a polynomial for every value
-    (of a token or, with --digits, of a digit), whose powers are learned; it needs --time."""
+    """The masking schedule; the bound does not depend on it for a network that ignores t. learned:
+    GenMD4, a polynomial for every value (of a token or, with --digits, of a digit), whose powers
+    are learned; it needs --time."""
     power: float = 1.0
-    """The power of the polynomial schedule, alpha_t = 1 - t^power; of the learned one, its powers' first value."""
+    """The power of the polynomial schedule, alpha_t = 1 - t^power; of the learned one, its powers'
+    first value."""
     schedule_learning_rate: float = 0.01
-    """AdamW's, of the learned schedule's powers, about their relative change a step; they stay between 0.05 and 20."""
+    """AdamW's, of the learned schedule's powers, about their relative change a step; they stay
+    between 0.05 and 20."""
     draws: int = 0
-    """Draws of the masks of each sequence a step: 1, 2 (what GenMD4's gradient needs; of any other schedule, the control for it), or 0:
-    2 for the learned schedule, else 1."""
+    """Draws of the masks of each sequence a step: 1, 2 (what GenMD4's gradient needs; of any other
+    schedule, the control for it), or 0: 2 for the learned schedule, else 1."""
     digits: int = 1
-    """MDM-Prime: write a token as so many digits and mask each on its own; 1 is MD4. The width must be a multiple of it."""
+    """MDM-Prime: write a token as so many digits and mask each on its own; 1 is MD4. The width must
+    be a multiple of it."""
     decoder: Literal["joint", "independent"] = "joint"
     """Of digits: joint, a distribution over tokens; independent, one for each digit."""
     codes: Literal["ids", "random"] = "ids"
@@ -55,10 +65,12 @@ class TrainConfig:
     masking: Literal["digit", "token"] = "digit"
     """Of digits: mask each on its own, or all of a token at once."""
     objective: Literal["nelbo", "joint"] = "nelbo"
-    """What to train on: the bound, or the loss of the MDM-Prime paper, which is not a bound; what is reported is the bound either way."""
+    """What to train on: the bound, or the loss of the MDM-Prime paper, which is not a bound; what
+    is reported is the bound either way."""
 
     batch_size: int = 64
-    """Sequences a step, over all micro-batches; of proteins, as many times --length residues, in sequences of about one length."""
+    """Sequences a step, over all micro-batches; of proteins, as many times --length residues, in
+    sequences of about one length."""
     accumulate: int = 1
     """Micro-batches a step; fresh masks for each."""
     optimizer: Literal["muon", "adamw"] = "muon"
@@ -74,7 +86,8 @@ class TrainConfig:
     clip: float = 1.0
     """Largest norm of the gradient; 0: no clipping."""
     ema: float = 0.999
-    """Decay of the averaged weights, which are what is evaluated and saved; it warms up as (1 + n) / (10 + n)."""
+    """Decay of the averaged weights, which are what is evaluated and saved; it warms up as (1 + n)
+    / (10 + n)."""
     warmup: int = 50
     """Steps over which the learning rates rise."""
     decay: Literal["linear", "cosine"] = "linear"
@@ -85,7 +98,8 @@ class TrainConfig:
     steps: int = 0
     """Length of the run; 0: take it from --minutes."""
     minutes: float = 0.0
-    """Length of the run if --steps is 0: turned once into steps, from the rate of the first ones, and saved; a longer run is a new run."""
+    """Length of the run if --steps is 0: turned once into steps, from the rate of the first ones,
+    and saved; a longer run is a new run."""
     seed: int = 0
     """Of the weights, the order of the data, the masks and dropout."""
 
@@ -107,12 +121,23 @@ class TrainConfig:
     threads: int = 0
     """CPU threads; 0: leave as it is."""
     compile: bool = False
-    """torch.compile the network's blocks; needs a C++ compiler.  A step of a large network takes about half the time on a GPU, after a wait
-    of 15 seconds; on CPUs it pays off in long runs only."""
+    """torch.compile the network's blocks; needs a C++ compiler.  A step of a large network takes
+    about half the time on a GPU, after a wait of 15 seconds; on CPUs it pays off in long runs only.
+    """
 
     def check(self) -> None:
         """ValueError for a value that cannot be meant."""
-        least = ["dim", "heads", "blocks", "digits", "batch_size", "accumulate", "eval_windows", "eval_repeats", "log_every"]
+        least = [
+            "dim",
+            "heads",
+            "blocks",
+            "digits",
+            "batch_size",
+            "accumulate",
+            "eval_windows",
+            "eval_repeats",
+            "log_every",
+        ]
         for name in least + ["layers"] * (self.network == "transformer"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -140,17 +165,31 @@ class TrainConfig:
                 raise ValueError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
         changed = [name for name, plain in OF_UNET.items() if getattr(self, name) != plain]
         if self.network != "unet" and changed:
-            raise ValueError(f"{changed[0]} {getattr(self, changed[0])} is of --network unet, and this is a {self.network}")
+            raise ValueError(
+                f"{changed[0]} {getattr(self, changed[0])} is of --network unet, and this is a {self.network}"
+            )
         self.channels()
-        if self.network == "unet" and not self.layers and (self.dim, self.mlp) != (TrainConfig.dim, 0):
-            raise ValueError(f"dim {self.dim} and mlp {self.mlp} are of transformer blocks, and this U-Net has none: give --layers")
+        if (
+            self.network == "unet"
+            and not self.layers
+            and (self.dim, self.mlp) != (TrainConfig.dim, 0)
+        ):
+            raise ValueError(
+                f"dim {self.dim} and mlp {self.mlp} are of transformer blocks, and this U-Net has none: give --layers"
+            )
         if not self.labels and self.label_dropout != TrainConfig.label_dropout:
-            raise ValueError(f"label_dropout {self.label_dropout} hides labels, and none are given: give --labels")
+            raise ValueError(
+                f"label_dropout {self.label_dropout} hides labels, and none are given: give --labels"
+            )
         changed = [name for name, plain in OF_DIGITS.items() if getattr(self, name) != plain]
         if self.digits == 1 and changed:
-            raise ValueError(f"{changed[0]} {getattr(self, changed[0])} needs digits of tokens: give --digits 2 or more")
+            raise ValueError(
+                f"{changed[0]} {getattr(self, changed[0])} needs digits of tokens: give --digits 2 or more"
+            )
         if self.draws not in (0, 1, 2) or (self.schedule == "learned" and self.draws == 1):
-            raise ValueError(f"draws must be 0, 1 or 2, and 0 or 2 with --schedule learned, not {self.draws}")
+            raise ValueError(
+                f"draws must be 0, 1 or 2, and 0 or 2 with --schedule learned, not {self.draws}"
+            )
         if self.schedule == "learned" and not self.time:
             raise ValueError(
                 "--schedule learned needs --time: with one curve per value, being masked at t is evidence about the value, so the network "
@@ -159,25 +198,39 @@ class TrainConfig:
         if not 0 < self.decay_share <= 1:
             raise ValueError(f"decay_share must lie in (0, 1], not {self.decay_share}")
         if self.batch_size % self.accumulate:
-            raise ValueError(f"batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}")
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}"
+            )
         if bool(self.steps) == bool(self.minutes):
-            raise ValueError(f"give the length of the run as steps or as minutes, not steps {self.steps} and minutes {self.minutes}")
+            raise ValueError(
+                f"give the length of the run as steps or as minutes, not steps {self.steps} and minutes {self.minutes}"
+            )
 
     def channels(self) -> tuple[int, ...]:
         """`widths`, as numbers."""
         parts = [part.strip() for part in self.widths.split(",")]
         if not all(part.isdigit() and int(part) for part in parts):
-            raise ValueError(f"widths {self.widths!r}: give numbers of channels with commas between them, like 32,64,128")
+            raise ValueError(
+                f"widths {self.widths!r}: give numbers of channels with commas between them, like 32,64,128"
+            )
         return tuple(map(int, parts))
 
     def identity(self) -> dict:
-        """The fields that make two runs the same run: all but those on the machine and on how often things are written."""
-        return {name: value for name, value in asdict(self).items() if name not in (*MACHINE, *CADENCE)}
+        """The fields that make two runs the same run: all but those on the machine and on how often
+        things are written."""
+        return {
+            name: value for name, value in asdict(self).items() if name not in (*MACHINE, *CADENCE)
+        }
 
 
 def differences(ours: dict, theirs: dict) -> list[str]:
-    """Names of `TrainConfig.identity` whose values differ; what an older version did not know has its default."""
-    return [f.name for f in fields(TrainConfig) if f.name in ours and ours[f.name] != theirs.get(f.name, f.default)]
+    """Names of `TrainConfig.identity` whose values differ; what an older version did not know has
+    its default."""
+    return [
+        f.name
+        for f in fields(TrainConfig)
+        if f.name in ours and ours[f.name] != theirs.get(f.name, f.default)
+    ]
 
 
 @dataclass(frozen=True)
@@ -193,7 +246,9 @@ PAPER = TrainConfig(
     checkpoint_minutes=30.0,
 )  # fmt: skip
 
-SMALL_UNET = TrainConfig(length=0, network="unet", layers=0, minutes=50.0, eval_minutes=10.0, eval_windows=500)
+SMALL_UNET = TrainConfig(
+    length=0, network="unet", layers=0, minutes=50.0, eval_minutes=10.0, eval_windows=500
+)
 PAPER_UNET = TrainConfig(
     length=0, network="unet", widths="128", blocks=32, layers=0, heads=1, dropout=0.1, time=True, schedule="cosine", batch_size=256,
     accumulate=4, optimizer="adamw", learning_rate=4e-4, weight_decay=0.01, beta2=0.99, clip=0.0, ema=0.9999, warmup=100, decay="cosine",
@@ -261,7 +316,14 @@ PRESETS = {
         "bound of about 1.5 bits per cell; every column by its own histogram takes 1.94.",
     ),
     "mnist": Preset(
-        replace(SMALL_UNET, widths="32,64,128", blocks=1, batch_size=32, learning_rate=2e-3, checkpoint_minutes=10.0),
+        replace(
+            SMALL_UNET,
+            widths="32,64,128",
+            blocks=1,
+            batch_size=32,
+            learning_rate=2e-3,
+            checkpoint_minutes=10.0,
+        ),
         "A small U-Net for MNIST and other small pictures, on a laptop. Command: unmask train mnist --data DATA --out RUN. Cost: 50 "
         "minutes on two CPU cores. Expected on its static binarization: 5,463 steps, under an hour of both, reached a test "
         "bound of 82.5 +- 0.3 nats.",

@@ -11,10 +11,12 @@ from unmask.config import Dtype
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, for the next step; for a process that is ours, such as a command's.
+    """Let this process keep the memory that it frees, for the next step; for a process that is
+    ours, such as a command's.
 
-    glibc gives every block beyond 32 MB back to the system and gets it anew, a page fault for every 4 KB: a fifth to a half of a
-    training step with a large vocabulary on CPUs.  Nothing happens under another C library.
+    glibc gives every block beyond 32 MB back to the system and gets it anew, a page fault for every
+    4 KB: a fifth to a half of a training step with a large vocabulary on CPUs.  Nothing happens
+    under another C library.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if hasattr(ctypes, "CDLL") else None
     if mallopt is not None:
@@ -32,21 +34,30 @@ def pick_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
     if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"device {name!r} is not supported: sampling and likelihoods need float64; use cpu or cuda")
+        raise ValueError(
+            f"device {name!r} is not supported: sampling and likelihoods need float64; use cpu or cuda"
+        )
     return device
 
 
 def pick_dtype(name: Dtype, device: torch.device) -> Dtype:
-    """ "auto": what the environment variable UNMASK_DTYPE says or, without it, bfloat16 where the machine is fast at it."""
+    """ "auto": what the environment variable UNMASK_DTYPE says or, without it, bfloat16 where the
+    machine is fast at it."""
     if name == "auto" and (said := os.environ.get("UNMASK_DTYPE", "auto")) != "auto":
         if said not in get_args(Dtype):
-            raise ValueError(f"UNMASK_DTYPE is {said!r} in the environment: set it to one of {', '.join(get_args(Dtype))}, or not at all")
+            raise ValueError(
+                f"UNMASK_DTYPE is {said!r} in the environment: set it to one of {', '.join(get_args(Dtype))}, or not at all"
+            )
         name = cast(Dtype, said)
     if name != "auto":
         return name
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    return "bfloat16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "float32"
+    return (
+        "bfloat16"
+        if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        else "float32"
+    )
 
 
 def precision(dtype: str, device: torch.device):

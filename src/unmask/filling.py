@@ -1,6 +1,8 @@
-"""Partly known examples in, whole ones out, of any kind of data; sampling fills an example of which nothing is known.
+"""Partly known examples in, whole ones out, of any kind of data; sampling fills an example of which
+nothing is known.
 
-Examples become rows of a batch, longer ones windows; a sampler reveals the holes, and the bound of `conditional_nats` scores them.
+Examples become rows of a batch, longer ones windows; a sampler reveals the holes, and the bound of
+`conditional_nats` scores them.
 """
 
 import itertools
@@ -34,32 +36,58 @@ class Rows(NamedTuple):
     cond: Tensor | None  # (B,) labels
 
     def part(self, at: slice, length: int) -> "Rows":
-        """The tokens `at` of every row, of `length` digits each; views, so that what is filled in there is filled in here."""
-        return Rows(self.z[:, at.start * length : at.stop * length], self.holes[:, at], self.hidden[:, at], self.valid[:, at], self.cond)
+        """The tokens `at` of every row, of `length` digits each; views, so that what is filled in
+        there is filled in here."""
+        return Rows(
+            self.z[:, at.start * length : at.stop * length],
+            self.holes[:, at],
+            self.hidden[:, at],
+            self.valid[:, at],
+            self.cond,
+        )
 
 
 class Filler:
-    """A model with a sampler.  `guidance` 0 and `temperature` 1 are the model's own law; anything else is not.
+    """A model with a sampler.  `guidance` 0 and `temperature` 1 are the model's own law; anything
+    else is not.
 
-    `batch_size`: rows that run through the network at a time, 0: 64, and more of them where they are short.  `window`: fill an example
-    that is longer than the model was trained at window by window; without, it is given to the network whole.  `watch`: keep the states
-    of so many rows of the first batch, in `states`.  ValueError for what cannot be: an unknown sampler, no steps, guidance without
-    labels, or of a network that did not learn to do without.
+    `batch_size`: rows that run through the network at a time, 0: 64, and more of them where they
+    are short.  `window`: fill an example that is longer than the model was trained at window by
+    window; without, it is given to the network whole.  `watch`: keep the states of so many rows of
+    the first batch, in `states`.  ValueError for what cannot be: an unknown sampler, no steps,
+    guidance without labels, or of a network that did not learn to do without.
     """
 
     def __init__(
-        self, model: MaskedDiffusion, *, sampler: str = "ancestral", steps: int = 256, grid: str = "cosine", temperature: float = 1.0,
-        guidance: float = 0.0, guidance_schedule: str = "constant", batch_size: int = 0, window: bool = False, watch: int = 0,
-        seed: int = 0, generator: torch.Generator | None = None, precision: Any = None, progress: bool = False,
-    ):  # fmt: skip
+        self,
+        model: MaskedDiffusion,
+        *,
+        sampler: str = "ancestral",
+        steps: int = 256,
+        grid: str = "cosine",
+        temperature: float = 1.0,
+        guidance: float = 0.0,
+        guidance_schedule: str = "constant",
+        batch_size: int = 0,
+        window: bool = False,
+        watch: int = 0,
+        seed: int = 0,
+        generator: torch.Generator | None = None,
+        precision: Any = None,
+        progress: bool = False,
+    ):
         if not math.isfinite(guidance):
             raise ValueError(f"--guidance must be a finite number, not {guidance}")
         if guidance_schedule != "constant" and not guidance:
-            raise ValueError(f"--guidance-schedule {guidance_schedule} is of a weight, and there is none: give --guidance")
+            raise ValueError(
+                f"--guidance-schedule {guidance_schedule} is of a weight, and there is none: give --guidance"
+            )
         if sampler not in SAMPLERS:
             raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, not {sampler!r}")
         if steps < 1 or not temperature > 0:
-            raise ValueError(f"steps must be at least 1 and temperature positive, not {steps} and {temperature}")
+            raise ValueError(
+                f"steps must be at least 1 and temperature positive, not {steps} and {temperature}"
+            )
         self.model, self.guidance, self.guidance_schedule = model, guidance, guidance_schedule
         self.how = {"sampler": sampler, "grid": grid, "temperature": temperature}
         self.steps = 1 if sampler == "first_hitting" and not watch else steps
@@ -73,24 +101,38 @@ class Filler:
 
     # ------------------------------------------------------------ fill
 
-    def fill(self, examples: Sequence[Partial], *, num: int = 1, score: int = 0) -> list[list[Filled]]:
-        """`num` fillings of every example.  `score`: draws of masks for the bound of each, by which they are ordered, best first.
+    def fill(
+        self, examples: Sequence[Partial], *, num: int = 1, score: int = 0
+    ) -> list[list[Filled]]:
+        """`num` fillings of every example.  `score`: draws of masks for the bound of each, by which
+        they are ordered, best first.
 
-        The fillings of one example are ranked on masks that they share; what is told of each is drawn afresh, since the best of several
-        is the best in part by luck.  Examples without a hole come back as they are, once each.
+        The fillings of one example are ranked on masks that they share; what is told of each is
+        drawn afresh, since the best of several is the best in part by luck.  Examples without a
+        hole come back as they are, once each.
         """
         holed = [bool((example.role == HOLE).any()) for example in examples]
         open_ = [i for i, has in enumerate(holed) if has]
-        found: list[list[Filled]] = [[] if has else [Filled(example.ids, 0.0, 0.0)] for has, example in zip(holed, examples, strict=True)]
+        found: list[list[Filled]] = [
+            [] if has else [Filled(example.ids, 0.0, 0.0)]
+            for has, example in zip(holed, examples, strict=True)
+        ]
         ranks: list[list[float]] = [[] for _ in examples]
         batches = list(self.batches([len(examples[i].ids) for i in open_], num))
-        total = self.steps * sum(len(list(self.windows(self.holes_of([examples[open_[i]] for i in batch])))) for batch in batches)
-        with tqdm(total=total, unit="step", disable=None if self.progress else True, dynamic_ncols=True) as bar:
+        total = self.steps * sum(
+            len(list(self.windows(self.holes_of([examples[open_[i]] for i in batch]))))
+            for batch in batches
+        )
+        with tqdm(
+            total=total, unit="step", disable=None if self.progress else True, dynamic_ncols=True
+        ) as bar:
             for batch in batches:
                 numbers = [open_[i] for i in batch]
                 rows = self.rows([examples[i] for i in numbers])
                 self.fill_rows(rows, bar)
-                ids = self.model.subtokenizer.decode(rows.z.masked_fill(rows.z == self.model.mask_id, 0)).numpy()
+                ids = self.model.subtokenizer.decode(
+                    rows.z.masked_fill(rows.z == self.model.mask_id, 0)
+                ).numpy()
                 nats = noise = rank = torch.full((len(batch),), math.nan)
                 if score:
                     nats, noise = self.score(rows, numbers, score, self.seed)
@@ -108,40 +150,64 @@ class Filler:
         return found
 
     def batches(self, sizes: list[int], num: int) -> Iterator[list[int]]:
-        """Numbers of examples of `sizes`, `num` times each, in batches: longest first; of those filled by windows, one example a batch."""
+        """Numbers of examples of `sizes`, `num` times each, in batches: longest first; of those
+        filled by windows, one example a batch."""
         order = [i for i in sorted(range(len(sizes)), key=lambda i: -sizes[i]) for _ in range(num)]
         long = [i for i in order if self.window and self.length and sizes[i] > self.length]
-        size = rows_at_a_time(self.batch_size, (self.length or max(sizes, default=1)) * self.model.subtokenizer.length)
+        size = rows_at_a_time(
+            self.batch_size, (self.length or max(sizes, default=1)) * self.model.subtokenizer.length
+        )
         for rows in [*([i] * num for i in dict.fromkeys(long)), order[len(long) :]]:
             for first in range(0, len(rows), size):
                 yield rows[first : first + size]
 
     def windows(self, holes: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """`windows` of the holes (B, S) of all rows together; one for all of them, unless they are longer than the model was trained at."""
+        """`windows` of the holes (B, S) of all rows together; one for all of them, unless they are
+        longer than the model was trained at."""
         return windows(holes.any(0), self.length if self.window and self.length else holes.shape[1])
 
     def holes_of(self, examples: Sequence[Partial]) -> Tensor:
         """(B, S) bool."""
         width = max(len(example.ids) for example in examples)
-        return torch.from_numpy(np.stack([np.pad(example.role == HOLE, (0, width - len(example.ids))) for example in examples]))
+        return torch.from_numpy(
+            np.stack(
+                [
+                    np.pad(example.role == HOLE, (0, width - len(example.ids)))
+                    for example in examples
+                ]
+            )
+        )
 
     def rows(self, examples: Sequence[Partial]) -> Rows:
         """Examples as rows of a batch."""
-        width, digits = max(len(example.ids) for example in examples), self.model.subtokenizer.length
-        ids, role = np.zeros((len(examples), width), np.int64), np.full((len(examples), width), ABSENT, np.int8)
+        width, digits = (
+            max(len(example.ids) for example in examples),
+            self.model.subtokenizer.length,
+        )
+        ids, role = (
+            np.zeros((len(examples), width), np.int64),
+            np.full((len(examples), width), ABSENT, np.int8),
+        )
         for i, example in enumerate(examples):
             role[i, : len(example.ids)] = example.role
             ids[i, : len(example.ids)] = np.where(example.role == GIVEN, example.ids, 0)
-        holes, hidden, valid = (torch.from_numpy(v) for v in (role == HOLE, role == UNKNOWN, role != ABSENT))
+        holes, hidden, valid = (
+            torch.from_numpy(v) for v in (role == HOLE, role == UNKNOWN, role != ABSENT)
+        )
         z = self.model.subtokenizer.encode(torch.from_numpy(ids))
-        z = z.masked_fill((holes | hidden | ~valid).repeat_interleave(digits, 1), self.model.mask_id)
+        z = z.masked_fill(
+            (holes | hidden | ~valid).repeat_interleave(digits, 1), self.model.mask_id
+        )
         labels = [example.label for example in examples if example.label is not None]
         if labels and len(labels) < len(examples):
-            raise ValueError(f"{len(labels)} of {len(examples)} examples have a label: give all of them one, or none")
+            raise ValueError(
+                f"{len(labels)} of {len(examples)} examples have a label: give all of them one, or none"
+            )
         return Rows(z, holes, hidden, valid, torch.tensor(labels) if labels else None)
 
     def fill_rows(self, rows: Rows, bar: tqdm) -> None:
-        """Fill the holes of `rows` in place, window by window where they are longer than the model was trained at."""
+        """Fill the holes of `rows` in place, window by window where they are longer than the model
+        was trained at."""
         digits = self.model.subtokenizer.length
         for at, fill in self.windows(rows.holes):
             part = rows.part(at, digits)
@@ -155,9 +221,16 @@ class Filler:
                 self.states.append(self.state(part.z[: self.watch]))
             with self.precision:
                 states = trajectory(
-                    self.model, part.z.to(device), steps=self.steps, cond=cond, valid=valid, holes=now.to(device),
-                    generator=self.generator, guidance=guidance, **self.how,
-                )  # fmt: skip
+                    self.model,
+                    part.z.to(device),
+                    steps=self.steps,
+                    cond=cond,
+                    valid=valid,
+                    holes=now.to(device),
+                    generator=self.generator,
+                    guidance=guidance,
+                    **self.how,
+                )
                 for z in states:
                     bar.update()
                     if watching:
@@ -171,10 +244,16 @@ class Filler:
         if not self.guidance:
             return None
         if cond is None:
-            raise ValueError(f"--guidance {self.guidance:g} strengthens what a class says, and there is none here: leave it out")
+            raise ValueError(
+                f"--guidance {self.guidance:g} strengthens what a class says, and there is none here: leave it out"
+            )
         if not self.model.meta.get("label_dropout"):
-            raise ValueError("--guidance needs a network that learned to do without the class, too: train with --label-dropout above 0")
-        share = {"constant": torch.ones_like, "rising": lambda t: 1 - t, "falling": lambda t: t}[self.guidance_schedule]
+            raise ValueError(
+                "--guidance needs a network that learned to do without the class, too: train with --label-dropout above 0"
+            )
+        share = {"constant": torch.ones_like, "rising": lambda t: 1 - t, "falling": lambda t: t}[
+            self.guidance_schedule
+        ]
         return lambda t: self.guidance * share(t)
 
     def state(self, z: Tensor) -> State:
@@ -187,7 +266,8 @@ class Filler:
     # ------------------------------------------------------------ scores and laws
 
     def score(self, rows: Rows, numbers: list[int], draws: int, seed: int) -> tuple[Tensor, Tensor]:
-        """(B,) nats and their noise of what was filled in, window by window as it was; rows of one of `numbers` share masks."""
+        """(B,) nats and their noise of what was filled in, window by window as it was; rows of one
+        of `numbers` share masks."""
         digits = self.model.subtokenizer.length
         nats, variance = torch.zeros(2, len(numbers), dtype=torch.float64)
         left = rows.holes.clone()
@@ -198,20 +278,30 @@ class Filler:
             unknown = left[:, at] | part.hidden
             shut = unknown.repeat_interleave(digits, 1) | ~part.valid.repeat_interleave(digits, 1)
             x = self.model.subtokenizer.decode(part.z.masked_fill(shut, 0))
-            if self.model.allowed is not None:  # any value will do where none is scored or seen, but one that can stand there
+            # any value will do where none is scored or seen, but one that can stand there
+            if self.model.allowed is not None:
                 x = torch.where(unknown | ~part.valid, self.model.allowed.int().argmax(-1).cpu(), x)
             # no two windows of an example share strata, so that their noises add up in squares
             own = [BLOCK * (WINDOWS * i + window) for i in numbers]
             with self.precision:
                 more, noise = conditional_nats(
-                    self.model, x, now, repeats=draws, seed=seed, examples=own, unknown=unknown, cond=part.cond, valid=part.valid
+                    self.model,
+                    x,
+                    now,
+                    repeats=draws,
+                    seed=seed,
+                    examples=own,
+                    unknown=unknown,
+                    cond=part.cond,
+                    valid=part.valid,
                 )
             nats, variance = nats + more, variance + noise**2
         return nats, variance.sqrt()
 
     @torch.no_grad()
     def laws(self, examples: Sequence[Partial]) -> Iterator[tuple[int, int, np.ndarray]]:
-        """(example, position, (V,) probabilities) of each hole by itself, given what its example gives, in one network call.
+        """(example, position, (V,) probabilities) of each hole by itself, given what its example
+        gives, in one network call.
 
         ValueError for a schedule with one curve per value.
         """
@@ -235,18 +325,25 @@ class Filler:
         z, valid = rows.z.to(device), None if bool(rows.valid.all()) else rows.valid.to(device)
         share = (rows.holes | rows.hidden).sum(1) / rows.valid.sum(1).clamp(min=1).double()
         t = model.schedule.inverse(1 - share.to(device))
-        hidden, head = model.hidden(z, t, None if rows.cond is None else rows.cond.to(device), valid)
+        hidden, head = model.hidden(
+            z, t, None if rows.cond is None else rows.cond.to(device), valid
+        )
         digits = z.unflatten(1, (-1, model.subtokenizer.length))
         row, position = rows.holes.to(device).nonzero(as_tuple=True)
         for part in chunks(len(row), model.subtokenizer.vocab_size, device):
             at = row[part], position[part]
             logp = model.log_probs(head(hidden[at]), digits[at], position[part])
             logp = logp if model.codes is None else logp[:, model.codes]
-            yield from zip(*(v.tolist() for v in at), logp.double().exp().cpu().numpy(), strict=True)
+            yield from zip(
+                *(v.tolist() for v in at), logp.double().exp().cpu().numpy(), strict=True
+            )
 
 
-def fill(model: MaskedDiffusion, examples: Sequence[Partial], *, num: int = 1, score: int = 0, **how) -> list[list[Filled]]:
-    """`num` fillings of every example; `how`: of `Filler`, such as sampler, steps, temperature, generator, window."""
+def fill(
+    model: MaskedDiffusion, examples: Sequence[Partial], *, num: int = 1, score: int = 0, **how
+) -> list[list[Filled]]:
+    """`num` fillings of every example; `how`: of `Filler`, such as sampler, steps, temperature,
+    generator, window."""
     return Filler(model, **how).fill(examples, num=num, score=score)
 
 
@@ -258,10 +355,12 @@ def rows_at_a_time(asked: int, length: int) -> int:
 
 
 def windows(holes: Tensor, length: int) -> Iterator[tuple[slice, Tensor]]:
-    """Where to fill the holes (S,) bool of an example: windows of at most `length` tokens, and which positions of each (W,) bool.
+    """Where to fill the holes (S,) bool of an example: windows of at most `length` tokens, and
+    which positions of each (W,) bool.
 
-    An example longer than `length` is filled from left to right, a group of holes at a time, in the window around the group's middle.
-    A group spans so little that each of its holes has a quarter of a window on either side, or all there is.
+    An example longer than `length` is filled from left to right, a group of holes at a time, in the
+    window around the group's middle. A group spans so little that each of its holes has a quarter
+    of a window on either side, or all there is.
     """
     total = len(holes)
     if total <= length:

@@ -1,4 +1,5 @@
-"""The one formula: what the masked units of a row pay, given log mu of its tokens, in continuous and in discrete time."""
+"""The one formula: what the masked units of a row pay, given log mu of its tokens, in continuous
+and in discrete time."""
 
 import itertools
 
@@ -8,12 +9,15 @@ from torch import Tensor
 from unmask.subtokens import grid
 
 
-def continuous(logp: Tensor, y: Tensor, masked: Tensor, base: int, power: Tensor | None = None) -> Tensor:
-    """(R,) sum over masked units of CE; with one power per value, of power_y (CE - 1) + sum_v power_v mu_v.
+def continuous(
+    logp: Tensor, y: Tensor, masked: Tensor, base: int, power: Tensor | None = None
+) -> Tensor:
+    """(R,) sum over masked units of CE; with one power per value, of power_y (CE - 1) + sum_v
+    power_v mu_v.
 
-    A unit's mu is its marginal over the tokens of log mu (R, V); in continuous time one unit is revealed at an instant, so each
-    pays its own marginal cross-entropy (arXiv 2406.04329, equations 4 and 9; for digits, theirs after arXiv 2505.18495 was
-    corrected in May 2026).
+    A unit's mu is its marginal over the tokens of log mu (R, V); in continuous time one unit is
+    revealed at an instant, so each pays its own marginal cross-entropy (arXiv 2406.04329, equations
+    4 and 9; for digits, theirs after arXiv 2505.18495 was corrected in May 2026).
     """
     length = y.shape[1]
     cube = grid(logp, base, length)
@@ -25,25 +29,30 @@ def continuous(logp: Tensor, y: Tensor, masked: Tensor, base: int, power: Tensor
             others = [i + 1 for i in range(length) if i != j]
             mu = cube.exp().sum(others) if others else cube.exp()
             power = power.to(mu)
-            nats = power[y[:, j]] * (nats - 1) + (mu * power).sum(-1)  # not a product of matrices, which autocast would round
+            # not a product of matrices, which autocast would round
+            nats = power[y[:, j]] * (nats - 1) + (mu * power).sum(-1)
         total = total + torch.where(masked[:, j], nats, 0.0)
     return total
 
 
 def discrete(logp: Tensor, y: Tensor, masked: Tensor, reveal: Tensor, base: int) -> Tensor:
-    """(R,) nats of one discrete step: KL of the true reverse step from the model's, reveal (R or 1, K).
+    """(R,) nats of one discrete step: KL of the true reverse step from the model's, reveal (R or 1,
+    K).
 
-    The model draws one token and reveals its masked digits by their own coins.  Sum over the sets A of digits that can be
-    revealed: q(A) [ -log sum over tokens with y_A of mu prod_{masked, not in A} (1 - r_v) + sum_{masked, not in A} log(1 - r_y) ].
+    The model draws one token and reveals its masked digits by their own coins.  Sum over the sets A
+    of digits that can be revealed: q(A) [ -log sum over tokens with y_A of mu prod_{masked, not in
+    A} (1 - r_v) + sum_{masked, not in A} log(1 - r_y) ].
 
-    The sum is P_A (1 - loss): P_A that of mu alone, which is 1 for the empty set, and loss the mean under mu given y_A of
-    1 - prod (1 - r_v).  In fine steps the loss is tiny and its difference from sum log(1 - r_y) is all that is paid, so it is formed
-    without the 1, which would round it away.
+    The sum is P_A (1 - loss): P_A that of mu alone, which is 1 for the empty set, and loss the mean
+    under mu given y_A of 1 - prod (1 - r_v).  In fine steps the loss is tiny and its difference
+    from sum log(1 - r_y) is all that is paid, so it is formed without the 1, which would round it
+    away.
     """
     length = y.shape[1]
     cube = grid(logp, base, length)
     scalar = reveal.shape[-1] == 1
-    stay = torch.log1p(-torch.where(reveal < 1, reveal, 0.0)).to(logp)  # where r = 1, q(A) = 0 for every A that leaves one masked
+    # where r = 1, q(A) = 0 for every A that leaves one masked
+    stay = torch.log1p(-torch.where(reveal < 1, reveal, 0.0)).to(logp)
     reveal = reveal.to(logp).expand(len(logp), -1)
     hit = (reveal if scalar else reveal.gather(1, y)) * masked  # (R, l)
     total = logp.new_zeros(len(logp))

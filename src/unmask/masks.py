@@ -1,7 +1,8 @@
 """How times and masks are drawn: from which uniforms, and what they make of a clean sequence.
 
-In training a draw belongs to a micro-batch, whose generator makes it.  In evaluation it belongs to an example: it is a function of
-(seed, example, replicate, repeat), so that neither the size of a batch nor what else is evaluated enters a result.
+In training a draw belongs to a micro-batch, whose generator makes it.  In evaluation it belongs to
+an example: it is a function of (seed, example, replicate, repeat), so that neither the size of a
+batch nor what else is evaluated enters a result.
 """
 
 from collections.abc import Sequence
@@ -34,17 +35,21 @@ class Draw(NamedTuple):
     masked: Tensor  # (B, U) bool
     scale: Tensor  # (B,) float64
     times: tuple[Tensor, Tensor] | None = None  # (t, s), each (B,), in discrete time
-    log_t: Tensor | None = None  # (B,) for a schedule with one curve per value: t itself may underflow
+    # (B,) for a schedule with one curve per value: t itself may underflow
+    log_t: Tensor | None = None
 
 
-def draw(schedule: Schedule, y: Tensor, valid: Tensor, steps: int | None, uniforms: Uniforms) -> Draw:
+def draw(
+    schedule: Schedule, y: Tensor, valid: Tensor, steps: int | None, uniforms: Uniforms
+) -> Draw:
     """Times and masks for the units y (B, U): the estimators of the bound.
 
-    One curve, continuous time: the exact count.  k ~ U{1..N} of the N units are masked, with factor N / k; the k-th smallest
-    of N uniforms has the law of 1 - alpha_t given k, so the same uniforms give the mask and the time.  No singular weight,
-    no cut-off.  One curve per value (1 - t^w): t = u^(1/a), a = half the least w in the sequence, whose variance is finite; the
-    factor weight / density = w / (a u) is formed without t, which may underflow.  Discrete time: one of `steps` equal intervals,
-    that which holds such a t.
+    One curve, continuous time: the exact count.  k ~ U{1..N} of the N units are masked, with factor
+    N / k; the k-th smallest of N uniforms has the law of 1 - alpha_t given k, so the same uniforms
+    give the mask and the time.  No singular weight, no cut-off.  One curve per value (1 - t^w): t =
+    u^(1/a), a = half the least w in the sequence, whose variance is finite; the factor weight /
+    density = w / (a u) is formed without t, which may underflow.  Discrete time: one of `steps`
+    equal intervals, that which holds such a t.
     """
     u = uniforms.pick
     score = uniforms.score.masked_fill(~valid, 2.0)
@@ -63,7 +68,9 @@ def draw(schedule: Schedule, y: Tensor, valid: Tensor, steps: int | None, unifor
         n = valid.sum(-1)
         k = ((u * n).long() + 1).minimum(n).clamp(min=1)
         threshold = score.sort(-1).values.gather(1, k[:, None] - 1).clamp(max=1)
-        return Draw(schedule.inverse(1 - threshold[:, 0]), (score <= threshold) & valid, n / k.double())
+        return Draw(
+            schedule.inverse(1 - threshold[:, 0]), (score <= threshold) & valid, n / k.double()
+        )
     u = (1 - u).clamp(2.0**-54, 1 - 2.0**-53)  # log(1 - t^w) is finite
     log_t = u.log() / a
     return Draw(log_t.exp(), score < (power * log_t[:, None]).exp(), 1 / (a * u), log_t=log_t)
@@ -84,7 +91,8 @@ def of_batch(y: Tensor, generator: torch.Generator | None = None) -> Uniforms:
 
 
 def stratified(n: int, generator: torch.Generator | None = None, device=None) -> Tensor:
-    """n uniforms in [0, 1), one in each of n equal strata and mirrored (u and 1 - u come in pairs), in random order."""
+    """n uniforms in [0, 1), one in each of n equal strata and mirrored (u and 1 - u come in pairs),
+    in random order."""
     j = torch.arange(n, device=device)
     lower = torch.minimum(j, n - 1 - j)
     u = (lower + uniform(n, generator=generator, device=device)[lower]) / n
@@ -96,26 +104,42 @@ def stratified(n: int, generator: torch.Generator | None = None, device=None) ->
 
 
 def split_repeats(repeats: int, replicates: int = 2) -> tuple[int, int]:
-    """(replicates, repeats of each): the latter share strata and are at most REPEATS, the former are independent.
+    """(replicates, repeats of each): the latter share strata and are at most REPEATS, the former
+    are independent.
 
-    At least `replicates` of them, if there are as many repeats: the degrees of freedom of the noise are one less, for every block.
+    At least `replicates` of them, if there are as many repeats: the degrees of freedom of the noise
+    are one less, for every block.
     """
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, not {repeats}")
-    of_each = max(r for r in range(1, REPEATS + 1) if repeats % r == 0 and (r == 1 or repeats // r >= replicates))
+    of_each = max(
+        r
+        for r in range(1, REPEATS + 1)
+        if repeats % r == 0 and (r == 1 or repeats // r >= replicates)
+    )
     return repeats // of_each, of_each
 
 
 def of_examples(
-    examples: Sequence[int] | np.ndarray, units: int, *, seed: int, replicate: int = 0, repeat: int = 0, repeats: int = 1, device=None
+    examples: Sequence[int] | np.ndarray,
+    units: int,
+    *,
+    seed: int,
+    replicate: int = 0,
+    repeat: int = 0,
+    repeats: int = 1,
+    device=None,
 ) -> Uniforms:
-    """For examples (B,) by number, of `units` units each (more of them do not change the first): draw `repeat` of a replicate's `repeats`.
+    """For examples (B,) by number, of `units` units each (more of them do not change the first):
+    draw `repeat` of a replicate's `repeats`.
 
-    A replicate's picks fill strata.  An example's own `repeats` lie one in each of as many equal parts of [0, 1); in such a part, those
-    of BLOCK neighbouring examples lie one in each of BLOCK equal cells, in the order of a base-2 van der Corput sequence, scrambled by
-    one random exclusive-or a block (so that any aligned run of 2, 4 or 8 is stratified, and each is uniform).  Replicates are
-    independent, and so are blocks.  Every example and draw has a stream of its own, of a counter-based generator (Philox; Salmon and
-    others, "Parallel random numbers: as easy as 1, 2, 3", 2011).
+    A replicate's picks fill strata.  An example's own `repeats` lie one in each of as many equal
+    parts of [0, 1); in such a part, those of BLOCK neighbouring examples lie one in each of BLOCK
+    equal cells, in the order of a base-2 van der Corput sequence, scrambled by one random
+    exclusive-or a block (so that any aligned run of 2, 4 or 8 is stratified, and each is uniform).
+    Replicates are independent, and so are blocks.  Every example and draw has a stream of its own,
+    of a counter-based generator (Philox; Salmon and others, "Parallel random numbers: as easy as 1,
+    2, 3", 2011).
     """
     stream = _Streams(seed, replicate, repeat)
     pick, score = np.empty(len(examples)), np.empty((len(examples), units))
@@ -130,7 +154,8 @@ def of_examples(
 
 
 class _Streams:
-    """Generators of numpy that start anywhere: a counter of four words, of which the first counts within a stream."""
+    """Generators of numpy that start anywhere: a counter of four words, of which the first counts
+    within a stream."""
 
     def __init__(self, seed: int, replicate: int, repeat: int):
         self.bits = np.random.Philox(key=np.array([seed % 2**64, GOLDEN], np.uint64))

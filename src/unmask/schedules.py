@@ -1,8 +1,9 @@
-"""Masking schedules: alpha_t(v), the probability that a position of true value v is still unmasked at time t.
+"""Masking schedules: alpha_t(v), the probability that a position of true value v is still unmasked
+at time t.
 
-Time runs from t = 0 (clean data) to t = 1 (all masked), and the ends are exact: alpha_0 = 1, alpha_1 = 0, with no epsilon.
-Everything is computed from closed forms, never from differences that cancel.  Formulas: Shi et al. (2024),
-arXiv 2406.04329, sections 2, 5 and table 4.
+Time runs from t = 0 (clean data) to t = 1 (all masked), and the ends are exact: alpha_0 = 1,
+alpha_1 = 0, with no epsilon. Everything is computed from closed forms, never from differences that
+cancel.  Formulas: Shi et al. (2024), arXiv 2406.04329, sections 2, 5 and table 4.
 """
 
 import math
@@ -28,11 +29,13 @@ class Schedule(nn.Module):
         return 1 - self.masked(t)
 
     def reveal(self, t: Tensor, s: Tensor) -> Tensor:
-        """(alpha_s - alpha_t) / (1 - alpha_t): what is masked at t > s is revealed at s with this probability; exactly 1 at s = 0."""
+        """(alpha_s - alpha_t) / (1 - alpha_t): what is masked at t > s is revealed at s with this
+        probability; exactly 1 at s = 0."""
         raise NotImplementedError
 
     def weight(self, t: Tensor) -> Tensor:
-        """-alpha'_t / (1 - alpha_t): the rate of revealing, the weight of the cross-entropy in the continuous-time bound."""
+        """-alpha'_t / (1 - alpha_t): the rate of revealing, the weight of the cross-entropy in the
+        continuous-time bound."""
         raise NotImplementedError
 
     def inverse(self, alpha: Tensor) -> Tensor:
@@ -40,7 +43,8 @@ class Schedule(nn.Module):
         raise NotImplementedError
 
     def config(self) -> dict:
-        """What `from_config` needs to build it again (parameters are saved with the model's weights)."""
+        """What `from_config` needs to build it again (parameters are saved with the model's
+        weights)."""
         raise NotImplementedError
 
 
@@ -50,7 +54,9 @@ class Polynomial(Schedule):
     def __init__(self, power: float):
         super().__init__()
         if not (math.isfinite(power) and power > 0):
-            raise ValueError(f"the power of a polynomial schedule must be a positive number, not {power}")
+            raise ValueError(
+                f"the power of a polynomial schedule must be a positive number, not {power}"
+            )
         self.exponent = float(power)
 
     @property
@@ -65,7 +71,10 @@ class Polynomial(Schedule):
         t, s = torch.broadcast_tensors(t, s)
         later = torch.where(s > 0, s, t)  # a zero would make the gradient in the power 0 * inf
         log_ratio = torch.where(later < t / 2, torch.log(later / t), torch.log1p((later - t) / t))
-        return torch.where(s[..., None] > 0, -torch.expm1(self.power.to(t) * log_ratio[..., None]), 1.0)  # 1 - (s/t)^power
+        # 1 - (s/t)^power
+        return torch.where(
+            s[..., None] > 0, -torch.expm1(self.power.to(t) * log_ratio[..., None]), 1.0
+        )
 
     def weight(self, t):
         return self.power.to(t) / t[..., None]
@@ -101,7 +110,12 @@ class Cosine(Schedule):
 
     def reveal(self, t, s):
         t, s = torch.broadcast_tensors(t, s)
-        ratio = 2 * torch.cos(math.pi / 4 * (t + s)) * torch.sin(math.pi / 4 * (t - s)) / torch.sin(math.pi / 2 * t)
+        ratio = (
+            2
+            * torch.cos(math.pi / 4 * (t + s))
+            * torch.sin(math.pi / 4 * (t - s))
+            / torch.sin(math.pi / 2 * t)
+        )
         return torch.where(s == 0, 1.0, ratio)[..., None]
 
     def weight(self, t):
@@ -115,18 +129,26 @@ class Cosine(Schedule):
 
 
 class LearnedPolynomial(Polynomial):
-    """alpha_t(v) = 1 - t^power_v with one learned power per value (GenMD4, arXiv 2406.04329, section 6).
+    """alpha_t(v) = 1 - t^power_v with one learned power per value (GenMD4, arXiv 2406.04329,
+    section 6).
 
-    The powers stay strictly inside `bounds`, on a logarithmic scale: power = low * (high / low)^sigmoid(raw).
+    The powers stay strictly inside `bounds`, on a logarithmic scale: power = low * (high /
+    low)^sigmoid(raw).
     """
 
-    def __init__(self, num_values: int, init: float = 1.0, bounds: tuple[float, float] = (0.05, 20.0)):
+    def __init__(
+        self, num_values: int, init: float = 1.0, bounds: tuple[float, float] = (0.05, 20.0)
+    ):
         Schedule.__init__(self)
         low, high = bounds
         if num_values < 2:
-            raise ValueError(f"num_values must be at least 2, not {num_values}: for one curve use Polynomial")
+            raise ValueError(
+                f"num_values must be at least 2, not {num_values}: for one curve use Polynomial"
+            )
         if not 0 < low < init < high:
-            raise ValueError(f"the initial power {init} must lie inside the bounds {low} to {high}, which must be positive")
+            raise ValueError(
+                f"the initial power {init} must lie inside the bounds {low} to {high}, which must be positive"
+            )
         self.num_values, self.init, self.bounds = num_values, float(init), (float(low), float(high))
         share = math.log(init / low) / math.log(high / low)
         self.raw = nn.Parameter(torch.full((num_values,), math.log(share / (1 - share))))
@@ -138,16 +160,28 @@ class LearnedPolynomial(Polynomial):
         return low * torch.exp(math.log(high / low) * torch.sigmoid(self.raw))
 
     def inverse(self, alpha):
-        raise ValueError("a schedule with one curve per value has no inverse: alpha alone does not determine t")
+        raise ValueError(
+            "a schedule with one curve per value has no inverse: alpha alone does not determine t"
+        )
 
     def config(self) -> dict:
-        return {"name": "learned_polynomial", "num_values": self.num_values, "init": self.init, "bounds": list(self.bounds)}
+        return {
+            "name": "learned_polynomial",
+            "num_values": self.num_values,
+            "init": self.init,
+            "bounds": list(self.bounds),
+        }
 
     def extra_repr(self):
         return f"num_values={self.num_values}, init={self.init:g}, bounds={self.bounds}"
 
 
-NAMES = {"linear": Linear, "polynomial": Polynomial, "cosine": Cosine, "learned_polynomial": LearnedPolynomial}
+NAMES = {
+    "linear": Linear,
+    "polynomial": Polynomial,
+    "cosine": Cosine,
+    "learned_polynomial": LearnedPolynomial,
+}
 
 
 def from_config(config: dict) -> Schedule:

@@ -1,4 +1,5 @@
-"""Sub-tokens: a token id as `length` digits in base b, most significant first (MDM-Prime, arXiv 2505.18495, section 3)."""
+"""Sub-tokens: a token id as `length` digits in base b, most significant first (MDM-Prime, arXiv
+2505.18495, section 3)."""
 
 import torch
 from torch import Tensor
@@ -7,7 +8,8 @@ MOST_VALUES = 2**24  # what one row of the head may hold
 
 
 def least_base(vocab_size: int, length: int) -> int:
-    """The least integer b with b**length >= vocab_size, found in integers (a floating-point root is off by one at 5^5)."""
+    """The least integer b with b**length >= vocab_size, found in integers (a floating-point root is
+    off by one at 5^5)."""
     low, high = 1, vocab_size
     while low < high:
         middle = (low + high) // 2
@@ -16,20 +18,30 @@ def least_base(vocab_size: int, length: int) -> int:
 
 
 class Subtokenizer:
-    """Token ids in [0, vocab_size) <-> digits in [0, base); `mask_id` = base marks a masked digit.  length = 1: the identity.
+    """Token ids in [0, vocab_size) <-> digits in [0, base); `mask_id` = base marks a masked digit.
+    length = 1: the identity.
 
-    `codes` (V,): a permutation; the digits of token v are then those of codes[v], its code, instead of v.  Networks predict codes.
+    `codes` (V,): a permutation; the digits of token v are then those of codes[v], its code, instead
+    of v.  Networks predict codes.
     """
 
     def __init__(self, vocab_size: int, length: int = 1, codes: Tensor | None = None):
         if not 2 <= vocab_size <= MOST_VALUES:
-            raise ValueError(f"vocab_size must lie between 2 and {MOST_VALUES:,}, not {vocab_size:,}: a row is a distribution over them")
+            raise ValueError(
+                f"vocab_size must lie between 2 and {MOST_VALUES:,}, not {vocab_size:,}: a row is a distribution over them"
+            )
         if length < 1 or 2 ** (length - 1) >= vocab_size:
-            raise ValueError(f"{vocab_size} values cannot use {length} digits: choose between 1 and {(vocab_size - 1).bit_length()}")
+            raise ValueError(
+                f"{vocab_size} values cannot use {length} digits: choose between 1 and {(vocab_size - 1).bit_length()}"
+            )
         self.vocab_size, self.length = vocab_size, length
         self.base = least_base(vocab_size, length)
         if self.base**length > 16 * vocab_size:
-            fit = [n for n in range(1, (vocab_size - 1).bit_length() + 1) if least_base(vocab_size, n) ** n <= 2 * vocab_size]
+            fit = [
+                n
+                for n in range(1, (vocab_size - 1).bit_length() + 1)
+                if least_base(vocab_size, n) ** n <= 2 * vocab_size
+            ]
             raise ValueError(
                 f"{vocab_size:,} values in {length} digits of base {self.base} leave most of {self.base**length:,} codes unused: "
                 f"choose one of {', '.join(map(str, fit))} digits"
@@ -38,7 +50,9 @@ class Subtokenizer:
         if codes is not None:
             check_ids(codes, vocab_size, "code")
             if codes.shape != (vocab_size,) or len(codes.unique()) != vocab_size:
-                raise ValueError(f"codes must be a permutation of the {vocab_size} values, not {tuple(codes.shape)} with repeats")
+                raise ValueError(
+                    f"codes must be a permutation of the {vocab_size} values, not {tuple(codes.shape)} with repeats"
+                )
             codes = codes.long()
         self.codes, self.tokens = codes, None if codes is None else codes.argsort()
 
@@ -72,7 +86,8 @@ class Subtokenizer:
         return (x[..., None] // place % self.base).flatten(-2)
 
     def decode(self, y: Tensor) -> Tensor:
-        """(B, S*L) digits -> (B, S) token ids.  ValueError for a masked digit, or digits beyond the vocabulary."""
+        """(B, S*L) digits -> (B, S) token ids.  ValueError for a masked digit, or digits beyond the
+        vocabulary."""
         check_ids(y, self.base, "digit" if self.length > 1 else "token id")
         if self.length == 1:
             return self.token(y)
@@ -89,11 +104,14 @@ def check_ids(x: Tensor, size: int, what: str = "token id") -> None:
     if x.numel():
         low, high = (int(v) for v in torch.aminmax(x))
         if low < 0 or high >= size:
-            raise ValueError(f"{what} {low if low < 0 else high} is out of range: there are {size} values, 0 to {size - 1}")
+            raise ValueError(
+                f"{what} {low if low < 0 else high} is out of range: there are {size} values, 0 to {size - 1}"
+            )
 
 
 def consistent(digits: Tensor, base: int) -> Tensor:
-    """Which tokens agree with the revealed digits: (R, L) digits, `base` = masked -> (R, base**L) bool (carry-over)."""
+    """Which tokens agree with the revealed digits: (R, L) digits, `base` = masked -> (R, base**L)
+    bool (carry-over)."""
     digit = torch.arange(base, device=digits.device)
     possible = (digits[..., None] == base) | (digits[..., None] == digit)  # (R, L, b)
     grid = possible[:, 0]
@@ -103,7 +121,8 @@ def consistent(digits: Tensor, base: int) -> Tensor:
 
 
 def grid(logp: Tensor, base: int, length: int) -> Tensor:
-    """(R, V) log-probabilities of tokens -> (R, b, ..., b), one axis per digit, -inf beyond the vocabulary."""
+    """(R, V) log-probabilities of tokens -> (R, b, ..., b), one axis per digit, -inf beyond the
+    vocabulary."""
     padding = base**length - logp.shape[-1]
     if padding:
         logp = torch.nn.functional.pad(logp, (0, padding), value=-torch.inf)

@@ -1,6 +1,8 @@
-"""Does a trained model report what it should?  Identities that hold for every network, whatever it has learned, and on any tokens.
+"""Does a trained model report what it should?  Identities that hold for every network, whatever it
+has learned, and on any tokens.
 
-Predictions are compared in 64 bits, where the order of a sum makes no visible difference; random estimates as z-scores of their noise.
+Predictions are compared in 64 bits, where the order of a sum makes no visible difference; random
+estimates as z-scores of their noise.
 """
 
 import copy
@@ -41,7 +43,11 @@ class Check(NamedTuple):
         return math.isnan(self.limit) or abs(self.measured) <= self.limit  # NaN does not pass
 
     def __str__(self) -> str:
-        limit, verdict = ("-", "") if math.isnan(self.limit) else (f"{self.limit:.3g}", "pass" if self.passed else "FAIL")
+        limit, verdict = (
+            ("-", "")
+            if math.isnan(self.limit)
+            else (f"{self.limit:.3g}", "pass" if self.passed else "FAIL")
+        )
         measured = "-" if math.isnan(self.measured) and not verdict else f"{self.measured:.3g}"
         return f"{self.name:66} {measured:>10} {limit:>8} {self.unit:15} {verdict:4}  {self.note}".rstrip()
 
@@ -49,13 +55,26 @@ class Check(NamedTuple):
 HEADER = f"{'check':66} {'measured':>10} {'limit':>8} {'unit':15} verdict"
 
 
-def windows_of(model: MaskedDiffusion, data: Any, *, split: str, length: int, limit: int, generator: torch.Generator) -> tuple:
-    """x (n, S) and valid, to audit a model on, and what they are: windows of data or, for data None, samples of the model."""
+def windows_of(
+    model: MaskedDiffusion,
+    data: Any,
+    *,
+    split: str,
+    length: int,
+    limit: int,
+    generator: torch.Generator,
+) -> tuple:
+    """x (n, S) and valid, to audit a model on, and what they are: windows of data or, for data
+    None, samples of the model."""
     if data is None:
         x = sample(model, num=limit, length=length, steps=64, generator=generator)
         return x, None, f"{limit} samples of the model itself, {length} tokens each"
     batch = next(data.windows(split, length, limit, limit=limit))
-    return batch["x"], batch.get("valid"), f"{len(batch['x'])} windows of {length} tokens, {split} split of {data.folder}"
+    return (
+        batch["x"],
+        batch.get("valid"),
+        f"{len(batch['x'])} windows of {length} tokens, {split} split of {data.folder}",
+    )
 
 
 def check_model(
@@ -68,15 +87,19 @@ def check_model(
     repeats: int = 32,
     seed: int = 0,
 ) -> Iterator[Check]:
-    """The checks of a model on windows x (n, S) of token ids, `valid` (n, S) where some have padding, at the precision `dtype`.
+    """The checks of a model on windows x (n, S) of token ids, `valid` (n, S) where some have
+    padding, at the precision `dtype`.
 
-    units: those of the short windows whose masks are enumerated.  repeats: draws of a window in the estimators, at least 32, so that
-    their noise is known.  Whatever objective the model was trained with, what is checked is its bound.
+    units: those of the short windows whose masks are enumerated.  repeats: draws of a window in the
+    estimators, at least 32, so that their noise is known.  Whatever objective the model was trained
+    with, what is checked is its bound.
     """
     if not 1 <= units <= MAX_UNITS:
         raise ValueError(f"{units} units cannot be enumerated: choose between 1 and {MAX_UNITS}")
     if repeats < 32:
-        raise ValueError(f"repeats must be at least 32, not {repeats}: with fewer draws their noise is not known")
+        raise ValueError(
+            f"repeats must be at least 32, not {repeats}: with fewer draws their noise is not known"
+        )
     x = x.to(model.device)
     valid = None if valid is None else valid.to(model.device)
     with evaluating(model):
@@ -91,7 +114,9 @@ def check_model(
 
 
 @torch.no_grad()
-def check_predictions(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, seed: int) -> Iterator[Check]:
+def check_predictions(
+    model: MaskedDiffusion, x: Tensor, valid: Tensor | None, seed: int
+) -> Iterator[Check]:
     """What `predict` says of partly masked windows, in 64 bits."""
     model, generator = copy.deepcopy(model).double(), torch.Generator().manual_seed(seed)
     vocab_size, length = model.subtokenizer.vocab_size, model.subtokenizer.length
@@ -103,7 +128,12 @@ def check_predictions(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, s
     draw = model.draw(units.digits(codes), real.repeat_interleave(units.length, 1), None, generator)
     z = model.corrupt(x, draw.masked, valid)
     logp = model.predict(z, draw.t, valid=valid)
-    yield Check("normalisation: |log of the sum of probabilities|", float(logp.logsumexp(-1).abs().max()), ROUNDING, "nats")
+    yield Check(
+        "normalisation: |log of the sum of probabilities|",
+        float(logp.logsumexp(-1).abs().max()),
+        ROUNDING,
+        "nats",
+    )
     digits = model.subtokenizer.encode(torch.arange(vocab_size, device=z.device)[:, None])  # (V, L)
     rows = z.unflatten(1, (-1, length))[:, :, None]  # (B, S, 1, L)
     contradicts = ((rows != model.mask_id) & (rows != digits)).any(-1)  # (B, S, V)
@@ -111,27 +141,50 @@ def check_predictions(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, s
     revealed = (rows != model.mask_id).all(-1)[..., 0] & real
     true = logp.gather(-1, x.long().masked_fill(~real, 0)[..., None])[..., 0].exp()
     yield Check(
-        "carry-over: 1 - probability of a revealed token", float((1 - true[revealed]).abs().amax()) if revealed.any() else 0.0, 0.0, ""
+        "carry-over: 1 - probability of a revealed token",
+        float((1 - true[revealed]).abs().amax()) if revealed.any() else 0.0,
+        0.0,
+        "",
     )
-    yield Check("carry-over: probability of tokens that contradict revealed digits", float(lost.amax()), 0.0, "")
+    yield Check(
+        "carry-over: probability of tokens that contradict revealed digits",
+        float(lost.amax()),
+        0.0,
+        "",
+    )
 
     def predict(rows: slice) -> Tensor:
         return model.predict(z[rows], draw.t[rows], valid=None if valid is None else valid[rows])
 
     alone = torch.cat([predict(slice(i, i + 1)) for i in range(len(z))])
-    yield Check("batch: a row alone against the row among others", furthest(alone, logp), ROUNDING, "nats", f"{len(z)} rows")
+    yield Check(
+        "batch: a row alone against the row among others",
+        furthest(alone, logp),
+        ROUNDING,
+        "nats",
+        f"{len(z)} rows",
+    )
     if fixed_length(model) or not takes_valid(model):
-        yield left_out("padding", f"{type(model.backbone).__name__} takes no valid, or its positions are fixed")
+        yield left_out(
+            "padding", f"{type(model.backbone).__name__} takes no valid, or its positions are fixed"
+        )
     else:
         pad = 1 + x.shape[1] // 3
         longer = torch.cat([z, z.new_full((len(z), pad * length), model.mask_id)], 1)
         there = torch.cat([real, real.new_zeros(len(z), pad)], 1)
         padded = model.predict(longer, draw.t, valid=there)[:, : x.shape[1]]
-        yield Check("padding: predictions with more of it", furthest(padded[real], logp[real]), ROUNDING, "nats", f"{pad} positions")
+        yield Check(
+            "padding: predictions with more of it",
+            furthest(padded[real], logp[real]),
+            ROUNDING,
+            "nats",
+            f"{pad} positions",
+        )
 
 
 def fixed_length(model: MaskedDiffusion) -> bool:
-    """Whether every example has as many positions: alphabets that differ by position, or a network for pictures of one shape."""
+    """Whether every example has as many positions: alphabets that differ by position, or a network
+    for pictures of one shape."""
     return model.allowed is not None or hasattr(model.backbone, "shape")
 
 
@@ -150,7 +203,9 @@ def furthest(a: Tensor, b: Tensor) -> float:
     return float(torch.where(a == b, 0.0, (a - b).abs()).max())
 
 
-def cut(x: Tensor, valid: Tensor | None, length: int, rows: int | None = None) -> tuple[Tensor, Tensor | None]:
+def cut(
+    x: Tensor, valid: Tensor | None, length: int, rows: int | None = None
+) -> tuple[Tensor, Tensor | None]:
     """The first `length` positions of the first `rows` windows."""
     return x[:rows, :length], None if valid is None else valid[:rows, :length]
 
@@ -159,8 +214,11 @@ def cut(x: Tensor, valid: Tensor | None, length: int, rows: int | None = None) -
 
 
 @torch.no_grad()
-def check_enumeration(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, units: int, repeats: int, seed: int) -> Iterator[Check]:
-    """The estimators against the sum over all masks, on windows cut to a few units; and the exact bound with padding."""
+def check_enumeration(
+    model: MaskedDiffusion, x: Tensor, valid: Tensor | None, units: int, repeats: int, seed: int
+) -> Iterator[Check]:
+    """The estimators against the sum over all masks, on windows cut to a few units; and the exact
+    bound with padding."""
     length, vocab_size = model.subtokenizer.length, model.subtokenizer.vocab_size
     tokens = min(max(1, units // length), x.shape[1])
     while tokens > 1 and cells(tokens, length, vocab_size) > ENUMERATED:
@@ -170,7 +228,9 @@ def check_enumeration(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, u
     short = x[full[:, :tokens].all(-1), :tokens][:windows]
     if fixed_length(model) or tokens * length > MAX_UNITS or not len(short):
         why = f"no window can be cut to {tokens} tokens and {MAX_UNITS} units or fewer"
-        yield left_out("enumeration", "the positions of this model are fixed" if fixed_length(model) else why)
+        yield left_out(
+            "enumeration", "the positions of this model are fixed" if fixed_length(model) else why
+        )
         return
     many = short.repeat(256 // len(short), 1)
     both = model.subtokenizer.length > 1 and model.schedule.num_values == 1
@@ -178,17 +238,31 @@ def check_enumeration(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, u
         count = tokens * model.units(masking).length
         for steps, name in ((None, "continuous time"), (STEPS, f"{STEPS} steps")):
             exact = float(exact_nelbo(model, short, steps, masking=masking).mean())
-            drawn = estimate_nelbo(model, [many], repeats=repeats, steps=steps, masking=masking, seed=seed)
+            drawn = estimate_nelbo(
+                model, [many], repeats=repeats, steps=steps, masking=masking, seed=seed
+            )
             note = f"{drawn.mean:.4f} +- {drawn.noise:.4f}, exactly {exact:.4f} nats"
             of = "" if model.subtokenizer.length == 1 else f' masking="{masking}",'
-            yield Check(f"enumeration:{of} {name}, {count} units", sigmas(drawn.mean - exact, drawn.noise, exact), SIGMAS, "sigma", note)
+            yield Check(
+                f"enumeration:{of} {name}, {count} units",
+                sigmas(drawn.mean - exact, drawn.noise, exact),
+                SIGMAS,
+                "sigma",
+                note,
+            )
     half = max(1, tokens // 2)
     if half < tokens and takes_valid(model):
         model = copy.deepcopy(model).double()
         there = torch.arange(tokens, device=x.device).expand(len(short), -1) < half
         alone, padded = exact_nelbo(model, short[:, :half]), exact_nelbo(model, short, valid=there)
         limit = ROUNDING * max(1.0, float(alone.max()))
-        yield Check("padding: the exact bound with more of it", float((padded - alone).abs().max()), limit, "nats", f"{half} tokens")
+        yield Check(
+            "padding: the exact bound with more of it",
+            float((padded - alone).abs().max()),
+            limit,
+            "nats",
+            f"{half} tokens",
+        )
 
 
 def cells(tokens: int, length: int, vocab_size: int) -> int:
@@ -196,7 +270,9 @@ def cells(tokens: int, length: int, vocab_size: int) -> int:
     return 2 ** (tokens * length) * tokens * vocab_size
 
 
-def check_estimators(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, repeats: int, seed: int) -> Iterator[Check]:
+def check_estimators(
+    model: MaskedDiffusion, x: Tensor, valid: Tensor | None, repeats: int, seed: int
+) -> Iterator[Check]:
     """The estimators of one number against one another, on whole windows."""
     bound = estimate(model, x, valid, repeats, seed)
     said = "exact count" if model.schedule.num_values == 1 else "sampled times"
@@ -204,13 +280,31 @@ def check_estimators(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, re
     if model.schedule.num_values == 1:
         mean, noise = sampled_times(model, x, valid, repeats, seed + 1)
         z = sigmas(mean - bound.mean, math.hypot(noise, bound.noise), bound.mean)
-        yield Check(f"estimators: sampled times against the {said}", z, SIGMAS, "sigma", f"{mean:.3f} +- {noise:.3f} against {per}")
+        yield Check(
+            f"estimators: sampled times against the {said}",
+            z,
+            SIGMAS,
+            "sigma",
+            f"{mean:.3f} +- {noise:.3f} against {per}",
+        )
     fine = estimate(model, x, valid, repeats, seed + 2, FINE)
     z = sigmas(fine.mean - bound.mean, math.hypot(fine.noise, bound.noise), bound.mean)
-    yield Check(f"estimators: {FINE:,} steps against the {said}", z, SIGMAS, "sigma", f"{fine.mean:.3f} +- {fine.noise:.3f} against {per}")
+    yield Check(
+        f"estimators: {FINE:,} steps against the {said}",
+        z,
+        SIGMAS,
+        "sigma",
+        f"{fine.mean:.3f} +- {fine.noise:.3f} against {per}",
+    )
     coarse = estimate(model, x, valid, repeats, seed + 3, 32)
     note = f"+- {math.hypot(coarse.noise, bound.noise):.3f}; either sign, unless the denoiser is perfect"
-    yield Check("estimators: 32 steps less continuous time", coarse.mean - bound.mean, math.nan, "nats a window", note)
+    yield Check(
+        "estimators: 32 steps less continuous time",
+        coarse.mean - bound.mean,
+        math.nan,
+        "nats a window",
+        note,
+    )
 
 
 def compare_precisions(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, seed: int) -> Check:
@@ -230,21 +324,33 @@ def compare_precisions(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, 
     )
 
 
-def estimate(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, repeats: int, seed: int, steps: int | None = None) -> Estimate:
+def estimate(
+    model: MaskedDiffusion,
+    x: Tensor,
+    valid: Tensor | None,
+    repeats: int,
+    seed: int,
+    steps: int | None = None,
+) -> Estimate:
     return estimate_nelbo(model, batches(x, valid), repeats=repeats, steps=steps, seed=seed)
 
 
 def batches(x: Tensor, valid: Tensor | None, size: int = 16) -> list[dict]:
     parts = [slice(i, i + size) for i in range(0, len(x), size)]
-    return [{"x": x[part]} if valid is None else {"x": x[part], "valid": valid[part]} for part in parts]
+    return [
+        {"x": x[part]} if valid is None else {"x": x[part], "valid": valid[part]} for part in parts
+    ]
 
 
 @torch.no_grad()
-def sampled_times(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, repeats: int, seed: int) -> tuple[float, float]:
+def sampled_times(
+    model: MaskedDiffusion, x: Tensor, valid: Tensor | None, repeats: int, seed: int
+) -> tuple[float, float]:
     """The bound by independent times, one curve for all values: (mean, noise) nats a window.
 
-    P(masked) = u^2, u ~ U(0, 1]: the bound is the integral over m = P(masked) of E[sum CE] / m, so the factor is 2 / u; its variance
-    is finite, where that of a uniform m, with factor 1 / m, is not.
+    P(masked) = u^2, u ~ U(0, 1]: the bound is the integral over m = P(masked) of E[sum CE] / m, so
+    the factor is 2 / u; its variance is finite, where that of a uniform m, with factor 1 / m, is
+    not.
     """
     generator = torch.Generator().manual_seed(seed)
     total, variance = 0.0, 0.0
@@ -255,7 +361,9 @@ def sampled_times(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, repea
         draws = []
         for _ in range(repeats):
             u = 1 - stratified(len(y), generator, y.device)
-            masked = (uniform(*y.shape, generator=generator, device=y.device) < u[:, None] ** 2) & present
+            masked = (
+                uniform(*y.shape, generator=generator, device=y.device) < u[:, None] ** 2
+            ) & present
             draw = Draw(model.schedule.inverse(1 - u**2), masked, 2 / u)
             draws.append(float(model.score(codes, y, draw, None, batch.get("valid"))[1].sum()))
         sums = torch.tensor(draws, dtype=torch.float64)

@@ -19,11 +19,13 @@ def exact_nelbo(
     valid: Tensor | None = None,
     masking: str | None = None,
 ) -> Tensor:
-    """(B,) float64 nats: the bound of token ids x (B, S), by enumeration of all masks; differentiable.
+    """(B,) float64 nats: the bound of token ids x (B, S), by enumeration of all masks;
+    differentiable.
 
-    Continuous time (steps None): for one curve and a network that ignores t, a mask of k of N units has weight
-    (k-1)! (N-k)! / N!; otherwise the integral over t by double-exponential quadrature, which takes any power at t = 0.  Discrete
-    time: the sum over the `steps` uniform intervals.  ValueError beyond 12 units, 4096 masks an example.
+    Continuous time (steps None): for one curve and a network that ignores t, a mask of k of N units
+    has weight (k-1)! (N-k)! / N!; otherwise the integral over t by double-exponential quadrature,
+    which takes any power at t = 0.  Discrete time: the sum over the `steps` uniform intervals.
+    ValueError beyond 12 units, 4096 masks an example.
     """
     given = valid
     codes, valid = model.check(x, valid)
@@ -31,8 +33,13 @@ def exact_nelbo(
     y = units.digits(codes)
     batch, count = y.shape
     if count > MAX_UNITS:
-        raise ValueError(f"{count} units have 2^{count} masks: enumeration is limited to {MAX_UNITS} units a sequence")
-    patterns = torch.tensor(list(itertools.product((False, True), repeat=count))[1:], device=x.device)  # (P, U)
+        raise ValueError(
+            f"{count} units have 2^{count} masks: enumeration is limited to {MAX_UNITS} units a sequence"
+        )
+    # (P, U)
+    patterns = torch.tensor(
+        list(itertools.product((False, True), repeat=count))[1:], device=x.device
+    )
     real = valid.repeat_interleave(units.length, 1)
     possible = ~(patterns & ~real[:, None]).any(-1)  # (B, P): a mask has no unit that has no value
     masked = patterns.repeat(batch, 1)  # (B*P, U)
@@ -42,14 +49,23 @@ def exact_nelbo(
 
     x_all, valid_all = spread(x), None if given is None else spread(valid)
     z = model.corrupt(x_all, masked, spread(valid), masking)
-    row, position = (masked & possible.view(-1, 1)).unflatten(1, (x.shape[1], -1)).any(-1).nonzero(as_tuple=True)
-    y_rows, digits, masked_rows = (v.unflatten(1, (x.shape[1], -1))[row, position] for v in (spread(y), z, masked))
+    row, position = (
+        (masked & possible.view(-1, 1))
+        .unflatten(1, (x.shape[1], -1))
+        .any(-1)
+        .nonzero(as_tuple=True)
+    )
+    y_rows, digits, masked_rows = (
+        v.unflatten(1, (x.shape[1], -1))[row, position] for v in (spread(y), z, masked)
+    )
     known: list[Tensor] = []  # log mu, once, of a network that ignores t
 
     def nats(t: Tensor, times: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """(B, P) nats of every mask, as `MaskedDiffusion.nats`."""
         if model.uses_time or not known:
-            hidden, head = model.hidden(z, t.expand(len(z)), None if cond is None else spread(cond), valid_all)
+            hidden, head = model.hidden(
+                z, t.expand(len(z)), None if cond is None else spread(cond), valid_all
+            )
             known[:] = [model.log_probs(head(hidden[row, position]), digits, position)]
         each = model.nats(known[0], y_rows, masked_rows, times).double()
         return each.new_zeros(len(z)).index_add(0, row, each).view(batch, -1)
@@ -62,15 +78,23 @@ def exact_nelbo(
 
     if steps is not None:
         ts = torch.arange(steps + 1, dtype=torch.float64, device=x.device) / steps
-        return torch.stack([(probability(t) * nats(t, (t[None], s[None]))).sum(-1) for s, t in itertools.pairwise(ts)]).sum(0)
+        return torch.stack(
+            [
+                (probability(t) * nats(t, (t[None], s[None]))).sum(-1)
+                for s, t in itertools.pairwise(ts)
+            ]
+        ).sum(0)
     scalar = model.schedule.num_values == 1
     if scalar and not model.uses_time:
         k, n = patterns.sum(-1).double(), real.sum(-1, keepdim=True).double()
-        weight = (torch.lgamma(k) + torch.lgamma((n - k).clamp(min=0) + 1) - torch.lgamma(n + 1)).exp() * possible
+        weight = (
+            torch.lgamma(k) + torch.lgamma((n - k).clamp(min=0) + 1) - torch.lgamma(n + 1)
+        ).exp() * possible
         return (weight * nats(x.new_zeros((), dtype=torch.float64))).sum(-1)
     total = torch.zeros(batch, dtype=torch.float64, device=x.device)
     for t, dt in zip(*tanh_sinh(x.device), strict=True):
-        rate = model.schedule.weight(t)[0] if scalar else 1 / t  # for one curve per value, `nats` holds the powers of power / t
+        # for one curve per value, `nats` holds the powers of power / t
+        rate = model.schedule.weight(t)[0] if scalar else 1 / t
         total = total + rate * dt * (probability(t) * nats(t)).sum(-1)
     return total
 

@@ -1,9 +1,12 @@
-"""A bidirectional transformer over masked token ids: pre-norm RMSNorm, rotary positions, QK-norm, gated MLP.
+"""A bidirectional transformer over masked token ids: pre-norm RMSNorm, rotary positions, QK-norm,
+gated MLP.
 
-Conditioning on the time t and on a class is optional and enters by adaLN-zero (arXiv 2212.09748).  The output layer starts at
-zero, so an untrained network predicts the uniform distribution: log V nats per position.  For sub-tokens (arXiv 2505.18495,
-section 3) the embeddings of a token's digits, each dim / digits wide, are concatenated: one row a token, whatever their number.
-Where positions have no order, as the columns of a table, each has an embedding of its own instead of a rotary position.
+Conditioning on the time t and on a class is optional and enters by adaLN-zero (arXiv 2212.09748).
+The output layer starts at zero, so an untrained network predicts the uniform distribution: log V
+nats per position.  For sub-tokens (arXiv 2505.18495, section 3) the embeddings of a token's digits,
+each dim / digits wide, are concatenated: one row a token, whatever their number. Where positions
+have no order, as the columns of a table, each has an embedding of its own instead of a rotary
+position.
 """
 
 import math
@@ -17,14 +20,17 @@ from unmask.subtokens import least_base
 
 
 class Transformer(nn.Module):
-    """`vocab_size` values and one mask id in, logits (B, S, V) out; any length, or that of `places`.
+    """`vocab_size` values and one mask id in, logits (B, S, V) out; any length, or that of
+    `places`.
 
-    `places`: S positions without an order, each with an embedding of its own; 0: a sequence, with rotary positions.
-    `digits` L: ids z (B, S*L) are the digits of tokens.  `decoder`: "joint", logits of the V tokens; "independent", of each digit,
-    (B, S, L, base), which cannot express that two digits depend on each other.
-    `mlp`: hidden width of the gated MLP, by default 8/3 dim rounded up to a multiple of 64.  `time`: look at t.  `classes`: the number
-    of labels in `cond` (B,), 0 for none; the extra label `classes` means "no label", as does cond=None.
-    `ends`: mark the first and the last position that has a value; without, a fully masked sequence looks the same everywhere.
+    `places`: S positions without an order, each with an embedding of its own; 0: a sequence, with
+    rotary positions. `digits` L: ids z (B, S*L) are the digits of tokens.  `decoder`: "joint",
+    logits of the V tokens; "independent", of each digit, (B, S, L, base), which cannot express that
+    two digits depend on each other. `mlp`: hidden width of the gated MLP, by default 8/3 dim
+    rounded up to a multiple of 64.  `time`: look at t.  `classes`: the number of labels in `cond`
+    (B,), 0 for none; the extra label `classes` means "no label", as does cond=None. `ends`: mark
+    the first and the last position that has a value; without, a fully masked sequence looks the
+    same everywhere.
     """
 
     def __init__(
@@ -52,24 +58,40 @@ class Transformer(nn.Module):
         if dim % digits:
             step = math.lcm(digits, 2 * heads)
             near = max(step, step * round(dim / step))
-            raise ValueError(f"dim {dim} is not a multiple of digits {digits}, whose embeddings are joined to that width: try dim {near}")
+            raise ValueError(
+                f"dim {dim} is not a multiple of digits {digits}, whose embeddings are joined to that width: try dim {near}"
+            )
         if decoder not in ("joint", "independent"):
             raise ValueError(f'decoder must be "joint" or "independent", not {decoder!r}')
         if dim % heads or dim // heads % 2:
             raise ValueError(f"dim {dim} must be heads {heads} times an even head width")
         mlp = mlp or 64 * math.ceil(dim * 8 / 3 / 64)
         self._config = {
-            "vocab_size": vocab_size, "dim": dim, "layers": layers, "heads": heads, "mlp": mlp,
-            "dropout": dropout, "time": time, "classes": classes, "digits": digits, "decoder": decoder, "places": places, "ends": ends,
-        }  # fmt: skip
+            "vocab_size": vocab_size,
+            "dim": dim,
+            "layers": layers,
+            "heads": heads,
+            "mlp": mlp,
+            "dropout": dropout,
+            "time": time,
+            "classes": classes,
+            "digits": digits,
+            "decoder": decoder,
+            "places": places,
+            "ends": ends,
+        }
         self.uses_time = time
         self.digits, self.joint, base = digits, decoder == "joint", least_base(vocab_size, digits)
         self.embed = nn.Embedding(digits * (base + 1), dim // digits)  # a table for each digit
         self.place = nn.Embedding(places, dim) if places else None
-        self.time = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim)) if time else None
+        self.time = (
+            nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim)) if time else None
+        )
         self.label = nn.Embedding(classes + 1, dim) if classes else None
         condition = dim if time or classes else 0
-        self.blocks = nn.ModuleList(Block(dim, heads, mlp, dropout, layers, condition) for _ in range(layers))
+        self.blocks = nn.ModuleList(
+            Block(dim, heads, mlp, dropout, layers, condition) for _ in range(layers)
+        )
         self.norm = RMSNorm(dim)
         self.modulation = _zero(nn.Linear(dim, 2 * dim)) if condition else None
         self.ends = nn.Embedding(2, dim) if ends else None
@@ -82,13 +104,25 @@ class Transformer(nn.Module):
         """The constructor's arguments."""
         return dict(self._config)
 
-    def features(self, z: Tensor, t: Tensor | None = None, cond: Tensor | None = None, valid: Tensor | None = None) -> Tensor:
+    def features(
+        self,
+        z: Tensor,
+        t: Tensor | None = None,
+        cond: Tensor | None = None,
+        valid: Tensor | None = None,
+    ) -> Tensor:
         """z (B, S*L) ids, t (), (1,) or (B,), cond (B,) labels, valid (B, S) bool -> (B, S, dim)."""
         c = condition(self, z, t, cond)
-        table = torch.arange(self.digits, device=z.device) * (self.embed.num_embeddings // self.digits)
+        table = torch.arange(self.digits, device=z.device) * (
+            self.embed.num_embeddings // self.digits
+        )
         x = self.embed(z.unflatten(1, (-1, self.digits)) + table).flatten(2)
         if self.ends is not None:
-            first, last = _ends(torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if valid is None else valid)
+            first, last = _ends(
+                torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+                if valid is None
+                else valid
+            )
             x = x + first[..., None] * self.ends.weight[0] + last[..., None] * self.ends.weight[1]
         rotary = None
         if self.place is None:
@@ -96,7 +130,9 @@ class Transformer(nn.Module):
         elif x.shape[1] == self.place.num_embeddings:
             x = x + self.place.weight
         else:
-            raise ValueError(f"this Transformer is for {self.place.num_embeddings} places, not {x.shape[1]}")
+            raise ValueError(
+                f"this Transformer is for {self.place.num_embeddings} places, not {x.shape[1]}"
+            )
         x = self.dropout(x)
         for block in self.blocks:
             x = block(x, rotary, c, valid)
@@ -111,17 +147,27 @@ class Transformer(nn.Module):
         logits = self.head(features)
         return logits if self.joint else logits.unflatten(-1, (self.digits, -1))
 
-    def forward(self, z: Tensor, t: Tensor | None = None, cond: Tensor | None = None, valid: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        z: Tensor,
+        t: Tensor | None = None,
+        cond: Tensor | None = None,
+        valid: Tensor | None = None,
+    ) -> Tensor:
         """(B, S*L) ids -> logits (B, S, V), or (B, S, L, base)."""
         return self.logits(self.features(z, t, cond, valid))
 
 
-def condition(network: nn.Module, z: Tensor, t: Tensor | None, cond: Tensor | None) -> Tensor | None:
+def condition(
+    network: nn.Module, z: Tensor, t: Tensor | None, cond: Tensor | None
+) -> Tensor | None:
     """(B, D) of a network's `time` and `label`, after a swish; None where it has neither."""
     time: Any = network.time
     label: Any = network.label
     if cond is not None and label is None:
-        raise ValueError(f"cond was given, but this {type(network).__name__} was built with classes=0")
+        raise ValueError(
+            f"cond was given, but this {type(network).__name__} was built with classes=0"
+        )
     c = None
     if time is not None:
         if t is None:
@@ -144,15 +190,18 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.is_cuda:
             return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), 1e-6)
-        # CPUs have no kernel of it: one reduction for the norm is twice as fast as PyTorch's composite
+        # CPUs have no kernel of it: one reduction for the norm is twice as fast as PyTorch's
+        # composite
         square = torch.linalg.vector_norm(x, dim=-1, keepdim=True) ** 2 / len(self.weight)
         return x * (square + 1e-6).rsqrt() * self.weight
 
 
 class Head(nn.Linear):
-    """A linear layer.  On a GPU its output is the first columns of rows that begin at multiples of 16 bytes.
+    """A linear layer.  On a GPU its output is the first columns of rows that begin at multiples of
+    16 bytes.
 
-    Rows of an odd number of logits, such as 50,257, keep a GPU's matrix units from their fast path: five times slower on an H200.
+    Rows of an odd number of logits, such as 50,257, keep a GPU's matrix units from their fast path:
+    five times slower on an H200.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -167,7 +216,8 @@ class Head(nn.Linear):
 
 
 class Block(nn.Module):
-    """x + gate * attention(norm(x)), then x + gate * mlp(norm(x)); shift, scale and gate from c, `condition` wide, where there is one."""
+    """x + gate * attention(norm(x)), then x + gate * mlp(norm(x)); shift, scale and gate from c,
+    `condition` wide, where there is one."""
 
     def __init__(self, dim: int, heads: int, mlp: int, dropout: float, layers: int, condition: int):
         super().__init__()
@@ -185,18 +235,30 @@ class Block(nn.Module):
         for linear in (self.out, self.down):  # the residual stream keeps its scale at any depth
             nn.init.normal_(linear.weight, std=(2 * layers * linear.in_features) ** -0.5)
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor] | None, c: Tensor | None, valid: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        rotary: tuple[Tensor, Tensor] | None,
+        c: Tensor | None,
+        valid: Tensor | None,
+    ) -> Tensor:
         if self.modulation is None:
             x = x + self.dropout(self.attention(self.norm1(x), rotary, valid))
             return x + self.dropout(self.mlp(self.norm2(x)))
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(c)[:, None].chunk(6, -1)
-        x = x + gate1 * self.dropout(self.attention(self.norm1(x) * (1 + scale1) + shift1, rotary, valid))
+        x = x + gate1 * self.dropout(
+            self.attention(self.norm1(x) * (1 + scale1) + shift1, rotary, valid)
+        )
         return x + gate2 * self.dropout(self.mlp(self.norm2(x) * (1 + scale2) + shift2))
 
-    def attention(self, x: Tensor, rotary: tuple[Tensor, Tensor] | None, valid: Tensor | None) -> Tensor:
+    def attention(
+        self, x: Tensor, rotary: tuple[Tensor, Tensor] | None, valid: Tensor | None
+    ) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)  # each (B, S, H, D/H)
         q, k = (
-            _rotate(F.layer_norm(u, u.shape[-1:], gain.to(u.dtype)), rotary).to(v.dtype).transpose(1, 2)
+            _rotate(F.layer_norm(u, u.shape[-1:], gain.to(u.dtype)), rotary)
+            .to(v.dtype)
+            .transpose(1, 2)
             for u, gain in ((q, self.query_gain), (k, self.key_gain))
         )
         mask = None if valid is None else valid[:, None, None]
@@ -222,18 +284,22 @@ def _ends(there: Tensor) -> tuple[Tensor, Tensor]:
 
 def _sinusoids(t: Tensor, dim: int) -> Tensor:
     """(B,) times in [0, 1] -> (B, dim) of the parameters' precision."""
-    frequency = torch.exp(torch.linspace(0, math.log(1000), dim // 2, device=t.device, dtype=t.dtype))
+    frequency = torch.exp(
+        torch.linspace(0, math.log(1000), dim // 2, device=t.device, dtype=t.dtype)
+    )
     angle = t[:, None] * frequency
     return torch.cat([angle.sin(), angle.cos()], -1)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
-    """Attention (B, H, S, D/H).  On CPUs PyTorch's kernel is three times slower than its parts at such lengths in bf16."""
+    """Attention (B, H, S, D/H).  On CPUs PyTorch's kernel is three times slower than its parts at
+    such lengths in bf16."""
     if q.device.type != "cpu" or q.dtype != torch.bfloat16 or q.shape[-2] > 512:
         return F.scaled_dot_product_attention(q, k, v, mask, dropout)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)  # not -inf: a row may have no valid position
+        # not -inf: a row may have no valid position
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return F.dropout(scores.softmax(-1, dtype=q.dtype), dropout) @ v
 
 

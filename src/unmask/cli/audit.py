@@ -15,9 +15,11 @@ class Audit(Machine):
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = ""
     """A model's folder, or a run's."""
     selftest: bool = False
-    """Audit this package instead of a model: every objective and estimator against known entropies."""
+    """Audit this package instead of a model: every objective and estimator against known entropies.
+    """
     data: str = ""
-    """A folder that `unmask prepare` made, with the model's tokens; empty: audit on samples of the model itself."""
+    """A folder that `unmask prepare` made, with the model's tokens; empty: audit on samples of the
+    model itself."""
     split: Literal["train", "validation", "test"] = "test"
     """Which part of the data."""
     limit: int = 32
@@ -34,21 +36,31 @@ def audit(argv: list[str]) -> int:
     """Is the reported number a bound?  Exit code 1 if a check fails."""
     args = parse(Audit, "audit", argv, audit.__doc__)
     if args.selftest == bool(args.model):
-        raise ValueError("name the folder of a model or, to audit the package itself, give --selftest; not both")
+        raise ValueError(
+            "name the folder of a model or, to audit the package itself, give --selftest; not both"
+        )
     if args.selftest and (args.data or args.device != "auto" or args.dtype != "auto"):
-        raise ValueError("--selftest has distributions of its own, in float64 on the CPU: leave out --data, --device and --dtype")
+        raise ValueError(
+            "--selftest has distributions of its own, in float64 on the CPU: leave out --data, --device and --dtype"
+        )
     runtime = Runtime(replace(args, device="cpu") if args.selftest else args)
     from unmask.audit import MAX_UNITS, selftest
     from unmask.audit import checks as check_model
 
     check_positive(args, "limit", "enumerate")
     if args.repeats < 32:
-        raise ValueError(f"--repeats must be at least 32, not {args.repeats}: with fewer draws their noise is not known")
+        raise ValueError(
+            f"--repeats must be at least 32, not {args.repeats}: with fewer draws their noise is not known"
+        )
     if args.enumerate > MAX_UNITS:
-        raise ValueError(f"--enumerate {args.enumerate} has 2^{args.enumerate} masks: it is limited to {MAX_UNITS} units")
+        raise ValueError(
+            f"--enumerate {args.enumerate} has 2^{args.enumerate} masks: it is limited to {MAX_UNITS} units"
+        )
     if args.selftest:
         rows = selftest.run(args.seed)
-        return report_checks(runtime, None, selftest.HEADER, rows, repeats=selftest.REPEATS, precision="float64")
+        return report_checks(
+            runtime, None, selftest.HEADER, rows, repeats=selftest.REPEATS, precision="float64"
+        )
     from unmask.data import open_data
 
     data = open_data(args.data) if args.data else None
@@ -56,11 +68,39 @@ def audit(argv: list[str]) -> int:
     if data is not None:
         same_data(model, kind, data, Path(args.model))
     x, valid, on = check_model.windows_of(
-        model, data, split=args.split, length=args.length or model.meta["length"], limit=args.limit, generator=runtime.generator
+        model,
+        data,
+        split=args.split,
+        length=args.length or model.meta["length"],
+        limit=args.limit,
+        generator=runtime.generator,
     )
-    trained = "its bound" if model.objective == "nelbo" else "the joint loss, which is no bound; what is audited is its bound"
+    trained = (
+        "its bound"
+        if model.objective == "nelbo"
+        else "the joint loss, which is no bound; what is audited is its bound"
+    )
     on += ", without their classes" if model.meta.get("labels") else ""
-    print(f"{folder}, trained on {trained}; {on}, {runtime.dtype}, {args.repeats} draws a window, seed {args.seed}")
-    rows = check_model.check_model(model, x, valid, dtype=runtime.dtype, units=args.enumerate, repeats=args.repeats, seed=args.seed)
+    print(
+        f"{folder}, trained on {trained}; {on}, {runtime.dtype}, {args.repeats} draws a window, seed {args.seed}"
+    )
+    rows = check_model.check_model(
+        model,
+        x,
+        valid,
+        dtype=runtime.dtype,
+        units=args.enumerate,
+        repeats=args.repeats,
+        seed=args.seed,
+    )
     sha = None if data is None else data.meta["sha256"]
-    return report_checks(runtime, folder, check_model.HEADER, rows, objective=model.objective, on=on, repeats=args.repeats, data_sha256=sha)
+    return report_checks(
+        runtime,
+        folder,
+        check_model.HEADER,
+        rows,
+        objective=model.objective,
+        on=on,
+        repeats=args.repeats,
+        data_sha256=sha,
+    )

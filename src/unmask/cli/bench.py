@@ -9,15 +9,17 @@ from unmask.cli.flags import parse
 from unmask.cli.runtime import write_record
 from unmask.kinds.output import check_out
 
-Benchmark = Literal["all", "head", "train", "estimator", "schedule-gradient", "unet", "sampling", "idle-steps"]
+Benchmark = Literal[
+    "all", "head", "train", "estimator", "schedule-gradient", "unet", "sampling", "idle-steps"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
     what: tyro.conf.Positional[tuple[Benchmark, ...]] = ("all",)
     model: str = ""
-    """The trained model that the estimators are measured on, with --data; empty: the one in demo/, if it is there.  schedule-gradient
-    needs one with a learned schedule."""
+    """The trained model that the estimators are measured on, with --data; empty: the one in demo/,
+    if it is there.  schedule-gradient needs one with a learned schedule."""
     data: str = ""
     """The data of --model."""
     json: str = ""
@@ -33,5 +35,9 @@ def bench(argv: list[str]) -> None:
 
     check_out(args.json, ".json")
     if args.threads < 0 or bool(args.model) != bool(args.data):
-        raise ValueError(f"--threads must not be negative, not {args.threads}; --model and --data go together")
-    write_record(args.json, **run(args.what, model=args.model, data=args.data, threads=args.threads))
+        raise ValueError(
+            f"--threads must not be negative, not {args.threads}; --model and --data go together"
+        )
+    write_record(
+        args.json, **run(args.what, model=args.model, data=args.data, threads=args.threads)
+    )

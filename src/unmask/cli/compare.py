@@ -1,4 +1,5 @@
-"""unmask compare: the paired difference of two evaluations; and the values per example that `unmask eval --json` keeps for it."""
+"""unmask compare: the paired difference of two evaluations; and the values per example that `unmask
+eval --json` keeps for it."""
 
 import io
 import json
@@ -14,7 +15,8 @@ from unmask.cli.flags import parse
 from unmask.cli.runtime import write_record
 from unmask.kinds.output import check_out
 
-PAIRED = ("unit", "data_sha256", "split", "length", "n", "positions", "given", "seed", "repeats")  # what has to be the same
+# what has to be the same
+PAIRED = ("unit", "data_sha256", "split", "length", "n", "positions", "given", "seed", "repeats")
 OF_MASKS = ("estimator", "revealed_at_an_instant")  # what has to be the same for the same masks
 ARRAYS = ("replicates", "steady", "positions", "groups")
 
@@ -24,13 +26,15 @@ class Compare:
     a: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="A.json")]
     """What `unmask eval --json` wrote, with the .json.examples.npz beside it."""
     b: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="B.json")]
-    """The same of another model, on the same data and by the same --split, --length, --limit, --repeats and --seed."""
+    """The same of another model, on the same data and by the same --split, --length, --limit,
+    --repeats and --seed."""
     json: str = ""
     """Also write the result, with what made it, to this file."""
 
 
 def compare(argv: list[str]) -> None:
-    """Is one of two bounds lower?  The difference of A and B, paired by window and masks, with its error."""
+    """Is one of two bounds lower?  The difference of A and B, paired by window and masks, with its
+    error."""
     args = parse(Compare, "compare", argv, compare.__doc__)
     check_out(args.json)
     from unmask.likelihood import difference, freedom
@@ -39,11 +43,15 @@ def compare(argv: list[str]) -> None:
     for name in PAIRED:
         if of_a.get(name) != of_b.get(name):
             said = [str(record.get(name))[:60] for record in (of_a, of_b)]
-            raise ValueError(f"{args.a} and {args.b} cannot be paired: {name} is {said[0]} there and {said[1]} here")
+            raise ValueError(
+                f"{args.a} and {args.b} cannot be paired: {name} is {said[0]} there and {said[1]} here"
+            )
     change, error, noise = difference(a, b)
     groups = len(a.positions) if a.groups is None else len(a.groups.unique())
     if math.isnan(error):
-        raise ValueError(f"{args.a} and {args.b} have one group of examples: more are needed for the error of their difference")
+        raise ValueError(
+            f"{args.a} and {args.b} have one group of examples: more are needed for the error of their difference"
+        )
     needed = error * student(freedom(a, b))
     verdict = "resolved" if abs(change) > needed else "not resolved"
     print(f"{change:+.4f} +- {error:.4f} {of_a['unit']}, {args.a} less {args.b}: {verdict} at 95 %")
@@ -51,20 +59,37 @@ def compare(argv: list[str]) -> None:
     print(f"  {each} by themselves; differences from {needed:.4f} on would be resolved")
     same = [of_a.get(name) == of_b.get(name) for name in OF_MASKS]
     if all(same):
-        print(f"  the same {len(a.positions):,} examples and masks; noise of the masks alone {noise:.4f}")
+        print(
+            f"  the same {len(a.positions):,} examples and masks; noise of the masks alone {noise:.4f}"
+        )
     else:
-        unlike = "; ".join(f"{of_a.get(n)} and {of_b.get(n)}" for n, alike in zip(OF_MASKS, same, strict=True) if not alike)
+        unlike = "; ".join(
+            f"{of_a.get(n)} and {of_b.get(n)}"
+            for n, alike in zip(OF_MASKS, same, strict=True)
+            if not alike
+        )
         print(f"  the same {len(a.positions):,} examples, other masks: {unlike}")
     print(f"  error {of_a.get('error_over', 'over examples')}")
     write_record(
-        args.json, a=str(args.a), b=str(args.b), value=change, unit=of_a["unit"], stderr=error, noise=noise, n=len(a.positions),
-        groups=groups, needed=needed, resolved=verdict == "resolved",
-        a_sha256=of_a["examples"]["sha256"], b_sha256=of_b["examples"]["sha256"],
-    )  # fmt: skip
+        args.json,
+        a=str(args.a),
+        b=str(args.b),
+        value=change,
+        unit=of_a["unit"],
+        stderr=error,
+        noise=noise,
+        n=len(a.positions),
+        groups=groups,
+        needed=needed,
+        resolved=verdict == "resolved",
+        a_sha256=of_a["examples"]["sha256"],
+        b_sha256=of_b["examples"]["sha256"],
+    )
 
 
 def student(freedom: float) -> float:
-    """What an error is multiplied by for 95 %, two-sided: Student's t, by the expansion of Cornish and Fisher from 5 degrees of freedom on.
+    """What an error is multiplied by for 95 %, two-sided: Student's t, by the expansion of Cornish
+    and Fisher from 5 degrees of freedom on.
 
     Below, those of the whole number below are taken.
     """
@@ -83,7 +108,8 @@ def beside(record: str) -> Path:
 
 
 def keep_examples(record: str, bound: Any) -> dict:
-    """Write what an estimate found for every example beside the file `record`, if there is one; what to record of it."""
+    """Write what an estimate found for every example beside the file `record`, if there is one;
+    what to record of it."""
     if not record:
         return {}
     import hashlib
@@ -95,7 +121,9 @@ def keep_examples(record: str, bound: Any) -> dict:
     stream = io.BytesIO()
     np.savez(stream, **{name: v.numpy() for name, v in arrays.items() if v is not None})
     path.write_bytes(stream.getvalue())
-    return {"examples": {"file": path.name, "sha256": hashlib.sha256(stream.getvalue()).hexdigest()}}
+    return {
+        "examples": {"file": path.name, "sha256": hashlib.sha256(stream.getvalue()).hexdigest()}
+    }
 
 
 def read_evaluation(path: Path) -> tuple[dict, Any]:
@@ -122,8 +150,15 @@ def read_evaluation(path: Path) -> tuple[dict, Any]:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {name: torch.from_numpy(file[name]) for name in ARRAYS if name in file}
-        fixed = {"repeats": record["repeats"], "steps": None, "masking": record["masking"], "seed": record["seed"]}
+        fixed = {
+            "repeats": record["repeats"],
+            "steps": None,
+            "masking": record["masking"],
+            "seed": record["seed"],
+        }
         found = Estimate(arrays.pop("replicates"), arrays.pop("positions"), **fixed, **arrays)
     except (ValueError, KeyError, zipfile.BadZipFile):
-        raise ValueError(f"{kept} does not hold the values of an evaluation: evaluate again") from None
+        raise ValueError(
+            f"{kept} does not hold the values of an evaluation: evaluate again"
+        ) from None
     return record, found

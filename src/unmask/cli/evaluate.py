@@ -27,16 +27,20 @@ class Eval(Machine):
     steps: int = 0
     """The discrete-time bound of this many steps; 0: continuous time."""
     masking: Literal["model", "digit", "token"] = "model"
-    """Of a model with digits: the bound of the sampler that reveals each digit on its own, or all of a token at once; model: as trained."""
+    """Of a model with digits: the bound of the sampler that reveals each digit on its own, or all
+    of a token at once; model: as trained."""
     estimator: Literal["bound", "orders", "joint"] = "bound"
-    """orders: the tighter bound of --repeats random orders an example, log of the mean of p(x | order), at a network call for every
-    token of each: give a --limit.  joint, the loss of the MDM-Prime paper, is refused: it is not a bound."""
+    """orders: the tighter bound of --repeats random orders an example, log of the mean of p(x |
+    order), at a network call for every token of each: give a --limit.  joint, the loss of the
+    MDM-Prime paper, is refused: it is not a bound."""
     length: int = 0
     """Tokens a window; 0: the length that the model was trained at."""
     limit: int = 0
-    """At most so many windows, spread evenly over the split; 0: all, so that every token is scored once."""
+    """At most so many windows, spread evenly over the split; 0: all, so that every token is scored
+    once."""
     batch_size: int = 0
-    """Windows that run through the network at a time; 0: 64, and more of them where they are short."""
+    """Windows that run through the network at a time; 0: 64, and more of them where they are short.
+    """
 
 
 def evaluate(argv: list[str]) -> None:
@@ -62,30 +66,57 @@ def evaluate(argv: list[str]) -> None:
     model.units(masking)  # an error here, if it cannot be
     data = open_data(args.data, labels=model.meta.get("labels", False))
     same_data(model, kind, data, args.model)
-    again = {s["sha256"] for s in model.meta["data"]["source"]} & {s["sha256"] for s in data.meta["source"]}
+    again = {s["sha256"] for s in model.meta["data"]["source"]} & {
+        s["sha256"] for s in data.meta["source"]
+    }
     if again and model.meta["data"]["sha256"] != data.meta["sha256"]:
-        print("warning: the model was trained on this source, split in another way: what is scored may hold training text", file=sys.stderr)
+        print(
+            "warning: the model was trained on this source, split in another way: what is scored may hold training text",
+            file=sys.stderr,
+        )
     length = args.length or model.meta["length"]
     batch_size = rows_at_a_time(args.batch_size, length)
     windows = data.windows(args.split, length, batch_size, limit=args.limit or None)
     count = min(data.window_count(args.split, length), args.limit or sys.maxsize)
-    bar = tqdm(windows, total=-(-count // batch_size), unit="batch", disable=None, dynamic_ncols=True)
+    bar = tqdm(
+        windows, total=-(-count // batch_size), unit="batch", disable=None, dynamic_ncols=True
+    )
     if args.estimator == "orders":
         if args.steps or args.masking != "model":
-            raise ValueError("--estimator orders is of continuous time and the model's own masking: leave out --steps and --masking")
+            raise ValueError(
+                "--estimator orders is of continuous time and the model's own masking: leave out --steps and --masking"
+            )
         with runtime.precision:
             bound, single = estimate_orders(model, bar, orders=args.repeats, seed=args.seed)
         estimator = f"mean of the likelihood over {args.repeats} random orders"
-        report_bound(args, runtime, folder, model, data, bound, count, length, estimator, single_order_nats=single.mean)
+        report_bound(
+            args,
+            runtime,
+            folder,
+            model,
+            data,
+            bound,
+            count,
+            length,
+            estimator,
+            single_order_nats=single.mean,
+        )
         gain, error, _ = difference(single, bound)
         per = f"{gain:.4f}" + (f" +- {error:.4f}" if math.isfinite(error) else "")
-        print(f"  {single.bits_per_dim:.4f} for one order at a time, the plain bound on these examples: a gain of {per}")
+        print(
+            f"  {single.bits_per_dim:.4f} for one order at a time, the plain bound on these examples: a gain of {per}"
+        )
         return
     with runtime.precision:
         bound = estimate_nelbo(
-            model, bar, repeats=args.repeats, steps=args.steps or None, masking=masking, seed=args.seed,
+            model,
+            bar,
+            repeats=args.repeats,
+            steps=args.steps or None,
+            masking=masking,
+            seed=args.seed,
             by_position=bool(kind.columns),
-        )  # fmt: skip
+        )
     estimator = estimator_name(model.schedule.num_values > 1, args.steps)
     more = {}
     if bound.by_position is not None:
@@ -93,32 +124,75 @@ def evaluate(argv: list[str]) -> None:
     report_bound(args, runtime, folder, model, data, bound, count, length, estimator, **more)
 
 
-def report_bound(args: Eval, runtime: Runtime, folder: Path, model, data, bound, count: int, length: int, estimator: str, **more) -> None:
+def report_bound(
+    args: Eval,
+    runtime: Runtime,
+    folder: Path,
+    model,
+    data,
+    bound,
+    count: int,
+    length: int,
+    estimator: str,
+    **more,
+) -> None:
     """Print an estimate with its protocol, and record it."""
     unit, masking = data.unit, bound.masking
-    revealed = "one token" if model.units(masking).length == 1 else f"one of a token's {model.subtokenizer.length} digits"
+    revealed = (
+        "one token"
+        if model.units(masking).length == 1
+        else f"one of a token's {model.subtokenizer.length} digits"
+    )
     given = ", given their classes" if model.meta.get("labels") else ""
-    print(f"{bound.bits_per_dim:.4f} +- {bound.bits_per_dim_stderr:.4f} bits per {unit}: an upper bound on the negative log-likelihood")
-    print(f"  {args.split} split, {data.describe(count, int(bound.positions.sum()), length)}{given}")
+    print(
+        f"{bound.bits_per_dim:.4f} +- {bound.bits_per_dim_stderr:.4f} bits per {unit}: an upper bound on the negative log-likelihood"
+    )
+    print(
+        f"  {args.split} split, {data.describe(count, int(bound.positions.sum()), length)}{given}"
+    )
     for line in data.protocol(args.split, length):
         print(f"  {line}")
     if data.example:
         print(f"  {bound.mean:.3f} +- {bound.stderr:.3f} nats {data.example}")
     for name, (nats, error) in more.get("nats_by_column", {}).items():
         print(f"    {nats:7.3f} +- {error:.3f} of them in {name}")
-    noise = f", noise of the masks alone {bound.bits_per_dim_noise:.4f}" if not math.isnan(bound.noise) else ""
+    noise = (
+        f", noise of the masks alone {bound.bits_per_dim_noise:.4f}"
+        if not math.isnan(bound.noise)
+        else ""
+    )
     groups = count if bound.groups is None else len(bound.groups.unique())
     over = data.describe_groups(groups, count)
     print(f"  error {over}{noise}")
-    print(f"  of the sampler that reveals {revealed} at an instant" + (" (and draws one token a step)" if args.steps else ""))
-    print(f"  {estimator}, {args.repeats} draws each, seed {args.seed}, {runtime.dtype}, averaged weights of {folder}")
+    print(
+        f"  of the sampler that reveals {revealed} at an instant"
+        + (" (and draws one token a step)" if args.steps else "")
+    )
+    print(
+        f"  {estimator}, {args.repeats} draws each, seed {args.seed}, {runtime.dtype}, averaged weights of {folder}"
+    )
     if data.perplexity:
         print(f"  perplexity bound {bound.perplexity:.2f} per token")
     runtime.record(
-        folder, value=bound.bits_per_dim, unit=f"bits per {unit}", stderr=bound.bits_per_dim_stderr, noise=bound.bits_per_dim_noise,
-        n=count, positions=int(bound.positions.sum()), length=length, split=args.split, nats_per_example=bound.mean,
-        nats_per_example_stderr=bound.stderr, perplexity=bound.perplexity, estimator=estimator, masking=masking,
+        folder,
+        value=bound.bits_per_dim,
+        unit=f"bits per {unit}",
+        stderr=bound.bits_per_dim_stderr,
+        noise=bound.bits_per_dim_noise,
+        n=count,
+        positions=int(bound.positions.sum()),
+        length=length,
+        split=args.split,
+        nats_per_example=bound.mean,
+        nats_per_example_stderr=bound.stderr,
+        perplexity=bound.perplexity,
+        estimator=estimator,
+        masking=masking,
         given="classes" if model.meta.get("labels") else None,
-        revealed_at_an_instant=revealed, repeats=args.repeats, data_sha256=data.meta["sha256"], error_over=over,
-        **keep_examples(args.json, bound), **more,
-    )  # fmt: skip
+        revealed_at_an_instant=revealed,
+        repeats=args.repeats,
+        data_sha256=data.meta["sha256"],
+        error_over=over,
+        **keep_examples(args.json, bound),
+        **more,
+    )

@@ -1,4 +1,5 @@
-"""The command line: one file a verb.  torch is imported inside the verbs, so that --help and --version are quick."""
+"""The command line: one file a verb.  torch is imported inside the verbs, so that --help and
+--version are quick."""
 
 import codecs
 import os
@@ -25,7 +26,10 @@ def main(argv: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         speak_utf8(stream)
     if argv and argv[0] not in (*VERBS, "-h", "--help", "-V", "--version"):
-        print(f"unmask: there is no verb {argv[0]!r}; choose one of {', '.join(VERBS)}", file=sys.stderr)
+        print(
+            f"unmask: there is no verb {argv[0]!r}; choose one of {', '.join(VERBS)}",
+            file=sys.stderr,
+        )
         return 2
     try:
         if not argv or argv[0] not in VERBS:
@@ -39,7 +43,10 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MemoryError as error:
-        print(f"unmask {argv[0]}: not enough memory{f' ({error})' * bool(str(error))}; {SMALLER}", file=sys.stderr)
+        print(
+            f"unmask {argv[0]}: not enough memory{f' ({error})' * bool(str(error))}; {SMALLER}",
+            file=sys.stderr,
+        )
         return 2
     except (ValueError, FloatingPointError, OSError) as error:
         print(f"unmask {argv[0]}: {' '.join(str(error).split())}", file=sys.stderr)
@@ -59,7 +66,8 @@ SMALLER = "try a smaller --batch-size, --length or --num"
 
 
 def speak_utf8(stream) -> None:
-    """Where there is no locale, so that a stream is ASCII, texts that are not ASCII are written as UTF-8."""
+    """Where there is no locale, so that a stream is ASCII, texts that are not ASCII are written as
+    UTF-8."""
     if hasattr(stream, "reconfigure") and codecs.lookup(stream.encoding).name == "ascii":
         stream.reconfigure(encoding="utf-8")
 

@@ -42,12 +42,23 @@ class Runtime:
         folder = resolve(path)
         model = MaskedDiffusion.from_pretrained(folder).to(self.device)
         if "tokenizer" not in model.meta.get("data", {}):
-            raise ValueError(f"{folder} does not say which tokens it was trained on: use it from Python (MaskedDiffusion.from_pretrained)")
+            raise ValueError(
+                f"{folder} does not say which tokens it was trained on: use it from Python (MaskedDiffusion.from_pretrained)"
+            )
         return model, kind_of(model.meta["data"], folder), folder
 
     def filling(self) -> dict:
         """What a `Filler` takes of a sampler's flags."""
-        names = ("sampler", "steps", "grid", "temperature", "guidance", "guidance_schedule", "batch_size", "seed")
+        names = (
+            "sampler",
+            "steps",
+            "grid",
+            "temperature",
+            "guidance",
+            "guidance_schedule",
+            "batch_size",
+            "seed",
+        )
         flags = {name: getattr(self.args, name) for name in names}
         return flags | {"generator": self.generator, "precision": self.precision, "progress": True}
 
@@ -73,18 +84,26 @@ def write_record(path: str, **values) -> None:
     if not path:
         return
     record = {"command": ["unmask", *sys.argv[1:]], "version": __version__, **values}
-    record = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in record.items()}
+    record = {
+        name: None if isinstance(v, float) and not math.isfinite(v) else v
+        for name, v in record.items()
+    }
     Path(path).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(f"wrote {path}", file=sys.stderr)
 
 
-def report_checks(runtime: Runtime, folder: Path | None, header: str, rows: Iterable, **made) -> int:
+def report_checks(
+    runtime: Runtime, folder: Path | None, header: str, rows: Iterable, **made
+) -> int:
     """Print the rows of an audit as they come, and record them; 1 if one failed."""
     print(header)
     done = []
     for row in rows:
         print(row, flush=True)
-        values = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row._asdict().items()}
+        values = {
+            name: None if isinstance(v, float) and not math.isfinite(v) else v
+            for name, v in row._asdict().items()
+        }
         done.append({**values, "passed": row.passed})
     failed = sum(not row["passed"] for row in done)
     print(f"{failed} of {len(done)} FAILED" if failed else f"all {len(done)} passed")
@@ -94,18 +113,28 @@ def report_checks(runtime: Runtime, folder: Path | None, header: str, rows: Iter
 
 def estimator_name(learned: bool, steps: int = 0) -> str:
     """How a bound was drawn, for a schedule with one curve per value or with one for all."""
-    return f"discrete time, {steps} steps" if steps else f"continuous time, {'sampled times' if learned else 'exact count'}"
+    return (
+        f"discrete time, {steps} steps"
+        if steps
+        else f"continuous time, {'sampled times' if learned else 'exact count'}"
+    )
 
 
 def check_positive(args, *names: str) -> None:
     for name in names:
         if getattr(args, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
+            raise ValueError(
+                f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}"
+            )
 
 
 def how(args: Sampler) -> dict:
     grid = {"steps": args.steps, "grid": args.grid} if args.sampler == "ancestral" else {}
-    guidance = {"guidance": args.guidance, "guidance_schedule": args.guidance_schedule} if args.guidance else {}
+    guidance = (
+        {"guidance": args.guidance, "guidance_schedule": args.guidance_schedule}
+        if args.guidance
+        else {}
+    )
     return {"sampler": args.sampler, **grid, "temperature": args.temperature, **guidance}
 
 
@@ -113,20 +142,29 @@ def labels_of(label: int, num: int, model) -> list[int] | None:
     """Classes for `num` samples of a network that was given classes, or None."""
     classes = model.meta["data"].get("classes", 0) if model.meta.get("labels") else 0
     if label != -1 and not 0 <= label < classes:
-        raise ValueError(f"--label {label}: " + (f"the classes are 0 to {classes - 1}" if classes else "the model knows no classes"))
+        raise ValueError(
+            f"--label {label}: "
+            + (f"the classes are 0 to {classes - 1}" if classes else "the model knows no classes")
+        )
     if not classes:
         return None
     return [i % classes for i in range(num)] if label == -1 else [label] * num
 
 
 def same_data(model, kind, data, path: Path) -> None:
-    """ValueError unless the data's tokens, and the classes that the model was given, mean what the model's do."""
+    """ValueError unless the data's tokens, and the classes that the model was given, mean what the
+    model's do."""
     from unmask.kinds.registry import kind_of
 
     why = kind.differs(kind_of(data.meta, data.folder), path)
     if why:
         raise ValueError(f"{data.folder} {why}")
-    classes = [(meta.get("classes"), meta.get("class_names")) for meta in (model.meta["data"], data.meta)]
+    classes = [
+        (meta.get("classes"), meta.get("class_names")) for meta in (model.meta["data"], data.meta)
+    ]
     if model.meta.get("labels") and classes[0] != classes[1]:
-        said = [f"{n} classes{': ' if names else ''}{', '.join((names or [])[:10])}" for n, names in classes]
+        said = [
+            f"{n} classes{': ' if names else ''}{', '.join((names or [])[:10])}"
+            for n, names in classes
+        ]
         raise ValueError(f"{data.folder} has {said[1]}, and the model was trained on {said[0]}")

@@ -20,15 +20,18 @@ class Sample(Sampler):
     num: int = 8
     """How many samples."""
     length: int = 0
-    """Tokens; 0: the length that the model was trained at or, of proteins, those of training sequences up to it."""
+    """Tokens; 0: the length that the model was trained at or, of proteins, those of training
+    sequences up to it."""
     frames: str = ""
-    """Write the unmasking to this file: of the first text to an .html to step through, of pictures to a .gif."""
+    """Write the unmasking to this file: of the first text to an .html to step through, of pictures
+    to a .gif."""
     label: int = -1
     """Of a network that was given classes: the class of every sample; -1: the classes in turn."""
 
 
 def sample(argv: list[str]) -> None:
-    """Draw samples: texts, proteins or rows of a table to the terminal or --out; pictures to --out: a .png grid, .npz or folder."""
+    """Draw samples: texts, proteins or rows of a table to the terminal or --out; pictures to --out:
+    a .png grid, .npz or folder."""
     args = parse(Sample, "sample", argv, sample.__doc__)
     runtime = Runtime(args)
     from unmask.filling import Filler, rows_at_a_time
@@ -41,10 +44,21 @@ def sample(argv: list[str]) -> None:
     check_out(args.frames, kind.frames)
     labels = labels_of(args.label, args.num, model)
     sizes, made = sizes_of(args, runtime, model, kind)
-    examples = [blank(size)._replace(label=None if labels is None else labels[i]) for i, size in enumerate(sizes)]
+    examples = [
+        blank(size)._replace(label=None if labels is None else labels[i])
+        for i, size in enumerate(sizes)
+    ]
     watch = 0
     if args.frames:
-        watch = min(args.num, rows_at_a_time(args.batch_size, max(sizes) * model.subtokenizer.length), 64) if kind.frames == ".gif" else 1
+        watch = (
+            min(
+                args.num,
+                rows_at_a_time(args.batch_size, max(sizes) * model.subtokenizer.length),
+                64,
+            )
+            if kind.frames == ".gif"
+            else 1
+        )
     filler = Filler(model, **runtime.filling(), watch=watch)
     rows = [one.ids for (one,) in filler.fill(examples)]
     made |= kind.write(rows, args) | ({} if kind.no_labels else {"labels": labels})
@@ -61,9 +75,14 @@ def sizes_of(args: Sample, runtime: Runtime, model: Any, kind: Any) -> tuple[lis
     if args.length < 0:
         raise ValueError(f"--length must be at least 1, not {args.length}")
     if kind.fixed and args.length not in (0, trained):
-        raise ValueError(f"--length {args.length}: an example of this model's data has {trained} values; leave it out")
+        raise ValueError(
+            f"--length {args.length}: an example of this model's data has {trained} values; leave it out"
+        )
     if args.length > trained:
-        print(f"note: the model was trained at {trained} tokens; {args.length} is beyond what it has seen", file=sys.stderr)
+        print(
+            f"note: the model was trained at {trained} tokens; {args.length} is beyond what it has seen",
+            file=sys.stderr,
+        )
     histogram = kind.meta.get("lengths")
     if histogram is None:
         return [args.length or trained] * args.num, {"length": args.length or trained}
@@ -85,5 +104,11 @@ def write_frames(path: str, kind: Any, states: list) -> None:
         kind.animate(Path(path), states)
     else:
         said = f"unmask {' '.join(sys.argv[1:])}"
-        write_report(Path(path), title=f"{kind.title}, step by step", unit=kind.unit, sources=said, frames=kind.pages(states))
+        write_report(
+            Path(path),
+            title=f"{kind.title}, step by step",
+            unit=kind.unit,
+            sources=said,
+            frames=kind.pages(states),
+        )
     print(f"wrote {path}", file=sys.stderr)

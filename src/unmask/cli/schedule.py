@@ -17,7 +17,8 @@ class Schedule(Machine):
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
     """A model's folder, or a run's."""
     data: str = ""
-    """The data that the model was trained on: tells how often each value occurs, and what the powers are worth."""
+    """The data that the model was trained on: tells how often each value occurs, and what the
+    powers are worth."""
     split: Literal["validation", "test"] = "test"
     """The held-out part of the data, to compare with the training part."""
     num: int = 12
@@ -33,11 +34,19 @@ class Schedule(Machine):
 
 
 def schedule(argv: list[str]) -> None:
-    """What a learned schedule has learned: the values revealed first and last and, with --data, what that changes."""
+    """What a learned schedule has learned: the values revealed first and last and, with --data,
+    what that changes."""
     args = parse(Schedule, "schedule", argv, schedule.__doc__)
     runtime = Runtime(args)
     from unmask.data import open_data
-    from unmask.evaluation.schedule import describe_bounds, describe_schedule, measure, plot, read_powers, record_of
+    from unmask.evaluation.schedule import (
+        describe_bounds,
+        describe_schedule,
+        measure,
+        plot,
+        read_powers,
+        record_of,
+    )
 
     check_positive(args, "num", "limit", "repeats", "batch_size")
     check_out(args.out, ".png")
@@ -48,18 +57,37 @@ def schedule(argv: list[str]) -> None:
         for split in ("train", args.split):
             data.window_count(split, model.meta["length"])  # an empty one is an error here
         if data.meta["sha256"] != model.meta["data"]["sha256"]:
-            print(f"warning: the model was not trained on {args.data}: what is called train here is not its training data", file=sys.stderr)
+            print(
+                f"warning: the model was not trained on {args.data}: what is called train here is not its training data",
+                file=sys.stderr,
+            )
     powers = read_powers(model, kind.tokenizer, data) if model.schedule.num_values > 1 else None
     print(f"{folder}: {describe_schedule(model.schedule, powers, args.num)}")
     if args.out:
         plot(Path(args.out), model.schedule, powers)
-    print(f"wrote {args.out}" if args.out else "for a plot of the curves: --out schedule.png", file=sys.stderr)
+    print(
+        f"wrote {args.out}" if args.out else "for a plot of the curves: --out schedule.png",
+        file=sys.stderr,
+    )
     bounds, of = None, {}
     if data is not None:
         with runtime.precision:
-            bounds = measure(model, data, powers, split=args.split, limit=args.limit, repeats=args.repeats, batch_size=args.batch_size,
-                             seed=args.seed)  # fmt: skip
+            bounds = measure(
+                model,
+                data,
+                powers,
+                split=args.split,
+                limit=args.limit,
+                repeats=args.repeats,
+                batch_size=args.batch_size,
+                seed=args.seed,
+            )
         print(f"\n{describe_bounds(bounds, powers, model, data.unit, args.split)}")
         print(f"seed {args.seed}, {runtime.dtype}, averaged weights of {folder}")
-        of = {"split": args.split, "unit": f"bits per {data.unit}", "length": model.meta["length"], "data_sha256": data.meta["sha256"]}
+        of = {
+            "split": args.split,
+            "unit": f"bits per {data.unit}",
+            "length": model.meta["length"],
+            "data_sha256": data.meta["sha256"],
+        }
     runtime.record(folder, **record_of(model.schedule, powers, bounds), **of)

@@ -26,10 +26,18 @@ def train(argv: list[str]) -> None:
     """Train a preset on prepared data, or continue a run."""
     if not argv or argv[0] in ("-h", "--help") or argv[0].startswith("-"):
         if not argv or argv[0] not in ("-h", "--help"):
-            raise ValueError(f"name a preset first: {', '.join(PRESETS)}; unmask train --help says what they are")
-        print("usage: unmask train PRESET --data DIR --out DIR [flags]\n\nunmask train PRESET --help shows a preset's values\n\npresets:")
+            raise ValueError(
+                f"name a preset first: {', '.join(PRESETS)}; unmask train --help says what they are"
+            )
+        print(
+            "usage: unmask train PRESET --data DIR --out DIR [flags]\n\nunmask train PRESET --help shows a preset's values\n\npresets:"
+        )
         for name, preset in PRESETS.items():
-            print(textwrap.fill(preset.about, 100, initial_indent=f"  {name:12}", subsequent_indent=" " * 14))
+            print(
+                textwrap.fill(
+                    preset.about, 100, initial_indent=f"  {name:12}", subsequent_indent=" " * 14
+                )
+            )
         return
     if argv[0] not in PRESETS:
         raise ValueError(f"there is no preset {argv[0]!r}; choose one of {', '.join(PRESETS)}")
@@ -38,7 +46,8 @@ def train(argv: list[str]) -> None:
     args = parse(Train, f"train {argv[0]}", argv[1:], preset.about, default=default)
     values = asdict(args)
     if args.steps == preset.config.steps and args.minutes != preset.config.minutes:
-        values["steps"] = 0  # --minutes on the command line replaces the preset's steps, and the other way round
+        # --minutes on the command line replaces the preset's steps, and the other way round
+        values["steps"] = 0
     elif args.minutes == preset.config.minutes and args.steps != preset.config.steps:
         values["minutes"] = 0.0
     data, out, record = values.pop("data"), values.pop("out"), values.pop("json")
@@ -54,9 +63,21 @@ def train(argv: list[str]) -> None:
     print(folder)
     last = read_log(out / "log.jsonl")[-1]
     write_record(
-        record, seed=args.seed, preset=argv[0], data_sha256=open_data(data).meta["sha256"], weights="ema",
-        model_sha256=digest(folder / "model.safetensors"), value=last.get("bits"), stderr=last.get("stderr"),
+        record,
+        seed=args.seed,
+        preset=argv[0],
+        data_sha256=open_data(data).meta["sha256"],
+        weights="ema",
+        model_sha256=digest(folder / "model.safetensors"),
+        value=last.get("bits"),
+        stderr=last.get("stderr"),
         unit=f"bits per {open_data(data).unit}",
-        noise=last.get("noise"), n=last.get("windows"), estimator=estimator_name(args.schedule == "learned"), repeats=args.eval_repeats,
-        given="classes" if args.labels else None, steps=last["step"], seconds=last["seconds"], config=values,
-    )  # fmt: skip
+        noise=last.get("noise"),
+        n=last.get("windows"),
+        estimator=estimator_name(args.schedule == "learned"),
+        repeats=args.eval_repeats,
+        given="classes" if args.labels else None,
+        steps=last["step"],
+        seconds=last["seconds"],
+        config=values,
+    )

@@ -1,6 +1,7 @@
 """Discrete data: text, ready token ids, pictures, tables and proteins.
 
-`prepare_text`, `prepare_images`, `prepare_table` and `prepare_proteins` write a folder of tokens once; `open_data` reads batches from it.
+`prepare_text`, `prepare_images`, `prepare_table` and `prepare_proteins` write a folder of tokens
+once; `open_data` reads batches from it.
 """
 
 from unmask.kinds.data import Data

@@ -1,8 +1,11 @@
-"""What a masking schedule has learned: which values are revealed first, what their powers are worth to the bound, a picture.
+"""What a masking schedule has learned: which values are revealed first, what their powers are worth
+to the bound, a picture.
 
-GenMD4 learns one power per value, alpha_t(v) = 1 - t^power(v) (arXiv 2406.04329, section 6): the larger, the earlier a value is revealed,
-at larger t.  Its authors warn that such a schedule overfits easily, hence the bound on training data beside that on held-out data.
-K: the values of a unit, in the order of token ids or, where the digits of a token are masked on their own, of digit values.
+GenMD4 learns one power per value, alpha_t(v) = 1 - t^power(v) (arXiv 2406.04329, section 6): the
+larger, the earlier a value is revealed, at larger t.  Its authors warn that such a schedule
+overfits easily, hence the bound on training data beside that on held-out data. K: the values of a
+unit, in the order of token ids or, where the digits of a token are masked on their own, of digit
+values.
 """
 
 import math
@@ -46,10 +49,15 @@ class Powers(NamedTuple):
     @property
     def unseen(self) -> Tensor:
         """The values that do not occur."""
-        return torch.empty(0, dtype=torch.long) if self.count is None else (self.count == 0).nonzero()[:, 0]
+        return (
+            torch.empty(0, dtype=torch.long)
+            if self.count is None
+            else (self.count == 0).nonzero()[:, 0]
+        )
 
     def ends(self, num: int) -> tuple[Tensor, Tensor]:
-        """At most `num` values each: the first ones, the first one first, and the last ones, the last one first; none in both."""
+        """At most `num` values each: the first ones, the first one first, and the last ones, the
+        last one first; none in both."""
         order = self.order
         num = min(num, (len(order) + 1) // 2)
         return order[:num], order[max(num, len(order) - num) :].flip(0)
@@ -60,29 +68,39 @@ class Powers(NamedTuple):
         return float((self.power * self.count).sum() / self.count.sum())
 
     def common(self) -> float:
-        """The mean on the log scale, weighted by frequency, so that about as much is masked at every t as with the powers themselves."""
+        """The mean on the log scale, weighted by frequency, so that about as much is masked at
+        every t as with the powers themselves."""
         assert self.count is not None
         return math.exp(float((self.power.log() * self.count).sum() / self.count.sum()))
 
 
 def read_powers(model: MaskedDiffusion, tokenizer, data: Data | None = None) -> Powers:
-    """The powers of a model with one curve per value, and how often each value occurs in the training split of `data`."""
+    """The powers of a model with one curve per value, and how often each value occurs in the
+    training split of `data`."""
     units, vocab_size = model.units(), model.subtokenizer.vocab_size
     power = model.powers.detach().double().cpu()
     tokens = torch.arange(vocab_size)
     count = None if data is None else count_tokens(data, "train")
     if units.length == 1:
-        return Powers(power[model.subtokenizer.code(tokens)], [tokenizer.spell(i) for i in range(vocab_size)], count)
+        return Powers(
+            power[model.subtokenizer.code(tokens)],
+            [tokenizer.spell(i) for i in range(vocab_size)],
+            count,
+        )
     if count is not None:
         digits = model.subtokenizer.encode(tokens[None])[0]  # (V * L,)
-        count = torch.zeros(units.base, dtype=torch.long).index_add_(0, digits, count.repeat_interleave(units.length))
+        count = torch.zeros(units.base, dtype=torch.long).index_add_(
+            0, digits, count.repeat_interleave(units.length)
+        )
     return Powers(power, [f"digit value {i}" for i in range(units.base)], count)
 
 
 def count_tokens(data: Data, split: str) -> Tensor:
     """(V,) how often each token occurs in a split."""
     tokens, count = data.tokens(split), np.zeros(data.vocab_size, np.int64)
-    for first in tqdm(range(0, len(tokens), CHUNK), desc="counting", unit="chunk", disable=None, leave=False):
+    for first in tqdm(
+        range(0, len(tokens), CHUNK), desc="counting", unit="chunk", disable=None, leave=False
+    ):
         found = np.bincount(tokens[first : first + CHUNK], minlength=data.vocab_size)
         count += found[: data.vocab_size]  # V itself is a position without a value
     return torch.from_numpy(count)
@@ -92,9 +110,11 @@ def count_tokens(data: Data, split: str) -> Tensor:
 
 
 class Bounds(NamedTuple):
-    """Of one model on as many windows of the training and of the held-out split; `common`: with one power for all values, held-out.
+    """Of one model on as many windows of the training and of the held-out split; `common`: with one
+    power for all values, held-out.
 
-    The i-th windows of all three are scored with the same random numbers, so that differences are paired by window.
+    The i-th windows of all three are scored with the same random numbers, so that differences are
+    paired by window.
     """
 
     train: Estimate
@@ -114,9 +134,18 @@ class Bounds(NamedTuple):
 
 
 def measure(
-    model: MaskedDiffusion, data: Data, powers: Powers | None, *, split: str, limit: int, repeats: int, batch_size: int, seed: int
+    model: MaskedDiffusion,
+    data: Data,
+    powers: Powers | None,
+    *,
+    split: str,
+    limit: int,
+    repeats: int,
+    batch_size: int,
+    seed: int,
 ) -> Bounds:
-    """The bounds on at most `limit` windows of the train split, and as many of `split`.  ValueError for an empty split.
+    """The bounds on at most `limit` windows of the train split, and as many of `split`.  ValueError
+    for an empty split.
 
     `powers`: those of a schedule with one curve per value, else None.
     """
@@ -125,33 +154,57 @@ def measure(
 
     def bound(model: MaskedDiffusion, split: str, said: str) -> Estimate:
         windows = data.windows(split, length, batch_size, limit=limit)
-        bar = tqdm(windows, total=-(-limit // batch_size), desc=said, unit="batch", disable=None, dynamic_ncols=True)
+        bar = tqdm(
+            windows,
+            total=-(-limit // batch_size),
+            desc=said,
+            unit="batch",
+            disable=None,
+            dynamic_ncols=True,
+        )
         return estimate_nelbo(model, bar, repeats=repeats, seed=seed)
 
     train, held_out = bound(model, "train", "train"), bound(model, split, split)
-    return Bounds(train, held_out, None if powers is None else bound(with_power(model, powers.common()), split, "common power"))
+    return Bounds(
+        train,
+        held_out,
+        None
+        if powers is None
+        else bound(with_power(model, powers.common()), split, "common power"),
+    )
 
 
 def with_power(model: MaskedDiffusion, power: float) -> MaskedDiffusion:
     """The same network with the same power for every value.
 
-    Still a schedule with a curve per value: the exact count of one with one curve is the better estimator, but other random numbers,
-    and the paired difference would be several times noisier.
+    Still a schedule with a curve per value: the exact count of one with one curve is the better
+    estimator, but other random numbers, and the paired difference would be several times noisier.
     """
-    schedule = LearnedPolynomial(model.schedule.num_values, power, (power / 2, 2 * power)).to(model.device)
+    schedule = LearnedPolynomial(model.schedule.num_values, power, (power / 2, 2 * power)).to(
+        model.device
+    )
     return MaskedDiffusion(
-        model.backbone, schedule, model.subtokenizer, masking=model.masking, allowed=model.allowed, meta=model.meta
-    )  # fmt: skip
+        model.backbone,
+        schedule,
+        model.subtokenizer,
+        masking=model.masking,
+        allowed=model.allowed,
+        meta=model.meta,
+    )
 
 
 # ---------------------------------------------------------------- in words
 
 
 def describe_schedule(schedule: Schedule, powers: Powers | None, num: int) -> str:
-    """What it is and, of one curve per value, at most `num` values at either end and of those that do not occur."""
+    """What it is and, of one curve per value, at most `num` values at either end and of those that
+    do not occur."""
     if powers is None:
         return describe_curve(schedule)
-    (first, last), occur = powers.ends(num), "" if powers.count is None else " that occur in the training split"
+    (first, last), occur = (
+        powers.ends(num),
+        "" if powers.count is None else " that occur in the training split",
+    )
     at = torch.tensor([0, 0.25, 0.5, 0.75, 1], dtype=torch.float64)
     low, *quartiles, high = (f"{q:.3g}" for q in powers.power[powers.order].quantile(at).tolist())
     lines = [
@@ -161,9 +214,17 @@ def describe_schedule(schedule: Schedule, powers: Powers | None, num: int) -> st
     ]
     if powers.count is not None:
         lines += [f"  their mean, weighted by frequency: {powers.mean():.3g}"]
-    lines += ["", *table(powers, first, "revealed first"), "", *table(powers, last, "revealed last")]
+    lines += [
+        "",
+        *table(powers, first, "revealed first"),
+        "",
+        *table(powers, last, "revealed last"),
+    ]
     if powers.count is None:
-        lines += ["", "values that never occur in the training data may be among these: --data tells them apart"]
+        lines += [
+            "",
+            "values that never occur in the training data may be among these: --data tells them apart",
+        ]
     elif len(powers.unseen):
         lines += ["", describe_unseen(powers, num)]
     return "\n".join(lines)
@@ -180,7 +241,10 @@ def describe_curve(schedule: Schedule) -> str:
 def table(powers: Powers, values: Tensor, title: str) -> list[str]:
     names = [short(powers.names[i], 24) for i in values.tolist()]
     width = max(map(len, [title, *names]))
-    lines = [f"{title:{width}}   power  half-way t" + ("" if powers.count is None else "         count     share")]
+    lines = [
+        f"{title:{width}}   power  half-way t"
+        + ("" if powers.count is None else "         count     share")
+    ]
     for name, i in zip(names, values.tolist(), strict=True):
         line = f"{name:{width}}  {float(powers.power[i]):6.3f}  {float(powers.half[i]):10.3g}"
         if powers.count is not None:
@@ -201,15 +265,23 @@ def describe_unseen(powers: Powers, num: int) -> str:
     )
 
 
-def describe_bounds(bounds: Bounds, powers: Powers | None, model: MaskedDiffusion, unit: str, split: str) -> str:
+def describe_bounds(
+    bounds: Bounds, powers: Powers | None, model: MaskedDiffusion, unit: str, split: str
+) -> str:
     """The bounds in bits per `unit`, what separates them, and how they were measured."""
 
     def line(name: str, bound: Estimate) -> str:
-        value, error, noise = bound.bits_per_dim, bound.bits_per_dim_stderr, bound.bits_per_dim_noise
+        value, error, noise = (
+            bound.bits_per_dim,
+            bound.bits_per_dim_stderr,
+            bound.bits_per_dim_noise,
+        )
         return f"  {name:16} {value:8.4f} +- {error:.4f}   noise of the masks alone {noise:.4f}"
 
     def scored(bound: Estimate, name: str) -> str:
-        return f"{int(bound.positions.sum()):,} {unit}s in {len(bound.positions):,} windows of {name}"
+        return (
+            f"{int(bound.positions.sum()):,} {unit}s in {len(bound.positions):,} windows of {name}"
+        )
 
     (gap, gap_error), units = bounds.gap, model.units()
     lines = [
@@ -228,12 +300,14 @@ def describe_bounds(bounds: Bounds, powers: Powers | None, model: MaskedDiffusio
         ]
     revealed = "one token" if units.length == 1 else f"one of a token's {units.length} digits"
     drawn = "exact count" if powers is None else "sampled times"
-    return "\n".join([
-        *lines,
-        f"{scored(bounds.train, 'train')}, {scored(bounds.held_out, split)}, of {model.meta['length']}, each scored alone",
-        f"of the sampler that reveals {revealed} at an instant; continuous time, {drawn}, {bounds.train.repeats} draws a window",
-        "the same random numbers for every bound: differences are paired by window",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            *lines,
+            f"{scored(bounds.train, 'train')}, {scored(bounds.held_out, split)}, of {model.meta['length']}, each scored alone",
+            f"of the sampler that reveals {revealed} at an instant; continuous time, {drawn}, {bounds.train.repeats} draws a window",
+            "the same random numbers for every bound: differences are paired by window",
+        ]
+    )
 
 
 def record_of(schedule: Schedule, powers: Powers | None, bounds: Bounds | None) -> dict:
@@ -242,7 +316,11 @@ def record_of(schedule: Schedule, powers: Powers | None, bounds: Bounds | None) 
     if powers is None:
         made |= {"half_way_t": float(schedule.inverse(torch.tensor(0.5, dtype=torch.float64)))}
     else:
-        made |= {"values": powers.names, "powers": powers.power.tolist(), "half_way_t": powers.half.tolist()}
+        made |= {
+            "values": powers.names,
+            "powers": powers.power.tolist(),
+            "half_way_t": powers.half.tolist(),
+        }
         made |= {"order": powers.order.tolist(), "never_in_training": powers.unseen.tolist()}
         if powers.count is not None:
             made |= {"counts": powers.count.tolist(), "mean_power": powers.mean()}
@@ -251,9 +329,11 @@ def record_of(schedule: Schedule, powers: Powers | None, bounds: Bounds | None) 
     for name, bound in bounds._asdict().items():
         if bound is not None:
             made |= {
-                name: bound.bits_per_dim, f"{name}_stderr": bound.bits_per_dim_stderr, f"{name}_noise": bound.bits_per_dim_noise,
+                name: bound.bits_per_dim,
+                f"{name}_stderr": bound.bits_per_dim_stderr,
+                f"{name}_noise": bound.bits_per_dim_noise,
                 f"{name}_n": len(bound.positions),
-            }  # fmt: skip
+            }
     made["held_out_minus_train"], made["held_out_minus_train_stderr"] = bounds.gap
     if bounds.common is not None and powers is not None:
         made["common_power"] = powers.common()
@@ -269,7 +349,8 @@ def short(text: str, size: int) -> str:
 
 
 def plot(path: Path, schedule: Schedule, powers: Powers | None = None) -> None:
-    """A PNG of 1200 x 750 pixels: alpha_t over t; with `powers`, of every value, the first and the last ones named."""
+    """A PNG of 1200 x 750 pixels: alpha_t over t; with `powers`, of every value, the first and the
+    last ones named."""
     import warnings
 
     from matplotlib import rc_context, rcParamsDefault
@@ -281,11 +362,13 @@ def plot(path: Path, schedule: Schedule, powers: Powers | None = None) -> None:
 
 def draw(schedule: Schedule, powers: Powers | None):
     """The matplotlib figure of `plot`."""
-    from matplotlib.figure import Figure  # a Figure of its own draws with Agg and leaves pyplot's state alone
+    # a Figure of its own draws with Agg and leaves pyplot's state alone
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 7.5), dpi=100, facecolor="white")
     axes = figure.add_axes((0.17, 0.11, 0.66, 0.74))
-    t = torch.linspace(0, 1, 401, dtype=torch.float64) ** 2  # closer together near 0, where a curve may be steep
+    # closer together near 0, where a curve may be steep
+    t = torch.linspace(0, 1, 401, dtype=torch.float64) ** 2
     if powers is None:
         axes.plot(t, schedule.alpha(t)[:, 0], color=BLUE, linewidth=2.5)
         said = describe_curve(schedule)
@@ -294,11 +377,19 @@ def draw(schedule: Schedule, powers: Powers | None):
         first, last = powers.ends(LABELS)
         name_curves(axes, powers, first, side="right")
         name_curves(axes, powers, last.flip(0), side="left")
-    figure.text(0.17, 0.935, "alpha_t: the probability that a value is unmasked at time t", fontsize=15, color="#1d1d1f")
+    figure.text(
+        0.17,
+        0.935,
+        "alpha_t: the probability that a value is unmasked at time t",
+        fontsize=15,
+        color="#1d1d1f",
+    )
     figure.text(0.17, 0.897, said, fontsize=12, color=GREY)
     axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.25, 0.5, 0.75, 1])
     axes.set_yticks([0, 0.5, 1], ["0", "0.5" if powers is None else "", "1"])
-    axes.set_xlabel("time t (sampling runs from 1, all masked, to 0)", fontsize=13, color="#333", labelpad=8)
+    axes.set_xlabel(
+        "time t (sampling runs from 1, all masked, to 0)", fontsize=13, color="#333", labelpad=8
+    )
     axes.tick_params(labelsize=12, length=0, pad=6, labelcolor=GREY)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.grid(color="#e8e8e6")
@@ -309,7 +400,8 @@ def draw(schedule: Schedule, powers: Powers | None):
 
 
 def draw_powers(axes, t: Tensor, powers: Powers) -> str:
-    """A thin line for each value, darker the more frequent it is or, if that is not known, the larger its power; says what was drawn."""
+    """A thin line for each value, darker the more frequent it is or, if that is not known, the
+    larger its power; says what was drawn."""
     from matplotlib.collections import LineCollection
     from matplotlib.colors import LinearSegmentedColormap, LogNorm
 
@@ -318,19 +410,38 @@ def draw_powers(axes, t: Tensor, powers: Powers) -> str:
     unseen = thin(powers.unseen)
     shade = powers.power if powers.count is None else powers.count / powers.count.sum()
     order = order[shade[order].argsort(stable=True)]  # the darkest on top
-    axes.add_collection(LineCollection(curves(t, powers.power[unseen]), linewidths=1, colors="#d4d4d0"))
-    lines = LineCollection(curves(t, powers.power[order]), linewidths=1, cmap=colors, norm=LogNorm(), array=shade[order].numpy())
+    axes.add_collection(
+        LineCollection(curves(t, powers.power[unseen]), linewidths=1, colors="#d4d4d0")
+    )
+    lines = LineCollection(
+        curves(t, powers.power[order]),
+        linewidths=1,
+        cmap=colors,
+        norm=LogNorm(),
+        array=shade[order].numpy(),
+    )
     axes.add_collection(lines)
-    drawn = f"{len(order):,} of {len(powers.order):,} values" if len(order) < len(powers.order) else f"{len(order):,} values"
+    drawn = (
+        f"{len(order):,} of {len(powers.order):,} values"
+        if len(order) < len(powers.order)
+        else f"{len(order):,} values"
+    )
     if powers.count is None:
         return f"{drawn}, a curve each"
-    bar = axes.figure.colorbar(lines, cax=axes.figure.add_axes((0.87, 0.13, 0.11, 0.013)), orientation="horizontal", ticklocation="top")
+    bar = axes.figure.colorbar(
+        lines,
+        cax=axes.figure.add_axes((0.87, 0.13, 0.11, 0.013)),
+        orientation="horizontal",
+        ticklocation="top",
+    )
     bar.ax.set_title("share of training data", fontsize=11, color=GREY, pad=20)
     low, high = float(shade[order[0]]), float(shade[order[-1]])
     bar.set_ticks([low, high], labels=[f"{100 * low:.1g} %", f"{100 * high:.2g} %"], minor=False)
     bar.ax.minorticks_off()
     bar.ax.tick_params(labelsize=10, length=0, labelcolor=GREY)
-    return f"{drawn} that occur, a curve each" + (f"; in grey those that never do ({len(powers.unseen):,})" if len(powers.unseen) else "")
+    return f"{drawn} that occur, a curve each" + (
+        f"; in grey those that never do ({len(powers.unseen):,})" if len(powers.unseen) else ""
+    )
 
 
 def curves(t: Tensor, power: Tensor) -> list[np.ndarray]:
@@ -345,16 +456,42 @@ def thin(values: Tensor) -> Tensor:
 
 
 def name_curves(axes, powers: Powers, values: Tensor, *, side: str) -> None:
-    """Names in the margin, one below the other, each with a line to its curve, near the height 1/2, where curves lie furthest apart.
+    """Names in the margin, one below the other, each with a line to its curve, near the height 1/2,
+    where curves lie furthest apart.
 
-    `values` by falling power.  A line from the right crosses only the curves of larger powers, one from the left of smaller ones.
+    `values` by falling power.  A line from the right crosses only the curves of larger powers, one
+    from the left of smaller ones.
     """
     edge, place, top = (1.0, 1.03, 0.52) if side == "right" else (0.0, -0.03, 0.8)
-    font = {"fontsize": 12, "va": "center", "ha": "left" if side == "right" else "right", "parse_math": False}
-    axes.text(place, top + 0.06, "revealed first" if side == "right" else "revealed last", color=GREY, **font)
+    font = {
+        "fontsize": 12,
+        "va": "center",
+        "ha": "left" if side == "right" else "right",
+        "parse_math": False,
+    }
+    axes.text(
+        place,
+        top + 0.06,
+        "revealed first" if side == "right" else "revealed last",
+        color=GREY,
+        **font,
+    )
     for rank, i in enumerate(values.tolist()):
         height = top - 0.065 * rank
         t = float((1 - height) ** (1 / powers.power[i]))
-        axes.plot([t, (edge + place) / 2], [height, height], color=GREY, linewidth=0.7, clip_on=False, zorder=4)
+        axes.plot(
+            [t, (edge + place) / 2],
+            [height, height],
+            color=GREY,
+            linewidth=0.7,
+            clip_on=False,
+            zorder=4,
+        )
         axes.plot([t], [height], marker="o", markersize=4, color=GREY, zorder=5)
-        axes.text(place, height, f"{short(powers.names[i], 16)}  {float(powers.power[i]):.2f}", color="#1d1d1f", **font)
+        axes.text(
+            place,
+            height,
+            f"{short(powers.names[i], 16)}  {float(powers.power[i]):.2f}",
+            color="#1d1d1f",
+            **font,
+        )

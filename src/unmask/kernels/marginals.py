@@ -1,9 +1,11 @@
-"""What masked units pay in continuous time, and its gradient, from logits, in one pass over each row.
+"""What masked units pay in continuous time, and its gradient, from logits, in one pass over each
+row.
 
-A unit pays the cross-entropy of the marginal distribution of its value, over the tokens that agree with what is revealed
-(carry-over).  All sums run over slices of the row's logits: all V of them only where the whole token is masked, else base**m
-where m units are.  No mask over the vocabulary is formed, so a row of digits costs less than one of a whole token, and rows are taken
-in tiles that stay in the cache.  `formula.continuous` says the same from log-probabilities, without the gradient.
+A unit pays the cross-entropy of the marginal distribution of its value, over the tokens that agree
+with what is revealed (carry-over).  All sums run over slices of the row's logits: all V of them
+only where the whole token is masked, else base**m where m units are.  No mask over the vocabulary
+is formed, so a row of digits costs less than one of a whole token, and rows are taken in tiles that
+stay in the cache.  `formula.continuous` says the same from log-probabilities, without the gradient.
 """
 
 import torch
@@ -14,21 +16,29 @@ TILE = {"cpu": 2**19, "cuda": 2**28}  # logits at a time
 
 
 def marginal_nats(
-    logits: Tensor, y: Tensor, masked: Tensor, base: int, factor: Tensor, power: Tensor | None = None
+    logits: Tensor,
+    y: Tensor,
+    masked: Tensor,
+    base: int,
+    factor: Tensor,
+    power: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The sum () of each, to be differentiated, and each (R, l): factor (R,) times the nats of a row's units, 0 if not masked.
+    """The sum () of each, to be differentiated, and each (R, l): factor (R,) times the nats of a
+    row's units, 0 if not masked.
 
-    logits (R, V) by code, true units y (R, l) in `base`, which of them are masked (R, l), at least one a row.  A unit pays CE (arXiv
-    2406.04329, equation 4, with the marginals of digits where arXiv 2505.18495 has the joint), or, with one power for each of the
-    `base` values, power_y (CE - 1) + sum_v power_v mu_v (equation 9).  Rows with the same number of masked units are taken together
-    where they are neighbours.  In float32 where the logits are narrower.
+    logits (R, V) by code, true units y (R, l) in `base`, which of them are masked (R, l), at least
+    one a row.  A unit pays CE (arXiv 2406.04329, equation 4, with the marginals of digits where
+    arXiv 2505.18495 has the joint), or, with one power for each of the `base` values, power_y (CE -
+    1) + sum_v power_v mu_v (equation 9).  Rows with the same number of masked units are taken
+    together where they are neighbours.  In float32 where the logits are narrower.
     """
     return _Marginals.apply(logits, y, masked, base, factor, power)
 
 
 class _Marginals(torch.autograd.Function):
     @staticmethod
-    @torch.autocast("cpu", enabled=False)  # which would round the powers and mu to 8 bits in their products, and with them the bound
+    # which would round the powers and mu to 8 bits in their products, and with them the bound
+    @torch.autocast("cpu", enabled=False)
     @torch.autocast("cuda", enabled=False)
     def forward(ctx, logits, y, masked, base, factor, power):
         wide = torch.float32 if logits.dtype in (torch.float16, torch.bfloat16) else logits.dtype
@@ -44,7 +54,16 @@ class _Marginals(torch.autograd.Function):
             for a in range(first, first + size, step):
                 part = slice(a, min(a + step, first + size))
                 into = None if gradient is None else (gradient[part], of_power)
-                each[part] = _tile(logits[part], y[part], masked[part], base, count, factor[part].to(wide), weight, into)
+                each[part] = _tile(
+                    logits[part],
+                    y[part],
+                    masked[part],
+                    base,
+                    count,
+                    factor[part].to(wide),
+                    weight,
+                    into,
+                )
             first += size
         ctx.gradients = gradient, None if of_power is None else of_power.to(power.dtype)
         ctx.mark_non_differentiable(each)
@@ -55,14 +74,28 @@ class _Marginals(torch.autograd.Function):
         of_logits, of_power = ctx.gradients
         if of_logits.is_cuda or upstream[0] != 1:  # 1 where a chunk is differentiated at once
             of_logits = of_logits * upstream[0]
-        return of_logits, None, None, None, None, None if of_power is None else of_power * upstream[0]
+        return (
+            of_logits,
+            None,
+            None,
+            None,
+            None,
+            None if of_power is None else of_power * upstream[0],
+        )
 
 
 def _tile(
-    logits: Tensor, y: Tensor, masked: Tensor, base: int, count: int, factor: Tensor, weight: Tensor | None,
+    logits: Tensor,
+    y: Tensor,
+    masked: Tensor,
+    base: int,
+    count: int,
+    factor: Tensor,
+    weight: Tensor | None,
     into: tuple[Tensor, Tensor | None] | None,
-) -> Tensor:  # fmt: skip
-    """(r, l) of `marginal_nats` for rows that have `count` masked units each; the gradients in logits and powers go `into`."""
+) -> Tensor:
+    """(r, l) of `marginal_nats` for rows that have `count` masked units each; the gradients in
+    logits and powers go `into`."""
     columns = masked.nonzero()[:, 1].view(-1, count)  # which units are masked
     ids = None if count == y.shape[1] else _consistent(y, masked, columns, base)
     x = logits.to(factor.dtype) if ids is None else _take(logits, ids, factor.dtype)
@@ -82,7 +115,10 @@ def _tile(
     else:
         x = pad(x.div_(total), (0, base**count - x.shape[1]))
         cube = x.view(-1, *[base] * count)
-        mu = [cube.sum([i + 1 for i in range(count) if i != axis]) if count > 1 else cube for axis in range(count)]
+        mu = [
+            cube.sum([i + 1 for i in range(count) if i != axis]) if count > 1 else cube
+            for axis in range(count)
+        ]
         paid = weight[truth]  # (r, m)
         mean = torch.stack([m @ weight for m in mu], 1)
         nats = paid * (ce - 1) + mean
@@ -91,16 +127,20 @@ def _tile(
             into[1].index_add_(0, truth.flatten(), (factor[:, None] * (ce - 1)).flatten())
             for m in mu:
                 into[1].add_(factor @ m)
-            values = torch.cartesian_prod(*[weight] * count).view(-1, count).sum(1)  # of each cell, its powers' sum
+            # of each cell, its powers' sum
+            values = torch.cartesian_prod(*[weight] * count).view(-1, count).sum(1)
             x.mul_(factor[:, None] * ((paid - mean).sum(1, keepdim=True) + values))
     if into is not None:
         for axis, (cell, values) in enumerate(zip(cells, slices, strict=True)):
-            share = (values - marginals[:, axis, None]).exp_().mul_((factor * paid[:, axis])[:, None])
+            share = (
+                (values - marginals[:, axis, None]).exp_().mul_((factor * paid[:, axis])[:, None])
+            )
             x.scatter_add_(1, cell.clamp(max=x.shape[1] - 1), share.neg_())
         if ids is None:
             into[0].copy_(x[:, : logits.shape[1]])
         else:
-            into[0].zero_().scatter_add_(1, ids.clamp(max=logits.shape[1] - 1), x.to(logits.dtype))  # 0 for codes that do not exist
+            # 0 for codes that do not exist
+            into[0].zero_().scatter_add_(1, ids.clamp(max=logits.shape[1] - 1), x.to(logits.dtype))
     return _spread(factor, nats, columns, y.shape[1])
 
 
@@ -111,11 +151,16 @@ def _spread(factor: Tensor, nats: Tensor, columns: Tensor, length: int) -> Tenso
 
 def _take(x: Tensor, ids: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """x (r, n) at ids (r, k), -inf beyond n."""
-    return x.gather(1, ids.clamp(max=x.shape[1] - 1)).to(dtype or x.dtype).masked_fill_(ids >= x.shape[1], -torch.inf)
+    return (
+        x.gather(1, ids.clamp(max=x.shape[1] - 1))
+        .to(dtype or x.dtype)
+        .masked_fill_(ids >= x.shape[1], -torch.inf)
+    )
 
 
 def _consistent(y: Tensor, masked: Tensor, columns: Tensor, base: int) -> Tensor:
-    """(r, base**m) codes that agree with the revealed units, one axis of `base` for each masked one; some may not exist."""
+    """(r, base**m) codes that agree with the revealed units, one axis of `base` for each masked
+    one; some may not exist."""
     place = base ** torch.arange(y.shape[1] - 1, -1, -1, device=y.device)
     ids = (y * place).masked_fill(masked, 0).sum(-1, keepdim=True)
     digit = torch.arange(base, device=y.device)

@@ -1,4 +1,5 @@
-"""Apply a network's head to rows in chunks, forward and backward, so that no (rows, vocabulary) tensor outlives its chunk."""
+"""Apply a network's head to rows in chunks, forward and backward, so that no (rows, vocabulary)
+tensor outlives its chunk."""
 
 import itertools
 from collections.abc import Callable, Iterable
@@ -10,20 +11,24 @@ CHUNK = {"cpu": 2**24, "cuda": 2**28}  # logits that exist at a time
 
 
 def chunks(rows: int, width: int, device: torch.device) -> list[slice]:
-    """Slices of [0, rows) whose logits, `width` a row, stay below CHUNK; equal in size up to one row."""
+    """Slices of [0, rows) whose logits, `width` a row, stay below CHUNK; equal in size up to one
+    row."""
     count = max(1, -(-rows * width // CHUNK.get(device.type, CHUNK["cpu"])))
     ends = [rows * i // count for i in range(count + 1)]
     return [slice(a, b) for a, b in itertools.pairwise(ends)]
 
 
 def sum_rows(
-    nats: Callable[[Tensor, slice], tuple[Tensor, Tensor]], rows: Tensor, parameters: Iterable[Tensor], width: int
+    nats: Callable[[Tensor, slice], tuple[Tensor, Tensor]],
+    rows: Tensor,
+    parameters: Iterable[Tensor],
+    width: int,
 ) -> tuple[Tensor, Tensor]:
     """The sum over rows of nats, to be differentiated, and each (R, ...), detached.
 
-    `nats(rows[part], part)` -> their sum () and each (r, ...) goes through the head, whose logits are `width` wide.  Where the rows need
-    several chunks, each is differentiated as soon as it is evaluated and only the gradients are kept: one pass over the head, no
-    recomputation.
+    `nats(rows[part], part)` -> their sum () and each (r, ...) goes through the head, whose logits
+    are `width` wide.  Where the rows need several chunks, each is differentiated as soon as it is
+    evaluated and only the gradients are kept: one pass over the head, no recomputation.
     """
     parts = chunks(len(rows), width, rows.device)
     if not torch.is_grad_enabled():
@@ -60,6 +65,8 @@ class _Chunked(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *upstream):
         if ctx.gradients is None:
-            raise RuntimeError("the loss was back-propagated twice; its gradients are kept for one pass only")
+            raise RuntimeError(
+                "the loss was back-propagated twice; its gradients are kept for one pass only"
+            )
         gradients, ctx.gradients = ctx.gradients, None
         return None, None, *(g if g is None else g.mul_(upstream[0].to(g.dtype)) for g in gradients)

@@ -1,10 +1,12 @@
-"""Baselines: how many bits per token a plain n-gram model, or a histogram of every position, needs, to read a bound against.
+"""Baselines: how many bits per token a plain n-gram model, or a histogram of every position, needs,
+to read a bound against.
 
-Witten-Bell smoothing: P_k(v | h) = (c(hv) + T(h) P_{k-1}(v | h')) / (c(h) + T(h)), h' = h without its oldest token, c = counts
-in the train ids, T(h) = how many different tokens follow h there, P_0 = 1 / V.  Nothing is tuned, and every context sums to 1.
+Witten-Bell smoothing: P_k(v | h) = (c(hv) + T(h) P_{k-1}(v | h')) / (c(h) + T(h)), h' = h without
+its oldest token, c = counts in the train ids, T(h) = how many different tokens follow h there, P_0
+= 1 / V.  Nothing is tuned, and every context sums to 1.
 
-Of sequences, a context does not reach back into the sequence before: it begins with "edge", a value of its own (V + 1), and so does
-"unknown" (V), a position without a value, which is never predicted.
+Of sequences, a context does not reach back into the sequence before: it begins with "edge", a value
+of its own (V + 1), and so does "unknown" (V), a position without a value, which is never predicted.
 """
 
 import numpy as np
@@ -13,10 +15,12 @@ LARGEST = 2**24  # entries of a dense table: order 3 at 256 values
 
 
 def ngram_probs(train: np.ndarray, vocab_size: int, order: int) -> np.ndarray:
-    """(V,) * order float64: the probability of the last index given the ones before it, estimated on ids `train` (N,).
+    """(V,) * order float64: the probability of the last index given the ones before it, estimated
+    on ids `train` (N,).
 
-    A context that never occurs has the probabilities of the next shorter one.  ValueError: `train` empty, not 1-D, not integer,
-    or with an id outside 0..V-1; order below 1, or too large a table (V ** order > 2 ** 24).
+    A context that never occurs has the probabilities of the next shorter one.  ValueError: `train`
+    empty, not 1-D, not integer, or with an id outside 0..V-1; order below 1, or too large a table
+    (V ** order > 2 ** 24).
     """
     return _tables(_check(train, vocab_size, "train"), vocab_size, order)[-1]
 
@@ -24,23 +28,32 @@ def ngram_probs(train: np.ndarray, vocab_size: int, order: int) -> np.ndarray:
 def ngram_bits(train: np.ndarray, test: np.ndarray, vocab_size: int, order: int) -> float:
     """Bits per token of the ids `test` (M,) under `ngram_probs(train, vocab_size, order)`.
 
-    `test` is one stream: its first order - 1 tokens are scored with the shorter contexts that they have.  ValueError: as there.
+    `test` is one stream: its first order - 1 tokens are scored with the shorter contexts that they
+    have.  ValueError: as there.
     """
     test = _check(test, vocab_size, "test")
     tables = _tables(_check(train, vocab_size, "train"), vocab_size, order)
     first = test[: order - 1]
     bits = -sum(float(np.log2(tables[i][tuple(first[: i + 1])])) for i in range(len(first)))
-    return float(bits - np.log2(tables[-1].ravel()[_codes(test, vocab_size, order, vocab_size)[0]]).sum()) / len(test)
+    return float(
+        bits - np.log2(tables[-1].ravel()[_codes(test, vocab_size, order, vocab_size)[0]]).sum()
+    ) / len(test)
 
 
-def position_bits(train: np.ndarray, test: np.ndarray, vocab_size: int, allowed: np.ndarray | None = None) -> float:
-    """Bits per token of examples `test` (m, S) if every position is coded by its own histogram of `train` (n, S), one more of each value.
+def position_bits(
+    train: np.ndarray, test: np.ndarray, vocab_size: int, allowed: np.ndarray | None = None
+) -> float:
+    """Bits per token of examples `test` (m, S) if every position is coded by its own histogram of
+    `train` (n, S), one more of each value.
 
-    Tokens from `vocab_size` on are no values, and are left out.  `allowed` (S, V) bool: the values that a position can have.
+    Tokens from `vocab_size` on are no values, and are left out.  `allowed` (S, V) bool: the values
+    that a position can have.
     """
     bits, total = 0.0, 0
     for s in range(train.shape[1]):
-        counts = np.bincount(train[:, s], minlength=vocab_size)[:vocab_size] + (1 if allowed is None else allowed[s])
+        counts = np.bincount(train[:, s], minlength=vocab_size)[:vocab_size] + (
+            1 if allowed is None else allowed[s]
+        )
         there = test[test[:, s] < vocab_size, s]
         with np.errstate(divide="ignore"):
             bits -= float(np.log2(counts / counts.sum())[there].sum())
@@ -48,18 +61,27 @@ def position_bits(train: np.ndarray, test: np.ndarray, vocab_size: int, allowed:
     return bits / total
 
 
-def sequence_ngram_probs(train: np.ndarray, edges: np.ndarray, vocab_size: int, order: int) -> np.ndarray:
+def sequence_ngram_probs(
+    train: np.ndarray, edges: np.ndarray, vocab_size: int, order: int
+) -> np.ndarray:
     """(V + 2,) * (order - 1) + (V,) float64: as `ngram_probs`, of sequences.
 
-    Ids `train` (N,), V where unknown; each sequence goes from one of `edges` (n + 1,), 0 to N, to the next.  ValueError as there.
+    Ids `train` (N,), V where unknown; each sequence goes from one of `edges` (n + 1,), 0 to N, to
+    the next.  ValueError as there.
     """
-    return _tables(_joined(train, edges, vocab_size, order, "train"), vocab_size, order, vocab_size + 2)[-1]
+    return _tables(
+        _joined(train, edges, vocab_size, order, "train"), vocab_size, order, vocab_size + 2
+    )[-1]
 
 
 def sequence_ngram_bits(
-    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], vocab_size: int, order: int
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    vocab_size: int,
+    order: int,
 ) -> np.ndarray:
-    """(n,) bits of each sequence of `test` under `sequence_ngram_probs(*train, vocab_size, order)`; what is unknown costs none.
+    """(n,) bits of each sequence of `test` under `sequence_ngram_probs(*train, vocab_size, order)`;
+    what is unknown costs none.
 
     Both are (ids, edges).
     """
@@ -70,29 +92,40 @@ def sequence_ngram_bits(
     return np.bincount(sequence[known], -np.log2(probs.ravel()[codes]), minlength=len(edges) - 1)
 
 
-def _joined(ids: np.ndarray, edges: np.ndarray, vocab_size: int, order: int, name: str) -> np.ndarray:
+def _joined(
+    ids: np.ndarray, edges: np.ndarray, vocab_size: int, order: int, name: str
+) -> np.ndarray:
     """The sequences one after the other, with order - 1 edges before each."""
     ids = _check(ids, vocab_size + 1, name)
     return np.insert(ids, np.repeat(edges[:-1], max(order - 1, 0)), vocab_size + 1)
 
 
-def _tables(train: np.ndarray, vocab_size: int, order: int, kinds_of_context: int = 0) -> list[np.ndarray]:
-    """The probabilities of orders 1 to `order`; contexts have `kinds_of_context` values, 0: those that are predicted."""
+def _tables(
+    train: np.ndarray, vocab_size: int, order: int, kinds_of_context: int = 0
+) -> list[np.ndarray]:
+    """The probabilities of orders 1 to `order`; contexts have `kinds_of_context` values, 0: those
+    that are predicted."""
     base = kinds_of_context or vocab_size
     if order < 1 or base ** (order - 1) * vocab_size > LARGEST:
-        raise ValueError(f"order must be at least 1, and the table at most {LARGEST} entries, not {order} for {vocab_size} values")
+        raise ValueError(
+            f"order must be at least 1, and the table at most {LARGEST} entries, not {order} for {vocab_size} values"
+        )
     tables, lower = [], np.full((), 1 / vocab_size)
     for k in range(1, order + 1):
         codes, _ = _codes(train, vocab_size, k, base)
-        counts = np.bincount(codes, minlength=base ** (k - 1) * vocab_size).reshape((*[base] * (k - 1), vocab_size))
-        kinds = np.count_nonzero(counts, axis=-1, keepdims=True).clip(min=1)  # at least 1: an unseen context is its shorter one
+        counts = np.bincount(codes, minlength=base ** (k - 1) * vocab_size).reshape(
+            (*[base] * (k - 1), vocab_size)
+        )
+        # at least 1: an unseen context is its shorter one
+        kinds = np.count_nonzero(counts, axis=-1, keepdims=True).clip(min=1)
         lower = (counts + kinds * lower) / (counts.sum(-1, keepdims=True) + kinds)
         tables.append(lower)
     return tables
 
 
 def _codes(ids: np.ndarray, vocab_size: int, k: int, base: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every run of k ids whose last is below `vocab_size`, as one number, and which of the len(ids) - k + 1 runs those are."""
+    """Every run of k ids whose last is below `vocab_size`, as one number, and which of the len(ids)
+    - k + 1 runs those are."""
     n = max(len(ids) - k + 1, 0)
     known = ids[k - 1 : k - 1 + n] < vocab_size
     code = np.zeros(int(known.sum()), dtype=np.int64)
@@ -104,7 +137,9 @@ def _codes(ids: np.ndarray, vocab_size: int, k: int, base: int) -> tuple[np.ndar
 def _check(ids: np.ndarray, vocab_size: int, name: str) -> np.ndarray:
     ids = np.asarray(ids)
     if ids.ndim != 1 or not ids.size:
-        raise ValueError(f"{name} must be one stream of at least one id, not an array of shape {ids.shape}")
+        raise ValueError(
+            f"{name} must be one stream of at least one id, not an array of shape {ids.shape}"
+        )
     if not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(f"{name} must hold integer ids, not {ids.dtype}")
     if ids.min() < 0 or ids.max() >= vocab_size:

@@ -1,4 +1,5 @@
-"""What a folder of prepared data is to training and evaluation: batches, windows, and what they are called."""
+"""What a folder of prepared data is to training and evaluation: batches, windows, and what they are
+called."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -12,7 +13,8 @@ from unmask.kinds.folder import SPLITS
 
 
 class Data:
-    """Splits of tokens: `meta` (what meta.json holds), `vocab_size`, and `splits`, the names of those that have tokens."""
+    """Splits of tokens: `meta` (what meta.json holds), `vocab_size`, and `splits`, the names of
+    those that have tokens."""
 
     unit = "token"  # what a position is, singular
     example = ""  # what an example is, where its nats are worth telling
@@ -35,15 +37,23 @@ class Data:
         """All tokens of a split (n,), read-only, in the type in which they are stored."""
         self._check(split)
         if split not in self._tokens:
-            self._tokens[split] = np.memmap(self.folder / f"{split}.bin", np.dtype(self.meta["dtype"]).newbyteorder("<"), "r")
+            self._tokens[split] = np.memmap(
+                self.folder / f"{split}.bin", np.dtype(self.meta["dtype"]).newbyteorder("<"), "r"
+            )
         return self._tokens[split]
 
-    def batch(self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0) -> dict[str, torch.Tensor]:
-        """Random examples, the same for the same arguments: "x" (batch_size, length) int64, and "valid", "cond" where there are any."""
+    def batch(
+        self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0
+    ) -> dict[str, torch.Tensor]:
+        """Random examples, the same for the same arguments: "x" (batch_size, length) int64, and
+        "valid", "cond" where there are any."""
         raise NotImplementedError
 
-    def windows(self, split: str, length: int, batch_size: int, limit: int | None = None) -> Iterator[dict[str, torch.Tensor]]:
-        """The examples of a split, each once, in batches of `batch_size` or, the last, fewer; keys as in `batch`.
+    def windows(
+        self, split: str, length: int, batch_size: int, limit: int | None = None
+    ) -> Iterator[dict[str, torch.Tensor]]:
+        """The examples of a split, each once, in batches of `batch_size` or, the last, fewer; keys
+        as in `batch`.
 
         "group" (B,) int64 besides, where examples are not independent: those of one number.
         limit: at most so many, evenly spread over the split.
@@ -56,7 +66,8 @@ class Data:
         def batches() -> Iterator[dict[str, torch.Tensor]]:
             for first in range(0, shown, batch_size):
                 ranks = np.arange(first, min(first + batch_size, shown))
-                chosen = (2 * ranks + 1) * count // (2 * shown)  # the middle of each of `shown` equal parts
+                # the middle of each of `shown` equal parts
+                chosen = (2 * ranks + 1) * count // (2 * shown)
                 groups = self._groups(split, length, chosen)
                 group = {} if groups is None else {"group": torch.from_numpy(groups)}
                 yield self._examples(split, length, chosen) | group
@@ -88,14 +99,17 @@ class Data:
         raise NotImplementedError
 
     def _groups(self, split: str, length: int, chosen: np.ndarray) -> np.ndarray | None:
-        """(B,) a number for each of `chosen`, the same where examples are not independent; None: all are."""
+        """(B,) a number for each of `chosen`, the same where examples are not independent; None:
+        all are."""
         return None
 
     def _check(self, split: str) -> None:
         if split not in SPLITS:
             raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
         if split not in self.splits:
-            raise ValueError(f"the split {split!r} is empty: prepare the data with another split, or use {', '.join(self.splits)}")
+            raise ValueError(
+                f"the split {split!r} is empty: prepare the data with another split, or use {', '.join(self.splits)}"
+            )
 
 
 class Whole(Data):
@@ -104,7 +118,9 @@ class Whole(Data):
     counted = ""  # where meta.json says how many a split has
     whole = ""  # what has so many tokens, for messages
 
-    def batch(self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0) -> dict[str, torch.Tensor]:
+    def batch(
+        self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0
+    ) -> dict[str, torch.Tensor]:
         """Random examples, drawn with replacement."""
         count = self.window_count(split, length)
         random = np.random.default_rng((seed, step, micro))
@@ -113,5 +129,7 @@ class Whole(Data):
     def window_count(self, split: str, length: int) -> int:
         self._check(split)
         if length != self.length:
-            raise ValueError(f"length {length}: these {self.whole}, and an example is a whole one: give 0 or that")
+            raise ValueError(
+                f"length {length}: these {self.whole}, and an example is a whole one: give 0 or that"
+            )
         return self.meta[self.counted][split]

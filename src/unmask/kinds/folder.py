@@ -33,20 +33,35 @@ def parse_split(split: str) -> tuple[float, ...]:
     help = "give three fractions that sum to 1, like 0.9,0.05,0.05, or three counts, one of which may be -1 (the rest)"
     try:
         shares = tuple(float(part) for part in parts)
-        counts = tuple(int(part) for part in parts) if all(part.lstrip("-").isdigit() for part in parts) else None
+        counts = (
+            tuple(int(part) for part in parts)
+            if all(part.lstrip("-").isdigit() for part in parts)
+            else None
+        )
     except ValueError:
         raise ValueError(f"split {split!r}: {help}") from None
     if len(shares) == 3 and min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-6:
         return shares
-    if len(shares) != 3 or counts is None or min(counts) < -1 or counts.count(-1) > 1 or counts == (0, 0, 0):
+    if (
+        len(shares) != 3
+        or counts is None
+        or min(counts) < -1
+        or counts.count(-1) > 1
+        or counts == (0, 0, 0)
+    ):
         raise ValueError(f"split {split!r}: {help}")
     if sum(counts) == 100:
-        raise ValueError(f"split {split!r} would keep 100 in all; if these are percentages, write fractions like 0.9,0.05,0.05")
+        raise ValueError(
+            f"split {split!r} would keep 100 in all; if these are percentages, write fractions like 0.9,0.05,0.05"
+        )
     return counts
 
 
-def cut_points(shares: tuple[float, ...], edges: np.ndarray, apart: bool, what: str = "tokens") -> dict[str, tuple[int, int]]:
-    """First and last + 1 token of each split. edges: the token offsets between documents, from 0 to the total."""
+def cut_points(
+    shares: tuple[float, ...], edges: np.ndarray, apart: bool, what: str = "tokens"
+) -> dict[str, tuple[int, int]]:
+    """First and last + 1 token of each split. edges: the token offsets between documents, from 0 to
+    the total."""
     total = int(edges[-1])
     if isinstance(shares[0], float):
         points = [0, round(total * shares[0]), round(total * (shares[0] + shares[1])), total]
@@ -55,7 +70,9 @@ def cut_points(shares: tuple[float, ...], edges: np.ndarray, apart: bool, what: 
     else:
         asked = sum(count for count in shares if count > 0)
         if asked > total:
-            raise ValueError(f"the split asks for {asked} {what} and the source has {total}: ask for fewer")
+            raise ValueError(
+                f"the split asks for {asked} {what} and the source has {total}: ask for fewer"
+            )
         sizes = [count if count >= 0 else total - asked for count in shares]
         points = np.cumsum([0, *sizes]).tolist()
     if apart:
@@ -63,22 +80,35 @@ def cut_points(shares: tuple[float, ...], edges: np.ndarray, apart: bool, what: 
         before = edges[after - 1]
         points = np.where(points - before <= edges[after] - points, before, edges[after]).tolist()
     spans = dict(zip(SPLITS, itertools.pairwise(points), strict=True))
-    whole = "documents are kept whole, and there are" if what == "tokens" else f"equal {what} stay together, and as many differ:"
+    whole = (
+        "documents are kept whole, and there are"
+        if what == "tokens"
+        else f"equal {what} stay together, and as many differ:"
+    )
     few = f" ({whole} {len(edges) - 1}; or name files of their own for the splits)" if apart else ""
     for (name, (low, high)), share in zip(spans.items(), shares, strict=True):
         if share != 0 and low == high:
-            raise ValueError(f"the {name} split, {share:g} of {total} {what}, comes out empty: ask for more or for 0" + few)
+            raise ValueError(
+                f"the {name} split, {share:g} of {total} {what}, comes out empty: ask for more or for 0"
+                + few
+            )
     return spans
 
 
-def cut_by_digest(digests: np.ndarray, shares: tuple[float, ...], what: str) -> dict[str, np.ndarray]:
-    """The numbers of the examples of each split, in the order of their `digests` (n,) uint64; equal ones go to one split.
+def cut_by_digest(
+    digests: np.ndarray, shares: tuple[float, ...], what: str
+) -> dict[str, np.ndarray]:
+    """The numbers of the examples of each split, in the order of their `digests` (n,) uint64; equal
+    ones go to one split.
 
-    So a split depends on what the examples are and not on their order in a file, and none of them is on two sides.
+    So a split depends on what the examples are and not on their order in a file, and none of them
+    is on two sides.
     """
     order = np.argsort(digests, kind="stable")
     edges = np.flatnonzero(np.concatenate([[True], np.diff(digests[order]) != 0, [True]]))
-    return {name: order[low:high] for name, (low, high) in cut_points(shares, edges, True, what).items()}
+    return {
+        name: order[low:high] for name, (low, high) in cut_points(shares, edges, True, what).items()
+    }
 
 
 def short_digest(content: bytes) -> int:
@@ -86,7 +116,9 @@ def short_digest(content: bytes) -> int:
     return int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
 
 
-def cut_file(folder: Path, spans: dict[str, tuple[int, int]], stored: np.dtype, ending: str = ".bin") -> None:
+def cut_file(
+    folder: Path, spans: dict[str, tuple[int, int]], stored: np.dtype, ending: str = ".bin"
+) -> None:
     """Cut train.bin, which holds everything, into splits; training comes first and needs no copy."""
     path = folder / f"train{ending}"
     everything = np.memmap(path, stored, "r")
@@ -105,7 +137,9 @@ def progress_bars(total: int, progress: bool) -> Callable[[str], tqdm]:
 
 def smallest_type(vocab_size: int) -> np.dtype:
     if vocab_size > 1 << 32:
-        raise ValueError(f"vocab_size {vocab_size} is more than 32 bits hold: give the true size of the vocabulary")
+        raise ValueError(
+            f"vocab_size {vocab_size} is more than 32 bits hold: give the true size of the vocabulary"
+        )
     return np.dtype("u1" if vocab_size <= 1 << 8 else "<u2" if vocab_size <= 1 << 16 else "<u4")
 
 
@@ -126,7 +160,8 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 
 def read_meta(folder: Path, kinds: dict[str, tuple[str, ...]]) -> dict:
-    """meta.json of a folder; `kinds`: what its content needs to have, for each kind there is.  ValueError for anything else."""
+    """meta.json of a folder; `kinds`: what its content needs to have, for each kind there is.
+    ValueError for anything else."""
     path = folder / "meta.json"
     if not path.is_file():
         raise ValueError(f"{path} is missing: name a folder that unmask prepare made")
@@ -136,7 +171,9 @@ def read_meta(folder: Path, kinds: dict[str, tuple[str, ...]]) -> dict:
         raise ValueError(f"{path} is not JSON ({error}): prepare the data again") from error
     found = (meta.get("format"), meta.get("kind")) if isinstance(meta, dict) else (None, None)
     if found[0] != FORMAT or found[1] not in kinds:
-        raise ValueError(f"{path}: format {found[0]!r} of kind {found[1]!r}, expected {FORMAT!r} of kind {' or '.join(map(repr, kinds))}")
+        raise ValueError(
+            f"{path}: format {found[0]!r} of kind {found[1]!r}, expected {FORMAT!r} of kind {' or '.join(map(repr, kinds))}"
+        )
     if missing := [key for key in kinds[found[1]] if key not in meta]:
         raise ValueError(f"{path} has no {missing[0]!r}: prepare the data again")
     return meta
@@ -148,11 +185,14 @@ def check_sizes(folder: Path, sizes: dict[str, int]) -> None:
         size = (folder / name).stat().st_size if (folder / name).is_file() else None
         if size != expected:
             found = "is missing" if size is None else f"has {size} bytes"
-            raise ValueError(f"{folder / name} {found}, expected {expected} bytes: copy or prepare the data again")
+            raise ValueError(
+                f"{folder / name} {found}, expected {expected} bytes: copy or prepare the data again"
+            )
 
 
 class Tokens(NamedTuple):
-    """What a folder says of its tokens: their spec, the name of the kind that they are of, and where their files are."""
+    """What a folder says of its tokens: their spec, the name of the kind that they are of, and
+    where their files are."""
 
     spec: dict
     kind: str

@@ -1,7 +1,8 @@
-"""The interface of a kind of data: what a folder in here offers to the verbs, none of which it implements.
+"""The interface of a kind of data: what a folder in here offers to the verbs, none of which it
+implements.
 
-A kind reads, writes and shows; it imports no model, sampler, trainer or command line.  No torch here, since `unmask VERB --help` reads the
-kinds' flags.
+A kind reads, writes and shows; it imports no model, sampler, trainer or command line.  No torch
+here, since `unmask VERB --help` reads the kinds' flags.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ if TYPE_CHECKING:
     import numpy as np
 
 ABSENT, GIVEN, HOLE, UNKNOWN = range(4)
-"""A position's role in an example that is to be filled in: no such place (padding, or a residue that nobody knows, which training does not
-see either); shown; to be filled in; hidden, and staying so."""
+"""A position's role in an example that is to be filled in: no such place (padding, or a residue
+that nobody knows, which training does not see either); shown; to be filled in; hidden, and staying
+so."""
 
 
 class Layout(NamedTuple):
     """What a network has to know of positions."""
 
     shape: tuple[int, int, int] | None = None  # height, width, channels
-    places: int = 0  # positions without an order, such as columns, each a place of its own; 0: they are ordered
+    # positions without an order, such as columns, each a place of its own; 0: they are ordered
+    places: int = 0
     ends: bool = False  # the first and the last position that has a value are told apart
     allowed: np.ndarray | None = None  # (S, V) bool: the values that a position can have
 
@@ -41,7 +44,8 @@ class Partial(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """Its tokens; an upper bound on -log p(what was filled in | what was given), in nats, and the noise of its masks; NaN if not asked."""
+    """Its tokens; an upper bound on -log p(what was filled in | what was given), in nats, and the
+    noise of its masks; NaN if not asked."""
 
     ids: np.ndarray  # (S,)
     nats: float
@@ -61,7 +65,9 @@ class Filler(Protocol):
     length: int  # at which the model was trained
     can_score: bool  # whether fillings can be scored
 
-    def fill(self, examples: Sequence[Partial], *, num: int = 1, score: int = 0) -> list[list[Filled]]: ...
+    def fill(
+        self, examples: Sequence[Partial], *, num: int = 1, score: int = 0
+    ) -> list[list[Filled]]: ...
 
     def laws(self, examples: Sequence[Partial]) -> Iterator[tuple[int, int, np.ndarray]]: ...
 
@@ -73,7 +79,8 @@ class Source(ABC):
 
     @abstractmethod
     def fill(self, filler: Filler) -> dict:
-        """Have the holes filled and write the result, in the file's own format; what is to be recorded."""
+        """Have the holes filled and write the result, in the file's own format; what is to be
+        recorded."""
 
 
 class Kind(ABC):
@@ -83,11 +90,13 @@ class Kind(ABC):
     what: ClassVar[str]  # an example, in words
     about: ClassVar[str]  # what it is prepared from, in a sentence
     source: ClassVar[str]  # what SRC of `unmask prepare NAME SRC OUT` may be
-    Prepare: ClassVar[type]  # a dataclass, keywords only: the flags of `prepare` that are this kind's own
+    # a dataclass, keywords only: the flags of `prepare` that are this kind's own
+    Prepare: ClassVar[type]
     keys: ClassVar[tuple[str, ...]]  # what meta.json needs to have
     tokens: ClassVar[tuple[str, ...]]  # names of the specs of its tokens
     Read: ClassVar[type]  # a dataclass: the flags of `fill` that are this kind's own
-    frames: ClassVar[str] = ".html"  # the unmasking, step by step: .html of `spell`ed tokens, .gif of `animate`, or none
+    # the unmasking, step by step: .html of `spell`ed tokens, .gif of `animate`, or none
+    frames: ClassVar[str] = ".html"
     title: ClassVar[str] = "A sample"  # of a page that shows one
     unit: ClassVar[str] = "token"
     fixed: ClassVar[bool] = False  # every example has as many positions
@@ -99,12 +108,14 @@ class Kind(ABC):
     @classmethod
     @abstractmethod
     def prepare(cls, args: Any) -> tuple[dict, list[str]]:
-        """From `args.source` write the folder `args.out`, whole or not at all: what meta.json holds, and lines that say what was made."""
+        """From `args.source` write the folder `args.out`, whole or not at all: what meta.json
+        holds, and lines that say what was made."""
 
     @classmethod
     @abstractmethod
     def open(cls, folder: Path, meta: dict, *, labels: bool) -> Any:
-        """The `Data` of a folder whose meta.json is `meta`.  ValueError for labels where there are none."""
+        """The `Data` of a folder whose meta.json is `meta`.  ValueError for labels where there are
+        none."""
 
     @classmethod
     @abstractmethod
@@ -121,7 +132,8 @@ class Kind(ABC):
 
     @abstractmethod
     def read(self, path: Path, args: Any, length: int) -> Source:
-        """A file with holes, or standard input for "-".  ValueError for what cannot be filled, `length` being that of the model."""
+        """A file with holes, or standard input for "-".  ValueError for what cannot be filled,
+        `length` being that of the model."""
 
     @abstractmethod
     def write(self, rows: list[np.ndarray], args: Any) -> dict:
@@ -152,7 +164,13 @@ class Kind(ABC):
 
     def pages(self, states: list[State]) -> list[list[str | None]]:
         """The first example of every state as one string a token, None where it is hidden."""
-        return [[self.piece(int(i)) if seen else None for i, seen in zip(s.ids[0], s.shown[0], strict=True)] for s in states]
+        return [
+            [
+                self.piece(int(i)) if seen else None
+                for i, seen in zip(s.ids[0], s.shown[0], strict=True)
+            ]
+            for s in states
+        ]
 
     def animate(self, path: Path, states: list[State]) -> None:
         """Write the states as a moving picture."""

@@ -46,7 +46,8 @@ def write_text(out: str, text: str) -> None:
 
 
 def numbered(out: Path, num: int, source: Path, suffix: str = "") -> list[Path]:
-    """`num` files to write what was filled in to, of that name or that name with a number.  ValueError for one that would not do."""
+    """`num` files to write what was filled in to, of that name or that name with a number.
+    ValueError for one that would not do."""
     names = [out] if num == 1 else [out.with_stem(f"{out.stem}-{i}") for i in range(1, num + 1)]
     for name in names:
         spare(name, source, suffix)

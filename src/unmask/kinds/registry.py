@@ -1,4 +1,5 @@
-"""The kinds there are: one literal dict, and the two ways in, by a folder of data and by the spec of its tokens.
+"""The kinds there are: one literal dict, and the two ways in, by a folder of data and by the spec
+of its tokens.
 
 No name found in a file is ever imported: it is looked up here.
 """
@@ -17,7 +18,12 @@ from unmask.kinds.text.kind import Text
 if TYPE_CHECKING:
     from unmask.kinds.data import Data
 
-KINDS: dict[str, type[Kind]] = {"text": Text, "images": Images, "tables": Tables, "proteins": Proteins}
+KINDS: dict[str, type[Kind]] = {
+    "text": Text,
+    "images": Images,
+    "tables": Tables,
+    "proteins": Proteins,
+}
 
 
 def register(kind: type[Kind]) -> None:
@@ -28,7 +34,8 @@ def register(kind: type[Kind]) -> None:
 
 
 def open_data(folder: str | Path, *, labels: bool = False) -> Data:
-    """The data in a folder that `unmask prepare` made; `labels`: examples come with their classes, as "cond".
+    """The data in a folder that `unmask prepare` made; `labels`: examples come with their classes,
+    as "cond".
 
     Raises ValueError for a missing, foreign or truncated file, or labels where there are none.
     """
@@ -43,14 +50,18 @@ def open_data(folder: str | Path, *, labels: bool = False) -> Data:
 
 
 def kind_of(meta: dict, folder: Path) -> Kind:
-    """The kind of the data that a model was trained on, from what its config.json keeps of their meta.json."""
+    """The kind of the data that a model was trained on, from what its config.json keeps of their
+    meta.json."""
     if meta.get("kind") not in KINDS:
-        raise ValueError(f"{folder} was trained on data of kind {meta.get('kind')!r}: known are {', '.join(KINDS)}; update the package")
+        raise ValueError(
+            f"{folder} was trained on data of kind {meta.get('kind')!r}: known are {', '.join(KINDS)}; update the package"
+        )
     return KINDS[meta["kind"]](meta, folder)
 
 
 def load_tokenizer(spec: dict, folder: str | Path) -> Any:
-    """What turns tokens into what they stand for, by its spec in a meta.json or config.json and the files in `folder`."""
+    """What turns tokens into what they stand for, by its spec in a meta.json or config.json and the
+    files in `folder`."""
     for kind in KINDS.values():
         if spec.get("name") in kind.tokens:
             return kind.load_tokens(spec, Path(folder))

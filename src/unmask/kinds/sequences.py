@@ -1,6 +1,8 @@
-"""Sequences of tokens, as windows of a stream or each by itself: crops for training and windows for evaluation, every token once in each.
+"""Sequences of tokens, as windows of a stream or each by itself: crops for training and windows for
+evaluation, every token once in each.
 
-Windows cut a sequence longer than a length into consecutive pieces, from its beginning on; crops do so from a random place.
+Windows cut a sequence longer than a length into consecutive pieces, from its beginning on; crops do
+so from a random place.
 """
 
 import math
@@ -14,43 +16,58 @@ from unmask.kinds.folder import SPLITS, check_sizes
 
 
 def count_crops(sizes: np.ndarray, length: int) -> np.ndarray:
-    """(n,) how many crops sequences of `sizes` (n,) have, of at most `length` tokens, such that every token is in `length` of them.
+    """(n,) how many crops sequences of `sizes` (n,) have, of at most `length` tokens, such that
+    every token is in `length` of them.
 
-    A sequence up to `length` is whole in each.  A longer one has every piece of `length` that overlaps it, cut off at its ends: those of
-    all ways to cut it into consecutive pieces.
+    A sequence up to `length` is whole in each.  A longer one has every piece of `length` that
+    overlaps it, cut off at its ends: those of all ways to cut it into consecutive pieces.
     """
     return np.where(sizes > length, sizes + length - 1, length)
 
 
-def place_crops(sizes: np.ndarray, length: int, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first token and the size, each (B,), of the crops `number` (B,) of sequences of `sizes` (B,); see `count_crops`."""
+def place_crops(
+    sizes: np.ndarray, length: int, number: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first token and the size, each (B,), of the crops `number` (B,) of sequences of `sizes`
+    (B,); see `count_crops`."""
     begin = np.where(sizes > length, number - (length - 1), 0)
     first = np.maximum(begin, 0)
     return first, np.minimum(begin + length, sizes) - first
 
 
 class Sequences(Data):
-    """A document here is what no window crosses: each document where they are kept apart, otherwise the whole split."""
+    """A document here is what no window crosses: each document where they are kept apart, otherwise
+    the whole split."""
 
     def __init__(self, folder: Path, meta: dict):
         try:
-            sizes = {f"{split}.bin": meta["tokens"][split] * np.dtype(meta["dtype"]).itemsize for split in SPLITS}
+            sizes = {
+                f"{split}.bin": meta["tokens"][split] * np.dtype(meta["dtype"]).itemsize
+                for split in SPLITS
+            }
             if meta["documents"] == "apart":
-                sizes |= {f"{split}.documents.bin": meta["document_count"][split] * 8 for split in SPLITS}
+                sizes |= {
+                    f"{split}.documents.bin": meta["document_count"][split] * 8 for split in SPLITS
+                }
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{folder / 'meta.json'} is damaged ({error}): prepare the data again") from None
+            raise ValueError(
+                f"{folder / 'meta.json'} is damaged ({error}): prepare the data again"
+            ) from None
         check_sizes(folder, sizes)
         super().__init__(folder, meta)
         self._edges: dict[str, np.ndarray] = {}
         self._ends: dict[tuple[str, int], np.ndarray] = {}
         self._crops: dict[tuple[str, int], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
-    def batch(self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0) -> dict[str, torch.Tensor]:
+    def batch(
+        self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0
+    ) -> dict[str, torch.Tensor]:
         """Random crops, the same for the same arguments: {"x": (batch_size, length) int64}.
 
-        Drawn with replacement so that every token of the split is as likely as the others, as in scoring: see `count_crops`.  A crop
-        shorter than `length` is padded with 0, and "valid" (batch_size, length), bool, is False there: in every batch where documents
-        are kept apart, otherwise in those that hold an end of the split.
+        Drawn with replacement so that every token of the split is as likely as the others, as in
+        scoring: see `count_crops`.  A crop shorter than `length` is padded with 0, and "valid"
+        (batch_size, length), bool, is False there: in every batch where documents are kept apart,
+        otherwise in those that hold an end of the split.
         """
         edges = self._document_edges(split)
         total = int(edges[-1])
@@ -58,7 +75,9 @@ class Sequences(Data):
             raise ValueError(f"length {length}: give at least 1")
         apart = self.meta["documents"] == "apart"
         if length > total and not apart:
-            raise ValueError(f"length {length} is more than the {total} tokens of the split {split!r}: use a smaller one")
+            raise ValueError(
+                f"length {length} is more than the {total} tokens of the split {split!r}: use a smaller one"
+            )
         sizes, counts, ends = self._crops_of(split, length)
         chosen = np.random.default_rng((seed, step, micro)).integers(int(ends[-1]), size=batch_size)
         document = np.searchsorted(ends, chosen, side="right")
@@ -66,7 +85,8 @@ class Sequences(Data):
         return self._pad(split, edges[document] + first, size, length, apart and length > 1)
 
     def window_count(self, split: str, length: int) -> int:
-        """Consecutive windows hold each token of the split once; a document's last one is padded with 0.
+        """Consecutive windows hold each token of the split once; a document's last one is padded
+        with 0.
 
         If any is padded, every batch has "valid" (B, length), bool.
         """
@@ -78,7 +98,9 @@ class Sequences(Data):
         before = np.where(document > 0, ends[document - 1], 0)
         start = edges[document] + (chosen - before) * length
         padded = bool((np.diff(edges) % length).any())
-        return self._pad(split, start, np.minimum(edges[document + 1] - start, length), length, padded)
+        return self._pad(
+            split, start, np.minimum(edges[document + 1] - start, length), length, padded
+        )
 
     def _groups(self, split: str, length: int, chosen: np.ndarray) -> np.ndarray | None:
         """Neighbouring windows are not independent: blocks of as many of them as there are blocks."""
@@ -101,11 +123,16 @@ class Sequences(Data):
             self._ends[split, length] = np.cumsum(-(-np.diff(edges) // length))
         return self._ends[split, length]
 
-    def _pad(self, split: str, start: np.ndarray, size: np.ndarray, length: int, padded: bool) -> dict[str, torch.Tensor]:
-        """`size` (B,) tokens from `start` (B,) on, as rows of `length`; with "valid" if `padded` or a row is shorter."""
+    def _pad(
+        self, split: str, start: np.ndarray, size: np.ndarray, length: int, padded: bool
+    ) -> dict[str, torch.Tensor]:
+        """`size` (B,) tokens from `start` (B,) on, as rows of `length`; with "valid" if `padded` or
+        a row is shorter."""
         place = np.arange(length)
         valid = place < size[:, None]
-        x = np.asarray(self.tokens(split))[np.where(valid, start[:, None] + place, 0)].astype(np.int64)
+        x = np.asarray(self.tokens(split))[np.where(valid, start[:, None] + place, 0)].astype(
+            np.int64
+        )
         if not padded and valid.all():
             return {"x": torch.from_numpy(x)}
         return {"x": torch.from_numpy(np.where(valid, x, 0)), "valid": torch.from_numpy(valid)}
@@ -120,6 +147,8 @@ class Sequences(Data):
                 begins = np.fromfile(self.folder / f"{split}.documents.bin", "<i8")
             edges = np.append(begins, total)
             if edges[0] != 0 or (np.diff(edges) <= 0).any():
-                raise ValueError(f"{split}.documents.bin in {self.folder} is damaged: copy or prepare the data again")
+                raise ValueError(
+                    f"{split}.documents.bin in {self.folder} is damaged: copy or prepare the data again"
+                )
             self._edges[split] = edges
         return self._edges[split]

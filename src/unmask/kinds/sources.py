@@ -21,7 +21,14 @@ from unmask.kinds.text.tokenizers import Bytes, Subwords, Tokenizer
 BLOCK = 8 << 20  # bytes read at a time
 PIECE = 64 << 10  # characters, about, that a subword tokenizer gets as one text where it may be cut
 SAFE_CUT = re.compile(r"(?<=[^\s\u180e])[ \n]")  # U+180E was a space in older Unicode
-PACKED = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip", b"\xfd7zX": "xz", b"7z\xbc\xaf": "7z"}
+PACKED = {
+    b"PK\x03\x04": "zip",
+    b"BZh": "bzip2",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x1f\x8b": "gzip",
+    b"\xfd7zX": "xz",
+    b"7z\xbc\xaf": "7z",
+}
 ID_TYPES = ("uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64")
 
 
@@ -63,7 +70,9 @@ def read_blocks(path: Path, bar: tqdm) -> Iterator[bytes]:
         first = raw.read(4)
     for magic, packed in PACKED.items():
         if first.startswith(magic) and path.suffix.lower() not in (".gz", ".xz"):
-            raise ValueError(f"{path} is a {packed} archive: unpack it first (files that end in .gz or .xz are read as they are)")
+            raise ValueError(
+                f"{path} is a {packed} archive: unpack it first (files that end in .gz or .xz are read as they are)"
+            )
     unpack = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix.lower(), nullcontext)
     with open(path, "rb") as raw, unpack(raw) as stream:
         shown = 0
@@ -71,7 +80,9 @@ def read_blocks(path: Path, bar: tqdm) -> Iterator[bytes]:
             try:
                 block = stream.read(BLOCK)
             except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
-                raise ValueError(f"{path} is truncated or damaged ({error}): fetch it again") from error
+                raise ValueError(
+                    f"{path} is truncated or damaged ({error}): fetch it again"
+                ) from error
             bar.update(raw.tell() - shown)
             shown = raw.tell()
             if not block:
@@ -108,12 +119,14 @@ def decode_blocks(blocks: Iterator[bytes], path: Path) -> Iterator[str]:
             yield text
         codecs.utf_8_decode(rest, "strict", True)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 at byte {offset + error.start}: convert it, or use the tokenizer 'bytes'") from error
+        raise ValueError(
+            f"{path} is not UTF-8 at byte {offset + error.start}: convert it, or use the tokenizer 'bytes'"
+        ) from error
 
 
 def cut_safely(texts: Iterator[str]) -> Iterator[str]:
-    """The same text in pieces of PIECE characters or more, each cut before a blank or newline that follows a non-space:
-    see `tokenizers._cuttable` for why this does not change the ids."""
+    """The same text in pieces of PIECE characters or more, each cut before a blank or newline that
+    follows a non-space: see `tokenizers._cuttable` for why this does not change the ids."""
     rest = ""
     for text in texts:
         rest, start = rest + text, 0
@@ -133,18 +146,26 @@ def read_jsonl(path: Path, field: str, bar: tqdm) -> Iterator[Piece]:
         try:
             record = json.loads(line)
         except ValueError as error:  # bad JSON, or bad UTF-8
-            raise ValueError(f"{place} is not JSON ({error}): each line must be one JSON object") from error
+            raise ValueError(
+                f"{place} is not JSON ({error}): each line must be one JSON object"
+            ) from error
         if not isinstance(record, dict):
-            raise ValueError(f"{place} is not a JSON object: each line must be like {{{json.dumps(field)}: ...}}")
+            raise ValueError(
+                f"{place} is not a JSON object: each line must be like {{{json.dumps(field)}: ...}}"
+            )
         if not isinstance(record.get(field), str):
             problem = "is not a string" if field in record else "is missing"
             there = ", ".join(map(repr, record)) or "none"
-            raise ValueError(f"{place}: the field {field!r} {problem}; the fields there are: {there}")
+            raise ValueError(
+                f"{place}: the field {field!r} {problem}; the fields there are: {there}"
+            )
         text = record[field]
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise ValueError(f"{place}: half a surrogate pair at character {error.start}: repair the line") from error
+            raise ValueError(
+                f"{place}: half a surrogate pair at character {error.start}: repair the line"
+            ) from error
         yield Piece(text, True, place)
 
 
@@ -156,7 +177,9 @@ def read_lines(path: Path, bar: tqdm) -> Iterator[bytes]:
     yield rest
 
 
-def read_ids(path: Path, dtype: str, vocab_size: int, bar: tqdm) -> Iterator[tuple[np.ndarray, bool]]:
+def read_ids(
+    path: Path, dtype: str, vocab_size: int, bar: tqdm
+) -> Iterator[tuple[np.ndarray, bool]]:
     """A raw little-endian array, checked against the vocabulary."""
     kind = np.dtype(dtype).newbyteorder("<")
     rest, offset = b"", 0
@@ -173,17 +196,24 @@ def read_ids(path: Path, dtype: str, vocab_size: int, bar: tqdm) -> Iterator[tup
         yield ids, False
         offset += len(ids)
     if rest:
-        raise ValueError(f"{path} is no whole number of {dtype} ids ({len(rest)} bytes left): give its dtype")
+        raise ValueError(
+            f"{path} is no whole number of {dtype} ids ({len(rest)} bytes left): give its dtype"
+        )
     yield np.empty(0, kind), True
 
 
 def describe_source(root: Path, files: list[Path]) -> dict:
-    """Name, bytes and SHA-256; a folder's is that of the lines "checksum  path" of its files, as sha256sum prints."""
+    """Name, bytes and SHA-256; a folder's is that of the lines "checksum  path" of its files, as
+    sha256sum prints."""
     size = sum(path.stat().st_size for path in files)
     if root.is_file():
         return {"name": root.name, "bytes": size, "sha256": sha256(root)}
-    names = [path.relative_to(root) if path.is_relative_to(root) else Path(path.name) for path in files]
-    lines = "".join(f"{sha256(path)}  {name.as_posix()}\n" for path, name in zip(files, names, strict=True))
+    names = [
+        path.relative_to(root) if path.is_relative_to(root) else Path(path.name) for path in files
+    ]
+    lines = "".join(
+        f"{sha256(path)}  {name.as_posix()}\n" for path, name in zip(files, names, strict=True)
+    )
     return {
         "name": root.resolve().name,
         "files": len(files),

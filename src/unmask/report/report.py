@@ -53,43 +53,73 @@ def write_report(
 ) -> Path:
     """Write the page and return its path; a section whose data is empty or None is left out.
 
-    `summary`: (label, value) rows.  `log`: training rows {"step", "loss": nats per position} and evaluations {"step", "bits",
-    "stderr"}, further keys ignored.  `unit`: what a position is, singular.  `schedule`: `.masked(t)` (T,) -> (T, K).
-    `bound_by_count`: (share of positions masked, mean nats per masked position, its standard error).  `baselines`: name -> bits
-    per unit.  `bound`: (bits per unit, standard error, NaN if unknown).  `fill`: {"before": [(text, given?)], "after": several
-    such lists}.  `figures`: shown first.  `frames`: states of one sample, a string per position, "" or None where it is masked.
-    `sources`: what was run.
-    ValueError: frames of different lengths.
+    `summary`: (label, value) rows.  `log`: training rows {"step", "loss": nats per position} and
+    evaluations {"step", "bits", "stderr"}, further keys ignored.  `unit`: what a position is,
+    singular.  `schedule`: `.masked(t)` (T,) -> (T, K). `bound_by_count`: (share of positions
+    masked, mean nats per masked position, its standard error).  `baselines`: name -> bits per unit.
+    `bound`: (bits per unit, standard error, NaN if unknown).  `fill`: {"before": [(text, given?)],
+    "after": several such lists}.  `figures`: shown first.  `frames`: states of one sample, a string
+    per position, "" or None where it is masked. `sources`: what was run. ValueError: frames of
+    different lengths.
     """
-    area = SAYS["area"] if schedule is None or schedule.num_values == 1 else ""  # with a curve per value, it is not
+    # with a curve per value, it is not
+    area = SAYS["area"] if schedule is None or schedule.num_values == 1 else ""
     baselines, log = baselines or {}, list(log)
     bound_by_count = [row for row in bound_by_count if _finite(row[1])]
     parts = [
         *(_section(_text(f.title), _text(f.says), _image(f)) for f in figures),
         _section("How a sample appears", SAYS["frames"], _stepper(frames)) if frames else "",
-        _section("Samples", SAYS["samples"], "".join(f"<pre>\n{_text(s)}</pre>" for s in samples)) if samples else "",
+        _section("Samples", SAYS["samples"], "".join(f"<pre>\n{_text(s)}</pre>" for s in samples))
+        if samples
+        else "",
         _section("Filling in", SAYS["fill"], _filled(fill)) if fill else "",
         _section("How good it is", SAYS["bound"], _bars(baselines, bound, unit)) if bound else "",
-        _section("Training", SAYS["log"], _curve_plot(log, unit, baselines)) if curve(log) or evaluations(log) else "",
-        _section("How much is hidden", SAYS["count"] + area, _count_plot(bound_by_count)) if bound_by_count else "",
-        _section("The schedule", SAYS["schedule"], _schedule_plot(schedule)) if schedule is not None else "",
+        _section("Training", SAYS["log"], _curve_plot(log, unit, baselines))
+        if curve(log) or evaluations(log)
+        else "",
+        _section("How much is hidden", SAYS["count"] + area, _count_plot(bound_by_count))
+        if bound_by_count
+        else "",
+        _section("The schedule", SAYS["schedule"], _schedule_plot(schedule))
+        if schedule is not None
+        else "",
     ]
-    rows = "".join(f'<tr><th scope="row">{_text(label)}</th><td>{_text(value)}</td></tr>' for label, value in summary)
-    page = PAGE.format(title=_text(title), style=STYLE, rows=rows, parts="\n".join(filter(None, parts)), sources=_text(sources))
+    rows = "".join(
+        f'<tr><th scope="row">{_text(label)}</th><td>{_text(value)}</td></tr>'
+        for label, value in summary
+    )
+    page = PAGE.format(
+        title=_text(title),
+        style=STYLE,
+        rows=rows,
+        parts="\n".join(filter(None, parts)),
+        sources=_text(sources),
+    )
     path = Path(path)
     path.write_text(page, encoding="utf-8")
     return path
 
 
-def picture(path: Path, *, frames: Frames, log: list[dict], unit: str, baselines: dict[str, float], bound: tuple[float, float]) -> Path:
-    """A PNG of 1600 x 700 pixels: four stages of one sample, and the loss in bits per `unit`; arguments as in `write_report`.
+def picture(
+    path: Path,
+    *,
+    frames: Frames,
+    log: list[dict],
+    unit: str,
+    baselines: dict[str, float],
+    bound: tuple[float, float],
+) -> Path:
+    """A PNG of 1600 x 700 pixels: four stages of one sample, and the loss in bits per `unit`;
+    arguments as in `write_report`.
 
     ValueError: no frames, or frames of different lengths.
     """
     import warnings
 
     from matplotlib import rc_context, rcParamsDefault
-    from matplotlib.figure import Figure  # a Figure of its own draws with Agg and leaves pyplot's state alone
+
+    # a Figure of its own draws with Agg and leaves pyplot's state alone
+    from matplotlib.figure import Figure
 
     with rc_context(rcParamsDefault), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
@@ -104,21 +134,27 @@ def picture(path: Path, *, frames: Frames, log: list[dict], unit: str, baselines
 
 
 def curve(log: list[dict]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Steps, losses in bits, and their running mean over a twenty-fifth of the rows; None without finite losses."""
+    """Steps, losses in bits, and their running mean over a twenty-fifth of the rows; None without
+    finite losses."""
     rows = [(row["step"], row["loss"] / math.log(2)) for row in log if _finite(row.get("loss"))]
     if not rows:
         return None
     steps, bits = np.array(rows, dtype=np.float64).T
     total = np.concatenate([[0.0], np.cumsum(bits)])
     i, half = np.arange(len(bits)), len(bits) // 50
-    low, high = i - np.minimum(i, half), i + np.minimum(i, half) + 1  # symmetric in the steep beginning
+    # symmetric in the steep beginning
+    low, high = i - np.minimum(i, half), i + np.minimum(i, half) + 1
     high = np.minimum(high, len(bits))
     return steps, bits, (total[high] - total[low]) / (high - low)
 
 
 def evaluations(log: list[dict]) -> list[tuple[float, float, float]]:
     """(step, bits, standard error or 0) of the evaluations in a log."""
-    return [(row["step"], row["bits"], row["stderr"] if _finite(row.get("stderr")) else 0.0) for row in log if _finite(row.get("bits"))]
+    return [
+        (row["step"], row["bits"], row["stderr"] if _finite(row.get("stderr")) else 0.0)
+        for row in log
+        if _finite(row.get("bits"))
+    ]
 
 
 def _finite(value) -> bool:
@@ -130,7 +166,9 @@ def _check(frames: Frames) -> Frames:
         raise ValueError("there are no frames to draw, or they have no positions")
     for i, frame in enumerate(frames):
         if len(frame) != len(frames[0]):
-            raise ValueError(f"frame {i} has {len(frame)} positions, but frame 0 has {len(frames[0])}")
+            raise ValueError(
+                f"frame {i} has {len(frame)} positions, but frame 0 has {len(frames[0])}"
+            )
     return frames
 
 
@@ -150,11 +188,14 @@ def _ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round numbers from low to high, about `count`."""
     size = 10 ** math.floor(math.log10((high - low) / count))
     size *= next(m for m in (1, 2, 5, 10) if (high - low) / (m * size) <= count)
-    return [i * size for i in range(math.ceil(low / size - 1e-9), math.floor(high / size + 1e-9) + 1)]
+    return [
+        i * size for i in range(math.ceil(low / size - 1e-9), math.floor(high / size + 1e-9) + 1)
+    ]
 
 
 def _spread(values: list[float], gap: float, high: float) -> list[float]:
-    """The values moved apart to at least `gap`, in their order, none above `high`: so that labels do not overlap."""
+    """The values moved apart to at least `gap`, in their order, none above `high`: so that labels
+    do not overlap."""
     placed, top = list(values), high
     for i in sorted(range(len(values)), key=lambda i: -values[i]):
         placed[i] = min(values[i], top)
@@ -175,7 +216,11 @@ def _text(text) -> str:
 
 
 def _visible(text: str) -> str:
-    text = re.sub("[\x00-\x08\x0b-\x1f\x7f]", lambda m: chr(0x2421 if m[0] == "\x7f" else 0x2400 + ord(m[0])), text)
+    text = re.sub(
+        "[\x00-\x08\x0b-\x1f\x7f]",
+        lambda m: chr(0x2421 if m[0] == "\x7f" else 0x2400 + ord(m[0])),
+        text,
+    )
     return re.sub("[\x80-\x9f\ud800-\udfff]", "\ufffd", text)
 
 
@@ -196,7 +241,11 @@ def _bars(baselines: dict[str, float], bound: tuple[float, float], unit: str) ->
     most = max((bits + error for _, bits, error, _ in rows if _finite(bits)), default=0.0) or 1.0
     cells = ""
     for name, bits, error, own in sorted(rows, key=lambda row: -row[1]):
-        whisker = f'<b style="left:{100 * (bits - error) / most:.2f}%;width:{200 * error / most:.2f}%"></b>' if error else ""
+        whisker = (
+            f'<b style="left:{100 * (bits - error) / most:.2f}%;width:{200 * error / most:.2f}%"></b>'
+            if error
+            else ""
+        )
         bar = f'<div class="bar" aria-hidden="true"><i style="width:{min(100 * bits / most, 100.0):.2f}%"></i>{whisker}</div>'
         cells += f'<tr{own}><th scope="row">{_text(name)}</th><td>{bar}</td><td>{_pm(bits, error)}</td></tr>'
     return f'<table class="bars"><caption>bits per {_text(unit)}, on held-out data</caption>{cells}</table>'
@@ -205,12 +254,17 @@ def _bars(baselines: dict[str, float], bound: tuple[float, float], unit: str) ->
 def _filled(fill: dict) -> str:
     def card(segments, kind: str) -> str:
         body = "".join(
-            f"<span>{_text(text)}</span>" if given else f'<mark class="{kind}">{_text(text) or "&nbsp;" * 4}</mark>'
+            f"<span>{_text(text)}</span>"
+            if given
+            else f'<mark class="{kind}">{_text(text) or "&nbsp;" * 4}</mark>'
             for text, given in segments
         )
         return f"<pre>\n{body}</pre>"
 
-    after = "".join(f"<h3>Completion {i}</h3>{card(segments, 'new')}" for i, segments in enumerate(fill["after"], 1))
+    after = "".join(
+        f"<h3>Completion {i}</h3>{card(segments, 'new')}"
+        for i, segments in enumerate(fill["after"], 1)
+    )
     key = '<p class="key"><span>given</span> <mark class="hole">hole</mark> <mark class="new">filled in by the model</mark></p>'
     return f"{key}<h3>Given</h3>{card(fill['before'], 'hole')}{after}"
 
@@ -234,14 +288,17 @@ def _stepper(frames: Frames) -> str:
 
 
 class _Plot:
-    """Collects SVG: curves in a stretched 0..100 box, and labels and dots placed in per cent, so that they keep their size."""
+    """Collects SVG: curves in a stretched 0..100 box, and labels and dots placed in per cent, so
+    that they keep their size."""
 
     def __init__(self, x: tuple[float, float], y: tuple[float, float], height: int = 270):
         self.x, self.y, self.height, self.curves, self.marks = x, y, height, [], []
 
     def at(self, x, y):
         x = np.clip((np.asarray(x) - self.x[0]) / (self.x[1] - self.x[0]), 0, 1)
-        return 100 * x, 100 * (1 - np.clip((np.asarray(y) - self.y[0]) / (self.y[1] - self.y[0]), 0, 1))
+        return 100 * x, 100 * (
+            1 - np.clip((np.asarray(y) - self.y[0]) / (self.y[1] - self.y[0]), 0, 1)
+        )
 
     def line(self, x, y, kind: str, tag: str = "polyline") -> None:
         points = " ".join(f"{a:.2f},{b:.2f}" for a, b in zip(*self.at(x, y), strict=True))
@@ -249,7 +306,9 @@ class _Plot:
 
     def dot(self, x: float, y: float, error: float) -> None:
         (a, b), (_, low), (_, high) = self.at(x, y), self.at(x, y - error), self.at(x, y + error)
-        self.marks.append(f'<line class="error" x1="{a:.2f}%" x2="{a:.2f}%" y1="{low:.2f}%" y2="{high:.2f}%"/>')
+        self.marks.append(
+            f'<line class="error" x1="{a:.2f}%" x2="{a:.2f}%" y1="{low:.2f}%" y2="{high:.2f}%"/>'
+        )
         self.marks.append(f'<circle cx="{a:.2f}%" cy="{b:.2f}%" r="3.5"/>')
 
     def levels(self, named: dict[str, float]) -> None:
@@ -257,20 +316,32 @@ class _Plot:
         heights = [float(self.at(self.x[0], bits)[1]) for bits in named.values()]
         gap = 1700 / self.height  # 17 px
         for name, height, label in zip(named, heights, _spread(heights, gap, 100.0), strict=True):
-            self.marks.append(f'<line class="level" x1="0" x2="100%" y1="{height:.2f}%" y2="{height:.2f}%"/>')
+            self.marks.append(
+                f'<line class="level" x1="0" x2="100%" y1="{height:.2f}%" y2="{height:.2f}%"/>'
+            )
             self.marks.append(
                 f'<text class="halo" x="100%" y="{label:.2f}%" dy="-5" text-anchor="end">{_text(name)} {named[name]:.2f}</text>'
             )
 
-    def show(self, label: str, xname: str, yname: str, xticks: dict[float, str], yticks: list[float]) -> str:
-        digits = max(0, -math.floor(math.log10(yticks[1] - yticks[0]) + 1e-9)) if len(yticks) > 1 else 2
+    def show(
+        self, label: str, xname: str, yname: str, xticks: dict[float, str], yticks: list[float]
+    ) -> str:
+        digits = (
+            max(0, -math.floor(math.log10(yticks[1] - yticks[0]) + 1e-9)) if len(yticks) > 1 else 2
+        )
         grid = []
         for y in yticks:
             height = float(self.at(0, y)[1])
-            grid.append(f'<line class="grid" x1="0" x2="100%" y1="{height:.2f}%" y2="{height:.2f}%"/>')
-            grid.append(f'<text x="0" dx="-8" y="{height:.2f}%" dy="4" text-anchor="end">{y:.{digits}f}</text>')
+            grid.append(
+                f'<line class="grid" x1="0" x2="100%" y1="{height:.2f}%" y2="{height:.2f}%"/>'
+            )
+            grid.append(
+                f'<text x="0" dx="-8" y="{height:.2f}%" dy="4" text-anchor="end">{y:.{digits}f}</text>'
+            )
         for x, name in xticks.items():
-            grid.append(f'<text x="{self.at(x, 0)[0]:.2f}%" y="100%" dy="21" text-anchor="middle">{name}</text>')
+            grid.append(
+                f'<text x="{self.at(x, 0)[0]:.2f}%" y="100%" dy="21" text-anchor="middle">{name}</text>'
+            )
         curves = f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" width="100%" height="100%">{"".join(self.curves)}</svg>'
         inside = "".join(grid) + curves + "".join(self.marks)
         svg = f'<svg role="img" aria-label="{_text(label)}" width="100%" height="{self.height}">{inside}</svg>'
@@ -284,7 +355,8 @@ def _curve_plot(log: list[dict], unit: str, baselines: dict[str, float]) -> str:
     label = f"Loss in bits per {unit} over {last:,.0f} steps"
     if found:
         steps, bits, smooth = found
-        thin = slice(None, None, math.ceil(len(steps) / 1500))  # more points than pixels only make the file large
+        # more points than pixels only make the file large
+        thin = slice(None, None, math.ceil(len(steps) / 1500))
         plot.line(steps[thin], bits[thin], "raw")
         plot.line(steps[thin], smooth[thin], "main")
         label += f": from {smooth[0]:.2f} to {smooth[-1]:.2f}"
@@ -293,7 +365,13 @@ def _curve_plot(log: list[dict], unit: str, baselines: dict[str, float]) -> str:
         plot.dot(step, bits, error)
     if evals:
         label += f"; last evaluation {_pm(*evals[-1][1:])}"
-    return plot.show(label, "training step", f"bits per {unit}", {x: f"{x:,.0f}" for x in _ticks(0, last or 1)}, _ticks(*plot.y))
+    return plot.show(
+        label,
+        "training step",
+        f"bits per {unit}",
+        {x: f"{x:,.0f}" for x in _ticks(0, last or 1)},
+        _ticks(*plot.y),
+    )
 
 
 def _count_plot(bound_by_count: list[tuple[float, float, float]]) -> str:
@@ -307,11 +385,18 @@ def _count_plot(bound_by_count: list[tuple[float, float, float]]) -> str:
         plot.dot(*map(float, values))
     label = f"Bits per masked position: {bits[0]:.2f} at {100 * share[0]:.0f} % masked, {bits[-1]:.2f} at {100 * share[-1]:.0f} %"
     ticks = {x: f"{100 * x:.0f} %" for x in (0, 0.25, 0.5, 0.75, 1)}
-    return plot.show(label, "share of positions that are masked", "bits per masked position", ticks, _ticks(0, high))
+    return plot.show(
+        label,
+        "share of positions that are masked",
+        "bits per masked position",
+        ticks,
+        _ticks(0, high),
+    )
 
 
 def _schedule_plot(schedule) -> str:
-    t = torch.linspace(0, 1, 81, dtype=torch.float64) ** 2  # closer together near 0, where a curve may be steep
+    # closer together near 0, where a curve may be steep
+    t = torch.linspace(0, 1, 81, dtype=torch.float64) ** 2
     with torch.no_grad():
         alpha = (1 - schedule.masked(t)).cpu().double().numpy()  # (T, K)
     plot, count = _Plot((0, 1), (0, 1), 220), alpha.shape[1]
@@ -321,22 +406,34 @@ def _schedule_plot(schedule) -> str:
             plot.line(t, alpha[:, k], "one")
     plot.line(t, np.median(alpha, axis=1), "main")
     label = "The probability of being visible falls from 1 at time 0 to 0 at time 1"
-    name = "probability of being visible" + (f": {count} values, a curve each, and their median" if count > 1 else "")
-    return plot.show(label, "time t", name, {x: f"{x:g}" for x in (0, 0.25, 0.5, 0.75, 1)}, _ticks(0, 1))
+    name = "probability of being visible" + (
+        f": {count} values, a curve each, and their median" if count > 1 else ""
+    )
+    return plot.show(
+        label, "time t", name, {x: f"{x:g}" for x in (0, 0.25, 0.5, 0.75, 1)}, _ticks(0, 1)
+    )
 
 
 # ---------------------------------------------------------------- the picture
 
 
 def _draw_stages(axes, frames: Frames) -> None:
-    """Four states, one above the other; the layout is that of the finished text, so a position is in one place in all."""
+    """Four states, one above the other; the layout is that of the finished text, so a position is
+    in one place in all."""
     columns, rows = 58, 5
     share = [sum(not text for text in frame) / len(frame) for frame in frames]
     goals = (0.85, 0.55, 0.25, 0.0)
-    stages = sorted({min(range(len(frames)), key=lambda i, goal=goal: abs(share[i] - goal)) for goal in goals})
+    stages = sorted(
+        {min(range(len(frames)), key=lambda i, goal=goal: abs(share[i] - goal)) for goal in goals}
+    )
     axes.set(xlim=(0, columns), ylim=(len(goals) * (rows + 1.75), -0.6))
     axes.axis("off")
-    font = {"family": "DejaVu Sans Mono", "fontsize": 832 / columns * 0.72 / 0.602, "va": "center", "parse_math": False}
+    font = {
+        "family": "DejaVu Sans Mono",
+        "fontsize": 832 / columns * 0.72 / 0.602,
+        "va": "center",
+        "parse_math": False,
+    }
     cells, x, y = [], 0, 0  # (position, column, row, character)
     for i, text in enumerate(frames[-1]):
         for char in text or "\ufffd":
@@ -346,7 +443,15 @@ def _draw_stages(axes, frames: Frames) -> None:
                 cells.append((i, x, y, char if char.isprintable() else "\ufffd"))
             x, y = (0, y + 1) if char == "\n" else (x + 1, y)
     before = [None] * len(frames[0])
-    axes.text(columns, 0, "grey: masked    blue: revealed since the stage above", fontsize=13, color=GREY, va="center", ha="right")
+    axes.text(
+        columns,
+        0,
+        "grey: masked    blue: revealed since the stage above",
+        fontsize=13,
+        color=GREY,
+        va="center",
+        ha="right",
+    )
     for number, stage in enumerate(stages):
         top = number * (rows + 1.75)
         frame = frames[stage]
@@ -357,7 +462,12 @@ def _draw_stages(axes, frames: Frames) -> None:
             for i, x, _ in line:
                 if not frame[i] or not before[i]:
                     color = "#dfe5f6" if frame[i] else "#d9d9d5"
-                    axes.fill([x, x + 1, x + 1, x], [top + row + e for e in (0.62, 0.62, 1.5, 1.5)], color=color, linewidth=0)
+                    axes.fill(
+                        [x, x + 1, x + 1, x],
+                        [top + row + e for e in (0.62, 0.62, 1.5, 1.5)],
+                        color=color,
+                        linewidth=0,
+                    )
             for fresh, color in ((False, "#1d1d1f"), (True, BLUE)):
                 shown = {x: char for i, x, char in line if frame[i] and (not before[i]) == fresh}
                 text = "".join(shown.get(x, " ") for x in range(columns))
@@ -365,7 +475,9 @@ def _draw_stages(axes, frames: Frames) -> None:
         before = frame
 
 
-def _draw_curve(axes, log: list[dict], unit: str, baselines: dict[str, float], bound: tuple[float, float]) -> None:
+def _draw_curve(
+    axes, log: list[dict], unit: str, baselines: dict[str, float], bound: tuple[float, float]
+) -> None:
     found, evals = curve(log), evaluations(log)
     low, high = _range(log, [*baselines.values(), bound[0]])
     axes.set_ylim(low, high)
@@ -393,8 +505,13 @@ def _draw_curve(axes, log: list[dict], unit: str, baselines: dict[str, float], b
         axes.text(0.995, 0.1 * gap - place, f"{name} {bits:.2f}", color=GREY, **font)
     if _finite(bound[0]):
         axes.axhline(bound[0], color=ORANGE, linewidth=1.5, linestyle=(0, (5, 4)), zorder=3)
-    axes.set_title(f"this model, at most {_pm(*bound)}", loc="right", fontsize=15, color=ORANGE, pad=12)  # beside the line is the curve
-    axes.set_title(f"bits per {unit}", loc="left", fontsize=15, color="#333", pad=12, parse_math=False)
+    # beside the line is the curve
+    axes.set_title(
+        f"this model, at most {_pm(*bound)}", loc="right", fontsize=15, color=ORANGE, pad=12
+    )
+    axes.set_title(
+        f"bits per {unit}", loc="left", fontsize=15, color="#333", pad=12, parse_math=False
+    )
     axes.set_xlabel("training step", fontsize=14, color="#333", labelpad=8)
     axes.tick_params(labelsize=13, length=0, pad=6, labelcolor=GREY)
     axes.xaxis.set_major_formatter("{x:,.0f}")

@@ -21,7 +21,8 @@ def build(config: TrainConfig, vocab_size: int, meta: dict) -> MaskedDiffusion:
     """The untrained model of a configuration; its weights depend on `config.seed` alone."""
     generator = torch.Generator().manual_seed(config.seed)
     codes = torch.randperm(vocab_size, generator=generator) if config.codes == "random" else None
-    subtokenizer = Subtokenizer(vocab_size, config.digits, codes)  # before the network: its errors are about the vocabulary
+    # before the network: its errors are about the vocabulary
+    subtokenizer = Subtokenizer(vocab_size, config.digits, codes)
     curve: dict[str, Any] = {"name": config.schedule}
     if config.schedule == "polynomial":
         curve["power"] = config.power
@@ -33,29 +34,51 @@ def build(config: TrainConfig, vocab_size: int, meta: dict) -> MaskedDiffusion:
     allowed = None if layout.allowed is None else torch.from_numpy(layout.allowed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        backbone = network(config, vocab_size, layout, data.get("classes", 0) if config.labels else 0)
-        how: dict[str, Any] = {"objective": config.objective, "masking": config.masking, "allowed": allowed, "meta": meta}
+        backbone = network(
+            config, vocab_size, layout, data.get("classes", 0) if config.labels else 0
+        )
+        how: dict[str, Any] = {
+            "objective": config.objective,
+            "masking": config.masking,
+            "allowed": allowed,
+            "meta": meta,
+        }
         return MaskedDiffusion(backbone, schedules.from_config(curve), subtokenizer, **how)
 
 
 def network(config: TrainConfig, vocab_size: int, layout: Layout, classes: int) -> nn.Module:
-    """The untrained network of a configuration, for positions of this layout, given one of so many classes."""
-    shared: dict[str, Any] = {"dim": config.dim, "layers": config.layers, "heads": config.heads, "mlp": config.mlp or None}
+    """The untrained network of a configuration, for positions of this layout, given one of so many
+    classes."""
+    shared: dict[str, Any] = {
+        "dim": config.dim,
+        "layers": config.layers,
+        "heads": config.heads,
+        "mlp": config.mlp or None,
+    }
     shared |= {"dropout": config.dropout, "time": config.time, "classes": classes}
     if config.network == "transformer":
         positions = {"places": layout.places, "ends": layout.ends}
-        return Transformer(vocab_size, digits=config.digits, decoder=config.decoder, **positions, **shared)
+        return Transformer(
+            vocab_size, digits=config.digits, decoder=config.decoder, **positions, **shared
+        )
     if layout.shape is None:
-        raise ValueError("--network unet is for pictures, and this data has none: use --network transformer")
+        raise ValueError(
+            "--network unet is for pictures, and this data has none: use --network transformer"
+        )
     if config.digits > 1:
-        raise ValueError(f"--network unet takes whole values, not digits {config.digits}: use --network transformer")
+        raise ValueError(
+            f"--network unet takes whole values, not digits {config.digits}: use --network transformer"
+        )
     return UNet(vocab_size, layout.shape, widths=config.channels(), blocks=config.blocks, **shared)
 
 
 def compile_network(model: MaskedDiffusion) -> None:
-    """torch.compile the part that turns z into features; the head's rows change in number every step and stay out of it."""
+    """torch.compile the part that turns z into features; the head's rows change in number every
+    step and stay out of it."""
     if not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")):
-        raise ValueError("--compile needs a C++ compiler (g++ or clang++), and there is none: leave it out, or install one")
+        raise ValueError(
+            "--compile needs a C++ compiler (g++ or clang++), and there is none: leave it out, or install one"
+        )
     network: Any = model.backbone
     if isinstance(network, Transformer):
         for block in network.blocks:  # all alike: one compilation serves them all

@@ -1,7 +1,9 @@
-"""The training loop, in reading order.  A folder holds a run: run.json, log.jsonl and checkpoints/STEP.
+"""The training loop, in reading order.  A folder holds a run: run.json, log.jsonl and
+checkpoints/STEP.
 
-Everything random is a function of (seed, step, micro-batch), so a run that is killed at any moment continues by the same command
-and, on the same CPU machine with the same number of threads, ends with the same bits.
+Everything random is a function of (seed, step, micro-batch), so a run that is killed at any moment
+continues by the same command and, on the same CPU machine with the same number of threads, ends
+with the same bits.
 """
 
 import math
@@ -27,14 +29,17 @@ from unmask.train.build import build, compile_network
 from unmask.train.run import Log, locked, open_run, stop_signal
 from unmask.train.state import State
 
-WARM, CALIBRATE = 5, 0.06  # the first steps are slow; those of the next share of --minutes fix their number
+# the first steps are slow; those of the next share of --minutes fix their number
+WARM, CALIBRATE = 5, 0.06
 
 
 def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path:
-    """Train `config` on prepared data into the folder `out`, or continue what is there; returns the last checkpoint's folder.
+    """Train `config` on prepared data into the folder `out`, or continue what is there; returns the
+    last checkpoint's folder.
 
-    ValueError before any work for a configuration, data or folder that do not fit; FloatingPointError when the loss is not finite
-    (the last good checkpoint stays); KeyboardInterrupt after a checkpoint on Ctrl-C or SIGTERM.
+    ValueError before any work for a configuration, data or folder that do not fit;
+    FloatingPointError when the loss is not finite (the last good checkpoint stays);
+    KeyboardInterrupt after a checkpoint on Ctrl-C or SIGTERM.
     """
     config.check()
     data, out = open_data(data_folder, labels=config.labels), Path(out)
@@ -55,7 +60,11 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
     if config.compile:
         compile_network(state.model)
     run = open_run(out, config, data)
-    with locked(out), torch.random.fork_rng([device] if device.type == "cuda" else []), stop_signal() as stopped:
+    with (
+        locked(out),
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+        stop_signal() as stopped,
+    ):
         for leftover in out.glob("checkpoints/.*.new-*"):  # of a kill while writing
             shutil.rmtree(leftover)
         done = checkpoint.checkpoints(out)
@@ -63,7 +72,9 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
             try:
                 state.load(done[-1])
             except ValueError as error:
-                before = f"; or remove {done[-1]} to continue from {done[-2]}" if len(done) > 1 else ""
+                before = (
+                    f"; or remove {done[-1]} to continue from {done[-2]}" if len(done) > 1 else ""
+                )
                 raise ValueError(f"{error}{before}") from None
         if run["steps"] and state.step >= run["steps"]:
             print(f"this run is finished: {state.step} steps", file=sys.stderr)
@@ -78,19 +89,31 @@ def begin(config: TrainConfig, run: dict, state: "State", data: Data) -> str:
     size = sum(p.numel() for p in state.model.parameters()) / 1e6
     length = f"{run['steps']:,} steps" if run["steps"] else f"about {config.minutes:g} minutes"
     where = f"continuing at step {state.step:,} of " if state.step else ""
-    units = f" of {state.model.subtokenizer.length} digits in base {state.model.subtokenizer.base}" if config.digits > 1 else ""
+    units = (
+        f" of {state.model.subtokenizer.length} digits in base {state.model.subtokenizer.base}"
+        if config.digits > 1
+        else ""
+    )
     step = f"{data.batch_name(config.batch_size, config.length)}{units} a step"
     stop = "Ctrl-C saves, and the same command continues"
     return f"{size:.2f} M parameters on {config.device} in {config.dtype}; {step}; {where}{length}; {stop}"
 
 
-def loop(config, data: Data, out: Path, run: dict, state: "State", log: "Log", stopped: threading.Event) -> None:
+def loop(
+    config, data: Data, out: Path, run: dict, state: "State", log: "Log", stopped: threading.Event
+) -> None:
     """From `state.step` to the last step."""
     began = time.monotonic() - state.seconds
     first, first_time = state.step + WARM, time.monotonic()
     last_eval = last_saved = last_log = time.monotonic()
     tokens_since, losses = 0, []
-    bar = tqdm(total=run["steps"] or None, initial=state.step, unit="step", dynamic_ncols=True, disable=None)
+    bar = tqdm(
+        total=run["steps"] or None,
+        initial=state.step,
+        unit="step",
+        dynamic_ncols=True,
+        disable=None,
+    )
     with bar:
         while not run["steps"] or state.step < run["steps"]:
             loss, norm, tokens = train_step(config, data, state, run["steps"])
@@ -98,7 +121,11 @@ def loop(config, data: Data, out: Path, run: dict, state: "State", log: "Log", s
                 kept = checkpoint.checkpoints(out)
                 raise FloatingPointError(
                     f"the loss at step {state.step} is {loss}, the gradient's norm {norm}: training stopped; "
-                    + (f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet")
+                    + (
+                        f"the last good checkpoint is {kept[-1]}"
+                        if kept
+                        else "there is no checkpoint yet"
+                    )
                     + "; try a lower learning rate in another folder"
                 )
             losses.append(loss)
@@ -107,24 +134,50 @@ def loop(config, data: Data, out: Path, run: dict, state: "State", log: "Log", s
             state.seconds = now - began
             if state.step == first:
                 first_time = now
-            if not run["steps"] and state.step >= first + 5 and now - first_time > min(CALIBRATE * config.minutes, 1) * 60:
+            if (
+                not run["steps"]
+                and state.step >= first + 5
+                and now - first_time > min(CALIBRATE * config.minutes, 1) * 60
+            ):
                 rate = (state.step - first) / (now - first_time)
-                state.save(out, data)  # what a resumed run starts from: the steps before did not know their number
-                run["steps"] = bar.total = max(state.step + 1, state.step + round(rate * (60 * config.minutes - state.seconds)))
+                # what a resumed run starts from: the steps before did not know their number
+                state.save(out, data)
+                run["steps"] = bar.total = max(
+                    state.step + 1, state.step + round(rate * (60 * config.minutes - state.seconds))
+                )
                 checkpoint.write_json(out / "run.json", run)
             bar.update()
             if state.step % config.log_every == 0 or state.step == run["steps"]:
                 mean, losses = sum(losses) / len(losses), []
                 rate, tokens_since, last_log = tokens_since / (now - last_log), 0, now
                 loss_name = "loss" if config.objective == "nelbo" else "joint_loss"
-                log.write(step=state.step, seconds=state.seconds, **{loss_name: mean}, norm=norm, rate=rate, **state.rates())
-                said = f"{mean / math.log(2):.3f} bits" if config.objective == "nelbo" else f"joint loss {mean:.3f} (not a bound)"
+                log.write(
+                    step=state.step,
+                    seconds=state.seconds,
+                    **{loss_name: mean},
+                    norm=norm,
+                    rate=rate,
+                    **state.rates(),
+                )
+                said = (
+                    f"{mean / math.log(2):.3f} bits"
+                    if config.objective == "nelbo"
+                    else f"joint loss {mean:.3f} (not a bound)"
+                )
                 bar.set_postfix_str(f"{said}, {rate:,.0f} tokens/s")
             final = state.step == run["steps"]
-            if "validation" in data.splits and (final or (config.eval_minutes and now - last_eval > 60 * config.eval_minutes)):
+            if "validation" in data.splits and (
+                final or (config.eval_minutes and now - last_eval > 60 * config.eval_minutes)
+            ):
                 bound = evaluate(state.averaged, data, "validation", config)
-                log.write(step=state.step, seconds=state.seconds, bits=bound.bits_per_dim, stderr=bound.bits_per_dim_stderr,
-                          noise=bound.bits_per_dim_noise, windows=len(bound.positions))  # fmt: skip
+                log.write(
+                    step=state.step,
+                    seconds=state.seconds,
+                    bits=bound.bits_per_dim,
+                    stderr=bound.bits_per_dim_stderr,
+                    noise=bound.bits_per_dim_noise,
+                    windows=len(bound.positions),
+                )
                 bar.write(
                     f"step {state.step}: validation bound {bound.bits_per_dim:.3f} +- {bound.bits_per_dim_stderr:.3f} bits per {data.unit}",
                     file=sys.stderr,
@@ -134,15 +187,22 @@ def loop(config, data: Data, out: Path, run: dict, state: "State", log: "Log", s
                 folder = state.save(out, data)
                 last_saved = time.monotonic()
                 if stopped.is_set() and not final:
-                    raise KeyboardInterrupt(f"stopped at step {state.step}; the same command continues from {folder}")
+                    raise KeyboardInterrupt(
+                        f"stopped at step {state.step}; the same command continues from {folder}"
+                    )
             last_log += time.monotonic() - now  # the rate is that of training alone
 
 
-def train_step(config: TrainConfig, data: Data, state: "State", steps: int) -> tuple[float, float, int]:
+def train_step(
+    config: TrainConfig, data: Data, state: "State", steps: int
+) -> tuple[float, float, int]:
     """One step of the optimizers: (loss in nats per position, norm of the gradient, positions)."""
     model, device, step = state.model, torch.device(config.device), state.step
     size = config.batch_size // config.accumulate
-    batches = [data.batch("train", config.length, size, config.seed, step, micro) for micro in range(config.accumulate)]
+    batches = [
+        data.batch("train", config.length, size, config.seed, step, micro)
+        for micro in range(config.accumulate)
+    ]
     counts = [int(b["valid"].sum()) if "valid" in b else b["x"].numel() for b in batches]
     model.train()
     loss = torch.zeros((), device=device)
@@ -150,18 +210,29 @@ def train_step(config: TrainConfig, data: Data, state: "State", steps: int) -> t
         torch.manual_seed(seed_of(config.seed, step, micro))  # masks and dropout
         x, cond, valid = unpack(batch, device)
         if cond is not None and config.label_dropout:
-            cond = cond.masked_fill(torch.rand(len(cond)).to(device) < config.label_dropout, data.classes)
+            cond = cond.masked_fill(
+                torch.rand(len(cond)).to(device) < config.label_dropout, data.classes
+            )
         if config.draws == 2 and config.schedule != "learned":
-            x, cond, valid = (None if v is None else v.repeat_interleave(2, 0) for v in (x, cond, valid))
+            x, cond, valid = (
+                None if v is None else v.repeat_interleave(2, 0) for v in (x, cond, valid)
+            )
         with precision(config.dtype, device):
             terms = model(x, cond, valid)
         share = count / sum(counts)
         (share * terms.loss).backward()
-        # the value of GenMD4's loss is a surrogate's: what is told is the mean of its two draws of the bound
-        loss += share * (terms.loss.detach() if terms.nelbo is None else terms.nelbo.mean() * len(batch["x"]) / count)
+        # the value of GenMD4's loss is a surrogate's: what is told is the mean of its two draws of
+        # the bound
+        loss += share * (
+            terms.loss.detach()
+            if terms.nelbo is None
+            else terms.nelbo.mean() * len(batch["x"]) / count
+        )
     norm = nn.utils.clip_grad_norm_(model.backbone.parameters(), config.clip or math.inf)
     # apart: noisier than the network's
-    of_schedule = nn.utils.clip_grad_norm_(list(model.schedule.parameters()), config.clip or math.inf)
+    of_schedule = nn.utils.clip_grad_norm_(
+        list(model.schedule.parameters()), config.clip or math.inf
+    )
     loss, norm = float(loss), float(norm) if math.isfinite(float(of_schedule)) else math.nan
     if math.isfinite(loss) and math.isfinite(norm):
         factor = rate_factor(config, step, steps)
@@ -181,15 +252,22 @@ def seed_of(*parts: int) -> int:
 
 
 def rate_factor(config: TrainConfig, step: int, steps: int) -> float:
-    """The learning rates' factor at `step`: up over `warmup` steps, down to 0 over the last `decay_share` of `steps` (0: unknown yet)."""
+    """The learning rates' factor at `step`: up over `warmup` steps, down to 0 over the last
+    `decay_share` of `steps` (0: unknown yet)."""
     up = min(1.0, (step + 1) / max(1, config.warmup))
     left = 1.0 if not steps else min(1.0, (steps - step) / (steps * config.decay_share))
     return up * (left if config.decay == "linear" else 0.5 - 0.5 * math.cos(math.pi * left))
 
 
 def evaluate(model: MaskedDiffusion, data: Data, split: str, config: TrainConfig) -> Estimate:
-    """The bound on evenly spread windows of a split, at the run's precision; the same windows and masks every time."""
+    """The bound on evenly spread windows of a split, at the run's precision; the same windows and
+    masks every time."""
     device = torch.device(config.device)
-    windows = data.windows(split, config.length, max(1, config.batch_size // config.accumulate), limit=config.eval_windows)
+    windows = data.windows(
+        split,
+        config.length,
+        max(1, config.batch_size // config.accumulate),
+        limit=config.eval_windows,
+    )
     with precision(config.dtype, device):
         return estimate_nelbo(model, windows, repeats=config.eval_repeats, seed=config.seed)

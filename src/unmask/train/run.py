@@ -13,8 +13,11 @@ from unmask.data import Data
 
 
 def open_run(out: Path, config: TrainConfig, data: Data) -> dict:
-    """run.json of a new or resumed run; ValueError if the folder holds anything else than this very run."""
-    identity = config.identity() | {"data": {"sha256": data.meta["sha256"], "tokenizer": data.meta["tokenizer"]}}
+    """run.json of a new or resumed run; ValueError if the folder holds anything else than this very
+    run."""
+    identity = config.identity() | {
+        "data": {"sha256": data.meta["sha256"], "tokenizer": data.meta["tokenizer"]}
+    }
     path = out / "run.json"
     if path.is_file():
         try:
@@ -24,13 +27,21 @@ def open_run(out: Path, config: TrainConfig, data: Data) -> dict:
             raise ValueError(f"{path} is damaged: choose another --out") from None
         wrong = differences(config.identity(), before)
         if wrong:
-            said = ", ".join(f"{name} {before.get(name)!r} there, {identity[name]!r} here" for name in wrong)
-            why = (
-                "; its length was fixed when it began, since the learning rate falls over it" if set(wrong) <= {"steps", "minutes"} else ""
+            said = ", ".join(
+                f"{name} {before.get(name)!r} there, {identity[name]!r} here" for name in wrong
             )
-            raise ValueError(f"{out} is another run ({said}){why}: choose another --out, or the same values")
+            why = (
+                "; its length was fixed when it began, since the learning rate falls over it"
+                if set(wrong) <= {"steps", "minutes"}
+                else ""
+            )
+            raise ValueError(
+                f"{out} is another run ({said}){why}: choose another --out, or the same values"
+            )
         if before.get("data") != identity["data"]:
-            raise ValueError(f"{out} was trained on other data than {data.folder}: choose another --out")
+            raise ValueError(
+                f"{out} was trained on other data than {data.folder}: choose another --out"
+            )
         return run
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} exists and is not a training run: choose another --out")
@@ -42,7 +53,8 @@ def open_run(out: Path, config: TrainConfig, data: Data) -> dict:
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Keep a second process out of a run's folder; where the system has no file locks, nothing is kept out."""
+    """Keep a second process out of a run's folder; where the system has no file locks, nothing is
+    kept out."""
     try:
         import fcntl
     except ImportError:
@@ -52,7 +64,9 @@ def locked(out: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ValueError(f"another process is training in {out}: wait for it, or choose another --out") from None
+            raise ValueError(
+                f"another process is training in {out}: wait for it, or choose another --out"
+            ) from None
         yield
 
 
@@ -69,7 +83,12 @@ class Log:
 
     def write(self, **row) -> None:
         with open(self.path, "a", encoding="utf-8") as file:
-            row = {name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in row.items() if v == v}  # JSON has no NaN
+            # JSON has no NaN
+            row = {
+                name: float(f"{v:.6g}") if isinstance(v, float) else v
+                for name, v in row.items()
+                if v == v
+            }
             file.write(json.dumps(row) + "\n")
 
 
@@ -86,7 +105,8 @@ def read_log(path: Path) -> list[dict]:
 
 @contextmanager
 def stop_signal() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that the step under way ends and a checkpoint is written; a second Ctrl-C is at once."""
+    """An event that Ctrl-C and SIGTERM set, so that the step under way ends and a checkpoint is
+    written; a second Ctrl-C is at once."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event

@@ -36,7 +36,9 @@ class State:
         return self.ema.module
 
     def rates(self) -> dict[str, float]:
-        return {type(o).__name__.lower() + "_rate": o.param_groups[0]["lr"] for o in self.optimizers}
+        return {
+            type(o).__name__.lower() + "_rate": o.param_groups[0]["lr"] for o in self.optimizers
+        }
 
     def save(self, run: Path, data: Data) -> Path:
         """Write checkpoints/STEP, whole or not at all, and drop all but the newest two."""
@@ -44,10 +46,22 @@ class State:
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         for i, optimizer in enumerate(self.optimizers):
             for index, entries in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer.{i}.{index}.{name}": value for name, value in entries.items()}
-        config = self.averaged.config() | {"training": {"step": self.step, "seconds": self.seconds, "averaged": int(self.ema.n_averaged)}}
-        checkpoint.save(folder, config, {"model.safetensors": self.averaged.state_dict(), "training.safetensors": tensors},
-                        data.tokenizer.files())  # fmt: skip
+                tensors |= {
+                    f"optimizer.{i}.{index}.{name}": value for name, value in entries.items()
+                }
+        config = self.averaged.config() | {
+            "training": {
+                "step": self.step,
+                "seconds": self.seconds,
+                "averaged": int(self.ema.n_averaged),
+            }
+        }
+        checkpoint.save(
+            folder,
+            config,
+            {"model.safetensors": self.averaged.state_dict(), "training.safetensors": tensors},
+            data.tokenizer.files(),
+        )
         for old in checkpoint.checkpoints(run)[:-2]:
             shutil.rmtree(old)
         return folder
@@ -58,7 +72,13 @@ class State:
         self.step, self.seconds = config["training"]["step"], config["training"]["seconds"]
         self.averaged.load_state_dict(averaged)
         self.ema.n_averaged.fill_(config["training"]["averaged"])
-        self.model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
+        self.model.load_state_dict(
+            {
+                name.removeprefix("model."): t
+                for name, t in tensors.items()
+                if name.startswith("model.")
+            }
+        )
         for i, optimizer in enumerate(self.optimizers):
             entries: dict[int, dict[str, Tensor]] = {}
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -66,14 +86,19 @@ class State:
                 if name.startswith(f"optimizer.{i}."):
                     _, _, index, key = name.split(".")
                     like = parameters[int(index)]
-                    if tensor.shape == like.shape:  # and of its layout in memory, which a file does not keep and fused kernels rely on
+                    # and of its layout in memory, which a file does not keep and fused kernels rely
+                    # on
+                    if tensor.shape == like.shape:
                         tensor = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
                     entries.setdefault(int(index), {})[key] = tensor
-            optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})
+            optimizer.load_state_dict(
+                {"state": entries, "param_groups": optimizer.state_dict()["param_groups"]}
+            )
 
 
 def optimizers(model: MaskedDiffusion, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices and kernels of the blocks (if asked for), AdamW for all else; decay for the former alone.
+    """Muon for the matrices and kernels of the blocks (if asked for), AdamW for all else; decay for
+    the former alone.
 
     The powers of a learned schedule have a learning rate of their own.
     """
@@ -86,11 +111,21 @@ def optimizers(model: MaskedDiffusion, config: TrainConfig) -> list[torch.optim.
         plain.append({"params": powers, "weight_decay": 0.0, "lr": config.schedule_learning_rate})
     if config.optimizer == "adamw":
         plain.append({"params": matrices, "weight_decay": config.weight_decay})
-    found: list[torch.optim.Optimizer] = [torch.optim.AdamW(plain, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)]
+    found: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(plain, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)
+    ]
     if config.optimizer == "muon":
         half = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
         turned = [m.weight for m in model.modules() if isinstance(m, nn.ConvTranspose2d)]
-        found.append(Muon(matrices, config.muon_learning_rate, weight_decay=config.weight_decay, transposed=turned, dtype=half))
+        found.append(
+            Muon(
+                matrices,
+                config.muon_learning_rate,
+                weight_decay=config.weight_decay,
+                transposed=turned,
+                dtype=half,
+            )
+        )
     for optimizer in found:
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]

@@ -28,10 +28,14 @@ class ImageData(Whole):
             if self.classes:
                 sizes |= {f"{split}.labels.bin": meta["images"][split] * 2 for split in SPLITS}
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{folder / 'meta.json'} is damaged ({error}): prepare the data again") from None
+            raise ValueError(
+                f"{folder / 'meta.json'} is damaged ({error}): prepare the data again"
+            ) from None
         check_sizes(folder, sizes)
         if labels and not self.classes:
-            raise ValueError(f"{folder} has no labels: prepare the images with their labels, or train without --labels")
+            raise ValueError(
+                f"{folder} has no labels: prepare the images with their labels, or train without --labels"
+            )
         super().__init__(folder, meta)
         self.whole = f"pictures have {' x '.join(map(str, self.shape))} = {self.length} values"
         self.with_labels = labels
@@ -55,5 +59,7 @@ class ImageData(Whole):
             self._labels[split] = np.memmap(self.folder / f"{split}.labels.bin", "<u2", "r")
         labels = self._labels[split][chosen].astype(np.int64)
         if labels.max(initial=0) >= self.classes:
-            raise ValueError(f"{self.folder / f'{split}.labels.bin'} is damaged: label {labels.max()} of {self.classes} classes")
+            raise ValueError(
+                f"{self.folder / f'{split}.labels.bin'} is damaged: label {labels.max()} of {self.classes} classes"
+            )
         return {"x": torch.from_numpy(x), "cond": torch.from_numpy(labels)}

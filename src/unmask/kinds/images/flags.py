@@ -13,14 +13,17 @@ class PrepareImages:
     shape: str = ""
     """Of packed bits: height,width,channels."""
     size: int = 0
-    """Of a folder of pictures: crop the middle square out and resize it to so many pixels a side; 0: all must have one size."""
+    """Of a folder of pictures: crop the middle square out and resize it to so many pixels a side;
+    0: all must have one size."""
     channels: Literal[0, 1, 3] = 0
     """Of a folder of pictures: convert to grey (1) or RGB (3); 0: all must be alike."""
     levels: int = 0
-    """Values that a pixel's channel can have, 2 to 256: v becomes v * levels // 256; 0: all 256, or the 2 of packed bits."""
+    """Values that a pixel's channel can have, 2 to 256: v becomes v * levels // 256; 0: all 256, or
+    the 2 of packed bits."""
     split: str = ""
-    """train,validation,test, of a source without a test part: fractions, or numbers of images; empty: 0.9,0.05,0.05.  A folder of
-    pictures is cut in an order by the hash of the names.  With a test part, the last twentieth of the others is for validation."""
+    """train,validation,test, of a source without a test part: fractions, or numbers of images;
+    empty: 0.9,0.05,0.05.  A folder of pictures is cut in an order by the hash of the names.  With a
+    test part, the last twentieth of the others is for validation."""
     validation: str = ""
     """Images of their own for validation."""
     test: str = ""

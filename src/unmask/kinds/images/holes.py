@@ -7,18 +7,29 @@ from typing import BinaryIO
 import numpy as np
 
 from unmask.kinds.images.pixels import HOLE as HOLE_GREY
-from unmask.kinds.images.pixels import MODES, Pixels, open_picture, picture_grid, to_array, to_image, write_animation
+from unmask.kinds.images.pixels import (
+    MODES,
+    Pixels,
+    open_picture,
+    picture_grid,
+    to_array,
+    to_image,
+    write_animation,
+)
 from unmask.kinds.kind import GIVEN, HOLE, Partial, State
 
 
 class Holed:
-    """A picture of a file with pixels to fill in: the transparent ones or, with a mask's file, those that are white there."""
+    """A picture of a file with pixels to fill in: the transparent ones or, with a mask's file,
+    those that are white there."""
 
     def __init__(self, path: Path, mask: Path | None, pixels: Pixels):
         image = open_picture(path)
         height, width, channels = pixels.shape
         if image.size != (width, height):
-            raise ValueError(f"{path} is {image.width} x {image.height} pixels and the model is for {width} x {height}: crop or resize it")
+            raise ValueError(
+                f"{path} is {image.width} x {image.height} pixels and the model is for {width} x {height}: crop or resize it"
+            )
         if "transparency" in image.info:
             image = image.convert("LA" if image.mode in ("1", "L") else "RGBA")
         elif image.mode == "P":
@@ -28,7 +39,9 @@ class Holed:
             image = image.convert(image.mode[:-1])
         array = to_array(image, path)
         if array.shape[2] != channels:
-            raise ValueError(f"{path} is {MODES[array.shape[2]]} and the model is for {MODES[channels]}: convert it")
+            raise ValueError(
+                f"{path} is {MODES[array.shape[2]]} and the model is for {MODES[channels]}: convert it"
+            )
         if mask is not None:
             of_mask = open_picture(mask)
             if of_mask.size != image.size:
@@ -40,8 +53,14 @@ class Holed:
             holes = np.zeros((height, width), bool) if alpha is None else alpha < 128
         if not holes.any():
             said = "no white pixel" if mask is not None else "no transparent pixel"
-            raise ValueError(f"{mask or path} has {said}, so there is nothing to fill in: make the holes transparent, or give --mask FILE")
-        self.array, self.holes, self.pixels = array, np.broadcast_to(holes[..., None], array.shape), pixels
+            raise ValueError(
+                f"{mask or path} has {said}, so there is nothing to fill in: make the holes transparent, or give --mask FILE"
+            )
+        self.array, self.holes, self.pixels = (
+            array,
+            np.broadcast_to(holes[..., None], array.shape),
+            pixels,
+        )
 
     def example(self, label: int | None) -> Partial:
         """Its values as tokens, and which of them are holes."""
@@ -54,7 +73,8 @@ class Holed:
 
 
 def write_pictures(out: Path, pictures: np.ndarray) -> None:
-    """(n, H, W, C): to a .png, a grid of them; to an .npz, the array `data`; else to a folder, a PNG each."""
+    """(n, H, W, C): to a .png, a grid of them; to an .npz, the array `data`; else to a folder, a
+    PNG each."""
     if out.suffix == ".npz":
         np.savez_compressed(out, data=pictures)
     elif out.suffix == ".png":
@@ -68,14 +88,22 @@ def write_pictures(out: Path, pictures: np.ndarray) -> None:
 def check_pictures_out(out: str) -> None:
     """ValueError for an output that pictures cannot be written to, before the work."""
     if Path(out).suffix not in (".png", ".npz", ""):
-        raise ValueError(f"{out}: name a .png (a grid), an .npz (an array) or a folder (a PNG each)")
-    if Path(out).suffix == "" and Path(out).exists() and not (Path(out).is_dir() and not any(Path(out).iterdir())):
+        raise ValueError(
+            f"{out}: name a .png (a grid), an .npz (an array) or a folder (a PNG each)"
+        )
+    if (
+        Path(out).suffix == ""
+        and Path(out).exists()
+        and not (Path(out).is_dir() and not any(Path(out).iterdir()))
+    ):
         raise ValueError(f"{out} is there already: name a new folder, or an empty one")
 
 
 def state_pictures(pixels: Pixels, states: Sequence[State]) -> np.ndarray:
     """States of n pictures each, as pictures (states, n, H, W, C), grey where a value is hidden."""
-    return np.stack([pixels.decode(np.where(state.shown, state.ids, pixels.vocab_size)) for state in states])
+    return np.stack(
+        [pixels.decode(np.where(state.shown, state.ids, pixels.vocab_size)) for state in states]
+    )
 
 
 def write_unmasking(path: Path | BinaryIO, pictures: np.ndarray) -> None:
@@ -83,10 +111,15 @@ def write_unmasking(path: Path | BinaryIO, pictures: np.ndarray) -> None:
     write_animation(path, [picture_grid(page) for page in pictures])
 
 
-def completion_grid(pixels: Pixels, x: np.ndarray, holes: np.ndarray, filled: np.ndarray, scale: int = 0) -> np.ndarray:
-    """A row for each of the pictures x (n, H*W*C): with its `holes` (n, H, W, C) in grey, `filled` (n, num, H*W*C), and whole."""
+def completion_grid(
+    pixels: Pixels, x: np.ndarray, holes: np.ndarray, filled: np.ndarray, scale: int = 0
+) -> np.ndarray:
+    """A row for each of the pictures x (n, H*W*C): with its `holes` (n, H, W, C) in grey, `filled`
+    (n, num, H*W*C), and whole."""
     whole = pixels.decode(x)[:, None]
     given = np.where(holes[:, None], np.uint8(HOLE_GREY), whole)
-    done = pixels.decode(filled.reshape(-1, filled.shape[-1])).reshape(*filled.shape[:2], *pixels.shape)
+    done = pixels.decode(filled.reshape(-1, filled.shape[-1])).reshape(
+        *filled.shape[:2], *pixels.shape
+    )
     table = np.concatenate([given, done, whole], 1)
     return picture_grid(table.reshape(-1, *pixels.shape), columns=filled.shape[1] + 2, scale=scale)

@@ -13,7 +13,8 @@ from unmask.kinds.output import check_out, numbered
 @dataclass(frozen=True, kw_only=True)
 class PictureFlags:
     mask: str = ""
-    """Of a picture: a picture of the same size that is white where there is something to fill in, black elsewhere."""
+    """Of a picture: a picture of the same size that is white where there is something to fill in,
+    black elsewhere."""
     label: int = -1
     """Of a network that was given classes: the class of the picture; -1: not known."""
 
@@ -39,10 +40,18 @@ class Images(Kind):
         from unmask.kinds.images.prepare import prepare_images
 
         meta = prepare_images(
-            args.source, args.out, format=args.format, labels=args.labels or None, shape=three(args.shape) if args.shape else None,
-            size=args.size, channels=args.channels, levels=args.levels, split=args.split,
-            validation=args.validation or None, test=args.test or None,
-        )  # fmt: skip
+            args.source,
+            args.out,
+            format=args.format,
+            labels=args.labels or None,
+            shape=three(args.shape) if args.shape else None,
+            size=args.size,
+            channels=args.channels,
+            levels=args.levels,
+            split=args.split,
+            validation=args.validation or None,
+            test=args.test or None,
+        )
         said = []
         counts = ", ".join(f"{n:,} {name}" for name, n in meta["images"].items())
         shape = " x ".join(map(str, meta["tokenizer"]["shape"]))
@@ -107,9 +116,13 @@ class Picture(Source):
         if str(path) == "-":
             raise ValueError("a picture is read from a file, not from standard input: name it")
         if args.window:
-            raise ValueError("--window is not for a picture, which has the size that the model was trained at: leave it out")
+            raise ValueError(
+                "--window is not for a picture, which has the size that the model was trained at: leave it out"
+            )
         if args.mask and not Path(args.mask).is_file():
-            raise ValueError(f"there is no file {args.mask}: --mask is a picture, white where there is something to fill in")
+            raise ValueError(
+                f"there is no file {args.mask}: --mask is a picture, white where there is something to fill in"
+            )
         out = Path(args.out or f"{path.stem}-filled.png")
         self.names = numbered(out, args.num, path, ".png")
         self.holed, self.num = Holed(path, Path(args.mask) if args.mask else None, pixels), args.num
@@ -121,10 +134,15 @@ class Picture(Source):
         from unmask.kinds.images.pixels import to_image
 
         (found,) = filler.fill(self.examples, num=self.num)
-        for name, picture in zip(self.names, self.holed.filled(np.stack([one.ids for one in found])), strict=True):
+        for name, picture in zip(
+            self.names, self.holed.filled(np.stack([one.ids for one in found])), strict=True
+        ):
             to_image(picture).save(name)
             print(f"wrote {name}", file=sys.stderr)
-        return {"out": [str(name) for name in self.names], "filled_values": int(self.holed.holes.sum())}
+        return {
+            "out": [str(name) for name in self.names],
+            "filled_values": int(self.holed.holes.sum()),
+        }
 
 
 def three(shape: str) -> tuple[int, int, int]:

@@ -1,7 +1,8 @@
 """Pictures as tokens and back.
 
-A picture of H x W pixels and C channels is H*W*C tokens in the order row, column, channel; the token of a value v in 0..255 is
-v * levels // 256.  Shown, a token i is the value nearest to 255 i / (levels - 1) that is read as i again.
+A picture of H x W pixels and C channels is H*W*C tokens in the order row, column, channel; the
+token of a value v in 0..255 is v * levels // 256.  Shown, a token i is the value nearest to 255 i /
+(levels - 1) that is read as i again.
 """
 
 import io
@@ -18,20 +19,27 @@ HOLE = 127  # the grey of a masked value in a picture
 
 
 class Pixels:
-    """Pictures of one shape (H, W, C), C = 1 (grey) or 3 (red, green, blue), in `levels` values a channel."""
+    """Pictures of one shape (H, W, C), C = 1 (grey) or 3 (red, green, blue), in `levels` values a
+    channel."""
 
     eot = None
 
     def __init__(self, shape: Sequence[int], levels: int):
         self.shape: tuple[int, int, int] = tuple(shape)  # pyrefly: ignore
         if len(self.shape) != 3 or min(self.shape) < 1 or self.shape[2] not in MODES:
-            raise ValueError(f"pictures of shape {self.shape}: give (height, width, channels), with 1 or 3 channels")
+            raise ValueError(
+                f"pictures of shape {self.shape}: give (height, width, channels), with 1 or 3 channels"
+            )
         if not 2 <= levels <= 256:
             raise ValueError(f"levels {levels}: give between 2 and 256")
         self.vocab_size = levels
         self.tokens = (np.arange(256) * levels // 256).astype(np.uint8)  # of every value
         first = -(-256 * np.arange(levels + 1) // levels)  # the first value of every token
-        shown = np.round(np.arange(levels) * 255 / (levels - 1)).astype(int).clip(first[:-1], first[1:] - 1)
+        shown = (
+            np.round(np.arange(levels) * 255 / (levels - 1))
+            .astype(int)
+            .clip(first[:-1], first[1:] - 1)
+        )
         self.values = np.append(shown, HOLE).astype(np.uint8)
 
     @property
@@ -44,10 +52,13 @@ class Pixels:
         return self.tokens[pictures.reshape(*pictures.shape[:-3], -1)]
 
     def decode(self, ids) -> np.ndarray:
-        """Tokens (..., H*W*C) -> values 0..255 (..., H, W, C), uint8; HOLE for the mask's id, `levels`."""
+        """Tokens (..., H*W*C) -> values 0..255 (..., H, W, C), uint8; HOLE for the mask's id,
+        `levels`."""
         ids = np.asarray(ids)
         if ids.size and not 0 <= ids.min() <= ids.max() <= self.vocab_size:
-            raise ValueError(f"value {ids.max() if ids.max() > self.vocab_size else ids.min()} is none of the {self.vocab_size} levels")
+            raise ValueError(
+                f"value {ids.max() if ids.max() > self.vocab_size else ids.min()} is none of the {self.vocab_size} levels"
+            )
         return self.values[ids].reshape(*ids.shape[:-1], *self.shape)
 
     def spell(self, i: int) -> str:
@@ -71,16 +82,27 @@ def open_picture(path: Path):
                 image.load()
                 return ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
-        raise ValueError(f"{path} is not a picture that can be read: give PNG or JPEG files") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"{path} is truncated, damaged or too large ({' '.join(str(error).split())})") from None
+        raise ValueError(
+            f"{path} is not a picture that can be read: give PNG or JPEG files"
+        ) from None
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
+        raise ValueError(
+            f"{path} is truncated, damaged or too large ({' '.join(str(error).split())})"
+        ) from None
 
 
 def to_array(image, path: Path, *, size: int = 0, channels: int = 0) -> np.ndarray:
     """(H, W, C) uint8 of a Pillow image.
 
-    `size`: crop the middle square out and resize it to size x size pixels (Lanczos).  `channels`: 1 or 3 convert, 0 takes what is
-    there.  ValueError for transparency and for more than 8 bits a value.
+    `size`: crop the middle square out and resize it to size x size pixels (Lanczos).  `channels`: 1
+    or 3 convert, 0 takes what is there.  ValueError for transparency and for more than 8 bits a
+    value.
     """
     from PIL import Image
 
@@ -96,7 +118,9 @@ def to_array(image, path: Path, *, size: int = 0, channels: int = 0) -> np.ndarr
     if size:
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
-        image = image.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+        image = image.resize(
+            (size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side)
+        )
     array = np.asarray(image)
     return array[..., None] if array.ndim == 2 else array
 
@@ -108,10 +132,14 @@ def to_image(array: np.ndarray):
     return Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
 
 
-def picture_grid(pictures: np.ndarray, *, columns: int = 0, scale: int = 0, gap: int = 2, edge: int = 176) -> np.ndarray:
-    """One picture (h, w, C) of n pictures (n, H, W, C), `columns` (default: about as many as rows) side by side.
+def picture_grid(
+    pictures: np.ndarray, *, columns: int = 0, scale: int = 0, gap: int = 2, edge: int = 176
+) -> np.ndarray:
+    """One picture (h, w, C) of n pictures (n, H, W, C), `columns` (default: about as many as rows)
+    side by side.
 
-    `scale`: pixels on the screen for each, by default as many as make a picture at least 64 pixels high.
+    `scale`: pixels on the screen for each, by default as many as make a picture at least 64 pixels
+    high.
     """
     n, height, _, channels = pictures.shape
     scale = scale or max(1, math.ceil(64 / height))
@@ -133,8 +161,17 @@ def png(array: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def write_animation(path: Path | BinaryIO, frames: Sequence[np.ndarray], *, seconds: float = 4.0) -> None:
+def write_animation(
+    path: Path | BinaryIO, frames: Sequence[np.ndarray], *, seconds: float = 4.0
+) -> None:
     """A GIF of pictures (h, w, C); the last one stays for two seconds."""
     images = [to_image(frame) for frame in frames]
     each = max(20, round(1000 * seconds / len(images)))
-    images[0].save(path, format="GIF", save_all=True, append_images=images[1:], duration=[each] * (len(images) - 1) + [2000], loop=0)
+    images[0].save(
+        path,
+        format="GIF",
+        save_all=True,
+        append_images=images[1:],
+        duration=[each] * (len(images) - 1) + [2000],
+        loop=0,
+    )

@@ -1,9 +1,9 @@
 """Reading of pictures from their official formats, block by block.
 
-idx        MNIST and its kin: *-images-idx3-ubyte, *-labels-idx1-ubyte, plain or .gz
-cifar10    the binary version: data_batch_1.bin ... test_batch.bin, 1 label and 3,072 values a record, channel by channel
-npz        the down-sampled ImageNet: train_data_batch_1.npz ..., val_data.npz, `data` (n, 3*H*W) channel by channel and `labels`
-           from 1; or `data` (n, H, W) or (n, H, W, C), `labels` from 0
+idx        MNIST and its kin: *-images-idx3-ubyte, *-labels-idx1-ubyte, plain or .gz cifar10    the
+binary version: data_batch_1.bin ... test_batch.bin, 1 label and 3,072 values a record, channel by
+channel npz        the down-sampled ImageNet: train_data_batch_1.npz ..., val_data.npz, `data` (n,
+3*H*W) channel by channel and `labels` from 1; or `data` (n, H, W) or (n, H, W, C), `labels` from 0
 packbits   no header: every bit a value, rows in order, most significant bit first; of a given shape
 folder     PNG and JPEG files; where all lie in sub-folders, these are the classes
 """
@@ -27,7 +27,14 @@ FORMATS = ("auto", "idx", "cifar10", "npz", "packbits", "folder")
 PICTURES = (".png", ".jpg", ".jpeg")
 LABELS = ("-images-idx3-ubyte", "-labels-idx1-ubyte")
 MOST_VALUES = 1 << 24  # of a picture
-PARTS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}  # folders of pictures
+# folders of pictures
+PARTS = {
+    "train": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+}
 
 
 class Block(NamedTuple):
@@ -48,14 +55,17 @@ class Source(NamedTuple):
 
 
 def find_sources(root: Path, format: str) -> dict[str, Source]:
-    """The part "train" and, where the layout has them, "validation" and "test" of a file or folder; ValueError if nothing is found."""
+    """The part "train" and, where the layout has them, "validation" and "test" of a file or folder;
+    ValueError if nothing is found."""
     if format not in FORMATS:
         raise ValueError(f"format {format!r} is not one of {', '.join(FORMATS)}")
     if root.is_file():
         found = file_format(root) if format == "auto" else format
         if found == "folder":
             raise ValueError(f"{root} is a file: the format 'folder' is for a folder of pictures")
-        return {"train": Source(found, [root], root, labels_beside(root) if found == "idx" else None)}
+        return {
+            "train": Source(found, [root], root, labels_beside(root) if found == "idx" else None)
+        }
     files = list_files(root)  # a ValueError where there are none
     layouts = {
         "idx": ("train-images-idx3-ubyte*", "t10k-images-idx3-ubyte*"),
@@ -64,23 +74,39 @@ def find_sources(root: Path, format: str) -> dict[str, Source]:
     }
     for name, patterns in layouts.items():
         if format in ("auto", name):
-            train, test = (sorted((p for p in files if p.match(pattern)), key=by_number) for pattern in patterns)
+            train, test = (
+                sorted((p for p in files if p.match(pattern)), key=by_number)
+                for pattern in patterns
+            )
             if train:
                 places = {p.parent for p in [*train, *test]}
                 if len(places) > 1 or (name == "idx" and max(len(train), len(test)) > 1):
-                    raise ValueError(f"{root} has more than one set of images ({train[0]}, {(train + test)[-1]}): name the folder of one")
+                    raise ValueError(
+                        f"{root} has more than one set of images ({train[0]}, {(train + test)[-1]}): name the folder of one"
+                    )
                 parts = {"train": train, "test": test} if test else {"train": train}
-                return {part: Source(name, f, root, labels_beside(f[0]) if name == "idx" else None) for part, f in parts.items()}
-    pictures = [p for p in files if p.suffix.lower() in PICTURES] if format in ("auto", "folder") else []
+                return {
+                    part: Source(name, f, root, labels_beside(f[0]) if name == "idx" else None)
+                    for part, f in parts.items()
+                }
+    pictures = (
+        [p for p in files if p.suffix.lower() in PICTURES] if format in ("auto", "folder") else []
+    )
     if pictures:
         tops = {p.relative_to(root).parts[0] for p in pictures}
         if "train" in tops and tops <= set(PARTS):
-            of_train = picture_folder(root / "train", [p for p in pictures if (root / "train") in p.parents])
+            of_train = picture_folder(
+                root / "train", [p for p in pictures if (root / "train") in p.parents]
+            )
             found = {"train": of_train}
             for top in sorted(tops - {"train"}):
                 if PARTS[top] in found:
-                    raise ValueError(f"{root} has more than one folder of {PARTS[top]} images: leave one of them out")
-                found[PARTS[top]] = picture_folder(root / top, [p for p in pictures if (root / top) in p.parents], of_train.classes)
+                    raise ValueError(
+                        f"{root} has more than one folder of {PARTS[top]} images: leave one of them out"
+                    )
+                found[PARTS[top]] = picture_folder(
+                    root / top, [p for p in pictures if (root / top) in p.parents], of_train.classes
+                )
             return found
         return {"train": picture_folder(root, pictures)}
     raise ValueError(
@@ -118,29 +144,47 @@ def labels_beside(images: Path) -> Path | None:
         return None
     name = images.name.replace(*LABELS)
     stem = name.removesuffix(".gz")
-    found = [images.with_name(n) for n in (name, stem, stem + ".gz") if n != images.name and images.with_name(n).is_file()]
+    found = [
+        images.with_name(n)
+        for n in (name, stem, stem + ".gz")
+        if n != images.name and images.with_name(n).is_file()
+    ]
     return found[0] if found else None
 
 
 def picture_folder(root: Path, files: list[Path], classes: tuple[str, ...] = ()) -> Source:
-    """In an order by the hash of their names, so that parts cut off in order hold pictures of all folders.
+    """In an order by the hash of their names, so that parts cut off in order hold pictures of all
+    folders.
 
-    Where all files lie in sub-folders, those are the classes; or `classes`, which then hold every one of them.
+    Where all files lie in sub-folders, those are the classes; or `classes`, which then hold every
+    one of them.
     """
     inside = [path.relative_to(root) for path in files]
     names = sorted({path.parts[0] for path in inside})
     if classes:
-        unknown = next((path for path in inside if len(path.parts) < 2 or path.parts[0] not in classes), None)
+        unknown = next(
+            (path for path in inside if len(path.parts) < 2 or path.parts[0] not in classes), None
+        )
         if unknown is not None:
-            raise ValueError(f"{root / unknown} is in none of the training part's classes: {', '.join(classes[:20])}")
+            raise ValueError(
+                f"{root / unknown} is in none of the training part's classes: {', '.join(classes[:20])}"
+            )
     elif all(len(path.parts) > 1 for path in inside) and len(names) > 1:
         classes = tuple(names)
-    order = sorted(inside, key=lambda path: hashlib.sha256(path.as_posix().encode("utf-8", "surrogateescape")).digest())
+    order = sorted(
+        inside,
+        key=lambda path: hashlib.sha256(
+            path.as_posix().encode("utf-8", "surrogateescape")
+        ).digest(),
+    )
     return Source("folder", [root / path for path in order], root, classes=classes)
 
 
-def read_images(source: Source, bar: tqdm, *, shape: tuple[int, int, int] | None, size: int, channels: int) -> Iterator[Block]:
-    """The pictures of a source.  ValueError that names file, picture and value for what does not fit."""
+def read_images(
+    source: Source, bar: tqdm, *, shape: tuple[int, int, int] | None, size: int, channels: int
+) -> Iterator[Block]:
+    """The pictures of a source.  ValueError that names file, picture and value for what does not
+    fit."""
     if source.format == "packbits" and shape is None:
         raise ValueError("packed bits have no header: give --shape HEIGHT,WIDTH,CHANNELS")
     if source.format != "packbits" and shape is not None:
@@ -148,7 +192,9 @@ def read_images(source: Source, bar: tqdm, *, shape: tuple[int, int, int] | None
     if size < 0:
         raise ValueError(f"--size must not be negative, not {size}")
     if source.format != "folder" and (size or channels):
-        raise ValueError(f"--size and --channels are for folders of pictures, not for the format {source.format}")
+        raise ValueError(
+            f"--size and --channels are for folders of pictures, not for the format {source.format}"
+        )
     if source.format == "folder":
         yield from read_folder(source, bar, size, channels)
         return
@@ -177,13 +223,16 @@ def read_folder(source: Source, bar: tqdm, size: int, channels: int) -> Iterator
                 f"{path} is {w} x {h} pixels of {c} channel{'s' * (c > 1)}, but {first[0]} is {fw} x {fh} of {fc}: "
                 "give --size to crop and resize, --channels 1 or 3 to convert"
             )
-        label = source.classes.index(path.relative_to(source.root).parts[0]) if source.classes else None
+        label = (
+            source.classes.index(path.relative_to(source.root).parts[0]) if source.classes else None
+        )
         yield Block(array[None], None if label is None else np.array([label]))
         bar.update(path.stat().st_size)
 
 
 def records(path: Path, size: int, what: str, bar: tqdm, skip: int = 0) -> Iterator[np.ndarray]:
-    """(n, size) bytes of a file of records, after `skip` bytes; ValueError if the last one is cut short."""
+    """(n, size) bytes of a file of records, after `skip` bytes; ValueError if the last one is cut
+    short."""
     rest, count = b"", 0
     for block in read_blocks(path, bar):
         rest += block
@@ -195,7 +244,9 @@ def records(path: Path, size: int, what: str, bar: tqdm, skip: int = 0) -> Itera
         yield np.frombuffer(rest[: whole * size], np.uint8).reshape(whole, size)
         rest, count = rest[whole * size :], count + whole
     if rest:
-        raise ValueError(f"{path} ends within {what} {count}: {len(rest)} bytes of {size}; fetch it again")
+        raise ValueError(
+            f"{path} ends within {what} {count}: {len(rest)} bytes of {size}; fetch it again"
+        )
 
 
 def idx_header(path: Path, axes: int) -> list[int]:
@@ -212,7 +263,9 @@ def idx_header(path: Path, axes: int) -> list[int]:
         )
     sizes = np.frombuffer(start[4:size], ">u4").tolist()
     if not 0 < math.prod(sizes[1:]) <= MOST_VALUES or sizes[0] < 1:
-        raise ValueError(f"{path} says that it has {' x '.join(map(str, sizes))} values: that cannot be meant")
+        raise ValueError(
+            f"{path} says that it has {' x '.join(map(str, sizes))} values: that cannot be meant"
+        )
     return sizes
 
 
@@ -222,17 +275,26 @@ def read_idx(path: Path, labels: Path | None, bar: tqdm) -> Iterator[Block]:
     if labels is not None:
         number = idx_header(labels, 1)[0]
         if number != count:
-            raise ValueError(f"{labels} has {number:,} labels and {path} has {count:,} images: give the labels of these images")
+            raise ValueError(
+                f"{labels} has {number:,} labels and {path} has {count:,} images: give the labels of these images"
+            )
         with tqdm(disable=True) as quiet:
             known = np.concatenate(list(records(labels, 1, "label", quiet, skip=8)))[:, 0]
         if len(known) != count:
-            raise ValueError(f"{labels} is truncated: {len(known):,} of {count:,} labels; fetch it again")
+            raise ValueError(
+                f"{labels} is truncated: {len(known):,} of {count:,} labels; fetch it again"
+            )
     seen = 0
     for rows in records(path, height * width, "image", bar, skip=16):
-        yield Block(rows.reshape(len(rows), height, width, 1), None if known is None else known[seen : seen + len(rows)])
+        yield Block(
+            rows.reshape(len(rows), height, width, 1),
+            None if known is None else known[seen : seen + len(rows)],
+        )
         seen += len(rows)
     if seen != count:
-        raise ValueError(f"{path} is {'truncated' if seen < count else 'too long'}: {seen:,} images where its header says {count:,}")
+        raise ValueError(
+            f"{path} is {'truncated' if seen < count else 'too long'}: {seen:,} images where its header says {count:,}"
+        )
 
 
 def read_cifar10(path: Path, bar: tqdm) -> Iterator[Block]:
@@ -241,7 +303,9 @@ def read_cifar10(path: Path, bar: tqdm) -> Iterator[Block]:
         wrong = rows[:, 0] > 9
         if wrong.any():
             at = int(wrong.argmax())
-            raise ValueError(f"{path}, record {seen + at}: label {rows[at, 0]} is not one of 0 to 9; is this CIFAR-10's binary version?")
+            raise ValueError(
+                f"{path}, record {seen + at}: label {rows[at, 0]} is not one of 0 to 9; is this CIFAR-10's binary version?"
+            )
         yield Block(rows[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), rows[:, 0])
         seen += len(rows)
 
@@ -257,10 +321,21 @@ def read_npz(path: Path) -> Block:
                     raise ValueError(f"no array 'data', only {', '.join(file) or 'nothing'}")
                 data = file["data"]
                 labels = file.get("labels")
-        if not isinstance(data, np.ndarray) or not (labels is None or isinstance(labels, np.ndarray)):
+        if not isinstance(data, np.ndarray) or not (
+            labels is None or isinstance(labels, np.ndarray)
+        ):
             raise ValueError("`data` or `labels` is not an array")
-    except (OSError, zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"{path} is truncated, or not an .npz file ({' '.join(str(error).split())})") from None
+    except (
+        OSError,
+        zipfile.BadZipFile,
+        EOFError,
+        zlib.error,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
+        raise ValueError(
+            f"{path} is truncated, or not an .npz file ({' '.join(str(error).split())})"
+        ) from None
     except ValueError as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
     if not data.size:
@@ -278,12 +353,16 @@ def read_npz(path: Path) -> Block:
     if official:
         side = math.isqrt(data.shape[1] // 3)
         if 3 * side * side != data.shape[1]:
-            raise ValueError(f"{path}: {data.shape[1]} values an image are not three channels of a square")
+            raise ValueError(
+                f"{path}: {data.shape[1]} values an image are not three channels of a square"
+            )
         data = data.reshape(len(data), 3, side, side).transpose(0, 2, 3, 1)
     elif data.ndim == 3:
         data = data[..., None]
     if data.ndim != 4 or data.shape[3] not in (1, 3):
-        raise ValueError(f"{path}: `data` has the shape {data.shape}; give (n, 3*H*W), (n, H, W) or (n, H, W, C) with C 1 or 3")
+        raise ValueError(
+            f"{path}: `data` has the shape {data.shape}; give (n, 3*H*W), (n, H, W) or (n, H, W, C) with C 1 or 3"
+        )
     if labels is not None:
         if len(labels) != len(data):
             raise ValueError(f"{path} has {len(labels):,} labels and {len(data):,} images")
@@ -291,13 +370,17 @@ def read_npz(path: Path) -> Block:
             raise ValueError(f"{path}: `labels` are {labels.dtype}, not integers")
         labels = labels.astype(np.int64) - official  # the official ones count from 1
         if len(labels) and not 0 <= labels.min() <= labels.max() <= 65535:
-            raise ValueError(f"{path}: a label is {labels.min() + official}; they count from {int(official)}")
+            raise ValueError(
+                f"{path}: a label is {labels.min() + official}; they count from {int(official)}"
+            )
     return Block(data, labels)
 
 
 def read_packbits(path: Path, shape: tuple[int, int, int], bar: tqdm) -> Iterator[Block]:
     values = math.prod(shape)
     if values % 8:
-        raise ValueError(f"{values} bits an image are no whole number of bytes: --shape {','.join(map(str, shape))} cannot be packed so")
+        raise ValueError(
+            f"{values} bits an image are no whole number of bytes: --shape {','.join(map(str, shape))} cannot be packed so"
+        )
     for rows in records(path, values // 8, "image", bar):
         yield Block(np.unpackbits(rows, axis=1).reshape(len(rows), *shape) * np.uint8(255), None)

@@ -10,13 +10,17 @@ import torch
 from unmask.kinds.proteins.residues import Residues
 from unmask.kinds.sequences import Sequences, count_crops, place_crops
 
-SPREAD = 1.125  # a bucket's longest sequences are at most so much longer than its shortest, unless it would hold less than a batch
+# a bucket's longest sequences are at most so much longer than its shortest, unless it would hold
+# less than a batch
+SPREAD = 1.125
 
 
 class ProteinData(Sequences):
-    """Sequences of residues.  A position where it is not known which residue it is has no value: "valid" is False there.
+    """Sequences of residues.  A position where it is not known which residue it is has no value:
+    "valid" is False there.
 
-    A batch has "valid" if it has such a position or padding, and is padded to its longest sequence only.
+    A batch has "valid" if it has such a position or padding, and is padded to its longest sequence
+    only.
     """
 
     unit = "residue"  # pyrefly: ignore
@@ -26,12 +30,16 @@ class ProteinData(Sequences):
         self._buckets: dict[tuple[str, int, int], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self._places: dict[tuple[str, int], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
-    def batch(self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0) -> dict[str, torch.Tensor]:
-        """Random sequences of about one length, the same for the same arguments; at most batch_size * length positions.
+    def batch(
+        self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0
+    ) -> dict[str, torch.Tensor]:
+        """Random sequences of about one length, the same for the same arguments; at most batch_size
+        * length positions.
 
-        Sequences longer than `length` are cropped.  Drawn so that every residue of the split weighs as much as any other in a loss that
-        is divided by the residues of its batch, as in scoring: a bucket of sequences of about one length, in proportion to its residues,
-        then as many of their crops (`count_crops`) as the positions allow, with replacement.
+        Sequences longer than `length` are cropped.  Drawn so that every residue of the split weighs
+        as much as any other in a loss that is divided by the residues of its batch, as in scoring:
+        a bucket of sequences of about one length, in proportion to its residues, then as many of
+        their crops (`count_crops`) as the positions allow, with replacement.
         """
         order, edges, residues = self._plan_buckets(split, length, batch_size)
         random = np.random.default_rng((seed, step, micro))
@@ -51,11 +59,15 @@ class ProteinData(Sequences):
         return self._document_edges(split)
 
     def sequences(self, split: str) -> list[np.ndarray]:
-        """The ids (length,) of every sequence of a split, V where it is not known which residue it is."""
-        return [self.tokens(split)[first:end] for first, end in itertools.pairwise(self.edges(split))]
+        """The ids (length,) of every sequence of a split, V where it is not known which residue it
+        is."""
+        return [
+            self.tokens(split)[first:end] for first, end in itertools.pairwise(self.edges(split))
+        ]
 
     def window_count(self, split: str, length: int) -> int:
-        """A sequence is one window or, if it is longer than `length`, consecutive ones; each residue is in one of them."""
+        """A sequence is one window or, if it is longer than `length`, consecutive ones; each
+        residue is in one of them."""
         return super().window_count(split, length)
 
     @cached_property
@@ -69,19 +81,26 @@ class ProteinData(Sequences):
         """Which sequences the windows are of."""
         sizes = np.diff(self.edges(split))
         cut = int((sizes > length).sum())
-        pieces = f"{cut:,} longer than {length}, cut into windows of at most so many" if cut else f"none longer than {length}"
+        pieces = (
+            f"{cut:,} longer than {length}, cut into windows of at most so many"
+            if cut
+            else f"none longer than {length}"
+        )
         return [f"of {len(sizes):,} sequences, {pieces}"]
 
     def batch_name(self, batch_size: int, length: int) -> str:
         return f"up to {batch_size * length:,} residues of sequences of about one length"
 
     def window_places(self, split: str, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The number of its sequence, the first residue and the size of every window (n,), in the order of `windows`: longest first."""
+        """The number of its sequence, the first residue and the size of every window (n,), in the
+        order of `windows`: longest first."""
         if (split, length) not in self._places:
             edges, ends = self.edges(split), self._window_ends(split, length)
             number = np.arange(int(ends[-1]))
             document = np.searchsorted(ends, number, side="right")
-            start = edges[document] + (number - np.where(document > 0, ends[document - 1], 0)) * length
+            start = (
+                edges[document] + (number - np.where(document > 0, ends[document - 1], 0)) * length
+            )
             size = np.minimum(edges[document + 1] - start, length)
             order = np.argsort(-size, kind="stable")
             self._places[split, length] = document[order], start[order], size[order]
@@ -102,14 +121,19 @@ class ProteinData(Sequences):
         """`size` (B,) residues from `start` (B,) on."""
         place = np.arange(int(size.max()))
         inside = place < size[:, None]
-        ids = np.asarray(self.tokens(split))[np.where(inside, start[:, None] + place, 0)].astype(np.int64)
+        ids = np.asarray(self.tokens(split))[np.where(inside, start[:, None] + place, 0)].astype(
+            np.int64
+        )
         valid = inside & (ids < self.vocab_size)
         if valid.all():
             return {"x": torch.from_numpy(ids)}
         return {"x": torch.from_numpy(np.where(valid, ids, 0)), "valid": torch.from_numpy(valid)}
 
-    def _plan_buckets(self, split: str, length: int, batch_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Sequences in the order of their lengths, longest first; where each bucket begins and ends; the residues up to its end."""
+    def _plan_buckets(
+        self, split: str, length: int, batch_size: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sequences in the order of their lengths, longest first; where each bucket begins and
+        ends; the residues up to its end."""
         if length < 1 or batch_size < 1:
             raise ValueError(f"length {length} and batch_size {batch_size}: give at least 1")
         key = split, length, batch_size

@@ -1,7 +1,8 @@
 """FASTA files of protein sequences, read record by record and written; plain, .gz or .xz.
 
-A record is a line that begins with > and the lines of its sequence.  Small letters are read as capitals; spaces, blank lines, lines
-that begin with ; (comments) and stars at the end (a stop) are dropped.
+A record is a line that begins with > and the lines of its sequence.  Small letters are read as
+capitals; spaces, blank lines, lines that begin with ; (comments) and stars at the end (a stop) are
+dropped.
 """
 
 import codecs
@@ -18,11 +19,17 @@ from tqdm import tqdm
 from unmask.kinds.proteins.residues import LETTERS, STRANGE, UNKNOWN, Residues
 from unmask.kinds.sources import read_blocks
 
-ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # by byte-order mark
+# by byte-order mark
+ENCODINGS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 HOLE = re.compile(r"\[MASK(?::(\d+))?\]")
 LONGEST_HOLE = 100_000  # residues; the longest known protein has 36,000 or so
 WIDTH = 60  # letters a line
-CAPITALS = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)  # and no other: the capital of a sharp s is two letters
+# and no other: the capital of a sharp s is two letters
+CAPITALS = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
 
 
 class Record(NamedTuple):
@@ -36,7 +43,9 @@ class Record(NamedTuple):
     @property
     def holes(self) -> np.ndarray:
         """(n,) bool: X and -."""
-        return np.isin(np.frombuffer(self.letters.encode(), np.uint8), np.frombuffer(b"X-", np.uint8))
+        return np.isin(
+            np.frombuffer(self.letters.encode(), np.uint8), np.frombuffer(b"X-", np.uint8)
+        )
 
 
 def read_fasta(path: Path, bar: tqdm, *, holes: bool = False) -> Iterator[Record]:
@@ -47,11 +56,12 @@ def read_fasta(path: Path, bar: tqdm, *, holes: bool = False) -> Iterator[Record
 def parse_fasta(blocks: Iterable[bytes], name: str, *, holes: bool = False) -> Iterator[Record]:
     """The records of a file's content; `name`: the file's, for messages.
 
-    Sequences are ASCII; UTF-16 is read where a byte-order mark says so, and a header may be in any encoding that ASCII is part of: its
-    bytes are kept (surrogateescape).  `holes`: - is a hole, too, as are [MASK] and [MASK:20], which become - and twenty of them.
+    Sequences are ASCII; UTF-16 is read where a byte-order mark says so, and a header may be in any
+    encoding that ASCII is part of: its bytes are kept (surrogateescape).  `holes`: - is a hole,
+    too, as are [MASK] and [MASK:20], which become - and twenty of them.
 
-    Raises ValueError that names file, line and record for a letter that is no residue, a record without residues, text before the
-    first header, and a file without records.
+    Raises ValueError that names file, line and record for a letter that is no residue, a record
+    without residues, text before the first header, and a file without records.
     """
     residues, header, lines, began = Residues(), None, [], 0
     for number, line in enumerate(split_lines(blocks, name), 1):
@@ -62,31 +72,52 @@ def parse_fasta(blocks: Iterable[bytes], name: str, *, holes: bool = False) -> I
             header, lines, began = line[1:].strip(), [], number
         elif line and not line.startswith(";"):
             if header is None:
-                raise ValueError(f"{name}, line {number}: {shown(line)} stands before the first header: give a FASTA file, whose records "
-                                 "begin with a line like >name")  # fmt: skip
+                raise ValueError(
+                    f"{name}, line {number}: {shown(line)} stands before the first header: give a FASTA file, whose records "
+                    "begin with a line like >name"
+                )
             lines.append((number, line))
     if header is None:
-        raise ValueError(f"{name} has no records: give a FASTA file, whose records begin with a line like >name")
+        raise ValueError(
+            f"{name} has no records: give a FASTA file, whose records begin with a line like >name"
+        )
     yield make_record(residues, header, lines, name, began, holes)
 
 
-def make_record(residues: Residues, header: str, lines: list[tuple[int, str]], name: str, began: int, holes: bool) -> Record:
-    """A record, which began at line `began` of the file `name`, of its header and the numbered lines of its sequence."""
+def make_record(
+    residues: Residues,
+    header: str,
+    lines: list[tuple[int, str]],
+    name: str,
+    began: int,
+    holes: bool,
+) -> Record:
+    """A record, which began at line `began` of the file `name`, of its header and the numbered
+    lines of its sequence."""
     said = f"record {shown(header)}"
     rows = ["".join(line.translate(CAPITALS).split()) for _, line in lines]
     if holes:
-        rows = [HOLE.sub(partial(dashes, place=f"{name}, line {number}"), row) for (number, _), row in zip(lines, rows, strict=True)]
+        rows = [
+            HOLE.sub(partial(dashes, place=f"{name}, line {number}"), row)
+            for (number, _), row in zip(lines, rows, strict=True)
+        ]
     letters = "".join(rows).rstrip("*")
     if not letters:
-        raise ValueError(f"{name}, line {began}: {said} has no residues: give its sequence, or take the record out")
+        raise ValueError(
+            f"{name}, line {began}: {said} has no residues: give its sequence, or take the record out"
+        )
     codes = np.frombuffer(letters.encode("latin-1", "replace"), np.uint8)
     ids = residues.table[codes]
     if holes:
         ids[codes == ord("-")] = residues.vocab_size
     if (ids == STRANGE).any():
         at = int(np.argmax(ids == STRANGE))
-        number, _ = lines[int(np.searchsorted(np.cumsum([len(row) for row in rows]), at, side="right"))]
-        raise ValueError(f"{name}, line {number}: {letters[at]!r} at residue {at + 1} of {said} {wrong(letters[at])}")
+        number, _ = lines[
+            int(np.searchsorted(np.cumsum([len(row) for row in rows]), at, side="right"))
+        ]
+        raise ValueError(
+            f"{name}, line {number}: {letters[at]!r} at residue {at + 1} of {said} {wrong(letters[at])}"
+        )
     return Record(header, ids, letters, f"{name}, line {began}: {said}")
 
 
@@ -103,7 +134,9 @@ def dashes(match: re.Match, place: str) -> str:
     """As many - as a [MASK] stands for."""
     size = int(match[1] or 1)
     if not 1 <= size <= LONGEST_HOLE:
-        raise ValueError(f"{place}: {match[0]} is a hole of {size} residues: give 1 to {LONGEST_HOLE:,}")
+        raise ValueError(
+            f"{place}: {match[0]} is a hole of {size} residues: give 1 to {LONGEST_HOLE:,}"
+        )
     return "-" * size
 
 
@@ -123,14 +156,24 @@ def decode(blocks: Iterable[bytes], name: str) -> Iterator[str]:
         for block in blocks:
             head += block
             if decoder is None and len(head) >= 3:
-                encoding = next((e for mark, e in ENCODINGS.items() if head.startswith(mark)), "utf-8")
-                decoder = codecs.getincrementaldecoder(encoding)("strict" if encoding == "utf-16" else "surrogateescape")
+                encoding = next(
+                    (e for mark, e in ENCODINGS.items() if head.startswith(mark)), "utf-8"
+                )
+                decoder = codecs.getincrementaldecoder(encoding)(
+                    "strict" if encoding == "utf-16" else "surrogateescape"
+                )
             if decoder is not None:
                 text, head = decoder.decode(head), b""
                 yield text
-        yield head.decode("utf-8", "surrogateescape") if decoder is None else decoder.decode(b"", True)
+        yield (
+            head.decode("utf-8", "surrogateescape")
+            if decoder is None
+            else decoder.decode(b"", True)
+        )
     except UnicodeDecodeError as error:
-        raise ValueError(f"{name} begins like UTF-16 and is not ({error.reason}): save it as plain text (ASCII or UTF-8)") from None
+        raise ValueError(
+            f"{name} begins like UTF-16 and is not ({error.reason}): save it as plain text (ASCII or UTF-8)"
+        ) from None
 
 
 def shown(text: str) -> str:
@@ -140,4 +183,7 @@ def shown(text: str) -> str:
 
 def format_fasta(records: Iterable[tuple[str, str]]) -> str:
     """(header, letters) as a FASTA file, WIDTH letters a line."""
-    return "".join(f">{header}\n" + "".join(f"{s[i : i + WIDTH]}\n" for i in range(0, len(s), WIDTH)) for header, s in records)
+    return "".join(
+        f">{header}\n" + "".join(f"{s[i : i + WIDTH]}\n" for i in range(0, len(s), WIDTH))
+        for header, s in records
+    )

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, kw_only=True)
 class PrepareProteins:
     split: str = "0.9,0.05,0.05"
-    """train,validation,test: fractions, or numbers of sequences (-1: the rest), by a hash of the sequence: equal ones stay together.
-    Homologues do not."""
+    """train,validation,test: fractions, or numbers of sequences (-1: the rest), by a hash of the
+    sequence: equal ones stay together. Homologues do not."""
     validation: str = ""
     """A validation file of its own; the source is then all training data."""
     test: str = ""

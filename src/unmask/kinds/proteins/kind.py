@@ -5,7 +5,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from unmask.kinds.kind import ABSENT, GIVEN, HOLE, Filler, Kind, Layout, NoFlags, Partial, Source, too_long
+from unmask.kinds.kind import (
+    ABSENT,
+    GIVEN,
+    HOLE,
+    Filler,
+    Kind,
+    Layout,
+    NoFlags,
+    Partial,
+    Source,
+    too_long,
+)
 from unmask.kinds.output import check_out, write_texts
 from unmask.kinds.proteins.flags import PrepareProteins
 
@@ -23,7 +34,18 @@ class Proteins(Kind):
     Prepare = PrepareProteins
     what = "proteins"
     title, unit = "A protein", "residue"
-    keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "documents", "eot", "tokens", "document_count", "lengths")
+    keys = (
+        "format",
+        "kind",
+        "tokenizer",
+        "vocab_size",
+        "dtype",
+        "documents",
+        "eot",
+        "tokens",
+        "document_count",
+        "lengths",
+    )
     no_labels = "proteins, which has no labels"
     tokens = ("residues",)
     Read = NoFlags
@@ -33,15 +55,25 @@ class Proteins(Kind):
         from unmask.kinds.proteins.prepare import prepare_proteins
 
         meta = prepare_proteins(
-            args.source, args.out, split=args.split, validation=args.validation or None, test=args.test or None
-        )  # fmt: skip
+            args.source,
+            args.out,
+            split=args.split,
+            validation=args.validation or None,
+            test=args.test or None,
+        )
         said = []
         counts, lengths = meta["document_count"], list(meta["lengths"])
-        said.append(f"{args.out}: {', '.join(f'{n:,} {name}' for name, n in counts.items())} sequences")
+        said.append(
+            f"{args.out}: {', '.join(f'{n:,} {name}' for name, n in counts.items())} sequences"
+        )
         how = f"{meta['distinct']:,} of them different, split by a hash"
-        said.append(f"  {'in files of their own' if meta['split'] == 'files' else how}; homologues may be on several sides")
+        said.append(
+            f"  {'in files of their own' if meta['split'] == 'files' else how}; homologues may be on several sides"
+        )
         mean, unknown = meta["tokens"]["train"] / counts["train"], sum(meta["unknown"].values())
-        said.append(f"  training: {meta['tokens']['train']:,} residues, {lengths[0]} to {lengths[-1]} a sequence, mean {mean:.0f}")
+        said.append(
+            f"  training: {meta['tokens']['train']:,} residues, {lengths[0]} to {lengths[-1]} a sequence, mean {mean:.0f}"
+        )
         said.append(f"  in all {unknown:,} positions without a value (B, J, X, Z)")
         return meta, said
 
@@ -69,12 +101,15 @@ class Proteins(Kind):
 
     def write(self, rows: list, args: Any) -> dict:
         letters = [self.tokenizer.decode(row) for row in rows]
-        write_fasta(args.out, ((f"sample-{i} seed={args.seed}", row) for i, row in enumerate(letters, 1)))
+        write_fasta(
+            args.out, ((f"sample-{i} seed={args.seed}", row) for i, row in enumerate(letters, 1))
+        )
         return {"samples": letters}
 
 
 class Records(Source):
-    """The records of a FASTA file, in which X, - and [MASK] are holes; the fillings of a record come best first."""
+    """The records of a FASTA file, in which X, - and [MASK] are holes; the fillings of a record
+    come best first."""
 
     def __init__(self, path: Path, args: Any, length: int, residues: Any):
         import numpy as np
@@ -84,30 +119,49 @@ class Records(Source):
 
         check_out(args.out)
         if str(path) == "-":
-            self.records = list(parse_fasta([sys.stdin.buffer.read()], "standard input", holes=True))
+            self.records = list(
+                parse_fasta([sys.stdin.buffer.read()], "standard input", holes=True)
+            )
         else:
             self.records = list(read_fasta(path, tqdm(disable=True), holes=True))
         open_ = [record for record in self.records if record.holes.any()]
         if not open_:
-            raise ValueError(f"{path} has no hole: write X, - or [MASK] for a residue to fill in, or [MASK:20] for twenty")
+            raise ValueError(
+                f"{path} has no hole: write X, - or [MASK] for a residue to fill in, or [MASK:20] for twenty"
+            )
         for record in open_:
             if len(record.letters) > length and not args.window:
                 raise too_long(record.place, len(record.letters), "residue", length)
         if left := len(self.records) - len(open_):
-            print(f"note: {left} of {len(self.records)} records have no hole; they are passed through", file=sys.stderr)
+            print(
+                f"note: {left} of {len(self.records)} records have no hole; they are passed through",
+                file=sys.stderr,
+            )
         self.args, self.tokenizer = args, residues
         self.examples = []
         for record in self.records:
             known = np.where(record.ids < residues.vocab_size, GIVEN, ABSENT)
-            self.examples.append(Partial(record.ids.astype(np.int64), np.where(record.holes, HOLE, known).astype(np.int8)))
+            self.examples.append(
+                Partial(
+                    record.ids.astype(np.int64), np.where(record.holes, HOLE, known).astype(np.int8)
+                )
+            )
 
     def fill(self, filler: Filler) -> dict:
         scored = filler.can_score
         if scored:
-            told = f"{DRAWS} draws of masks" + (", and others to rank by" if self.args.num > 1 else "")
-            print(f"score: at most so many nats, -log p of what is filled in given the rest, {told}", file=sys.stderr)
+            told = f"{DRAWS} draws of masks" + (
+                ", and others to rank by" if self.args.num > 1 else ""
+            )
+            print(
+                f"score: at most so many nats, -log p of what is filled in given the rest, {told}",
+                file=sys.stderr,
+            )
         else:
-            print("note: fillings are scored for a schedule with one curve for all values, and this one has one per value", file=sys.stderr)
+            print(
+                "note: fillings are scored for a schedule with one curve for all values, and this one has one per value",
+                file=sys.stderr,
+            )
         found = filler.fill(self.examples, num=self.args.num, score=DRAWS if scored else 0)
         made, kept = [], []
         for record, candidates in zip(self.records, found, strict=True):
@@ -116,18 +170,33 @@ class Records(Source):
                 continue
             for number, one in enumerate(candidates, 1):
                 score = f" nats={one.nats:.2f}+-{one.noise:.2f}" if scored else ""
-                header = f"{record.header} candidate={number} filled={int(record.holes.sum())}{score}"
+                header = (
+                    f"{record.header} candidate={number} filled={int(record.holes.sum())}{score}"
+                )
                 made.append((header, self.spell(record, one.ids)))
-                kept.append({"header": header, "sequence": made[-1][1], "nats": one.nats, "noise": one.noise})
+                kept.append(
+                    {
+                        "header": header,
+                        "sequence": made[-1][1],
+                        "nats": one.nats,
+                        "noise": one.noise,
+                    }
+                )
         write_fasta(self.args.out, made)
-        return {"fillings": kept, "score": "upper bound on -log p(filled in | the rest), nats" if scored else None, "draws": DRAWS}
+        return {
+            "fillings": kept,
+            "score": "upper bound on -log p(filled in | the rest), nats" if scored else None,
+            "draws": DRAWS,
+        }
 
     def spell(self, record: Any, ids: Any) -> str:
         """A record's letters with its holes as in `ids` (S,); all else as it was."""
         import numpy as np
 
         letters = np.frombuffer(record.letters.encode(), np.uint8).copy()
-        letters[record.holes] = np.frombuffer(self.tokenizer.decode(ids[record.holes]).encode(), np.uint8)
+        letters[record.holes] = np.frombuffer(
+            self.tokenizer.decode(ids[record.holes]).encode(), np.uint8
+        )
         return letters.tobytes().decode()
 
 

@@ -15,7 +15,16 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from unmask.kinds.folder import FORMAT, SPLITS, check_new, cut_by_digest, new_folder, parse_split, progress_bars, short_digest
+from unmask.kinds.folder import (
+    FORMAT,
+    SPLITS,
+    check_new,
+    cut_by_digest,
+    new_folder,
+    parse_split,
+    progress_bars,
+    short_digest,
+)
 from unmask.kinds.proteins.fasta import read_fasta
 from unmask.kinds.proteins.residues import LETTERS, Residues
 from unmask.kinds.sources import BLOCK, describe_source, list_files, sha256
@@ -32,33 +41,48 @@ def prepare_proteins(
     test: str | Path | None = None,
     progress: bool = True,
 ) -> dict:
-    """Write the sequences of `source` to the new folder `out`, whole or not at all; returns what meta.json holds.
+    """Write the sequences of `source` to the new folder `out`, whole or not at all; returns what
+    meta.json holds.
 
-    source: a FASTA file, also .gz or .xz, or a folder of such files; see `fasta.parse_fasta` for what is read how.
-    split: three fractions that sum to 1, or three counts of sequences, one of which may be -1 (the rest); cut in an order by a hash of
-        the sequence, so that equal ones are in one split and the order of the file does not matter.  Homologues are not kept together.
-    validation, test: sources of their own; the whole of `source` is then for training and `split` is not used.
+    source: a FASTA file, also .gz or .xz, or a folder of such files; see `fasta.parse_fasta` for
+    what is read how. split: three fractions that sum to 1, or three counts of sequences, one of
+    which may be -1 (the rest); cut in an order by a hash of the sequence, so that equal ones are in
+    one split and the order of the file does not matter.  Homologues are not kept together.
+    validation, test: sources of their own; the whole of `source` is then for training and `split`
+    is not used.
 
     Raises ValueError, and leaves nothing behind, for a source that does not do.
     """
     out = Path(out).absolute()
     check_new(out)
     shares = parse_split(split)
-    roots = {name: Path(root) for name, root in zip(SPLITS, (source, validation, test), strict=True) if root}
+    roots = {
+        name: Path(root)
+        for name, root in zip(SPLITS, (source, validation, test), strict=True)
+        if root
+    }
     sources = {name: list_files(root) for name, root in roots.items()}
-    bar = progress_bars(sum(path.stat().st_size for files in sources.values() for path in files), progress)
+    bar = progress_bars(
+        sum(path.stat().st_size for files in sources.values() for path in files), progress
+    )
     with new_folder(out) as folder:
         edges, digests = {}, {}
         with bar("proteins") as shown:
             for name, files in sources.items():
-                edges[name], digests[name], counts = write_sequences(folder / f"{name}.bin", files, shown)
+                edges[name], digests[name], counts = write_sequences(
+                    folder / f"{name}.bin", files, shown
+                )
                 check_counts(counts, roots[name])
         distinct = len(np.unique(digests["train"]))
         if len(sources) == 1:
-            edges = cut_sequences(folder, edges["train"], cut_by_digest(digests["train"], shares, "sequences"))
+            edges = cut_sequences(
+                folder, edges["train"], cut_by_digest(digests["train"], shares, "sequences")
+            )
         for name in SPLITS:
             (folder / f"{name}.bin").touch()
-            edges.setdefault(name, np.zeros(1, np.int64))[:-1].astype("<i8").tofile(folder / f"{name}.documents.bin")
+            edges.setdefault(name, np.zeros(1, np.int64))[:-1].astype("<i8").tofile(
+                folder / f"{name}.documents.bin"
+            )
         lengths = Counter(np.diff(edges["train"]).tolist())
         meta = {
             "format": FORMAT,
@@ -81,9 +105,16 @@ def prepare_proteins(
     return meta
 
 
-def write_sequences(path: Path, files: list[Path], bar: tqdm) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Write the residues of all records: the edges between them (n + 1,), their digests (n,), how often each id occurs (V + 1,)."""
-    edges, digests, counts = array("q", [0]), array("Q"), np.zeros(Residues.vocab_size + 1, np.int64)
+def write_sequences(
+    path: Path, files: list[Path], bar: tqdm
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Write the residues of all records: the edges between them (n + 1,), their digests (n,), how
+    often each id occurs (V + 1,)."""
+    edges, digests, counts = (
+        array("q", [0]),
+        array("Q"),
+        np.zeros(Residues.vocab_size + 1, np.int64),
+    )
     with open(path, "wb") as stream:
         for file in files:
             for record in read_fasta(file, bar):
@@ -95,16 +126,22 @@ def write_sequences(path: Path, files: list[Path], bar: tqdm) -> tuple[np.ndarra
 
 
 def check_counts(counts: np.ndarray, source: Path) -> None:
-    """ValueError for nucleotides, whose letters are all residues', too, and where no residue is known."""
+    """ValueError for nucleotides, whose letters are all residues', too, and where no residue is
+    known."""
     known = counts[:-1]
     if not known.any():
         raise ValueError(f"{source} has no residue that is known: give a FASTA file of proteins")
     if known.sum() > 100 and known.sum() == known[NUCLEOTIDES].sum():
-        raise ValueError(f"{source} has the letters of nucleotides and no others: translate it into proteins first")
+        raise ValueError(
+            f"{source} has the letters of nucleotides and no others: translate it into proteins first"
+        )
 
 
-def cut_sequences(folder: Path, edges: np.ndarray, chosen: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Cut train.bin, which holds everything, into splits of the sequences `chosen`, in the order of the file; the edges of each."""
+def cut_sequences(
+    folder: Path, edges: np.ndarray, chosen: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Cut train.bin, which holds everything, into splits of the sequences `chosen`, in the order of
+    the file; the edges of each."""
     (folder / "train.bin").rename(folder / "all.bin")
     everything, found = np.memmap(folder / "all.bin", np.uint8, "r"), {}
     for name, numbers in chosen.items():
@@ -122,4 +159,6 @@ def cut_sequences(folder: Path, edges: np.ndarray, chosen: dict[str, np.ndarray]
 def count_unknown(path: Path) -> int:
     """How many of a file's ids are no residue's."""
     with open(path, "rb") as stream:
-        return sum(part.count(Residues.vocab_size) for part in iter(lambda: stream.read(BLOCK), b""))
+        return sum(
+            part.count(Residues.vocab_size) for part in iter(lambda: stream.read(BLOCK), b"")
+        )

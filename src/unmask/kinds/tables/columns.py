@@ -1,9 +1,11 @@
 """The columns of a table as tokens, and back.
 
-Every column has an alphabet of its own, and the vocabulary is all of them one after the other: a token says which column it is of.
-The categories of a column stand in sorted order.  Numbers are cut into bins of about as many training rows each, equal numbers
-always in one bin; where there are no more different numbers than bins, each has its own.  A bin is written as its median, which is
-one of its numbers as the source spells it, so integers stay integers, and reading it again gives the same bin.
+Every column has an alphabet of its own, and the vocabulary is all of them one after the other: a
+token says which column it is of. The categories of a column stand in sorted order.  Numbers are cut
+into bins of about as many training rows each, equal numbers always in one bin; where there are no
+more different numbers than bins, each has its own.  A bin is written as its median, which is one of
+its numbers as the source spells it, so integers stay integers, and reading it again gives the same
+bin.
 """
 
 import csv
@@ -21,7 +23,8 @@ CODE = re.compile(r"0\d+", re.ASCII)  # with leading zeros: a code, not a number
 
 
 class Column(NamedTuple):
-    """`values`: how its tokens are written.  `bounds`: of numbers, where each bin but the first begins; None for categories."""
+    """`values`: how its tokens are written.  `bounds`: of numbers, where each bin but the first
+    begins; None for categories."""
 
     name: str
     place: int  # in a row of the source
@@ -34,24 +37,40 @@ class Column(NamedTuple):
         return f"numbers in {len(self.values)} bins, {self.values[0]} to {self.values[-1]}"
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """(n,) which of `values` each text is, -1 for a text that is no category or no number of the column."""
+        """(n,) which of `values` each text is, -1 for a text that is no category or no number of
+        the column."""
         if self.bounds is None:
             place = {value: i for i, value in enumerate(self.values)}
             return np.array([place.get(text, -1) for text in texts], np.int64)
         numbers = [parse_number(text) for text in texts]
-        bins = np.searchsorted(np.array(self.bounds), [0.0 if n is None else n for n in numbers], side="right")
+        bins = np.searchsorted(
+            np.array(self.bounds), [0.0 if n is None else n for n in numbers], side="right"
+        )
         return np.where([n is None for n in numbers], -1, bins)
 
 
 class Table:
-    """Rows of cells: one token a column.  `header`, `delimiter`, `width`: how the source is written, and so is what is made of it."""
+    """Rows of cells: one token a column.  `header`, `delimiter`, `width`: how the source is
+    written, and so is what is made of it."""
 
     eot = None
 
-    def __init__(self, columns: Iterable[Column], *, header: bool, delimiter: str, width: int, missing: Sequence[str] = MISSING):
+    def __init__(
+        self,
+        columns: Iterable[Column],
+        *,
+        header: bool,
+        delimiter: str,
+        width: int,
+        missing: Sequence[str] = MISSING,
+    ):
         self.columns, self.header, self.delimiter = tuple(columns), header, delimiter
-        self.width, self.missing = width, tuple(dict.fromkeys(["", *(text.lower() for text in missing)]))
-        self.first = np.cumsum([0, *(len(column.values) for column in self.columns)])  # token of each column's first value
+        self.width, self.missing = (
+            width,
+            tuple(dict.fromkeys(["", *(text.lower() for text in missing)])),
+        )
+        # token of each column's first value
+        self.first = np.cumsum([0, *(len(column.values) for column in self.columns)])
 
     @property
     def vocab_size(self) -> int:
@@ -87,7 +106,8 @@ class Table:
     def write(self, rows: Iterable[Sequence[str]], header: Sequence[str] | None = None) -> str:
         """Rows of cells as a file of the source's kind, with plain newlines."""
         stream, rows = io.StringIO(), list(rows)
-        returns = any("\r" in cell for row in rows for cell in row)  # which the writer would leave without quotes
+        # which the writer would leave without quotes
+        returns = any("\r" in cell for row in rows for cell in row)
         quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
         writer = csv.writer(stream, delimiter=self.delimiter, lineterminator="\n", quoting=quoting)
         if self.header:
@@ -96,15 +116,41 @@ class Table:
         return stream.getvalue()
 
     def spec(self) -> dict:
-        columns = [{**c._asdict(), "values": list(c.values), "bounds": None if c.bounds is None else list(c.bounds)} for c in self.columns]
-        return {"name": "table", "columns": columns, "header": self.header, "delimiter": self.delimiter, "width": self.width,
-                "missing": list(self.missing)}  # fmt: skip
+        columns = [
+            {
+                **c._asdict(),
+                "values": list(c.values),
+                "bounds": None if c.bounds is None else list(c.bounds),
+            }
+            for c in self.columns
+        ]
+        return {
+            "name": "table",
+            "columns": columns,
+            "header": self.header,
+            "delimiter": self.delimiter,
+            "width": self.width,
+            "missing": list(self.missing),
+        }
 
     @classmethod
     def from_spec(cls, spec: dict) -> "Table":
-        columns = [Column(c["name"], c["place"], tuple(c["values"]), None if c["bounds"] is None else tuple(c["bounds"]))
-                   for c in spec["columns"]]  # fmt: skip
-        return cls(columns, header=spec["header"], delimiter=spec["delimiter"], width=spec["width"], missing=spec["missing"])
+        columns = [
+            Column(
+                c["name"],
+                c["place"],
+                tuple(c["values"]),
+                None if c["bounds"] is None else tuple(c["bounds"]),
+            )
+            for c in spec["columns"]
+        ]
+        return cls(
+            columns,
+            header=spec["header"],
+            delimiter=spec["delimiter"],
+            width=spec["width"],
+            missing=spec["missing"],
+        )
 
     def files(self) -> dict[str, bytes]:
         return {}
@@ -117,7 +163,8 @@ def parse_number(text: str) -> float | None:
 
 
 def are_numbers(texts: Iterable[str]) -> bool:
-    """The rule for a column: numbers if all cells with a value are, and none has leading zeros, as codes have."""
+    """The rule for a column: numbers if all cells with a value are, and none has leading zeros, as
+    codes have."""
     return all(parse_number(text) is not None and not CODE.fullmatch(text) for text in texts)
 
 
@@ -147,7 +194,9 @@ def equal_parts(often: Sequence[int], most: int) -> list[tuple[int, int]]:
     parts, low, left = [], 0, sum(often)
     for remaining in range(most, 0, -1):
         high, inside = low + 1, often[low]
-        while high < len(often) and (remaining == 1 or inside + often[high] / 2 <= left / remaining):
+        while high < len(often) and (
+            remaining == 1 or inside + often[high] / 2 <= left / remaining
+        ):
             inside += often[high]
             high += 1
         parts.append((low, high))

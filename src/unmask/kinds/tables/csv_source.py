@@ -51,10 +51,11 @@ class Cells(NamedTuple):
 def read_cells(path: Path, bar: tqdm, *, delimiter: str = "auto", encoding: str = "") -> Cells:
     """All of a file, its first row among the others.
 
-    delimiter: one character, or "auto": what a first line like `sep=;` says, else the one of comma, semicolon, tab and bar that is most
-    frequent on the first line, outside quotes.  encoding: as Python names it; "": UTF-8, or what a byte-order mark at the beginning
-    says.  Empty lines are left out.
-    ValueError, with the line, for rows of another width than the first, quotes that do not close, bytes that do not decode.
+    delimiter: one character, or "auto": what a first line like `sep=;` says, else the one of comma,
+    semicolon, tab and bar that is most frequent on the first line, outside quotes.  encoding: as
+    Python names it; "": UTF-8, or what a byte-order mark at the beginning says.  Empty lines are
+    left out. ValueError, with the line, for rows of another width than the first, quotes that do
+    not close, bytes that do not decode.
     """
     lines = enumerate(split_lines(decode(read_blocks(path, bar), path, encoding)))
     before, first = next(((i, line) for i, line in lines if line.strip()), (0, ""))
@@ -68,25 +69,37 @@ def read_cells(path: Path, bar: tqdm, *, delimiter: str = "auto", encoding: str 
         delimiter = max(DELIMITERS, key=outside.count)
     places: list[dict[str, int]] = []
     parts, rows, numbers = [], [], []
-    for number, record in read_records(itertools.chain([first], (line for _, line in lines)), path, delimiter, before):
-        if record == [""] and len(places) != 1:  # a line of blanks; where there is one column, a cell without a value
+    for number, record in read_records(
+        itertools.chain([first], (line for _, line in lines)), path, delimiter, before
+    ):
+        # a line of blanks; where there is one column, a cell without a value
+        if record == [""] and len(places) != 1:
             continue
         places = places or [{} for _ in record]
         if len(record) != len(places):
             shown = delimiter.join(record)[:60]
-            raise ValueError(f"{path}, line {number}: {len(record)} cells, and the first row has {len(places)}: {shown!r}")
+            raise ValueError(
+                f"{path}, line {number}: {len(record)} cells, and the first row has {len(places)}: {shown!r}"
+            )
         cells = [cell.strip() for cell in record]
-        rows.append([place.setdefault(cell, len(place)) for place, cell in zip(places, cells, strict=True)])
+        rows.append(
+            [place.setdefault(cell, len(place)) for place, cell in zip(places, cells, strict=True)]
+        )
         numbers.append(number)
         if len(rows) == CHUNK:
             parts.append(np.array(rows, np.int32))
             rows = []
     parts.append(np.array(rows, np.int32).reshape(len(rows), len(places)))
-    return Cells(path, delimiter, np.concatenate(parts), [list(place) for place in places], np.array(numbers))
+    return Cells(
+        path, delimiter, np.concatenate(parts), [list(place) for place in places], np.array(numbers)
+    )
 
 
-def read_records(lines: Iterable[str], path: Path, delimiter: str, before: int) -> Iterator[tuple[int, list[str]]]:
-    """(the line on which it ends, cells) of every row that is not empty; `before`: lines before the first of `lines`."""
+def read_records(
+    lines: Iterable[str], path: Path, delimiter: str, before: int
+) -> Iterator[tuple[int, list[str]]]:
+    """(the line on which it ends, cells) of every row that is not empty; `before`: lines before the
+    first of `lines`."""
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
         for record in reader:
@@ -110,7 +123,9 @@ def decode(blocks: Iterator[bytes], path: Path, encoding: str) -> Iterator[str]:
         "".encode(name)  # a LookupError for codecs that are not of text, too
         decoder = codecs.getincrementaldecoder(name)()
     except LookupError:
-        raise ValueError(f"encoding {encoding!r} is none that Python knows: give one like utf-8, latin-1, cp1252 or utf-16") from None
+        raise ValueError(
+            f"encoding {encoding!r} is none that Python knows: give one like utf-8, latin-1, cp1252 or utf-16"
+        ) from None
     lines, help = 1, "name its encoding with --encoding, like latin-1"
     for i, block in enumerate(itertools.chain([first], blocks, [b""])):
         try:
@@ -122,7 +137,9 @@ def decode(blocks: Iterator[bytes], path: Path, encoding: str) -> Iterator[str]:
         except UnicodeError as error:
             raise ValueError(f"{path} is not {name} text ({error}): {help}") from None
         if "\0" in text:
-            raise ValueError(f"{path} has zero bytes, as UTF-16 or UTF-32 text has: {help} or utf-16-le")
+            raise ValueError(
+                f"{path} has zero bytes, as UTF-16 or UTF-32 text has: {help} or utf-16-le"
+            )
         yield text.removeprefix("\ufeff") if not i else text
         lines += block.count(b"\n")
 
@@ -141,21 +158,30 @@ def split_lines(texts: Iterable[str]) -> Iterator[str]:
 
 
 def first_is_header(cells: Cells, missing: Iterable[str]) -> bool:
-    """The rule: a cell with a value and no number, above a column of numbers; or names that all differ, none of which is a number or a
-    missing cell, and none of which occurs again in its column."""
+    """The rule: a cell with a value and no number, above a column of numbers; or names that all
+    differ, none of which is a number or a missing cell, and none of which occurs again in its
+    column."""
     names = cells.row(0)
     if len(cells.codes) < 2:
         return False
     for c, name in enumerate(names):
         others = [cells.texts[c][i] for i in np.unique(cells.codes[1:, c])]
         others = [text for text in others if text.lower() not in missing]
-        if others and are_numbers(others) and name.lower() not in missing and parse_number(name) is None:
+        if (
+            others
+            and are_numbers(others)
+            and name.lower() not in missing
+            and parse_number(name) is None
+        ):
             return True
-    if len(set(names)) < len(names) or any(parse_number(n) is not None or n.lower() in missing for n in names):
+    if len(set(names)) < len(names) or any(
+        parse_number(n) is not None or n.lower() in missing for n in names
+    ):
         return False
     return not bool((cells.codes[1:] == cells.codes[0]).any())
 
 
 def header_names(cells: Cells) -> list[str]:
-    """What the first row calls the columns; one without a name, as pandas leaves that of its index, is called by its place."""
+    """What the first row calls the columns; one without a name, as pandas leaves that of its index,
+    is called by its place."""
     return [name or f"column{i}" for i, name in enumerate(cells.row(0), 1)]

@@ -12,7 +12,8 @@ from unmask.kinds.tables.columns import Table
 
 
 class TableData(Whole):
-    """Rows of a table; an example is a row.  Batches have "valid" in a split in which any cell has no value."""
+    """Rows of a table; an example is a row.  Batches have "valid" in a split in which any cell has
+    no value."""
 
     unit = "cell"
     example = "a row"
@@ -21,9 +22,14 @@ class TableData(Whole):
     def __init__(self, folder: Path, meta: dict):
         try:
             self.length = len(meta["tokenizer"]["columns"])
-            sizes = {f"{split}.bin": meta["rows"][split] * self.length * np.dtype(meta["dtype"]).itemsize for split in SPLITS}
+            sizes = {
+                f"{split}.bin": meta["rows"][split] * self.length * np.dtype(meta["dtype"]).itemsize
+                for split in SPLITS
+            }
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{folder / 'meta.json'} is damaged ({error}): prepare the data again") from None
+            raise ValueError(
+                f"{folder / 'meta.json'} is damaged ({error}): prepare the data again"
+            ) from None
         check_sizes(folder, sizes)
         super().__init__(folder, meta)
         self.whole = f"rows have {self.length} cells"

@@ -7,29 +7,35 @@ from typing import Literal
 @dataclass(frozen=True, kw_only=True)
 class PrepareTable:
     header: Literal["auto", "yes", "no"] = "auto"
-    """auto: the first row names the columns if one of its cells is not a number and all below it are; or if its cells all differ, none
-    is a number or missing, and none occurs again in its column.  Without a header, columns are called column1, column2, ..."""
+    """auto: the first row names the columns if one of its cells is not a number and all below it
+    are; or if its cells all differ, none is a number or missing, and none occurs again in its
+    column.  Without a header, columns are called column1, column2, ..."""
     delimiter: str = "auto"
-    """What is between cells; auto: the one of comma, semicolon, tab and bar that is most frequent on the first line."""
+    """What is between cells; auto: the one of comma, semicolon, tab and bar that is most frequent
+    on the first line."""
     encoding: str = ""
     """Of the file, like latin-1; empty: UTF-8, or what its byte-order mark says."""
     missing: str = ",?,NA,N/A,NaN,null"
-    """Cells without a value, besides empty ones, with commas between them, in capitals or not.  They are neither scored nor seen."""
+    """Cells without a value, besides empty ones, with commas between them, in capitals or not.
+    They are neither scored nor seen."""
     numbers: str = ""
-    """Columns of numbers, with commas between them.  Others are of numbers if all of their cells are and none has leading zeros; it is
-    an error if nine in ten are."""
+    """Columns of numbers, with commas between them.  Others are of numbers if all of their cells
+    are and none has leading zeros; it is an error if nine in ten are."""
     categories: str = ""
     """Columns of categories, whatever they look like."""
     drop: str = ""
     """Columns to leave out."""
     bins: int = 32
-    """Of a column of numbers, at most: each has about as many training rows, and is written as its median."""
+    """Of a column of numbers, at most: each has about as many training rows, and is written as its
+    median."""
     like: str = ""
     """Prepared data or a model, whose columns, categories and bins these shall be."""
     unseen: Literal["error", "missing"] = "error"
-    """With --like: what becomes of a cell that they cannot read, a category that is not theirs, say."""
+    """With --like: what becomes of a cell that they cannot read, a category that is not theirs,
+    say."""
     split: str = "0.9,0.05,0.05"
-    """train,validation,test: fractions, or numbers of rows (-1: the rest), in an order by the hash of the row; equal rows stay together."""
+    """train,validation,test: fractions, or numbers of rows (-1: the rest), in an order by the hash
+    of the row; equal rows stay together."""
     validation: str = ""
     """A validation file of its own; the source is then all training data."""
     test: str = ""

@@ -1,4 +1,5 @@
-"""Missing cells of a table: as examples with holes, guessed one by one, and how probable every value is."""
+"""Missing cells of a table: as examples with holes, guessed one by one, and how probable every
+value is."""
 
 from typing import NamedTuple
 
@@ -20,7 +21,8 @@ class Guess(NamedTuple):
 
 
 def partials(tokens: np.ndarray, hole: np.ndarray, vocab_size: int) -> list[Partial]:
-    """Rows of `tokens` (rows, columns), V where there is none: to be filled in where `hole` says so, hidden elsewhere."""
+    """Rows of `tokens` (rows, columns), V where there is none: to be filled in where `hole` says
+    so, hidden elsewhere."""
     role = np.where(hole, HOLE, np.where(tokens == vocab_size, UNKNOWN, GIVEN)).astype(np.int8)
     return [Partial(row, of) for row, of in zip(tokens, role, strict=True)]
 
@@ -36,7 +38,8 @@ def guess(table: Table, row: int, column: int, law: np.ndarray) -> Guess:
 
 
 def describe_guess(table: Table, guess: Guess) -> list[list[str]]:
-    """Rows (row, column, value, probability) of one missing cell, the most probable value first; rows are counted from 1."""
+    """Rows (row, column, value, probability) of one missing cell, the most probable value first;
+    rows are counted from 1."""
     column, of = table.columns[guess.column], guess.probability
     order = [i for i in np.argsort(-of, kind="stable") if of[i] >= LEAST]
     return [[str(guess.row + 1), column.name, column.values[i], f"{of[i]:.4f}"] for i in order]

@@ -15,14 +15,15 @@ from unmask.kinds.tables.flags import PrepareTable
 @dataclass(frozen=True, kw_only=True)
 class TableFlags:
     best: bool = False
-    """Of a table: the most probable category of each missing cell, or the median of a number, given the known cells of its row; not a
-    draw."""
+    """Of a table: the most probable category of each missing cell, or the median of a number, given
+    the known cells of its row; not a draw."""
     probabilities: str = ""
-    """Of a table: also write to this .csv how probable the values of each missing cell are (those of at least 0.0005), given the known
-    cells of its row; rows are counted from 1, without the header."""
+    """Of a table: also write to this .csv how probable the values of each missing cell are (those
+    of at least 0.0005), given the known cells of its row; rows are counted from 1, without the
+    header."""
     unseen: Literal["error", "missing"] = "error"
-    """Of a table: what becomes of a cell that the model cannot read, a category that it does not know, say; missing: the model does not
-    see it, and it stays as it is."""
+    """Of a table: what becomes of a cell that the model cannot read, a category that it does not
+    know, say; missing: the model does not see it, and it stays as it is."""
     encoding: str = ""
     """Of a table: how the file is encoded, if it is not UTF-8; what is written is."""
 
@@ -48,13 +49,27 @@ class Tables(Kind):
 
         found = find_tokens(Path(args.like)) if args.like else None
         if args.like and (found is None or found.spec["name"] != "table"):
-            raise ValueError(f"--like {args.like} is no folder of a prepared table, or of a model of one")
+            raise ValueError(
+                f"--like {args.like} is no folder of a prepared table, or of a model of one"
+            )
         like = None if found is None else Table.from_spec(found.spec)
         meta = prepare_table(
-            args.source, args.out, header=args.header, delimiter=args.delimiter, encoding=args.encoding, missing=names_in(args.missing),
-            numbers=names_in(args.numbers), categories=names_in(args.categories), drop=names_in(args.drop), bins=args.bins, like=like,
-            unseen=args.unseen, split=args.split, validation=args.validation or None, test=args.test or None,
-        )  # fmt: skip
+            args.source,
+            args.out,
+            header=args.header,
+            delimiter=args.delimiter,
+            encoding=args.encoding,
+            missing=names_in(args.missing),
+            numbers=names_in(args.numbers),
+            categories=names_in(args.categories),
+            drop=names_in(args.drop),
+            bins=args.bins,
+            like=like,
+            unseen=args.unseen,
+            split=args.split,
+            validation=args.validation or None,
+            test=args.test or None,
+        )
         said = []
         counts = ", ".join(f"{n:,} {name}" for name, n in meta["rows"].items())
         table = Table.from_spec(meta["tokenizer"])
@@ -64,7 +79,9 @@ class Tables(Kind):
         first = "names the columns" if table.header else "is a row like the others"
         said.append(f"  the first row {first}; numbers are written as their bins' medians")
         width = max(map(len, table.names))
-        said.append("\n".join(f"  {column.name:{width}}  {column.describe()}" for column in table.columns))
+        said.append(
+            "\n".join(f"  {column.name:{width}}  {column.describe()}" for column in table.columns)
+        )
         if meta["empty_rows"]:
             said.append(f"left out {meta['empty_rows']:,} rows without any value")
         return meta, said
@@ -108,7 +125,8 @@ class Tables(Kind):
 
 
 class HoledRows(Source):
-    """A CSV file whose missing cells are drawn, `args.num` times, or with --best guessed; every other cell stays as it is."""
+    """A CSV file whose missing cells are drawn, `args.num` times, or with --best guessed; every
+    other cell stays as it is."""
 
     def __init__(self, path: Path, args: Any, table: Any):
         import numpy as np
@@ -120,33 +138,49 @@ class HoledRows(Source):
             raise ValueError("a table is read from a file, not from standard input: name it")
         if args.window:
             raise ValueError("--window is not for a table: leave it out")
-        out = Path(args.out or f"{path.name.removesuffix('.gz').removesuffix('.xz').removesuffix('.csv')}-filled.csv")
+        out = Path(
+            args.out
+            or f"{path.name.removesuffix('.gz').removesuffix('.xz').removesuffix('.csv')}-filled.csv"
+        )
         self.names = numbered(out, args.num, path)
         if args.probabilities:
             spare(Path(args.probabilities), path)
-        if args.probabilities and Path(args.probabilities).resolve() in [name.resolve() for name in self.names]:
-            raise ValueError(f"{args.probabilities} is to hold the filled table: name another file for the probabilities")
+        if args.probabilities and Path(args.probabilities).resolve() in [
+            name.resolve() for name in self.names
+        ]:
+            raise ValueError(
+                f"{args.probabilities} is to hold the filled table: name another file for the probabilities"
+            )
         if args.best and args.num > 1:
             raise ValueError(f"--best has one answer, not --num {args.num}: leave one of them out")
         self.args, self.table = args, table
         self.rows = read_rows(path, table, unseen=args.unseen, encoding=args.encoding)
         self.hole = self.rows.tokens == table.vocab_size
-        self.hole[:, [column.values == ("",) for column in table.columns]] = False  # nothing is known of those
-        for i, c in np.argwhere(self.hole):  # what the model does not know is hidden from it, and kept
+        # nothing is known of those
+        self.hole[:, [column.values == ("",) for column in table.columns]] = False
+        # what the model does not know is hidden from it, and kept
+        for i, c in np.argwhere(self.hole):
             self.hole[i, c] = table.is_missing(self.rows.cells[i][self.rows.places[c]])
         if not self.hole.any():
-            raise ValueError(f"{path} has no missing cell: leave those to fill in empty, or write ? into them")
+            raise ValueError(
+                f"{path} has no missing cell: leave those to fill in empty, or write ? into them"
+            )
         self.examples = partials(self.rows.tokens, self.hole, table.vocab_size)
 
     def fill(self, filler: Filler) -> dict:
         import numpy as np
 
-        best = self.guesses(filler) if self.args.best or self.args.probabilities else self.rows.tokens
+        best = (
+            self.guesses(filler) if self.args.best or self.args.probabilities else self.rows.tokens
+        )
         if self.args.best:
             full = [best]
         else:
             found = filler.fill(self.examples, num=self.args.num)
-            full = [np.stack([row[min(k, len(row) - 1)].ids for row in found]) for k in range(self.args.num)]
+            full = [
+                np.stack([row[min(k, len(row) - 1)].ids for row in found])
+                for k in range(self.args.num)
+            ]
         for name, tokens in zip(self.names, full, strict=True):
             values = self.table.decode(tokens)
             cells = [list(row) for row in self.rows.cells]
@@ -156,12 +190,21 @@ class HoledRows(Source):
         if self.args.probabilities:
             print(f"wrote {self.args.probabilities}", file=sys.stderr)
         holed = int(self.hole.any(1).sum())
-        print(f"filled {self.hole.sum():,} cells in {holed:,} of {len(self.hole):,} rows", file=sys.stderr)
+        print(
+            f"filled {self.hole.sum():,} cells in {holed:,} of {len(self.hole):,} rows",
+            file=sys.stderr,
+        )
         out = [str(name) for name in self.names]
-        return {"out": out, "rows": len(self.hole), "cells_filled": int(self.hole.sum()), "rows_filled": holed}
+        return {
+            "out": out,
+            "rows": len(self.hole),
+            "cells_filled": int(self.hole.sum()),
+            "rows_filled": holed,
+        }
 
     def guesses(self, filler: Filler) -> Any:
-        """The tokens (rows, columns) with the best guess in every hole; --probabilities, if asked for, written on the way."""
+        """The tokens (rows, columns) with the best guess in every hole; --probabilities, if asked
+        for, written on the way."""
         from unmask.kinds.tables.holes import describe_guess, guess
 
         best = self.rows.tokens.copy()
@@ -178,6 +221,9 @@ class HoledRows(Source):
 def names_in(flag: str) -> list[str]:
     """Names with commas between them; one that has a comma itself stands in quotes, as in CSV."""
     try:
-        return [name.strip() for name in next(csv.reader([flag], skipinitialspace=True, strict=True), [])]
+        return [
+            name.strip()
+            for name in next(csv.reader([flag], skipinitialspace=True, strict=True), [])
+        ]
     except csv.Error as error:
         raise ValueError(f"{flag!r}: {error}; give names with commas between them") from None

@@ -26,16 +26,32 @@ from unmask.kinds.folder import (
     smallest_type,
 )
 from unmask.kinds.sources import describe_source, sha256
-from unmask.kinds.tables.columns import MISSING, Column, Table, are_numbers, number_column, parse_number
-from unmask.kinds.tables.csv_source import DELIMITERS, Cells, first_is_header, header_names, read_cells
+from unmask.kinds.tables.columns import (
+    MISSING,
+    Column,
+    Table,
+    are_numbers,
+    number_column,
+    parse_number,
+)
+from unmask.kinds.tables.csv_source import (
+    DELIMITERS,
+    Cells,
+    first_is_header,
+    header_names,
+    read_cells,
+)
 
 BINS = 32
 
 
-MOST = 0.9  # of the cells of a column are numbers: then the others are errors, unless the column is said to be of categories
+# of the cells of a column are numbers: then the others are errors, unless the column is said to be
+# of categories
+MOST = 0.9
 
 
-MANY = 50  # categories of a column, at least, that are refused where most rows have one of their own
+# categories of a column, at least, that are refused where most rows have one of their own
+MANY = 50
 
 
 def prepare_table(
@@ -57,17 +73,19 @@ def prepare_table(
     test: str | Path | None = None,
     progress: bool = True,
 ) -> dict:
-    """Write the tokens of the rows of a CSV file to the new folder `out`, whole or not at all; returns what meta.json holds.
+    """Write the tokens of the rows of a CSV file to the new folder `out`, whole or not at all;
+    returns what meta.json holds.
 
-    header: "yes", "no", or "auto" (`csv_source.first_is_header`); without one, columns are called column1, column2, ...
-    delimiter, encoding: see `csv_source.read_cells`.  missing: cells without a value besides empty ones, in any case; a row of nothing
-    else is left out.
-    numbers, categories: columns that are such, whatever they look like (`columns.are_numbers`); drop: columns to leave out.
-    bins: of a column of numbers, at most; where they begin depends on the training rows alone, the categories on all rows.
-    like: the columns of other data or of a model, instead of rules; then `unseen`, "error" or "missing", says what becomes of a
-    category that is not theirs.  Numbers beyond the bins go to the outermost.
-    split: three fractions or three counts of rows, by a digest of the cells of the columns that are kept: equal rows stay together.
-    validation, test: files of their own; the whole of `source` is then for training.
+    header: "yes", "no", or "auto" (`csv_source.first_is_header`); without one, columns are called
+    column1, column2, ... delimiter, encoding: see `csv_source.read_cells`.  missing: cells without
+    a value besides empty ones, in any case; a row of nothing else is left out. numbers, categories:
+    columns that are such, whatever they look like (`columns.are_numbers`); drop: columns to leave
+    out. bins: of a column of numbers, at most; where they begin depends on the training rows alone,
+    the categories on all rows. like: the columns of other data or of a model, instead of rules;
+    then `unseen`, "error" or "missing", says what becomes of a category that is not theirs.
+    Numbers beyond the bins go to the outermost. split: three fractions or three counts of rows, by
+    a digest of the cells of the columns that are kept: equal rows stay together. validation, test:
+    files of their own; the whole of `source` is then for training.
 
     Raises ValueError, and leaves nothing behind, for a source that does not do.
     """
@@ -75,53 +93,84 @@ def prepare_table(
     check_new(out)
     shares = parse_split(split)
     check_choices(header, delimiter, bins, unseen)
-    paths = {name: Path(path) for name, path in zip(SPLITS, (source, validation, test), strict=True) if path}
+    paths = {
+        name: Path(path)
+        for name, path in zip(SPLITS, (source, validation, test), strict=True)
+        if path
+    }
     for path in paths.values():
         if not path.is_file():
             raise ValueError(f"{path} is not a file: name a CSV file")
     settings = {
-        "header": (header, "auto"), "delimiter": (delimiter, "auto"), "missing": ({"", *map(str.lower, missing)}, set(MISSING)),
-        "numbers": (list(numbers), []), "categories": (list(categories), []), "drop": (list(drop), []), "bins": (bins, BINS),
-    }  # fmt: skip
+        "header": (header, "auto"),
+        "delimiter": (delimiter, "auto"),
+        "missing": ({"", *map(str.lower, missing)}, set(MISSING)),
+        "numbers": (list(numbers), []),
+        "categories": (list(categories), []),
+        "drop": (list(drop), []),
+        "bins": (bins, BINS),
+    }
     changed = [name for name, (value, plain) in settings.items() if value != plain]
     if like is not None and changed:
-        raise ValueError(f"columns like those of other data are theirs already: leave out {', '.join(changed)}")
+        raise ValueError(
+            f"columns like those of other data are theirs already: leave out {', '.join(changed)}"
+        )
     if like is None and unseen != "error":
-        raise ValueError(f"unseen {unseen!r} is about columns of other data, and there are none: give like, or leave it out")
-    with progress_bars(sum(path.stat().st_size for path in paths.values()), progress)("read") as bar:
+        raise ValueError(
+            f"unseen {unseen!r} is about columns of other data, and there are none: give like, or leave it out"
+        )
+    with progress_bars(sum(path.stat().st_size for path in paths.values()), progress)(
+        "read"
+    ) as bar:
         read = {
-            name: read_cells(path, bar, delimiter=like.delimiter if like else delimiter, encoding=encoding) for name, path in paths.items()
+            name: read_cells(
+                path, bar, delimiter=like.delimiter if like else delimiter, encoding=encoding
+            )
+            for name, path in paths.items()
         }
     if like is None:
         names, has_names = take_header(read["train"], header, missing)
         form = Table(  # every column of the source, to find those of the other files by
             [Column(name, i, ("",)) for i, name in enumerate(names)],
-            header=has_names, delimiter=read["train"].delimiter, width=len(names), missing=missing,
-        )  # fmt: skip
+            header=has_names,
+            delimiter=read["train"].delimiter,
+            width=len(names),
+            missing=missing,
+        )
     else:
         form = like
     parts = {name: find_columns(cells, form) for name, cells in read.items()}
     for name, part in parts.items():
         if not len(part.codes):
-            raise ValueError(f"{paths[name]} has no rows: give a file with at least one below the header")
+            raise ValueError(
+                f"{paths[name]} has no rows: give a file with at least one below the header"
+            )
     kept = [c for c, name in enumerate(form.names) if name not in drop]
     if not kept:
         raise ValueError("the table has no columns left: drop fewer")
     rows = {name: np.arange(len(part.codes)) for name, part in parts.items()}
     if len(parts) == 1:
         rows = cut_by_digest(row_digests(parts["train"].columns(kept), form), shares, "rows")
-    table = like or make_table(form, parts, rows["train"], numbers=numbers, categories=categories, drop=drop, bins=bins)
+    table = like or make_table(
+        form, parts, rows["train"], numbers=numbers, categories=categories, drop=drop, bins=bins
+    )
     places = [form.names.index(name) for name in table.names]
     encoded = {name: encode(part.columns(places), table, unseen) for name, part in parts.items()}
     stored = smallest_type(table.vocab_size + 1)
     counts, empty = dict.fromkeys(SPLITS, 0), 0
     with new_folder(out) as folder:
         for name in SPLITS:
-            mine = encoded.get(name, encoded["train"])[rows[name]] if name in rows else np.zeros((0, table.length), np.int64)
+            mine = (
+                encoded.get(name, encoded["train"])[rows[name]]
+                if name in rows
+                else np.zeros((0, table.length), np.int64)
+            )
             full = mine[(mine != table.vocab_size).any(1)]
             empty += len(mine) - len(full)
             if name in rows and len(mine) and not len(full):
-                raise ValueError(f"the rows of the {name} split are all empty: give a file with values in it")
+                raise ValueError(
+                    f"the rows of the {name} split are all empty: give a file with values in it"
+                )
             full.astype(stored).tofile(folder / f"{name}.bin")
             counts[name] = len(full)
         meta = {
@@ -133,7 +182,9 @@ def prepare_table(
             "tokens": {name: count * table.length for name, count in counts.items()},
             "rows": counts,
             "empty_rows": empty,
-            "cells_without_value": int(sum((part == table.vocab_size).sum() for part in encoded.values())),
+            "cells_without_value": int(
+                sum((part == table.vocab_size).sum() for part in encoded.values())
+            ),
             "split": split if len(parts) == 1 else "files",
             "source": [describe_source(path, [path]) for path in paths.values()],
             "sha256": {path.name: sha256(path) for path in sorted(folder.iterdir())},
@@ -144,16 +195,23 @@ def prepare_table(
 
 def check_choices(header: str, delimiter: str, bins: int, unseen: str) -> None:
     if header not in ("auto", "yes", "no") or unseen not in ("error", "missing"):
-        raise ValueError(f"header {header!r} must be auto, yes or no, and unseen {unseen!r} error or missing")
+        raise ValueError(
+            f"header {header!r} must be auto, yes or no, and unseen {unseen!r} error or missing"
+        )
     if delimiter != "auto" and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise ValueError(f"delimiter {delimiter!r} must be auto or one character, like {' or '.join(map(repr, DELIMITERS))}")
+        raise ValueError(
+            f"delimiter {delimiter!r} must be auto or one character, like {' or '.join(map(repr, DELIMITERS))}"
+        )
     if not 2 <= bins <= 10_000:
         raise ValueError(f"bins {bins}: give between 2 and 10,000")
 
 
 def take_header(cells: Cells, header: str, missing: Sequence[str]) -> tuple[list[str], bool]:
     """The names of the columns, and whether the file gives them."""
-    if not (header == "yes" or (header == "auto" and first_is_header(cells, {"", *(m.lower() for m in missing)}))):
+    if not (
+        header == "yes"
+        or (header == "auto" and first_is_header(cells, {"", *(m.lower() for m in missing)}))
+    ):
         return [f"column{i}" for i in range(1, cells.width + 1)], False
     return check_names(cells, header_names(cells)), True
 
@@ -162,12 +220,15 @@ def check_names(cells: Cells, names: list[str], among: Sequence[str] | None = No
     """ValueError for two columns of one name, if it is `among` those that matter."""
     for name in names if among is None else among:
         if names.count(name) > 1:
-            raise ValueError(f"{cells.path}, line {cells.lines[0]}: the header has {name!r} more than once: rename one, or say --header no")
+            raise ValueError(
+                f"{cells.path}, line {cells.lines[0]}: the header has {name!r} more than once: rename one, or say --header no"
+            )
     return names
 
 
 def find_columns(cells: Cells, table: Table) -> Cells:
-    """The columns of `table` in a file, by their names or, without a header, by their places; the header taken off.
+    """The columns of `table` in a file, by their names or, without a header, by their places; the
+    header taken off.
 
     ValueError for a column that is missing, or for another number of them where there are no names.
     """
@@ -175,13 +236,17 @@ def find_columns(cells: Cells, table: Table) -> Cells:
         if cells.width == table.length:
             return cells
         if cells.width != table.width:
-            raise ValueError(f"{cells.path} has {cells.width} columns, expected {table.width}, like the data it should go with")
+            raise ValueError(
+                f"{cells.path} has {cells.width} columns, expected {table.width}, like the data it should go with"
+            )
         return cells.columns([column.place for column in table.columns])
     header = check_names(cells, header_names(cells), table.names)
     lost = [name for name in table.names if name not in header]
     if lost:
         said = f"{lost[0]!r}" + f" and {len(lost) - 1} more" * (len(lost) > 1)
-        raise ValueError(f"{cells.path}: its first line has no column {said}; it should name {', '.join(table.names)}")
+        raise ValueError(
+            f"{cells.path}: its first line has no column {said}; it should name {', '.join(table.names)}"
+        )
     return cells.without_first().columns([header.index(name) for name in table.names])
 
 
@@ -195,19 +260,31 @@ def make_table(
     drop: Sequence[str],
     bins: int,
 ) -> Table:
-    """The alphabets of the columns of a source: `form` has their names, `train` are the rows that number bins are made of."""
+    """The alphabets of the columns of a source: `form` has their names, `train` are the rows that
+    number bins are made of."""
     for name in (*numbers, *categories, *drop):
         if name not in form.names:
-            raise ValueError(f"there is no column {name!r} among {', '.join(form.names)}{did_you_mean(name, form.names)}")
+            raise ValueError(
+                f"there is no column {name!r} among {', '.join(form.names)}{did_you_mean(name, form.names)}"
+            )
         if sum(name in names for names in (numbers, categories, drop)) > 1:
-            raise ValueError(f"column {name!r} is named twice, as numbers, as categories or to drop: choose one")
+            raise ValueError(
+                f"column {name!r} is named twice, as numbers, as categories or to drop: choose one"
+            )
     columns = []
     for c, name in enumerate(form.names):
         if name in drop:
             continue
-        found = {part: values_of(cells, c, np.arange(len(cells.codes)), form) for part, cells in parts.items()}
+        found = {
+            part: values_of(cells, c, np.arange(len(cells.codes)), form)
+            for part, cells in parts.items()
+        }
         texts = sorted(set().union(*found.values()))
-        wrong = [(part, text) for part in parts for text in found[part] if parse_number(text) is None] if name in numbers else []
+        wrong = (
+            [(part, text) for part in parts for text in found[part] if parse_number(text) is None]
+            if name in numbers
+            else []
+        )
         for part, text in wrong:
             said = f"{text!r} in column {name!r} is not a number: correct it, or name the column in --categories"
             raise ValueError(f"{parts[part].where(c, text)}: {said}")
@@ -216,27 +293,45 @@ def make_table(
             columns.append(number_column(name, c, counts, bins))
             continue
         total = sum(sum(counts.values()) for counts in found.values())
-        wrong = [(part, text) for part in parts for text in found[part] if parse_number(text) is None]
-        if name not in categories and wrong and sum(found[part][text] for part, text in wrong) < (1 - MOST) * total:
+        wrong = [
+            (part, text) for part in parts for text in found[part] if parse_number(text) is None
+        ]
+        if (
+            name not in categories
+            and wrong
+            and sum(found[part][text] for part, text in wrong) < (1 - MOST) * total
+        ):
             part, text = wrong[0]
             fix = "correct it, count it among --missing, or name the column in --categories"
-            raise ValueError(f"{parts[part].where(c, text)}: {text!r} in column {name!r}, most of whose cells are numbers, is none: {fix}")
+            raise ValueError(
+                f"{parts[part].where(c, text)}: {text!r} in column {name!r}, most of whose cells are numbers, is none: {fix}"
+            )
         if name not in categories and len(texts) > max(MANY, total / 2):
             raise ValueError(
                 f"column {name!r} has {len(texts):,} different values in {total:,} rows, which says nothing about other rows: leave it out "
                 f"with --drop, or keep it with --categories"
             )
         columns.append(Column(name, c, tuple(texts) or ("",)))
-    return Table(columns, header=form.header, delimiter=form.delimiter, width=form.width, missing=form.missing)
+    return Table(
+        columns,
+        header=form.header,
+        delimiter=form.delimiter,
+        width=form.width,
+        missing=form.missing,
+    )
 
 
 def row_digests(cells: Cells, table: Table) -> np.ndarray:
-    """(rows,) uint64 of what the rows say: cells without a value are alike, and so are numbers, however they are spelled."""
+    """(rows,) uint64 of what the rows say: cells without a value are alike, and so are numbers,
+    however they are spelled."""
     columns = []
     for c, texts in enumerate(cells.texts):
         said = ["" if table.is_missing(text) else text for text in texts]
         numbers = [parse_number(text) for text in said]
-        said = [text if number is None else repr(number) for text, number in zip(said, numbers, strict=True)]
+        said = [
+            text if number is None else repr(number)
+            for text, number in zip(said, numbers, strict=True)
+        ]
         digests = [short_digest(text.encode("utf-8", "surrogatepass")) for text in said]
         columns.append(np.array(digests, np.uint64)[cells.codes[:, c]])
     return np.array([short_digest(row.tobytes()) for row in np.stack(columns, 1)], np.uint64)
@@ -255,9 +350,11 @@ def did_you_mean(text: str, known: Sequence[str]) -> str:
 
 
 def encode(cells: Cells, table: Table, unseen: str = "error") -> np.ndarray:
-    """Tokens (rows, columns) int64 of cells with the table's columns, `vocab_size` where there is no value.
+    """Tokens (rows, columns) int64 of cells with the table's columns, `vocab_size` where there is
+    no value.
 
-    unseen: "missing" takes what a column does not know for no value; "error" is a ValueError that names file, line and value.
+    unseen: "missing" takes what a column does not know for no value; "error" is a ValueError that
+    names file, line and value.
     """
     tokens = np.empty(cells.codes.shape, np.int64)
     for c, column in enumerate(table.columns):
@@ -272,7 +369,9 @@ def encode(cells: Cells, table: Table, unseen: str = "error") -> np.ndarray:
             if column.bounds is None:
                 said = f"none of its {len(column.values)} categories{did_you_mean(text, column.values)}"
             fix = "correct it, or take such cells for missing with --unseen missing"
-            raise ValueError(f"{cells.where(c, text)}: {text!r} in column {column.name!r} is {said}: {fix}")
+            raise ValueError(
+                f"{cells.where(c, text)}: {text!r} in column {column.name!r} is {said}: {fix}"
+            )
         token[used] = np.where(local < 0, table.vocab_size, table.first[c] + local)
         tokens[:, c] = token[cells.codes[:, c]]
     return tokens
@@ -293,8 +392,17 @@ def read_rows(path: Path, table: Table, *, unseen: str = "error", encoding: str 
         cells = read_cells(path, bar, delimiter=table.delimiter, encoding=encoding)
     tokens = encode(find_columns(cells, table), table, unseen)
     below = cells.without_first() if table.header else cells
-    places = [column.place for column in table.columns] if cells.width == table.width else list(range(table.length))
+    places = (
+        [column.place for column in table.columns]
+        if cells.width == table.width
+        else list(range(table.length))
+    )
     if table.header:
         names = header_names(cells)
         places = [names.index(name) for name in table.names]
-    return Rows([below.row(i) for i in range(len(below.codes))], cells.row(0) if table.header else None, places, tokens)
+    return Rows(
+        [below.row(i) for i in range(len(below.codes))],
+        cells.row(0) if table.header else None,
+        places,
+        tokens,
+    )

@@ -12,7 +12,9 @@ class TokenData(Sequences):
     @property
     def unit(self) -> str:  # pyrefly: ignore
         """What a token is, singular: "byte", "character" or "token"."""
-        return {"bytes": "byte", "characters": "character"}.get(self.meta["tokenizer"]["name"], "token")
+        return {"bytes": "byte", "characters": "character"}.get(
+            self.meta["tokenizer"]["name"], "token"
+        )
 
     @property
     def perplexity(self) -> bool:  # pyrefly: ignore

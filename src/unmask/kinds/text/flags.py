@@ -7,10 +7,11 @@ from typing import Literal
 @dataclass(frozen=True, kw_only=True)
 class PrepareText:
     tokenizer: str = "bytes"
-    """bytes, characters, a Hugging Face tokenizer .json, a folder with GPT-2's encoder.json and vocab.bpe, or the folder of prepared
-    data or of a model: the same as theirs."""
+    """bytes, characters, a Hugging Face tokenizer .json, a folder with GPT-2's encoder.json and
+    vocab.bpe, or the folder of prepared data or of a model: the same as theirs."""
     alphabet: str = ""
-    """Of --tokenizer characters: the characters themselves, or text8 for its 27 letters; empty: those of the source."""
+    """Of --tokenizer characters: the characters themselves, or text8 for its 27 letters; empty:
+    those of the source."""
     format: Literal["auto", "text", "jsonl", "ids"] = "auto"
     """ids: a raw little-endian array of --dtype."""
     field: str = "text"
@@ -20,7 +21,8 @@ class PrepareText:
     vocab_size: int = 0
     """Of ready ids without a tokenizer."""
     split: str = "0.9,0.05,0.05"
-    """train,validation,test: fractions, or numbers of tokens (-1: the rest). Documents without an end-of-text token are kept whole."""
+    """train,validation,test: fractions, or numbers of tokens (-1: the rest). Documents without an
+    end-of-text token are kept whole."""
     validation: str = ""
     """A validation file of its own; the source is then all training data."""
     test: str = ""

@@ -1,4 +1,5 @@
-"""Texts with holes: `[MASK]` is one token to fill in, `[MASK:20]` twenty, `\\[MASK]` stands for the letters themselves."""
+"""Texts with holes: `[MASK]` is one token to fill in, `[MASK:20]` twenty, `\\[MASK]` stands for the
+letters themselves."""
 
 import re
 
@@ -10,7 +11,8 @@ MARK = re.compile(r"(\\?)\[MASK(?::(\d+))?\]")
 
 
 def parse_holes(text: str) -> list[str | int]:
-    """Given pieces of text and, as numbers of tokens, the holes between them.  ValueError if there is no hole, or an empty one."""
+    """Given pieces of text and, as numbers of tokens, the holes between them.  ValueError if there
+    is no hole, or an empty one."""
     pieces, given, end = [], "", 0
     for match in MARK.finditer(text):
         given += text[end : match.start()]
@@ -25,20 +27,28 @@ def parse_holes(text: str) -> list[str | int]:
         given = ""
     pieces += [given + text[end:]] if given + text[end:] else []
     if not any(isinstance(piece, int) for piece in pieces):
-        raise ValueError("the text has no hole: mark one with [MASK], or twenty tokens with [MASK:20]")
+        raise ValueError(
+            "the text has no hole: mark one with [MASK], or twenty tokens with [MASK:20]"
+        )
     return pieces
 
 
 def count_tokens(tokenizer, pieces: list[str | int]) -> int:
     """Of a text and its holes, before anything is made of that size."""
-    return sum(piece if isinstance(piece, int) else len(tokenizer.encode(piece)) for piece in pieces)
+    return sum(
+        piece if isinstance(piece, int) else len(tokenizer.encode(piece)) for piece in pieces
+    )
 
 
 def partial(tokenizer, pieces: list[str | int]) -> Partial:
     """The pieces around a hole are tokenized apart."""
     ids, roles = [], []
     for piece in pieces:
-        known = np.zeros(piece, np.int64) if isinstance(piece, int) else tokenizer.encode(piece).astype(np.int64)
+        known = (
+            np.zeros(piece, np.int64)
+            if isinstance(piece, int)
+            else tokenizer.encode(piece).astype(np.int64)
+        )
         ids.append(known)
         roles.append(np.full(len(known), HOLE if isinstance(piece, int) else GIVEN, np.int8))
     return Partial(np.concatenate(ids), np.concatenate(roles))
@@ -54,6 +64,10 @@ def spell_pieces(tokenizer, pieces: list[str | int], ids: np.ndarray) -> list[tu
     spelled, at = [], 0
     for piece in pieces:
         size = piece if isinstance(piece, int) else len(tokenizer.encode(piece))
-        spelled.append((tokenizer.decode(ids[at : at + size].tolist()), False) if isinstance(piece, int) else (piece, True))
+        spelled.append(
+            (tokenizer.decode(ids[at : at + size].tolist()), False)
+            if isinstance(piece, int)
+            else (piece, True)
+        )
         at += size
     return spelled

@@ -15,7 +15,17 @@ class Text(Kind):
     source = "A text or .jsonl file (also .gz, .xz), a folder, every file in which is a document, or a file of ready token ids."
     Prepare = PrepareText
     what = "a text"
-    keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "documents", "eot", "tokens", "document_count")
+    keys = (
+        "format",
+        "kind",
+        "tokenizer",
+        "vocab_size",
+        "dtype",
+        "documents",
+        "eot",
+        "tokens",
+        "document_count",
+    )
     no_labels = "text, which has no labels"
     tokens = ("bytes", "characters", "subwords", "ids")
     Read = NoFlags
@@ -25,10 +35,18 @@ class Text(Kind):
         from unmask.kinds.text.prepare import prepare_text
 
         meta = prepare_text(
-            args.source, args.out, format=args.format, field=args.field, dtype=args.dtype, split=args.split, alphabet=args.alphabet or None,
-            tokenizer=args.tokenizer, vocab_size=args.vocab_size or None,
-            validation=args.validation or None, test=args.test or None,
-        )  # fmt: skip
+            args.source,
+            args.out,
+            format=args.format,
+            field=args.field,
+            dtype=args.dtype,
+            split=args.split,
+            alphabet=args.alphabet or None,
+            tokenizer=args.tokenizer,
+            vocab_size=args.vocab_size or None,
+            validation=args.validation or None,
+            test=args.test or None,
+        )
         said = []
         counts = ", ".join(f"{n:,} {name}" for name, n in meta["tokens"].items())
         how = f"{meta['tokenizer']['name']}, documents {meta['documents']}"
@@ -72,7 +90,9 @@ class Text(Kind):
     def piece(self, i: int) -> str:
         from unmask.kinds.text.tokenizers import Bytes
 
-        return chr(i) if isinstance(self.tokenizer, Bytes) and i < 128 else self.tokenizer.decode([i])
+        return (
+            chr(i) if isinstance(self.tokenizer, Bytes) and i < 128 else self.tokenizer.decode([i])
+        )
 
 
 class Passage(Source):
@@ -84,14 +104,20 @@ class Passage(Source):
 
         check_out(args.out)
         try:
-            text = (sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()).decode("utf-8")
+            text = (sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()).decode(
+                "utf-8"
+            )
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not UTF-8 text: byte {error.start}") from None
         self.pieces, self.tokenizer, self.args = parse_holes(text), tokenizer, args
         if isinstance(tokenizer, Characters):
-            strange = {c for piece in self.pieces if isinstance(piece, str) for c in piece} - set(tokenizer.alphabet)
+            strange = {c for piece in self.pieces if isinstance(piece, str) for c in piece} - set(
+                tokenizer.alphabet
+            )
             if strange:
-                known = f"{path}: the model knows the characters {tokenizer.alphabet!r} and no others"
+                known = (
+                    f"{path}: the model knows the characters {tokenizer.alphabet!r} and no others"
+                )
                 raise ValueError(f"{known}: take out {sorted(strange)}")
         size = count_tokens(tokenizer, self.pieces)
         if size > length and not args.window:

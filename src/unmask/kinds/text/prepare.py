@@ -16,7 +16,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from unmask.kinds.folder import FORMAT, SPLITS, check_new, cut_file, cut_points, new_folder, parse_split, progress_bars, smallest_type
+from unmask.kinds.folder import (
+    FORMAT,
+    SPLITS,
+    check_new,
+    cut_file,
+    cut_points,
+    new_folder,
+    parse_split,
+    progress_bars,
+    smallest_type,
+)
 from unmask.kinds.sources import (
     ID_TYPES,
     Piece,
@@ -55,21 +65,24 @@ def prepare_text(
     test: str | Path | None = None,
     progress: bool = True,
 ) -> dict:
-    """Write the tokens of `source` to the new folder `out`, whole or not at all; returns what meta.json holds.
+    """Write the tokens of `source` to the new folder `out`, whole or not at all; returns what
+    meta.json holds.
 
-    source: a text file, a .jsonl file (one document a line, the text in `field`), either of them with .gz or .xz, or a
-        folder of such files (all below it but hidden ones, in sorted order; each text file is one document).
-    tokenizer: see `make_tokenizer`, or a tokenizer. "characters" without an alphabet collects it from the source.
-    format: "auto" (by the name of each file), "text", "jsonl", or "ids": a raw little-endian array of `dtype`, whose
-        vocabulary is that of `tokenizer` or of `vocab_size` ids without a tokenizer.
-    split: three fractions that sum to 1, or three counts of tokens, one of which may be -1 (the rest); cut in order.
-    validation, test: sources of their own; the whole of `source` is then for training and `split` is not used.
+    source: a text file, a .jsonl file (one document a line, the text in `field`), either of them
+    with .gz or .xz, or a folder of such files (all below it but hidden ones, in sorted order; each
+    text file is one document). tokenizer: see `make_tokenizer`, or a tokenizer. "characters"
+    without an alphabet collects it from the source. format: "auto" (by the name of each file),
+    "text", "jsonl", or "ids": a raw little-endian array of `dtype`, whose vocabulary is that of
+    `tokenizer` or of `vocab_size` ids without a tokenizer. split: three fractions that sum to 1, or
+    three counts of tokens, one of which may be -1 (the rest); cut in order. validation, test:
+    sources of their own; the whole of `source` is then for training and `split` is not used.
 
-    The source is streamed; only a subword tokenizer other than a byte-level BPE of GPT-2's kind takes each document in
-    whole, since cutting the text could change its ids.
+    The source is streamed; only a subword tokenizer other than a byte-level BPE of GPT-2's kind
+    takes each document in whole, since cutting the text could change its ids.
 
-    Documents are joined into one stream where the tokenizer has an end-of-text token, which then ends each of them.
-    Otherwise they are kept apart, and splits are cut at the nearest edge between documents; empty ones are dropped.
+    Documents are joined into one stream where the tokenizer has an end-of-text token, which then
+    ends each of them. Otherwise they are kept apart, and splits are cut at the nearest edge between
+    documents; empty ones are dropped.
 
     Raises ValueError, and leaves nothing behind, for a source, split or tokenizer that does not do.
     """
@@ -80,7 +93,11 @@ def prepare_text(
     if dtype not in ID_TYPES:
         raise ValueError(f"dtype {dtype!r} is not one of {', '.join(ID_TYPES)}")
     shares = parse_split(split)
-    roots = {name: Path(root) for name, root in zip(SPLITS, (source, validation, test), strict=True) if root}
+    roots = {
+        name: Path(root)
+        for name, root in zip(SPLITS, (source, validation, test), strict=True)
+        if root
+    }
     sources = {name: list_files(root) for name, root in roots.items()}
     kinds = {path: file_kind(path, format) for files in sources.values() for path in files}
     bar = progress_bars(sum(path.stat().st_size for path in kinds), progress)
@@ -88,17 +105,25 @@ def prepare_text(
 
     # Ready ids are taken as they are: whoever made them has put the end-of-text tokens in.
     eot = model.eot if format != "ids" else None
-    single = all(kind != "jsonl" for kind in kinds.values()) and not any(Path(r).is_dir() for r in roots.values() if r)
+    single = all(kind != "jsonl" for kind in kinds.values()) and not any(
+        Path(r).is_dir() for r in roots.values() if r
+    )
     documents = "joined" if eot is not None else "single" if single else "apart"
     stored = smallest_type(model.vocab_size)
     with new_folder(out) as folder:
         spans, edges = {}, {}
         with bar("encode") as shown:
             for name, files in sources.items():
-                chunks = (chunk for path in files for chunk in token_chunks(path, kinds[path], model, field, dtype, shown))
+                chunks = (
+                    chunk
+                    for path in files
+                    for chunk in token_chunks(path, kinds[path], model, field, dtype, shown)
+                )
                 edges[name] = write_tokens(folder / f"{name}.bin", chunks, eot, stored)
                 if edges[name][-1] == 0:
-                    raise ValueError(f"{roots[name]} is empty: give a source with at least one token")
+                    raise ValueError(
+                        f"{roots[name]} is empty: give a source with at least one token"
+                    )
                 spans[name] = (0, int(edges[name][-1]))
         if len(sources) == 1:
             spans = cut_points(shares, edges["train"], documents == "apart")
@@ -134,7 +159,9 @@ def prepare_text(
     return meta
 
 
-def token_chunks(path: Path, kind: str, model: Tokenizer, field: str, dtype: str, bar: tqdm) -> Iterator:
+def token_chunks(
+    path: Path, kind: str, model: Tokenizer, field: str, dtype: str, bar: tqdm
+) -> Iterator:
     """(ids, whether a document ends after them) of one file."""
     if kind == "ids":
         return read_ids(path, dtype, model.vocab_size, bar)
@@ -152,9 +179,13 @@ def encode_pieces(model: Tokenizer, pieces: Iterator[Piece]) -> Iterator[tuple[n
         batch.append(piece)
         size += len(piece.text)
         if size >= BATCH:
-            yield from zip(model.encode_batch([p.text for p in batch]), [p.ends for p in batch], strict=True)
+            yield from zip(
+                model.encode_batch([p.text for p in batch]), [p.ends for p in batch], strict=True
+            )
             batch, size = [], 0
-    yield from zip(model.encode_batch([p.text for p in batch]), [p.ends for p in batch], strict=True)
+    yield from zip(
+        model.encode_batch([p.text for p in batch]), [p.ends for p in batch], strict=True
+    )
 
 
 def encode_piece(model: Tokenizer, piece: Piece) -> np.ndarray:
@@ -167,7 +198,8 @@ def encode_piece(model: Tokenizer, piece: Piece) -> np.ndarray:
 
 
 def write_tokens(path: Path, chunks: Iterator, eot: int | None, stored: np.dtype) -> np.ndarray:
-    """Write a stream of tokens; returns the edges between its documents, from 0 to the total, int64."""
+    """Write a stream of tokens; returns the edges between its documents, from 0 to the total,
+    int64."""
     edges, total = array("q", [0]), 0
     with open(path, "wb") as file:
         for ids, ends in chunks:
@@ -192,7 +224,9 @@ def choose_tokenizer(
 ) -> Tokenizer:
     if vocab_size is not None:
         if format != "ids" or tokenizer != "bytes":
-            raise ValueError(f"vocab_size {vocab_size} is for format 'ids' without a tokenizer: leave it out")
+            raise ValueError(
+                f"vocab_size {vocab_size} is for format 'ids' without a tokenizer: leave it out"
+            )
         return Ids(vocab_size)
     if not isinstance(tokenizer, str | Path):
         return tokenizer
@@ -206,7 +240,9 @@ def collect_alphabet(kinds: dict[Path, str], field: str, bar: Callable[[str], tq
     seen = np.zeros(0x110000, bool)
     with bar("alphabet") as shown:
         for path, kind in kinds.items():
-            pieces = read_jsonl(path, field, shown) if kind == "jsonl" else read_text(path, None, shown)
+            pieces = (
+                read_jsonl(path, field, shown) if kind == "jsonl" else read_text(path, None, shown)
+            )
             for piece in pieces:
                 assert isinstance(piece.text, str)
                 seen[code_points(piece.text)] = True

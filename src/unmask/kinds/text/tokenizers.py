@@ -1,8 +1,8 @@
 """What turns text into token ids and back.
 
-Every tokenizer has `vocab_size`, `eot` (the id that ends a document, or None), `encode`, `decode`, `spell` (one id, for a table:
-what does not print is escaped), `spec()` (JSON, for meta.json and checkpoints) and `files()` (what must lie beside the spec);
-`load_tokenizer` rebuilds it from those.
+Every tokenizer has `vocab_size`, `eot` (the id that ends a document, or None), `encode`, `decode`,
+`spell` (one id, for a table: what does not print is escaped), `spec()` (JSON, for meta.json and
+checkpoints) and `files()` (what must lie beside the spec); `load_tokenizer` rebuilds it from those.
 """
 
 import json
@@ -15,7 +15,8 @@ import numpy as np
 from unmask.kinds.folder import find_tokens
 
 TEXT8 = " abcdefghijklmnopqrstuvwxyz"
-EOT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")  # the first one that a vocabulary has
+# the first one that a vocabulary has
+EOT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
 MAX_ALPHABET = 65_535  # ids are uint16, and one value marks what is outside the alphabet
 
 
@@ -61,10 +62,14 @@ class Characters:
     def __init__(self, alphabet: str):
         self.alphabet = TEXT8 if alphabet == "text8" else alphabet
         if not 0 < len(self.alphabet) <= MAX_ALPHABET:
-            raise ValueError(f"an alphabet of {len(self.alphabet)} characters: give between 1 and {MAX_ALPHABET:,}")
+            raise ValueError(
+                f"an alphabet of {len(self.alphabet)} characters: give between 1 and {MAX_ALPHABET:,}"
+            )
         repeated = [character for character, count in Counter(self.alphabet).items() if count > 1]
         if repeated:
-            raise ValueError(f"the alphabet has {repeated[0]!r} more than once: give each character once")
+            raise ValueError(
+                f"the alphabet has {repeated[0]!r} more than once: give each character once"
+            )
         self.vocab_size = len(self.alphabet)
         self.codes = code_points(self.alphabet)
         # One entry past the highest code point stands for every code point above it.
@@ -72,7 +77,8 @@ class Characters:
         self.table[self.codes] = np.arange(self.vocab_size)
 
     def encode(self, text: str) -> np.ndarray:
-        """Ids (len(text),), uint16. Raises CharacterError at the first character outside the alphabet."""
+        """Ids (len(text),), uint16. Raises CharacterError at the first character outside the
+        alphabet."""
         codes = code_points(text)
         ids = self.table[np.minimum(codes, len(self.table) - 1)]
         if len(ids) and ids.max() == MAX_ALPHABET:
@@ -96,8 +102,9 @@ class Characters:
 class Subwords:
     """A Hugging Face `tokenizers` tokenizer, given as its JSON text.
 
-    eot: the end-of-text token, as an id or a string; by default the first of EOT_NAMES in the vocabulary, else None.
-    No token is added by `encode` (no BOS, no template). A special token spelled out in the text becomes its own id.
+    eot: the end-of-text token, as an id or a string; by default the first of EOT_NAMES in the
+    vocabulary, else None. No token is added by `encode` (no BOS, no template). A special token
+    spelled out in the text becomes its own id.
     """
 
     def __init__(self, text: str, eot: int | str | None = None):
@@ -106,11 +113,14 @@ class Subwords:
         try:
             self.model = tokenizers.Tokenizer.from_str(text)
         except Exception as error:  # the library raises a bare Exception
-            raise ValueError(f"not a tokenizer of the Hugging Face `tokenizers` library: {_line(error)}") from error
+            raise ValueError(
+                f"not a tokenizer of the Hugging Face `tokenizers` library: {_line(error)}"
+            ) from error
         self.model.no_truncation()  # a published file often has a limit of 512 or so switched on
         self.model.no_padding()
         vocabulary = self.model.get_vocab(with_added_tokens=True)
-        self.vocab_size = max(vocabulary.values()) + 1  # not their number: published vocabularies have gaps
+        # not their number: published vocabularies have gaps
+        self.vocab_size = max(vocabulary.values()) + 1
         if eot is None:
             eot = next((vocabulary[name] for name in EOT_NAMES if name in vocabulary), None)
         elif isinstance(eot, str):
@@ -134,13 +144,16 @@ class Subwords:
         return self.model.decode(_checked(ids, self.vocab_size).tolist(), skip_special_tokens=False)
 
     def spell(self, i: int) -> str:
-        """The entry of the vocabulary; of a byte-level one, its text or, where it is no whole number of characters, its bytes."""
+        """The entry of the vocabulary; of a byte-level one, its text or, where it is no whole
+        number of characters, its bytes."""
         import tokenizers
 
         entry = self.model.id_to_token(i)
         if entry is None:
             return f"unused id {i}"
-        table = _byte_level() if isinstance(self.model.decoder, tokenizers.decoders.ByteLevel) else {}
+        table = (
+            _byte_level() if isinstance(self.model.decoder, tokenizers.decoders.ByteLevel) else {}
+        )
         if not set(entry) <= table.keys():
             return repr(entry)
         raw = bytes(table[character] for character in entry)
@@ -167,7 +180,9 @@ class Ids:
         self.vocab_size = vocab_size
 
     def encode(self, text: str) -> np.ndarray:
-        raise ValueError("this data was made of ready ids without a tokenizer: prepare it again with one to encode text")
+        raise ValueError(
+            "this data was made of ready ids without a tokenizer: prepare it again with one to encode text"
+        )
 
     def decode(self, ids) -> str:
         return " ".join(map(str, _checked(ids, self.vocab_size)))
@@ -187,21 +202,28 @@ NAMES = ("bytes", "characters", "subwords", "ids")
 
 
 def make_tokenizer(name: str, alphabet: str | None = None) -> Tokenizer:
-    """A tokenizer by name: "bytes", "characters" (needs `alphabet`: the characters in order, or "text8"), the path of a
-    Hugging Face tokenizer JSON, of a folder with GPT-2's encoder.json and vocab.bpe, or of prepared data or a model: theirs."""
+    """A tokenizer by name: "bytes", "characters" (needs `alphabet`: the characters in order, or
+    "text8"), the path of a Hugging Face tokenizer JSON, of a folder with GPT-2's encoder.json and
+    vocab.bpe, or of prepared data or a model: theirs."""
     if alphabet is not None and name != "characters":
-        raise ValueError(f"an alphabet goes with the tokenizer 'characters', not {str(name)!r}: leave one of them out")
+        raise ValueError(
+            f"an alphabet goes with the tokenizer 'characters', not {str(name)!r}: leave one of them out"
+        )
     if name == "bytes":
         return Bytes()
     if name == "characters":
         if alphabet is None:
-            raise ValueError("the tokenizer 'characters' needs an alphabet: give its characters in order, or 'text8'")
+            raise ValueError(
+                "the tokenizer 'characters' needs an alphabet: give its characters in order, or 'text8'"
+            )
         return Characters(alphabet)
     path = Path(name)
     found = find_tokens(path)
     if found is not None:
         if found.spec["name"] not in NAMES:
-            raise ValueError(f"{path} is of {found.kind}, which no text can be written in: give a tokenizer of text")
+            raise ValueError(
+                f"{path} is of {found.kind}, which no text can be written in: give a tokenizer of text"
+            )
         return load_tokenizer(found.spec, found.folder)
     if path.is_dir():
         return read_gpt2(path)
@@ -219,7 +241,9 @@ def read_gpt2(folder: str | Path) -> Subwords:
     vocabulary, merges = Path(folder) / "encoder.json", Path(folder) / "vocab.bpe"
     for path in (vocabulary, merges):
         if not path.is_file():
-            raise ValueError(f"{path} is missing: a tokenizer folder has encoder.json and vocab.bpe")
+            raise ValueError(
+                f"{path} is missing: a tokenizer folder has encoder.json and vocab.bpe"
+            )
     try:
         model = tokenizers.Tokenizer(tokenizers.models.BPE.from_file(str(vocabulary), str(merges)))
     except Exception as error:
@@ -265,10 +289,12 @@ def _read_json(path: Path, eot: int | None = None) -> Subwords:
 
 
 def _cuttable(model: dict) -> bool:
-    """Whether text cut before a blank or newline that follows a non-space gets the same ids as the whole text.
+    """Whether text cut before a blank or newline that follows a non-space gets the same ids as the
+    whole text.
 
-    True of GPT-2's byte-level pattern. No piece of it has a non-space followed by a space, so every such place is an
-    edge between pieces; it looks ahead only from a run of spaces to the character after it, and never looks back.
+    True of GPT-2's byte-level pattern. No piece of it has a non-space followed by a space, so every
+    such place is an edge between pieces; it looks ahead only from a run of spaces to the character
+    after it, and never looks back.
     """
     pattern = model.get("pre_tokenizer") or {}
     return (
@@ -279,24 +305,30 @@ def _cuttable(model: dict) -> bool:
         and model["model"].get("type") == "BPE"
         and not model["model"].get("dropout")
         and not any(
-            token["rstrip"] or token["single_word"] or any(c.isspace() for c in token["content"]) for token in model.get("added_tokens", [])
+            token["rstrip"] or token["single_word"] or any(c.isspace() for c in token["content"])
+            for token in model.get("added_tokens", [])
         )
     )
 
 
 @cache
 def _byte_level() -> dict[str, int]:
-    """The byte that each character of a byte-level vocabulary stands for (GPT-2's bytes_to_unicode, read backwards)."""
+    """The byte that each character of a byte-level vocabulary stands for (GPT-2's bytes_to_unicode,
+    read backwards)."""
     printed = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printed]
-    return {chr(byte): byte for byte in printed} | {chr(256 + i): byte for i, byte in enumerate(others)}
+    return {chr(byte): byte for byte in printed} | {
+        chr(256 + i): byte for i, byte in enumerate(others)
+    }
 
 
 def _checked(ids, vocab_size: int) -> np.ndarray:
     ids = np.asarray(ids).reshape(-1).astype(np.int64)
     if len(ids) and not (ids.min() >= 0 and ids.max() < vocab_size):
         offset = int(np.argmax((ids < 0) | (ids >= vocab_size)))
-        raise ValueError(f"id {ids[offset]} at offset {offset} is outside the vocabulary of {vocab_size}")
+        raise ValueError(
+            f"id {ids[offset]} at offset {offset} is outside the vocabulary of {vocab_size}"
+        )
     return ids
 
 
