@@ -43,9 +43,9 @@ from sklearn.linear_model import BayesianRidge
 from sklearn.metrics import roc_auc_score
 
 from unmask import MaskedDiffusion, estimate_nelbo, sample
-from unmask.config import PRESETS
 from unmask.data import open_data, prepare_table
 from unmask.filling import Filler
+from unmask.kinds.registry import presets
 from unmask.kinds.tables.columns import parse_number
 from unmask.kinds.tables.holes import guess as guess_cell
 from unmask.kinds.tables.holes import partials
@@ -104,7 +104,7 @@ def main() -> None:
         found: dict = {}
         result["seeds"].append(found)
         config = replace(
-            PRESETS["table"].config,
+            presets()["table"].config,
             steps=args.steps,
             minutes=0.0,
             seed=seed,

@@ -31,11 +31,12 @@ import unmask
 from unmask import audit, schedules
 from unmask.audit.sampler_law import exact_law
 from unmask.backbones import Transformer
-from unmask.config import PRESETS, TrainConfig
+from unmask.config import TrainConfig
 from unmask.data import open_data, prepare_text
 from unmask.device import precision
 from unmask.formula import continuous
 from unmask.kernels.marginals import marginal_nats
+from unmask.kinds.registry import presets
 from unmask.likelihood import estimate_nelbo
 from unmask.sampling import sample, time_grid
 from unmask.subtokens import Subtokenizer, consistent
@@ -260,15 +261,19 @@ def plan(rehearse: bool) -> list[tuple[str, TrainConfig, int]]:
     small = TrainConfig(
         length=256, dim=256, layers=4, heads=4, batch_size=16, optimizer="adamw", steps=1000
     )
-    text8 = replace(PRESETS["text8"].config, batch_size=256, accumulate=1)
-    owt = replace(PRESETS["owt-small"].config, batch_size=32, accumulate=1)
+    text8 = replace(presets()["text8"].config, batch_size=256, accumulate=1)
+    owt = replace(presets()["owt-small"].config, batch_size=32, accumulate=1)
     found = [
         ("S", small, 256),
         ("H", replace(small, layers=2, batch_size=4), 50257),
         ("text8", text8, 27),
         ("text8 muon", replace(text8, optimizer="muon"), 27),
         ("owt-small", owt, 50257),
-        ("text8-genmd4", replace(PRESETS["text8-genmd4"].config, batch_size=128, accumulate=1), 27),
+        (
+            "text8-genmd4",
+            replace(presets()["text8-genmd4"].config, batch_size=128, accumulate=1),
+            27,
+        ),
         ("owt-small, 2 digits", replace(owt, digits=2), 50257),
     ]
     if rehearse:
@@ -290,7 +295,7 @@ def speed(bench: Bench) -> None:
         size = (
             {"batch_size": 2, "widths": "32", "blocks": 1} if bench.rehearse else {"batch_size": 64}
         )
-        cifar = replace(PRESETS["cifar10"].config, length=math.prod(shape), accumulate=1, **size)
+        cifar = replace(presets()["cifar10"].config, length=math.prod(shape), accumulate=1, **size)
         meta = {
             "kind": "images",
             "tokenizer": {"name": "pixels", "shape": shape, "vocab_size": 256},
@@ -363,7 +368,7 @@ def flops_per_token(model: unmask.MaskedDiffusion, length: int) -> float:
 
 
 def sampling(bench: Bench) -> None:
-    config = replace(PRESETS["text8"].config, device=str(bench.device))
+    config = replace(presets()["text8"].config, device=str(bench.device))
     num = 64
     if bench.rehearse:
         config, num = replace(config, dim=32, layers=1, heads=2, length=32), 2
@@ -404,7 +409,7 @@ def learn(bench: Bench) -> None:
             "eval_windows": 8,
         }
     config = replace(
-        PRESETS["text8"].config, optimizer="muon", learning_rate=3e-3, muon_learning_rate=0.02, ema=0.999, warmup=100,
+        presets()["text8"].config, optimizer="muon", learning_rate=3e-3, muon_learning_rate=0.02, ema=0.999, warmup=100,
         decay="linear", decay_share=0.7, dropout=0.0, steps=0, minutes=minutes, eval_minutes=max(minutes / 4, 0.02),
         checkpoint_minutes=60.0, device=str(bench.device), dtype="bfloat16", log_every=50, **sizes,
     )  # fmt: skip

@@ -17,10 +17,11 @@ from unmask.audit import exact_nelbo
 from unmask.backbones import UNet
 from unmask.backbones.unet import Patches, grid_rotary
 from unmask.cli import main
-from unmask.config import PRESETS, TrainConfig
+from unmask.config import TrainConfig
 from unmask.data import Pixels, make_tokenizer, open_data, prepare_images
 from unmask.kinds.baselines import position_bits
 from unmask.kinds.images.pixels import open_picture, picture_grid, to_array
+from unmask.kinds.registry import presets
 from unmask.likelihood import estimate_nelbo
 from unmask.sampling import guided
 from unmask.train import State, build, read_log, train, train_step
@@ -466,7 +467,9 @@ def test_the_papers_sizes_within_three_per_cent(preset, shape, millions):
     are the paper's."""
     with torch.device("meta"):
         model = build(
-            PRESETS[preset].config, 256, {"data": {"kind": "images", "tokenizer": {"shape": shape}}}
+            presets()[preset].config,
+            256,
+            {"data": {"kind": "images", "tokenizer": {"shape": shape}}},
         )
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.03)
 

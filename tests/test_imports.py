@@ -31,17 +31,14 @@ MATHEMATICS = [
     ["likelihood"],
 ]
 ABOVE = [
-    ["filling", "audit"], ["data"], ["train"], ["report"], ["evaluation"], ["demo", "bench"],
-    ["demo_digits", "demo_table", "demo_proteins"], ["cli"],
+    ["filling", "audit"], ["data"], ["train"], ["report"], ["evaluation"], ["bench"], ["cli"],
 ]  # fmt: skip
 LEAVES = ["checkpoint", "config", "report.page", "kinds.output"]
 BELOW = ["config", "device"]  # of all
 ORDER = [["config"], ["device"], *MATHEMATICS, ["kinds"], *ABOVE]
 LEVEL = {name: level for level, group in enumerate(ORDER) for name in group}
 KINDS_MAY = {"checkpoint", "kinds", *BELOW}  # no model, sampler, trainer or command line
-# Where kinds are still named outside of their folders, to be emptied: the demos, the face for
-# Python.
-NAMED = {"demo", "demo_digits", "demo_table", "demo_proteins", "data"}
+NAMED = {"data"}  # the face for Python, which says prepare_text and the like
 
 
 def modules():
@@ -179,7 +176,7 @@ def test_the_rules_see_what_breaks_them(tmp_path):
     assert not mentions(tmp_path / "a.py")
 
 
-def test_what_still_names_a_kind_is_listed_and_no_more():
+def test_the_one_face_that_names_kinds_does_so():
     assert {name for name in NAMED if mentions(MODULES[name])} == NAMED
 
 

@@ -17,18 +17,18 @@ import torch
 from test_core import chi_square
 
 import unmask
-from unmask import demo_proteins
 from unmask.audit import exact_nelbo
 from unmask.backbones import Transformer
 from unmask.cli import main
 from unmask.config import TrainConfig
 from unmask.data import Residues, make_tokenizer, open_data, prepare_proteins
-from unmask.demo_proteins import FASTA
 from unmask.evaluation.schedule import count_tokens
 from unmask.filling import Filler, windows
 from unmask.kinds import sources
 from unmask.kinds.baselines import sequence_ngram_bits, sequence_ngram_probs
 from unmask.kinds.kind import GIVEN, HOLE, Partial
+from unmask.kinds.proteins import demo as demo_proteins
+from unmask.kinds.proteins.demo import UniProt
 from unmask.kinds.proteins.fasta import format_fasta, parse_fasta
 from unmask.kinds.proteins.residues import LETTERS
 from unmask.likelihood import conditional_nats, estimate_nelbo
@@ -53,7 +53,7 @@ def records(text):
 
 @pytest.fixture(scope="module")
 def real():
-    return records(gzip.decompress(FASTA.read_bytes()).decode())
+    return records(gzip.decompress(UniProt.source.read_bytes()).decode())
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def letters_of(data, split):
 
 
 def test_every_bundled_record_is_read(tmp_path, real):
-    meta = prepare_proteins(FASTA, tmp_path / "data", split="1,0,0", progress=False)
+    meta = prepare_proteins(UniProt.source, tmp_path / "data", split="1,0,0", progress=False)
     data = open_data(tmp_path / "data")
     assert len(real) == 4000 and max(len(s) for _, s in real) <= 256
     assert letters_of(data, "train") == [re.sub("[BJZ]", "X", s) for _, s in real]
@@ -107,7 +107,7 @@ def test_every_bundled_record_is_read(tmp_path, real):
     }
     assert meta["unknown"]["train"] == sum(s.count(c) for _, s in real for c in "BJXZ") > 0
     assert meta["distinct"] == 4000 and data.splits == ("train",) and data.unit == "residue"
-    assert FASTA.stat().st_size < 700_000
+    assert UniProt.source.stat().st_size < 700_000
 
 
 GOOD = {
@@ -198,7 +198,7 @@ def test_bad_files_are_one_sentence_that_names_file_line_and_value(
 
 
 def test_a_file_that_ends_too_early_is_refused(tmp_path, capsys):
-    (tmp_path / "x.fasta.gz").write_bytes(FASTA.read_bytes()[:5000])
+    (tmp_path / "x.fasta.gz").write_bytes(UniProt.source.read_bytes()[:5000])
     assert main(["prepare", "proteins", str(tmp_path / "x.fasta.gz"), str(tmp_path / "out")]) == 2
     assert "x.fasta.gz is truncated or damaged" in capsys.readouterr().err
     assert main(["prepare", "proteins", str(tmp_path / "gone.fa"), str(tmp_path / "out")]) == 2
@@ -828,8 +828,9 @@ def test_a_tokenizer_of_proteins_is_no_tokenizer_of_text(folder):
 
 
 def test_the_demo_of_proteins_from_start_to_report(tmp_path, capsys, monkeypatch):
-    for name, value in {"SAMPLES": 4, "STEPS": 4, "REPEATS": 1, "PIECES": 8}.items():
-        monkeypatch.setattr(demo_proteins, name, value)
+    for name, value in {"num": 4, "repeats": 1, "steps": lambda self, length: 4}.items():
+        monkeypatch.setattr(UniProt, name, value)
+    monkeypatch.setattr(demo_proteins, "PIECES", 8)
     out = tmp_path / "demo"
     assert (
         main(

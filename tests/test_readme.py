@@ -11,11 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unmask.config import PRESETS
-from unmask.demo import TEXT
-from unmask.demo_digits import DIGITS
-from unmask.demo_proteins import FASTA
-from unmask.demo_table import ADULT
+from unmask.kinds.registry import demos, presets
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -36,7 +32,7 @@ def test_the_ten_lines_of_python_run_and_learn(capsys):
 
 
 def test_from_a_table_to_a_model_as_the_readme_says(tmp_path):
-    rows = gzip.decompress(ADULT.read_bytes()).decode().splitlines()
+    rows = gzip.decompress(demos()["table"].source.read_bytes()).decode().splitlines()
     (tmp_path / "my.csv").write_text("\n".join(rows[:400]) + "\n")
     (tmp_path / "holes.csv").write_text(
         "\n".join([rows[0], *(row for row in rows[1:400] if "?" in row)]) + "\n"
@@ -60,7 +56,7 @@ def test_from_a_table_to_a_model_as_the_readme_says(tmp_path):
 @pytest.mark.parametrize("which", ["my.txt", "enwik8.gz"])
 def test_from_text_to_a_model_as_the_readme_says(tmp_path, which):
     """The README's commands in its order, on a small file of that name and a smaller network."""
-    text = TEXT.read_bytes()[:60000]
+    text = demos()["shakespeare"].source.read_bytes()[:60000]
     (tmp_path / which).write_bytes(gzip.compress(text) if which.endswith(".gz") else text)
     (script,) = (block for block in blocks("sh") if f"unmask prepare text {which}" in block)
     if which == "my.txt":
@@ -97,7 +93,7 @@ def test_from_pictures_to_a_model_as_the_readme_says(tmp_path):
     for kind in ("images-idx3", "labels-idx1"):
         for part in ("train", "t10k"):
             shutil.copy(
-                DIGITS.with_name(f"digits-{kind}-ubyte.gz"),
+                demos()["digits"].source.with_name(f"digits-{kind}-ubyte.gz"),
                 tmp_path / "mnist" / f"{part}-{kind}-ubyte.gz",
             )
     (script,) = (block for block in blocks("sh") if "unmask prepare images" in block)
@@ -128,7 +124,7 @@ def test_from_pictures_to_a_model_as_the_readme_says(tmp_path):
 def test_from_proteins_to_a_model_as_the_readme_says(tmp_path):
     """The README's commands in its order, on the bundled sequences under that name, and a smaller
     network."""
-    shutil.copy(FASTA, tmp_path / "uniprot.fasta.gz")
+    shutil.copy(demos()["protein"].source, tmp_path / "uniprot.fasta.gz")
     (script,) = (block for block in blocks("sh") if "unmask prepare proteins" in block)
     small = (
         "--out runs/proteins --minutes 0 --steps 3 --dim 16 --layers 1 --heads 2 --eval-windows 8\n"
@@ -169,8 +165,8 @@ def test_the_tree_names_files_that_exist():
 
 
 def test_the_demo_takes_the_minutes_that_the_readme_says():
-    said = f"{PRESETS['demo'].config.minutes:g} minutes"
+    said = f"{presets()['demo'].config.minutes:g} minutes"
     assert (
         f"for {said} on two CPU cores" in README.read_text(encoding="utf-8")
-        and f"Cost: {said} on two CPU cores" in PRESETS["demo"].about
+        and f"Cost: {said} on two CPU cores" in presets()["demo"].about
     )

@@ -17,7 +17,7 @@ from PIL import Image
 from unmask.cli import main
 from unmask.config import TrainConfig
 from unmask.data import prepare_images
-from unmask.demo_digits import DIGITS
+from unmask.kinds.images.demo import Digits
 from unmask.train import train
 
 SMALL = TrainConfig(
@@ -39,7 +39,7 @@ def script(name):
 def home(tmp_path_factory):
     """The bundled digits in two levels, and a model of them."""
     home = tmp_path_factory.mktemp("home")
-    prepare_images(DIGITS, home / "digits", levels=2, progress=False)
+    prepare_images(Digits.source, home / "digits", levels=2, progress=False)
     train(SMALL, home / "digits", home / "run")
     return home
 

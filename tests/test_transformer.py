@@ -6,7 +6,7 @@ import torch
 import unmask
 from unmask.backbones import Transformer
 from unmask.backbones.transformer import Head, RMSNorm, attend
-from unmask.config import PRESETS
+from unmask.kinds.registry import presets
 from unmask.train import build
 
 
@@ -149,10 +149,12 @@ def test_the_papers_sizes_can_be_built(preset, vocab_size, millions):
     """Counted by hand: layers x 12 dim^2 of matrices (qkv and out 4, gated MLP 8), embedding and
     head V x dim each."""
     with torch.device("meta"):
-        model = build(PRESETS[preset].config, vocab_size, {})
+        model = build(presets()[preset].config, vocab_size, {})
     count = sum(p.numel() for p in model.parameters()) / 1e6
     assert count == pytest.approx(millions, rel=0.01)
-    assert PRESETS[preset].config.length == model.meta.get("length", PRESETS[preset].config.length)
+    assert presets()[preset].config.length == model.meta.get(
+        "length", presets()[preset].config.length
+    )
 
 
 def test_the_head_runs_at_masked_rows_only():

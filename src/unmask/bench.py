@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from unmask import __version__, schedules
 from unmask.backbones import Transformer, UNet
 from unmask.categorical import uniform
-from unmask.config import PRESETS, Dtype
+from unmask.config import Dtype
 from unmask.data import open_data
 from unmask.device import keep_freed_memory, pick_dtype, precision
 from unmask.diffusion import MaskedDiffusion
+from unmask.kinds.registry import presets
 from unmask.masks import Draw
 from unmask.sampling import evaluating, idle_share, time_grid, trajectory
 from unmask.schedule_gradient import Pair, log_law, paid_in_the_other_half, surrogate
@@ -265,7 +266,7 @@ def unet() -> list[Row]:
     convolutions = 0.0
     for layout in ("channels last", "channels first"):
         torch.manual_seed(0)
-        preset = PRESETS["mnist"].config
+        preset = presets()["mnist"].config
         picture = UNet(
             2, (28, 28, 1), widths=preset.channels(), blocks=preset.blocks, heads=preset.heads
         )

@@ -135,10 +135,10 @@ class Filler:
                 ).numpy()
                 nats = noise = rank = torch.full((len(batch),), math.nan)
                 if score:
-                    nats, noise = self.score(rows, numbers, score, self.seed)
+                    nats, noise = self.score_rows(rows, numbers, score, self.seed)
                     rank = nats
                 if score and num > 1:
-                    nats, noise = self.score(rows, numbers, score, self.seed + 1)
+                    nats, noise = self.score_rows(rows, numbers, score, self.seed + 1)
                 for row, i in enumerate(numbers):
                     size = len(examples[i].ids)
                     ids_of = np.where(examples[i].role == HOLE, ids[row, :size], examples[i].ids)
@@ -178,25 +178,20 @@ class Filler:
             )
         )
 
-    def rows(self, examples: Sequence[Partial]) -> Rows:
-        """Examples as rows of a batch."""
-        width, digits = (
-            max(len(example.ids) for example in examples),
-            self.model.subtokenizer.length,
-        )
-        ids, role = (
-            np.zeros((len(examples), width), np.int64),
-            np.full((len(examples), width), ABSENT, np.int8),
-        )
+    def rows(self, examples: Sequence[Partial], *, filled: bool = False) -> Rows:
+        """Examples as rows of a batch; `filled`: their holes hold values, which are kept."""
+        width, digits = max(len(one.ids) for one in examples), self.model.subtokenizer.length
+        ids = np.zeros((len(examples), width), np.int64)
+        role = np.full((len(examples), width), ABSENT, np.int8)
         for i, example in enumerate(examples):
+            ids[i, : len(example.ids)] = example.ids
             role[i, : len(example.ids)] = example.role
-            ids[i, : len(example.ids)] = np.where(example.role == GIVEN, example.ids, 0)
+        shown = (role == GIVEN) | (filled & (role == HOLE))
+        z = self.model.subtokenizer.encode(torch.from_numpy(np.where(shown, ids, 0)))
+        masked = torch.from_numpy(~shown).repeat_interleave(digits, 1)
+        z = z.masked_fill(masked, self.model.mask_id)
         holes, hidden, valid = (
-            torch.from_numpy(v) for v in (role == HOLE, role == UNKNOWN, role != ABSENT)
-        )
-        z = self.model.subtokenizer.encode(torch.from_numpy(ids))
-        z = z.masked_fill(
-            (holes | hidden | ~valid).repeat_interleave(digits, 1), self.model.mask_id
+            torch.from_numpy(part) for part in (role == HOLE, role == UNKNOWN, role != ABSENT)
         )
         labels = [example.label for example in examples if example.label is not None]
         if labels and len(labels) < len(examples):
@@ -265,7 +260,22 @@ class Filler:
 
     # ------------------------------------------------------------ scores and laws
 
-    def score(self, rows: Rows, numbers: list[int], draws: int, seed: int) -> tuple[Tensor, Tensor]:
+    def score(self, examples: Sequence[Partial], *, draws: int) -> list[Filled]:
+        """Whole examples: what the values in their holes cost, given the others.
+
+        By the masks by which `fill` tells what it filled into the same examples, one of several.
+        """
+        found: dict[int, Filled] = {}
+        for batch in self.batches([len(example.ids) for example in examples], 1):
+            rows = self.rows([examples[i] for i in batch], filled=True)
+            nats, noise = self.score_rows(rows, batch, draws, self.seed + 1)
+            for row, i in enumerate(batch):
+                found[i] = Filled(examples[i].ids, float(nats[row]), float(noise[row]))
+        return [found[i] for i in range(len(examples))]
+
+    def score_rows(
+        self, rows: Rows, numbers: list[int], draws: int, seed: int
+    ) -> tuple[Tensor, Tensor]:
         """(B,) nats and their noise of what was filled in, window by window as it was; rows of one
         of `numbers` share masks."""
         digits = self.model.subtokenizer.length

@@ -204,8 +204,8 @@ class Head(nn.Linear):
     five times slower on an H200.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.aligned(x) if x.is_cuda else super().forward(x)
+    def forward(self, input: Tensor) -> Tensor:
+        return self.aligned(input) if input.is_cuda else super().forward(input)
 
     def aligned(self, x: Tensor) -> Tensor:
         missing = -self.out_features % 8

@@ -1,45 +1,211 @@
-"""unmask demo."""
+"""unmask demo: bundled data of any kind, trained on, evaluated, sampled, filled in, reported."""
 
-from dataclasses import dataclass
+import sys
+import time
+from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+import tyro
+
+from unmask import __version__
 from unmask.cli.flags import Machine, parse
 from unmask.cli.runtime import Runtime
-from unmask.config import PRESETS
+from unmask.kinds.demo import Demo, Shown
+from unmask.kinds.kind import Kind, blank
+from unmask.kinds.registry import demos, presets
+
+OURS = {"data", "run", "report.html", "report.png"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demo(Machine):
-    data: Literal["shakespeare", "digits", "table", "protein"] = "shakespeare"
-    """The bundled data: a text by characters, pictures of handwritten digits, a table of a census,
-    or proteins."""
+class Common(Machine):
     out: str = ""
-    """Where data, run and report go; a run that was stopped there continues.  Empty: demo,
-    demo-digits, demo-table or demo-protein."""
+    """Where data, run and report go; a run that was stopped there continues.  Empty: demo, or
+    demo-DATA."""
     minutes: float = 0.0
     """Of training; 0: the preset's, at most three."""
 
 
+def flags_of_demos() -> type:
+    """The verb's flags; --data is one of the kinds' demos."""
+    found = demos()
+    said = "; ".join(f"{name}: {one.subject}" for name, one in found.items())
+    chosen = tyro.conf.arg(help=f"The bundled data. {said}.")
+    choice: Any = Literal[tuple(found)]  # type: ignore[valid-type]
+    data = ("data", Annotated[choice, chosen], field(default=next(iter(found))))
+    return make_dataclass("Demo", [data], bases=(Common,), frozen=True, kw_only=True)
+
+
 def demo(argv: list[str]) -> None:
     """Train on bundled data for three minutes, evaluate, sample, fill in, and write an HTML report."""
-    args = parse(Demo, "demo", argv, demo.__doc__)
+    args: Any = parse(flags_of_demos(), "demo", argv, demo.__doc__)
     runtime = Runtime(args)
-    from unmask import demo as of_text
-    from unmask import demo_digits, demo_proteins, demo_table
+    from unmask.diffusion import MaskedDiffusion
+    from unmask.kinds.registry import kind_of
+    from unmask.train import train
 
-    preset, module, out = {
-        "shakespeare": ("demo", of_text, "demo"),
-        "digits": ("digits", demo_digits, "demo-digits"),
-        "table": ("table", demo_table, "demo-table"),
-        "protein": ("protein", demo_proteins, "demo-protein"),
-    }[args.data]
-    minutes = args.minutes or PRESETS[preset].config.minutes
-    folder, values = module.run(
-        Path(args.out or out),
-        minutes=minutes,
+    one = demos()[args.data]()
+    out = Path(args.out or one.out)
+    config = presets()[one.preset].config
+    config = replace(
+        config,
+        minutes=args.minutes or config.minutes,
         seed=args.seed,
         device=str(runtime.device),
         dtype=runtime.dtype,
     )
-    runtime.record(folder, **values)
+    config.check()
+    data = prepared(one, out)
+    sizes = data.meta[one.counted]
+    say(
+        f"{one.subject}: {sizes['train']:,} to train on, {sizes['validation']:,} to watch it by "
+        f"(validation), {sizes['test']:,} held out (test)"
+    )
+    folder = train(config, out / "data", out / "run")
+
+    model = MaskedDiffusion.from_pretrained(folder).to(runtime.device)
+    print("evaluating, sampling, filling in", file=sys.stderr)
+    with runtime.precision:
+        record = present(one, kind_of(data.meta, data.folder), data, model, runtime, config, out)
+    runtime.record(folder, **record)
+
+
+def prepared(one: Demo, out: Path) -> Any:
+    """The demo's data, prepared below `out` if that is not done yet."""
+    from unmask.checkpoint import digest
+    from unmask.kinds.registry import open_data
+
+    if out.exists():
+        foreign = not out.is_dir() or any(
+            path.name not in OURS and not path.name.startswith(".") for path in out.iterdir()
+        )
+        if foreign:
+            raise ValueError(f"{out} exists and is not a demo: choose another --out")
+    if not (out / "data" / "meta.json").is_file():
+        out.mkdir(parents=True, exist_ok=True)
+        one.prepare(out / "data")
+    data = open_data(out / "data")
+    if data.meta["source"][0]["sha256"] != digest(one.source) or data.meta["split"] != one.split:
+        raise ValueError(f"{out / 'data'} is not the demo's data: choose another --out")
+    return data
+
+
+def present(
+    one: Demo, kind: Kind, data: Any, model: Any, runtime: Runtime, config: Any, out: Path
+) -> dict:
+    """Evaluate, sample and fill in; say and report what came out; what is to be recorded."""
+    from unmask.filling import Filler
+    from unmask.likelihood import cross_entropy_by_count, estimate_nelbo
+    from unmask.sampling import draw_lengths
+    from unmask.train import read_log
+
+    length, seed, generator = model.meta["length"], runtime.args.seed, runtime.generator
+    windows = data.windows("test", length, one.batch_size)
+    columns = bool(kind.columns)
+    bound = estimate_nelbo(model, windows, repeats=one.repeats, seed=seed, by_position=columns)
+    some = one.examples(data, length)
+    by_count = cross_entropy_by_count(model, some, levels=one.levels, generator=generator)
+    sizes = [length] * one.num
+    if "lengths" in kind.meta:
+        sizes = sorted(draw_lengths(model, one.num, generator).tolist(), reverse=True)
+    drawer = Filler(model, steps=one.steps(length), watch=one.watch, generator=generator)
+    drawn = [only.ids for (only,) in drawer.fill([blank(size) for size in sizes])]
+    shown = one.show(
+        data,
+        drawn,
+        drawer.states,
+        lambda steps: Filler(model, steps=steps, generator=generator, seed=seed),
+    )
+    baselines = one.baselines(data, int(bound.positions.sum()))
+    notes = [*data.protocol("test", length), *filter(None, [one.note])]
+    for line in [*spoken(bound, baselines, data.unit, notes), *shown.said]:
+        say(line)
+
+    log = read_log(out / "run" / "log.jsonl")
+    summary = summarized(bound, data, kind, model, config, log[-1], notes)
+    made = " ".join(["unmask", __version__, "demo", *sys.argv[2:]])
+    report = write(out, one, shown, kind, drawer.states, {
+        "summary": summary, "log": log, "schedule": model.schedule, "bound_by_count": by_count,
+        "baselines": baselines, "bound": (bound.bits_per_dim, bound.bits_per_dim_stderr),
+        "sources": "; ".join(filter(None, [made, one.credit])),
+    })  # fmt: skip
+    say(f"the model is in {out / 'run'}; to draw more: unmask sample {out / 'run'}; the report, to")
+    minutes = (time.monotonic() - runtime.began) / 60
+    say(f"open in a browser: {report}   ({minutes:.1f} minutes in all)")
+    whole = {"nats_per_example": bound.mean} if kind.fixed else {}
+    return {
+        "value": bound.bits_per_dim, "unit": f"bits per {data.unit}",
+        "stderr": bound.bits_per_dim_stderr, "noise": bound.bits_per_dim_noise,
+        "n": len(bound.positions), "estimator": "continuous time, exact count",
+        "repeats": bound.repeats, "baselines": baselines, "data_sha256": data.meta["sha256"],
+        "steps": log[-1]["step"], "training_seconds": log[-1]["seconds"], **whole, **shown.record,
+    }  # fmt: skip
+
+
+def spoken(bound: Any, baselines: dict, unit: str, notes: list[str]) -> list[str]:
+    """The bound below the baselines, and what is to be known of it."""
+    lines = [f"  {name:22} {bits:.3f} bits per {unit}" for name, bits in baselines.items()]
+    value = f"{bound.bits_per_dim:.3f} +- {bound.bits_per_dim_stderr:.3f} bits per {unit}"
+    noise = f"mask noise {bound.bits_per_dim_noise:.3f}"
+    lines.append(f"  {'this model':22} {value}, an upper bound ({noise})")
+    return [*lines, *(f"  {note}" for note in notes)]
+
+
+def summarized(
+    bound: Any, data: Any, kind: Kind, model: Any, config: Any, end: dict, notes: list[str]
+) -> list[tuple[str, str]]:
+    """(label, value) rows of the report."""
+    found = f"{bound.bits_per_dim:.3f} ± {bound.bits_per_dim_stderr:.3f} bits per {data.unit}"
+    if data.example:
+        found += f", {bound.mean:.2f} ± {bound.stderr:.2f} nats {data.example}"
+    rows = [("held-out bound", found)]
+    if bound.by_position is not None:
+        paid = zip(kind.columns, bound.by_position.tolist(), strict=True)
+        rows.append(("of which", ", ".join(f"{name} {nats:.2f}" for name, (nats, _) in paid)))
+    length = model.meta["length"]
+    count, positions = len(bound.positions), int(bound.positions.sum())
+    of = [data.describe(count, positions, length), *notes]
+    size = sum(p.numel() for p in model.parameters())
+    shape = f"widths {config.widths}"
+    if config.network == "transformer":
+        shape = f"{config.layers} layers, width {config.dim}"
+    batch = data.batch_name(config.batch_size, length)
+    return [
+        *rows,
+        ("noise of the masks alone", f"{bound.bits_per_dim_noise:.4f} bits per {data.unit}"),
+        ("protocol", "; ".join([*of, f"exact count, {bound.repeats} draws"])),
+        ("network", f"a {config.network} of {size:,} parameters, {shape}"),
+        ("training", f"{end['step']:,} steps of {batch} in {end['seconds']:.0f} s, {config.dtype}"),
+    ]
+
+
+def write(out: Path, one: Demo, shown: Shown, kind: Kind, states: list, parts: dict) -> Path:
+    """report.html and report.png."""
+    from unmask.report import Figure, draw_bars, picture, write_report
+
+    drawn = []
+    for figure in shown.figures:
+        content = figure.content
+        png = content if isinstance(content, bytes) else draw_bars(content)
+        drawn.append(Figure(figure.title, figure.says, figure.alt, png))
+    frames = kind.pages(states) if kind.frames == ".html" else None
+    page = {"unit": kind.unit, "frames": frames, "figures": drawn}
+    if drawn:
+        (out / "report.png").write_bytes(drawn[-1].content)
+    elif frames:
+        names = ("log", "baselines", "bound")
+        curve = {name: parts[name] for name in names}
+        picture(out / "report.png", frames=frames, unit=kind.unit, **curve)
+    return write_report(
+        out / "report.html",
+        title=one.title,
+        samples=shown.samples,
+        fill=shown.fill,
+        **page,
+        **parts,
+    )
+
+
+def say(line: str) -> None:
+    print(line, flush=True)

@@ -8,8 +8,9 @@ import tyro
 
 from unmask.cli.flags import parse
 from unmask.cli.runtime import estimator_name, write_record
-from unmask.config import PRESETS, TrainConfig
+from unmask.config import TrainConfig
 from unmask.kinds.output import check_out
+from unmask.kinds.registry import presets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,24 +25,25 @@ class Train(TrainConfig):
 
 def train(argv: list[str]) -> None:
     """Train a preset on prepared data, or continue a run."""
+    known = presets()
     if not argv or argv[0] in ("-h", "--help") or argv[0].startswith("-"):
         if not argv or argv[0] not in ("-h", "--help"):
             raise ValueError(
-                f"name a preset first: {', '.join(PRESETS)}; unmask train --help says what they are"
+                f"name a preset first: {', '.join(known)}; unmask train --help says what they are"
             )
         print(
             "usage: unmask train PRESET --data DIR --out DIR [flags]\n\nunmask train PRESET --help shows a preset's values\n\npresets:"
         )
-        for name, preset in PRESETS.items():
+        for name, preset in known.items():
             print(
                 textwrap.fill(
                     preset.about, 100, initial_indent=f"  {name:12}", subsequent_indent=" " * 14
                 )
             )
         return
-    if argv[0] not in PRESETS:
-        raise ValueError(f"there is no preset {argv[0]!r}; choose one of {', '.join(PRESETS)}")
-    preset = PRESETS[argv[0]]
+    if argv[0] not in known:
+        raise ValueError(f"there is no preset {argv[0]!r}; choose one of {', '.join(known)}")
+    preset = known[argv[0]]
     default = Train(**asdict(preset.config), data=tyro.MISSING, out=tyro.MISSING)
     args = parse(Train, f"train {argv[0]}", argv[1:], preset.about, default=default)
     values = asdict(args)

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
+from unmask.config import Preset
 from unmask.kinds.output import check_out
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class Filler(Protocol):
         self, examples: Sequence[Partial], *, num: int = 1, score: int = 0
     ) -> list[list[Filled]]: ...
 
+    def score(self, examples: Sequence[Partial], *, draws: int) -> list[Filled]: ...
+
     def laws(self, examples: Sequence[Partial]) -> Iterator[tuple[int, int, np.ndarray]]: ...
 
 
@@ -98,12 +101,18 @@ class Kind(ABC):
     # the unmasking, step by step: .html of `spell`ed tokens, .gif of `animate`, or none
     frames: ClassVar[str] = ".html"
     title: ClassVar[str] = "A sample"  # of a page that shows one
+    presets: ClassVar[dict[str, Preset]] = {}  # configurations for such data
     unit: ClassVar[str] = "token"
     fixed: ClassVar[bool] = False  # every example has as many positions
     no_labels: ClassVar[str] = ""  # why examples have no classes; "": they may have some
 
     def __init__(self, meta: dict, folder: Path):
         self.meta, self.folder = meta, folder
+
+    @classmethod
+    def demos(cls) -> list[type]:
+        """Of `kinds.demo.Demo`: demonstrations on bundled data."""
+        return []
 
     @classmethod
     @abstractmethod

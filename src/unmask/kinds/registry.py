@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unmask.config import Preset
+from unmask.kinds.demo import Demo
 from unmask.kinds.images.kind import Images
 from unmask.kinds.kind import Kind
 from unmask.kinds.proteins.kind import Proteins
@@ -31,6 +33,16 @@ def register(kind: type[Kind]) -> None:
     if KINDS.get(kind.name, kind) is not kind:
         raise ValueError(f"there is a kind {kind.name!r} already: give another name")
     KINDS[kind.name] = kind
+
+
+def presets() -> dict[str, Preset]:
+    """The configurations of all kinds, by name."""
+    return {name: one for kind in KINDS.values() for name, one in kind.presets.items()}
+
+
+def demos() -> dict[str, type[Demo]]:
+    """What `unmask demo` can show, by name."""
+    return {one.name: one for kind in KINDS.values() for one in kind.demos()}
 
 
 def open_data(folder: str | Path, *, labels: bool = False) -> Data:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unmask.kinds.images.flags import PrepareImages
+from unmask.kinds.images.presets import PRESETS
 from unmask.kinds.kind import Filler, Kind, Layout, Source, State
 from unmask.kinds.output import check_out, numbered
 
@@ -28,12 +29,19 @@ class Images(Kind):
         "whose sub-folders, if all lie in some, are the classes."
     )
     Prepare = PrepareImages
+    presets = PRESETS
     what = "a picture"
     keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "images", "classes")
     tokens = ("pixels",)
     Read = PictureFlags
     frames = ".gif"
     fixed = True
+
+    @classmethod
+    def demos(cls) -> list[type]:
+        from unmask.kinds.images.demo import Digits
+
+        return [Digits]
 
     @classmethod
     def prepare(cls, args: Any) -> tuple[dict, list[str]]:

@@ -19,6 +19,7 @@ from unmask.kinds.kind import (
 )
 from unmask.kinds.output import check_out, write_texts
 from unmask.kinds.proteins.flags import PrepareProteins
+from unmask.kinds.proteins.presets import PRESETS
 
 DRAWS = 32  # of masks, for the score of a filling
 
@@ -32,6 +33,7 @@ class Proteins(Kind):
         "position is neither scored nor attended to. Gaps and any other letter are errors."
     )
     Prepare = PrepareProteins
+    presets = PRESETS
     what = "proteins"
     title, unit = "A protein", "residue"
     keys = (
@@ -49,6 +51,12 @@ class Proteins(Kind):
     no_labels = "proteins, which has no labels"
     tokens = ("residues",)
     Read = NoFlags
+
+    @classmethod
+    def demos(cls) -> list[type]:
+        from unmask.kinds.proteins.demo import UniProt
+
+        return [UniProt]
 
     @classmethod
     def prepare(cls, args: Any) -> tuple[dict, list[str]]:

@@ -3,7 +3,8 @@ and IUBMB."""
 
 import numpy as np
 
-LETTERS = "ACDEFGHIKLMNPQRSTVWYUO"  # the 20 amino acids, selenocysteine, pyrrolysine
+COMMON = "ACDEFGHIKLMNPQRSTVWY"  # the 20 amino acids
+LETTERS = COMMON + "UO"  # and selenocysteine, pyrrolysine
 UNKNOWN = "BJXZ"  # Asx, Leu or Ile, any, Glx: a residue, but not known which
 GAP = "X"  # how a position without a value is written
 STRANGE = 255

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from unmask.kinds.kind import Filler, Kind, Layout, Source
+from unmask.kinds.kind import Filler, Kind, Layout, Source, State
 from unmask.kinds.output import numbered, spare, write_text
 from unmask.kinds.tables.flags import PrepareTable
+from unmask.kinds.tables.presets import PRESETS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +34,19 @@ class Tables(Kind):
     about = "Tables: CSV files of categories and numbers, with cells that may be missing."
     source = "A CSV file, also .gz or .xz."
     Prepare = PrepareTable
+    presets = PRESETS
     what = "a table"
     keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "rows")
     no_labels = "a table, whose classes are a column like the others"
     tokens = ("table",)
     Read = TableFlags
-    frames = ""
     fixed = True
+
+    @classmethod
+    def demos(cls) -> list[type]:
+        from unmask.kinds.tables.demo import Census
+
+        return [Census]
 
     @classmethod
     def prepare(cls, args: Any) -> tuple[dict, list[str]]:
@@ -104,6 +111,15 @@ class Tables(Kind):
 
     def describe(self) -> str:
         return f"a table of {len(self.meta['tokenizer']['columns'])} columns"
+
+    def pages(self, states: list[State]) -> list[list[str | None]]:
+        """A cell a line, each with the name of its column."""
+        found: list[list[str | None]] = []
+        for state in states:
+            (row,) = self.tokenizer.decode(state.ids[:1])
+            cells = zip(self.columns, row, state.shown[0], strict=True)
+            found.append([f"{name}: {cell}\n" if seen else None for name, cell, seen in cells])
+        return found
 
     @property
     def columns(self) -> list[str]:

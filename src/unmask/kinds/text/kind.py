@@ -7,6 +7,7 @@ from typing import Any
 from unmask.kinds.kind import Filler, Kind, NoFlags, Source, too_long
 from unmask.kinds.output import check_out, write_texts
 from unmask.kinds.text.flags import PrepareText
+from unmask.kinds.text.presets import PRESETS
 
 
 class Text(Kind):
@@ -14,6 +15,7 @@ class Text(Kind):
     about = "Text, JSON lines or ready token ids."
     source = "A text or .jsonl file (also .gz, .xz), a folder, every file in which is a document, or a file of ready token ids."
     Prepare = PrepareText
+    presets = PRESETS
     what = "a text"
     keys = (
         "format",
@@ -29,6 +31,12 @@ class Text(Kind):
     no_labels = "text, which has no labels"
     tokens = ("bytes", "characters", "subwords", "ids")
     Read = NoFlags
+
+    @classmethod
+    def demos(cls) -> list[type]:
+        from unmask.kinds.text.demo import Shakespeare
+
+        return [Shakespeare]
 
     @classmethod
     def prepare(cls, args: Any) -> tuple[dict, list[str]]:

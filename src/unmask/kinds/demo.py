@@ -1,0 +1,95 @@
+"""What `unmask demo` asks of a kind: bundled data, and what is worth showing of a model of them.
+
+The verb trains, evaluates, draws and reports; a demo says with what, and fills in what it likes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from unmask.kinds.kind import Filler, State
+
+
+class Bars(NamedTuple):
+    """How often values occur in samples and in real examples, to be drawn side by side."""
+
+    title: str
+    labels: Sequence[str]  # of the values
+    samples: np.ndarray  # (values,) shares
+    real: np.ndarray
+    error: np.ndarray | None = None  # standard errors of the samples' shares
+
+
+class Figure(NamedTuple):
+    """A picture with a heading and words above it; `alt`: what it shows, for who cannot see it."""
+
+    title: str
+    says: str
+    alt: str
+    content: bytes | Sequence[Bars]  # a PNG or GIF file, or what is to be drawn
+
+
+class Shown(NamedTuple):
+    """What a demo has to say and show, besides the bound and the baselines."""
+
+    said: Sequence[str]  # lines for the terminal
+    samples: Sequence[str] = ()
+    fill: dict | None = None  # {"before": [(text, was it given?)], "after": several such lists}
+    figures: Sequence[Figure] = ()  # the last one stands for the demo, if there are any
+    record: dict = {}  # noqa: RUF012
+
+
+class Demo(ABC):
+    """Bundled data of one kind; all times, counts and sizes are for a few minutes of a laptop."""
+
+    name: ClassVar[str]  # --data
+    preset: ClassVar[str]
+    out: ClassVar[str]  # the folder, unless another is asked for
+    title: ClassVar[str]  # of the report
+    subject: ClassVar[str]  # the data, in words
+    source: ClassVar[Path]
+    split: ClassVar[str]
+    counted: ClassVar[str]  # where meta.json says how large a split is
+    note: ClassVar[str] = ""  # what else is to be said of the bound
+    credit: ClassVar[str] = ""  # who made the data, under which licence
+
+    repeats: ClassVar[int] = 8  # draws of the bound
+    batch_size: ClassVar[int] = 128  # examples at a time
+    num: ClassVar[int] = 8  # samples
+    watch: ClassVar[int] = 1  # of them, shown as they appear
+    curve: ClassVar[int] = 256  # examples in which the share that is hidden is varied
+    levels: ClassVar[int] = 12  # such shares
+
+    @abstractmethod
+    def prepare(self, out: Path) -> None:
+        """Write the folder `out` from `source`."""
+
+    def steps(self, length: int) -> int:
+        """Of the sampler."""
+        return length
+
+    def examples(self, data: Any, length: int) -> torch.Tensor:
+        """(n, S) held-out tokens, all of them known, in which the share that is hidden is varied."""
+        batch = next(data.windows("test", length, self.curve, limit=self.curve))
+        return batch["x"][batch["valid"].all(1)] if "valid" in batch else batch["x"]
+
+    @abstractmethod
+    def baselines(self, data: Any, positions: int) -> dict[str, float]:
+        """Bits per position of the test split, of which so many are scored, by simple models."""
+
+    @abstractmethod
+    def show(
+        self,
+        data: Any,
+        drawn: list[np.ndarray],
+        states: list[State],
+        filler: Callable[[int], Filler],
+    ) -> Shown:
+        """What to say and show; `filler(steps)` fills with the model."""

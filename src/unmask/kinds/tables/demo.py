@@ -1,0 +1,111 @@
+"""The demo of tables: a census."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from unmask.kinds.demo import Bars, Demo, Figure, Shown
+from unmask.kinds.kind import Filler
+
+SAMPLES_SHOWN = 12
+HIDDEN = ("education", "hours-per-week", "income")  # cells of some held-out rows, to fill in
+DRAWN = ("age", "education", "hours-per-week", "occupation")  # columns whose frequencies are drawn
+
+
+class Census(Demo):
+    name, preset, out = "table", "table", "demo-table"
+    title = "Masked diffusion on a census"
+    subject = "rows of a census, 14 columns"
+    source = Path(__file__).parent / "bundled" / "adult.csv.gz"
+    split = "0.8,0.05,0.15"
+    counted = "rows"
+    credit = "Adult by B. Becker and R. Kohavi, UCI Machine Learning Repository, CC BY 4.0"
+    repeats, batch_size, num, curve = 4, 1024, 2000, 1024
+
+    def prepare(self, out: Path) -> None:
+        from unmask.kinds.tables.prepare import prepare_table
+
+        # fnlwgt is a weight of the survey, not of the person
+        prepare_table(self.source, out, drop=("fnlwgt",), split=self.split, progress=False)
+
+    def steps(self, length: int) -> int:
+        return 4 * length
+
+    def baselines(self, data: Any, positions: int) -> dict[str, float]:
+        from unmask.kinds.baselines import position_bits
+
+        table = data.tokenizer
+        uniform = sum(math.log2(len(column.values)) for column in table.columns) / table.length
+        train, test = (rows_of(data, split) for split in ("train", "test"))
+        alone = position_bits(train, test, data.vocab_size, table.allowed)
+        return {"uniform over a column": uniform, "every column by itself": alone}
+
+    def show(self, data: Any, drawn: list, states: list, filler: Callable[[int], Filler]) -> Shown:
+        import numpy as np
+
+        from unmask.kinds.tables.holes import describe_guess, guess, partials
+
+        table, rows = data.tokenizer, np.stack(drawn)
+        full = self.examples(data, table.length).numpy()
+        given = full[:: len(full) // 4][:4]
+        hidden = np.array([name in HIDDEN for name in table.names])
+        holed = np.where(hidden, data.vocab_size, given)
+        examples = partials(holed, holed == data.vocab_size, data.vocab_size)
+        found = filler(64).fill(examples, num=3)
+        filled = [np.stack([row[k].ids for row in found]) for k in range(3)]
+        guesses = [guess(table, *law) for law in filler(1).laws(examples)]
+
+        lines = [
+            " ".join(f"{name}={value}" for name, value in zip(table.names, row, strict=True))
+            for row in table.decode(rows[:3])
+        ]
+        likeliest = [describe_guess(table, one)[0] for one in guesses if one.row == 0]
+        told = ", ".join(f"{name} {value} ({float(p):.0%})" for _, name, value, p in likeliest)
+        said = ["\nsynthetic rows:", *lines, f"\nhidden in a held-out row: {told}\n"]
+
+        before = [
+            (text if shown else " " * 8, shown) for text, shown in cells(table, given, hidden)
+        ]
+        after = [cells(table, part, hidden) for part in filled]
+        figure = Figure(
+            "Samples beside people",
+            f"How often the values of some columns occur in {len(rows):,} sampled rows (blue) and "
+            "in the held-out rows (grey); numbers are shown by their bins.",
+            "Four bar charts of frequencies, in samples and in held-out rows",
+            [shares(table, name, rows, rows_of(data, "test")) for name in DRAWN],
+        )
+        samples = [table.write(table.decode(rows[:SAMPLES_SHOWN]))]
+        return Shown(said, samples, {"before": before, "after": after}, [figure])
+
+
+def rows_of(data: Any, split: str) -> Any:
+    """(n, columns) tokens of a split."""
+    import numpy as np
+
+    return np.array(data.tokens(split)).reshape(-1, data.length).astype(np.int64)
+
+
+def cells(table: Any, rows: Any, hidden: Any) -> list[tuple[str, bool]]:
+    """(text, was it given?) of rows of tokens (n, columns), one line each."""
+    found = []
+    for row in table.decode(rows):
+        for text, hole in zip(row, hidden, strict=True):
+            found += [(text, not hole), (", ", True)]
+        found[-1] = ("\n", True)
+    return found
+
+
+def shares(table: Any, name: str, drawn: Any, real: Any) -> Bars:
+    """How often the values of a column occur."""
+    import numpy as np
+
+    column = table.names.index(name)
+    low, high = table.first[column : column + 2]
+
+    def share(rows: Any) -> Any:
+        tokens = rows[:, column]
+        counts = np.bincount(tokens[tokens < table.vocab_size], minlength=high)[low:high]
+        return counts / counts.sum()
+
+    return Bars(name, table.columns[column].values, share(drawn), share(real))

@@ -1,0 +1,46 @@
+"""The demo of text: all of Shakespeare that fits a megabyte."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from unmask.kinds.demo import Demo, Shown
+from unmask.kinds.kind import Filler
+
+PASSAGE = "ROMEO:\n[MASK:12] love [MASK:12] night,\nAnd [MASK:16]."
+
+
+class Shakespeare(Demo):
+    name, preset, out = "shakespeare", "demo", "demo"
+    title = "Masked diffusion on tiny Shakespeare"
+    subject = "tiny Shakespeare, character by character"
+    source = Path(__file__).parent / "bundled" / "tinyshakespeare.txt"
+    split = "0.89,0.01,0.1"  # the last tenth is held out; the hundredth before it draws the curve
+    counted = "tokens"
+
+    def prepare(self, out: Path) -> None:
+        from unmask.kinds.text.prepare import prepare_text
+
+        prepare_text(self.source, out, tokenizer="characters", split=self.split, progress=False)
+
+    def baselines(self, data: Any, positions: int) -> dict[str, float]:
+        from unmask.kinds.baselines import ngram_bits
+
+        train, test = data.tokens("train"), data.tokens("test")
+        names = ("unigram", "bigram", "trigram with back-off")
+        return {
+            name: ngram_bits(train, test, data.vocab_size, order)
+            for order, name in enumerate(names, 1)
+        }
+
+    def show(self, data: Any, drawn: list, states: list, filler: Callable[[int], Filler]) -> Shown:
+        from unmask.kinds.text.holes import parse_holes, partial, spell_pieces
+
+        pieces = parse_holes(PASSAGE)
+        (filled,) = filler(128).fill([partial(data.tokenizer, pieces)], num=3)
+        fillings = [spell_pieces(data.tokenizer, pieces, one.ids) for one in filled]
+        samples = [data.tokenizer.decode(ids.tolist()) for ids in drawn]
+        first = "".join(text for text, _ in fillings[0])
+        said = [f"\nfilled in around what was given:\n{first}\n", f"a sample:\n{samples[0]}\n"]
+        holes = [(p, True) if isinstance(p, str) else (" " * p, False) for p in pieces]
+        return Shown(said, samples, fill={"before": holes, "after": fillings})
