@@ -11,7 +11,8 @@ import torch
 from unmask import MaskedDiffusion, __version__, checkpoint, estimate_nelbo
 from unmask.data import open_data
 from unmask.device import keep_freed_memory, pick_dtype, precision
-from unmask.likelihood import errors, joint_loss
+from unmask.estimate import errors
+from unmask.likelihood import joint_loss
 
 CPU = torch.device("cpu")
 # Student's, two-sided, of so many seeds

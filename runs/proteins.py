@@ -22,10 +22,10 @@ from tqdm import tqdm
 from unmask import MaskedDiffusion, __version__, checkpoint, estimate_nelbo
 from unmask.data import ProteinData, open_data
 from unmask.device import keep_freed_memory, pick_dtype, precision
+from unmask.estimate import difference
 from unmask.kinds.baselines import sequence_ngram_bits, sequence_ngram_probs
 from unmask.kinds.proteins.demo import composition
 from unmask.kinds.proteins.residues import COMMON, LETTERS
-from unmask.likelihood import difference
 from unmask.sampling import draw_lengths, sample
 
 CPU = torch.device("cpu")

@@ -12,9 +12,10 @@ import torch
 
 from unmask.kinds.data import Whole
 from unmask.kinds.folder import FORMAT, SPLITS, check_new, new_folder
-from unmask.kinds.kind import GIVEN, HOLE, Filler, Kind, NoFlags, Partial, Source
+from unmask.kinds.kind import Filler, Kind, NoFlags, Partial, Source
 from unmask.kinds.output import check_out, write_text
 from unmask.kinds.registry import register
+from unmask.roles import GIVEN, HOLE
 
 DICE = 5
 

@@ -15,9 +15,9 @@ import torch
 import unmask
 from unmask.cli import main
 from unmask.cli.compare import PAIRED, student
+from unmask.estimate import difference, freedom
 from unmask.filling import windows
 from unmask.kinds.text.holes import parse_holes
-from unmask.likelihood import difference, freedom
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 200
 TRAIN = [

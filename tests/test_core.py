@@ -153,7 +153,7 @@ def draws_of(model, batch, units, count, valid=None, seed=0):
     generator = rng(seed)
     y = torch.zeros(batch, units, dtype=torch.long)
     valid = torch.ones_like(y, dtype=torch.bool) if valid is None else valid
-    draws = [model.draw(y, valid, None, generator) for _ in range(count)]
+    draws = [model.draw(model.clean(y, valid), None, generator) for _ in range(count)]
     return (
         torch.stack([d.masked for d in draws]),
         torch.stack([d.t for d in draws]),
@@ -530,16 +530,15 @@ def test_revealed_tokens_are_charged_nothing(name, steps):
     schedule = learned([0.5, 2.0, 1.0]) if name == "learned" else schedules.Linear()
     model = table_model(schedule, 5, 2, 2, drift=0.5)
     x = torch.arange(5).repeat(2, 1).T
-    y = model.subtokenizer.encode(x)
     masked = torch.tensor([[False, False, True, True]]).expand(5, 4)
     t = torch.full((5,), 0.5, dtype=torch.float64)
     draw = Draw(t, masked, torch.ones_like(t), None if steps is None else (t, t - 0.25))
-    total, each = model.score(x, y, draw, None, None)
+    total, each = model.score(model.clean(x), draw)
     total.backward()
     assert float(each.abs().min()) > 0
     gradient = model.backbone.table.grad
     assert float(gradient[:, 0].abs().max()) == 0 and float(gradient[:, 1].abs().max()) > 0
-    nothing = model.score(x, y, draw._replace(masked=torch.zeros_like(masked)), None, None)[1]
+    nothing = model.score(model.clean(x), draw._replace(masked=torch.zeros_like(masked)))[1]
     assert float(nothing.abs().max()) == 0
 
 
@@ -809,7 +808,7 @@ def test_a_second_backward_through_chunks_is_refused(monkeypatch):
 def test_micro_batches_weighted_by_their_positions_are_the_big_batch(monkeypatch):
     model, x = recorder_model(), torch.randint(0, 20, (7, 9), generator=rng())
     valid = torch.arange(9) < torch.tensor([9, 2, 5, 1, 7, 3, 9])[:, None]
-    big = model.draw(x, valid, None, rng())
+    big = model.draw(model.clean(x, valid), None, rng())
     monkeypatch.setattr(model, "draw", lambda *a: big)
     model(x, valid=valid).loss.backward()
     expected = [p.grad.clone() for p in model.parameters()]
@@ -829,7 +828,7 @@ def test_micro_batches_weighted_by_their_positions_are_the_big_batch(monkeypatch
 def test_successive_draws_differ():
     """Micro-batches that re-use one key would have the same masks."""
     model, x, generator = recorder_model(), torch.zeros(4, 30, dtype=torch.long), rng()
-    a, b = (model.draw(x, x == 0, None, generator) for _ in range(2))
+    a, b = (model.draw(model.clean(x), None, generator) for _ in range(2))
     assert not torch.equal(a.masked, b.masked) and not bool((a.t == b.t).any())
 
 

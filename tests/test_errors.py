@@ -10,7 +10,8 @@ from test_core import is_uniform, learned, recorder_model, rng, table_model
 
 import unmask
 from unmask import schedules
-from unmask.likelihood import difference, errors, estimate_nelbo, steadied
+from unmask.estimate import difference, errors, steadied
+from unmask.likelihood import estimate_nelbo
 from unmask.masks import BLOCK, of_examples, split_repeats
 
 # ---------------------------------------------------------------- draws that belong to examples

@@ -117,9 +117,8 @@ def test_md4_continuous_time_loss_and_gradient(name):
     model, t = model_of(SCHEDULES[name](), 7, logits), MD4["in/t"]
     x = MD4["in/x0"].long()
     scale = model.schedule.weight(t)[:, 0] * md4_rate(model.schedule, t)
-    total, each = model.score(
-        x, x, Draw(t, md4_mask(model.schedule, t, MD4["in/u"]), scale), None, None
-    )
+    draw = Draw(t, md4_mask(model.schedule, t, MD4["in/u"]), scale)
+    total, each = model.score(model.clean(x), draw)
     same(each, MD4[f"loss_ct/{name}/loss_diff"])
     total.backward()
     same(logits.grad, MD4[f"loss_ct/{name}/grad_logits_of_sum"], atol=1e-13)
@@ -138,7 +137,7 @@ def test_md4_discrete_time_loss(name, steps):
     # probability, `md4_rate` times ours
     scale = steps * md4_rate(model.schedule, t)
     same(
-        model.score(x, x, Draw(t, masked, scale, times), None, None)[1],
+        model.score(model.clean(x), Draw(t, masked, scale, times))[1],
         MD4[f"loss_dt/{name}/T{steps}/loss_diff"],
     )
 
@@ -164,7 +163,7 @@ def test_md4_whole_loss(name, steps):
         model.schedule, t
     )
     draw = Draw(t, md4_mask(model.schedule, t, MD4["in/u"]), scale, times)
-    bits = model.score(x, x, draw, None, None)[1].mean() / 12 / math.log(2)
+    bits = model.score(model.clean(x), draw)[1].mean() / 12 / math.log(2)
     key = f"call_{'ct' if steps is None else 'dt1000'}/{name}"
     tolerance = 2.0**-24 / float(t.min()) if steps is None else 2.0**-23 * steps
     same(bits, MD4[f"{key}/loss_diff_bits_per_token"], rtol=tolerance)
@@ -232,7 +231,7 @@ def test_genmd4_loss_and_gradients(draw):
     model, x, t = model_of(schedule, 7, logits), GENMD4["in/x0"].long(), GENMD4["in/t"]
     masked = genmd4_mask(schedule, t, GENMD4[f"in/u{suffix}"], x)
     assert torch.equal(model.corrupt(x, masked), GENMD4[f"fwd/zt_{draw}"].long())
-    total, each = model.score(x, x, Draw(t, masked, 1 / t, log_t=t.log()), None, None)
+    total, each = model.score(model.clean(x), Draw(t, masked, 1 / t, log_t=t.log()))
     same(each, GENMD4[f"loss/loss_diff_{draw}"])
     total.backward()
     same(logits.grad, GENMD4[f"loss/grad_logits_of_loss_diff_{draw}_sum"], atol=1e-13)
@@ -302,7 +301,7 @@ def test_genmd4_whole_loss(monkeypatch):
     terms = through_forward(monkeypatch, model, x, t, masks[0], (1 - GENMD4["in/u2"]) / (1 - EPS))
     same(terms.nelbo.mean() / 12 / math.log(2), GENMD4["call/loss_diff_bits_per_token"])
     with torch.no_grad():
-        each = [model.score(x, x, Draw(t, m, 1 / t, log_t=t.log()), None, None)[1] for m in masks]
+        each = [model.score(model.clean(x), Draw(t, m, 1 / t, log_t=t.log()))[1] for m in masks]
     missing = (
         (each[0] - each[1])
         / 2
@@ -332,10 +331,11 @@ def test_genmd4_leave_one_out_gradient_is_the_exact_one(monkeypatch):
 
     def expected(masked_at):
         q = torch.where(patterns == 1, masked_at, 1 - masked_at).prod(-1)  # (8,)
-        return q, sum(
-            q[i] * model_of(schedule, 3, logits[i][None]).score(x, x, draw(i), None, None)[0]
-            for i in range(8)
-        )
+        return q, sum(q[i] * scored(i) for i in range(8))
+
+    def scored(i):
+        model = model_of(schedule, 3, logits[i][None])
+        return model.score(model.clean(x), draw(i))[0]
 
     def draw(i):
         return Draw(t, patterns[i][None] == 1, 1 / t, log_t=t.log())
@@ -347,10 +347,7 @@ def test_genmd4_leave_one_out_gradient_is_the_exact_one(monkeypatch):
 
     q_ours, loss_ours = expected(masked_at)
     exact_ours = torch.autograd.grad(loss_ours, schedule.raw, retain_graph=True)[0]
-    losses = [
-        model_of(schedule, 3, logits[i][None]).score(x, x, draw(i), None, None)[0].detach()
-        for i in range(8)
-    ]
+    losses = [scored(i).detach() for i in range(8)]
     theirs, ours = 0.0, 0.0
     for i in range(8):
         for j in range(8):
@@ -447,11 +444,11 @@ def test_mdlm_loss_and_gradient(case):
             only = torch.zeros_like(masked)
             only[b, s] = masked[b, s]
             if bool(only.any()):
-                nats = model.score(x, x, Draw(t, only, scale, times), None, None)[1][b]
+                nats = model.score(model.clean(x), Draw(t, only, scale, times))[1][b]
                 same(nats, get["loss_per_token"][b, s], rtol=tolerance)
             else:
                 assert float(get["loss_per_token"][b, s]) == 0
-    total, _ = model.score(x, x, Draw(t, masked & valid, scale, times), None, valid)
+    total, _ = model.score(model.clean(x, valid), Draw(t, masked & valid, scale, times))
     same((total / valid.sum()).detach(), get["token_nll"], rtol=tolerance)
     (gradient,) = torch.autograd.grad(total / valid.sum(), logits)
     assert float(get["grad_logits_of_token_nll"][..., 30].abs().max()) == 0
@@ -520,14 +517,14 @@ def prime_draw(get, model):
 def per_token(model, x, draw, joint):
     """(B, S): `score` one token at a time."""
     length, out = model.subtokenizer.length, []
-    y, valid = model.subtokenizer.encode(x), torch.ones_like(x, dtype=torch.bool)
+    batch = model.clean(x)
     z = model.corrupt(x, draw.masked)
     for s in range(x.shape[1]):
         # the other tokens are not scored, and the network's logits are fixed whatever their state
         only = torch.zeros_like(draw.masked).unflatten(1, (-1, length))
         only[:, s] = draw.masked.unflatten(1, (-1, length))[:, s]
         only = only.flatten(1)
-        out.append(model.score(x, y, draw._replace(masked=only), None, valid, joint=joint)[1])
+        out.append(model.score(batch, draw._replace(masked=only), joint=joint)[1])
         assert torch.equal(
             model.corrupt(x, only).unflatten(1, (-1, length))[:, s],
             z.unflatten(1, (-1, length))[:, s],
@@ -543,8 +540,7 @@ def test_prime_loss_is_our_joint_objective(key, vocab_size, digits):
     same(per_token(model, x, draw, True).detach(), get["loss_per_token"], rtol=tolerance, atol=1e-5)
     valid = get["attention_mask"] > 0
     scored = draw._replace(masked=draw.masked & valid.repeat_interleave(digits, 1))
-    y = model.subtokenizer.encode(x)
-    total, _ = model.score(x, y, scored, None, valid, joint=True)
+    total, _ = model.score(model.clean(x, valid), scored, joint=True)
     same((total / valid.sum()).detach(), get["token_nll"], rtol=tolerance)
     (gradient,) = torch.autograd.grad(total / valid.sum(), logits)
     same(gradient, get["grad_logits_of_token_nll"], rtol=tolerance, atol=2e-6)

@@ -5,37 +5,29 @@ import subprocess
 import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import unmask
+from unmask.config import GridName, SamplerName
+from unmask.sampling import GRIDS, SAMPLERS
 
 ROOT = Path(unmask.__file__).parent
 # Rule 1: imports run downwards.  A module may import what stands in an earlier group; inside a
 # group, only without cycles.  The mathematics and the kinds do not know each other; filling,
 # training, evaluation and audits stand above both, the command line above all.
 MATHEMATICS = [
-    [
-        "checkpoint",
-        "schedules",
-        "subtokens",
-        "categorical",
-        "formula",
-        "schedule_gradient",
-        "masks",
-        "kernels",
-        "backbones",
-    ],
-    ["diffusion"],
-    ["sampling"],
-    ["likelihood"],
-]
+    ["schedules", "subtokens", "categorical", "formula", "schedule_gradient", "batch", "masks",
+     "kernels", "backbones", "checkpoint", "pretrained"],
+    ["diffusion"], ["sampling", "estimate"], ["likelihood"],
+]  # fmt: skip
 ABOVE = [
     ["filling", "audit"], ["data"], ["train"], ["report"], ["evaluation"], ["bench"], ["cli"],
 ]  # fmt: skip
-LEAVES = ["checkpoint", "config", "report.page", "kinds.output"]
-BELOW = ["config", "device"]  # of all
-ORDER = [["config"], ["device"], *MATHEMATICS, ["kinds"], *ABOVE]
+LEAVES = ["checkpoint", "config", "roles", "report.page", "report.canvas", "kinds.output"]
+BELOW = ["config", "device", "roles"]  # of all
+ORDER = [["config", "roles"], ["device"], *MATHEMATICS, ["kinds"], *ABOVE]
 LEVEL = {name: level for level, group in enumerate(ORDER) for name in group}
 KINDS_MAY = {"checkpoint", "kinds", *BELOW}  # no model, sampler, trainer or command line
 NAMED = {"data"}  # the face for Python, which says prepare_text and the like
@@ -199,6 +191,11 @@ def test_python_needs_none_of_the_command_lines_packages():
     without = "import sys; sys.modules.update(dict.fromkeys(['tyro', 'matplotlib', 'PIL']))"
     code = f"{without}; import unmask.data, unmask.train, unmask.filling, unmask.audit"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_names_of_samplers_and_grids_are_those_that_there_are():
+    """The flags list them without loading torch."""
+    assert set(get_args(SamplerName)) == set(SAMPLERS) and set(get_args(GridName)) == set(GRIDS)
 
 
 def test_import_does_not_load_torch():

@@ -20,8 +20,9 @@ from unmask.audit import Posterior, exact_nelbo, tables
 from unmask.audit import sampler_law as law_module
 from unmask.audit.sampler_law import exact_law
 from unmask.config import TrainConfig
-from unmask.kinds.kind import GIVEN, HOLE, UNKNOWN, Partial, blank
+from unmask.kinds.kind import Partial, blank
 from unmask.likelihood import conditional_nats, estimate_orders, order_nats
+from unmask.roles import GIVEN, HOLE, UNKNOWN
 from unmask.sampling import ancestral, first_hitting, idle_share, sample, time_grid
 from unmask.train import train
 
@@ -253,7 +254,7 @@ def test_the_likelihood_given_an_order_averages_to_the_law_and_its_logarithm_to_
         x = x[model.allowed[torch.arange(2), x].all(-1)]
     orders = all_orders(2 * model.units().length)
     nats = torch.stack(
-        [order_nats(model, x, rank.expand(len(x), -1), states=400) for rank in orders]
+        [order_nats(model, model.clean(x), rank.expand(len(x), -1), states=400) for rank in orders]
     )
     law = exact_law(model, None, 2)[x[:, 0], x[:, 1]]
     torch.testing.assert_close((-nats).exp().mean(0), law, rtol=1e-9, atol=1e-12)
@@ -264,7 +265,10 @@ def test_the_bound_of_orders_passes_over_what_is_not_there_and_lies_between_the_
     model = MODELS["digits"]()
     x, valid = torch.tensor([[1, 5], [7, 2]]), torch.tensor([[True, True], [True, False]])
     alone = torch.stack(
-        [order_nats(model, x[1:], rank[None], valid=valid[1:], states=7) for rank in all_orders(6)]
+        [
+            order_nats(model, model.clean(x[1:], valid[1:]), rank[None], states=7)
+            for rank in all_orders(6)
+        ]
     ).mean()
     assert float(alone) == pytest.approx(
         float(exact_nelbo(model, x[1:], valid=valid[1:]).detach()), rel=1e-9

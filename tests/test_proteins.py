@@ -26,13 +26,14 @@ from unmask.evaluation.schedule import count_tokens
 from unmask.filling import Filler, windows
 from unmask.kinds import sources
 from unmask.kinds.baselines import sequence_ngram_bits, sequence_ngram_probs
-from unmask.kinds.kind import GIVEN, HOLE, Partial
+from unmask.kinds.kind import Partial
 from unmask.kinds.proteins import demo as demo_proteins
 from unmask.kinds.proteins.demo import UniProt
 from unmask.kinds.proteins.fasta import format_fasta, parse_fasta
 from unmask.kinds.proteins.residues import LETTERS
 from unmask.likelihood import conditional_nats, estimate_nelbo
 from unmask.masks import Draw
+from unmask.roles import GIVEN, HOLE
 from unmask.sampling import draw_lengths, sample
 from unmask.train import build, train
 
@@ -364,12 +365,12 @@ def test_predictions_and_bounds_do_not_depend_on_padding_or_batch(folder, model)
     draw = Draw(
         torch.full((4,), 0.5, dtype=torch.float64), masked, torch.ones(4, dtype=torch.float64)
     )
-    nats = model.score(x, x, draw, None, valid)[1]
+    nats = model.score(model.clean(x, valid), draw)[1]
     for i, row in enumerate(sequences):
         n = len(row)
         assert torch.allclose(model.predict(z[i : i + 1, :n])[0].exp(), together[i, :n], atol=1e-12)
         one = Draw(draw.t[:1], masked[i : i + 1, :n], draw.scale[:1])
-        assert float(model.score(row[None], row[None], one, None, None)[1]) == pytest.approx(
+        assert float(model.score(model.clean(row[None]), one)[1]) == pytest.approx(
             float(nats[i]), rel=1e-6
         )
     for i in (0, 1):
@@ -705,7 +706,7 @@ def test_the_noise_of_a_long_filling_is_that_of_its_windows_together(model):
     filler = Filler(model, window=True)
     rows = filler.rows([Partial(letters, role)])
     rows.z.copy_(model.subtokenizer.encode(torch.from_numpy(letters)[None]))  # as if filled
-    told = [filler.score(rows, [0], 32, seed) for seed in range(40)]
+    told = [filler.score_rows(rows, [0], 32, seed) for seed in range(40)]
     nats, noise = (np.array([float(pair[i]) for pair in told]) for i in (0, 1))
     assert np.std(nats) == pytest.approx(np.sqrt(np.mean(np.square(noise))), rel=0.5)
     # by hand: the windows one after the other, what is still open behind each hidden

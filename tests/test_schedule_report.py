@@ -14,6 +14,7 @@ import unmask
 from unmask import schedules
 from unmask.cli import main
 from unmask.data import Bytes, Characters, Ids, Subwords, open_data
+from unmask.estimate import errors
 from unmask.evaluation.schedule import (
     Powers,
     describe_schedule,
@@ -22,7 +23,7 @@ from unmask.evaluation.schedule import (
     read_powers,
     with_power,
 )
-from unmask.likelihood import errors, estimate_nelbo
+from unmask.likelihood import estimate_nelbo
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 200
 ALPHABET = "~" + "".join(sorted(set(TEXT)))  # ~ never occurs

@@ -13,7 +13,7 @@ _HOME = {
     "MaskedDiffusion": "diffusion",
     "Subtokenizer": "subtokens",
     "fill": "filling",
-    "Estimate": "likelihood",
+    "Estimate": "estimate",
     "estimate_nelbo": "likelihood",
     "sample": "sampling",
 }

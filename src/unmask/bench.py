@@ -20,14 +20,15 @@ from torch import Tensor, nn
 
 from unmask import __version__, schedules
 from unmask.backbones import Transformer, UNet
+from unmask.batch import inputs
 from unmask.categorical import uniform
 from unmask.config import Dtype
 from unmask.data import open_data
 from unmask.device import keep_freed_memory, pick_dtype, precision
-from unmask.diffusion import MaskedDiffusion
+from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.kinds.registry import presets
 from unmask.masks import Draw
-from unmask.sampling import evaluating, idle_share, time_grid, trajectory
+from unmask.sampling import idle_share, time_grid, trajectory
 from unmask.schedule_gradient import Pair, log_law, paid_in_the_other_half, surrogate
 from unmask.subtokens import Subtokenizer
 from unmask.train.muon import Muon
@@ -124,7 +125,7 @@ def training_steps(
     def loss(x: Tensor) -> Tensor:
         if way in ("rows", "digits", "learned", "twice"):
             return model(x.repeat_interleave(2, 0) if way == "twice" else x).loss
-        draw = model.draw(x, torch.ones_like(x, dtype=torch.bool))
+        draw = model.draw(model.clean(x))
         logits, targets = backbone(model.corrupt(x, draw.masked)), x
         factor = draw.masked * draw.scale[:, None].float()
         if way == "picked":
@@ -315,7 +316,7 @@ def estimator(path: str, folder: str) -> list[Row]:
         u = uniform(len(x), generator=generator)
         t = 1 - ((torch.arange(len(x)) + u) / len(x) if low_discrepancy else u)
         masked = uniform(*x.shape, generator=generator) < t[:, None]
-        return model.score(x, x, Draw(t, masked, 1 / t), None, None)[1]
+        return model.score(model.clean(x), Draw(t, masked, 1 / t))[1]
 
     def exact_count(stratify: bool) -> Tensor:
         if stratify:
@@ -379,21 +380,18 @@ def gradient(
     rows: list[Row] = []
     for batch in batches:
         windows = next(data.windows("train", length, batch, limit=batch))
-        given = windows.get("valid")
-        x, real = model.check(windows["x"], given)
-        y = model.units().digits(x)
-        valid = real.repeat_interleave(model.units().length, 1)
+        clean = model.clean(**inputs(windows))
         found: dict[str, list[Tensor]] = {name: [] for name in ways}
         for _ in range(repeats):
             with precision(pick_dtype("auto", CPU), CPU):
-                draw = model.draw(y, valid, None, generator)
-                scored = model.score_units(x, y, draw, None, given)
-                pair = model.second_draw(x, y, valid, draw, scored, None, given, generator)
+                draw = model.draw(clean, None, generator)
+                scored = model.score_units(clean, draw)
+                pair = model.second_draw(clean, draw, scored, generator)
             direct = torch.autograd.grad((scored[0] + pair.total) / 2, raw)[0]
             for name, way in ways.items():
                 found[name].append(
                     (direct + torch.autograd.grad(way(pair), raw, retain_graph=True)[0])
-                    / int(real.sum())
+                    / int(clean.positions.sum())
                 )
         noise = {
             name: float(torch.stack(draws).double().var(0).sum()) for name, draws in found.items()

@@ -7,6 +7,11 @@ from typing import Literal
 # how, not what: free to differ when a run is resumed
 MACHINE = ("device", "dtype", "threads", "compile")
 Dtype = Literal["auto", "float32", "bfloat16"]
+# the names of samplers, of their time grids (`unmask.sampling` has both), and of how guidance
+# changes over time
+SamplerName = Literal["ancestral", "first_hitting"]
+GridName = Literal["cosine", "uniform"]
+Ramp = Literal["constant", "rising", "falling"]
 OF_UNET = {"widths": "32,64,128", "blocks": 2}
 # what they are where tokens have no digits
 OF_DIGITS = {"decoder": "joint", "codes": "ids", "masking": "digit", "objective": "nelbo"}

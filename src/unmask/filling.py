@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from unmask.diffusion import MaskedDiffusion
+from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.kernels.rows import chunks
-from unmask.kinds.kind import ABSENT, GIVEN, HOLE, UNKNOWN, Filled, Partial, State
+from unmask.kinds.kind import Filled, Partial, State
 from unmask.likelihood import conditional_nats
 from unmask.masks import BLOCK
-from unmask.sampling import SAMPLERS, evaluating, to_tokens, trajectory
+from unmask.roles import ABSENT, GIVEN, HOLE, UNKNOWN
+from unmask.sampling import SAMPLERS, to_tokens, trajectory
 
 WINDOWS = 2**24  # more than an example has
 
@@ -286,11 +287,7 @@ class Filler:
             now = part.holes & fill
             left[:, at] &= ~now
             unknown = left[:, at] | part.hidden
-            shut = unknown.repeat_interleave(digits, 1) | ~part.valid.repeat_interleave(digits, 1)
-            x = self.model.subtokenizer.decode(part.z.masked_fill(shut, 0))
-            # any value will do where none is scored or seen, but one that can stand there
-            if self.model.allowed is not None:
-                x = torch.where(unknown | ~part.valid, self.model.allowed.int().argmax(-1).cpu(), x)
+            x = self.model.subtokenizer.decode(part.z.masked_fill(part.z == self.model.mask_id, 0))
             # no two windows of an example share strata, so that their noises add up in squares
             own = [BLOCK * (WINDOWS * i + window) for i in numbers]
             with self.precision:

@@ -16,10 +16,12 @@ from torch import Tensor
 from unmask.audit import MAX_UNITS, SIGMAS, exact_nelbo
 from unmask.categorical import uniform
 from unmask.device import precision
-from unmask.diffusion import MaskedDiffusion, accepts
-from unmask.likelihood import Estimate, estimate_nelbo
+from unmask.diffusion import MaskedDiffusion, accepts, evaluating
+from unmask.estimate import Estimate
+from unmask.likelihood import estimate_nelbo
 from unmask.masks import Draw, stratified
-from unmask.sampling import evaluating, sample
+from unmask.roles import SCORED
+from unmask.sampling import sample
 
 ROUNDING = 1e-9  # nats in 64 bits
 SINGLE = 1e-6  # relative, of a bound whose parts are in 32 bits
@@ -123,10 +125,9 @@ def check_predictions(
     if not fixed_length(model):
         x, valid = cut(x, valid, max(1, LOGITS // vocab_size))
     x, valid = cut(x, valid, x.shape[1], rows=max(2, LOGITS // (vocab_size * x.shape[1])))
-    codes, real = model.check(x, valid)
-    units = model.units()
-    draw = model.draw(units.digits(codes), real.repeat_interleave(units.length, 1), None, generator)
-    z = model.corrupt(x, draw.masked, valid)
+    batch = model.clean(x, valid)
+    draw = model.draw(batch, None, generator)
+    z, real = model.masked(batch, draw.masked), batch.role == SCORED
     logp = model.predict(z, draw.t, valid=valid)
     yield Check(
         "normalisation: |log of the sum of probabilities|",
@@ -355,17 +356,16 @@ def sampled_times(
     generator = torch.Generator().manual_seed(seed)
     total, variance = 0.0, 0.0
     for batch in batches(x, valid):
-        codes, real = model.check(batch["x"], batch.get("valid"))
-        units = model.units()
-        y, present = units.digits(codes), real.repeat_interleave(units.length, 1)
+        clean = model.clean(**batch)
+        y = clean.y
         draws = []
         for _ in range(repeats):
             u = 1 - stratified(len(y), generator, y.device)
             masked = (
                 uniform(*y.shape, generator=generator, device=y.device) < u[:, None] ** 2
-            ) & present
+            ) & clean.scored
             draw = Draw(model.schedule.inverse(1 - u**2), masked, 2 / u)
-            draws.append(float(model.score(codes, y, draw, None, batch.get("valid"))[1].sum()))
+            draws.append(float(model.score(clean, draw)[1].sum()))
         sums = torch.tensor(draws, dtype=torch.float64)
         total += float(sums.mean())
         variance += float(sums.var()) / repeats

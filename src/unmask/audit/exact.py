@@ -18,19 +18,19 @@ def exact_nelbo(
     cond=None,
     valid: Tensor | None = None,
     masking: str | None = None,
+    role: Tensor | None = None,
 ) -> Tensor:
     """(B,) float64 nats: the bound of token ids x (B, S), by enumeration of all masks;
-    differentiable.
+    differentiable.  Arguments as those of `MaskedDiffusion.nelbo`.
 
     Continuous time (steps None): for one curve and a network that ignores t, a mask of k of N units
     has weight (k-1)! (N-k)! / N!; otherwise the integral over t by double-exponential quadrature,
     which takes any power at t = 0.  Discrete time: the sum over the `steps` uniform intervals.
     ValueError beyond 12 units, 4096 masks an example.
     """
-    given = valid
-    codes, valid = model.check(x, valid)
-    units = model.units(masking)
-    y = units.digits(codes)
+    clean = model.clean(x, valid, role=role, cond=cond, masking=masking)
+    y, real = clean.y, clean.scored
+    scalar = model.schedule.num_values == 1
     batch, count = y.shape
     if count > MAX_UNITS:
         raise ValueError(
@@ -40,15 +40,12 @@ def exact_nelbo(
     patterns = torch.tensor(
         list(itertools.product((False, True), repeat=count))[1:], device=x.device
     )
-    real = valid.repeat_interleave(units.length, 1)
-    possible = ~(patterns & ~real[:, None]).any(-1)  # (B, P): a mask has no unit that has no value
+    possible = ~(patterns & ~real[:, None]).any(-1)  # (B, P): only what is scored is masked
     masked = patterns.repeat(batch, 1)  # (B*P, U)
 
-    def spread(v: Tensor) -> Tensor:
-        return v.repeat_interleave(len(patterns), 0)
-
-    x_all, valid_all = spread(x), None if given is None else spread(valid)
-    z = model.corrupt(x_all, masked, spread(valid), masking)
+    every = clean.take(torch.arange(batch, device=x.device).repeat_interleave(len(patterns)))
+    z = model.masked(every, masked)
+    fits = model.schedule.inverse(1 - every.hidden_share(masked)) if scalar else None
     row, position = (
         (masked & possible.view(-1, 1))
         .unflatten(1, (x.shape[1], -1))
@@ -56,16 +53,17 @@ def exact_nelbo(
         .nonzero(as_tuple=True)
     )
     y_rows, digits, masked_rows = (
-        v.unflatten(1, (x.shape[1], -1))[row, position] for v in (spread(y), z, masked)
+        v.unflatten(1, (x.shape[1], -1))[row, position] for v in (every.y, z, masked)
     )
     known: list[Tensor] = []  # log mu, once, of a network that ignores t
 
     def nats(t: Tensor, times: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """(B, P) nats of every mask, as `MaskedDiffusion.nats`."""
         if model.uses_time or not known:
-            hidden, head = model.hidden(
-                z, t.expand(len(z)), None if cond is None else spread(cond), valid_all
-            )
+            seen = t.expand(len(z))
+            if fits is not None:
+                seen = torch.where(every.conditional, fits, seen)
+            hidden, head = model.hidden(z, seen, every.cond, every.valid)
             known[:] = [model.log_probs(head(hidden[row, position]), digits, position)]
         each = model.nats(known[0], y_rows, masked_rows, times).double()
         return each.new_zeros(len(z)).index_add(0, row, each).view(batch, -1)
@@ -84,7 +82,6 @@ def exact_nelbo(
                 for s, t in itertools.pairwise(ts)
             ]
         ).sum(0)
-    scalar = model.schedule.num_values == 1
     if scalar and not model.uses_time:
         k, n = patterns.sum(-1).double(), real.sum(-1, keepdim=True).double()
         weight = (

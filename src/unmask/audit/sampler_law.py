@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from unmask.diffusion import MaskedDiffusion
-from unmask.sampling import evaluating
+from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.subtokens import grid
 
 MAX_ENTRIES = 2**26  # probabilities of states at times that are kept: half a GB

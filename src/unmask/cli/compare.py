@@ -37,7 +37,7 @@ def compare(argv: list[str]) -> None:
     error."""
     args = parse(Compare, "compare", argv, compare.__doc__)
     check_out(args.json)
-    from unmask.likelihood import difference, freedom
+    from unmask.estimate import difference, freedom
 
     (of_a, a), (of_b, b) = read_evaluation(args.a), read_evaluation(args.b)
     for name in PAIRED:
@@ -133,7 +133,7 @@ def read_evaluation(path: Path) -> tuple[dict, Any]:
     import numpy as np
     import torch
 
-    from unmask.likelihood import Estimate
+    from unmask.estimate import Estimate
 
     again = "write it with unmask eval --json"
     if not path.is_file():

@@ -56,8 +56,9 @@ def evaluate(argv: list[str]) -> None:
     from tqdm import tqdm
 
     from unmask.data import open_data
+    from unmask.estimate import difference
     from unmask.filling import rows_at_a_time
-    from unmask.likelihood import difference, estimate_nelbo, estimate_orders
+    from unmask.likelihood import estimate_nelbo, estimate_orders
 
     check_positive(args, "repeats")
     check_out(str(beside(args.json)) if args.json else "")

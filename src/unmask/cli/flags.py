@@ -1,11 +1,10 @@
 """The flags that verbs share: of a machine, and of a sampler."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import tyro
 
-from unmask.config import Dtype
+from unmask.config import Dtype, GridName, Ramp, SamplerName
 from unmask.kinds.registry import KINDS
 
 
@@ -28,18 +27,18 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler(Machine):
-    sampler: Literal["ancestral", "first_hitting"] = "ancestral"
+    sampler: SamplerName = "ancestral"
     """ancestral: --steps parallel steps; first_hitting: exact, one position at a time."""
     steps: int = 256
     """Of the ancestral sampler: more are closer to the exact law, and slower."""
-    grid: Literal["cosine", "uniform"] = "cosine"
+    grid: GridName = "cosine"
     """Times of the steps: cosine reveals few positions first."""
     temperature: float = 1.0
     """1: the model's own law; anything else is not."""
     guidance: float = 0.0
     """Of a network that was given classes: how far to push samples towards their class
     (classifier-free guidance); 0: the model's own law, anything else is not."""
-    guidance_schedule: Literal["constant", "rising", "falling"] = "constant"
+    guidance_schedule: Ramp = "constant"
     """The weight over time: --guidance throughout; rising from 0 to it, or falling from it to 0, as
     values are revealed."""
     batch_size: int = 0

@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from unmask.data import Data
 from unmask.diffusion import MaskedDiffusion
-from unmask.likelihood import Estimate, difference, estimate_nelbo
+from unmask.estimate import Estimate, difference
+from unmask.likelihood import estimate_nelbo
 from unmask.report.report import BLUE, GREY
 from unmask.schedules import LearnedPolynomial, Schedule
 

@@ -16,14 +16,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from unmask.config import Preset
 from unmask.kinds.output import check_out
+from unmask.roles import HOLE
 
 if TYPE_CHECKING:
     import numpy as np
-
-ABSENT, GIVEN, HOLE, UNKNOWN = range(4)
-"""A position's role in an example that is to be filled in: no such place (padding, or a residue
-that nobody knows, which training does not see either); shown; to be filled in; hidden, and staying
-so."""
 
 
 class Layout(NamedTuple):
@@ -40,7 +36,7 @@ class Partial(NamedTuple):
     """An example, some of it to be filled in; to sample: all of it."""
 
     ids: np.ndarray  # (S,) tokens; anything where nothing is given
-    role: np.ndarray  # (S,) of the four above
+    role: np.ndarray  # (S,) of the four of `unmask.roles`
     label: int | None = None
 
 

@@ -20,11 +20,13 @@ from torch import nn
 from tqdm import tqdm
 
 from unmask import __version__, checkpoint
+from unmask.batch import inputs, scored_positions
 from unmask.config import TrainConfig
 from unmask.data import Data, open_data
 from unmask.device import pick_device, pick_dtype, precision
-from unmask.diffusion import MaskedDiffusion, unpack
-from unmask.likelihood import Estimate, estimate_nelbo
+from unmask.diffusion import MaskedDiffusion
+from unmask.estimate import Estimate
+from unmask.likelihood import estimate_nelbo
 from unmask.train.build import build, compile_network
 from unmask.train.run import Log, locked, open_run, stop_signal
 from unmask.train.state import State
@@ -203,22 +205,19 @@ def train_step(
         data.batch("train", config.length, size, config.seed, step, micro)
         for micro in range(config.accumulate)
     ]
-    counts = [int(b["valid"].sum()) if "valid" in b else b["x"].numel() for b in batches]
+    counts = [scored_positions(batch) for batch in batches]
     model.train()
     loss = torch.zeros((), device=device)
     for micro, (batch, count) in enumerate(zip(batches, counts, strict=True)):
         torch.manual_seed(seed_of(config.seed, step, micro))  # masks and dropout
-        x, cond, valid = unpack(batch, device)
-        if cond is not None and config.label_dropout:
-            cond = cond.masked_fill(
-                torch.rand(len(cond)).to(device) < config.label_dropout, data.classes
-            )
+        given = inputs(batch, device)
+        if "cond" in given and config.label_dropout:
+            dropped = torch.rand(len(given["x"])).to(device) < config.label_dropout
+            given["cond"] = given["cond"].masked_fill(dropped, data.classes)
         if config.draws == 2 and config.schedule != "learned":
-            x, cond, valid = (
-                None if v is None else v.repeat_interleave(2, 0) for v in (x, cond, valid)
-            )
+            given = {name: value.repeat_interleave(2, 0) for name, value in given.items()}
         with precision(config.dtype, device):
-            terms = model(x, cond, valid)
+            terms = model(**given)
         share = count / sum(counts)
         (share * terms.loss).backward()
         # the value of GenMD4's loss is a surrogate's: what is told is the mean of its two draws of

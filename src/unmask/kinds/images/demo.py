@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from unmask.kinds.demo import Demo, Figure, Shown
-from unmask.kinds.kind import GIVEN, HOLE, Filler, Partial
+from unmask.kinds.kind import Filler, Partial
+from unmask.roles import GIVEN, HOLE
 
 LEVELS = 17
 GIVEN_DIGITS, COMPLETIONS = 8, 4

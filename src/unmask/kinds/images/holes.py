@@ -16,7 +16,8 @@ from unmask.kinds.images.pixels import (
     to_image,
     write_animation,
 )
-from unmask.kinds.kind import GIVEN, HOLE, Partial, State
+from unmask.kinds.kind import Partial, State
+from unmask.roles import GIVEN, HOLE
 
 
 class Holed:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from unmask.kinds.demo import Bars, Demo, Figure, Shown
-from unmask.kinds.kind import GIVEN, HOLE, Filler, Partial
+from unmask.kinds.kind import Filler, Partial
+from unmask.roles import GIVEN, HOLE
 
 FILLINGS = 3
 DRAWS = 32  # of masks, for the score of a filling

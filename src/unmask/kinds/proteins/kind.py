@@ -5,21 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from unmask.kinds.kind import (
-    ABSENT,
-    GIVEN,
-    HOLE,
-    Filler,
-    Kind,
-    Layout,
-    NoFlags,
-    Partial,
-    Source,
-    too_long,
-)
+from unmask.kinds.kind import Filler, Kind, Layout, NoFlags, Partial, Source, too_long
 from unmask.kinds.output import check_out, write_texts
 from unmask.kinds.proteins.flags import PrepareProteins
 from unmask.kinds.proteins.presets import PRESETS
+from unmask.roles import ABSENT, GIVEN, HOLE
 
 DRAWS = 32  # of masks, for the score of a filling
 

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unmask.kinds.kind import GIVEN, HOLE, UNKNOWN, Partial
+from unmask.kinds.kind import Partial
 from unmask.kinds.tables.columns import Table
+from unmask.roles import GIVEN, HOLE, UNKNOWN
 
 LEAST = 0.0005  # probabilities below are not listed
 

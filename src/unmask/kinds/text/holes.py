@@ -5,7 +5,8 @@ import re
 
 import numpy as np
 
-from unmask.kinds.kind import GIVEN, HOLE, Partial
+from unmask.kinds.kind import Partial
+from unmask.roles import GIVEN, HOLE
 
 MARK = re.compile(r"(\\?)\[MASK(?::(\d+))?\]")
 

@@ -1,0 +1,203 @@
+"""An estimate of a bound: a number with two errors, its unit and the protocol that made it."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unmask.masks import BLOCK
+
+
+@dataclass(frozen=True, repr=False)
+class Estimate:
+    """An upper bound on the mean negative log-likelihood, in nats per example.
+
+    `stderr`: over examples, what another sample of this size would change; it holds the noise.
+    `noise`: over the random masks alone, for these examples.  Both are NaN where they are not
+    known: the noise of one replicate, the stderr of one group of examples.  The other units follow
+    from the totals, exponentiated after averaging over the corpus.
+    """
+
+    replicates: Tensor  # (G, n) nats of each example, in G independent draws of all of them
+    positions: Tensor  # (n,) scored positions of each example
+    repeats: int  # draws of an example, over all replicates
+    steps: int | None
+    masking: str
+    seed: int
+    # (n,) examples of one number are not independent of each other; None: all are
+    groups: Tensor | None = None
+    # (G, n) `replicates` less what their counts explain (`steadied`), from which stderr is told
+    steady: Tensor | None = None
+    # (S, 2) nats of `mean` paid at each position, which they add up to, and their stderr
+    by_position: Tensor | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"Estimate(mean={self.mean:.4f}, stderr={self.stderr:.4f}, noise={self.noise:.4f} nats per example, n={len(self.positions)}, "
+            f"repeats={self.repeats}, bits_per_dim={self.bits_per_dim:.4f})"
+        )
+
+    @property
+    def per_example(self) -> Tensor:
+        """(n,) nats."""
+        return self.replicates.mean(0)
+
+    @property
+    def mean(self) -> float:
+        return float(self.per_example.mean())
+
+    @property
+    def stderr(self) -> float:
+        return float(errors(self.replicates, self.groups, self.steady)[0])
+
+    @property
+    def noise(self) -> float:
+        return float(errors(self.replicates)[1])
+
+    @property
+    def nats_per_position(self) -> float:
+        return float(self.per_example.sum() / self.positions.sum())
+
+    @property
+    def bits_per_dim(self) -> float:
+        """Bits per position: per character, byte, token, pixel value, residue or cell, whatever a
+        position is."""
+        return self.nats_per_position / math.log(2)
+
+    def residual(self, replicates: Tensor) -> Tensor:
+        """(G, n) what an example adds to the ratio total bits / total positions beyond its share
+        (delta method): their mean is 0."""
+        n = self.positions.double()
+        return (replicates - self.nats_per_position * n) / n.mean() / math.log(2)
+
+    @property
+    def bits_per_dim_stderr(self) -> float:
+        return difference_errors(self)[0]
+
+    @property
+    def bits_per_dim_noise(self) -> float:
+        return difference_errors(self)[1]
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nats per position): an upper bound on the perplexity per position."""
+        return math.exp(self.nats_per_position)
+
+
+def errors(
+    replicates: Tensor, groups: Tensor | None = None, steady: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """(stderr, noise) of the mean over examples of `replicates` (G, n, ...), each of shape (...).
+
+    Replicates are independent draws of all examples, whose values share strata within blocks of
+    `masks.BLOCK`.  `groups` (n,): examples of one number are not independent of each other, as
+    neighbouring windows of a text are not.
+
+    Noise: the variance between replicates of a block's sum, over G, summed over blocks; no degree
+    of freedom is lost to what examples share.  Stderr: of m groups with sums T = S + e, S what
+    another sample would change and e what other masks would, the observed variance of T has the
+    mean
+
+        var S + m / (m - 1) (w - noise^2),    w the mean over groups of the variance of e,
+
+    since the e of all groups add up to the noise, so their mean covariance is (m noise^2 - w) / (m
+    - 1).  w is the variance between replicates over G.  So stderr^2 = var S / m + noise^2; it is
+    never below the noise.  Taking the variance of T for that of S would count each example's masks
+    as independent, and strata cancel most of their variance in the mean.  `steady` (G, n, ...): the
+    same S with a smaller e, from which var S is better known.  One replicate: w is not known, and
+    the variance of T is taken, which is larger; the noise is NaN.
+    """
+    n = replicates.shape[1]
+    number = torch.arange(n) if groups is None else groups.unique(return_inverse=True)[1]
+    m = int(number.max()) + 1
+    # (G, m, ...): their mean over groups is that over examples
+    totals = summed(replicates if steady is None else steady, number) * (m / n)
+    unknown = torch.full_like(totals[0, 0], math.nan)
+    spread = totals.mean(0).var(0) if m > 1 else unknown
+    if len(replicates) == 1:
+        return (spread / m).sqrt(), unknown
+    noise2 = variance_of_masks(replicates)
+    if m == 1:
+        return unknown, noise2.sqrt()
+    within = (totals.var(0) / len(totals)).mean(0)
+    in_the_mean = noise2 if steady is None else variance_of_masks(steady)
+    between = (spread - m / (m - 1) * (within - in_the_mean)).clamp(min=0)
+    return (between / m + noise2).sqrt(), noise2.sqrt()
+
+
+def variance_of_masks(replicates: Tensor) -> Tensor:
+    """noise^2 of `errors`."""
+    n = replicates.shape[1]
+    blocks = summed(replicates, torch.arange(n) // BLOCK) / n
+    return (blocks.var(0) / len(blocks)).sum(0)
+
+
+def summed(values: Tensor, number: Tensor) -> Tensor:
+    """values (G, n, ...) less their mean, summed over examples of one number (n,), 0 to m - 1: (G,
+    m, ...)."""
+    centred = (values - values.mean((0, 1))).double()
+    shape = (len(values), int(number.max()) + 1, *values.shape[2:])
+    return torch.zeros(shape, dtype=torch.float64).index_add_(1, number, centred)
+
+
+def steadied(draws: Tensor, pick: Tensor, positions: Tensor) -> Tensor:
+    """`draws` (D, n, ...) less what an average example of as many positions pays more, at such a
+    `pick` (D, n), than over all picks.
+
+    A pick is uniform for every example, so the mean over picks does not change, and most of a
+    draw's variance lies between counts. What is paid at a pick is taken from the draws themselves,
+    in equal cells with enough of them.
+    """
+    cells = min(BLOCK, pick.numel() // BLOCK)
+    if cells < 2:
+        return draws
+    cell = (pick * cells).long()
+    weight = positions.double().expand_as(pick)
+    paid = draws.new_zeros(cells, *draws.shape[2:]).index_add_(
+        0, cell.flatten(), draws.flatten(0, 1)
+    )
+    count = weight.new_zeros(cells).index_add_(0, cell.flatten(), weight.flatten())
+    trailing = (..., *[None] * (draws.ndim - 2))
+    rate = paid / count[trailing] - (paid.sum(0) / count.sum())
+    return draws - weight[trailing] * rate[cell]
+
+
+def difference(a: Estimate, b: Estimate) -> tuple[float, float, float]:
+    """a - b in bits per position, its error and its noise, paired by example and, where both have
+    as many, by replicate.
+
+    The error is that of both ratios bits / positions (delta method).  Groups are those of `a`.
+    ValueError for other numbers of examples.
+    """
+    if len(a.positions) != len(b.positions):
+        raise ValueError(f"{len(a.positions)} and {len(b.positions)} examples cannot be paired")
+    return a.bits_per_dim - b.bits_per_dim, *difference_errors(a, b)
+
+
+def freedom(a: Estimate, b: Estimate | None = None) -> float:
+    """The degrees of freedom of the error of `a`, or of a - b, after Satterthwaite: those of groups
+    and of replicates, by their shares."""
+    stderr, noise = difference_errors(a, b)
+    m = len(a.positions) if a.groups is None else len(a.groups.unique())
+    draws = min(len(e.replicates) for e in (a, a if b is None else b))
+    if not noise < stderr or draws < 2:
+        of_masks = -(-len(a.positions) // BLOCK) * (draws - 1)
+        return float(min(m - 1, of_masks) if noise == stderr else m - 1)
+    parts = ((stderr**2 - noise**2, m - 1), (noise**2, -(-len(a.positions) // BLOCK) * (draws - 1)))
+    return stderr**4 / sum(variance**2 / of for variance, of in parts)
+
+
+def difference_errors(a: Estimate, b: Estimate | None = None) -> tuple[float, float]:
+    """(stderr, noise) in bits per position of `a`, or of a - b."""
+    mean = b is not None and len(a.replicates) != len(b.replicates)
+
+    def values(e: Estimate, steady: bool) -> Tensor:
+        found = e.steady if steady and e.steady is not None else e.replicates
+        return e.residual(found.mean(0, keepdim=True) if mean else found)
+
+    plain, steady = (
+        values(a, s) if b is None else values(a, s) - values(b, s) for s in (False, True)
+    )
+    stderr, noise = errors(plain, a.groups, steady)
+    return float(stderr), float(noise)

@@ -1,0 +1,96 @@
+"""A model and its folder: config.json, model.safetensors, and what its tokens need.  No code."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from unmask import backbones, checkpoint, schedules
+from unmask.subtokens import Subtokenizer
+
+
+class Pretrained(nn.Module):
+    """The files of `MaskedDiffusion`."""
+
+    def config(self) -> dict:
+        """What `from_pretrained` needs besides the tensors; a network that is not this package's is
+        named for the message only."""
+        model: Any = self
+        name = type(model.backbone).__name__
+        known = backbones.NAMES.get(name) is type(model.backbone)
+        return {
+            "backbone": {"name": name, "config": model.backbone.config() if known else None},
+            "schedule": model.schedule.config(),
+            "subtokenizer": {
+                "vocab_size": model.subtokenizer.vocab_size,
+                "length": model.subtokenizer.length,
+            },
+            "objective": model.objective,
+            "masking": model.masking,
+            "meta": model.meta,
+        }
+
+    def save_pretrained(self, path: str | Path, files: dict[str, bytes] | None = None) -> None:
+        """Write `config.json`, `model.safetensors` and `files` to a folder, whole or not at all."""
+        checkpoint.save(path, self.config(), {"model.safetensors": self.state_dict()}, files or {})
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, backbone: nn.Module | None = None) -> Self:
+        """Read a folder written by `save_pretrained`, or the newest checkpoint of a training
+        folder; in eval mode.
+
+        A network that is not one of this package's is passed as `backbone`; no name found in a file
+        is ever imported.
+        """
+        folder = checkpoint.resolve(path)
+        config, tensors = checkpoint.load(folder, "model.safetensors")
+        ours = backbone is None
+        try:
+            # sizes that the tensors do not have cost nothing
+            with torch.device("meta") if ours else nullcontext():
+                if backbone is None:
+                    backbone = build_backbone(folder, config["backbone"], len(tensors))
+                schedule = schedules.from_config(config["schedule"])
+                units = Subtokenizer(**config["subtokenizer"], codes=tensors.get("codes"))
+                how = {name: config[name] for name in ("objective", "masking", "meta")}
+                build: Any = cls
+                model = build(backbone, schedule, units, allowed=tensors.get("allowed"), **how)
+        except (KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
+            said = " ".join(str(error).split())[:300]
+            raise ValueError(
+                f"{folder}/config.json is not a model of this version of unmask: {said}"
+            ) from None
+        dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+        if not ours and len(dtypes) == 1:
+            model = model.to(dtypes.pop())
+        try:
+            model.load_state_dict(tensors, assign=ours)
+        except RuntimeError as error:
+            said = " ".join(str(error).split())[:300]
+            raise ValueError(
+                f"{folder}: the weights do not fit {type(backbone).__name__}: {said}"
+            ) from None
+        # a file does not keep the layout of kernels
+        model.backbone.to(memory_format=torch.channels_last)
+        return model.eval()
+
+
+def build_backbone(folder: Path, config: dict, tensors: int) -> nn.Module:
+    """One of this package's networks, by its name in config.json; ValueError for any other."""
+    name, arguments = config["name"], config["config"]
+    if arguments is None:
+        raise ValueError(
+            f"{folder} holds the weights of a network of your own, {name}: from Python, pass it as "
+            "from_pretrained(path, backbone=...)"
+        )
+    if name not in backbones.NAMES:
+        known = ", ".join(backbones.NAMES)
+        raise ValueError(f"{folder}: unknown backbone {name!r}; known: {known}")
+    parts = arguments["layers"] + arguments.get("blocks", 0) * len(arguments.get("widths", ()))
+    if parts > tensors:
+        raise ValueError(
+            f"{folder}: config.json says {parts} layers or blocks, and there are {tensors} tensors"
+        )
+    return backbones.NAMES[name](**arguments)

@@ -1,0 +1,99 @@
+"""Samplers: generators of the states z of the reverse process.
+
+A sampler takes a partly masked state z (B, S*L), never changes what is revealed in it, and yields a
+new tensor for every interval of `ts`, any decreasing times.  Filling in is therefore not a sampler
+of its own: it starts from a z with holes.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from unmask.categorical import uniform
+from unmask.config import SamplerName
+from unmask.diffusion import MaskedDiffusion
+from unmask.sampling.state import Generator, Guidance, State
+
+
+@torch.no_grad()
+def ancestral(
+    model: MaskedDiffusion,
+    z: Tensor,
+    ts: Tensor,
+    *,
+    cond: Tensor | None = None,
+    valid: Tensor | None = None,
+    holes: Tensor | None = None,
+    generator: Generator = None,
+    temperature: float = 1.0,
+    guidance: Guidance | None = None,
+) -> Iterator[Tensor]:
+    """The reverse process on the grid `ts` (arXiv 2406.04329, equation 6): draw a token, reveal it
+    with probability reveal(t, s).
+
+    The coins are flipped first, so the network sees only sequences, and its head only rows, in
+    which something may be revealed: the same law.  With one curve per value the coins are flipped
+    at the largest probability and kept at that of the value drawn.  Digits of one token are
+    revealed by their own coins, from one draw of the token.
+    """
+    state = State(model, z, ts, cond, valid, holes, generator, temperature, guidance)
+    for t, s in zip(state.ts[:-1], state.ts[1:], strict=True):
+        reveal = model.schedule.reveal(t, s)  # (K,)
+        masked = state.masked()
+        coin = uniform(*masked.shape, generator=generator, device=masked.device)
+        state.reveal(masked & (coin < reveal.max()), t.expand(len(z)), coin, reveal)
+        yield state.z.clone()
+
+
+@torch.no_grad()
+def first_hitting(
+    model: MaskedDiffusion,
+    z: Tensor,
+    ts: Tensor | None = None,
+    *,
+    cond: Tensor | None = None,
+    valid: Tensor | None = None,
+    holes: Tensor | None = None,
+    generator: Generator = None,
+    temperature: float = 1.0,
+    guidance: Guidance | None = None,
+) -> Iterator[Tensor]:
+    """The continuous-time reverse process, exactly: one unit at a time, at its hitting time (arXiv
+    2409.02908).
+
+    From n masked units, u = 1 - alpha falls to u r^(1/n), r ~ U(0, 1), and one of them, uniformly
+    chosen, is revealed.  At most as many network calls as masked units, whatever `ts` (default
+    (1, 0)), at whose times the states are yielded.  One curve for all values only, else ValueError.
+    """
+    if model.schedule.num_values > 1:
+        raise ValueError(
+            "first_hitting needs a schedule with one curve for all values: with one curve per "
+            "value, when a position is revealed depends on the value, which is not drawn yet; use "
+            'sampler="ancestral"'
+        )
+    ts = torch.tensor([1.0, 0.0]) if ts is None else ts
+    state = State(model, z, ts, cond, valid, holes, generator, temperature, guidance)
+
+    def hit(u: Tensor, left: Tensor) -> Tensor:
+        r = 1 - uniform(len(u), generator=generator, device=u.device)
+        return u * r ** (1 / left.clamp(min=1))
+
+    left = state.masked().sum(-1)
+    u = hit(model.schedule.masked(state.ts[0]).expand(len(z)), left)
+    for s in state.ts[1:]:
+        while bool((active := (left > 0) & ((u > model.schedule.masked(s)) | (s == 0))).any()):
+            masked = state.masked()
+            score = uniform(*masked.shape, generator=generator, device=masked.device)
+            chosen = score.masked_fill(~masked, -1.0).argmax(-1, keepdim=True)
+            one = torch.zeros_like(masked).scatter_(1, chosen, active[:, None])
+            state.reveal(one, model.schedule.inverse(1 - u))
+            left = left - active.long()
+            u = torch.where(active, hit(u, left), u)
+        yield state.z.clone()
+
+
+SAMPLERS: dict[SamplerName, Callable[..., Iterator[Tensor]]] = {
+    "ancestral": ancestral,
+    "first_hitting": first_hitting,
+}

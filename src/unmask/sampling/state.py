@@ -1,0 +1,164 @@
+"""What every sampler needs: the state on its way, and how units of it are revealed."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from unmask.categorical import categorical, uniform
+from unmask.diffusion import MaskedDiffusion, evaluating
+from unmask.kernels.rows import chunks
+from unmask.subtokens import check_ids
+
+Generator = torch.Generator | None
+Guidance = Callable[[Tensor], Tensor]  # the weight at times t (B,)
+
+
+class State:
+    """z and what a sampler needs to reveal units of it."""
+
+    def __init__(self, model, z, ts, cond, valid, holes, generator, temperature, guidance):
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive, not {temperature}")
+        if guidance is not None and cond is None:
+            raise ValueError(
+                "guidance strengthens what cond says, and there is none: give cond, or leave "
+                "guidance out"
+            )
+        self.model, self.cond, self.generator = model, cond, generator
+        self.temperature, self.guidance = temperature, guidance
+        self.digits, self.units = model.subtokenizer.length, model.units()
+        self.z = z = check_state(model, z, valid).to(model.device, torch.long).clone()
+        self.valid = None if valid is None else valid.to(z.device)
+        self.holes = None
+        if holes is not None:
+            shape = (len(z), z.shape[1] // self.digits)
+            if holes.dtype != torch.bool or holes.shape != shape:
+                said = f"{holes.dtype} {tuple(holes.shape)}"
+                raise ValueError(f"holes must be bool {shape}, not {said}")
+            self.holes = self.of_units(holes.to(z.device))
+        self.ts = ts = ts.to(z.device, torch.float64)
+        falling = ts.ndim == 1 and len(ts) > 1 and bool((ts[1:] < ts[:-1]).all())
+        if not falling or ts[0] > 1 or ts[-1] < 0:
+            raise ValueError("ts must be at least two decreasing times between 1 and 0")
+        # A network of a scalar schedule never saw a half-filled row at t = 1: such rows are shown
+        # the time that fits them.
+        self.own_clock = torch.zeros(len(z), dtype=torch.bool, device=z.device)
+        if model.uses_time and model.schedule.num_values == 1:
+            self.own_clock = (self.masked().sum(-1) < self.counted().sum(-1)) & (ts[0] == 1)
+
+    def of_units(self, marked: Tensor) -> Tensor:
+        """Marks of tokens (B, S) as marks of their units (B, U)."""
+        return marked.repeat_interleave(self.units.length, 1)
+
+    def counted(self) -> Tensor:
+        """(B, U): the units that have a value."""
+        if self.valid is not None:
+            return self.of_units(self.valid)
+        units = self.z.shape[1] // self.digits * self.units.length
+        return self.z.new_ones(len(self.z), units, dtype=torch.bool)
+
+    def hidden(self) -> Tensor:
+        """(B, U): the units that are still masked."""
+        hidden = self.z == self.model.mask_id
+        if self.units.length < self.digits:
+            hidden = hidden.unflatten(1, (-1, self.digits)).any(-1)
+        return hidden & self.counted()
+
+    def masked(self) -> Tensor:
+        """(B, U): those of `hidden` that are to be filled in."""
+        return self.hidden() if self.holes is None else self.hidden() & self.holes
+
+    def reveal(
+        self,
+        units: Tensor,
+        t: Tensor,
+        coin: Tensor | None = None,
+        probability: Tensor | None = None,
+    ) -> None:
+        """Draw a token at every row that has one of `units` (B, U) and reveal those; the network is
+        seen at t (B,).
+
+        With one probability (K,) per value, only units whose coin (B, U) lies below that of the
+        value drawn.
+        """
+        per_row = units.unflatten(1, (-1, self.units.length))  # (B, S, l)
+        b, position = per_row.any(-1).nonzero(as_tuple=True)
+        if not len(b):
+            return
+        if bool(self.own_clock.any()):
+            share = self.hidden().sum(-1) / self.counted().sum(-1).clamp(min=1).double()
+            t = torch.where(self.own_clock, self.model.schedule.inverse(1 - share), t)
+        token = self.draw_tokens(b, position, t)[:, None]  # (R, 1)
+        shown = per_row[b, position]
+        if coin is not None and probability is not None and len(probability) > 1:
+            coins = coin.unflatten(1, (-1, self.units.length))[b, position]
+            shown = shown & (coins < probability[self.units.digits(token)])
+        view = self.z.unflatten(1, (-1, self.digits))
+        old = view[b, position]
+        new = self.model.subtokenizer.digits(token)
+        view[b, position] = torch.where(shown & (old == self.model.mask_id), new, old)
+
+    def draw_tokens(self, b: Tensor, position: Tensor, t: Tensor) -> Tensor:
+        """(R,) codes, drawn for the rows `position` (R,) of the sequences `b` (R,), seen at t (B,).
+
+        The network runs on the sequences that occur, its head in chunks of rows.
+        """
+        model = self.model
+        used, row = b.unique(return_inverse=True)
+        u = uniform(len(b), generator=self.generator, device=b.device)
+        view = self.z.unflatten(1, (-1, self.digits))
+        cond = None if self.cond is None else self.cond[used]
+        valid = None if self.valid is None else self.valid[used]
+        tokens = []
+        with evaluating(model):
+            hidden, head = model.hidden(self.z[used], t[used], cond, valid)
+            plain = None
+            if self.guidance is not None:
+                plain = model.hidden(self.z[used], t[used], None, valid)[0]
+            for part in chunks(len(b), model.subtokenizer.vocab_size, b.device):
+                i, s = row[part], position[part]
+                digits = view[b[part], s]
+                logp = model.log_probs(head(hidden[i, s]), digits, s)
+                if self.guidance is not None and plain is not None:
+                    without = model.log_probs(head(plain[i, s]), digits, s)
+                    logp = guided(logp, without, self.guidance(t)[b[part], None])
+                tokens.append(categorical(logp / self.temperature, u=u[part]))
+        return torch.cat(tokens)
+
+
+def check_state(model: MaskedDiffusion, z: Tensor, valid: Tensor | None) -> Tensor:
+    """z (B, S*L), or a ValueError: ids in range, whole tokens, every token one that the vocabulary
+    has."""
+    length = model.subtokenizer.length
+    if z.ndim != 2 or not z.numel() or z.shape[1] % length:
+        raise ValueError(f"z must be (B, S*{length}) ids, not {tuple(z.shape)}")
+    check_ids(z, model.mask_id + 1, "id in z")
+    if valid is not None:
+        shape = (len(z), z.shape[1] // length)
+        if valid.dtype != torch.bool or valid.shape != shape:
+            raise ValueError(f"valid must be bool {shape}, not {valid.dtype} {tuple(valid.shape)}")
+        z = z.masked_fill(~valid.to(z.device).repeat_interleave(length, 1), model.mask_id)
+    # the smallest token that agrees with z
+    least = model.subtokenizer.decode(z.masked_fill(z == model.mask_id, 0))
+    if model.allowed is not None and length == 1:
+        allowed = model.allowed.to(z.device)
+        wrong = (z != model.mask_id) & ~allowed[torch.arange(z.shape[1], device=z.device), least]
+        if bool(wrong.any()):
+            b, s = wrong.nonzero()[0].tolist()
+            raise ValueError(f"value {int(z[b, s])} is not allowed at position {s} (row {b})")
+    return z
+
+
+def guided(logp: Tensor, without: Tensor, weight: Tensor) -> Tensor:
+    """(R, V) classifier-free guidance (arXiv 2207.12598): (1 + weight) log mu(. | cond) - weight
+    log mu(.), normalised; weight (R, 1).
+
+    In the samplers the weight is a function of t (B,), the share of the way still to go.  0 is the
+    model's own law; anything else is not.  It needs a network that was trained with its condition
+    hidden now and then.
+    """
+    # what is impossible without the condition counts as of probability exp(-10,000), so that
+    # nothing overflows
+    mixed = logp + weight.to(logp) * (logp - without.clamp(min=-1e4))
+    return torch.where(logp == -torch.inf, -torch.inf, mixed).log_softmax(-1)
