@@ -9,30 +9,30 @@ def write_texts(out: str, texts: list[str]) -> None:
     """To the terminal, or to a file: one text as it is, several under headings, or JSON lines."""
     if out.endswith(".jsonl"):
         content = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
-    elif len(texts) == 1:
-        content = texts[0] if out else texts[0] + "\n" * (not texts[0].endswith("\n"))
-    else:
+    elif len(texts) > 1:
         content = "".join(f"--- {i}\n{text}\n" for i, text in enumerate(texts, 1))
-    if out:
-        Path(out).write_text(content, encoding="utf-8")
-        print(f"wrote {out}", file=sys.stderr)
     else:
-        sys.stdout.write(content)
+        content = "".join(texts)
+        if texts and not out and not content.endswith("\n"):
+            content += "\n"  # the terminal's prompt goes on a line of its own
+    write_text(out, content)
 
 
 def check_out(path: str, suffix: str = "") -> None:
     """An output file that cannot be written is an error before the work, not after."""
-    if path and not Path(path).resolve().parent.is_dir():
-        raise ValueError(f"{path}: there is no folder {Path(path).parent}")
-    if path and Path(path).is_dir():
+    if not path:
+        return
+    file = Path(path)
+    if not file.resolve().parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {file.parent}")
+    if file.is_dir():
         raise ValueError(f"{path} is a folder, not a file")
-    if path:
-        new = not Path(path).exists()
-        with open(path, "a"):  # an OSError names the file and the reason
-            pass
-        if new:
-            Path(path).unlink()
-    if path and suffix and not path.endswith(suffix):
+    new = not file.exists()
+    with open(path, "a"):  # an OSError names the file and the reason
+        pass
+    if new:
+        file.unlink()
+    if not path.endswith(suffix):
         raise ValueError(f"{path} must end in {suffix}")
 
 
@@ -46,16 +46,20 @@ def write_text(out: str, text: str) -> None:
 
 
 def numbered(out: Path, num: int, source: Path, suffix: str = "") -> list[Path]:
-    """`num` files to write what was filled in to, of that name or that name with a number.
-    ValueError for one that would not do."""
-    names = [out] if num == 1 else [out.with_stem(f"{out.stem}-{i}") for i in range(1, num + 1)]
+    """`num` files for what was filled in: `out`, or its name with a number.
+
+    Raises ValueError for one that would not do (see `spare`).
+    """
+    names = [out]
+    if num != 1:
+        names = [out.with_stem(f"{out.stem}-{i}") for i in range(1, num + 1)]
     for name in names:
         spare(name, source, suffix)
     return names
 
 
 def spare(name: Path, source: Path, suffix: str = "") -> None:
-    """ValueError for an output that cannot be written, or that is the input."""
+    """Raises ValueError for an output that cannot be written, or that is the input."""
     check_out(str(name), suffix)
     if name.resolve() == source.resolve():
         raise ValueError(f"{name} would overwrite the input: name another file")

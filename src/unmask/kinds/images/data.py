@@ -13,7 +13,7 @@ from unmask.kinds.images.pixels import Pixels
 
 
 class ImageData(Whole):
-    """Pictures, flattened; an example is a whole picture.  `labels`: give their classes as "cond"."""
+    """Pictures, flattened; an example is a whole one.  `labels`: give their classes as "cond"."""
 
     unit = "dimension"
     example = "an image"
@@ -34,10 +34,12 @@ class ImageData(Whole):
         check_sizes(folder, sizes)
         if labels and not self.classes:
             raise ValueError(
-                f"{folder} has no labels: prepare the images with their labels, or train without --labels"
+                f"{folder} has no labels: "
+                "prepare the images with their labels, or train without --labels"
             )
         super().__init__(folder, meta)
-        self.whole = f"pictures have {' x '.join(map(str, self.shape))} = {self.length} values"
+        self.sides = " x ".join(map(str, self.shape))
+        self.whole = f"pictures have {self.sides} = {self.length} values"
         self.with_labels = labels
         self._labels: dict[str, np.memmap] = {}
 
@@ -46,7 +48,8 @@ class ImageData(Whole):
         return Pixels(self.meta["tokenizer"]["shape"], self.vocab_size)
 
     def describe(self, count: int, positions: int, length: int) -> str:
-        return f"{count:,} images of {' x '.join(map(str, self.shape))} = {length:,} dimensions of {self.vocab_size} values"
+        images = f"{count:,} images of {self.sides}"
+        return f"{images} = {length:,} dimensions of {self.vocab_size} values"
 
     def batch_name(self, batch_size: int, length: int) -> str:
         return f"{batch_size} images of {length:,} values"
@@ -55,11 +58,10 @@ class ImageData(Whole):
         x = self.tokens(split).reshape(-1, self.length)[chosen].astype(np.int64)
         if not self.with_labels:
             return {"x": torch.from_numpy(x)}
+        path = self.folder / f"{split}.labels.bin"
         if split not in self._labels:
-            self._labels[split] = np.memmap(self.folder / f"{split}.labels.bin", "<u2", "r")
+            self._labels[split] = np.memmap(path, "<u2", "r")
         labels = self._labels[split][chosen].astype(np.int64)
         if labels.max(initial=0) >= self.classes:
-            raise ValueError(
-                f"{self.folder / f'{split}.labels.bin'} is damaged: label {labels.max()} of {self.classes} classes"
-            )
+            raise ValueError(f"{path} is damaged: label {labels.max()} of {self.classes} classes")
         return {"x": torch.from_numpy(x), "cond": torch.from_numpy(labels)}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -21,61 +21,69 @@ from unmask.roles import GIVEN, HOLE
 
 
 class Holed:
-    """A picture of a file with pixels to fill in: the transparent ones or, with a mask's file,
-    those that are white there."""
+    """A picture of a file with pixels to fill in.
+
+    Those are the transparent ones or, with a mask's file, those that are white there.
+    """
 
     def __init__(self, path: Path, mask: Path | None, pixels: Pixels):
         image = open_picture(path)
         height, width, channels = pixels.shape
         if image.size != (width, height):
             raise ValueError(
-                f"{path} is {image.width} x {image.height} pixels and the model is for {width} x {height}: crop or resize it"
+                f"{path} is {image.width} x {image.height} pixels "
+                f"and the model is for {width} x {height}: crop or resize it"
             )
-        if "transparency" in image.info:
-            image = image.convert("LA" if image.mode in ("1", "L") else "RGBA")
-        elif image.mode == "P":
-            image = image.convert("RGB")
-        alpha = np.asarray(image.getchannel("A")) if image.mode in ("LA", "RGBA") else None
-        if alpha is not None:
-            image = image.convert(image.mode[:-1])
+        image, clear = split_transparency(image)
         array = to_array(image, path)
         if array.shape[2] != channels:
             raise ValueError(
-                f"{path} is {MODES[array.shape[2]]} and the model is for {MODES[channels]}: convert it"
+                f"{path} is {MODES[array.shape[2]]} "
+                f"and the model is for {MODES[channels]}: convert it"
             )
-        if mask is not None:
+        if mask is None:
+            holes, sought = clear, "transparent"
+        else:
             of_mask = open_picture(mask)
             if of_mask.size != image.size:
                 raise ValueError(
-                    f"{mask} is {of_mask.width} x {of_mask.height} pixels and {path} {width} x {height}: give one of this size"
+                    f"{mask} is {of_mask.width} x {of_mask.height} pixels "
+                    f"and {path} {width} x {height}: give one of this size"
                 )
-            holes = to_array(of_mask, mask, channels=1)[..., 0] >= 128
-        else:
-            holes = np.zeros((height, width), bool) if alpha is None else alpha < 128
+            holes, sought = to_array(of_mask, mask, channels=1)[..., 0] >= 128, "white"
         if not holes.any():
-            said = "no white pixel" if mask is not None else "no transparent pixel"
             raise ValueError(
-                f"{mask or path} has {said}, so there is nothing to fill in: make the holes transparent, or give --mask FILE"
+                f"{mask or path} has no {sought} pixel, so there is nothing to fill in: "
+                "make the holes transparent, or give --mask FILE"
             )
-        self.array, self.holes, self.pixels = (
-            array,
-            np.broadcast_to(holes[..., None], array.shape),
-            pixels,
-        )
+        self.array, self.pixels = array, pixels
+        self.holes = np.broadcast_to(holes[..., None], array.shape)
 
     def example(self, label: int | None) -> Partial:
         """Its values as tokens, and which of them are holes."""
         ids = self.pixels.encode(self.array).astype(np.int64).reshape(-1)
-        return Partial(ids, np.where(self.holes.reshape(-1), HOLE, GIVEN).astype(np.int8), label)
+        roles = np.where(self.holes.reshape(-1), HOLE, GIVEN).astype(np.int8)
+        return Partial(ids, roles, label)
 
     def filled(self, ids: np.ndarray) -> np.ndarray:
         """(n, H, W, C) with the tokens (n, H*W*C) in the holes; every other pixel as it was."""
         return np.where(self.holes, self.pixels.decode(ids), self.array)
 
 
+def split_transparency(image) -> tuple[Any, np.ndarray]:
+    """A Pillow image without transparency, and which of its pixels were transparent, (H, W)."""
+    if "transparency" in image.info:
+        image = image.convert("LA" if image.mode in ("1", "L") else "RGBA")
+    elif image.mode == "P":
+        image = image.convert("RGB")
+    if image.mode not in ("LA", "RGBA"):
+        return image, np.zeros((image.height, image.width), bool)
+    clear = np.asarray(image.getchannel("A")) < 128
+    return image.convert(image.mode[:-1]), clear
+
+
 def write_pictures(out: Path, pictures: np.ndarray) -> None:
-    """(n, H, W, C): to a .png, a grid of them; to an .npz, the array `data`; else to a folder, a
-    PNG each."""
+    """(n, H, W, C): a .png is a grid of them, an .npz an array `data`, a folder has a PNG each."""
     if out.suffix == ".npz":
         np.savez_compressed(out, data=pictures)
     elif out.suffix == ".png":
@@ -87,24 +95,23 @@ def write_pictures(out: Path, pictures: np.ndarray) -> None:
 
 
 def check_pictures_out(out: str) -> None:
-    """ValueError for an output that pictures cannot be written to, before the work."""
-    if Path(out).suffix not in (".png", ".npz", ""):
+    """Raises ValueError for an output that pictures cannot be written to, before the work."""
+    path = Path(out)
+    if path.suffix in (".png", ".npz"):
+        return
+    if path.suffix:
         raise ValueError(
             f"{out}: name a .png (a grid), an .npz (an array) or a folder (a PNG each)"
         )
-    if (
-        Path(out).suffix == ""
-        and Path(out).exists()
-        and not (Path(out).is_dir() and not any(Path(out).iterdir()))
-    ):
+    empty = path.is_dir() and not any(path.iterdir())
+    if path.exists() and not empty:
         raise ValueError(f"{out} is there already: name a new folder, or an empty one")
 
 
 def state_pictures(pixels: Pixels, states: Sequence[State]) -> np.ndarray:
     """States of n pictures each, as pictures (states, n, H, W, C), grey where a value is hidden."""
-    return np.stack(
-        [pixels.decode(np.where(state.shown, state.ids, pixels.vocab_size)) for state in states]
-    )
+    hidden = pixels.vocab_size
+    return np.stack([pixels.decode(np.where(s.shown, s.ids, hidden)) for s in states])
 
 
 def write_unmasking(path: Path | BinaryIO, pictures: np.ndarray) -> None:
@@ -115,12 +122,11 @@ def write_unmasking(path: Path | BinaryIO, pictures: np.ndarray) -> None:
 def completion_grid(
     pixels: Pixels, x: np.ndarray, holes: np.ndarray, filled: np.ndarray, scale: int = 0
 ) -> np.ndarray:
-    """A row for each of the pictures x (n, H*W*C): with its `holes` (n, H, W, C) in grey, `filled`
-    (n, num, H*W*C), and whole."""
+    """A row for each of the pictures x (n, H*W*C): with holes in grey, filled in, and whole.
+
+    `holes` (n, H, W, C) bool; `filled` (n, num, H*W*C) tokens.
+    """
     whole = pixels.decode(x)[:, None]
     given = np.where(holes[:, None], np.uint8(HOLE_GREY), whole)
-    done = pixels.decode(filled.reshape(-1, filled.shape[-1])).reshape(
-        *filled.shape[:2], *pixels.shape
-    )
-    table = np.concatenate([given, done, whole], 1)
+    table = np.concatenate([given, pixels.decode(filled), whole], 1)
     return picture_grid(table.reshape(-1, *pixels.shape), columns=filled.shape[1] + 2, scale=scale)

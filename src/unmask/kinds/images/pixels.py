@@ -1,8 +1,8 @@
 """Pictures as tokens and back.
 
 A picture of H x W pixels and C channels is H*W*C tokens in the order row, column, channel; the
-token of a value v in 0..255 is v * levels // 256.  Shown, a token i is the value nearest to 255 i /
-(levels - 1) that is read as i again.
+token of a value v in 0..255 is v * levels // 256.  Shown, a token i is the value nearest to
+255 i / (levels - 1) that is read as i again.
 """
 
 import io
@@ -19,8 +19,7 @@ HOLE = 127  # the grey of a masked value in a picture
 
 
 class Pixels:
-    """Pictures of one shape (H, W, C), C = 1 (grey) or 3 (red, green, blue), in `levels` values a
-    channel."""
+    """Pictures of one shape (H, W, C), in `levels` values a channel; C = 1 (grey) or 3 (RGB)."""
 
     eot = None
 
@@ -28,18 +27,16 @@ class Pixels:
         self.shape: tuple[int, int, int] = tuple(shape)  # pyrefly: ignore
         if len(self.shape) != 3 or min(self.shape) < 1 or self.shape[2] not in MODES:
             raise ValueError(
-                f"pictures of shape {self.shape}: give (height, width, channels), with 1 or 3 channels"
+                f"pictures of shape {self.shape}: "
+                "give (height, width, channels), with 1 or 3 channels"
             )
         if not 2 <= levels <= 256:
             raise ValueError(f"levels {levels}: give between 2 and 256")
         self.vocab_size = levels
         self.tokens = (np.arange(256) * levels // 256).astype(np.uint8)  # of every value
         first = -(-256 * np.arange(levels + 1) // levels)  # the first value of every token
-        shown = (
-            np.round(np.arange(levels) * 255 / (levels - 1))
-            .astype(int)
-            .clip(first[:-1], first[1:] - 1)
-        )
+        even = np.round(np.arange(levels) * 255 / (levels - 1)).astype(int)
+        shown = even.clip(first[:-1], first[1:] - 1)
         self.values = np.append(shown, HOLE).astype(np.uint8)
 
     @property
@@ -52,13 +49,12 @@ class Pixels:
         return self.tokens[pictures.reshape(*pictures.shape[:-3], -1)]
 
     def decode(self, ids) -> np.ndarray:
-        """Tokens (..., H*W*C) -> values 0..255 (..., H, W, C), uint8; HOLE for the mask's id,
-        `levels`."""
+        """Tokens (..., H*W*C) -> values 0..255 (..., H, W, C), uint8; HOLE for the id `levels`."""
         ids = np.asarray(ids)
-        if ids.size and not 0 <= ids.min() <= ids.max() <= self.vocab_size:
-            raise ValueError(
-                f"value {ids.max() if ids.max() > self.vocab_size else ids.min()} is none of the {self.vocab_size} levels"
-            )
+        low, high = ids.min(initial=0), ids.max(initial=0)
+        if low < 0 or high > self.vocab_size:
+            wrong = high if high > self.vocab_size else low
+            raise ValueError(f"value {wrong} is none of the {self.vocab_size} levels")
         return self.values[ids].reshape(*ids.shape[:-1], *self.shape)
 
     def spell(self, i: int) -> str:
@@ -71,10 +67,19 @@ class Pixels:
         return {}
 
 
+def one_line(error: Exception) -> str:
+    """What an error says, for the middle of a message."""
+    return " ".join(str(error).split())
+
+
 def open_picture(path: Path):
-    """A decoded Pillow image, turned upright; ValueError that names the file if it cannot be read."""
+    """A decoded Pillow image, turned upright.
+
+    Raises ValueError that names the file if it cannot be read.
+    """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    too_large = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -85,24 +90,16 @@ def open_picture(path: Path):
         raise ValueError(
             f"{path} is not a picture that can be read: give PNG or JPEG files"
         ) from None
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
-        raise ValueError(
-            f"{path} is truncated, damaged or too large ({' '.join(str(error).split())})"
-        ) from None
+    except (OSError, SyntaxError, ValueError, *too_large) as error:
+        raise ValueError(f"{path} is truncated, damaged or too large ({one_line(error)})") from None
 
 
 def to_array(image, path: Path, *, size: int = 0, channels: int = 0) -> np.ndarray:
     """(H, W, C) uint8 of a Pillow image.
 
     `size`: crop the middle square out and resize it to size x size pixels (Lanczos).  `channels`: 1
-    or 3 convert, 0 takes what is there.  ValueError for transparency and for more than 8 bits a
-    value.
+    or 3 convert, 0 takes what is there.  Raises ValueError for transparency and for more than 8
+    bits a value.
     """
     from PIL import Image
 
@@ -111,16 +108,16 @@ def to_array(image, path: Path, *, size: int = 0, channels: int = 0) -> np.ndarr
         image = image.convert("L" if image.mode == "1" else "RGB")
     if image.mode not in MODES.values() or clear:
         raise ValueError(
-            f"{path} has the mode {image.mode}{' and transparent pixels' * clear}: give 8-bit grey or RGB pictures without transparency"
+            f"{path} has the mode {image.mode}{' and transparent pixels' * clear}: "
+            "give 8-bit grey or RGB pictures without transparency"
         )
     if channels:
         image = image.convert(MODES[channels])
     if size:
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
-        image = image.resize(
-            (size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side)
-        )
+        box = (left, top, left + side, top + side)
+        image = image.resize((size, size), Image.Resampling.LANCZOS, box)
     array = np.asarray(image)
     return array[..., None] if array.ndim == 2 else array
 
@@ -135,11 +132,10 @@ def to_image(array: np.ndarray):
 def picture_grid(
     pictures: np.ndarray, *, columns: int = 0, scale: int = 0, gap: int = 2, edge: int = 176
 ) -> np.ndarray:
-    """One picture (h, w, C) of n pictures (n, H, W, C), `columns` (default: about as many as rows)
-    side by side.
+    """One picture (h, w, C) of n pictures (n, H, W, C).
 
-    `scale`: pixels on the screen for each, by default as many as make a picture at least 64 pixels
-    high.
+    `columns`: how many side by side, by default about as many as rows.  `scale`: pixels on the
+    screen for each, by default as many as make a picture at least 64 pixels high.
     """
     n, height, _, channels = pictures.shape
     scale = scale or max(1, math.ceil(64 / height))
@@ -167,11 +163,6 @@ def write_animation(
     """A GIF of pictures (h, w, C); the last one stays for two seconds."""
     images = [to_image(frame) for frame in frames]
     each = max(20, round(1000 * seconds / len(images)))
-    images[0].save(
-        path,
-        format="GIF",
-        save_all=True,
-        append_images=images[1:],
-        duration=[each] * (len(images) - 1) + [2000],
-        loop=0,
-    )
+    times = [each] * (len(images) - 1) + [2000]  # milliseconds
+    settings = {"format": "GIF", "save_all": True, "loop": 0}
+    images[0].save(path, append_images=images[1:], duration=times, **settings)

@@ -1,9 +1,11 @@
 """Reading of pictures from their official formats, block by block.
 
-idx        MNIST and its kin: *-images-idx3-ubyte, *-labels-idx1-ubyte, plain or .gz cifar10    the
-binary version: data_batch_1.bin ... test_batch.bin, 1 label and 3,072 values a record, channel by
-channel npz        the down-sampled ImageNet: train_data_batch_1.npz ..., val_data.npz, `data` (n,
-3*H*W) channel by channel and `labels` from 1; or `data` (n, H, W) or (n, H, W, C), `labels` from 0
+idx        MNIST and its kin: *-images-idx3-ubyte, *-labels-idx1-ubyte, plain or .gz
+cifar10    the binary version: data_batch_1.bin ... test_batch.bin, 1 label and 3,072 values a
+           record, channel by channel
+npz        the down-sampled ImageNet: train_data_batch_1.npz ..., val_data.npz, `data` (n, 3*H*W)
+           channel by channel and `labels` from 1; or `data` (n, H, W) or (n, H, W, C), `labels`
+           from 0
 packbits   no header: every bit a value, rows in order, most significant bit first; of a given shape
 folder     PNG and JPEG files; where all lie in sub-folders, these are the classes
 """
@@ -20,14 +22,22 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from unmask.kinds.images.pixels import open_picture, to_array
+from unmask.kinds.images.pixels import one_line, open_picture, to_array
 from unmask.kinds.sources import list_files, read_blocks
 
 FORMATS = ("auto", "idx", "cifar10", "npz", "packbits", "folder")
 PICTURES = (".png", ".jpg", ".jpeg")
 LABELS = ("-images-idx3-ubyte", "-labels-idx1-ubyte")
 MOST_VALUES = 1 << 24  # of a picture
-# folders of pictures
+# what NumPy raises for an .npz file that is cut off or altered
+DAMAGE = (OSError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
+# how official sets call their files, of training and of test
+LAYOUTS = {
+    "idx": ("train-images-idx3-ubyte*", "t10k-images-idx3-ubyte*"),
+    "cifar10": ("data_batch_*.bin", "test_batch.bin"),
+    "npz": ("train_data*.npz", "val_data*.npz"),
+}
+# how folders of pictures are called, and the parts that they are
 PARTS = {
     "train": "train",
     "val": "validation",
@@ -55,67 +65,82 @@ class Source(NamedTuple):
 
 
 def find_sources(root: Path, format: str) -> dict[str, Source]:
-    """The part "train" and, where the layout has them, "validation" and "test" of a file or folder;
-    ValueError if nothing is found."""
+    """The part "train" of a file or folder, and "validation" and "test" where the layout has them.
+
+    Raises ValueError if nothing is found.
+    """
     if format not in FORMATS:
         raise ValueError(f"format {format!r} is not one of {', '.join(FORMATS)}")
     if root.is_file():
         found = file_format(root) if format == "auto" else format
         if found == "folder":
             raise ValueError(f"{root} is a file: the format 'folder' is for a folder of pictures")
-        return {
-            "train": Source(found, [root], root, labels_beside(root) if found == "idx" else None)
-        }
+        return {"train": make_source(found, [root], root)}
     files = list_files(root)  # a ValueError where there are none
-    layouts = {
-        "idx": ("train-images-idx3-ubyte*", "t10k-images-idx3-ubyte*"),
-        "cifar10": ("data_batch_*.bin", "test_batch.bin"),
-        "npz": ("train_data*.npz", "val_data*.npz"),
-    }
-    for name, patterns in layouts.items():
+    for name in LAYOUTS:
         if format in ("auto", name):
-            train, test = (
-                sorted((p for p in files if p.match(pattern)), key=by_number)
-                for pattern in patterns
-            )
-            if train:
-                places = {p.parent for p in [*train, *test]}
-                if len(places) > 1 or (name == "idx" and max(len(train), len(test)) > 1):
-                    raise ValueError(
-                        f"{root} has more than one set of images ({train[0]}, {(train + test)[-1]}): name the folder of one"
-                    )
-                parts = {"train": train, "test": test} if test else {"train": train}
-                return {
-                    part: Source(name, f, root, labels_beside(f[0]) if name == "idx" else None)
-                    for part, f in parts.items()
-                }
-    pictures = (
-        [p for p in files if p.suffix.lower() in PICTURES] if format in ("auto", "folder") else []
-    )
-    if pictures:
-        tops = {p.relative_to(root).parts[0] for p in pictures}
-        if "train" in tops and tops <= set(PARTS):
-            of_train = picture_folder(
-                root / "train", [p for p in pictures if (root / "train") in p.parents]
-            )
-            found = {"train": of_train}
-            for top in sorted(tops - {"train"}):
-                if PARTS[top] in found:
-                    raise ValueError(
-                        f"{root} has more than one folder of {PARTS[top]} images: leave one of them out"
-                    )
-                found[PARTS[top]] = picture_folder(
-                    root / top, [p for p in pictures if (root / top) in p.parents], of_train.classes
-                )
-            return found
-        return {"train": picture_folder(root, pictures)}
+            parts = official_parts(name, files, root)
+            if parts:
+                return parts
+    if format in ("auto", "folder"):
+        pictures = [path for path in files if path.suffix.lower() in PICTURES]
+        if pictures:
+            return picture_parts(root, pictures)
     raise ValueError(
-        f"{root} has no images of format {format!r}: give MNIST's or CIFAR-10's files, .npz, PNG or JPEG files; "
+        f"{root} has no images of format {format!r}: "
+        "give MNIST's or CIFAR-10's files, .npz, PNG or JPEG files; "
         "for packed bits, name the file itself and --format packbits"
     )
 
 
+def make_source(format: str, files: list[Path], root: Path) -> Source:
+    labels = labels_beside(files[0]) if format == "idx" else None
+    return Source(format, files, root, labels)
+
+
+def official_parts(format: str, files: list[Path], root: Path) -> dict[str, Source]:
+    """The parts of an official set, if its training part is among the files; else none."""
+    train, test = (
+        sorted((path for path in files if path.match(pattern)), key=by_number)
+        for pattern in LAYOUTS[format]
+    )
+    if not train:
+        return {}
+    both = train + test
+    folders = {path.parent for path in both}
+    # an IDX part is one file, a second one that of another set
+    if len(folders) > 1 or (format == "idx" and max(len(train), len(test)) > 1):
+        raise ValueError(
+            f"{root} has more than one set of images ({both[0]}, {both[-1]}): "
+            "name the folder of one"
+        )
+    found = {"train": make_source(format, train, root)}
+    if test:
+        found["test"] = make_source(format, test, root)
+    return found
+
+
+def picture_parts(root: Path, pictures: list[Path]) -> dict[str, Source]:
+    """The parts of a folder of pictures: those in folders named so, or all as training part."""
+    tops = {path.relative_to(root).parts[0] for path in pictures}
+    if "train" not in tops or not tops <= set(PARTS):
+        return {"train": picture_folder(root, pictures)}
+    found: dict[str, Source] = {}
+    classes = ()
+    for top in ("train", *sorted(tops - {"train"})):
+        part, folder = PARTS[top], root / top
+        if part in found:
+            raise ValueError(
+                f"{root} has more than one folder of {part} images: leave one of them out"
+            )
+        inside = [path for path in pictures if folder in path.parents]
+        found[part] = picture_folder(folder, inside, classes)
+        classes = found["train"].classes
+    return found
+
+
 def by_number(path: Path) -> tuple[int, str]:
+    """The key that sorts data_batch_10 after data_batch_9."""
     digits = "".join(c for c in path.stem.rpartition("_")[2] if c.isdigit())
     return int(digits or 0), path.name
 
@@ -144,47 +169,45 @@ def labels_beside(images: Path) -> Path | None:
         return None
     name = images.name.replace(*LABELS)
     stem = name.removesuffix(".gz")
-    found = [
-        images.with_name(n)
-        for n in (name, stem, stem + ".gz")
-        if n != images.name and images.with_name(n).is_file()
-    ]
-    return found[0] if found else None
+    for labels in (name, stem, stem + ".gz"):
+        path = images.with_name(labels)
+        if path.is_file():
+            return path
+    return None
 
 
 def picture_folder(root: Path, files: list[Path], classes: tuple[str, ...] = ()) -> Source:
-    """In an order by the hash of their names, so that parts cut off in order hold pictures of all
-    folders.
+    """Pictures in an order by the hash of their names: parts cut off in order hold all folders'.
 
-    Where all files lie in sub-folders, those are the classes; or `classes`, which then hold every
-    one of them.
+    Where all files lie in sub-folders, those are the classes.  Or `classes` are: then each file
+    must lie in one of them.
     """
     inside = [path.relative_to(root) for path in files]
     names = sorted({path.parts[0] for path in inside})
     if classes:
-        unknown = next(
-            (path for path in inside if len(path.parts) < 2 or path.parts[0] not in classes), None
-        )
-        if unknown is not None:
-            raise ValueError(
-                f"{root / unknown} is in none of the training part's classes: {', '.join(classes[:20])}"
-            )
+        for path in inside:
+            if len(path.parts) < 2 or path.parts[0] not in classes:
+                known = ", ".join(classes[:20])
+                raise ValueError(
+                    f"{root / path} is in none of the training part's classes: {known}"
+                )
     elif all(len(path.parts) > 1 for path in inside) and len(names) > 1:
         classes = tuple(names)
-    order = sorted(
-        inside,
-        key=lambda path: hashlib.sha256(
-            path.as_posix().encode("utf-8", "surrogateescape")
-        ).digest(),
-    )
-    return Source("folder", [root / path for path in order], root, classes=classes)
+    order = [root / path for path in sorted(inside, key=by_hash)]
+    return Source("folder", order, root, classes=classes)
+
+
+def by_hash(path: Path) -> bytes:
+    return hashlib.sha256(path.as_posix().encode("utf-8", "surrogateescape")).digest()
 
 
 def read_images(
     source: Source, bar: tqdm, *, shape: tuple[int, int, int] | None, size: int, channels: int
 ) -> Iterator[Block]:
-    """The pictures of a source.  ValueError that names file, picture and value for what does not
-    fit."""
+    """The pictures of a source.
+
+    Raises ValueError that names file, picture and value for what does not fit.
+    """
     if source.format == "packbits" and shape is None:
         raise ValueError("packed bits have no header: give --shape HEIGHT,WIDTH,CHANNELS")
     if source.format != "packbits" and shape is not None:
@@ -220,29 +243,31 @@ def read_folder(source: Source, bar: tqdm, size: int, channels: int) -> Iterator
         if array.shape != first[1].shape:
             (h, w, c), (fh, fw, fc) = array.shape, first[1].shape
             raise ValueError(
-                f"{path} is {w} x {h} pixels of {c} channel{'s' * (c > 1)}, but {first[0]} is {fw} x {fh} of {fc}: "
+                f"{path} is {w} x {h} pixels of {c} channel{'s' * (c > 1)}, "
+                f"but {first[0]} is {fw} x {fh} of {fc}: "
                 "give --size to crop and resize, --channels 1 or 3 to convert"
             )
-        label = (
-            source.classes.index(path.relative_to(source.root).parts[0]) if source.classes else None
-        )
-        yield Block(array[None], None if label is None else np.array([label]))
+        labels = None
+        if source.classes:
+            name = path.relative_to(source.root).parts[0]
+            labels = np.array([source.classes.index(name)])
+        yield Block(array[None], labels)
         bar.update(path.stat().st_size)
 
 
 def records(path: Path, size: int, what: str, bar: tqdm, skip: int = 0) -> Iterator[np.ndarray]:
-    """(n, size) bytes of a file of records, after `skip` bytes; ValueError if the last one is cut
-    short."""
+    """(n, size) bytes of a file of records, after `skip` bytes.
+
+    Raises ValueError if the last record is cut short.
+    """
     rest, count = b"", 0
     for block in read_blocks(path, bar):
         rest += block
-        if skip:
-            rest, skip = rest[skip:], max(0, skip - len(rest))
+        rest, skip = rest[skip:], max(0, skip - len(rest))
         whole = len(rest) // size
-        if not whole:
-            continue
-        yield np.frombuffer(rest[: whole * size], np.uint8).reshape(whole, size)
-        rest, count = rest[whole * size :], count + whole
+        if whole:
+            yield np.frombuffer(rest[: whole * size], np.uint8).reshape(whole, size)
+            rest, count = rest[whole * size :], count + whole
     if rest:
         raise ValueError(
             f"{path} ends within {what} {count}: {len(rest)} bytes of {size}; fetch it again"
@@ -258,43 +283,47 @@ def idx_header(path: Path, axes: int) -> list[int]:
             if len(start) >= size:
                 break
     if len(start) < size or start[:4] != bytes([0, 0, 8, axes]):
+        begins = start[:4].hex(" ") or "nothing"
         raise ValueError(
-            f"{path} begins with {start[:4].hex(' ') or 'nothing'}: not an IDX file of bytes with {axes} axes (00 00 08 0{axes})"
+            f"{path} begins with {begins}: "
+            f"not an IDX file of bytes with {axes} axes (00 00 08 0{axes})"
         )
     sizes = np.frombuffer(start[4:size], ">u4").tolist()
     if not 0 < math.prod(sizes[1:]) <= MOST_VALUES or sizes[0] < 1:
-        raise ValueError(
-            f"{path} says that it has {' x '.join(map(str, sizes))} values: that cannot be meant"
-        )
+        said = " x ".join(map(str, sizes))
+        raise ValueError(f"{path} says that it has {said} values: that cannot be meant")
     return sizes
 
 
 def read_idx(path: Path, labels: Path | None, bar: tqdm) -> Iterator[Block]:
     count, height, width = idx_header(path, 3)
-    known = None
-    if labels is not None:
-        number = idx_header(labels, 1)[0]
-        if number != count:
-            raise ValueError(
-                f"{labels} has {number:,} labels and {path} has {count:,} images: give the labels of these images"
-            )
-        with tqdm(disable=True) as quiet:
-            known = np.concatenate(list(records(labels, 1, "label", quiet, skip=8)))[:, 0]
-        if len(known) != count:
-            raise ValueError(
-                f"{labels} is truncated: {len(known):,} of {count:,} labels; fetch it again"
-            )
+    known = None if labels is None else read_idx_labels(labels, path, count)
     seen = 0
     for rows in records(path, height * width, "image", bar, skip=16):
-        yield Block(
-            rows.reshape(len(rows), height, width, 1),
-            None if known is None else known[seen : seen + len(rows)],
-        )
-        seen += len(rows)
+        pictures = rows.reshape(len(rows), height, width, 1)
+        end = seen + len(rows)
+        yield Block(pictures, None if known is None else known[seen:end])
+        seen = end
     if seen != count:
+        wrong = "truncated" if seen < count else "too long"
+        raise ValueError(f"{path} is {wrong}: {seen:,} images where its header says {count:,}")
+
+
+def read_idx_labels(path: Path, images: Path, count: int) -> np.ndarray:
+    """(count,) of an IDX file, which must have as many as there are `images`."""
+    number = idx_header(path, 1)[0]
+    if number != count:
         raise ValueError(
-            f"{path} is {'truncated' if seen < count else 'too long'}: {seen:,} images where its header says {count:,}"
+            f"{path} has {number:,} labels and {images} has {count:,} images: "
+            "give the labels of these images"
         )
+    with tqdm(disable=True) as quiet:
+        labels = np.concatenate(list(records(path, 1, "label", quiet, skip=8)))[:, 0]
+    if len(labels) != count:
+        raise ValueError(
+            f"{path} is truncated: {len(labels):,} of {count:,} labels; fetch it again"
+        )
+    return labels
 
 
 def read_cifar10(path: Path, bar: tqdm) -> Iterator[Block]:
@@ -304,52 +333,20 @@ def read_cifar10(path: Path, bar: tqdm) -> Iterator[Block]:
         if wrong.any():
             at = int(wrong.argmax())
             raise ValueError(
-                f"{path}, record {seen + at}: label {rows[at, 0]} is not one of 0 to 9; is this CIFAR-10's binary version?"
+                f"{path}, record {seen + at}: label {rows[at, 0]} is not one of 0 to 9; "
+                "is this CIFAR-10's binary version?"
             )
-        yield Block(rows[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), rows[:, 0])
+        pictures = rows[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        yield Block(pictures, rows[:, 0])
         seen += len(rows)
 
 
 def read_npz(path: Path) -> Block:
-    try:
-        with open(path, "rb") as raw:
-            file = np.load(raw, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("not an .npz file, but a single array")
-            with file:
-                if "data" not in file:
-                    raise ValueError(f"no array 'data', only {', '.join(file) or 'nothing'}")
-                data = file["data"]
-                labels = file.get("labels")
-        if not isinstance(data, np.ndarray) or not (
-            labels is None or isinstance(labels, np.ndarray)
-        ):
-            raise ValueError("`data` or `labels` is not an array")
-    except (
-        OSError,
-        zipfile.BadZipFile,
-        EOFError,
-        zlib.error,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
-        raise ValueError(
-            f"{path} is truncated, or not an .npz file ({' '.join(str(error).split())})"
-        ) from None
-    except ValueError as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+    data, labels = load_npz(path)
     if not data.size:
         raise ValueError(f"{path} has no images")
-    labels = None if labels is None else labels.reshape(-1)
-    if data.dtype != np.uint8:
-        if not np.issubdtype(data.dtype, np.integer):
-            raise ValueError(f"{path}: `data` is {data.dtype}: give integers from 0 to 255")
-        wrong = (data < 0) | (data > 255)
-        if wrong.any():
-            at = np.unravel_index(int(wrong.argmax()), data.shape)
-            raise ValueError(f"{path}, image {at[0]}: value {data[at]} is not between 0 and 255")
-        data = data.astype(np.uint8)
-    official = data.ndim == 2
+    data = as_bytes(data, path)
+    official = data.ndim == 2  # the down-sampled ImageNet
     if official:
         side = math.isqrt(data.shape[1] // 3)
         if 3 * side * side != data.shape[1]:
@@ -361,26 +358,65 @@ def read_npz(path: Path) -> Block:
         data = data[..., None]
     if data.ndim != 4 or data.shape[3] not in (1, 3):
         raise ValueError(
-            f"{path}: `data` has the shape {data.shape}; give (n, 3*H*W), (n, H, W) or (n, H, W, C) with C 1 or 3"
+            f"{path}: `data` has the shape {data.shape}; "
+            "give (n, 3*H*W), (n, H, W) or (n, H, W, C) with C 1 or 3"
         )
-    if labels is not None:
-        if len(labels) != len(data):
-            raise ValueError(f"{path} has {len(labels):,} labels and {len(data):,} images")
-        if not np.issubdtype(labels.dtype, np.integer):
-            raise ValueError(f"{path}: `labels` are {labels.dtype}, not integers")
-        labels = labels.astype(np.int64) - official  # the official ones count from 1
-        if len(labels) and not 0 <= labels.min() <= labels.max() <= 65535:
-            raise ValueError(
-                f"{path}: a label is {labels.min() + official}; they count from {int(official)}"
-            )
+    if labels is None:
+        return Block(data, None)
+    labels = labels.reshape(-1)
+    if len(labels) != len(data):
+        raise ValueError(f"{path} has {len(labels):,} labels and {len(data):,} images")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"{path}: `labels` are {labels.dtype}, not integers")
+    first = int(official)  # the official ones count from 1
+    labels = labels.astype(np.int64) - first
+    if len(labels) and not 0 <= labels.min() <= labels.max() <= 65535:
+        raise ValueError(f"{path}: a label is {labels.min() + first}; they count from {first}")
     return Block(data, labels)
+
+
+def load_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """The arrays `data` and, where there is one, `labels` of an .npz file."""
+    try:
+        with open(path, "rb") as raw:
+            file = np.load(raw, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("not an .npz file, but a single array")
+            with file:
+                if "data" not in file:
+                    raise ValueError(f"no array 'data', only {', '.join(file) or 'nothing'}")
+                data = file["data"]
+                labels = file.get("labels")
+        if not isinstance(data, np.ndarray) or not isinstance(labels, np.ndarray | None):
+            raise ValueError("`data` or `labels` is not an array")
+    except DAMAGE as error:
+        raise ValueError(f"{path} is truncated, or not an .npz file ({one_line(error)})") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {one_line(error)}") from None
+    return data, labels
+
+
+def as_bytes(data: np.ndarray, path: Path) -> np.ndarray:
+    """The same values as uint8; ValueError if one does not fit."""
+    if data.dtype == np.uint8:
+        return data
+    if not np.issubdtype(data.dtype, np.integer):
+        raise ValueError(f"{path}: `data` is {data.dtype}: give integers from 0 to 255")
+    wrong = (data < 0) | (data > 255)
+    if wrong.any():
+        at = np.unravel_index(int(wrong.argmax()), data.shape)
+        raise ValueError(f"{path}, image {at[0]}: value {data[at]} is not between 0 and 255")
+    return data.astype(np.uint8)
 
 
 def read_packbits(path: Path, shape: tuple[int, int, int], bar: tqdm) -> Iterator[Block]:
     values = math.prod(shape)
     if values % 8:
+        given = ",".join(map(str, shape))
         raise ValueError(
-            f"{values} bits an image are no whole number of bytes: --shape {','.join(map(str, shape))} cannot be packed so"
+            f"{values} bits an image are no whole number of bytes: "
+            f"--shape {given} cannot be packed so"
         )
     for rows in records(path, values // 8, "image", bar):
-        yield Block(np.unpackbits(rows, axis=1).reshape(len(rows), *shape) * np.uint8(255), None)
+        bits = np.unpackbits(rows, axis=1).reshape(len(rows), *shape)
+        yield Block(bits * np.uint8(255), None)

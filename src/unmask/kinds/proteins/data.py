@@ -16,11 +16,11 @@ SPREAD = 1.125
 
 
 class ProteinData(Sequences):
-    """Sequences of residues.  A position where it is not known which residue it is has no value:
-    "valid" is False there.
+    """Sequences of residues.
 
-    A batch has "valid" if it has such a position or padding, and is padded to its longest sequence
-    only.
+    A position where it is not known which residue it is has no value: "valid" is False there.  A
+    batch has "valid" if it has such a position or padding, and is padded to its longest sequence
+    only.  A window is a sequence or, if that is longer, one of its consecutive pieces.
     """
 
     unit = "residue"  # pyrefly: ignore
@@ -33,74 +33,68 @@ class ProteinData(Sequences):
     def batch(
         self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0
     ) -> dict[str, torch.Tensor]:
-        """Random sequences of about one length, the same for the same arguments; at most batch_size
-        * length positions.
+        """Random sequences of about one length, the same for the same arguments.
 
-        Sequences longer than `length` are cropped.  Drawn so that every residue of the split weighs
-        as much as any other in a loss that is divided by the residues of its batch, as in scoring:
-        a bucket of sequences of about one length, in proportion to its residues, then as many of
-        their crops (`count_crops`) as the positions allow, with replacement.
+        At most batch_size * length positions; sequences longer than `length` are cropped.
+
+        Drawn so that every residue of the split weighs as much as any other in a loss that is
+        divided by the residues of its batch, as in scoring: a bucket of sequences of about one
+        length, in proportion to its residues, then as many of their crops (`count_crops`) as the
+        positions allow, with replacement.
         """
         order, edges, residues = self._plan_buckets(split, length, batch_size)
         random = np.random.default_rng((seed, step, micro))
         bucket = int(np.searchsorted(residues, random.integers(int(residues[-1])), side="right"))
         members = order[edges[bucket] : edges[bucket + 1]]
-        begins, sizes = self.edges(split)[:-1], np.diff(self.edges(split))
-        counts = count_crops(sizes[members], length)
+        begins, sizes = self.edges(split)[members], np.diff(self.edges(split))[members]
+        counts = count_crops(sizes, length)
         ends = np.cumsum(counts)
-        rows = max(1, batch_size * length // min(length, int(sizes[members[0]])))
+        rows = max(1, batch_size * length // min(length, int(sizes[0])))
         chosen = random.integers(int(ends[-1]), size=rows)
         which = np.searchsorted(ends, chosen, side="right")
-        first, size = place_crops(sizes[members[which]], length, chosen - (ends - counts)[which])
-        return self._take(split, begins[members[which]] + first, size)
+        first, size = place_crops(sizes[which], length, chosen - (ends - counts)[which])
+        return self._take(split, begins[which] + first, size)
 
     def edges(self, split: str) -> np.ndarray:
         """(n + 1,) where in `tokens` each of a split's n sequences begins, and the end."""
         return self._document_edges(split)
 
     def sequences(self, split: str) -> list[np.ndarray]:
-        """The ids (length,) of every sequence of a split, V where it is not known which residue it
-        is."""
-        return [
-            self.tokens(split)[first:end] for first, end in itertools.pairwise(self.edges(split))
-        ]
-
-    def window_count(self, split: str, length: int) -> int:
-        """A sequence is one window or, if it is longer than `length`, consecutive ones; each
-        residue is in one of them."""
-        return super().window_count(split, length)
+        """The ids (length,) of every sequence of a split, V where the residue is not known."""
+        tokens = self.tokens(split)
+        return [tokens[first:end] for first, end in itertools.pairwise(self.edges(split))]
 
     @cached_property
     def tokenizer(self) -> Residues:
         return Residues()
 
     def describe(self, count: int, positions: int, length: int) -> str:
-        return f"{positions:,} {self.unit}s in {count:,} windows, each scored alone; lengths are given and not scored"
+        windows = f"{positions:,} {self.unit}s in {count:,} windows"
+        return f"{windows}, each scored alone; lengths are given and not scored"
 
     def protocol(self, split: str, length: int) -> list[str]:
         """Which sequences the windows are of."""
         sizes = np.diff(self.edges(split))
         cut = int((sizes > length).sum())
-        pieces = (
-            f"{cut:,} longer than {length}, cut into windows of at most so many"
-            if cut
-            else f"none longer than {length}"
-        )
+        pieces = f"none longer than {length}"
+        if cut:
+            pieces = f"{cut:,} longer than {length}, cut into windows of at most so many"
         return [f"of {len(sizes):,} sequences, {pieces}"]
 
     def batch_name(self, batch_size: int, length: int) -> str:
         return f"up to {batch_size * length:,} residues of sequences of about one length"
 
     def window_places(self, split: str, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The number of its sequence, the first residue and the size of every window (n,), in the
-        order of `windows`: longest first."""
+        """The number of its sequence, the first residue and the size of every window (n,).
+
+        In the order of `windows`: longest first.
+        """
         if (split, length) not in self._places:
             edges, ends = self.edges(split), self._window_ends(split, length)
             number = np.arange(int(ends[-1]))
             document = np.searchsorted(ends, number, side="right")
-            start = (
-                edges[document] + (number - np.where(document > 0, ends[document - 1], 0)) * length
-            )
+            before = np.where(document > 0, ends[document - 1], 0)
+            start = edges[document] + (number - before) * length
             size = np.minimum(edges[document + 1] - start, length)
             order = np.argsort(-size, kind="stable")
             self._places[split, length] = document[order], start[order], size[order]
@@ -121,9 +115,8 @@ class ProteinData(Sequences):
         """`size` (B,) residues from `start` (B,) on."""
         place = np.arange(int(size.max()))
         inside = place < size[:, None]
-        ids = np.asarray(self.tokens(split))[np.where(inside, start[:, None] + place, 0)].astype(
-            np.int64
-        )
+        at = np.where(inside, start[:, None] + place, 0)
+        ids = np.asarray(self.tokens(split))[at].astype(np.int64)
         valid = inside & (ids < self.vocab_size)
         if valid.all():
             return {"x": torch.from_numpy(ids)}
@@ -132,22 +125,27 @@ class ProteinData(Sequences):
     def _plan_buckets(
         self, split: str, length: int, batch_size: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Sequences in the order of their lengths, longest first; where each bucket begins and
-        ends; the residues up to its end."""
+        """Buckets of sequences of about one length.
+
+        Sequences (n,), longest first; where each bucket begins, and the end (buckets + 1,); how
+        many residues there are up to its end (buckets,).
+        """
         if length < 1 or batch_size < 1:
             raise ValueError(f"length {length} and batch_size {batch_size}: give at least 1")
         key = split, length, batch_size
         if key not in self._buckets:
             sizes = np.diff(self.edges(split))
             order = np.argsort(-sizes, kind="stable")
-            sizes, total = sizes[order], np.concatenate([[0], np.cumsum(sizes[order])])
+            sizes = sizes[order]
+            total = np.concatenate([[0], np.cumsum(sizes)])
+            full = batch_size * length  # positions of a batch
             edges = [0]
             while edges[-1] < len(order):
-                low = min(int(sizes[edges[-1]]), length) / SPREAD
-                by_size = np.searchsorted(-sizes, -low, side="right")
-                by_count = np.searchsorted(total, total[edges[-1]] + batch_size * length)
+                shortest = min(int(sizes[edges[-1]]), length) / SPREAD
+                by_size = np.searchsorted(-sizes, -shortest, side="right")
+                by_count = np.searchsorted(total, total[edges[-1]] + full)
                 edges.append(int(min(max(by_size, by_count), len(order))))
-            if len(edges) > 2 and total[-1] - total[edges[-2]] < batch_size * length:
+            if len(edges) > 2 and total[-1] - total[edges[-2]] < full:
                 del edges[-2]  # what is left over at the end is too little for a bucket of its own
             self._buckets[key] = order, np.array(edges), total[edges[1:]]
         return self._buckets[key]

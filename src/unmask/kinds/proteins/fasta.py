@@ -6,6 +6,7 @@ dropped.
 """
 
 import codecs
+import itertools
 import re
 import string
 from collections.abc import Iterable, Iterator
@@ -16,19 +17,15 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from unmask.kinds.encodings import encoding_of
 from unmask.kinds.proteins.residues import LETTERS, STRANGE, UNKNOWN, Residues
 from unmask.kinds.sources import read_blocks
 
-# by byte-order mark
-ENCODINGS = {
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
 HOLE = re.compile(r"\[MASK(?::(\d+))?\]")
 LONGEST_HOLE = 100_000  # residues; the longest known protein has 36,000 or so
 WIDTH = 60  # letters a line
-# and no other: the capital of a sharp s is two letters
+WHAT_TO_GIVE = "give a FASTA file, whose records begin with a line like >name"
+# of ASCII only: the capital of a sharp s is two letters
 CAPITALS = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
 
 
@@ -43,9 +40,8 @@ class Record(NamedTuple):
     @property
     def holes(self) -> np.ndarray:
         """(n,) bool: X and -."""
-        return np.isin(
-            np.frombuffer(self.letters.encode(), np.uint8), np.frombuffer(b"X-", np.uint8)
-        )
+        letters = np.frombuffer(self.letters.encode(), np.uint8)
+        return (letters == ord("X")) | (letters == ord("-"))
 
 
 def read_fasta(path: Path, bar: tqdm, *, holes: bool = False) -> Iterator[Record]:
@@ -57,8 +53,8 @@ def parse_fasta(blocks: Iterable[bytes], name: str, *, holes: bool = False) -> I
     """The records of a file's content; `name`: the file's, for messages.
 
     Sequences are ASCII; UTF-16 is read where a byte-order mark says so, and a header may be in any
-    encoding that ASCII is part of: its bytes are kept (surrogateescape).  `holes`: - is a hole,
-    too, as are [MASK] and [MASK:20], which become - and twenty of them.
+    encoding that ASCII is part of: its bytes are kept (surrogateescape).  `holes`: - is a hole, as
+    are [MASK] and [MASK:20], which become - and twenty of them.
 
     Raises ValueError that names file, line and record for a letter that is no residue, a record
     without residues, text before the first header, and a file without records.
@@ -73,14 +69,12 @@ def parse_fasta(blocks: Iterable[bytes], name: str, *, holes: bool = False) -> I
         elif line and not line.startswith(";"):
             if header is None:
                 raise ValueError(
-                    f"{name}, line {number}: {shown(line)} stands before the first header: give a FASTA file, whose records "
-                    "begin with a line like >name"
+                    f"{name}, line {number}: {shown(line)} stands before the first header: "
+                    f"{WHAT_TO_GIVE}"
                 )
             lines.append((number, line))
     if header is None:
-        raise ValueError(
-            f"{name} has no records: give a FASTA file, whose records begin with a line like >name"
-        )
+        raise ValueError(f"{name} has no records: {WHAT_TO_GIVE}")
     yield make_record(residues, header, lines, name, began, holes)
 
 
@@ -92,33 +86,32 @@ def make_record(
     began: int,
     holes: bool,
 ) -> Record:
-    """A record, which began at line `began` of the file `name`, of its header and the numbered
-    lines of its sequence."""
+    """A record of its header and the numbered lines of its sequence.
+
+    It began at line `began` of the file `name`.
+    """
     said = f"record {shown(header)}"
-    rows = ["".join(line.translate(CAPITALS).split()) for _, line in lines]
-    if holes:
-        rows = [
-            HOLE.sub(partial(dashes, place=f"{name}, line {number}"), row)
-            for (number, _), row in zip(lines, rows, strict=True)
-        ]
+    place = f"{name}, line {began}: {said}"
+    rows = []
+    for number, line in lines:
+        row = "".join(line.translate(CAPITALS).split())
+        if holes:
+            row = HOLE.sub(partial(dashes, place=f"{name}, line {number}"), row)
+        rows.append(row)
     letters = "".join(rows).rstrip("*")
     if not letters:
-        raise ValueError(
-            f"{name}, line {began}: {said} has no residues: give its sequence, or take the record out"
-        )
+        raise ValueError(f"{place} has no residues: give its sequence, or take the record out")
     codes = np.frombuffer(letters.encode("latin-1", "replace"), np.uint8)
     ids = residues.table[codes]
     if holes:
         ids[codes == ord("-")] = residues.vocab_size
     if (ids == STRANGE).any():
         at = int(np.argmax(ids == STRANGE))
-        number, _ = lines[
-            int(np.searchsorted(np.cumsum([len(row) for row in rows]), at, side="right"))
-        ]
-        raise ValueError(
-            f"{name}, line {number}: {letters[at]!r} at residue {at + 1} of {said} {wrong(letters[at])}"
-        )
-    return Record(header, ids, letters, f"{name}, line {began}: {said}")
+        ends = np.cumsum([len(row) for row in rows])
+        number, _ = lines[int(np.searchsorted(ends, at, side="right"))]
+        letter = f"{letters[at]!r} at residue {at + 1} of {said}"
+        raise ValueError(f"{name}, line {number}: {letter} {wrong(letters[at])}")
+    return Record(header, ids, letters, place)
 
 
 def wrong(letter: str) -> str:
@@ -151,39 +144,35 @@ def split_lines(blocks: Iterable[bytes], name: str) -> Iterator[str]:
 
 
 def decode(blocks: Iterable[bytes], name: str) -> Iterator[str]:
-    decoder, head = None, b""
+    """Text of bytes, in the encoding of the mark that they begin with."""
+    blocks, head = iter(blocks), b""
+    while len(head) < 3 and (block := next(blocks, b"")):  # the longest mark has three bytes
+        head += block
+    encoding = encoding_of(head)
+    errors = "strict" if encoding == "utf-16" else "surrogateescape"
+    decoder = codecs.getincrementaldecoder(encoding)(errors)
     try:
-        for block in blocks:
-            head += block
-            if decoder is None and len(head) >= 3:
-                encoding = next(
-                    (e for mark, e in ENCODINGS.items() if head.startswith(mark)), "utf-8"
-                )
-                decoder = codecs.getincrementaldecoder(encoding)(
-                    "strict" if encoding == "utf-16" else "surrogateescape"
-                )
-            if decoder is not None:
-                text, head = decoder.decode(head), b""
-                yield text
-        yield (
-            head.decode("utf-8", "surrogateescape")
-            if decoder is None
-            else decoder.decode(b"", True)
-        )
+        for block in itertools.chain([head], blocks):
+            yield decoder.decode(block)
+        yield decoder.decode(b"", True)
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{name} begins like UTF-16 and is not ({error.reason}): save it as plain text (ASCII or UTF-8)"
+            f"{name} begins like UTF-16 and is not ({error.reason}): "
+            "save it as plain text (ASCII or UTF-8)"
         ) from None
 
 
 def shown(text: str) -> str:
     """Quoted, and cut to a readable size."""
-    return repr(text if len(text) <= 40 else text[:37] + "...")
+    if len(text) > 40:
+        text = text[:37] + "..."
+    return repr(text)
 
 
 def format_fasta(records: Iterable[tuple[str, str]]) -> str:
     """(header, letters) as a FASTA file, WIDTH letters a line."""
-    return "".join(
-        f">{header}\n" + "".join(f"{s[i : i + WIDTH]}\n" for i in range(0, len(s), WIDTH))
-        for header, s in records
-    )
+    lines = []
+    for header, letters in records:
+        lines.append(f">{header}\n")
+        lines += [f"{letters[i : i + WIDTH]}\n" for i in range(0, len(letters), WIDTH)]
+    return "".join(lines)

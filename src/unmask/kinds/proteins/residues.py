@@ -1,5 +1,4 @@
-"""Protein sequences as token ids and back: one letter a residue, in the one-letter code of IUPAC
-and IUBMB."""
+"""Protein sequences as token ids and back: one letter a residue, the code of IUPAC and IUBMB."""
 
 import numpy as np
 
@@ -11,8 +10,10 @@ STRANGE = 255
 
 
 class Residues:
-    """22 values: the 20 amino acids and U and O, each a residue of its own.  B, J, X and Z leave
-    open which residue it is: such a position has no value, and is written as the id `vocab_size`.
+    """22 values: the 20 amino acids and U and O, each a residue of its own.
+
+    B, J, X and Z leave open which residue it is: such a position has no value, and is written as
+    the id `vocab_size`.
     """
 
     vocab_size = len(LETTERS)
@@ -26,23 +27,26 @@ class Residues:
         self.letters = np.frombuffer((LETTERS + GAP).encode(), np.uint8)
 
     def encode(self, text: str) -> np.ndarray:
-        """Ids (len(text),), uint8; `vocab_size` for the letters of UNKNOWN.  ValueError for any
-        other letter; capitals only."""
+        """Ids (len(text),), uint8, of capital letters; `vocab_size` for those of UNKNOWN.
+
+        Raises ValueError for any other letter.
+        """
         ids = self.table[np.frombuffer(text.encode("latin-1", "replace"), np.uint8)]
         if (ids == STRANGE).any():
             at = int(np.argmax(ids == STRANGE))
             raise ValueError(
-                f"letter {text[at]!r} at position {at + 1} is no residue: the letters are {LETTERS} and {UNKNOWN}"
+                f"letter {text[at]!r} at position {at + 1} is no residue: "
+                f"the letters are {LETTERS} and {UNKNOWN}"
             )
         return ids
 
     def decode(self, ids) -> str:
         """Letters of ids (n,); X for -1 and `vocab_size`, where there is no value."""
         ids = np.asarray(ids, dtype=np.int64).reshape(-1)
-        if len(ids) and not -1 <= ids.min() <= ids.max() <= self.vocab_size:
-            raise ValueError(
-                f"id {ids.max() if ids.max() > self.vocab_size else ids.min()} is none of the {self.vocab_size} residues"
-            )
+        low, high = ids.min(initial=0), ids.max(initial=0)
+        if low < -1 or high > self.vocab_size:
+            wrong = high if high > self.vocab_size else low
+            raise ValueError(f"id {wrong} is none of the {self.vocab_size} residues")
         return self.letters[ids].tobytes().decode()
 
     def spell(self, i: int) -> str:

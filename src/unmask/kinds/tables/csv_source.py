@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from unmask.kinds.encodings import encoding_of
 from unmask.kinds.sources import read_blocks
 from unmask.kinds.tables.columns import are_numbers, parse_number
 
 DELIMITERS = ",;\t|"
-BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 SEPARATOR = re.compile("sep=(.)")  # how a spreadsheet program is told the delimiter
 CHUNK = 1 << 16  # rows
 
@@ -45,7 +45,9 @@ class Cells(NamedTuple):
 
     def where(self, column: int, text: str) -> str:
         """File and line of the first cell of a column with this text, for messages."""
-        return f"{self.path}, line {self.lines[int((self.codes[:, column] == self.texts[column].index(text)).argmax())]}"
+        code = self.texts[column].index(text)
+        row = int((self.codes[:, column] == code).argmax())
+        return f"{self.path}, line {self.lines[row]}"
 
 
 def read_cells(path: Path, bar: tqdm, *, delimiter: str = "auto", encoding: str = "") -> Cells:
@@ -54,52 +56,59 @@ def read_cells(path: Path, bar: tqdm, *, delimiter: str = "auto", encoding: str 
     delimiter: one character, or "auto": what a first line like `sep=;` says, else the one of comma,
     semicolon, tab and bar that is most frequent on the first line, outside quotes.  encoding: as
     Python names it; "": UTF-8, or what a byte-order mark at the beginning says.  Empty lines are
-    left out. ValueError, with the line, for rows of another width than the first, quotes that do
-    not close, bytes that do not decode.
+    left out.  Raises ValueError, with the line, for rows of another width than the first, quotes
+    that do not close, bytes that do not decode.
     """
     lines = enumerate(split_lines(decode(read_blocks(path, bar), path, encoding)))
-    before, first = next(((i, line) for i, line in lines if line.strip()), (0, ""))
-    if not first:
-        raise ValueError(f"{path} is empty: give a file with at least one row")
+    before, first = first_filled(lines, path)
     if said := SEPARATOR.fullmatch(first.strip("\r\n")):
-        delimiter = said[1] if delimiter == "auto" else delimiter
-        before, first = next(((i, line) for i, line in lines if line.strip()), (0, ""))
+        before, first = first_filled(lines, path)
+        if delimiter == "auto":
+            delimiter = said[1]
     if delimiter == "auto":
         outside = "".join(first.split('"')[::2])
         delimiter = max(DELIMITERS, key=outside.count)
-    places: list[dict[str, int]] = []
+    rest = (line for _, line in lines)
+    records = read_records(itertools.chain([first], rest), path, delimiter, before)
+    codes: list[dict[str, int]] = []  # of every column: its different cells, numbered
     parts, rows, numbers = [], [], []
-    for number, record in read_records(
-        itertools.chain([first], (line for _, line in lines)), path, delimiter, before
-    ):
+    for number, record in records:
         # a line of blanks; where there is one column, a cell without a value
-        if record == [""] and len(places) != 1:
+        if record == [""] and len(codes) != 1:
             continue
-        places = places or [{} for _ in record]
-        if len(record) != len(places):
+        codes = codes or [{} for _ in record]
+        if len(record) != len(codes):
             shown = delimiter.join(record)[:60]
             raise ValueError(
-                f"{path}, line {number}: {len(record)} cells, and the first row has {len(places)}: {shown!r}"
+                f"{path}, line {number}: {len(record)} cells, "
+                f"and the first row has {len(codes)}: {shown!r}"
             )
-        cells = [cell.strip() for cell in record]
-        rows.append(
-            [place.setdefault(cell, len(place)) for place, cell in zip(places, cells, strict=True)]
-        )
+        pairs = zip(codes, record, strict=True)
+        rows.append([code.setdefault(cell.strip(), len(code)) for code, cell in pairs])
         numbers.append(number)
         if len(rows) == CHUNK:
             parts.append(np.array(rows, np.int32))
             rows = []
-    parts.append(np.array(rows, np.int32).reshape(len(rows), len(places)))
-    return Cells(
-        path, delimiter, np.concatenate(parts), [list(place) for place in places], np.array(numbers)
-    )
+    parts.append(np.array(rows, np.int32).reshape(len(rows), len(codes)))
+    texts = [list(code) for code in codes]
+    return Cells(path, delimiter, np.concatenate(parts), texts, np.array(numbers))
+
+
+def first_filled(lines: Iterator[tuple[int, str]], path: Path) -> tuple[int, str]:
+    """The next line that is not blank, and how many lines stand before it."""
+    for number, line in lines:
+        if line.strip():
+            return number, line
+    raise ValueError(f"{path} is empty: give a file with at least one row")
 
 
 def read_records(
     lines: Iterable[str], path: Path, delimiter: str, before: int
 ) -> Iterator[tuple[int, list[str]]]:
-    """(the line on which it ends, cells) of every row that is not empty; `before`: lines before the
-    first of `lines`."""
+    """(the line on which it ends, cells) of every row that is not empty.
+
+    `before`: how many lines of the file stand before the first of `lines`.
+    """
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
         for record in reader:
@@ -110,21 +119,28 @@ def read_records(
         if "field larger" in said or "end of data" in said:
             said = "a quote is not closed, or a cell is very long"
         if "new-line character" in said:
-            said = "lines end in a carriage return alone, as on old Macs: give a file whose lines end in a newline"
-        help = "a quote inside a quoted cell is written twice, and --delimiter says what is between cells"
+            said = (
+                "lines end in a carriage return alone, as on old Macs: "
+                "give a file whose lines end in a newline"
+            )
+        help = (
+            "a quote inside a quoted cell is written twice, "
+            "and --delimiter says what is between cells"
+        )
         raise ValueError(f"{path}, line {before + reader.line_num}: {said} ({help})") from None
 
 
 def decode(blocks: Iterator[bytes], path: Path, encoding: str) -> Iterator[str]:
     """Text of bytes, the mark at its beginning left out."""
     first = next(blocks, b"")
-    name = encoding or next((name for bom, name in BOMS.items() if first.startswith(bom)), "utf-8")
+    name = encoding or encoding_of(first)
     try:
         "".encode(name)  # a LookupError for codecs that are not of text, too
         decoder = codecs.getincrementaldecoder(name)()
     except LookupError:
         raise ValueError(
-            f"encoding {encoding!r} is none that Python knows: give one like utf-8, latin-1, cp1252 or utf-16"
+            f"encoding {encoding!r} is none that Python knows: "
+            "give one like utf-8, latin-1, cp1252 or utf-16"
         ) from None
     lines, help = 1, "name its encoding with --encoding, like latin-1"
     for i, block in enumerate(itertools.chain([first], blocks, [b""])):
@@ -140,7 +156,9 @@ def decode(blocks: Iterator[bytes], path: Path, encoding: str) -> Iterator[str]:
             raise ValueError(
                 f"{path} has zero bytes, as UTF-16 or UTF-32 text has: {help} or utf-16-le"
             )
-        yield text.removeprefix("\ufeff") if not i else text
+        if i == 0:
+            text = text.removeprefix("\ufeff")
+        yield text
         lines += block.count(b"\n")
 
 
@@ -158,30 +176,28 @@ def split_lines(texts: Iterable[str]) -> Iterator[str]:
 
 
 def first_is_header(cells: Cells, missing: Iterable[str]) -> bool:
-    """The rule: a cell with a value and no number, above a column of numbers; or names that all
-    differ, none of which is a number or a missing cell, and none of which occurs again in its
-    column."""
+    """Whether the first row names the columns.
+
+    It does if one of its cells has a value that is no number, and all values below it are numbers;
+    or if its cells all differ, none is a number or missing, and none occurs again in its column.
+    """
     names = cells.row(0)
     if len(cells.codes) < 2:
         return False
-    for c, name in enumerate(names):
-        others = [cells.texts[c][i] for i in np.unique(cells.codes[1:, c])]
-        others = [text for text in others if text.lower() not in missing]
-        if (
-            others
-            and are_numbers(others)
-            and name.lower() not in missing
-            and parse_number(name) is None
-        ):
+    words = [parse_number(name) is None and name.lower() not in missing for name in names]
+    for c, word in enumerate(words):
+        below = [cells.texts[c][i] for i in np.unique(cells.codes[1:, c])]
+        values = [text for text in below if text.lower() not in missing]
+        if word and values and are_numbers(values):
             return True
-    if len(set(names)) < len(names) or any(
-        parse_number(n) is not None or n.lower() in missing for n in names
-    ):
+    if not all(words) or len(set(names)) < len(names):
         return False
     return not bool((cells.codes[1:] == cells.codes[0]).any())
 
 
 def header_names(cells: Cells) -> list[str]:
-    """What the first row calls the columns; one without a name, as pandas leaves that of its index,
-    is called by its place."""
+    """What the first row calls the columns; one without a name is called by its place.
+
+    Such a column is, for example, the index that pandas writes.
+    """
     return [name or f"column{i}" for i, name in enumerate(cells.row(0), 1)]

@@ -12,8 +12,10 @@ from unmask.kinds.tables.columns import Table
 
 
 class TableData(Whole):
-    """Rows of a table; an example is a row.  Batches have "valid" in a split in which any cell has
-    no value."""
+    """Rows of a table; an example is a row.
+
+    Batches have "valid" in a split in which any cell has no value.
+    """
 
     unit = "cell"
     example = "a row"
@@ -22,10 +24,8 @@ class TableData(Whole):
     def __init__(self, folder: Path, meta: dict):
         try:
             self.length = len(meta["tokenizer"]["columns"])
-            sizes = {
-                f"{split}.bin": meta["rows"][split] * self.length * np.dtype(meta["dtype"]).itemsize
-                for split in SPLITS
-            }
+            size = self.length * np.dtype(meta["dtype"]).itemsize  # of a row, in bytes
+            sizes = {f"{split}.bin": meta["rows"][split] * size for split in SPLITS}
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{folder / 'meta.json'} is damaged ({error}): prepare the data again"
@@ -40,7 +40,8 @@ class TableData(Whole):
         return Table.from_spec(self.meta["tokenizer"])
 
     def describe(self, count: int, positions: int, length: int) -> str:
-        return f"{positions:,} cells with a value in {count:,} rows of {length} columns, numbers as their bins"
+        cells = f"{positions:,} cells with a value"
+        return f"{cells} in {count:,} rows of {length} columns, numbers as their bins"
 
     def batch_name(self, batch_size: int, length: int) -> str:
         return f"{batch_size} rows of {length} cells"

@@ -26,13 +26,12 @@ class PrepareTable:
     drop: str = ""
     """Columns to leave out."""
     bins: int = 32
-    """Of a column of numbers, at most: each has about as many training rows, and is written as its
-    median."""
+    """Of a column of numbers, at most.
+    Each has about as many training rows, and is written as its median."""
     like: str = ""
     """Prepared data or a model, whose columns, categories and bins these shall be."""
     unseen: Literal["error", "missing"] = "error"
-    """With --like: what becomes of a cell that they cannot read, a category that is not theirs,
-    say."""
+    """With --like: what becomes of a cell that they cannot read, such as a category not theirs."""
     split: str = "0.9,0.05,0.05"
     """train,validation,test: fractions, or numbers of rows (-1: the rest), in an order by the hash
     of the row; equal rows stay together."""

@@ -1,5 +1,4 @@
-"""Missing cells of a table: as examples with holes, guessed one by one, and how probable every
-value is."""
+"""Missing cells of a table: as examples with holes, and guessed one by one."""
 
 from typing import NamedTuple
 
@@ -22,10 +21,13 @@ class Guess(NamedTuple):
 
 
 def partials(tokens: np.ndarray, hole: np.ndarray, vocab_size: int) -> list[Partial]:
-    """Rows of `tokens` (rows, columns), V where there is none: to be filled in where `hole` says
-    so, hidden elsewhere."""
-    role = np.where(hole, HOLE, np.where(tokens == vocab_size, UNKNOWN, GIVEN)).astype(np.int8)
-    return [Partial(row, of) for row, of in zip(tokens, role, strict=True)]
+    """Rows of `tokens` (rows, columns), to be filled in where `hole` says so.
+
+    A token V elsewhere is no value, and stays hidden.
+    """
+    known = np.where(tokens == vocab_size, UNKNOWN, GIVEN)
+    roles = np.where(hole, HOLE, known).astype(np.int8)
+    return [Partial(row, role) for row, role in zip(tokens, roles, strict=True)]
 
 
 def guess(table: Table, row: int, column: int, law: np.ndarray) -> Guess:
@@ -39,8 +41,10 @@ def guess(table: Table, row: int, column: int, law: np.ndarray) -> Guess:
 
 
 def describe_guess(table: Table, guess: Guess) -> list[list[str]]:
-    """Rows (row, column, value, probability) of one missing cell, the most probable value first;
-    rows are counted from 1."""
+    """Rows (row, column, value, probability) of one missing cell, the most probable value first.
+
+    Rows are counted from 1.
+    """
     column, of = table.columns[guess.column], guess.probability
     order = [i for i in np.argsort(-of, kind="stable") if of[i] >= LEAST]
     return [[str(guess.row + 1), column.name, column.values[i], f"{of[i]:.4f}"] for i in order]

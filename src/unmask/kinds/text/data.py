@@ -12,9 +12,8 @@ class TokenData(Sequences):
     @property
     def unit(self) -> str:  # pyrefly: ignore
         """What a token is, singular: "byte", "character" or "token"."""
-        return {"bytes": "byte", "characters": "character"}.get(
-            self.meta["tokenizer"]["name"], "token"
-        )
+        name = self.meta["tokenizer"]["name"]
+        return {"bytes": "byte", "characters": "character"}.get(name, "token")
 
     @property
     def perplexity(self) -> bool:  # pyrefly: ignore

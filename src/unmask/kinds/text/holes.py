@@ -1,5 +1,7 @@
-"""Texts with holes: `[MASK]` is one token to fill in, `[MASK:20]` twenty, `\\[MASK]` stands for the
-letters themselves."""
+"""Texts with holes: `[MASK]` is one token to fill in, `[MASK:20]` twenty.
+
+`\\[MASK]` stands for the letters themselves.
+"""
 
 import re
 
@@ -12,8 +14,10 @@ MARK = re.compile(r"(\\?)\[MASK(?::(\d+))?\]")
 
 
 def parse_holes(text: str) -> list[str | int]:
-    """Given pieces of text and, as numbers of tokens, the holes between them.  ValueError if there
-    is no hole, or an empty one."""
+    """Given pieces of text and, as numbers of tokens, the holes between them.
+
+    Raises ValueError if there is no hole, or an empty one.
+    """
     pieces, given, end = [], "", 0
     for match in MARK.finditer(text):
         given += text[end : match.start()]
@@ -24,9 +28,13 @@ def parse_holes(text: str) -> list[str | int]:
         size = int(match[2] or 1)
         if not size:
             raise ValueError(f"{match[0]} at character {match.start()} is a hole of no tokens")
-        pieces += [given, size] if given else [size]
+        if given:
+            pieces.append(given)
+        pieces.append(size)
         given = ""
-    pieces += [given + text[end:]] if given + text[end:] else []
+    given += text[end:]
+    if given:
+        pieces.append(given)
     if not any(isinstance(piece, int) for piece in pieces):
         raise ValueError(
             "the text has no hole: mark one with [MASK], or twenty tokens with [MASK:20]"
@@ -34,24 +42,26 @@ def parse_holes(text: str) -> list[str | int]:
     return pieces
 
 
+def piece_size(tokenizer, piece: str | int) -> int:
+    """Tokens of a given piece, or of a hole."""
+    return piece if isinstance(piece, int) else len(tokenizer.encode(piece))
+
+
 def count_tokens(tokenizer, pieces: list[str | int]) -> int:
     """Of a text and its holes, before anything is made of that size."""
-    return sum(
-        piece if isinstance(piece, int) else len(tokenizer.encode(piece)) for piece in pieces
-    )
+    return sum(piece_size(tokenizer, piece) for piece in pieces)
 
 
 def partial(tokenizer, pieces: list[str | int]) -> Partial:
     """The pieces around a hole are tokenized apart."""
     ids, roles = [], []
     for piece in pieces:
-        known = (
-            np.zeros(piece, np.int64)
-            if isinstance(piece, int)
-            else tokenizer.encode(piece).astype(np.int64)
-        )
+        if isinstance(piece, int):
+            known, role = np.zeros(piece, np.int64), HOLE
+        else:
+            known, role = tokenizer.encode(piece).astype(np.int64), GIVEN
         ids.append(known)
-        roles.append(np.full(len(known), HOLE if isinstance(piece, int) else GIVEN, np.int8))
+        roles.append(np.full(len(known), role, np.int8))
     return Partial(np.concatenate(ids), np.concatenate(roles))
 
 
@@ -64,11 +74,10 @@ def spell_pieces(tokenizer, pieces: list[str | int], ids: np.ndarray) -> list[tu
     """(text, was it given?) of every piece."""
     spelled, at = [], 0
     for piece in pieces:
-        size = piece if isinstance(piece, int) else len(tokenizer.encode(piece))
-        spelled.append(
-            (tokenizer.decode(ids[at : at + size].tolist()), False)
-            if isinstance(piece, int)
-            else (piece, True)
-        )
-        at += size
+        end = at + piece_size(tokenizer, piece)
+        if isinstance(piece, int):
+            spelled.append((tokenizer.decode(ids[at:end].tolist()), False))
+        else:
+            spelled.append((piece, True))
+        at = end
     return spelled

@@ -15,7 +15,7 @@ import numpy as np
 from unmask.kinds.folder import find_tokens
 
 TEXT8 = " abcdefghijklmnopqrstuvwxyz"
-# the first one that a vocabulary has
+# how vocabularies call the end of a text; of several, the first here counts
 EOT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
 MAX_ALPHABET = 65_535  # ids are uint16, and one value marks what is outside the alphabet
 
@@ -55,21 +55,19 @@ class Bytes:
 
 
 class Characters:
-    """One id a character, in the order of `alphabet`; the name "text8" stands for its 27 letters."""
+    """One id a character, in the order of `alphabet`; "text8" stands for its 27 letters."""
 
     eot = None
 
     def __init__(self, alphabet: str):
         self.alphabet = TEXT8 if alphabet == "text8" else alphabet
         if not 0 < len(self.alphabet) <= MAX_ALPHABET:
-            raise ValueError(
-                f"an alphabet of {len(self.alphabet)} characters: give between 1 and {MAX_ALPHABET:,}"
-            )
+            count = f"{len(self.alphabet)} characters"
+            raise ValueError(f"an alphabet of {count}: give between 1 and {MAX_ALPHABET:,}")
         repeated = [character for character, count in Counter(self.alphabet).items() if count > 1]
         if repeated:
-            raise ValueError(
-                f"the alphabet has {repeated[0]!r} more than once: give each character once"
-            )
+            said = f"the alphabet has {repeated[0]!r} more than once"
+            raise ValueError(f"{said}: give each character once")
         self.vocab_size = len(self.alphabet)
         self.codes = code_points(self.alphabet)
         # One entry past the highest code point stands for every code point above it.
@@ -77,8 +75,10 @@ class Characters:
         self.table[self.codes] = np.arange(self.vocab_size)
 
     def encode(self, text: str) -> np.ndarray:
-        """Ids (len(text),), uint16. Raises CharacterError at the first character outside the
-        alphabet."""
+        """Ids (len(text),), uint16.
+
+        Raises CharacterError at the first character outside the alphabet.
+        """
         codes = code_points(text)
         ids = self.table[np.minimum(codes, len(self.table) - 1)]
         if len(ids) and ids.max() == MAX_ALPHABET:
@@ -103,7 +103,7 @@ class Subwords:
     """A Hugging Face `tokenizers` tokenizer, given as its JSON text.
 
     eot: the end-of-text token, as an id or a string; by default the first of EOT_NAMES in the
-    vocabulary, else None. No token is added by `encode` (no BOS, no template). A special token
+    vocabulary, else None.  No token is added by `encode` (no BOS, no template).  A special token
     spelled out in the text becomes its own id.
     """
 
@@ -119,7 +119,7 @@ class Subwords:
         self.model.no_truncation()  # a published file often has a limit of 512 or so switched on
         self.model.no_padding()
         vocabulary = self.model.get_vocab(with_added_tokens=True)
-        # not their number: published vocabularies have gaps
+        # the highest id and not the number of tokens: published vocabularies have gaps
         self.vocab_size = max(vocabulary.values()) + 1
         if eot is None:
             eot = next((vocabulary[name] for name in EOT_NAMES if name in vocabulary), None)
@@ -144,17 +144,18 @@ class Subwords:
         return self.model.decode(_checked(ids, self.vocab_size).tolist(), skip_special_tokens=False)
 
     def spell(self, i: int) -> str:
-        """The entry of the vocabulary; of a byte-level one, its text or, where it is no whole
-        number of characters, its bytes."""
+        """The entry of the vocabulary; of a byte-level one, its text.
+
+        Its bytes, where they are no whole number of characters.
+        """
         import tokenizers
 
         entry = self.model.id_to_token(i)
         if entry is None:
             return f"unused id {i}"
-        table = (
-            _byte_level() if isinstance(self.model.decoder, tokenizers.decoders.ByteLevel) else {}
-        )
-        if not set(entry) <= table.keys():
+        table = _byte_level()
+        byte_level = isinstance(self.model.decoder, tokenizers.decoders.ByteLevel)
+        if not byte_level or not set(entry) <= table.keys():
             return repr(entry)
         raw = bytes(table[character] for character in entry)
         try:
@@ -181,7 +182,8 @@ class Ids:
 
     def encode(self, text: str) -> np.ndarray:
         raise ValueError(
-            "this data was made of ready ids without a tokenizer: prepare it again with one to encode text"
+            "this data was made of ready ids without a tokenizer: "
+            "prepare it again with one to encode text"
         )
 
     def decode(self, ids) -> str:
@@ -202,19 +204,24 @@ NAMES = ("bytes", "characters", "subwords", "ids")
 
 
 def make_tokenizer(name: str, alphabet: str | None = None) -> Tokenizer:
-    """A tokenizer by name: "bytes", "characters" (needs `alphabet`: the characters in order, or
-    "text8"), the path of a Hugging Face tokenizer JSON, of a folder with GPT-2's encoder.json and
-    vocab.bpe, or of prepared data or a model: theirs."""
+    """A tokenizer by name or path.
+
+    The names are "bytes" and "characters", which needs `alphabet`: the characters in order, or
+    "text8".  The path is that of a Hugging Face tokenizer JSON, of a folder with GPT-2's
+    encoder.json and vocab.bpe, or of prepared data or a model: theirs.
+    """
     if alphabet is not None and name != "characters":
         raise ValueError(
-            f"an alphabet goes with the tokenizer 'characters', not {str(name)!r}: leave one of them out"
+            f"an alphabet goes with the tokenizer 'characters', not {str(name)!r}: "
+            "leave one of them out"
         )
     if name == "bytes":
         return Bytes()
     if name == "characters":
         if alphabet is None:
             raise ValueError(
-                "the tokenizer 'characters' needs an alphabet: give its characters in order, or 'text8'"
+                "the tokenizer 'characters' needs an alphabet: "
+                "give its characters in order, or 'text8'"
             )
         return Characters(alphabet)
     path = Path(name)
@@ -222,14 +229,16 @@ def make_tokenizer(name: str, alphabet: str | None = None) -> Tokenizer:
     if found is not None:
         if found.spec["name"] not in NAMES:
             raise ValueError(
-                f"{path} is of {found.kind}, which no text can be written in: give a tokenizer of text"
+                f"{path} is of {found.kind}, which no text can be written in: "
+                "give a tokenizer of text"
             )
         return load_tokenizer(found.spec, found.folder)
     if path.is_dir():
         return read_gpt2(path)
     if not path.is_file():
         raise ValueError(
-            f"tokenizer {str(name)!r}: give 'bytes', 'characters', a tokenizer .json, or a folder: GPT-2's files, prepared data, a model"
+            f"tokenizer {str(name)!r}: give 'bytes', 'characters', a tokenizer .json, or a folder: "
+            "GPT-2's files, prepared data, a model"
         )
     return _read_json(path)
 
@@ -241,9 +250,8 @@ def read_gpt2(folder: str | Path) -> Subwords:
     vocabulary, merges = Path(folder) / "encoder.json", Path(folder) / "vocab.bpe"
     for path in (vocabulary, merges):
         if not path.is_file():
-            raise ValueError(
-                f"{path} is missing: a tokenizer folder has encoder.json and vocab.bpe"
-            )
+            needed = "a tokenizer folder has encoder.json and vocab.bpe"
+            raise ValueError(f"{path} is missing: {needed}")
     try:
         model = tokenizers.Tokenizer(tokenizers.models.BPE.from_file(str(vocabulary), str(merges)))
     except Exception as error:
@@ -269,7 +277,8 @@ def load_tokenizer(spec: dict, folder: str | Path) -> Tokenizer:
     tokenizer = _read_json(file, spec["eot"])
     if tokenizer.vocab_size != spec["vocab_size"]:
         raise ValueError(
-            f"{file} has {tokenizer.vocab_size} tokens, expected {spec['vocab_size']}: restore the file that was written with the data"
+            f"{file} has {tokenizer.vocab_size} tokens, expected {spec['vocab_size']}: "
+            "restore the file that was written with the data"
         )
     return tokenizer
 
@@ -289,14 +298,17 @@ def _read_json(path: Path, eot: int | None = None) -> Subwords:
 
 
 def _cuttable(model: dict) -> bool:
-    """Whether text cut before a blank or newline that follows a non-space gets the same ids as the
-    whole text.
+    """Whether text may be cut before a blank or newline that follows a non-space: its ids stay.
 
     True of GPT-2's byte-level pattern. No piece of it has a non-space followed by a space, so every
     such place is an edge between pieces; it looks ahead only from a run of spaces to the character
     after it, and never looks back.
     """
     pattern = model.get("pre_tokenizer") or {}
+    looks_around = any(
+        token["rstrip"] or token["single_word"] or any(c.isspace() for c in token["content"])
+        for token in model.get("added_tokens", [])
+    )
     return (
         model.get("normalizer") is None
         and pattern.get("type") == "ByteLevel"
@@ -304,31 +316,28 @@ def _cuttable(model: dict) -> bool:
         and not pattern.get("add_prefix_space", True)
         and model["model"].get("type") == "BPE"
         and not model["model"].get("dropout")
-        and not any(
-            token["rstrip"] or token["single_word"] or any(c.isspace() for c in token["content"])
-            for token in model.get("added_tokens", [])
-        )
+        and not looks_around
     )
 
 
 @cache
 def _byte_level() -> dict[str, int]:
-    """The byte that each character of a byte-level vocabulary stands for (GPT-2's bytes_to_unicode,
-    read backwards)."""
+    """The byte that each character of a byte-level vocabulary stands for.
+
+    GPT-2's bytes_to_unicode, read backwards.
+    """
     printed = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printed]
-    return {chr(byte): byte for byte in printed} | {
-        chr(256 + i): byte for i, byte in enumerate(others)
-    }
+    own = {chr(byte): byte for byte in printed}
+    return own | {chr(256 + i): byte for i, byte in enumerate(others)}
 
 
 def _checked(ids, vocab_size: int) -> np.ndarray:
     ids = np.asarray(ids).reshape(-1).astype(np.int64)
     if len(ids) and not (ids.min() >= 0 and ids.max() < vocab_size):
         offset = int(np.argmax((ids < 0) | (ids >= vocab_size)))
-        raise ValueError(
-            f"id {ids[offset]} at offset {offset} is outside the vocabulary of {vocab_size}"
-        )
+        said = f"id {ids[offset]} at offset {offset}"
+        raise ValueError(f"{said} is outside the vocabulary of {vocab_size}")
     return ids
 
 
