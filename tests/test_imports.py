@@ -25,7 +25,7 @@ MATHEMATICS = [
 ABOVE = [
     ["filling", "audit"], ["data"], ["train"], ["report"], ["evaluation"], ["bench"], ["cli"],
 ]  # fmt: skip
-LEAVES = ["checkpoint", "config", "roles", "report.page", "report.canvas", "kinds.output"]
+LEAVES = ["checkpoint", "config", "roles", "report.page", "report.drawing", "kinds.output"]
 BELOW = ["config", "device", "roles"]  # of all
 ORDER = [["config", "roles"], ["device"], *MATHEMATICS, ["kinds"], *ABOVE]
 LEVEL = {name: level for level, group in enumerate(ORDER) for name in group}

@@ -1,8 +1,7 @@
-"""Speed on this machine: ratios in one run, against the plain way of doing the same and the
-machine's own matrix-product rate.
+"""Speed on this machine: ratios in one run, against the plain way of doing the same.
 
-S: 4 layers, width 256, 256 values, 256 tokens, batch 16.  H, the large-head case: 2 layers, width
-256, 50,257 values, 256 tokens, batch 4.
+And against the machine's own matrix-product rate.  S: 4 layers, width 256, 256 values, 256 tokens,
+batch 16.  H, the large-head case: 2 layers, width 256, 50,257 values, 256 tokens, batch 4.
 """
 
 import math
@@ -55,7 +54,8 @@ def run(what: tuple[str, ...], *, model: str, data: str, threads: int) -> dict:
     if "estimator" in names and not (model or (Path("demo") / "run").is_dir()):
         if "all" not in what:
             raise ValueError(
-                "the estimator is measured on a trained model: run unmask demo first, or give --model and --data"
+                "the estimator is measured on a trained model: run unmask demo first, "
+                "or give --model and --data"
             )
         names.remove("estimator")
         print("estimator: left out, there is no trained model (unmask demo makes one)")
@@ -63,20 +63,21 @@ def run(what: tuple[str, ...], *, model: str, data: str, threads: int) -> dict:
     if "schedule-gradient" in names and not learned:
         if "all" not in what:
             raise ValueError(
-                "schedule-gradient is measured on a model with a learned schedule: give --model and --data, "
-                "after unmask train ... --schedule learned --time"
+                "schedule-gradient is measured on a model with a learned schedule: "
+                "give --model and --data, after unmask train ... --schedule learned --time"
             )
         names.remove("schedule-gradient")
         print(
-            "schedule-gradient: left out, there is no model with a learned schedule (name one with --model and --data)"
+            "schedule-gradient: left out, there is no model with a learned schedule "
+            "(name one with --model and --data)"
         )
     machine = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
     print(f"unmask {__version__}, torch {torch.__version__}, {machine}\n")
     rows: list[Row] = []
     for name in names:
-        for row in chosen[name]():
-            rows.append((f"{name}: {row[0]}", *row[1:]))
-            print(f"{rows[-1][0]:66} {row[1]:>12,.4g} {row[2]}", flush=True)
+        for said, value, unit in chosen[name]():
+            rows.append((f"{name}: {said}", value, unit))
+            print(f"{rows[-1][0]:66} {value:>12,.4g} {unit}", flush=True)
     return {"torch": torch.__version__, "machine": machine, "rows": rows}
 
 
@@ -106,13 +107,13 @@ def network(vocab_size: int, layers: int, digits: int = 1, time: bool = False) -
 def training_steps(
     vocab_size: int, layers: int, batch: int, way: str, dtype: Dtype, repeats: int
 ) -> tuple[float, float, float]:
-    """Median seconds of a training step; MB of memory at its peak beyond weights, and beyond the
-    state of the optimizer too.
+    """Median seconds of a training step, MB at its peak beyond weights, and beyond all state.
 
-    way: "rows" is ours; "dense" forms logits and log-softmax at every position, as the papers' code
-    does; "picked" forms the logits at every position and goes on with those of masked rows;
-    "digits" is ours with each token in two digits, "learned" with a learned schedule, and "twice"
-    its control: every sequence twice, and a network that looks at the time, too.
+    All state: weights and that of the optimizer.  way: "rows" is ours; "dense" forms logits and
+    log-softmax at every position, as the papers' code does; "picked" forms the logits at every
+    position and goes on with those of masked rows; "digits" is ours with each token in two digits,
+    "learned" with a learned schedule, and "twice" its control: every sequence twice, and a network
+    that looks at the time, too.
     """
     digits = 2 if way == "digits" else 1
     backbone = network(vocab_size, layers, digits, time=way in ("learned", "twice"))
@@ -124,7 +125,9 @@ def training_steps(
 
     def loss(x: Tensor) -> Tensor:
         if way in ("rows", "digits", "learned", "twice"):
-            return model(x.repeat_interleave(2, 0) if way == "twice" else x).loss
+            if way == "twice":
+                x = x.repeat_interleave(2, 0)
+            return model(x).loss
         draw = model.draw(model.clean(x))
         logits, targets = backbone(model.corrupt(x, draw.masked)), x
         factor = draw.masked * draw.scale[:, None].float()
@@ -152,8 +155,10 @@ def peak() -> float:
 
 
 def apart(function: Callable, *arguments, keep: bool = True):
-    """The function's result from a process of its own, whose peak of memory is its own; `keep`:
-    freed memory, for speed."""
+    """The function's result from a process of its own, whose peak of memory is its own.
+
+    `keep`: freed memory, for speed.
+    """
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_begin, (torch.get_num_threads(), keep, function, *arguments))
 
@@ -169,49 +174,31 @@ def head() -> list[Row]:
     """H: the head at masked rows in chunks, against the same network with dense logits."""
     rows: list[Row] = []
     for dtype in dict.fromkeys(("float32", pick_dtype("auto", CPU))):
-        seconds, memory = {}, {}
+        seconds, beyond, beyond_state = {}, {}, {}
         for way in ("rows", "digits", "learned", "twice", "picked", "dense"):
-            seconds[way] = apart(training_steps, 50257, 2, 4, way, dtype, 8)[0]
-            memory[way] = apart(training_steps, 50257, 2, 4, way, dtype, 2, keep=False)[1:]
+            arguments = training_steps, 50257, 2, 4, way, dtype
+            seconds[way] = apart(*arguments, 8)[0]
+            _, beyond[way], beyond_state[way] = apart(*arguments, 2, keep=False)
         plain = apart(training_steps, 50257, 2, 4, "dense", dtype, 8, keep=False)[0]
-        rows += [
-            (f"{dtype}, masked rows in chunks (ours)", 1024 / seconds["rows"], "tokens/s"),
-            (f"{dtype}, speed over dense logits and log-softmax", plain / seconds["rows"], "times"),
-            (
-                f"{dtype}, the same where dense keeps freed memory too",
-                seconds["dense"] / seconds["rows"],
-                "times",
-            ),
-            (
-                f"{dtype}, speed over dense logits, masked rows picked",
-                seconds["picked"] / seconds["rows"],
-                "times",
-            ),
-            (
-                f"{dtype}, time of two digits a token over whole tokens",
-                seconds["digits"] / seconds["rows"],
-                "times (4/3 the rows)",
-            ),
-            (
-                f"{dtype}, peak memory of two digits beyond weights, the same",
-                memory["digits"][0] / memory["rows"][0],
-                "times",
-            ),
-            (
-                f"{dtype}, time of a learned schedule over two draws of a fixed one",
-                seconds["learned"] / seconds["twice"],
-                "times",
-            ),
-            (
-                f"{dtype}, peak memory of a learned schedule beyond weights, the same",
-                memory["learned"][0] / memory["twice"][0],
-                "times",
-            ),
-            (f"{dtype}, peak memory beyond weights", memory["rows"][0], "MB"),
-            (f"{dtype}, the same, share of dense", memory["rows"][0] / memory["dense"][0], "times"),
-            (f"{dtype}, peak memory beyond weights and optimizer", memory["rows"][1], "MB"),
-            (f"{dtype}, the same, share of dense", memory["rows"][1] / memory["dense"][1], "times"),
+        ours, memory, further = seconds["rows"], beyond["rows"], beyond_state["rows"]
+        learned, more_rows = seconds["learned"] / seconds["twice"], "times (4/3 the rows)"
+        two_digits = beyond["digits"] / memory
+        learned_memory = beyond["learned"] / beyond["twice"]
+        found = [
+            ("masked rows in chunks (ours)", 1024 / ours, "tokens/s"),
+            ("speed over dense logits and log-softmax", plain / ours, "times"),
+            ("the same where dense keeps freed memory too", seconds["dense"] / ours, "times"),
+            ("speed over dense logits, masked rows picked", seconds["picked"] / ours, "times"),
+            ("time of two digits a token over whole tokens", seconds["digits"] / ours, more_rows),
+            ("peak memory of two digits beyond weights, the same", two_digits, "times"),
+            ("time of a learned schedule over two draws of a fixed one", learned, "times"),
+            ("peak memory of a learned schedule beyond weights, the same", learned_memory, "times"),
+            ("peak memory beyond weights", memory, "MB"),
+            ("the same, share of dense", memory / beyond["dense"], "times"),
+            ("peak memory beyond weights and optimizer", further, "MB"),
+            ("the same, share of dense", further / beyond_state["dense"], "times"),
         ]
+        rows += [(f"{dtype}, {name}", value, unit) for name, value, unit in found]
     return rows
 
 
@@ -223,8 +210,8 @@ def train() -> list[Row]:
     ours, memory, _ = apart(training_steps, 256, 4, 16, "rows", fast, 12)
     tokens = 16 * 256
     matrices = sum(p.numel() for p in network(256, 4).blocks.parameters() if p.ndim == 2)
-    # matrices, attention, head at half the rows
-    work = 6 * tokens * matrices + 12 * tokens * 256 * 256 * 4 + 3 * tokens * 256 * 256
+    in_attention, in_head = 12 * tokens * 256 * 256 * 4, 3 * tokens * 256 * 256  # at half the rows
+    work = 6 * tokens * matrices + in_attention + in_head
     return [
         ("matrix product, float32", single / 1e9, "GFLOP/s"),
         ("matrix product, bfloat16", half / 1e9, "GFLOP/s"),
@@ -240,17 +227,21 @@ def train() -> list[Row]:
 
 
 def muon(dtype: Dtype) -> list[Row]:
-    """A step of Muon on the matrices of S, against PyTorch's own, which multiplies in bfloat16 on
-    every machine."""
+    """A step of Muon on the matrices of S, against PyTorch's own.
+
+    PyTorch's multiplies in bfloat16 on every machine.
+    """
+    half = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+    makers = {
+        "ours": lambda matrices: Muon(matrices, 0.01, dtype=half),
+        "PyTorch's": lambda matrices: torch.optim.Muon(matrices, 0.01),
+    }
     seconds = {}
-    for name in ("ours", "PyTorch's"):
+    for name, make in makers.items():
         matrices = [p for p in network(256, 4).blocks.parameters() if p.ndim == 2]
         for p in matrices:
             p.grad = torch.randn_like(p)
-        half = torch.bfloat16 if dtype == "bfloat16" else torch.float32
-        optimizer = (
-            Muon(matrices, 0.01, dtype=half) if name == "ours" else torch.optim.Muon(matrices, 0.01)
-        )
+        optimizer = make(matrices)
         seconds[name] = statistics.median(timed(optimizer.step, 5))
     return [
         (f"step of Muon, {dtype}", seconds["ours"] * 1e3, "ms"),
@@ -259,8 +250,10 @@ def muon(dtype: Dtype) -> list[Row]:
 
 
 def unet() -> list[Row]:
-    """A training step of the preset "mnist" on 32 pictures: channels last (ours) against channels
-    first; the share of convolutions."""
+    """A training step of the preset "mnist" on 32 pictures, by layout of memory.
+
+    Channels last (ours) against channels first; and the share of convolutions.
+    """
     dtype = pick_dtype("auto", CPU)
     x = torch.randint(0, 2, (32, 784))
     seconds: dict[str, float] = {}
@@ -268,14 +261,12 @@ def unet() -> list[Row]:
     for layout in ("channels last", "channels first"):
         torch.manual_seed(0)
         preset = presets()["mnist"].config
-        picture = UNet(
-            2, (28, 28, 1), widths=preset.channels(), blocks=preset.blocks, heads=preset.heads
-        )
+        sizes: dict[str, Any] = {"blocks": preset.blocks, "heads": preset.heads}
+        picture = UNet(2, (28, 28, 1), widths=preset.channels(), **sizes)
         if layout == "channels first":
-            for convolution in (
-                m for m in picture.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)
-            ):
-                convolution.weight.data = convolution.weight.data.contiguous()
+            for module in picture.modules():
+                if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                    module.weight.data = module.weight.data.contiguous()
             picture.stem.register_forward_pre_hook(lambda _, given: (given[0].contiguous(),))
         model = MaskedDiffusion(picture, schedules.Linear(), Subtokenizer(2))
 
@@ -302,8 +293,10 @@ def unet() -> list[Row]:
 
 
 def estimator(path: str, folder: str) -> list[Row]:
-    """Network calls for equal error on a trained model, of other estimators over the exact count's:
-    the ratio of their variances."""
+    """Network calls for equal error on a trained model, of other estimators over the exact count's.
+
+    That is the ratio of their variances.
+    """
     model = MaskedDiffusion.from_pretrained(path or Path("demo") / "run")
     data = open_data(folder or Path("demo") / "data")
     x = next(data.windows("test", model.meta["length"], 64, limit=64))["x"]
@@ -311,10 +304,14 @@ def estimator(path: str, folder: str) -> list[Row]:
     repeats = 400
 
     def uniform_time(low_discrepancy: bool) -> Tensor:
-        """Masks at t ~ U(0, 1], weight 1 / t; `low_discrepancy`: one t in each of B equal parts, as
-        MDLM's code draws it."""
+        """Masks at t ~ U(0, 1], weight 1 / t.
+
+        `low_discrepancy`: one t in each of B equal parts, as MDLM's code draws it.
+        """
         u = uniform(len(x), generator=generator)
-        t = 1 - ((torch.arange(len(x)) + u) / len(x) if low_discrepancy else u)
+        if low_discrepancy:
+            u = (torch.arange(len(x)) + u) / len(x)
+        t = 1 - u
         masked = uniform(*x.shape, generator=generator) < t[:, None]
         return model.score(model.clean(x), Draw(t, masked, 1 / t))[1]
 
@@ -337,13 +334,8 @@ def estimator(path: str, folder: str) -> list[Row]:
             means = torch.stack([draw().mean() for _ in range(count)])
             variance[name] = float(means.var())
             error = float(means.std()) / math.sqrt(count)
-            rows.append(
-                (
-                    f"{name}, mean of 64 windows",
-                    float(means.mean()),
-                    f"nats, +- {error:.3f}, {count} draws",
-                )
-            )
+            unit = f"nats, +- {error:.3f}, {count} draws"
+            rows.append((f"{name}, mean of 64 windows", float(means.mean()), unit))
     ours = variance["exact count, stratified and paired (ours)"]
     rows += [
         (f"{name}, network calls for equal error", v / ours, "times ours")
@@ -355,10 +347,10 @@ def estimator(path: str, folder: str) -> list[Row]:
 def gradient(
     path: str, folder: str, batches: tuple[int, ...] = (8, 32, 128), repeats: int = 60
 ) -> list[Row]:
-    """The noise of the powers' gradient over the masks, of nats per position for the same batch:
-    the sum over values of its variance.
+    """The noise of the powers' gradient over the masks: the sum over values of its variance.
 
-    Two draws of the masks a step in every way, so as many network calls.
+    Of nats per position, for the same batch.  Two draws of the masks a step in every way, so as
+    many network calls.
     """
     model = MaskedDiffusion.from_pretrained(path)
     data, length = open_data(folder), model.meta["length"]
@@ -370,12 +362,17 @@ def gradient(
         draws = zip(pair.nats, pair.masked, strict=True)
         return torch.stack([(n.sum(-1) * log_law(pair, m.double())).sum() for n, m in draws]).mean()
 
+    def leave_one_out(pair: Pair) -> Tensor:
+        return surrogate(pair, torch.zeros_like(pair.log_masked))
+
+    def guessed(pair: Pair) -> Tensor:
+        return surrogate(pair, paid_in_the_other_half(pair, model.schedule.num_values))
+
+    ours = "a guess of what each value pays (ours)"
     ways: dict[str, Callable[[Pair], Tensor]] = {
         "no baseline": no_baseline,
-        "leave one out (GenMD4)": lambda pair: surrogate(pair, torch.zeros_like(pair.log_masked)),
-        "a guess of what each value pays (ours)": lambda pair: surrogate(
-            pair, paid_in_the_other_half(pair, model.schedule.num_values)
-        ),
+        "leave one out (GenMD4)": leave_one_out,
+        ours: guessed,
     }
     rows: list[Row] = []
     for batch in batches:
@@ -389,30 +386,17 @@ def gradient(
                 pair = model.second_draw(clean, draw, scored, generator)
             direct = torch.autograd.grad((scored[0] + pair.total) / 2, raw)[0]
             for name, way in ways.items():
-                found[name].append(
-                    (direct + torch.autograd.grad(way(pair), raw, retain_graph=True)[0])
-                    / int(clean.positions.sum())
-                )
-        noise = {
-            name: float(torch.stack(draws).double().var(0).sum()) for name, draws in found.items()
-        }
-        signal = float(
-            (
-                torch.stack(found["a guess of what each value pays (ours)"]).double().mean(0) ** 2
-            ).sum()
-        )
-        ours = noise["a guess of what each value pays (ours)"]
-        rows += [
-            (f"batch {batch}, {name}", v, f"variance, {v / ours:.1f} times ours, {repeats} draws")
-            for name, v in noise.items()
-        ]
-        rows.append(
-            (
-                f"batch {batch}, the gradient itself",
-                max(0.0, signal - ours / repeats),
-                "squared norm, of the mean of our draws",
-            )
-        )
+                through_masks = torch.autograd.grad(way(pair), raw, retain_graph=True)[0]
+                found[name].append((direct + through_masks) / int(clean.positions.sum()))
+        draws = {name: torch.stack(each).double() for name, each in found.items()}
+        noise = {name: float(each.var(0).sum()) for name, each in draws.items()}
+        signal = float((draws[ours].mean(0) ** 2).sum())
+        for name, v in noise.items():
+            unit = f"variance, {v / noise[ours]:.1f} times ours, {repeats} draws"
+            rows.append((f"batch {batch}, {name}", v, unit))
+        unit = "squared norm, of the mean of our draws"
+        norm = max(0.0, signal - noise[ours] / repeats)
+        rows.append((f"batch {batch}, the gradient itself", norm, unit))
     return rows
 
 
@@ -430,21 +414,16 @@ def sampling() -> list[Row]:
         return features(z, **given)
 
     backbone.features = counting
-    for sampler, steps in (
-        ("ancestral", 64),
-        ("ancestral", 256),
-        ("ancestral", 1000),
-        ("first_hitting", 1),
-    ):
+    settings = {f"ancestral, {steps} steps": ("ancestral", steps) for steps in (64, 256, 1000)}
+    settings["first_hitting"] = ("first_hitting", 1)
+    for name, (sampler, steps) in settings.items():
         calls[:] = [0, 0]
-        generator = torch.Generator().manual_seed(0)
+        how: dict[str, Any] = {"sampler": sampler, "steps": steps}
+        how["generator"] = torch.Generator().manual_seed(0)
         began = time.perf_counter()
         with precision(pick_dtype("auto", CPU), CPU):
-            for _ in trajectory(
-                model, torch.full((16, 256), 256), sampler=sampler, steps=steps, generator=generator
-            ):
+            for _ in trajectory(model, torch.full((16, 256), 256), **how):
                 pass
-        name = sampler if sampler == "first_hitting" else f"{sampler}, {steps} steps"
         rows += [
             (name, (time.perf_counter() - began) / 16, "s a sequence"),
             (f"{name}, network calls", calls[1] / 16, "a sequence"),
@@ -467,26 +446,20 @@ class Uniform(nn.Module):
 
 
 def idle_steps(tokens: int = 1024, steps: int = 1024, sequences: int = 32) -> list[Row]:
-    """Ancestral steps that reveal nothing, counted while sampling, beside the formula: MDM-Prime's
-    Figure 1 (arXiv 2505.18495).
+    """Ancestral steps that reveal nothing, counted while sampling, beside the formula.
 
-    Linear schedule, uniform grid, 64 values = 64^1 = 8^2 = 4^3 (of 4 digits) = 2^6.  What is drawn
-    does not matter for the count.
+    MDM-Prime's Figure 1 (arXiv 2505.18495): linear schedule, uniform grid, 64 values = 64^1 = 8^2 =
+    4^3 (of 4 digits) = 2^6.  What is drawn does not matter for the count.
     """
     rows: list[Row] = []
     for digits in (1, 2, 4, 6):
-        subtokenizer, schedule, network = (
-            Subtokenizer(64, digits),
-            schedules.Linear(),
-            Uniform(64, digits),
-        )
-        model = MaskedDiffusion(network, schedule, subtokenizer).eval()
+        schedule, network = schedules.Linear(), Uniform(64, digits)
+        model = MaskedDiffusion(network, schedule, Subtokenizer(64, digits)).eval()
         left = torch.full((sequences,), tokens * digits)
         idle = torch.zeros(sequences, dtype=torch.float64)
         z = torch.full((sequences, tokens * digits), model.mask_id)
-        for state in trajectory(
-            model, z, steps=steps, grid="uniform", generator=torch.Generator().manual_seed(digits)
-        ):
+        generator = torch.Generator().manual_seed(digits)
+        for state in trajectory(model, z, steps=steps, grid="uniform", generator=generator):
             masked = (state == model.mask_id).sum(1)
             idle += masked == left
             left = masked

@@ -1,5 +1,8 @@
-"""Is a number a bound?  The exact bound by enumeration, any loss against known entropies, checks of
-this package and of a model."""
+"""Is a number a bound?
+
+The exact bound by enumeration, any loss against known entropies, checks of this package and of a
+model.
+"""
 
 from unmask.audit.exact import MAX_UNITS, exact_nelbo
 from unmask.audit.floor import (
@@ -15,5 +18,6 @@ from unmask.audit.floor import (
 )
 
 __all__ = [
-    "MAX_UNITS", "SIGMAS", "Floor", "Posterior", "Table", "copies", "entropy_floor", "exact_nelbo", "kraft_sums", "measure", "tables",
+    "MAX_UNITS", "SIGMAS", "Floor", "Posterior", "Table",
+    "copies", "entropy_floor", "exact_nelbo", "kraft_sums", "measure", "tables",
 ]  # fmt: skip

@@ -1,8 +1,8 @@
-"""Does a trained model report what it should?  Identities that hold for every network, whatever it
-has learned, and on any tokens.
+"""Does a trained model report what it should?
 
-Predictions are compared in 64 bits, where the order of a sum makes no visible difference; random
-estimates as z-scores of their noise.
+Identities that hold for every network, whatever it has learned, and on any tokens.  Predictions
+are compared in 64 bits, where the order of a sum makes no visible difference; random estimates as
+z-scores of their noise.
 """
 
 import copy
@@ -16,7 +16,7 @@ from torch import Tensor
 from unmask.audit import MAX_UNITS, SIGMAS, exact_nelbo
 from unmask.categorical import uniform
 from unmask.device import precision
-from unmask.diffusion import MaskedDiffusion, accepts, evaluating
+from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.estimate import Estimate
 from unmask.likelihood import estimate_nelbo
 from unmask.masks import Draw, stratified
@@ -45,13 +45,14 @@ class Check(NamedTuple):
         return math.isnan(self.limit) or abs(self.measured) <= self.limit  # NaN does not pass
 
     def __str__(self) -> str:
-        limit, verdict = (
-            ("-", "")
-            if math.isnan(self.limit)
-            else (f"{self.limit:.3g}", "pass" if self.passed else "FAIL")
-        )
-        measured = "-" if math.isnan(self.measured) and not verdict else f"{self.measured:.3g}"
-        return f"{self.name:66} {measured:>10} {limit:>8} {self.unit:15} {verdict:4}  {self.note}".rstrip()
+        limit, verdict = "-", ""
+        if not math.isnan(self.limit):
+            limit, verdict = f"{self.limit:.3g}", "pass" if self.passed else "FAIL"
+        measured = f"{self.measured:.3g}"
+        if math.isnan(self.measured) and not verdict:
+            measured = "-"
+        figures = f"{measured:>10} {limit:>8} {self.unit:15} {verdict:4}"
+        return f"{self.name:66} {figures}  {self.note}".rstrip()
 
 
 HEADER = f"{'check':66} {'measured':>10} {'limit':>8} {'unit':15} verdict"
@@ -66,17 +67,17 @@ def windows_of(
     limit: int,
     generator: torch.Generator,
 ) -> tuple:
-    """x (n, S) and valid, to audit a model on, and what they are: windows of data or, for data
-    None, samples of the model."""
+    """x (n, S) and valid, to audit a model on, and what they are.
+
+    Windows of data or, for data None, samples of the model.
+    """
     if data is None:
         x = sample(model, num=limit, length=length, steps=64, generator=generator)
         return x, None, f"{limit} samples of the model itself, {length} tokens each"
     batch = next(data.windows(split, length, limit, limit=limit))
-    return (
-        batch["x"],
-        batch.get("valid"),
-        f"{len(batch['x'])} windows of {length} tokens, {split} split of {data.folder}",
-    )
+    x = batch["x"]
+    what = f"{len(x)} windows of {length} tokens, {split} split of {data.folder}"
+    return x, batch.get("valid"), what
 
 
 def check_model(
@@ -89,19 +90,17 @@ def check_model(
     repeats: int = 32,
     seed: int = 0,
 ) -> Iterator[Check]:
-    """The checks of a model on windows x (n, S) of token ids, `valid` (n, S) where some have
-    padding, at the precision `dtype`.
+    """The checks of a model on windows x (n, S) of token ids, at the precision `dtype`.
 
-    units: those of the short windows whose masks are enumerated.  repeats: draws of a window in the
-    estimators, at least 32, so that their noise is known.  Whatever objective the model was trained
-    with, what is checked is its bound.
+    valid (n, S): where some windows have padding.  units: those of the short windows whose masks
+    are enumerated.  repeats: draws of a window in the estimators, at least 32, so that their noise
+    is known.  Whatever objective the model was trained with, what is checked is its bound.
     """
     if not 1 <= units <= MAX_UNITS:
         raise ValueError(f"{units} units cannot be enumerated: choose between 1 and {MAX_UNITS}")
     if repeats < 32:
-        raise ValueError(
-            f"repeats must be at least 32, not {repeats}: with fewer draws their noise is not known"
-        )
+        why = "with fewer draws their noise is not known"
+        raise ValueError(f"repeats must be at least 32, not {repeats}: {why}")
     x = x.to(model.device)
     valid = None if valid is None else valid.to(model.device)
     with evaluating(model):
@@ -129,63 +128,43 @@ def check_predictions(
     draw = model.draw(batch, None, generator)
     z, real = model.masked(batch, draw.masked), batch.role == SCORED
     logp = model.predict(z, draw.t, valid=valid)
-    yield Check(
-        "normalisation: |log of the sum of probabilities|",
-        float(logp.logsumexp(-1).abs().max()),
-        ROUNDING,
-        "nats",
-    )
+    total = float(logp.logsumexp(-1).abs().max())
+    yield Check("normalisation: |log of the sum of probabilities|", total, ROUNDING, "nats")
     digits = model.subtokenizer.encode(torch.arange(vocab_size, device=z.device)[:, None])  # (V, L)
     rows = z.unflatten(1, (-1, length))[:, :, None]  # (B, S, 1, L)
     contradicts = ((rows != model.mask_id) & (rows != digits)).any(-1)  # (B, S, V)
     lost = logp.exp().masked_fill(~contradicts, 0.0).sum(-1)
     revealed = (rows != model.mask_id).all(-1)[..., 0] & real
     true = logp.gather(-1, x.long().masked_fill(~real, 0)[..., None])[..., 0].exp()
-    yield Check(
-        "carry-over: 1 - probability of a revealed token",
-        float((1 - true[revealed]).abs().amax()) if revealed.any() else 0.0,
-        0.0,
-        "",
-    )
-    yield Check(
-        "carry-over: probability of tokens that contradict revealed digits",
-        float(lost.amax()),
-        0.0,
-        "",
-    )
+    off = float((1 - true[revealed]).abs().amax()) if revealed.any() else 0.0
+    yield Check("carry-over: 1 - probability of a revealed token", off, 0.0, "")
+    name = "carry-over: probability of tokens that contradict revealed digits"
+    yield Check(name, float(lost.amax()), 0.0, "")
 
-    def predict(rows: slice) -> Tensor:
-        return model.predict(z[rows], draw.t[rows], valid=None if valid is None else valid[rows])
+    def predict(i: int) -> Tensor:
+        row = slice(i, i + 1)
+        return model.predict(z[row], draw.t[row], valid=None if valid is None else valid[row])
 
-    alone = torch.cat([predict(slice(i, i + 1)) for i in range(len(z))])
-    yield Check(
-        "batch: a row alone against the row among others",
-        furthest(alone, logp),
-        ROUNDING,
-        "nats",
-        f"{len(z)} rows",
-    )
+    alone = torch.cat([predict(i) for i in range(len(z))])
+    off, note = furthest(alone, logp), f"{len(z)} rows"
+    yield Check("batch: a row alone against the row among others", off, ROUNDING, "nats", note)
     if fixed_length(model) or not takes_valid(model):
-        yield left_out(
-            "padding", f"{type(model.backbone).__name__} takes no valid, or its positions are fixed"
-        )
-    else:
-        pad = 1 + x.shape[1] // 3
-        longer = torch.cat([z, z.new_full((len(z), pad * length), model.mask_id)], 1)
-        there = torch.cat([real, real.new_zeros(len(z), pad)], 1)
-        padded = model.predict(longer, draw.t, valid=there)[:, : x.shape[1]]
-        yield Check(
-            "padding: predictions with more of it",
-            furthest(padded[real], logp[real]),
-            ROUNDING,
-            "nats",
-            f"{pad} positions",
-        )
+        network = type(model.backbone).__name__
+        yield left_out("padding", f"{network} takes no valid, or its positions are fixed")
+        return
+    pad = 1 + x.shape[1] // 3
+    longer = torch.cat([z, z.new_full((len(z), pad * length), model.mask_id)], 1)
+    there = torch.cat([real, real.new_zeros(len(z), pad)], 1)
+    padded = model.predict(longer, draw.t, valid=there)[:, : x.shape[1]]
+    off, note = furthest(padded[real], logp[real]), f"{pad} positions"
+    yield Check("padding: predictions with more of it", off, ROUNDING, "nats", note)
 
 
 def fixed_length(model: MaskedDiffusion) -> bool:
-    """Whether every example has as many positions: alphabets that differ by position, or a network
-    for pictures of one shape."""
+    """Whether every example has as many positions.
+
+    So it is where alphabets differ by position, and of a network for pictures of one shape.
+    """
     return model.allowed is not None or hasattr(model.backbone, "shape")
 
 
@@ -218,8 +197,10 @@ def cut(
 def check_enumeration(
     model: MaskedDiffusion, x: Tensor, valid: Tensor | None, units: int, repeats: int, seed: int
 ) -> Iterator[Check]:
-    """The estimators against the sum over all masks, on windows cut to a few units; and the exact
-    bound with padding."""
+    """The estimators against the sum over all masks, on windows cut to a few units.
+
+    And the exact bound with padding.
+    """
     length, vocab_size = model.subtokenizer.length, model.subtokenizer.vocab_size
     tokens = min(max(1, units // length), x.shape[1])
     while tokens > 1 and cells(tokens, length, vocab_size) > ENUMERATED:
@@ -227,43 +208,34 @@ def check_enumeration(
     windows = min(8, max(1, ENUMERATED // cells(tokens, length, vocab_size)))
     full = torch.ones_like(x, dtype=torch.bool) if valid is None else valid
     short = x[full[:, :tokens].all(-1), :tokens][:windows]
-    if fixed_length(model) or tokens * length > MAX_UNITS or not len(short):
+    if fixed_length(model):
+        yield left_out("enumeration", "the positions of this model are fixed")
+        return
+    if tokens * length > MAX_UNITS or not len(short):
         why = f"no window can be cut to {tokens} tokens and {MAX_UNITS} units or fewer"
-        yield left_out(
-            "enumeration", "the positions of this model are fixed" if fixed_length(model) else why
-        )
+        yield left_out("enumeration", why)
         return
     many = short.repeat(256 // len(short), 1)
-    both = model.subtokenizer.length > 1 and model.schedule.num_values == 1
+    both = length > 1 and model.schedule.num_values == 1
     for masking in ("digit", "token") if both else (model.masking,):
+        of = f' masking="{masking}",' if length > 1 else ""
         count = tokens * model.units(masking).length
         for steps, name in ((None, "continuous time"), (STEPS, f"{STEPS} steps")):
-            exact = float(exact_nelbo(model, short, steps, masking=masking).mean())
-            drawn = estimate_nelbo(
-                model, [many], repeats=repeats, steps=steps, masking=masking, seed=seed
-            )
+            how: dict[str, Any] = {"steps": steps, "masking": masking}
+            exact = float(exact_nelbo(model, short, **how).mean())
+            drawn = estimate_nelbo(model, [many], repeats=repeats, seed=seed, **how)
+            z = sigmas(drawn.mean - exact, drawn.noise, exact)
             note = f"{drawn.mean:.4f} +- {drawn.noise:.4f}, exactly {exact:.4f} nats"
-            of = "" if model.subtokenizer.length == 1 else f' masking="{masking}",'
-            yield Check(
-                f"enumeration:{of} {name}, {count} units",
-                sigmas(drawn.mean - exact, drawn.noise, exact),
-                SIGMAS,
-                "sigma",
-                note,
-            )
+            yield Check(f"enumeration:{of} {name}, {count} units", z, SIGMAS, "sigma", note)
     half = max(1, tokens // 2)
     if half < tokens and takes_valid(model):
         model = copy.deepcopy(model).double()
         there = torch.arange(tokens, device=x.device).expand(len(short), -1) < half
         alone, padded = exact_nelbo(model, short[:, :half]), exact_nelbo(model, short, valid=there)
         limit = ROUNDING * max(1.0, float(alone.max()))
-        yield Check(
-            "padding: the exact bound with more of it",
-            float((padded - alone).abs().max()),
-            limit,
-            "nats",
-            f"{half} tokens",
-        )
+        off = float((padded - alone).abs().max())
+        name = "padding: the exact bound with more of it"
+        yield Check(name, off, limit, "nats", f"{half} tokens")
 
 
 def cells(tokens: int, length: int, vocab_size: int) -> int:
@@ -277,52 +249,35 @@ def check_estimators(
     """The estimators of one number against one another, on whole windows."""
     bound = estimate(model, x, valid, repeats, seed)
     said = "exact count" if model.schedule.num_values == 1 else "sampled times"
-    per = f"{bound.mean:.3f} +- {bound.noise:.3f} nats a window"
-    if model.schedule.num_values == 1:
-        mean, noise = sampled_times(model, x, valid, repeats, seed + 1)
+
+    def against(name: str, mean: float, noise: float) -> Check:
         z = sigmas(mean - bound.mean, math.hypot(noise, bound.noise), bound.mean)
-        yield Check(
-            f"estimators: sampled times against the {said}",
-            z,
-            SIGMAS,
-            "sigma",
-            f"{mean:.3f} +- {noise:.3f} against {per}",
-        )
+        per = f"{bound.mean:.3f} +- {bound.noise:.3f} nats a window"
+        note = f"{mean:.3f} +- {noise:.3f} against {per}"
+        return Check(f"estimators: {name} against the {said}", z, SIGMAS, "sigma", note)
+
+    if model.schedule.num_values == 1:
+        yield against("sampled times", *sampled_times(model, x, valid, repeats, seed + 1))
     fine = estimate(model, x, valid, repeats, seed + 2, FINE)
-    z = sigmas(fine.mean - bound.mean, math.hypot(fine.noise, bound.noise), bound.mean)
-    yield Check(
-        f"estimators: {FINE:,} steps against the {said}",
-        z,
-        SIGMAS,
-        "sigma",
-        f"{fine.mean:.3f} +- {fine.noise:.3f} against {per}",
-    )
+    yield against(f"{FINE:,} steps", fine.mean, fine.noise)
     coarse = estimate(model, x, valid, repeats, seed + 3, 32)
-    note = f"+- {math.hypot(coarse.noise, bound.noise):.3f}; either sign, unless the denoiser is perfect"
-    yield Check(
-        "estimators: 32 steps less continuous time",
-        coarse.mean - bound.mean,
-        math.nan,
-        "nats a window",
-        note,
-    )
+    off, noise = coarse.mean - bound.mean, math.hypot(coarse.noise, bound.noise)
+    note = f"+- {noise:.3f}; either sign, unless the denoiser is perfect"
+    name = "estimators: 32 steps less continuous time"
+    yield Check(name, off, math.nan, "nats a window", note)
 
 
 def compare_precisions(model: MaskedDiffusion, x: Tensor, valid: Tensor | None, seed: int) -> Check:
     """bfloat16 less float32, on the same masks."""
-    mean = {}
+    of = {}
     for dtype in ("bfloat16", "float32"):
         with precision(dtype, model.device):
-            mean[dtype] = estimate(model, x, valid, 2, seed)
-    difference = mean["bfloat16"].per_example - mean["float32"].per_example
-    note = f"of {mean['float32'].bits_per_dim:.4f}, the same masks"
-    return Check(
-        "precision: bfloat16 less float32",
-        float(difference.sum() / mean["float32"].positions.sum()) / math.log(2),
-        math.nan,
-        "bits a position",
-        note,
-    )
+            of[dtype] = estimate(model, x, valid, 2, seed)
+    half, single = of["bfloat16"], of["float32"]
+    nats = float((half.per_example - single.per_example).sum() / single.positions.sum())
+    note = f"of {single.bits_per_dim:.4f}, the same masks"
+    name = "precision: bfloat16 less float32"
+    return Check(name, nats / math.log(2), math.nan, "bits a position", note)
 
 
 def estimate(
@@ -337,10 +292,11 @@ def estimate(
 
 
 def batches(x: Tensor, valid: Tensor | None, size: int = 16) -> list[dict]:
-    parts = [slice(i, i + size) for i in range(0, len(x), size)]
-    return [
-        {"x": x[part]} if valid is None else {"x": x[part], "valid": valid[part]} for part in parts
-    ]
+    found = [{"x": part} for part in x.split(size)]
+    if valid is not None:
+        for batch, part in zip(found, valid.split(size), strict=True):
+            batch["valid"] = part
+    return found
 
 
 @torch.no_grad()
@@ -350,20 +306,17 @@ def sampled_times(
     """The bound by independent times, one curve for all values: (mean, noise) nats a window.
 
     P(masked) = u^2, u ~ U(0, 1]: the bound is the integral over m = P(masked) of E[sum CE] / m, so
-    the factor is 2 / u; its variance is finite, where that of a uniform m, with factor 1 / m, is
-    not.
+    the factor is 2 / u.  Its variance is finite; that of a uniform m, with factor 1 / m, is not.
     """
     generator = torch.Generator().manual_seed(seed)
     total, variance = 0.0, 0.0
     for batch in batches(x, valid):
         clean = model.clean(**batch)
-        y = clean.y
         draws = []
         for _ in range(repeats):
-            u = 1 - stratified(len(y), generator, y.device)
-            masked = (
-                uniform(*y.shape, generator=generator, device=y.device) < u[:, None] ** 2
-            ) & clean.scored
+            u = 1 - stratified(len(clean.y), generator, clean.y.device)
+            coins = uniform(*clean.y.shape, generator=generator, device=clean.y.device)
+            masked = (coins < u[:, None] ** 2) & clean.scored
             draw = Draw(model.schedule.inverse(1 - u**2), masked, 2 / u)
             draws.append(float(model.score(clean, draw)[1].sum()))
         sums = torch.tensor(draws, dtype=torch.float64)

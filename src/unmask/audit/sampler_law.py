@@ -1,8 +1,8 @@
-"""The exact law of the samplers on short sequences: the reverse process as a finite Markov chain
-over partial states.
+"""The exact law of the samplers on short sequences.
 
-A state gives every unit (`MaskedDiffusion`) one of its b values or "masked": (b + 1)^U states of U
-units, numbered in base b + 1.
+It takes the reverse process as a finite Markov chain over partial states.  A state gives every unit
+(`MaskedDiffusion`) one of its b values or "masked": (b + 1)^U states of U units, numbered in base
+b + 1.
 """
 
 import itertools
@@ -20,32 +20,35 @@ CHUNK = 2**22  # numbers of one temporary tensor
 
 @torch.no_grad()
 def exact_law(model: MaskedDiffusion, ts: Tensor | None, length: int) -> Tensor:
-    """(V,) * length float64: the probability that the sampler returns each sequence of `length`
-    token ids.
+    """(V,) * length float64: the probability of each sequence of `length` token ids.
 
     ts (T + 1,): times from 1 to 0 of `sampling.ancestral` (arXiv 2406.04329, equation 6).  At each
     step every token is drawn from mu(. | z, t), the tokens independently of each other, and its
     masked units are revealed by their coins.  None: continuous time, the law of
     `sampling.first_hitting`, which reveals one unit at a time, uniformly chosen; for schedules with
-    one curve and networks that ignore t.  Since a step only reveals, states are left mask by mask,
-    at all times at once: a network that ignores t sees each state once.  ValueError where the
-    states at all times are more than 2^26.
+    one curve and networks that ignore t.
+
+    Since a step only reveals, states are left mask by mask, at all times at once: a network that
+    ignores t sees each state once.  ValueError where the states at all times are more than 2^26.
     """
     if ts is None and (model.schedule.num_values > 1 or model.uses_time):
         raise ValueError(
-            "the law in continuous time is exact for one curve for all values and a network that ignores t: give times"
+            "the law in continuous time is exact for one curve for all values and a network that "
+            "ignores t: give times"
         )
     if ts is not None and (ts[0] != 1 or ts[-1] != 0):
         raise ValueError(
-            f"ts must fall from 1, all masked, to 0, all revealed, not from {float(ts[0]):g} to {float(ts[-1]):g}"
+            "ts must fall from 1, all masked, to 0, all revealed, "
+            f"not from {float(ts[0]):g} to {float(ts[-1]):g}"
         )
     units = model.units()
     count, steps = length * units.length, 0 if ts is None else len(ts) - 1
     states = (units.base + 1) ** count
     if states * (steps + 1) > MAX_ENTRIES:
         raise ValueError(
-            f"{count} units of {units.base} values have {states:,} partial states; at {steps + 1} times that is more than the "
-            f"{MAX_ENTRIES:,} probabilities that the exact law is limited to"
+            f"{count} units of {units.base} values have {states:,} partial states; "
+            f"at {steps + 1} times that is more than the {MAX_ENTRIES:,} probabilities "
+            "that the exact law is limited to"
         )
     p = torch.zeros(steps + 1, states, dtype=torch.float64, device=model.device)  # P(state at t_i)
     p[0, -1] = 1
@@ -67,12 +70,13 @@ def exact_law(model: MaskedDiffusion, ts: Tensor | None, length: int) -> Tensor:
 
 
 def visited(p: Tensor, masked: Sequence[bool], base: int, width: int) -> Iterator[Tensor]:
-    """Indices (R,) of the states with these masked units that the chain reaches, in chunks;
-    `width`: logits a state."""
+    """Indices (R,) of the states with these masked units that the chain reaches, in chunks.
+
+    `width`: logits a state.
+    """
     places = placed(masked, base)
-    index = torch.full(
-        (1,), base * sum(place for place, hidden in places if hidden), device=p.device
-    )
+    all_masked = base * sum(place for place, hidden in places if hidden)
+    index = torch.full((1,), all_masked, device=p.device)
     for place, hidden in places:
         if not hidden:
             index = (index[:, None] + place * torch.arange(base, device=p.device)).flatten()
@@ -81,39 +85,39 @@ def visited(p: Tensor, masked: Sequence[bool], base: int, width: int) -> Iterato
 
 
 def placed(masked: Sequence[bool], base: int) -> list[tuple[int, bool]]:
-    """What one unit's value counts for in the number of a state, and whether the unit is masked,
-    unit by unit."""
+    """What each unit's value counts for in the number of a state, and whether it is masked."""
     return [((base + 1) ** (len(masked) - 1 - i), hidden) for i, hidden in enumerate(masked)]
 
 
 def step(
     model: MaskedDiffusion, p: Tensor, index: Tensor, masked: Sequence[bool], ts: Tensor
 ) -> None:
-    """Move the probability of the states `index` (R,) on at every step: p[i + 1] += p[i] times the
-    transition at t_i."""
+    """Move the probability of the states `index` (R,) on: p[i + 1] += p[i] times the transition.
+
+    At every step i, by the transition at t_i.
+    """
     base = model.units().base
+    change = torch.arange(-base, 1, device=p.device)  # 0: stays masked
     target = index[:, None]
     for place, hidden in placed(masked, base):
         if hidden:
-            # 0: stays masked
-            target = (target[:, :, None] + place * torch.arange(-base, 1, device=p.device)).flatten(
-                1
-            )
+            target = (target[:, :, None] + place * change).flatten(1)
     mus: list[Tensor] = []
     for i, (t, s) in enumerate(itertools.pairwise(ts)):
         if model.uses_time or not mus:
             mus = tokens(model, index, masked, t)
         joint = p[i, index, None]
         for mu in mus:
-            joint = (
-                joint[:, :, None] * revealing(mu, model.schedule.reveal(t, s)).flatten(1)[:, None]
-            ).flatten(1)
+            moves = revealing(mu, model.schedule.reveal(t, s)).flatten(1)
+            joint = (joint[:, :, None] * moves[:, None]).flatten(1)
         p[i + 1].index_add_(0, target.flatten(), joint.flatten())
 
 
 def revealing(mu: Tensor, reveal: Tensor) -> Tensor:
-    """mu (R, b, ..., b) of a token's masked units -> (R, b + 1, ..., b + 1): each revealed at its
-    value, or (last) still masked."""
+    """mu (R, b, ..., b) of a token's masked units -> (R, b + 1, ..., b + 1).
+
+    Each is revealed at its value, or (last) still masked.
+    """
     for axis in range(1, mu.ndim):
         r = reveal.view(-1, *[1] * (mu.ndim - 1 - axis))
         mu = torch.cat([mu * r, (mu * (1 - r)).sum(axis, keepdim=True)], axis)
@@ -121,8 +125,10 @@ def revealing(mu: Tensor, reveal: Tensor) -> Tensor:
 
 
 def jump(model: MaskedDiffusion, p: Tensor, index: Tensor, masked: Sequence[bool]) -> None:
-    """Continuous time: the states `index` (R,) are left by revealing one masked unit, each as
-    likely as the others."""
+    """Continuous time: the states `index` (R,) are left by revealing one masked unit.
+
+    Each is as likely as the others.
+    """
     base, share = model.units().base, p[index, None] / sum(masked)
     places = (place for place, hidden in placed(masked, base) if hidden)
     for mu in tokens(model, index, masked, torch.ones((), device=p.device)):
@@ -136,17 +142,15 @@ def jump(model: MaskedDiffusion, p: Tensor, index: Tensor, masked: Sequence[bool
 def tokens(
     model: MaskedDiffusion, index: Tensor, masked: Sequence[bool], t: Tensor
 ) -> list[Tensor]:
-    """mu of each token that has masked units, as probabilities of those: (R, b, ..., b), one axis a
-    unit."""
+    """mu of each token with masked units, as probabilities of those: (R, b, ..., b)."""
     units, digits = model.units(), model.subtokenizer.length
     place = torch.tensor([place for place, _ in placed(masked, units.base)], device=index.device)
     state = index[:, None] // place % (units.base + 1)
     hidden = state == units.base
     z = state
     if units.length < digits:
-        z = model.subtokenizer.digits(state.masked_fill(hidden, 0)).masked_fill(
-            hidden.repeat_interleave(digits, 1), model.mask_id
-        )
+        of_digits = model.subtokenizer.digits(state.masked_fill(hidden, 0))
+        z = of_digits.masked_fill(hidden.repeat_interleave(digits, 1), model.mask_id)
     rows, head = model.hidden(z, t.expand(len(z)))
     found = []
     for n in range(len(masked) // units.length):
@@ -154,9 +158,8 @@ def tokens(
         if not any(inside):
             continue
         position = torch.full_like(index, n)
-        logp = model.log_probs(
-            head(rows[:, n]).double(), z.unflatten(1, (-1, digits))[:, n], position
-        )
+        seen = z.unflatten(1, (-1, digits))[:, n]
+        logp = model.log_probs(head(rows[:, n]).double(), seen, position)
         mu = grid(logp, units.base, units.length).exp()
         # one value each, by carry-over
         known = [axis + 1 for axis, hides in enumerate(inside) if not hides]

@@ -1,5 +1,4 @@
-"""Does this package report bounds?  Every objective and estimator with exact denoisers, against the
-entropies.
+"""Does this package report bounds?  Every objective and estimator with exact denoisers.
 
 A continuous-time bound must agree with the entropy; a discrete-time one must not lie below it, must
 agree with its enumeration and must fall to the entropy along nested grids; the loss of the
@@ -43,16 +42,21 @@ class Row(NamedTuple):
         return (self.value - self.expected) / math.hypot(self.stderr, EXACT)
 
     def __str__(self) -> str:
-        off = (
-            f"{self.z:+6.1f} sigma"
-            if self.stderr > EXACT
-            else f"{self.value - self.expected:+8.0e} exact"
+        off = f"{self.z:+6.1f} sigma"
+        if self.stderr <= EXACT:
+            off = f"{self.value - self.expected:+8.0e} exact"
+        figures = (
+            f"{self.value:8.4f} {self.stderr:7.4f} {self.expected:8.4f} {off:>14} "
+            f"{self.entropy:8.4f} {self.kraft:6.3f}"
         )
-        figures = f"{self.value:8.4f} {self.stderr:7.4f} {self.expected:8.4f} {off:>14} {self.entropy:8.4f} {self.kraft:6.3f}"
-        return f"{self.estimator:53} {figures}  {'pass' if self.passed else 'FAIL'}  {self.note}; {self.distribution}"
+        verdict = "pass" if self.passed else "FAIL"
+        return f"{self.estimator:53} {figures}  {verdict}  {self.note}; {self.distribution}"
 
 
-HEADER = f"{'estimator':53} {'value':>8} {'error':>7} {'expected':>8} {'off by':>14} {'entropy':>8} {'Kraft':>6}        verdict; distribution"
+HEADER = (
+    f"{'estimator':53} {'value':>8} {'error':>7} {'expected':>8} {'off by':>14} "
+    f"{'entropy':>8} {'Kraft':>6}        verdict; distribution"
+)
 
 
 def run(seed: int = 0) -> Iterator[Row]:
@@ -60,44 +64,29 @@ def run(seed: int = 0) -> Iterator[Row]:
     generator = torch.Generator().manual_seed(seed)
 
     def draw(steps: int | None = None, masking: str = "digit") -> Loss:
-        return lambda denoiser, x: model_of(denoiser, masking=masking).nelbo(
-            x, steps, generator=generator
-        )
+        def loss(denoiser: Posterior, x: Tensor) -> Tensor:
+            return model_of(denoiser, masking=masking).nelbo(x, steps, generator=generator)
+
+        return loss
 
     def training(denoiser: Posterior, x: Tensor) -> Tensor:
         nelbo = model_of(denoiser)(x, generator=generator).nelbo
         assert nelbo is not None
         return nelbo
 
-    kinds: list[tuple[str, bool, str, Callable[[Subtokenizer], Schedule]]] = [
-        ("MD4", False, "digit", lambda sub: Cosine()),
-        ("GenMD4", False, "digit", lambda sub: learned(sub.base)),
-        ("Prime", True, "digit", lambda sub: Cosine()),
-        ('Prime, masking="token"', True, "token", lambda sub: Cosine()),
-        ("GenMD4 over digits", True, "digit", lambda sub: learned(sub.base)),
-    ]
-    for name, digits, masking, schedule in kinds:
+    for name, drawn, digits, masking, schedule in KINDS:
         denoisers = [Posterior(table, schedule(table.subtokenizer)) for table in tables(digits)]
-        drawn = (
-            "sampled times"
-            if "Gen" in name
-            else "marginals, exact count"
-            if name == "Prime"
-            else "exact count"
-        )
-        kernel = "discrete, joint kernel" if digits else "discrete"
         yield agrees(f"{name}, {drawn}", denoisers, draw(masking=masking))
         if masking == "digit":
             yield agrees(f"{name}, the training step's own draw", denoisers, training)
-        yield agrees(
-            f"{name}, {kernel}, T = {STEPS}", denoisers, draw(STEPS, masking), exact(STEPS, masking)
-        )
+        kernel = "discrete, joint kernel" if digits else "discrete"
+        in_steps, enumerated = draw(STEPS, masking), exact(STEPS, masking)
+        yield agrees(f"{name}, {kernel}, T = {STEPS}", denoisers, in_steps, enumerated)
         yield agrees(f"{name}, exact_nelbo", denoisers, exact(None, masking), repeats=1)
         yield falls(f"{name}, exact_nelbo, T = 4, 16, 64", denoisers, masking)
     for k in (2, 4):
-        yield found_out(
-            f'Prime, objective="joint", {k} digits', Posterior(copies(k)), joint(generator), k
-        )
+        name = f'Prime, objective="joint", {k} digits'
+        yield found_out(name, Posterior(copies(k)), joint(generator), k)
     denoisers = [Posterior(table) for table in tables()]
     yield agrees('Prime, objective="joint", masking="token"', denoisers, joint(generator, "token"))
 
@@ -114,6 +103,24 @@ def learned(num_values: int) -> Schedule:
     return schedule
 
 
+def cosine(sub: Subtokenizer) -> Schedule:
+    return Cosine()
+
+
+def of_digits(sub: Subtokenizer) -> Schedule:
+    return learned(sub.base)
+
+
+# name, how it draws, tokens of several digits?, masking, schedule of a subtokenizer
+KINDS: list[tuple[str, str, bool, str, Callable[[Subtokenizer], Schedule]]] = [
+    ("MD4", "exact count", False, "digit", cosine),
+    ("GenMD4", "sampled times", False, "digit", of_digits),
+    ("Prime", "marginals, exact count", True, "digit", cosine),
+    ('Prime, masking="token"', "exact count", True, "token", cosine),
+    ("GenMD4 over digits", "sampled times", True, "digit", of_digits),
+]
+
+
 def exact(steps: int | None, masking: str) -> Loss:
     return lambda denoiser, x: exact_nelbo(model_of(denoiser, masking=masking), x, steps)
 
@@ -125,14 +132,14 @@ def average(loss: Loss, denoiser: Posterior) -> float:
 
 
 def joint(generator: torch.Generator, masking: str = "digit") -> Loss:
-    """The training loss of objective="joint" by sequence: the model says one number a batch, so a
-    batch has one sequence."""
+    """The training loss of objective="joint" by sequence.
+
+    The model says one number a batch, so a batch has one sequence.
+    """
 
     def loss(denoiser: Posterior, x: Tensor) -> Tensor:
-        model, value = (
-            model_of(denoiser, objective="joint", masking=masking),
-            x.new_empty(len(x), dtype=torch.float64),
-        )
+        model = model_of(denoiser, objective="joint", masking=masking)
+        value = x.new_empty(len(x), dtype=torch.float64)
         for sequence in x.unique(dim=0):
             same = (x == sequence).all(-1)
             value[same] = model(x[same], generator=generator).loss.double() * x.shape[1]
@@ -148,48 +155,35 @@ def agrees(
     enumerated: Loss | None = None,
     repeats: int = REPEATS,
 ) -> Row:
-    """A bound: what is expected is the entropy or, in discrete time, the enumeration, and neither
-    may lie below the entropy."""
-    rows = []
+    """A bound: what is expected is the entropy or, in discrete time, the enumeration.
+
+    Neither may lie below the entropy.
+    """
+    rows, note = [], "a bound" if enumerated is None else "a bound, not below the entropy"
     for denoiser in denoisers:
         floor = measure(loss, denoiser, repeats)
         expected = floor.entropy if enumerated is None else average(enumerated, denoiser)
-        row = row_of(
-            name,
-            floor,
-            expected,
-            "a bound" if enumerated is None else "a bound, not below the entropy",
-        )
+        row = row_of(name, floor, expected, note)
         above = expected >= floor.entropy - EXACT and not floor.violated
-        rows.append(
-            judged(
-                row,
-                above and abs(row.z) < SIGMAS,
-                "NOT A BOUND" if floor.violated else "NOT THE EXPECTED VALUE",
-            )
-        )
+        otherwise = "NOT A BOUND" if floor.violated else "NOT THE EXPECTED VALUE"
+        rows.append(judged(row, above and abs(row.z) < SIGMAS, otherwise))
     return max(rows, key=lambda row: (not row.passed, abs(row.z)))
 
 
 def falls(name: str, denoisers: list[Posterior], masking: str) -> Row:
-    """The exact discrete-time bound of the exact denoiser: above the entropy, and closer to it on
-    every finer nested grid."""
+    """The exact discrete-time bound of the exact denoiser falls to the entropy.
+
+    It is above the entropy, and closer to it on every finer nested grid.
+    """
     rows = []
     for denoiser in denoisers:
         floor = measure(exact(64, masking), denoiser)
         values = [*(average(exact(steps, masking), denoiser) for steps in (4, 16)), floor.loss]
         gaps = [value - floor.entropy for value in values]
-        passed = (
-            gaps[0] >= gaps[1] - EXACT
-            and gaps[1] >= gaps[2] - EXACT
-            and -EXACT <= gaps[2] <= gaps[0] / 4 + EXACT
-        )
-        row = row_of(
-            name,
-            floor,
-            floor.entropy,
-            f"above the entropy by {', '.join(f'{gap:.4f}' for gap in gaps)}",
-        )
+        note = f"above the entropy by {', '.join(f'{gap:.4f}' for gap in gaps)}"
+        falling = gaps[0] >= gaps[1] - EXACT and gaps[1] >= gaps[2] - EXACT
+        passed = falling and -EXACT <= gaps[2] <= gaps[0] / 4 + EXACT
+        row = row_of(name, floor, floor.entropy, note)
         rows.append(judged(row, passed and not floor.violated, "DOES NOT FALL TO THE ENTROPY"))
     return max(rows, key=lambda row: (not row.passed, row.value - row.expected))
 
@@ -197,16 +191,14 @@ def falls(name: str, denoisers: list[Posterior], masking: str) -> Row:
 def found_out(name: str, denoiser: Posterior, loss: Loss, k: int) -> Row:
     """The joint loss on k copies of a bit: 1/k of the entropy, so it is no bound."""
     floor = measure(loss, denoiser, REPEATS)
-    row = row_of(
-        name, floor, floor.entropy / k, f"NOT A BOUND, as it should be found: 1/{k} of the entropy"
-    )
+    note = f"NOT A BOUND, as it should be found: 1/{k} of the entropy"
+    row = row_of(name, floor, floor.entropy / k, note)
     return judged(row, floor.below and floor.crowded and abs(row.z) < SIGMAS, "NOT FOUND OUT")
 
 
 def row_of(name: str, floor: Floor, expected: float, note: str) -> Row:
-    return Row(
-        name, floor.name, floor.loss, floor.stderr, expected, floor.entropy, floor.kraft, True, note
-    )
+    figures = floor.loss, floor.stderr, expected, floor.entropy, floor.kraft
+    return Row(name, floor.name, *figures, True, note)
 
 
 def judged(row: Row, passed: bool, otherwise: str) -> Row:

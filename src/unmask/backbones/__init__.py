@@ -1,5 +1,7 @@
-"""Networks: (z, t, cond, valid) -> features -> logits.  A model's file names one of these; no other
-name is ever looked up."""
+"""Networks: (z, t, cond, valid) -> features -> logits.
+
+A model's file names one of these; no other name is ever looked up.
+"""
 
 from unmask.backbones.transformer import Transformer
 from unmask.backbones.unet import UNet

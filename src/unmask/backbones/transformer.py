@@ -1,12 +1,12 @@
-"""A bidirectional transformer over masked token ids: pre-norm RMSNorm, rotary positions, QK-norm,
-gated MLP.
+"""A bidirectional transformer over masked token ids.
 
-Conditioning on the time t and on a class is optional and enters by adaLN-zero (arXiv 2212.09748).
-The output layer starts at zero, so an untrained network predicts the uniform distribution: log V
-nats per position.  For sub-tokens (arXiv 2505.18495, section 3) the embeddings of a token's digits,
-each dim / digits wide, are concatenated: one row a token, whatever their number. Where positions
-have no order, as the columns of a table, each has an embedding of its own instead of a rotary
-position.
+Pre-norm RMSNorm, rotary positions, QK-norm, gated MLP.  Conditioning on the time t and on a class
+is optional and enters by adaLN-zero (arXiv 2212.09748).  The output layer starts at zero, so an
+untrained network predicts the uniform distribution: log V nats per position.
+
+For sub-tokens (arXiv 2505.18495, section 3) the embeddings of a token's digits, each dim / digits
+wide, are concatenated: one row a token, whatever their number.  Where positions have no order, as
+the columns of a table, each has an embedding of its own instead of a rotary position.
 """
 
 import math
@@ -20,17 +20,19 @@ from unmask.subtokens import least_base
 
 
 class Transformer(nn.Module):
-    """`vocab_size` values and one mask id in, logits (B, S, V) out; any length, or that of
-    `places`.
+    """`vocab_size` values and one mask id in, logits (B, S, V) out.
 
-    `places`: S positions without an order, each with an embedding of its own; 0: a sequence, with
-    rotary positions. `digits` L: ids z (B, S*L) are the digits of tokens.  `decoder`: "joint",
-    logits of the V tokens; "independent", of each digit, (B, S, L, base), which cannot express that
-    two digits depend on each other. `mlp`: hidden width of the gated MLP, by default 8/3 dim
-    rounded up to a multiple of 64.  `time`: look at t.  `classes`: the number of labels in `cond`
-    (B,), 0 for none; the extra label `classes` means "no label", as does cond=None. `ends`: mark
-    the first and the last position that has a value; without, a fully masked sequence looks the
-    same everywhere.
+    Of any length, or that of `places`: S positions without an order, each with an embedding of its
+    own; 0: a sequence, with rotary positions.
+    `digits` L: ids z (B, S*L) are the digits of tokens.
+    `decoder`: "joint", logits of the V tokens; "independent", of each digit, (B, S, L, base), which
+    cannot express that two digits depend on each other.
+    `mlp`: hidden width of the gated MLP, by default 8/3 dim rounded up to a multiple of 64.
+    `time`: look at t.
+    `classes`: the number of labels in `cond` (B,), 0 for none; the extra label `classes` means "no
+    label", as does cond=None.
+    `ends`: mark the first and the last position that has a value; without, a fully masked sequence
+    looks the same everywhere.
     """
 
     def __init__(
@@ -52,14 +54,15 @@ class Transformer(nn.Module):
         super().__init__()
         if min(vocab_size, dim, layers, heads, digits) < 1 or classes < 0:
             raise ValueError(
-                f"vocab_size {vocab_size}, dim {dim}, layers {layers}, heads {heads}, digits {digits} must be at least 1, "
-                f"classes {classes} at least 0"
+                f"vocab_size {vocab_size}, dim {dim}, layers {layers}, heads {heads}, "
+                f"digits {digits} must be at least 1, classes {classes} at least 0"
             )
         if dim % digits:
             step = math.lcm(digits, 2 * heads)
             near = max(step, step * round(dim / step))
             raise ValueError(
-                f"dim {dim} is not a multiple of digits {digits}, whose embeddings are joined to that width: try dim {near}"
+                f"dim {dim} is not a multiple of digits {digits}, whose embeddings are joined to "
+                f"that width: try dim {near}"
             )
         if decoder not in ("joint", "independent"):
             raise ValueError(f'decoder must be "joint" or "independent", not {decoder!r}')
@@ -67,26 +70,17 @@ class Transformer(nn.Module):
             raise ValueError(f"dim {dim} must be heads {heads} times an even head width")
         mlp = mlp or 64 * math.ceil(dim * 8 / 3 / 64)
         self._config = {
-            "vocab_size": vocab_size,
-            "dim": dim,
-            "layers": layers,
-            "heads": heads,
-            "mlp": mlp,
-            "dropout": dropout,
-            "time": time,
-            "classes": classes,
-            "digits": digits,
-            "decoder": decoder,
-            "places": places,
-            "ends": ends,
-        }
+            "vocab_size": vocab_size, "dim": dim, "layers": layers, "heads": heads, "mlp": mlp,
+            "dropout": dropout, "time": time, "classes": classes, "digits": digits,
+            "decoder": decoder, "places": places, "ends": ends,
+        }  # fmt: skip
         self.uses_time = time
         self.digits, self.joint, base = digits, decoder == "joint", least_base(vocab_size, digits)
         self.embed = nn.Embedding(digits * (base + 1), dim // digits)  # a table for each digit
         self.place = nn.Embedding(places, dim) if places else None
-        self.time = (
-            nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim)) if time else None
-        )
+        self.time = None
+        if time:
+            self.time = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.label = nn.Embedding(classes + 1, dim) if classes else None
         condition = dim if time or classes else 0
         self.blocks = nn.ModuleList(
@@ -111,18 +105,16 @@ class Transformer(nn.Module):
         cond: Tensor | None = None,
         valid: Tensor | None = None,
     ) -> Tensor:
-        """z (B, S*L) ids, t (), (1,) or (B,), cond (B,) labels, valid (B, S) bool -> (B, S, dim)."""
+        """z (B, S*L) ids, t (), (1,) or (B,), cond (B,) labels, valid (B, S) -> (B, S, dim)."""
         c = condition(self, z, t, cond)
-        table = torch.arange(self.digits, device=z.device) * (
-            self.embed.num_embeddings // self.digits
-        )
+        values = self.embed.num_embeddings // self.digits  # and the mask
+        table = torch.arange(self.digits, device=z.device) * values
         x = self.embed(z.unflatten(1, (-1, self.digits)) + table).flatten(2)
         if self.ends is not None:
-            first, last = _ends(
-                torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-                if valid is None
-                else valid
-            )
+            there = valid
+            if there is None:
+                there = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+            first, last = _ends(there)
             x = x + first[..., None] * self.ends.weight[0] + last[..., None] * self.ends.weight[1]
         rotary = None
         if self.place is None:
@@ -130,9 +122,8 @@ class Transformer(nn.Module):
         elif x.shape[1] == self.place.num_embeddings:
             x = x + self.place.weight
         else:
-            raise ValueError(
-                f"this Transformer is for {self.place.num_embeddings} places, not {x.shape[1]}"
-            )
+            places = self.place.num_embeddings
+            raise ValueError(f"this Transformer is for {places} places, not {x.shape[1]}")
         x = self.dropout(x)
         for block in self.blocks:
             x = block(x, rotary, c, valid)
@@ -164,18 +155,18 @@ def condition(
     """(B, D) of a network's `time` and `label`, after a swish; None where it has neither."""
     time: Any = network.time
     label: Any = network.label
+    name = type(network).__name__
     if cond is not None and label is None:
-        raise ValueError(
-            f"cond was given, but this {type(network).__name__} was built with classes=0"
-        )
+        raise ValueError(f"cond was given, but this {name} was built with classes=0")
     c = None
     if time is not None:
         if t is None:
-            raise ValueError(f"this {type(network).__name__} looks at t, which was not given")
+            raise ValueError(f"this {name} looks at t, which was not given")
         c = time(_sinusoids(t.reshape(-1).expand(len(z)), time[0].in_features))
     if label is not None:
-        none = label.num_embeddings - 1
-        of_label = label(torch.full((len(z),), none, device=z.device) if cond is None else cond)
+        if cond is None:
+            cond = torch.full((len(z),), label.num_embeddings - 1, device=z.device)  # no label
+        of_label = label(cond)
         c = of_label if c is None else c + of_label
     return None if c is None else F.silu(c)
 
@@ -190,15 +181,13 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.is_cuda:
             return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), 1e-6)
-        # CPUs have no kernel of it: one reduction for the norm is twice as fast as PyTorch's
-        # composite
+        # CPUs have no kernel of it: this single reduction is twice as fast as PyTorch's composite
         square = torch.linalg.vector_norm(x, dim=-1, keepdim=True) ** 2 / len(self.weight)
         return x * (square + 1e-6).rsqrt() * self.weight
 
 
 class Head(nn.Linear):
-    """A linear layer.  On a GPU its output is the first columns of rows that begin at multiples of
-    16 bytes.
+    """A linear layer.  On a GPU its output is part of rows that begin at multiples of 16 bytes.
 
     Rows of an odd number of logits, such as 50,257, keep a GPU's matrix units from their fast path:
     five times slower on an H200.
@@ -216,8 +205,10 @@ class Head(nn.Linear):
 
 
 class Block(nn.Module):
-    """x + gate * attention(norm(x)), then x + gate * mlp(norm(x)); shift, scale and gate from c,
-    `condition` wide, where there is one."""
+    """x + gate * attention(norm(x)), then x + gate * mlp(norm(x)).
+
+    Shift, scale and gate are from c, `condition` wide, where there is one.
+    """
 
     def __init__(self, dim: int, heads: int, mlp: int, dropout: float, layers: int, condition: int):
         super().__init__()
@@ -246,21 +237,21 @@ class Block(nn.Module):
             x = x + self.dropout(self.attention(self.norm1(x), rotary, valid))
             return x + self.dropout(self.mlp(self.norm2(x)))
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(c)[:, None].chunk(6, -1)
-        x = x + gate1 * self.dropout(
-            self.attention(self.norm1(x) * (1 + scale1) + shift1, rotary, valid)
-        )
-        return x + gate2 * self.dropout(self.mlp(self.norm2(x) * (1 + scale2) + shift2))
+        h = self.norm1(x) * (1 + scale1) + shift1
+        x = x + gate1 * self.dropout(self.attention(h, rotary, valid))
+        h = self.norm2(x) * (1 + scale2) + shift2
+        return x + gate2 * self.dropout(self.mlp(h))
 
     def attention(
         self, x: Tensor, rotary: tuple[Tensor, Tensor] | None, valid: Tensor | None
     ) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)  # each (B, S, H, D/H)
-        q, k = (
-            _rotate(F.layer_norm(u, u.shape[-1:], gain.to(u.dtype)), rotary)
-            .to(v.dtype)
-            .transpose(1, 2)
-            for u, gain in ((q, self.query_gain), (k, self.key_gain))
-        )
+
+        def placed(u: Tensor, gain: Tensor) -> Tensor:
+            turned = _rotate(F.layer_norm(u, u.shape[-1:], gain.to(u.dtype)), rotary)
+            return turned.to(v.dtype).transpose(1, 2)
+
+        q, k = placed(q, self.query_gain), placed(k, self.key_gain)
         mask = None if valid is None else valid[:, None, None]
         y = attend(q, k, v.transpose(1, 2), mask, self.drop if self.training else 0.0)
         return self.out(y.transpose(1, 2).flatten(2))
@@ -284,16 +275,15 @@ def _ends(there: Tensor) -> tuple[Tensor, Tensor]:
 
 def _sinusoids(t: Tensor, dim: int) -> Tensor:
     """(B,) times in [0, 1] -> (B, dim) of the parameters' precision."""
-    frequency = torch.exp(
-        torch.linspace(0, math.log(1000), dim // 2, device=t.device, dtype=t.dtype)
-    )
+    steps = torch.linspace(0, math.log(1000), dim // 2, device=t.device, dtype=t.dtype)
+    frequency = torch.exp(steps)
     angle = t[:, None] * frequency
     return torch.cat([angle.sin(), angle.cos()], -1)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
-    """Attention (B, H, S, D/H).  On CPUs PyTorch's kernel is three times slower than its parts at
-    such lengths in bf16."""
+    """Attention (B, H, S, D/H)."""
+    # on CPUs PyTorch's kernel is three times slower than its parts at short lengths in bf16
     if q.device.type != "cpu" or q.dtype != torch.bfloat16 or q.shape[-2] > 512:
         return F.scaled_dot_product_attention(q, k, v, mask, dropout)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)

@@ -1,10 +1,10 @@
-"""A U-Net over masked pixel values, of MD4's recipe for images (arXiv 2406.04329, appendix; the
-residual blocks of arXiv 2006.11239).
+"""A U-Net over masked pixel values, of MD4's recipe for images.
 
-Every pixel value, one a channel, is embedded; the embeddings of a pixel's channels side by side are
-what the first convolution sees. Tokens are in the order row, column, channel.  Memory is channels
-last throughout.  The output layer starts at zero, so an untrained network predicts the uniform
-distribution.
+The recipe is in the appendix of arXiv 2406.04329, the residual blocks are those of arXiv
+2006.11239.  Every pixel value, one a channel, is embedded; the embeddings of a pixel's channels
+side by side are what the first convolution sees.  Tokens are in the order row, column, channel.
+Memory is channels last throughout.  The output layer starts at zero, so an untrained network
+predicts the uniform distribution.
 """
 
 from collections.abc import Sequence
@@ -21,16 +21,17 @@ GROUPS, LEAST = 32, 4
 
 
 class UNet(nn.Module):
-    """`vocab_size` values and one mask id in, logits (B, H*W*C, V) out, for pictures of one `shape`
-    (H, W, C).
+    """`vocab_size` values and one mask id in, logits (B, H*W*C, V) out.
 
-    `widths`: channels at each resolution, each half as fine as the one before.  `blocks`: residual
-    blocks a resolution on the way down; the way up has one more.  In the middle: two blocks with
-    attention of `heads` heads between them or, with `layers`, so many transformer blocks of width
-    `dim` and `heads` heads over patches of `patch` x `patch`.  `embed`: width of a value's
-    embedding, and of a row of features; by default the first width.  `time`: look at t.  `classes`:
-    the number of labels in `cond` (B,), 0 for none; the extra label `classes` means "no label", as
-    does cond=None.
+    For pictures of one `shape` (H, W, C).
+    `widths`: channels at each resolution, each half as fine as the one before.
+    `blocks`: residual blocks a resolution on the way down; the way up has one more.  In the middle:
+    two blocks with attention of `heads` heads between them or, with `layers`, so many transformer
+    blocks of width `dim` and `heads` heads over patches of `patch` x `patch`.
+    `embed`: width of a value's embedding, and of a row of features; by default the first width.
+    `time`: look at t.
+    `classes`: the number of labels in `cond` (B,), 0 for none; the extra label `classes` means "no
+    label", as does cond=None.
     """
 
     def __init__(
@@ -52,55 +53,44 @@ class UNet(nn.Module):
     ):
         super().__init__()
         shape, widths = tuple(int(n) for n in shape), tuple(int(n) for n in widths)
-        if (
-            len(shape) != 3
-            or not widths
-            or min(*shape, *widths, vocab_size, blocks, heads, patch) < 1
-            or min(layers, classes) < 0
-        ):
+        positive = (*shape, *widths, vocab_size, blocks, heads, patch)
+        if len(shape) != 3 or not widths or min(positive) < 1 or min(layers, classes) < 0:
             raise ValueError(
-                f"shape {shape} must be (height, width, channels), and vocab_size {vocab_size}, widths {widths}, blocks {blocks}, "
-                f"heads {heads}, patch {patch} at least 1, layers {layers} and classes {classes} at least 0"
+                f"shape {shape} must be (height, width, channels), and vocab_size {vocab_size}, "
+                f"widths {widths}, blocks {blocks}, heads {heads}, patch {patch} at least 1, "
+                f"layers {layers} and classes {classes} at least 0"
             )
         if not layers and widths[-1] % heads:
             raise ValueError(f"the last width, {widths[-1]}, is not a multiple of heads {heads}")
         if widths[0] % 2 and time:
             raise ValueError(
-                f"the first width, {widths[0]}, must be even, since the time is told by pairs of sines and cosines"
+                f"the first width, {widths[0]}, must be even, "
+                "since the time is told by pairs of sines and cosines"
             )
-        fine = 2 ** (len(widths) - 1) * (patch if layers else 1)
+        fine, cut, other = 2 ** (len(widths) - 1), "", ""
+        if layers:
+            fine *= patch
+            cut = f" and cut into patches of {patch} x {patch}"
+            other = f", or another patch than {patch}"
         if shape[0] % fine or shape[1] % fine:
             raise ValueError(
-                f"{shape[0]} x {shape[1]} pixels cannot be halved {len(widths) - 1} times"
-                + (f" and cut into patches of {patch} x {patch}" if layers else "")
-                + f": give fewer widths than {len(widths)}"
-                + (f", or another patch than {patch}" if layers else "")
+                f"{shape[0]} x {shape[1]} pixels cannot be halved {len(widths) - 1} times{cut}: "
+                f"give fewer widths than {len(widths)}{other}"
             )
         embed = embed or widths[0]
         mlp = mlp or 64 * -(-dim * 8 // 192)
         self._config = {
-            "vocab_size": vocab_size,
-            "shape": list(shape),
-            "widths": list(widths),
-            "blocks": blocks,
-            "heads": heads,
-            "layers": layers,
-            "dim": dim,
-            "patch": patch,
-            "mlp": mlp,
-            "embed": embed,
-            "dropout": dropout,
-            "time": time,
-            "classes": classes,
-        }
+            "vocab_size": vocab_size, "shape": list(shape), "widths": list(widths),
+            "blocks": blocks, "heads": heads, "layers": layers, "dim": dim, "patch": patch,
+            "mlp": mlp, "embed": embed, "dropout": dropout, "time": time, "classes": classes,
+        }  # fmt: skip
         self.shape, self.uses_time, first = shape, time, widths[0]
         self.embed = nn.Embedding(shape[2] * (vocab_size + 1), embed)  # a table for each channel
         nn.init.normal_(self.embed.weight, std=1.0)
-        self.time = (
-            nn.Sequential(nn.Linear(first, 4 * first), nn.SiLU(), nn.Linear(4 * first, first))
-            if time
-            else None
-        )
+        self.time = None
+        if time:
+            inside, outside = nn.Linear(first, 4 * first), nn.Linear(4 * first, first)
+            self.time = nn.Sequential(inside, nn.SiLU(), outside)
         self.label = nn.Embedding(classes + 1, first) if classes else None
         wide_condition = first if time or classes else 0
 
@@ -118,13 +108,9 @@ class UNet(nn.Module):
                 width = wide
                 skips.append(width)
         if layers:
-            middle = nn.ModuleList(
-                [Patches(width, dim, layers, heads, patch, mlp, dropout, wide_condition)]
-            )
+            middle = [Patches(width, dim, layers, heads, patch, mlp, dropout, wide_condition)]
         else:
-            middle = nn.ModuleList(
-                [residual(width, width), Attention(width, heads), residual(width, width)]
-            )
+            middle = [residual(width, width), Attention(width, heads), residual(width, width)]
         for level, wide in reversed(list(enumerate(widths))):
             for _ in range(blocks + 1):
                 up.append(residual(width + skips.pop(), wide))
@@ -132,7 +118,7 @@ class UNet(nn.Module):
             if level:
                 up.append(nn.ConvTranspose2d(width, width, 2, stride=2))
         assert not skips
-        self.blocks = nn.ModuleDict({"down": down, "middle": middle, "up": up})
+        self.blocks = nn.ModuleDict({"down": down, "middle": nn.ModuleList(middle), "up": up})
         self.norm = norm(width)
         self.out = nn.Conv2d(width, shape[2] * embed, 3, padding=1)
         self.head = _zero(nn.Linear(embed, vocab_size))
@@ -144,13 +130,14 @@ class UNet(nn.Module):
         return dict(self._config)
 
     def features(self, z: Tensor, t: Tensor | None = None, cond: Tensor | None = None) -> Tensor:
-        """z (B, H*W*C) ids, t (), (1,) or (B,), cond (B,) labels -> (B, H*W*C, embed), a row for
-        each pixel and channel."""
+        """z (B, H*W*C) ids, t (), (1,) or (B,), cond (B,) labels -> (B, H*W*C, embed).
+
+        A row for each pixel and channel.
+        """
         height, width, channels = self.shape
         if z.shape[1] != height * width * channels:
-            raise ValueError(
-                f"this UNet is for {height} x {width} x {channels} = {height * width * channels} values, not {z.shape[1]}"
-            )
+            values = f"{height} x {width} x {channels} = {height * width * channels} values"
+            raise ValueError(f"this UNet is for {values}, not {z.shape[1]}")
         c = condition(self, z, t, cond)
         table = torch.arange(channels, device=z.device) * (self.embed.num_embeddings // channels)
         x = self.embed(z.view(-1, height, width, channels) + table).flatten(3).permute(0, 3, 1, 2)
@@ -184,8 +171,10 @@ def norm(width: int) -> nn.GroupNorm:
 
 
 class Residual(nn.Module):
-    """x + conv(drop(swish(norm(conv(swish(norm(x))) + c)))); a 1 x 1 convolution of x where the
-    width changes."""
+    """x + conv(drop(swish(norm(conv(swish(norm(x))) + c)))).
+
+    Where the width changes, the first x passes a 1 x 1 convolution.
+    """
 
     def __init__(self, width_in: int, width_out: int, dropout: float, condition: int):
         super().__init__()
@@ -222,8 +211,10 @@ class Attention(nn.Module):
 
 
 class Patches(nn.Module):
-    """x + the output of transformer blocks over patches, whose positions turn queries and keys:
-    half of them by row, half by column."""
+    """x + the output of transformer blocks over patches.
+
+    Positions of patches turn queries and keys, half of them by row, half by column.
+    """
 
     def __init__(
         self,
@@ -250,13 +241,9 @@ class Patches(nn.Module):
     def forward(self, x: Tensor, c: Tensor | None) -> Tensor:
         b, _, height, width = x.shape
         p, rows, columns = self.patch, height // self.patch, width // self.patch
-        y = (
-            x.permute(0, 2, 3, 1)
-            .reshape(b, rows, p, columns, p, self.width)
-            .transpose(2, 3)
-            .reshape(b, rows * columns, -1)
-        )
-        y, rotary = self.inside(y), grid_rotary(rows, columns, self.per_head, x.device)
+        y = x.permute(0, 2, 3, 1).reshape(b, rows, p, columns, p, self.width).transpose(2, 3)
+        y = self.inside(y.reshape(b, rows * columns, -1))
+        rotary = grid_rotary(rows, columns, self.per_head, x.device)
         for layer in self.layers:
             y = layer(y, rotary, c, None)
         y = self.outside(self.norm(y)).view(b, rows, columns, p, p, self.width).transpose(2, 3)
@@ -264,12 +251,10 @@ class Patches(nn.Module):
 
 
 def grid_rotary(rows: int, columns: int, width: int, device) -> tuple[Tensor, Tensor]:
-    """cos and sin (rows * columns, 1, width / 2) of rotary embeddings of a grid's positions, row by
-    row."""
+    """cos and sin (rows * columns, 1, width / 2) of rotary embeddings of a grid, row by row."""
     by_row, by_column = (_rotary(n, width // 2, device) for n in (rows, columns))
-    tables = (
+    cos, sin = (
         torch.cat([r.repeat_interleave(columns, 0), c.repeat(rows, 1, 1)], -1)
         for r, c in zip(by_row, by_column, strict=True)
     )
-    cos, sin = tables
     return cos, sin

@@ -1,5 +1,7 @@
-"""How far apart two sets of samples are, by features that the caller computed; how sure and how
-varied a classifier finds samples."""
+"""How far apart two sets of samples are, by features that the caller computed.
+
+And how sure and how varied a classifier finds samples.
+"""
 
 import math
 import zipfile
@@ -14,10 +16,15 @@ from torch import Tensor
 MOST = 1 << 28  # values of an array that is read: 2 GB of float64
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
+# what reading a file raises that is cut off, or something else
+UNREADABLE = (OSError, zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError)
+
 
 class Moments(NamedTuple):
-    """What the distance sees of a set: mean (D,) and covariance (D, D), float64; and the features
-    (n, D) themselves, where known."""
+    """What the distance sees of a set: mean (D,) and covariance (D, D), float64.
+
+    And the features (n, D) themselves, where known.
+    """
 
     mean: Tensor
     covariance: Tensor
@@ -36,38 +43,38 @@ class Distance(NamedTuple):
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """Of normal distributions fitted to features a (n, D) and b (m, D): |mean - mean'|^2 + tr(C +
-    C' - 2 (C C')^(1/2)).
+    """The Fréchet distance of normal distributions fitted to features a (n, D) and b (m, D).
 
-    With an Inception network's features this is FID (Heusel et al. 2017, arXiv 1706.08500); with
-    any others it is not, and is not to be called so.  Small samples are biased upwards: compare
-    sets of one size.  ValueError for features that do not fit or are not finite.
+    |mean - mean'|^2 + tr(C + C' - 2 (C C')^(1/2)).  With an Inception network's features
+    this is FID (Heusel et al. 2017, arXiv 1706.08500); with any others it is not, and is not to be
+    called so.  Small samples are biased upwards: compare sets of one size.  ValueError for features
+    that do not fit or are not finite.
     """
     return frechet(moments(a), moments(b)).value
 
 
 def moments(features: Tensor) -> Moments:
-    """Of features (n, D), n at least 2; ValueError for others, and for values that are not finite."""
+    """Of features (n, D), n at least 2; ValueError for others, and for values not finite."""
     if features.ndim != 2 or len(features) < 2 or not features.shape[1]:
         raise ValueError(f"features must be (n, D), n at least 2, not {tuple(features.shape)}")
     if not features.isfinite().all():
         raise ValueError("the features hold values that are not finite")
     features = features.double()
-    return Moments(
-        features.mean(0), features.T.cov(correction=1).reshape(features.shape[1], -1), features
-    )
+    covariance = features.T.cov(correction=1).reshape(features.shape[1], -1)
+    return Moments(features.mean(0), covariance, features)
 
 
 def frechet(a: Moments, b: Moments) -> Distance:
-    """The distance of `frechet_distance` and its standard error: to first order in the samples of
-    those sides whose features are known.
+    """The distance of `frechet_distance`, and its standard error.
 
-    The error says what other samples of these sizes would change, not how far a small sample is
-    biased, which is often more.  It is NaN where no features are known, or where n <= D on a side.
+    The error is to first order in the samples of those sides whose features are known.  It says
+    what other samples of these sizes would change, not how far a small sample is biased, which is
+    often more.  It is NaN where no features are known, or where n <= D on a side.
     """
     if len(a.mean) != len(b.mean):
         raise ValueError(
-            f"there are {len(a.mean)} features on one side and {len(b.mean)} on the other: give those of one network"
+            f"there are {len(a.mean)} features on one side and {len(b.mean)} on the other: "
+            "give those of one network"
         )
     root = _power(a.covariance, 0.5)
     # (C C')^(1/2) has the trace of (C^(1/2) C' C^(1/2))^(1/2), which is symmetric
@@ -77,11 +84,8 @@ def frechet(a: Moments, b: Moments) -> Distance:
     known = [(one, other) for one, other in ((a, b), (b, a)) if one.num]
     if not known or any(one.num <= len(one.mean) for one, _ in known):
         return Distance(value, of_means, math.nan)
-    return Distance(
-        value,
-        of_means,
-        math.sqrt(sum(float(influences(*pair).var()) / pair[0].num for pair in known)),
-    )
+    variance = sum(float(influences(*pair).var()) / pair[0].num for pair in known)
+    return Distance(value, of_means, math.sqrt(variance))
 
 
 def influences(a: Moments, b: Moments) -> Tensor:
@@ -99,23 +103,23 @@ def influences(a: Moments, b: Moments) -> Tensor:
 
 
 def _power(matrix: Tensor, exponent: float) -> Tensor:
-    """Of a symmetric matrix without negative eigenvalues but by rounding; where they are zero, it
-    stays zero."""
+    """Of a symmetric matrix without negative eigenvalues but by rounding; zeros stay zero."""
     values, vectors = torch.linalg.eigh(matrix)
     there = values > values[-1] * len(values) * torch.finfo(values.dtype).eps
     return (vectors * torch.where(there, values, 1.0).pow(exponent) * there) @ vectors.T
 
 
 def classifier_score(logits: Tensor) -> tuple[float, float]:
-    """exp of the mean of KL(p(y | x) || p(y)) over samples, p(y) their mean, and its standard
-    error; logits (n, classes) of p(y | x).
+    """exp of the mean of KL(p(y | x) || p(y)) over samples, and its standard error.
 
-    Between 1 and the number of classes.  With the Inception network's it is the inception score
-    (arXiv 1606.03498); with any other classifier's it is not, and is not to be called so.
+    logits (n, classes) of p(y | x); p(y) is its mean over samples.  Between 1 and the number of
+    classes.  With the Inception network's it is the inception score (arXiv 1606.03498); with any
+    other classifier's it is not, and is not to be called so.
     """
     if logits.ndim != 2 or min(logits.shape) < 2 or not logits.isfinite().all():
         raise ValueError(
-            f"logits must be finite, of at least 2 samples and 2 classes (n, classes), not {tuple(logits.shape)}"
+            "logits must be finite, of at least 2 samples and 2 classes (n, classes), "
+            f"not {tuple(logits.shape)}"
         )
     log_p = logits.double().log_softmax(-1)
     log_mean = log_p.logsumexp(0) - math.log(len(log_p))
@@ -126,35 +130,24 @@ def classifier_score(logits: Tensor) -> tuple[float, float]:
 
 
 def read_moments(path: str | Path) -> Moments:
-    """Of a file: .npy, features (n, D); .npz, `features` (n, D) or, as statistics for FID are kept,
-    `mu` (D,) and `sigma` (D, D).
+    """Of a file of features (n, D), or of their statistics.
 
-    The only array of an .npz is taken for its features.  ValueError that names the file for
-    anything else; nothing is unpickled.
+    .npy: features; .npz: `features` or, as statistics for FID are kept, `mu` (D,) and `sigma`
+    (D, D).  The only array of an .npz is taken for its features.  ValueError that names the file
+    for anything else; nothing is unpickled.
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(
-            f"there is no file {path}: name an .npy or .npz file of features, or of their statistics"
-        )
+        wanted = "name an .npy or .npz file of features, or of their statistics"
+        raise ValueError(f"there is no file {path}: {wanted}")
     try:
         arrays = read_arrays(path)
-        return (
-            of_statistics(arrays["mu"], arrays["sigma"])
-            if "mu" in arrays
-            else of_features(arrays["features"])
-        )
-    except (
-        OSError,
-        zipfile.BadZipFile,
-        EOFError,
-        zlib.error,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
-        raise ValueError(
-            f"{path} is truncated, or not an .npy or .npz file ({' '.join(str(error).split())})"
-        ) from None
+        if "mu" in arrays:
+            return of_statistics(arrays["mu"], arrays["sigma"])
+        return of_features(arrays["features"])
+    except UNREADABLE as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"{path} is truncated, or not an .npy or .npz file ({said})") from None
     except ValueError as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
 
@@ -162,7 +155,8 @@ def read_moments(path: str | Path) -> Moments:
 def of_features(array: np.ndarray) -> Moments:
     if array.ndim != 2:
         raise ValueError(
-            f"an array of shape {array.shape} is not features (n, D): of pictures, let a network compute them first"
+            f"an array of shape {array.shape} is not features (n, D): "
+            "of pictures, let a network compute them first"
         )
     return moments(torch.from_numpy(array))
 
@@ -174,12 +168,10 @@ def of_statistics(mu: np.ndarray, sigma: np.ndarray) -> Moments:
     if not (mean.isfinite().all() and covariance.isfinite().all()):
         raise ValueError("`mu` or `sigma` holds values that are not finite")
     largest = float(covariance.abs().max())
-    if (covariance - covariance.T).abs().max() > 1e-4 * largest or torch.linalg.eigvalsh(
-        covariance
-    )[0] < -1e-4 * largest:
-        raise ValueError(
-            "`sigma` is no covariance: give a symmetric matrix without negative eigenvalues"
-        )
+    skew = (covariance - covariance.T).abs().max() > 1e-4 * largest
+    if skew or torch.linalg.eigvalsh(covariance)[0] < -1e-4 * largest:
+        wanted = "give a symmetric matrix without negative eigenvalues"
+        raise ValueError(f"`sigma` is no covariance: {wanted}")
     return Moments(mean, covariance)
 
 
@@ -197,9 +189,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             elif {"mu", "sigma"} <= names.keys():
                 wanted = {name: names[name] for name in ("mu", "sigma")}
             else:
-                raise ValueError(
-                    f"no array `features`, nor `mu` and `sigma`, but {', '.join(names) or 'nothing'}"
-                )
+                others = ", ".join(names) or "nothing"
+                raise ValueError(f"no array `features`, nor `mu` and `sigma`, but {others}")
             found = {}
             for name, entry in wanted.items():
                 with archive.open(entry) as file:
@@ -211,15 +202,15 @@ def read_array(file: IO[bytes]) -> np.ndarray:
     """An array of numbers, its size looked at before its values."""
     version = np.lib.format.read_magic(file)
     if version not in HEADERS:
-        raise ValueError(
-            f"version {version} of the .npy format is for arrays that are not plain numbers"
-        )
+        odd = "is for arrays that are not plain numbers"
+        raise ValueError(f"version {version} of the .npy format {odd}")
     shape, _, dtype = HEADERS[version](file)
     if dtype.kind not in "fiu":
         raise ValueError(f"an array of {dtype}, and features are real numbers")
     if math.prod(shape) > MOST:
         raise ValueError(
-            f"an array of shape {shape}, more than the {MOST:,} values that are read: give fewer samples"
+            f"an array of shape {shape}, more than the {MOST:,} values that are read: "
+            "give fewer samples"
         )
     file.seek(0)
     return np.lib.format.read_array(file, allow_pickle=False).astype(np.float64)

@@ -1,2 +1,1 @@
-"""The same sums as in the formula, fast: rows and values in tiles, forward and backward in one
-pass."""
+"""The same sums as in the formula, fast: rows and values in tiles, both ways in one pass."""

@@ -1,5 +1,4 @@
-"""What masked units pay in continuous time, and its gradient, from logits, in one pass over each
-row.
+"""What masked units pay in continuous time, and its gradient, from logits: one pass a row.
 
 A unit pays the cross-entropy of the marginal distribution of its value, over the tokens that agree
 with what is revealed (carry-over).  All sums run over slices of the row's logits: all V of them
@@ -23,47 +22,44 @@ def marginal_nats(
     factor: Tensor,
     power: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The sum () of each, to be differentiated, and each (R, l): factor (R,) times the nats of a
-    row's units, 0 if not masked.
+    """The sum () of each, to be differentiated, and each (R, l).
 
-    logits (R, V) by code, true units y (R, l) in `base`, which of them are masked (R, l), at least
-    one a row.  A unit pays CE (arXiv 2406.04329, equation 4, with the marginals of digits where
-    arXiv 2505.18495 has the joint), or, with one power for each of the `base` values, power_y (CE -
-    1) + sum_v power_v mu_v (equation 9).  Rows with the same number of masked units are taken
-    together where they are neighbours.  In float32 where the logits are narrower.
+    Each: factor (R,) times the nats of a row's units, 0 if not masked.  logits (R, V) by code,
+    true units y (R, l) in `base`, which of them are masked (R, l), at least one a row.
+
+    A unit pays CE (arXiv 2406.04329, equation 4, with the marginals of digits where arXiv
+    2505.18495 has the joint), or, with one power for each of the `base` values, power_y (CE - 1) +
+    sum_v power_v mu_v (equation 9).  Rows with the same number of masked units are taken together
+    where they are neighbours.  In float32 where the logits are narrower.
     """
     return _Marginals.apply(logits, y, masked, base, factor, power)
 
 
 class _Marginals(torch.autograd.Function):
     @staticmethod
-    # which would round the powers and mu to 8 bits in their products, and with them the bound
+    # autocast would round the powers and mu to 8 bits in their products, and with them the bound
     @torch.autocast("cpu", enabled=False)
     @torch.autocast("cuda", enabled=False)
     def forward(ctx, logits, y, masked, base, factor, power):
         wide = torch.float32 if logits.dtype in (torch.float16, torch.bfloat16) else logits.dtype
         each = logits.new_zeros(y.shape, dtype=wide)
         weight = None if power is None else power.to(wide)
-        gradient = torch.empty_like(logits) if any(ctx.needs_input_grad) else None
-        of_power = None if gradient is None or weight is None else torch.zeros_like(weight)
+        gradient = of_power = None
+        if any(ctx.needs_input_grad):
+            gradient = torch.empty_like(logits)
+            of_power = None if weight is None else torch.zeros_like(weight)
         counts, sizes = (v.tolist() for v in masked.sum(-1).unique_consecutive(return_counts=True))
+        tile = TILE.get(logits.device.type, TILE["cpu"])
         first = 0
         for count, size in zip(counts, sizes, strict=True):
             width = logits.shape[1] if count == y.shape[1] else base**count
-            step = max(1, TILE.get(logits.device.type, TILE["cpu"]) // width)
+            step = max(1, tile // width)
             for a in range(first, first + size, step):
                 part = slice(a, min(a + step, first + size))
                 into = None if gradient is None else (gradient[part], of_power)
-                each[part] = _tile(
-                    logits[part],
-                    y[part],
-                    masked[part],
-                    base,
-                    count,
-                    factor[part].to(wide),
-                    weight,
-                    into,
-                )
+                scale = factor[part].to(wide)
+                rows = logits[part], y[part], masked[part]
+                each[part] = _tile(*rows, base, count, scale, weight, into)
             first += size
         ctx.gradients = gradient, None if of_power is None else of_power.to(power.dtype)
         ctx.mark_non_differentiable(each)
@@ -74,14 +70,9 @@ class _Marginals(torch.autograd.Function):
         of_logits, of_power = ctx.gradients
         if of_logits.is_cuda or upstream[0] != 1:  # 1 where a chunk is differentiated at once
             of_logits = of_logits * upstream[0]
-        return (
-            of_logits,
-            None,
-            None,
-            None,
-            None,
-            None if of_power is None else of_power * upstream[0],
-        )
+        if of_power is not None:
+            of_power = of_power * upstream[0]
+        return of_logits, None, None, None, None, of_power
 
 
 def _tile(
@@ -94,8 +85,10 @@ def _tile(
     weight: Tensor | None,
     into: tuple[Tensor, Tensor | None] | None,
 ) -> Tensor:
-    """(r, l) of `marginal_nats` for rows that have `count` masked units each; the gradients in
-    logits and powers go `into`."""
+    """(r, l) of `marginal_nats` for rows that have `count` masked units each.
+
+    The gradients in logits and powers go `into`.
+    """
     columns = masked.nonzero()[:, 1].view(-1, count)  # which units are masked
     ids = None if count == y.shape[1] else _consistent(y, masked, columns, base)
     x = logits.to(factor.dtype) if ids is None else _take(logits, ids, factor.dtype)
@@ -115,10 +108,10 @@ def _tile(
     else:
         x = pad(x.div_(total), (0, base**count - x.shape[1]))
         cube = x.view(-1, *[base] * count)
-        mu = [
-            cube.sum([i + 1 for i in range(count) if i != axis]) if count > 1 else cube
-            for axis in range(count)
-        ]
+        mu = [cube]
+        if count > 1:
+            axes = range(1, count + 1)
+            mu = [cube.sum([other for other in axes if other != axis]) for axis in axes]
         paid = weight[truth]  # (r, m)
         mean = torch.stack([m @ weight for m in mu], 1)
         nats = paid * (ce - 1) + mean
@@ -129,12 +122,12 @@ def _tile(
                 into[1].add_(factor @ m)
             # of each cell, its powers' sum
             values = torch.cartesian_prod(*[weight] * count).view(-1, count).sum(1)
-            x.mul_(factor[:, None] * ((paid - mean).sum(1, keepdim=True) + values))
+            rest = (paid - mean).sum(1, keepdim=True)
+            x.mul_(factor[:, None] * (rest + values))
     if into is not None:
         for axis, (cell, values) in enumerate(zip(cells, slices, strict=True)):
-            share = (
-                (values - marginals[:, axis, None]).exp_().mul_((factor * paid[:, axis])[:, None])
-            )
+            scale = (factor * paid[:, axis])[:, None]
+            share = (values - marginals[:, axis, None]).exp_().mul_(scale)
             x.scatter_add_(1, cell.clamp(max=x.shape[1] - 1), share.neg_())
         if ids is None:
             into[0].copy_(x[:, : logits.shape[1]])
@@ -151,16 +144,15 @@ def _spread(factor: Tensor, nats: Tensor, columns: Tensor, length: int) -> Tenso
 
 def _take(x: Tensor, ids: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """x (r, n) at ids (r, k), -inf beyond n."""
-    return (
-        x.gather(1, ids.clamp(max=x.shape[1] - 1))
-        .to(dtype or x.dtype)
-        .masked_fill_(ids >= x.shape[1], -torch.inf)
-    )
+    found = x.gather(1, ids.clamp(max=x.shape[1] - 1)).to(dtype or x.dtype)
+    return found.masked_fill_(ids >= x.shape[1], -torch.inf)
 
 
 def _consistent(y: Tensor, masked: Tensor, columns: Tensor, base: int) -> Tensor:
-    """(r, base**m) codes that agree with the revealed units, one axis of `base` for each masked
-    one; some may not exist."""
+    """(r, base**m) codes that agree with the revealed units; some may not exist.
+
+    In the order of one axis of `base` for each masked unit.
+    """
     place = base ** torch.arange(y.shape[1] - 1, -1, -1, device=y.device)
     ids = (y * place).masked_fill(masked, 0).sum(-1, keepdim=True)
     digit = torch.arange(base, device=y.device)

@@ -1,5 +1,7 @@
-"""Apply a network's head to rows in chunks, forward and backward, so that no (rows, vocabulary)
-tensor outlives its chunk."""
+"""Apply a network's head to rows in chunks, forward and backward.
+
+So no (rows, vocabulary) tensor outlives its chunk.
+"""
 
 import itertools
 from collections.abc import Callable, Iterable
@@ -11,8 +13,10 @@ CHUNK = {"cpu": 2**24, "cuda": 2**28}  # logits that exist at a time
 
 
 def chunks(rows: int, width: int, device: torch.device) -> list[slice]:
-    """Slices of [0, rows) whose logits, `width` a row, stay below CHUNK; equal in size up to one
-    row."""
+    """Slices of [0, rows) whose logits, `width` a row, stay below CHUNK.
+
+    They are equal in size up to one row.
+    """
     count = max(1, -(-rows * width // CHUNK.get(device.type, CHUNK["cpu"])))
     ends = [rows * i // count for i in range(count + 1)]
     return [slice(a, b) for a, b in itertools.pairwise(ends)]
@@ -65,8 +69,7 @@ class _Chunked(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *upstream):
         if ctx.gradients is None:
-            raise RuntimeError(
-                "the loss was back-propagated twice; its gradients are kept for one pass only"
-            )
+            once = "its gradients are kept for one pass only"
+            raise RuntimeError(f"the loss was back-propagated twice; {once}")
         gradients, ctx.gradients = ctx.gradients, None
         return None, None, *(g if g is None else g.mul_(upstream[0].to(g.dtype)) for g in gradients)

@@ -2,33 +2,38 @@
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from unmask.kinds.demo import Bars
-from unmask.report.canvas import canvas
+from unmask.report.drawing import BLACK, BLUE, new_figure, write_png
 
-BLUE, INK, PALE = "#2f5fd0", "#1d1d1f", "#b9b9b4"
+PALE = "#b9b9b4"
 LABELS = 24  # more would overlap
 
 
 def draw_bars(charts: Sequence[Bars]) -> bytes:
     """A PNG of one chart, or of several, two in a row."""
+    stream = io.BytesIO()
+    write_png(stream, lambda: _page(charts))
+    return stream.getvalue()
+
+
+def _page(charts: Sequence[Bars]) -> Any:
     columns = min(2, len(charts))
     rows = -(-len(charts) // columns)
-    stream = io.BytesIO()
-    with canvas(12, 1 + 3 * rows) as page:
-        for axes, chart in zip(np.ravel(page.subplots(rows, columns)), charts, strict=False):
-            at = np.arange(len(chart.labels))
-            axes.bar(at - 0.2, chart.samples, 0.4, color=BLUE, ecolor=INK, yerr=chart.error)
-            axes.bar(at + 0.2, chart.real, 0.4, color=PALE)
-            shown = at[:: -(-len(at) // LABELS)]
-            long = max(len(chart.labels[i]) for i in shown) > 2
-            turned = {"rotation": 60, "ha": "right"} if long else {}
-            axes.set_xticks(shown, [chart.labels[i] for i in shown], fontsize=9, **turned)
-            axes.set_title(chart.title, fontsize=11)
-            axes.spines[["top", "right"]].set_visible(False)
-        page.axes[0].legend(["samples", "real"], frameon=False)
-        page.tight_layout()
-        page.savefig(stream, format="png")
-    return stream.getvalue()
+    page = new_figure(12, 1 + 3 * rows)
+    for axes, chart in zip(np.ravel(page.subplots(rows, columns)), charts, strict=False):
+        at = np.arange(len(chart.labels))
+        axes.bar(at - 0.2, chart.samples, 0.4, color=BLUE, ecolor=BLACK, yerr=chart.error)
+        axes.bar(at + 0.2, chart.real, 0.4, color=PALE)
+        shown = at[:: -(-len(at) // LABELS)]
+        labels = [chart.labels[i] for i in shown]
+        turned = {"rotation": 60, "ha": "right"} if max(map(len, labels)) > 2 else {}
+        axes.set_xticks(shown, labels, fontsize=9, **turned)
+        axes.set_title(chart.title, fontsize=11)
+        axes.spines[["top", "right"]].set_visible(False)
+    page.axes[0].legend(["samples", "real"], frameon=False)
+    page.tight_layout()
+    return page

@@ -1,34 +1,42 @@
 """The words, the frame, the style and the script of the page that `unmask.report` writes."""
 
 SAYS = {
-    "frames": "Generation starts with every position masked (grey) and reveals some at each step until none is left; what has just "
-    "been revealed is coloured. Lines are laid out as in the finished text, so that nothing moves.",
+    "frames": "Generation starts with every position masked (grey) and reveals some at each step "
+    "until none is left; what has just been revealed is coloured. Lines are laid out as in the "
+    "finished text, so that nothing moves.",
     "samples": "Generated from nothing: every position was masked at first.",
-    "fill": "The given text stays as it is, and the model fills the holes; every completion is another draw.",
-    "bound": "The fewer bits the model needs to encode data that it has not seen, the better it has learned what such data are. "
-    "Its number is an upper bound: the true one can only be lower.",
-    "log": "In training, positions are hidden at random and the model is scored on what it says they were: single steps are light "
-    "and noisy, their running mean is dark, and dots are evaluations on the validation split, with one standard error either way.",
-    "count": "The more is hidden, the harder it is to tell what it was: bits per masked position, by the share masked.",
-    "area": " The bound is the area under this curve: the mean over all shares of masked positions, each as likely as any other.",
-    "schedule": "The schedule says how likely a position is to be still visible at a time between 0, clean data, and 1, where "
-    "everything is masked; generation runs from 1 back to 0.",
+    "fill": "The given text stays as it is, and the model fills the holes; every completion is "
+    "another draw.",
+    "bound": "The fewer bits the model needs to encode data that it has not seen, the better it "
+    "has learned what such data are. Its number is an upper bound: the true one can only be lower.",
+    "log": "In training, positions are hidden at random and the model is scored on what it says "
+    "they were: single steps are light and noisy, their running mean is dark, and dots are "
+    "evaluations on the validation split, with one standard error either way.",
+    "count": "The more is hidden, the harder it is to tell what it was: bits per masked position, "
+    "by the share masked.",
+    "area": " The bound is the area under this curve: the mean over all shares of masked "
+    "positions, each as likely as any other.",
+    "schedule": "The schedule says how likely a position is to be still visible at a time between "
+    "0, clean data, and 1, where everything is masked; generation runs from 1 back to 0.",
 }
 
 STYLE = """
-:root{color-scheme:light dark;--back:#fcfcfa;--card:#f3f3ef;--text:#1d1d1f;--soft:#66666c;--rule:#dededa;--block:#d3d3cf;
---main:#2f5fd0;--new:#c6d6fb;--dot:#c2410c}
-@media(prefers-color-scheme:dark){:root{--back:#17181b;--card:#202226;--text:#e7e6e2;--soft:#a0a0a6;--rule:#36383d;--block:#43464d;
---main:#8fb2ff;--new:#35509a;--dot:#ff9b6a}}
+:root{color-scheme:light dark;--back:#fcfcfa;--card:#f3f3ef;--text:#1d1d1f;--soft:#66666c;
+--rule:#dededa;--block:#d3d3cf;--main:#2f5fd0;--new:#c6d6fb;--dot:#c2410c}
+@media(prefers-color-scheme:dark){:root{--back:#17181b;--card:#202226;--text:#e7e6e2;--soft:#a0a0a6;
+--rule:#36383d;--block:#43464d;--main:#8fb2ff;--new:#35509a;--dot:#ff9b6a}}
 *{box-sizing:border-box}
-body{margin:0 auto;padding:2.5rem 1.15rem 3rem;max-width:760px;background:var(--back);color:var(--text);
-font:1.0625rem/1.6 Charter,"Bitstream Charter","Sitka Text",Cambria,Georgia,serif;-webkit-text-size-adjust:100%}
-h1,h2,h3,table,figure,button,output,.key,footer{font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
+body{margin:0 auto;padding:2.5rem 1.15rem 3rem;max-width:760px;background:var(--back);
+color:var(--text);font:1.0625rem/1.6 Charter,"Bitstream Charter","Sitka Text",Cambria,Georgia,serif;
+-webkit-text-size-adjust:100%}
+h1,h2,h3,table,figure,button,output,.key,footer{
+font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 h1{font-size:1.75rem;line-height:1.2;letter-spacing:-.015em;margin:0 0 .6rem;overflow-wrap:anywhere}
 h2{font-size:1.2rem;letter-spacing:-.005em;margin:3rem 0 .35rem}
 h3{font-size:.8rem;font-weight:600;color:var(--soft);margin:1.1rem 0 .3rem}
 p{margin:0 0 1rem}
-table{border-collapse:collapse;width:100%;font-size:.92rem;line-height:1.4;font-variant-numeric:tabular-nums}
+table{border-collapse:collapse;width:100%;font-size:.92rem;line-height:1.4;
+font-variant-numeric:tabular-nums}
 th,td{text-align:left;font-weight:400;padding:.42rem 0;vertical-align:top;overflow-wrap:anywhere}
 tr{border-bottom:1px solid var(--rule)}
 th{color:var(--soft);padding-right:1.2rem;width:34%}
@@ -38,33 +46,46 @@ th{color:var(--soft);padding-right:1.2rem;width:34%}
 .bars caption,figcaption,.xname{font-size:.8rem;color:var(--soft);text-align:left}
 .bars .own th,.bars .own td{color:var(--text);font-weight:600}
 .bar{position:relative;height:.95rem}
-.bar i{display:block;height:100%;background:var(--block);border-radius:2px}.own .bar i{background:var(--main)}
+.bar i{display:block;height:100%;background:var(--block);border-radius:2px}
+.own .bar i{background:var(--main)}
 .bar b{position:absolute;top:.125rem;height:.7rem;border:solid var(--text);border-width:0 1.5px;
 background:linear-gradient(var(--text),var(--text)) center/100% 1.5px no-repeat}
 .bars caption{padding-bottom:.4rem}
-pre{margin:0 0 .9rem;padding:.85rem 1rem;background:var(--card);border-radius:7px;white-space:break-spaces;overflow-wrap:anywhere;
+pre{margin:0 0 .9rem;padding:.85rem 1rem;background:var(--card);border-radius:7px;
+white-space:break-spaces;overflow-wrap:anywhere;
 font:.875rem/1.55 ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;tab-size:4}
 mark{color:inherit;border-radius:2px}.hole{background:var(--block)}.new{background:var(--new)}
-.key{font-size:.8rem}.key span,.key mark{padding:.1rem .4rem;margin-right:.4rem}.key span{background:var(--card);border-radius:2px}
+.key{font-size:.8rem}
+.key span,.key mark{padding:.1rem .4rem;margin-right:.4rem}
+.key span{background:var(--card);border-radius:2px}
 figure{margin:1.1rem 0 0;padding:0 1.1rem 0 2.4rem}figcaption{margin:0 0 .7rem -2.4rem}
 .xname{text-align:center;margin-top:1.75rem}
 svg{display:block;overflow:visible;font-size:.78rem;font-variant-numeric:tabular-nums}
-svg text{fill:var(--soft)}svg .halo{fill:var(--text);paint-order:stroke;stroke:var(--back);stroke-width:4px;stroke-linejoin:round}
-polyline{fill:none;vector-effect:non-scaling-stroke;stroke:var(--main);stroke-width:2.2;stroke-linejoin:round}
+svg text{fill:var(--soft)}
+svg .halo{fill:var(--text);paint-order:stroke;stroke:var(--back);stroke-width:4px;
+stroke-linejoin:round}
+polyline{fill:none;vector-effect:non-scaling-stroke;stroke:var(--main);stroke-width:2.2;
+stroke-linejoin:round}
 .raw{stroke-width:1;opacity:.3}.one{stroke-width:1;opacity:.22}.area{fill:var(--main);opacity:.13}
-.grid{stroke:var(--rule)}.level{stroke:var(--soft);stroke-dasharray:5 4}.error{stroke:var(--dot);stroke-width:1.6}
+.grid{stroke:var(--rule)}
+.level{stroke:var(--soft);stroke-dasharray:5 4}
+.error{stroke:var(--dot);stroke-width:1.6}
 circle{fill:var(--dot)}
 img{display:block;max-width:100%;image-rendering:pixelated;border-radius:3px}
 #frame{word-break:break-all;margin-top:.8rem}
 #frame span{transition:background-color .35s}#frame .hidden{background:var(--block);transition:none}
 .controls{display:flex;align-items:center;gap:.8rem}
 .controls input{flex:1;min-width:0;margin:0;height:2rem;accent-color:var(--main)}
-button{font-size:.9rem;width:5rem;height:2.2rem;border:1px solid var(--rule);border-radius:7px;background:var(--card);
-color:var(--text);cursor:pointer}button:hover{border-color:var(--soft)}
-output{display:block;font-size:.85rem;color:var(--soft);font-variant-numeric:tabular-nums;margin-top:.35rem}
-footer{margin-top:3.5rem;padding-top:1rem;border-top:1px solid var(--rule);font-size:.82rem;color:var(--soft);
-overflow-wrap:anywhere}
-@media(max-width:520px){.bars tr{display:grid;grid-template-columns:1fr auto}.bars th{grid-column:1/-1;padding-bottom:0}
+button{font-size:.9rem;width:5rem;height:2.2rem;border:1px solid var(--rule);border-radius:7px;
+background:var(--card);color:var(--text);cursor:pointer}
+button:hover{border-color:var(--soft)}
+output{display:block;font-size:.85rem;color:var(--soft);font-variant-numeric:tabular-nums;
+margin-top:.35rem}
+footer{margin-top:3.5rem;padding-top:1rem;border-top:1px solid var(--rule);font-size:.82rem;
+color:var(--soft);overflow-wrap:anywhere}
+@media(max-width:520px){
+.bars tr{display:grid;grid-template-columns:1fr auto}
+.bars th{grid-column:1/-1;padding-bottom:0}
 .bars td:last-child,.bars th{width:auto}
 pre{padding:.75rem .8rem;font-size:.8rem}}
 @media(prefers-reduced-motion:reduce){#frame span{transition:none}}
@@ -81,8 +102,8 @@ PAGE = """<!DOCTYPE html>
 <body>
 <main>
 <h1>{title}</h1>
-<p>A masked diffusion model learns to tell what hidden positions hold from those it can see; it writes by starting with everything
-hidden and revealing a little at a time.</p>
+<p>A masked diffusion model learns to tell what hidden positions hold from those it can see; it
+writes by starting with everything hidden and revealing a little at a time.</p>
 <table>{rows}</table>
 {parts}
 </main>
@@ -111,7 +132,9 @@ SCRIPT = """
   }
   const spans = final.map(() => document.createElement("span"));
   get("frame").replaceChildren(...spans);
-  const block = text => text ? Array.from(text, c => c === "\\n" ? " \\n" : "\\u00a0").join("") : "\\u00a0";
+  const space = "\\u00a0";
+  const blank = c => c === "\\n" ? " \\n" : space;
+  const block = text => text ? Array.from(text, blank).join("") : space;
   let timer = 0;
   function show(step) {
     let masked = 0;

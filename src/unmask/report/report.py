@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from unmask.report.drawing import BLACK, BLUE, GREY, ORANGE, new_figure, quiet, write_png
 from unmask.report.page import PAGE, SAYS, SCRIPT, STEPPER, STYLE
 from unmask.schedules import Schedule
 
@@ -29,9 +30,6 @@ class Figure(NamedTuple):
     says: str
     alt: str
     content: bytes  # of a PNG or GIF file
-
-
-BLUE, ORANGE, GREY = "#2f5fd0", "#c2410c", "#55555a"
 
 
 def write_report(
@@ -53,46 +51,47 @@ def write_report(
 ) -> Path:
     """Write the page and return its path; a section whose data is empty or None is left out.
 
-    `summary`: (label, value) rows.  `log`: training rows {"step", "loss": nats per position} and
-    evaluations {"step", "bits", "stderr"}, further keys ignored.  `unit`: what a position is,
-    singular.  `schedule`: `.masked(t)` (T,) -> (T, K). `bound_by_count`: (share of positions
-    masked, mean nats per masked position, its standard error).  `baselines`: name -> bits per unit.
-    `bound`: (bits per unit, standard error, NaN if unknown).  `fill`: {"before": [(text, given?)],
-    "after": several such lists}.  `figures`: shown first.  `frames`: states of one sample, a string
-    per position, "" or None where it is masked. `sources`: what was run. ValueError: frames of
-    different lengths.
+    `summary`: (label, value) rows.
+    `log`: training rows {"step", "loss": nats per position} and evaluations {"step", "bits",
+    "stderr"}, further keys ignored.
+    `unit`: what a position is, singular.  `sources`: what was run.
+    `schedule`: `.masked(t)` (T,) -> (T, K).
+    `bound_by_count`: (share of positions masked, mean nats per masked position, its standard
+    error).
+    `baselines`: name -> bits per unit.  `bound`: (bits per unit, standard error, NaN if unknown).
+    `fill`: {"before": [(text, given?)], "after": several such lists}.
+    `frames`: states of one sample, a string per position, "" or None where it is masked.
+    `figures`: shown first.
+
+    ValueError: frames of different lengths.
     """
-    # with a curve per value, it is not
-    area = SAYS["area"] if schedule is None or schedule.num_values == 1 else ""
     baselines, log = baselines or {}, list(log)
     bound_by_count = [row for row in bound_by_count if _finite(row[1])]
-    parts = [
-        *(_section(_text(f.title), _text(f.says), _image(f)) for f in figures),
-        _section("How a sample appears", SAYS["frames"], _stepper(frames)) if frames else "",
-        _section("Samples", SAYS["samples"], "".join(f"<pre>\n{_text(s)}</pre>" for s in samples))
-        if samples
-        else "",
-        _section("Filling in", SAYS["fill"], _filled(fill)) if fill else "",
-        _section("How good it is", SAYS["bound"], _bars(baselines, bound, unit)) if bound else "",
-        _section("Training", SAYS["log"], _curve_plot(log, unit, baselines))
-        if curve(log) or evaluations(log)
-        else "",
-        _section("How much is hidden", SAYS["count"] + area, _count_plot(bound_by_count))
-        if bound_by_count
-        else "",
-        _section("The schedule", SAYS["schedule"], _schedule_plot(schedule))
-        if schedule is not None
-        else "",
-    ]
-    rows = "".join(
-        f'<tr><th scope="row">{_text(label)}</th><td>{_text(value)}</td></tr>'
-        for label, value in summary
-    )
+    parts = [_section(_text(f.title), _text(f.says), _image(f)) for f in figures]
+    if frames:
+        parts.append(_section("How a sample appears", SAYS["frames"], _stepper(frames)))
+    if samples:
+        shown = "".join(f"<pre>\n{_text(sample)}</pre>" for sample in samples)
+        parts.append(_section("Samples", SAYS["samples"], shown))
+    if fill:
+        parts.append(_section("Filling in", SAYS["fill"], _filled(fill)))
+    if bound:
+        parts.append(_section("How good it is", SAYS["bound"], _bars(baselines, bound, unit)))
+    if curve(log) or evaluations(log):
+        parts.append(_section("Training", SAYS["log"], _curve_plot(log, unit, baselines)))
+    if bound_by_count:
+        says = SAYS["count"]
+        # with a curve per value, the bound is not this area
+        if schedule is None or schedule.num_values == 1:
+            says += SAYS["area"]
+        parts.append(_section("How much is hidden", says, _count_plot(bound_by_count)))
+    if schedule is not None:
+        parts.append(_section("The schedule", SAYS["schedule"], _schedule_plot(schedule)))
     page = PAGE.format(
         title=_text(title),
         style=STYLE,
-        rows=rows,
-        parts="\n".join(filter(None, parts)),
+        rows="".join(_row(label, value) for label, value in summary),
+        parts="\n".join(parts),
         sources=_text(sources),
     )
     path = Path(path)
@@ -109,66 +108,63 @@ def picture(
     baselines: dict[str, float],
     bound: tuple[float, float],
 ) -> Path:
-    """A PNG of 1600 x 700 pixels: four stages of one sample, and the loss in bits per `unit`;
-    arguments as in `write_report`.
+    """A PNG of 1600 x 700 pixels: four stages of one sample, and the loss in bits per `unit`.
 
-    ValueError: no frames, or frames of different lengths.
+    Arguments as in `write_report`.  ValueError: no frames, or frames of different lengths.
     """
-    import warnings
 
-    from matplotlib import rc_context, rcParamsDefault
-
-    # a Figure of its own draws with Agg and leaves pyplot's state alone
-    from matplotlib.figure import Figure
-
-    with rc_context(rcParamsDefault), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure = Figure(figsize=(16, 7), dpi=100, facecolor="white")
+    def draw():
+        figure = new_figure(16, 7)
         _draw_stages(figure.add_axes((0.025, 0.03, 0.52, 0.94)), _check(frames))
         _draw_curve(figure.add_axes((0.6, 0.13, 0.375, 0.76)), log, unit, baselines, bound)
-        figure.savefig(path, format="png", dpi=100)
-    return Path(path)
+        return figure
+
+    path = Path(path)
+    write_png(path, draw)
+    return path
 
 
 # ---------------------------------------------------------------- numbers
 
 
 def curve(log: list[dict]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Steps, losses in bits, and their running mean over a twenty-fifth of the rows; None without
-    finite losses."""
+    """Steps, losses in bits, and their running mean over a twenty-fifth of the rows.
+
+    None without finite losses.
+    """
     rows = [(row["step"], row["loss"] / math.log(2)) for row in log if _finite(row.get("loss"))]
     if not rows:
         return None
     steps, bits = np.array(rows, dtype=np.float64).T
     total = np.concatenate([[0.0], np.cumsum(bits)])
     i, half = np.arange(len(bits)), len(bits) // 50
-    # symmetric in the steep beginning
-    low, high = i - np.minimum(i, half), i + np.minimum(i, half) + 1
-    high = np.minimum(high, len(bits))
+    reach = np.minimum(i, half)  # symmetric in the steep beginning
+    low, high = i - reach, np.minimum(i + reach + 1, len(bits))
     return steps, bits, (total[high] - total[low]) / (high - low)
 
 
 def evaluations(log: list[dict]) -> list[tuple[float, float, float]]:
     """(step, bits, standard error or 0) of the evaluations in a log."""
-    return [
-        (row["step"], row["bits"], row["stderr"] if _finite(row.get("stderr")) else 0.0)
-        for row in log
-        if _finite(row.get("bits"))
-    ]
+    rows = [row for row in log if _finite(row.get("bits"))]
+    return [(row["step"], row["bits"], _known(row.get("stderr"))) for row in rows]
 
 
 def _finite(value) -> bool:
     return isinstance(value, numbers.Real) and math.isfinite(value)
 
 
+def _known(error) -> float:
+    """A standard error, 0 where it is not known."""
+    return error if _finite(error) else 0.0
+
+
 def _check(frames: Frames) -> Frames:
     if not frames or not frames[0]:
         raise ValueError("there are no frames to draw, or they have no positions")
+    size = len(frames[0])
     for i, frame in enumerate(frames):
-        if len(frame) != len(frames[0]):
-            raise ValueError(
-                f"frame {i} has {len(frame)} positions, but frame 0 has {len(frames[0])}"
-            )
+        if len(frame) != size:
+            raise ValueError(f"frame {i} has {len(frame)} positions, but frame 0 has {size}")
     return frames
 
 
@@ -188,14 +184,12 @@ def _ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round numbers from low to high, about `count`."""
     size = 10 ** math.floor(math.log10((high - low) / count))
     size *= next(m for m in (1, 2, 5, 10) if (high - low) / (m * size) <= count)
-    return [
-        i * size for i in range(math.ceil(low / size - 1e-9), math.floor(high / size + 1e-9) + 1)
-    ]
+    first, last = math.ceil(low / size - 1e-9), math.floor(high / size + 1e-9)
+    return [i * size for i in range(first, last + 1)]
 
 
 def _spread(values: list[float], gap: float, high: float) -> list[float]:
-    """The values moved apart to at least `gap`, in their order, none above `high`: so that labels
-    do not overlap."""
+    """The values moved apart to at least `gap`, none above `high`: labels that do not overlap."""
     placed, top = list(values), high
     for i in sorted(range(len(values)), key=lambda i: -values[i]):
         placed[i] = min(values[i], top)
@@ -204,7 +198,8 @@ def _spread(values: list[float], gap: float, high: float) -> list[float]:
 
 
 def _pm(bits: float, error: float) -> str:
-    return f"{bits:.3f} ± {error:.3f}" if _finite(error) and error > 0 else f"{bits:.3f}"
+    said = f"{bits:.3f}"
+    return f"{said} ± {error:.3f}" if _known(error) > 0 else said
 
 
 # ---------------------------------------------------------------- pieces of the page
@@ -216,11 +211,10 @@ def _text(text) -> str:
 
 
 def _visible(text: str) -> str:
-    text = re.sub(
-        "[\x00-\x08\x0b-\x1f\x7f]",
-        lambda m: chr(0x2421 if m[0] == "\x7f" else 0x2400 + ord(m[0])),
-        text,
-    )
+    def symbol(match: re.Match) -> str:
+        return chr(0x2421 if match[0] == "\x7f" else 0x2400 + ord(match[0]))
+
+    text = re.sub("[\x00-\x08\x0b-\x1f\x7f]", symbol, text)
     return re.sub("[\x80-\x9f\ud800-\udfff]", "\ufffd", text)
 
 
@@ -228,45 +222,54 @@ def _section(name: str, says: str, body: str) -> str:
     return f"<section>\n<h2>{name}</h2>\n<p>{says}</p>\n{body}\n</section>"
 
 
+def _row(label: str, value: str) -> str:
+    return f'<tr><th scope="row">{_text(label)}</th><td>{_text(value)}</td></tr>'
+
+
 def _image(figure: Figure) -> str:
     kind = "gif" if figure.content.startswith(b"GIF") else "png"
-    return f'<img alt="{_text(figure.alt)}" src="data:image/{kind};base64,{base64.b64encode(figure.content).decode()}">'
+    data = base64.b64encode(figure.content).decode()
+    return f'<img alt="{_text(figure.alt)}" src="data:image/{kind};base64,{data}">'
 
 
 def _bars(baselines: dict[str, float], bound: tuple[float, float], unit: str) -> str:
     """A table whose middle column is a bar from 0; the whisker is one standard error either way."""
     rows = [(name, bits, 0.0, "") for name, bits in baselines.items()]
-    error = bound[1] if _finite(bound[1]) else 0.0
-    rows.append(("this model, at most", bound[0], error, ' class="own"'))
+    rows.append(("this model, at most", bound[0], _known(bound[1]), ' class="own"'))
     most = max((bits + error for _, bits, error, _ in rows if _finite(bits)), default=0.0) or 1.0
     cells = ""
     for name, bits, error, own in sorted(rows, key=lambda row: -row[1]):
-        whisker = (
-            f'<b style="left:{100 * (bits - error) / most:.2f}%;width:{200 * error / most:.2f}%"></b>'
-            if error
-            else ""
+        bar = f'<i style="width:{min(100 * bits / most, 100.0):.2f}%"></i>'
+        if error:
+            left, width = 100 * (bits - error) / most, 200 * error / most
+            bar += f'<b style="left:{left:.2f}%;width:{width:.2f}%"></b>'
+        cells += (
+            f'<tr{own}><th scope="row">{_text(name)}</th>'
+            f'<td><div class="bar" aria-hidden="true">{bar}</div></td>'
+            f"<td>{_pm(bits, error)}</td></tr>"
         )
-        bar = f'<div class="bar" aria-hidden="true"><i style="width:{min(100 * bits / most, 100.0):.2f}%"></i>{whisker}</div>'
-        cells += f'<tr{own}><th scope="row">{_text(name)}</th><td>{bar}</td><td>{_pm(bits, error)}</td></tr>'
-    return f'<table class="bars"><caption>bits per {_text(unit)}, on held-out data</caption>{cells}</table>'
+    caption = f"<caption>bits per {_text(unit)}, on held-out data</caption>"
+    return f'<table class="bars">{caption}{cells}</table>'
 
 
 def _filled(fill: dict) -> str:
-    def card(segments, kind: str) -> str:
-        body = "".join(
-            f"<span>{_text(text)}</span>"
-            if given
-            else f'<mark class="{kind}">{_text(text) or "&nbsp;" * 4}</mark>'
-            for text, given in segments
-        )
-        return f"<pre>\n{body}</pre>"
+    def segment(text: str, given: bool, kind: str) -> str:
+        if given:
+            return f"<span>{_text(text)}</span>"
+        return f'<mark class="{kind}">{_text(text) or "&nbsp;" * 4}</mark>'
 
-    after = "".join(
-        f"<h3>Completion {i}</h3>{card(segments, 'new')}"
-        for i, segments in enumerate(fill["after"], 1)
+    def card(title: str, segments, kind: str) -> str:
+        body = "".join(segment(text, given, kind) for text, given in segments)
+        return f"<h3>{title}</h3><pre>\n{body}</pre>"
+
+    key = (
+        '<p class="key"><span>given</span> <mark class="hole">hole</mark> '
+        '<mark class="new">filled in by the model</mark></p>'
     )
-    key = '<p class="key"><span>given</span> <mark class="hole">hole</mark> <mark class="new">filled in by the model</mark></p>'
-    return f"{key}<h3>Given</h3>{card(fill['before'], 'hole')}{after}"
+    cards = [card("Given", fill["before"], "hole")]
+    for i, segments in enumerate(fill["after"], 1):
+        cards.append(card(f"Completion {i}", segments, "new"))
+    return key + "".join(cards)
 
 
 def _stepper(frames: Frames) -> str:
@@ -284,21 +287,23 @@ def _stepper(frames: Frames) -> str:
     return STEPPER.format(last=len(frames) - 1, final=html.escape(final), data=data, script=SCRIPT)
 
 
-# ---------------------------------------------------------------- plots: SVG that is stretched, with text that is not
+# ---------------------------------------------------------------- plots: text in stretched SVG
 
 
 class _Plot:
-    """Collects SVG: curves in a stretched 0..100 box, and labels and dots placed in per cent, so
-    that they keep their size."""
+    """Collects SVG: curves in a stretched box, and labels and dots that keep their size.
+
+    The box is 0..100 both ways; labels and dots are placed in per cent.
+    """
 
     def __init__(self, x: tuple[float, float], y: tuple[float, float], height: int = 270):
         self.x, self.y, self.height, self.curves, self.marks = x, y, height, [], []
 
     def at(self, x, y):
-        x = np.clip((np.asarray(x) - self.x[0]) / (self.x[1] - self.x[0]), 0, 1)
-        return 100 * x, 100 * (
-            1 - np.clip((np.asarray(y) - self.y[0]) / (self.y[1] - self.y[0]), 0, 1)
-        )
+        """Where a point of the data is: from the left, and from above."""
+        across = np.clip((np.asarray(x) - self.x[0]) / (self.x[1] - self.x[0]), 0, 1)
+        up = np.clip((np.asarray(y) - self.y[0]) / (self.y[1] - self.y[0]), 0, 1)
+        return 100 * across, 100 * (1 - up)
 
     def line(self, x, y, kind: str, tag: str = "polyline") -> None:
         points = " ".join(f"{a:.2f},{b:.2f}" for a, b in zip(*self.at(x, y), strict=True))
@@ -306,46 +311,46 @@ class _Plot:
 
     def dot(self, x: float, y: float, error: float) -> None:
         (a, b), (_, low), (_, high) = self.at(x, y), self.at(x, y - error), self.at(x, y + error)
-        self.marks.append(
-            f'<line class="error" x1="{a:.2f}%" x2="{a:.2f}%" y1="{low:.2f}%" y2="{high:.2f}%"/>'
-        )
+        ends = f'x1="{a:.2f}%" x2="{a:.2f}%" y1="{low:.2f}%" y2="{high:.2f}%"'
+        self.marks.append(f'<line class="error" {ends}/>')
         self.marks.append(f'<circle cx="{a:.2f}%" cy="{b:.2f}%" r="3.5"/>')
 
     def levels(self, named: dict[str, float]) -> None:
         """Dashed lines right across, with labels at their right ends."""
         heights = [float(self.at(self.x[0], bits)[1]) for bits in named.values()]
         gap = 1700 / self.height  # 17 px
-        for name, height, label in zip(named, heights, _spread(heights, gap, 100.0), strict=True):
-            self.marks.append(
-                f'<line class="level" x1="0" x2="100%" y1="{height:.2f}%" y2="{height:.2f}%"/>'
-            )
-            self.marks.append(
-                f'<text class="halo" x="100%" y="{label:.2f}%" dy="-5" text-anchor="end">{_text(name)} {named[name]:.2f}</text>'
-            )
+        labels = _spread(heights, gap, 100.0)
+        for (name, bits), height, label in zip(named.items(), heights, labels, strict=True):
+            self.marks.append(_across("level", height))
+            place = f'x="100%" y="{label:.2f}%" dy="-5" text-anchor="end"'
+            self.marks.append(f'<text class="halo" {place}>{_text(name)} {bits:.2f}</text>')
 
     def show(
         self, label: str, xname: str, yname: str, xticks: dict[float, str], yticks: list[float]
     ) -> str:
-        digits = (
-            max(0, -math.floor(math.log10(yticks[1] - yticks[0]) + 1e-9)) if len(yticks) > 1 else 2
-        )
+        digits = 2
+        if len(yticks) > 1:
+            digits = max(0, -math.floor(math.log10(yticks[1] - yticks[0]) + 1e-9))
         grid = []
         for y in yticks:
             height = float(self.at(0, y)[1])
-            grid.append(
-                f'<line class="grid" x1="0" x2="100%" y1="{height:.2f}%" y2="{height:.2f}%"/>'
-            )
-            grid.append(
-                f'<text x="0" dx="-8" y="{height:.2f}%" dy="4" text-anchor="end">{y:.{digits}f}</text>'
-            )
+            place = f'x="0" dx="-8" y="{height:.2f}%" dy="4" text-anchor="end"'
+            grid.append(_across("grid", height))
+            grid.append(f"<text {place}>{y:.{digits}f}</text>")
         for x, name in xticks.items():
-            grid.append(
-                f'<text x="{self.at(x, 0)[0]:.2f}%" y="100%" dy="21" text-anchor="middle">{name}</text>'
-            )
-        curves = f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" width="100%" height="100%">{"".join(self.curves)}</svg>'
+            place = f'x="{self.at(x, 0)[0]:.2f}%" y="100%" dy="21" text-anchor="middle"'
+            grid.append(f"<text {place}>{name}</text>")
+        stretched = 'viewBox="0 0 100 100" preserveAspectRatio="none" width="100%" height="100%"'
+        curves = f"<svg {stretched}>{''.join(self.curves)}</svg>"
         inside = "".join(grid) + curves + "".join(self.marks)
-        svg = f'<svg role="img" aria-label="{_text(label)}" width="100%" height="{self.height}">{inside}</svg>'
-        return f'<figure><figcaption>{_text(yname)}</figcaption>{svg}<div class="xname">{_text(xname)}</div></figure>'
+        size = f'width="100%" height="{self.height}"'
+        svg = f'<svg role="img" aria-label="{_text(label)}" {size}>{inside}</svg>'
+        below = f'<div class="xname">{_text(xname)}</div>'
+        return f"<figure><figcaption>{_text(yname)}</figcaption>{svg}{below}</figure>"
+
+
+def _across(kind: str, height: float) -> str:
+    return f'<line class="{kind}" x1="0" x2="100%" y1="{height:.2f}%" y2="{height:.2f}%"/>'
 
 
 def _curve_plot(log: list[dict], unit: str, baselines: dict[str, float]) -> str:
@@ -365,13 +370,8 @@ def _curve_plot(log: list[dict], unit: str, baselines: dict[str, float]) -> str:
         plot.dot(step, bits, error)
     if evals:
         label += f"; last evaluation {_pm(*evals[-1][1:])}"
-    return plot.show(
-        label,
-        "training step",
-        f"bits per {unit}",
-        {x: f"{x:,.0f}" for x in _ticks(0, last or 1)},
-        _ticks(*plot.y),
-    )
+    xticks = {x: f"{x:,.0f}" for x in _ticks(0, last or 1)}
+    return plot.show(label, "training step", f"bits per {unit}", xticks, _ticks(*plot.y))
 
 
 def _count_plot(bound_by_count: list[tuple[float, float, float]]) -> str:
@@ -383,15 +383,13 @@ def _count_plot(bound_by_count: list[tuple[float, float, float]]) -> str:
     plot.line(share, bits, "main")
     for values in zip(share, bits, error, strict=True):
         plot.dot(*map(float, values))
-    label = f"Bits per masked position: {bits[0]:.2f} at {100 * share[0]:.0f} % masked, {bits[-1]:.2f} at {100 * share[-1]:.0f} %"
-    ticks = {x: f"{100 * x:.0f} %" for x in (0, 0.25, 0.5, 0.75, 1)}
-    return plot.show(
-        label,
-        "share of positions that are masked",
-        "bits per masked position",
-        ticks,
-        _ticks(0, high),
+    label = (
+        f"Bits per masked position: {bits[0]:.2f} at {100 * share[0]:.0f} % masked, "
+        f"{bits[-1]:.2f} at {100 * share[-1]:.0f} %"
     )
+    xname, yname = "share of positions that are masked", "bits per masked position"
+    xticks = {x: f"{100 * x:.0f} %" for x in (0, 0.25, 0.5, 0.75, 1)}
+    return plot.show(label, xname, yname, xticks, _ticks(0, high))
 
 
 def _schedule_plot(schedule) -> str:
@@ -400,79 +398,82 @@ def _schedule_plot(schedule) -> str:
     with torch.no_grad():
         alpha = (1 - schedule.masked(t)).cpu().double().numpy()  # (T, K)
     plot, count = _Plot((0, 1), (0, 1), 220), alpha.shape[1]
+    name = "probability of being visible"
     if count > 1:
+        name += f": {count} values, a curve each, and their median"
         order = alpha.mean(0).argsort()
         for k in order[np.linspace(0, count - 1, min(count, 120)).round().astype(int)]:
             plot.line(t, alpha[:, k], "one")
     plot.line(t, np.median(alpha, axis=1), "main")
     label = "The probability of being visible falls from 1 at time 0 to 0 at time 1"
-    name = "probability of being visible" + (
-        f": {count} values, a curve each, and their median" if count > 1 else ""
-    )
-    return plot.show(
-        label, "time t", name, {x: f"{x:g}" for x in (0, 0.25, 0.5, 0.75, 1)}, _ticks(0, 1)
-    )
+    xticks = {x: f"{x:g}" for x in (0, 0.25, 0.5, 0.75, 1)}
+    return plot.show(label, "time t", name, xticks, _ticks(0, 1))
 
 
 # ---------------------------------------------------------------- the picture
 
 
+COLUMNS, ROWS = 58, 5  # of characters of a stage
+GOALS = 0.85, 0.55, 0.25, 0.0  # shares masked, of which a stage is to be near
+FRESH, MASKED = "#dfe5f6", "#d9d9d5"  # behind characters
+
+
 def _draw_stages(axes, frames: Frames) -> None:
-    """Four states, one above the other; the layout is that of the finished text, so a position is
-    in one place in all."""
-    columns, rows = 58, 5
+    """Four states, one above the other, laid out as the finished text.
+
+    So a position is in one place in all.
+    """
     share = [sum(not text for text in frame) / len(frame) for frame in frames]
-    goals = (0.85, 0.55, 0.25, 0.0)
-    stages = sorted(
-        {min(range(len(frames)), key=lambda i, goal=goal: abs(share[i] - goal)) for goal in goals}
-    )
-    axes.set(xlim=(0, columns), ylim=(len(goals) * (rows + 1.75), -0.6))
+
+    def nearest(goal: float) -> int:
+        return min(range(len(frames)), key=lambda i: abs(share[i] - goal))
+
+    axes.set(xlim=(0, COLUMNS), ylim=(len(GOALS) * (ROWS + 1.75), -0.6))
     axes.axis("off")
-    font = {
-        "family": "DejaVu Sans Mono",
-        "fontsize": 832 / columns * 0.72 / 0.602,
-        "va": "center",
-        "parse_math": False,
-    }
-    cells, x, y = [], 0, 0  # (position, column, row, character)
-    for i, text in enumerate(frames[-1]):
-        for char in text or "\ufffd":
-            if x == columns:
-                x, y = 0, y + 1
-            if char != "\n":
-                cells.append((i, x, y, char if char.isprintable() else "\ufffd"))
-            x, y = (0, y + 1) if char == "\n" else (x + 1, y)
+    cells = _laid_out(frames[-1])
+    says = {"fontsize": 13, "color": GREY, "va": "center"}
+    key = "grey: masked    blue: revealed since the stage above"
+    axes.text(COLUMNS, 0, key, ha="right", **says)
     before = [None] * len(frames[0])
-    axes.text(
-        columns,
-        0,
-        "grey: masked    blue: revealed since the stage above",
-        fontsize=13,
-        color=GREY,
-        va="center",
-        ha="right",
-    )
-    for number, stage in enumerate(stages):
-        top = number * (rows + 1.75)
-        frame = frames[stage]
+    for number, stage in enumerate(sorted({nearest(goal) for goal in GOALS})):
+        top = number * (ROWS + 1.75)
         name = f"step {stage} of {len(frames) - 1}, {100 * share[stage]:.0f} % masked"
-        axes.text(0, top, name, fontsize=13, color=GREY, va="center", family="DejaVu Sans")
-        for row in range(rows):
+        axes.text(0, top, name, family="DejaVu Sans", **says)
+        for row in range(ROWS):
             line = [(i, x, char) for i, x, y, char in cells if y == row]
-            for i, x, _ in line:
-                if not frame[i] or not before[i]:
-                    color = "#dfe5f6" if frame[i] else "#d9d9d5"
-                    axes.fill(
-                        [x, x + 1, x + 1, x],
-                        [top + row + e for e in (0.62, 0.62, 1.5, 1.5)],
-                        color=color,
-                        linewidth=0,
-                    )
-            for fresh, color in ((False, "#1d1d1f"), (True, BLUE)):
-                shown = {x: char for i, x, char in line if frame[i] and (not before[i]) == fresh}
-                text = "".join(shown.get(x, " ") for x in range(columns))
-                axes.text(0, top + row + 1.06, text.rstrip(), color=color, **font)
-        before = frame
+            _draw_line(axes, top + row, line, frames[stage], before)
+        before = frames[stage]
+
+
+def _laid_out(frame: list[str | None]) -> list[tuple[int, int, int, str]]:
+    """(position, column, row, character) of the characters of a finished text."""
+    cells, x, y = [], 0, 0
+    for i, text in enumerate(frame):
+        for char in text or "\ufffd":
+            if x == COLUMNS:
+                x, y = 0, y + 1
+            if char == "\n":
+                x, y = 0, y + 1
+                continue
+            cells.append((i, x, y, char if char.isprintable() else "\ufffd"))
+            x += 1
+    return cells
+
+
+def _draw_line(axes, top: float, line: list[tuple[int, int, str]], frame, before) -> None:
+    """A line of (position, column, character), given the state and that of the stage above."""
+    for i, x, _ in line:
+        if not frame[i] or not before[i]:
+            color = FRESH if frame[i] else MASKED
+            across, down = [x, x + 1, x + 1, x], [top + e for e in (0.62, 0.62, 1.5, 1.5)]
+            axes.fill(across, down, color=color, linewidth=0)
+    # so wide that COLUMNS characters fill the axes
+    size = 832 / COLUMNS * 0.72 / 0.602
+    font = {"family": "DejaVu Sans Mono", "fontsize": size, "va": "center", "parse_math": False}
+    for fresh, color in ((False, BLACK), (True, BLUE)):
+        shown = {x: char for i, x, char in line if frame[i] and (not before[i]) == fresh}
+        text = "".join(shown.get(x, " ") for x in range(COLUMNS))
+        axes.text(0, top + 1.06, text.rstrip(), color=color, **font)
 
 
 def _draw_curve(
@@ -491,31 +492,18 @@ def _draw_curve(
     gap = 0.055 * (high - low)
     places = _spread([-bits for bits in baselines.values()], gap, -low)
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
-    font = {
-        "ha": "right",
-        "va": "bottom",
-        "fontsize": 14,
-        "bbox": box,
-        "zorder": 5,
-        "transform": axes.get_yaxis_transform(),
-        "parse_math": False,
-    }
+    font = {"ha": "right", "va": "bottom", "fontsize": 14, "parse_math": False, "zorder": 5}
+    how = {"bbox": box, "transform": axes.get_yaxis_transform(), **font}
+    dashed = {"linestyle": (0, (5, 4)), "zorder": 3}
     for (name, bits), place in zip(baselines.items(), places, strict=True):
-        axes.axhline(bits, color=GREY, linewidth=1.2, linestyle=(0, (5, 4)), zorder=3)
-        axes.text(0.995, 0.1 * gap - place, f"{name} {bits:.2f}", color=GREY, **font)
+        axes.axhline(bits, color=GREY, linewidth=1.2, **dashed)
+        axes.text(0.995, 0.1 * gap - place, f"{name} {bits:.2f}", color=GREY, **how)
     if _finite(bound[0]):
-        axes.axhline(bound[0], color=ORANGE, linewidth=1.5, linestyle=(0, (5, 4)), zorder=3)
-    # beside the line is the curve
-    axes.set_title(
-        f"this model, at most {_pm(*bound)}", loc="right", fontsize=15, color=ORANGE, pad=12
-    )
-    axes.set_title(
-        f"bits per {unit}", loc="left", fontsize=15, color="#333", pad=12, parse_math=False
-    )
+        axes.axhline(bound[0], color=ORANGE, linewidth=1.5, **dashed)
+    # above the axes, since beside the line is the curve
+    head = {"fontsize": 15, "pad": 12, "parse_math": False}
+    axes.set_title(f"this model, at most {_pm(*bound)}", loc="right", color=ORANGE, **head)
+    axes.set_title(f"bits per {unit}", loc="left", color="#333", **head)
     axes.set_xlabel("training step", fontsize=14, color="#333", labelpad=8)
-    axes.tick_params(labelsize=13, length=0, pad=6, labelcolor=GREY)
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.grid(axis="y", color="#e8e8e6")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color("#bbb")
+    quiet(axes, labelsize=13, grid="y")

@@ -34,50 +34,42 @@ def build(config: TrainConfig, vocab_size: int, meta: dict) -> MaskedDiffusion:
     allowed = None if layout.allowed is None else torch.from_numpy(layout.allowed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        backbone = network(
-            config, vocab_size, layout, data.get("classes", 0) if config.labels else 0
-        )
-        how: dict[str, Any] = {
-            "objective": config.objective,
-            "masking": config.masking,
-            "allowed": allowed,
-            "meta": meta,
-        }
+        classes = data.get("classes", 0) if config.labels else 0
+        backbone = network(config, vocab_size, layout, classes)
+        how: dict[str, Any] = {"objective": config.objective, "masking": config.masking}
+        how |= {"allowed": allowed, "meta": meta}
         return MaskedDiffusion(backbone, schedules.from_config(curve), subtokenizer, **how)
 
 
 def network(config: TrainConfig, vocab_size: int, layout: Layout, classes: int) -> nn.Module:
-    """The untrained network of a configuration, for positions of this layout, given one of so many
-    classes."""
-    shared: dict[str, Any] = {
-        "dim": config.dim,
-        "layers": config.layers,
-        "heads": config.heads,
-        "mlp": config.mlp or None,
-    }
-    shared |= {"dropout": config.dropout, "time": config.time, "classes": classes}
+    """The untrained network of a configuration, for positions of this layout.
+
+    `classes`: of which it is given one.
+    """
+    shared: dict[str, Any] = {"dim": config.dim, "layers": config.layers, "heads": config.heads}
+    shared |= {"mlp": config.mlp or None, "dropout": config.dropout, "time": config.time}
+    shared["classes"] = classes
     if config.network == "transformer":
-        positions = {"places": layout.places, "ends": layout.ends}
-        return Transformer(
-            vocab_size, digits=config.digits, decoder=config.decoder, **positions, **shared
-        )
+        shared |= {"digits": config.digits, "decoder": config.decoder}
+        return Transformer(vocab_size, places=layout.places, ends=layout.ends, **shared)
     if layout.shape is None:
-        raise ValueError(
-            "--network unet is for pictures, and this data has none: use --network transformer"
-        )
+        unfit = "is for pictures, and this data has none"
+        raise ValueError(f"--network unet {unfit}: use --network transformer")
     if config.digits > 1:
-        raise ValueError(
-            f"--network unet takes whole values, not digits {config.digits}: use --network transformer"
-        )
+        unfit = f"takes whole values, not digits {config.digits}"
+        raise ValueError(f"--network unet {unfit}: use --network transformer")
     return UNet(vocab_size, layout.shape, widths=config.channels(), blocks=config.blocks, **shared)
 
 
 def compile_network(model: MaskedDiffusion) -> None:
-    """torch.compile the part that turns z into features; the head's rows change in number every
-    step and stay out of it."""
+    """torch.compile the part that turns z into features.
+
+    The head stays out of it: its rows change in number every step.
+    """
     if not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")):
         raise ValueError(
-            "--compile needs a C++ compiler (g++ or clang++), and there is none: leave it out, or install one"
+            "--compile needs a C++ compiler (g++ or clang++), and there is none: "
+            "leave it out, or install one"
         )
     network: Any = model.backbone
     if isinstance(network, Transformer):

@@ -1,9 +1,8 @@
-"""The training loop, in reading order.  A folder holds a run: run.json, log.jsonl and
-checkpoints/STEP.
+"""The training loop, in reading order.
 
-Everything random is a function of (seed, step, micro-batch), so a run that is killed at any moment
-continues by the same command and, on the same CPU machine with the same number of threads, ends
-with the same bits.
+A folder holds a run: run.json, log.jsonl and checkpoints/STEP.  Everything random is a function of
+(seed, step, micro-batch), so a run that is killed at any moment continues by the same command and,
+on the same CPU machine with the same number of threads, ends with the same bits.
 """
 
 import math
@@ -36,12 +35,11 @@ WARM, CALIBRATE = 5, 0.06
 
 
 def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path:
-    """Train `config` on prepared data into the folder `out`, or continue what is there; returns the
-    last checkpoint's folder.
+    """Train `config` on prepared data into the folder `out`, or continue what is there.
 
-    ValueError before any work for a configuration, data or folder that do not fit;
-    FloatingPointError when the loss is not finite (the last good checkpoint stays);
-    KeyboardInterrupt after a checkpoint on Ctrl-C or SIGTERM.
+    Returns the last checkpoint's folder.  ValueError before any work for a configuration, data or
+    folder that do not fit; FloatingPointError when the loss is not finite (the last good checkpoint
+    stays); KeyboardInterrupt after a checkpoint on Ctrl-C or SIGTERM.
     """
     config.check()
     data, out = open_data(data_folder, labels=config.labels), Path(out)
@@ -62,22 +60,11 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
     if config.compile:
         compile_network(state.model)
     run = open_run(out, config, data)
-    with (
-        locked(out),
-        torch.random.fork_rng([device] if device.type == "cuda" else []),
-        stop_signal() as stopped,
-    ):
+    devices = [device] if device.type == "cuda" else []
+    with locked(out), torch.random.fork_rng(devices), stop_signal() as stopped:
         for leftover in out.glob("checkpoints/.*.new-*"):  # of a kill while writing
             shutil.rmtree(leftover)
-        done = checkpoint.checkpoints(out)
-        if done:
-            try:
-                state.load(done[-1])
-            except ValueError as error:
-                before = (
-                    f"; or remove {done[-1]} to continue from {done[-2]}" if len(done) > 1 else ""
-                )
-                raise ValueError(f"{error}{before}") from None
+        resume(state, out)
         if run["steps"] and state.step >= run["steps"]:
             print(f"this run is finished: {state.step} steps", file=sys.stderr)
         else:
@@ -86,104 +73,79 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
     return checkpoint.resolve(out)
 
 
-def begin(config: TrainConfig, run: dict, state: "State", data: Data) -> str:
+def resume(state: State, out: Path) -> None:
+    """Load the last checkpoint of a run, if there is one."""
+    done = checkpoint.checkpoints(out)
+    if not done:
+        return
+    try:
+        state.load(done[-1])
+    except ValueError as error:
+        or_else = ""
+        if len(done) > 1:
+            or_else = f"; or remove {done[-1]} to continue from {done[-2]}"
+        raise ValueError(f"{error}{or_else}") from None
+
+
+def begin(config: TrainConfig, run: dict, state: State, data: Data) -> str:
     """What a person wants to know before waiting."""
     size = sum(p.numel() for p in state.model.parameters()) / 1e6
     length = f"{run['steps']:,} steps" if run["steps"] else f"about {config.minutes:g} minutes"
-    where = f"continuing at step {state.step:,} of " if state.step else ""
-    units = (
-        f" of {state.model.subtokenizer.length} digits in base {state.model.subtokenizer.base}"
-        if config.digits > 1
-        else ""
+    if state.step:
+        length = f"continuing at step {state.step:,} of {length}"
+    batch = data.batch_name(config.batch_size, config.length)
+    if config.digits > 1:
+        subtokenizer = state.model.subtokenizer
+        batch += f" of {subtokenizer.length} digits in base {subtokenizer.base}"
+    return (
+        f"{size:.2f} M parameters on {config.device} in {config.dtype}; {batch} a step; {length}; "
+        "Ctrl-C saves, and the same command continues"
     )
-    step = f"{data.batch_name(config.batch_size, config.length)}{units} a step"
-    stop = "Ctrl-C saves, and the same command continues"
-    return f"{size:.2f} M parameters on {config.device} in {config.dtype}; {step}; {where}{length}; {stop}"
 
 
 def loop(
-    config, data: Data, out: Path, run: dict, state: "State", log: "Log", stopped: threading.Event
+    config: TrainConfig,
+    data: Data,
+    out: Path,
+    run: dict,
+    state: State,
+    log: Log,
+    stopped: threading.Event,
 ) -> None:
     """From `state.step` to the last step."""
     began = time.monotonic() - state.seconds
     first, first_time = state.step + WARM, time.monotonic()
     last_eval = last_saved = last_log = time.monotonic()
     tokens_since, losses = 0, []
-    bar = tqdm(
-        total=run["steps"] or None,
-        initial=state.step,
-        unit="step",
-        dynamic_ncols=True,
-        disable=None,
-    )
-    with bar:
+    counted = {"total": run["steps"] or None, "initial": state.step, "unit": "step"}
+    with tqdm(**counted, dynamic_ncols=True, disable=None) as bar:
         while not run["steps"] or state.step < run["steps"]:
             loss, norm, tokens = train_step(config, data, state, run["steps"])
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                kept = checkpoint.checkpoints(out)
-                raise FloatingPointError(
-                    f"the loss at step {state.step} is {loss}, the gradient's norm {norm}: training stopped; "
-                    + (
-                        f"the last good checkpoint is {kept[-1]}"
-                        if kept
-                        else "there is no checkpoint yet"
-                    )
-                    + "; try a lower learning rate in another folder"
-                )
+                raise diverged(state.step, loss, norm, out)
             losses.append(loss)
             tokens_since += tokens
             now = time.monotonic()
             state.seconds = now - began
             if state.step == first:
                 first_time = now
-            if (
-                not run["steps"]
-                and state.step >= first + 5
-                and now - first_time > min(CALIBRATE * config.minutes, 1) * 60
-            ):
+            warm = not run["steps"] and state.step >= first + 5
+            if warm and now - first_time > min(CALIBRATE * config.minutes, 1) * 60:
                 rate = (state.step - first) / (now - first_time)
                 # what a resumed run starts from: the steps before did not know their number
                 state.save(out, data)
-                run["steps"] = bar.total = max(
-                    state.step + 1, state.step + round(rate * (60 * config.minutes - state.seconds))
-                )
+                left = round(rate * (60 * config.minutes - state.seconds))
+                run["steps"] = bar.total = max(state.step + 1, state.step + left)
                 checkpoint.write_json(out / "run.json", run)
             bar.update()
-            if state.step % config.log_every == 0 or state.step == run["steps"]:
+            final = state.step == run["steps"]
+            if state.step % config.log_every == 0 or final:
                 mean, losses = sum(losses) / len(losses), []
                 rate, tokens_since, last_log = tokens_since / (now - last_log), 0, now
-                loss_name = "loss" if config.objective == "nelbo" else "joint_loss"
-                log.write(
-                    step=state.step,
-                    seconds=state.seconds,
-                    **{loss_name: mean},
-                    norm=norm,
-                    rate=rate,
-                    **state.rates(),
-                )
-                said = (
-                    f"{mean / math.log(2):.3f} bits"
-                    if config.objective == "nelbo"
-                    else f"joint loss {mean:.3f} (not a bound)"
-                )
-                bar.set_postfix_str(f"{said}, {rate:,.0f} tokens/s")
-            final = state.step == run["steps"]
-            if "validation" in data.splits and (
-                final or (config.eval_minutes and now - last_eval > 60 * config.eval_minutes)
-            ):
-                bound = evaluate(state.averaged, data, "validation", config)
-                log.write(
-                    step=state.step,
-                    seconds=state.seconds,
-                    bits=bound.bits_per_dim,
-                    stderr=bound.bits_per_dim_stderr,
-                    noise=bound.bits_per_dim_noise,
-                    windows=len(bound.positions),
-                )
-                bar.write(
-                    f"step {state.step}: validation bound {bound.bits_per_dim:.3f} +- {bound.bits_per_dim_stderr:.3f} bits per {data.unit}",
-                    file=sys.stderr,
-                )
+                bar.set_postfix_str(write_loss(config, state, log, mean, norm, rate))
+            due = config.eval_minutes and now - last_eval > 60 * config.eval_minutes
+            if "validation" in data.splits and (final or due):
+                bar.write(write_bound(config, state, log, data), file=sys.stderr)
                 last_eval = time.monotonic()
             if final or stopped.is_set() or now - last_saved > 60 * config.checkpoint_minutes:
                 folder = state.save(out, data)
@@ -195,8 +157,39 @@ def loop(
             last_log += time.monotonic() - now  # the rate is that of training alone
 
 
+def diverged(step: int, loss: float, norm: float, out: Path) -> FloatingPointError:
+    kept = checkpoint.checkpoints(out)
+    good = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
+    return FloatingPointError(
+        f"the loss at step {step} is {loss}, the gradient's norm {norm}: training stopped; "
+        f"{good}; try a lower learning rate in another folder"
+    )
+
+
+def write_loss(
+    config: TrainConfig, state: State, log: Log, mean: float, norm: float, rate: float
+) -> str:
+    """Log the mean loss since the last such row, nats a position; it and the rate in words."""
+    name, said = "loss", f"{mean / math.log(2):.3f} bits"
+    if config.objective != "nelbo":
+        name, said = "joint_loss", f"joint loss {mean:.3f} (not a bound)"
+    row = {"step": state.step, "seconds": state.seconds, name: mean, "norm": norm, "rate": rate}
+    log.write(**row, **state.rates())
+    return f"{said}, {rate:,.0f} tokens/s"
+
+
+def write_bound(config: TrainConfig, state: State, log: Log, data: Data) -> str:
+    """Log the bound on the validation split; it in words."""
+    bound = evaluate(state.averaged, data, "validation", config)
+    bits, stderr = bound.bits_per_dim, bound.bits_per_dim_stderr
+    row = {"step": state.step, "seconds": state.seconds, "bits": bits, "stderr": stderr}
+    log.write(**row, noise=bound.bits_per_dim_noise, windows=len(bound.positions))
+    said = f"validation bound {bits:.3f} +- {stderr:.3f} bits per {data.unit}"
+    return f"step {state.step}: {said}"
+
+
 def train_step(
-    config: TrainConfig, data: Data, state: "State", steps: int
+    config: TrainConfig, data: Data, state: State, steps: int
 ) -> tuple[float, float, int]:
     """One step of the optimizers: (loss in nats per position, norm of the gradient, positions)."""
     model, device, step = state.model, torch.device(config.device), state.step
@@ -220,19 +213,18 @@ def train_step(
             terms = model(**given)
         share = count / sum(counts)
         (share * terms.loss).backward()
-        # the value of GenMD4's loss is a surrogate's: what is told is the mean of its two draws of
-        # the bound
-        loss += share * (
-            terms.loss.detach()
-            if terms.nelbo is None
-            else terms.nelbo.mean() * len(batch["x"]) / count
-        )
+        told = terms.loss.detach()
+        if terms.nelbo is not None:
+            # GenMD4's loss is a surrogate's: what is told is the mean of its two draws of the bound
+            told = terms.nelbo.mean() * len(batch["x"]) / count
+        loss += share * told
     norm = nn.utils.clip_grad_norm_(model.backbone.parameters(), config.clip or math.inf)
     # apart: noisier than the network's
-    of_schedule = nn.utils.clip_grad_norm_(
-        list(model.schedule.parameters()), config.clip or math.inf
-    )
-    loss, norm = float(loss), float(norm) if math.isfinite(float(of_schedule)) else math.nan
+    powers = list(model.schedule.parameters())
+    of_schedule = nn.utils.clip_grad_norm_(powers, config.clip or math.inf)
+    loss, norm = float(loss), float(norm)
+    if not math.isfinite(float(of_schedule)):
+        norm = math.nan
     if math.isfinite(loss) and math.isfinite(norm):
         factor = rate_factor(config, step, steps)
         for optimizer in state.optimizers:
@@ -251,22 +243,23 @@ def seed_of(*parts: int) -> int:
 
 
 def rate_factor(config: TrainConfig, step: int, steps: int) -> float:
-    """The learning rates' factor at `step`: up over `warmup` steps, down to 0 over the last
-    `decay_share` of `steps` (0: unknown yet)."""
+    """The learning rates' factor at `step`.
+
+    Up over `warmup` steps, down to 0 over the last `decay_share` of `steps` (0: unknown yet).
+    """
     up = min(1.0, (step + 1) / max(1, config.warmup))
     left = 1.0 if not steps else min(1.0, (steps - step) / (steps * config.decay_share))
-    return up * (left if config.decay == "linear" else 0.5 - 0.5 * math.cos(math.pi * left))
+    if config.decay == "linear":
+        return up * left
+    return up * (0.5 - 0.5 * math.cos(math.pi * left))
 
 
 def evaluate(model: MaskedDiffusion, data: Data, split: str, config: TrainConfig) -> Estimate:
-    """The bound on evenly spread windows of a split, at the run's precision; the same windows and
-    masks every time."""
-    device = torch.device(config.device)
-    windows = data.windows(
-        split,
-        config.length,
-        max(1, config.batch_size // config.accumulate),
-        limit=config.eval_windows,
-    )
-    with precision(config.dtype, device):
+    """The bound on evenly spread windows of a split, at the run's precision.
+
+    The same windows and masks every time.
+    """
+    size = max(1, config.batch_size // config.accumulate)
+    windows = data.windows(split, config.length, size, limit=config.eval_windows)
+    with precision(config.dtype, torch.device(config.device)):
         return estimate_nelbo(model, windows, repeats=config.eval_repeats, seed=config.seed)

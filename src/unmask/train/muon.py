@@ -1,9 +1,9 @@
-"""Muon: momentum whose every step is made an orthogonal matrix, for the matrices and convolution
-kernels of a network's blocks.
+"""Muon: momentum whose every step is made an orthogonal matrix.
 
-PyTorch's own always multiplies in bfloat16, which a processor without instructions for it emulates
-at a hundredth of its speed: on such a machine that was half of a training step.  Here the type is
-the caller's, and matrices of one shape are taken together.
+It is for the matrices and convolution kernels of a network's blocks.  PyTorch's own always
+multiplies in bfloat16, which a processor without instructions for it emulates at a hundredth of its
+speed: on such a machine that was half of a training step.  Here the type is the caller's, and
+matrices of one shape are taken together.
 """
 
 import math
@@ -20,8 +20,10 @@ A, B, C, STEPS = 3.4445, -4.7750, 2.0315, 5
 
 
 def orthogonalized(matrices: Tensor, dtype: torch.dtype) -> Tensor:
-    """(n, rows, columns): each with its singular values s replaced by p(...p(s / its norm)), p(s) =
-    A s + B s^3 + C s^5, in `dtype`."""
+    """(n, rows, columns): each with its singular values s replaced by p(...p(s / its norm)).
+
+    p(s) = A s + B s^3 + C s^5, in `dtype`.
+    """
     x = matrices.to(dtype)
     wide = x.shape[1] <= x.shape[2]
     x = x if wide else x.mT
@@ -33,12 +35,12 @@ def orthogonalized(matrices: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalized, times the learning rate and sqrt(max(1, rows / columns));
-    the decay of weights is AdamW's.
+    """Nesterov momentum, orthogonalized, times the learning rate and sqrt(max(1, rows / columns)).
 
-    A kernel (out, in, ...) counts as the matrix (out, in * ...).  `transposed`: those of `params`
-    that are kernels (in, out, ...), of transposed convolutions, which count as (out * ..., in):
-    what becomes of one pixel.  `dtype`: of the orthogonalization alone.
+    The decay of weights is AdamW's.  A kernel (out, in, ...) counts as the matrix (out, in * ...).
+    `transposed`: those of `params` that are kernels (in, out, ...), of transposed convolutions,
+    which count as (out * ..., in): what becomes of one pixel.  `dtype`: of the orthogonalization
+    alone.
     """
 
     def __init__(
@@ -54,9 +56,8 @@ class Muon(torch.optim.Optimizer):
         params = list(params)
         flat = next((p for p in params if p.ndim < 2), None)
         if flat is not None:
-            raise ValueError(
-                f"Muon is for matrices and kernels, and a parameter has the shape {tuple(flat.shape)}"
-            )
+            odd = f"a parameter has the shape {tuple(flat.shape)}"
+            raise ValueError(f"Muon is for matrices and kernels, and {odd}")
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
         self.dtype, self.transposed = dtype, {id(p) for p in transposed}
 
@@ -75,14 +76,11 @@ class Muon(torch.optim.Optimizer):
                         self.state[p]["momentum_buffer"] = torch.zeros_like(p)
                 momenta = [self.state[p]["momentum_buffer"] for p in params]
                 torch._foreach_lerp_(momenta, [p.grad for p in params], 1 - group["momentum"])  # pyrefly: ignore
-                ahead = gradients.lerp_(
-                    torch.stack([m.flatten(1) for m in momenta]), group["momentum"]
-                )
-                change = orthogonalized(ahead, self.dtype).to(gradients.dtype)
+                averages = torch.stack([m.flatten(1) for m in momenta])
+                ahead = gradients.lerp_(averages, group["momentum"])
+                change = orthogonalized(ahead, self.dtype).to(gradients.dtype).contiguous()
                 torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-                changes = [
-                    c.view_as(p) for c, p in zip(change.contiguous().unbind(), params, strict=True)
-                ]
+                changes = [c.view_as(p) for c, p in zip(change, params, strict=True)]
                 # the orthogonal matrix of a transposed one is its transpose
                 tall = columns / rows if turned else rows / columns
                 torch._foreach_add_(params, changes, alpha=-group["lr"] * math.sqrt(max(1.0, tall)))

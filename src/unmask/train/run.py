@@ -13,11 +13,9 @@ from unmask.data import Data
 
 
 def open_run(out: Path, config: TrainConfig, data: Data) -> dict:
-    """run.json of a new or resumed run; ValueError if the folder holds anything else than this very
-    run."""
-    identity = config.identity() | {
-        "data": {"sha256": data.meta["sha256"], "tokenizer": data.meta["tokenizer"]}
-    }
+    """run.json of a new or resumed run; ValueError if the folder holds anything else."""
+    of_data = {key: data.meta[key] for key in ("sha256", "tokenizer")}
+    identity = config.identity() | {"data": of_data}
     path = out / "run.json"
     if path.is_file():
         try:
@@ -27,21 +25,16 @@ def open_run(out: Path, config: TrainConfig, data: Data) -> dict:
             raise ValueError(f"{path} is damaged: choose another --out") from None
         wrong = differences(config.identity(), before)
         if wrong:
-            said = ", ".join(
-                f"{name} {before.get(name)!r} there, {identity[name]!r} here" for name in wrong
-            )
-            why = (
-                "; its length was fixed when it began, since the learning rate falls over it"
-                if set(wrong) <= {"steps", "minutes"}
-                else ""
-            )
+            said = ", ".join(f"{n} {before.get(n)!r} there, {identity[n]!r} here" for n in wrong)
+            why = ""
+            if set(wrong) <= {"steps", "minutes"}:
+                why = "; its length was fixed when it began, since the learning rate falls over it"
             raise ValueError(
                 f"{out} is another run ({said}){why}: choose another --out, or the same values"
             )
-        if before.get("data") != identity["data"]:
-            raise ValueError(
-                f"{out} was trained on other data than {data.folder}: choose another --out"
-            )
+        if before.get("data") != of_data:
+            other = f"other data than {data.folder}"
+            raise ValueError(f"{out} was trained on {other}: choose another --out")
         return run
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} exists and is not a training run: choose another --out")
@@ -53,8 +46,7 @@ def open_run(out: Path, config: TrainConfig, data: Data) -> dict:
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Keep a second process out of a run's folder; where the system has no file locks, nothing is
-    kept out."""
+    """Keep a second process out of a run's folder, where the system has file locks."""
     try:
         import fcntl
     except ImportError:
@@ -71,7 +63,10 @@ def locked(out: Path) -> Iterator[None]:
 
 
 class Log:
-    """log.jsonl: a line per `write`; lines of steps that a resumed run will do again are dropped."""
+    """log.jsonl: a line per `write`.
+
+    Lines of steps that a resumed run will do again are dropped.
+    """
 
     def __init__(self, path: Path, step: int):
         self.path = path
@@ -82,13 +77,9 @@ class Log:
             new.replace(path)
 
     def write(self, **row) -> None:
+        row = {name: value for name, value in row.items() if value == value}  # JSON has no NaN
+        row |= {name: float(f"{v:.6g}") for name, v in row.items() if isinstance(v, float)}
         with open(self.path, "a", encoding="utf-8") as file:
-            # JSON has no NaN
-            row = {
-                name: float(f"{v:.6g}") if isinstance(v, float) else v
-                for name, v in row.items()
-                if v == v
-            }
             file.write(json.dumps(row) + "\n")
 
 
@@ -105,8 +96,10 @@ def read_log(path: Path) -> list[dict]:
 
 @contextmanager
 def stop_signal() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that the step under way ends and a checkpoint is
-    written; a second Ctrl-C is at once."""
+    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C is at once.
+
+    So the step under way ends and a checkpoint is written.
+    """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event

@@ -16,7 +16,7 @@ from unmask.train.muon import Muon
 
 
 class State:
-    """What a checkpoint holds: weights, their average, the optimizers' state, the step."""
+    """A model in training, and all that goes on with it."""
 
     def __init__(self, model: MaskedDiffusion, config: TrainConfig):
         self.model, self.step, self.seconds = model, 0, 0.0
@@ -36,9 +36,9 @@ class State:
         return self.ema.module
 
     def rates(self) -> dict[str, float]:
-        return {
-            type(o).__name__.lower() + "_rate": o.param_groups[0]["lr"] for o in self.optimizers
-        }
+        """The learning rates of the optimizers, as a log names them."""
+        named = {type(optimizer).__name__: optimizer for optimizer in self.optimizers}
+        return {f"{name.lower()}_rate": o.param_groups[0]["lr"] for name, o in named.items()}
 
     def save(self, run: Path, data: Data) -> Path:
         """Write checkpoints/STEP, whole or not at all, and drop all but the newest two."""
@@ -46,61 +46,50 @@ class State:
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         for i, optimizer in enumerate(self.optimizers):
             for index, entries in optimizer.state_dict()["state"].items():
-                tensors |= {
-                    f"optimizer.{i}.{index}.{name}": value for name, value in entries.items()
-                }
-        config = self.averaged.config() | {
-            "training": {
-                "step": self.step,
-                "seconds": self.seconds,
-                "averaged": int(self.ema.n_averaged),
-            }
-        }
-        checkpoint.save(
-            folder,
-            config,
-            {"model.safetensors": self.averaged.state_dict(), "training.safetensors": tensors},
-            data.tokenizer.files(),
-        )
+                start = f"optimizer.{i}.{index}."
+                tensors |= {start + name: value for name, value in entries.items()}
+        training = {"step": self.step, "seconds": self.seconds}
+        training["averaged"] = int(self.ema.n_averaged)
+        config = self.averaged.config() | {"training": training}
+        files = {"model.safetensors": self.averaged.state_dict(), "training.safetensors": tensors}
+        checkpoint.save(folder, config, files, data.tokenizer.files())
         for old in checkpoint.checkpoints(run)[:-2]:
             shutil.rmtree(old)
         return folder
 
     def load(self, folder: Path) -> None:
+        """Take all of it from the folder of a checkpoint."""
         config, averaged = checkpoint.load(folder, "model.safetensors")
         _, tensors = checkpoint.load(folder, "training.safetensors")
-        self.step, self.seconds = config["training"]["step"], config["training"]["seconds"]
+        training = config["training"]
+        self.step, self.seconds = training["step"], training["seconds"]
         self.averaged.load_state_dict(averaged)
-        self.ema.n_averaged.fill_(config["training"]["averaged"])
-        self.model.load_state_dict(
-            {
-                name.removeprefix("model."): t
-                for name, t in tensors.items()
-                if name.startswith("model.")
-            }
-        )
+        self.ema.n_averaged.fill_(training["averaged"])
+        self.model.load_state_dict(below(tensors, "model."))
         for i, optimizer in enumerate(self.optimizers):
             entries: dict[int, dict[str, Tensor]] = {}
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            for name, tensor in tensors.items():
-                if name.startswith(f"optimizer.{i}."):
-                    _, _, index, key = name.split(".")
-                    like = parameters[int(index)]
-                    # and of its layout in memory, which a file does not keep and fused kernels rely
-                    # on
-                    if tensor.shape == like.shape:
-                        tensor = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
-                    entries.setdefault(int(index), {})[key] = tensor
-            optimizer.load_state_dict(
-                {"state": entries, "param_groups": optimizer.state_dict()["param_groups"]}
-            )
+            for name, tensor in below(tensors, f"optimizer.{i}.").items():
+                index, key = name.split(".")
+                like = parameters[int(index)]
+                # in its parameter's layout: a file does not keep it, and fused kernels rely on it
+                if tensor.shape == like.shape:
+                    tensor = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
+                entries.setdefault(int(index), {})[key] = tensor
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": entries, "param_groups": groups})
+
+
+def below(tensors: dict[str, Tensor], start: str) -> dict[str, Tensor]:
+    """Those whose names start so, by the rest of their names."""
+    return {name[len(start) :]: t for name, t in tensors.items() if name.startswith(start)}
 
 
 def optimizers(model: MaskedDiffusion, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices and kernels of the blocks (if asked for), AdamW for all else; decay for
-    the former alone.
+    """Muon for the matrices and kernels of the blocks (if asked for), AdamW for all else.
 
-    The powers of a learned schedule have a learning rate of their own.
+    Weights decay in those matrices and kernels alone.  The powers of a learned
+    schedule have a learning rate of their own.
     """
     matrices = [p for name, p in model.named_parameters() if p.ndim >= 2 and ".blocks." in name]
     powers = list(model.schedule.parameters())
@@ -117,15 +106,8 @@ def optimizers(model: MaskedDiffusion, config: TrainConfig) -> list[torch.optim.
     if config.optimizer == "muon":
         half = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
         turned = [m.weight for m in model.modules() if isinstance(m, nn.ConvTranspose2d)]
-        found.append(
-            Muon(
-                matrices,
-                config.muon_learning_rate,
-                weight_decay=config.weight_decay,
-                transposed=turned,
-                dtype=half,
-            )
-        )
+        how: dict[str, Any] = {"weight_decay": config.weight_decay, "dtype": half}
+        found.append(Muon(matrices, config.muon_learning_rate, transposed=turned, **how))
     for optimizer in found:
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]
