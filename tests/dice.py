@@ -1,9 +1,6 @@
-"""A kind of one's own: throws of five dice, a line a throw; a dot is a die that is not known.
-Everything it needs is in this file."""
+"""A kind of one's own, all of it: throws of five dice, a line each; a dot is a die not known."""
 
-import json
 import sys
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +8,7 @@ import numpy as np
 import torch
 
 from unmask.kinds.data import Whole
-from unmask.kinds.folder import FORMAT, SPLITS, check_new, new_folder
+from unmask.kinds.folder import SPLITS, new_folder, write_meta
 from unmask.kinds.kind import Filler, Kind, NoFlags, Partial, Source
 from unmask.kinds.output import check_out, write_text
 from unmask.kinds.registry import register
@@ -35,36 +32,30 @@ class Faces:
         return str(i + 1)
 
     def decode(self, ids) -> str:
-        return "".join(str(int(i) + 1) for i in ids)
+        return "".join(self.spell(int(i)) for i in ids)
 
 
-def read_throws(path: Path) -> list[str]:
+def read_throws(path: Path) -> np.ndarray:
+    """(throws, DICE) tokens, -1 for a die that is not known."""
     text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="ascii")
     for number, line in enumerate(text.split(), 1):
         if len(line) != DICE or set(line) - set("123456."):
-            raise ValueError(
-                f"{path}, line {number}: {line!r} is no throw of {DICE} dice: write faces 1 to 6, or a dot for a hole"
-            )
-    return text.split()
+            said = f"{line!r} is no throw of {DICE} dice: write faces 1 to 6, or a dot for a hole"
+            raise ValueError(f"{path}, line {number}: {said}")
+    return np.array([["123456".find(face) for face in line] for line in text.split()])
 
 
 class DiceData(Whole):
     unit, example, counted = "die", "a throw", "throws"
     length, whole = DICE, f"throws have {DICE} dice"
-
-    @cached_property
-    def tokenizer(self) -> Faces:
-        return Faces()
+    tokenizer = Faces()
 
     def describe(self, count: int, positions: int, length: int) -> str:
         return f"{positions:,} dice in {count:,} throws"
 
     def _examples(self, split: str, length: int, chosen: np.ndarray) -> dict[str, torch.Tensor]:
-        return {
-            "x": torch.from_numpy(
-                np.asarray(self.tokens(split)).reshape(-1, DICE)[chosen].astype(np.int64)
-            )
-        }
+        throws = np.asarray(self.tokens(split)).reshape(-1, DICE)
+        return {"x": torch.from_numpy(throws[chosen].astype(np.int64))}
 
 
 class Throws(Source):
@@ -72,21 +63,15 @@ class Throws(Source):
 
     def __init__(self, path: Path, args: Any):
         check_out(args.out)
-        self.args, self.lines = args, read_throws(path)
-        ids = np.array([["123456".find(face) for face in line] for line in self.lines])
+        self.args, ids = args, read_throws(path)
         if (ids >= 0).all():
             raise ValueError(f"{path} has no hole: write a dot for a die to fill in")
-        self.examples = [
-            Partial(row.clip(0), np.where(row < 0, HOLE, GIVEN).astype(np.int8)) for row in ids
-        ]
+        roles = np.where(ids < 0, HOLE, GIVEN).astype(np.int8)
+        self.examples = [Partial(row.clip(0), role) for row, role in zip(ids, roles, strict=True)]
 
     def fill(self, filler: Filler) -> dict:
         found = filler.fill(self.examples, num=self.args.num, score=8)
-        rows = [
-            f"{Faces().decode(one.ids)} {one.nats:.2f}"
-            for candidates in found
-            for one in candidates
-        ]
+        rows = [f"{Faces().decode(one.ids)} {one.nats:.2f}" for ones in found for one in ones]
         write_text(self.args.out, "\n".join(rows) + "\n")
         return {"fillings": rows}
 
@@ -99,26 +84,17 @@ class Dice(Kind):
 
     @classmethod
     def prepare(cls, args: Any) -> tuple[dict, list[str]]:
-        check_new(args.out)
-        throws = np.array(
-            [[int(face) - 1 for face in line] for line in read_throws(args.source)], np.uint8
-        )
-        parts = dict(
-            zip(
-                SPLITS,
-                np.split(throws, [8 * len(throws) // 10, 9 * len(throws) // 10]),
-                strict=True,
-            )
-        )
+        throws = read_throws(args.source)
+        if (throws < 0).any():
+            raise ValueError(f"{args.source} has a hole: give throws whose dice are all known")
+        cuts = [8 * len(throws) // 10, 9 * len(throws) // 10]
+        parts = dict(zip(SPLITS, np.split(throws.astype(np.uint8), cuts), strict=True))
         counts = {split: len(part) for split, part in parts.items()}
-        meta = {
-            "format": FORMAT, "kind": "dice", "tokenizer": Faces().spec(), "vocab_size": 6, "dtype": "uint8", "throws": counts,
-            "tokens": {split: DICE * n for split, n in counts.items()}, "source": [{"sha256": "-"}], "sha256": {"train.bin": "-"},
-        }  # fmt: skip
+        sources = [(args.source, [args.source])]
         with new_folder(args.out) as folder:
             for split, part in parts.items():
                 part.tofile(folder / f"{split}.bin")
-            (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+            meta = write_meta(folder, "dice", Faces(), np.uint8, sources, throws=counts)
         return meta, [f"{args.out}: {len(throws)} throws"]
 
     @classmethod

@@ -607,7 +607,7 @@ def test_an_interruption_leaves_nothing(error, monkeypatch, tmp_path):
         assert any(".part" in path.name for path in tmp_path.iterdir())
         raise error
 
-    monkeypatch.setattr(text, "sha256", fail)
+    monkeypatch.setattr("unmask.kinds.folder.digest", fail)
     (tmp_path / "out").mkdir()
     with pytest.raises(error):
         prepare_text(source, tmp_path / "out")

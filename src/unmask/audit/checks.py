@@ -16,7 +16,7 @@ from torch import Tensor
 from unmask.audit import MAX_UNITS, SIGMAS, exact_nelbo
 from unmask.categorical import uniform
 from unmask.device import precision
-from unmask.diffusion import MaskedDiffusion, evaluating
+from unmask.diffusion import MaskedDiffusion, accepts, evaluating
 from unmask.estimate import Estimate
 from unmask.likelihood import estimate_nelbo
 from unmask.masks import Draw, stratified

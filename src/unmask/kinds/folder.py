@@ -1,4 +1,4 @@
-"""A folder of prepared data: how it is written whole or not at all, cut into splits, and checked."""
+"""A folder of prepared data: written whole or not at all, cut into splits, and checked."""
 
 import hashlib
 import itertools
@@ -6,53 +6,61 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 from tqdm import tqdm
 
-from unmask.checkpoint import CONFIG, checkpoints
+from unmask.checkpoint import CONFIG, checkpoints, digest
 
 FORMAT = 1
-
-
 SPLITS = ("train", "validation", "test")
 
 
-def check_new(out: Path) -> None:
+def check_new(out: str | Path) -> Path:
+    """The absolute path of a folder to make.  ValueError if something is there already."""
+    out = Path(out).absolute()
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ValueError(f"{out} exists already: remove it or name another folder")
+    return out
+
+
+def given_splits(
+    source: str | Path, validation: str | Path | None, test: str | Path | None
+) -> dict[str, Path]:
+    """The splits that have a source of their own, and which."""
+    given = zip(SPLITS, (source, validation, test), strict=True)
+    return {name: Path(path) for name, path in given if path}
 
 
 def parse_split(split: str) -> tuple[float, ...]:
     """Three fractions as floats, or three counts as ints."""
+    wrong = ValueError(
+        f"split {split!r}: give three fractions that sum to 1, like 0.9,0.05,0.05, "
+        "or three counts, one of which may be -1 (the rest)"
+    )
     parts = [part.strip() for part in str(split).split(",")]
-    help = "give three fractions that sum to 1, like 0.9,0.05,0.05, or three counts, one of which may be -1 (the rest)"
     try:
         shares = tuple(float(part) for part in parts)
-        counts = (
-            tuple(int(part) for part in parts)
-            if all(part.lstrip("-").isdigit() for part in parts)
-            else None
-        )
     except ValueError:
-        raise ValueError(f"split {split!r}: {help}") from None
-    if len(shares) == 3 and min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-6:
+        raise wrong from None
+    if len(shares) != 3:
+        raise wrong
+    if min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-6:
         return shares
-    if (
-        len(shares) != 3
-        or counts is None
-        or min(counts) < -1
-        or counts.count(-1) > 1
-        or counts == (0, 0, 0)
-    ):
-        raise ValueError(f"split {split!r}: {help}")
+    if not all(part.lstrip("-").isdigit() for part in parts):
+        raise wrong
+    counts = tuple(int(part) for part in parts)
+    if min(counts) < -1 or counts.count(-1) > 1 or counts == (0, 0, 0):
+        raise wrong
     if sum(counts) == 100:
         raise ValueError(
-            f"split {split!r} would keep 100 in all; if these are percentages, write fractions like 0.9,0.05,0.05"
+            f"split {split!r} would keep 100 in all; "
+            "if these are percentages, write fractions like 0.9,0.05,0.05"
         )
     return counts
 
@@ -60,8 +68,10 @@ def parse_split(split: str) -> tuple[float, ...]:
 def cut_points(
     shares: tuple[float, ...], edges: np.ndarray, apart: bool, what: str = "tokens"
 ) -> dict[str, tuple[int, int]]:
-    """First and last + 1 token of each split. edges: the token offsets between documents, from 0 to
-    the total."""
+    """First and last + 1 token of each split.
+
+    edges: the token offsets between documents, from 0 to the total. apart: cut only at these.
+    """
     total = int(edges[-1])
     if isinstance(shares[0], float):
         points = [0, round(total * shares[0]), round(total * (shares[0] + shares[1])), total]
@@ -73,42 +83,37 @@ def cut_points(
             raise ValueError(
                 f"the split asks for {asked} {what} and the source has {total}: ask for fewer"
             )
-        sizes = [count if count >= 0 else total - asked for count in shares]
+        sizes = [total - asked if count < 0 else count for count in shares]
         points = np.cumsum([0, *sizes]).tolist()
+    few = ""
     if apart:
         after = np.clip(np.searchsorted(edges, points), 1, len(edges) - 1)
         before = edges[after - 1]
         points = np.where(points - before <= edges[after] - points, before, edges[after]).tolist()
+        whole = f"equal {what} stay together, and as many differ:"
+        if what == "tokens":
+            whole = "documents are kept whole, and there are"
+        few = f" ({whole} {len(edges) - 1}; or name files of their own for the splits)"
     spans = dict(zip(SPLITS, itertools.pairwise(points), strict=True))
-    whole = (
-        "documents are kept whole, and there are"
-        if what == "tokens"
-        else f"equal {what} stay together, and as many differ:"
-    )
-    few = f" ({whole} {len(edges) - 1}; or name files of their own for the splits)" if apart else ""
     for (name, (low, high)), share in zip(spans.items(), shares, strict=True):
         if share != 0 and low == high:
-            raise ValueError(
-                f"the {name} split, {share:g} of {total} {what}, comes out empty: ask for more or for 0"
-                + few
-            )
+            empty = f"the {name} split, {share:g} of {total} {what}, comes out empty"
+            raise ValueError(f"{empty}: ask for more or for 0{few}")
     return spans
 
 
 def cut_by_digest(
     digests: np.ndarray, shares: tuple[float, ...], what: str
 ) -> dict[str, np.ndarray]:
-    """The numbers of the examples of each split, in the order of their `digests` (n,) uint64; equal
-    ones go to one split.
+    """The numbers of the examples of each split, in the order of their `digests` (n,) uint64.
 
-    So a split depends on what the examples are and not on their order in a file, and none of them
-    is on two sides.
+    Equal ones go to one split.  So a split depends on what the examples are and not on their order
+    in a file, and none of them is on two sides.
     """
     order = np.argsort(digests, kind="stable")
     edges = np.flatnonzero(np.concatenate([[True], np.diff(digests[order]) != 0, [True]]))
-    return {
-        name: order[low:high] for name, (low, high) in cut_points(shares, edges, True, what).items()
-    }
+    spans = cut_points(shares, edges, True, what)
+    return {name: order[low:high] for name, (low, high) in spans.items()}
 
 
 def short_digest(content: bytes) -> int:
@@ -119,7 +124,7 @@ def short_digest(content: bytes) -> int:
 def cut_file(
     folder: Path, spans: dict[str, tuple[int, int]], stored: np.dtype, ending: str = ".bin"
 ) -> None:
-    """Cut train.bin, which holds everything, into splits; training comes first and needs no copy."""
+    """Cut train.bin, which holds everything, into splits; training comes first: no copy."""
     path = folder / f"train{ending}"
     everything = np.memmap(path, stored, "r")
     for name, span in spans.items():
@@ -130,22 +135,29 @@ def cut_file(
     os.truncate(path, spans["train"][1] * stored.itemsize)
 
 
-def progress_bars(total: int, progress: bool) -> Callable[[str], tqdm]:
+def progress_bars(files: Iterable[Path], progress: bool) -> Callable[[str], tqdm]:
+    """Makes bars, of a name each, over the bytes of all files."""
+    total = sum(path.stat().st_size for path in files)
     hidden = not (progress and sys.stderr.isatty())
     return lambda name: tqdm(desc=name, total=total, unit="B", unit_scale=True, disable=hidden)
 
 
 def smallest_type(vocab_size: int) -> np.dtype:
-    if vocab_size > 1 << 32:
-        raise ValueError(
-            f"vocab_size {vocab_size} is more than 32 bits hold: give the true size of the vocabulary"
-        )
-    return np.dtype("u1" if vocab_size <= 1 << 8 else "<u2" if vocab_size <= 1 << 16 else "<u4")
+    for stored in map(np.dtype, ("u1", "<u2", "<u4")):
+        if vocab_size <= 1 << 8 * stored.itemsize:
+            return stored
+    raise ValueError(
+        f"vocab_size {vocab_size} is more than 32 bits hold: give the true size of the vocabulary"
+    )
 
 
 @contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """A folder to write into that becomes `out` at the end, or vanishes on any exception."""
+def new_folder(out: str | Path) -> Iterator[Path]:
+    """A folder to write into that becomes `out` at the end, or vanishes on any exception.
+
+    Between the two a kind writes its arrays, and then calls `write_meta`.
+    """
+    out = check_new(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = out.parent / f".{out.name}.{os.getpid()}.part"
     folder.mkdir()
@@ -159,9 +171,72 @@ def new_folder(out: Path) -> Iterator[Path]:
         raise
 
 
+def write_meta(
+    folder: Path,
+    kind: str,
+    tokenizer: Any,
+    stored: DTypeLike,
+    sources: Iterable[tuple[Path, list[Path]]],
+    *,
+    first: dict | None = None,
+    **facts: Any,
+) -> dict:
+    """Complete a `new_folder` that holds a kind's arrays; returns what meta.json says.
+
+    The tokens of a split are in train.bin, validation.bin or test.bin, little-endian, in the type
+    `stored`; one that is not there is empty. tokenizer: has `vocab_size`, `spec()` (JSON) and
+    `files()` (what must lie beside the spec). sources: each as it was named, with all its files.
+    first, facts: what else there is to say, before and after the numbers of tokens.
+    """
+    stored = np.dtype(stored)
+    bins = {name: folder / f"{name}.bin" for name in SPLITS}
+    for path in bins.values():
+        path.touch()
+    meta = {
+        "format": FORMAT,
+        "kind": kind,
+        "tokenizer": tokenizer.spec(),
+        "vocab_size": tokenizer.vocab_size,
+        "dtype": stored.name,
+        **(first or {}),
+        "tokens": {name: path.stat().st_size // stored.itemsize for name, path in bins.items()},
+        **facts,
+        "source": [describe_source(root, files) for root, files in sources],
+        "sha256": {path.name: digest(path) for path in sorted(folder.iterdir())},
+    }
+    for name, content in tokenizer.files().items():
+        (folder / name).write_bytes(content)
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+    return meta
+
+
+def describe_source(root: Path, files: list[Path]) -> dict:
+    """Name, bytes and SHA-256.
+
+    A folder's SHA-256 is that of the lines "checksum  path" of its files, as sha256sum prints.
+    """
+    size = sum(path.stat().st_size for path in files)
+    if root.is_file():
+        return {"name": root.name, "bytes": size, "sha256": digest(root)}
+    lines = ""
+    for path in files:
+        name = Path(path.name)
+        if path.is_relative_to(root):
+            name = path.relative_to(root)
+        lines += f"{digest(path)}  {name.as_posix()}\n"
+    return {
+        "name": root.resolve().name,
+        "files": len(files),
+        "bytes": size,
+        "sha256": hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest(),
+    }
+
+
 def read_meta(folder: Path, kinds: dict[str, tuple[str, ...]]) -> dict:
     """meta.json of a folder; `kinds`: what its content needs to have, for each kind there is.
-    ValueError for anything else."""
+
+    ValueError for anything else.
+    """
     path = folder / "meta.json"
     if not path.is_file():
         raise ValueError(f"{path} is missing: name a folder that unmask prepare made")
@@ -169,12 +244,15 @@ def read_meta(folder: Path, kinds: dict[str, tuple[str, ...]]) -> dict:
         meta = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}): prepare the data again") from error
-    found = (meta.get("format"), meta.get("kind")) if isinstance(meta, dict) else (None, None)
-    if found[0] != FORMAT or found[1] not in kinds:
+    if not isinstance(meta, dict):
+        meta = {}
+    format, kind = meta.get("format"), meta.get("kind")
+    if format != FORMAT or kind not in kinds:
+        known = " or ".join(map(repr, kinds))
         raise ValueError(
-            f"{path}: format {found[0]!r} of kind {found[1]!r}, expected {FORMAT!r} of kind {' or '.join(map(repr, kinds))}"
+            f"{path}: format {format!r} of kind {kind!r}, expected {FORMAT!r} of kind {known}"
         )
-    if missing := [key for key in kinds[found[1]] if key not in meta]:
+    if missing := [key for key in kinds[kind] if key not in meta]:
         raise ValueError(f"{path} has no {missing[0]!r}: prepare the data again")
     return meta
 
@@ -182,21 +260,23 @@ def read_meta(folder: Path, kinds: dict[str, tuple[str, ...]]) -> dict:
 def check_sizes(folder: Path, sizes: dict[str, int]) -> None:
     """ValueError for a file that is missing or has another number of bytes."""
     for name, expected in sizes.items():
-        size = (folder / name).stat().st_size if (folder / name).is_file() else None
-        if size != expected:
-            found = "is missing" if size is None else f"has {size} bytes"
-            raise ValueError(
-                f"{folder / name} {found}, expected {expected} bytes: copy or prepare the data again"
-            )
+        path, found = folder / name, "is missing"
+        if path.is_file():
+            size = path.stat().st_size
+            if size == expected:
+                continue
+            found = f"has {size} bytes"
+        raise ValueError(
+            f"{path} {found}, expected {expected} bytes: copy or prepare the data again"
+        )
 
 
 class Tokens(NamedTuple):
-    """What a folder says of its tokens: their spec, the name of the kind that they are of, and
-    where their files are."""
+    """What a folder says of its tokens."""
 
     spec: dict
-    kind: str
-    folder: Path
+    kind: str  # its name
+    folder: Path  # where the files that go with the spec are
 
 
 def find_tokens(path: Path) -> Tokens | None:

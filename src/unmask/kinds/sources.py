@@ -2,7 +2,6 @@
 
 import codecs
 import gzip
-import hashlib
 import json
 import lzma
 import os
@@ -68,21 +67,22 @@ def read_blocks(path: Path, bar: tqdm) -> Iterator[bytes]:
     """The content of a file, unpacked, BLOCK bytes at a time."""
     with open(path, "rb") as raw:
         first = raw.read(4)
+    ending = path.suffix.lower()
     for magic, packed in PACKED.items():
-        if first.startswith(magic) and path.suffix.lower() not in (".gz", ".xz"):
+        if first.startswith(magic) and ending not in (".gz", ".xz"):
             raise ValueError(
-                f"{path} is a {packed} archive: unpack it first (files that end in .gz or .xz are read as they are)"
+                f"{path} is a {packed} archive: "
+                "unpack it first (files that end in .gz or .xz are read as they are)"
             )
-    unpack = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix.lower(), nullcontext)
+    unpack = {".gz": gzip.open, ".xz": lzma.open}.get(ending, nullcontext)
     with open(path, "rb") as raw, unpack(raw) as stream:
         shown = 0
         while True:
             try:
                 block = stream.read(BLOCK)
             except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
-                raise ValueError(
-                    f"{path} is truncated or damaged ({error}): fetch it again"
-                ) from error
+                damaged = f"{path} is truncated or damaged ({error}): fetch it again"
+                raise ValueError(damaged) from error
             bar.update(raw.tell() - shown)
             shown = raw.tell()
             if not block:
@@ -120,13 +120,17 @@ def decode_blocks(blocks: Iterator[bytes], path: Path) -> Iterator[str]:
         codecs.utf_8_decode(rest, "strict", True)
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path} is not UTF-8 at byte {offset + error.start}: convert it, or use the tokenizer 'bytes'"
+            f"{path} is not UTF-8 at byte {offset + error.start}: "
+            "convert it, or use the tokenizer 'bytes'"
         ) from error
 
 
 def cut_safely(texts: Iterator[str]) -> Iterator[str]:
-    """The same text in pieces of PIECE characters or more, each cut before a blank or newline that
-    follows a non-space: see `tokenizers._cuttable` for why this does not change the ids."""
+    """The same text in pieces of PIECE characters or more.
+
+    Each is cut before a blank or newline that follows a non-space: see `tokenizers._cuttable` for
+    why this does not change the ids.
+    """
     rest = ""
     for text in texts:
         rest, start = rest + text, 0
@@ -143,30 +147,32 @@ def read_jsonl(path: Path, field: str, bar: tqdm) -> Iterator[Piece]:
         if not line.strip():
             continue
         place = f"{path}, line {number}"
-        try:
-            record = json.loads(line)
-        except ValueError as error:  # bad JSON, or bad UTF-8
-            raise ValueError(
-                f"{place} is not JSON ({error}): each line must be one JSON object"
-            ) from error
-        if not isinstance(record, dict):
-            raise ValueError(
-                f"{place} is not a JSON object: each line must be like {{{json.dumps(field)}: ...}}"
-            )
-        if not isinstance(record.get(field), str):
-            problem = "is not a string" if field in record else "is missing"
-            there = ", ".join(map(repr, record)) or "none"
-            raise ValueError(
-                f"{place}: the field {field!r} {problem}; the fields there are: {there}"
-            )
-        text = record[field]
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"{place}: half a surrogate pair at character {error.start}: repair the line"
-            ) from error
-        yield Piece(text, True, place)
+        yield Piece(text_field(line, field, place), True, place)
+
+
+def text_field(line: bytes, field: str, place: str) -> str:
+    """The text in a line of .jsonl.  ValueError that begins with `place` if there is none."""
+    try:
+        record = json.loads(line)
+    except ValueError as error:  # bad JSON, or bad UTF-8
+        fix = "each line must be one JSON object"
+        raise ValueError(f"{place} is not JSON ({error}): {fix}") from error
+    if not isinstance(record, dict):
+        fix = f"each line must be like {{{json.dumps(field)}: ...}}"
+        raise ValueError(f"{place} is not a JSON object: {fix}")
+    text = record.get(field)
+    if not isinstance(text, str):
+        problem = "is missing"
+        if field in record:
+            problem = "is not a string"
+        there = ", ".join(map(repr, record)) or "none"
+        raise ValueError(f"{place}: the field {field!r} {problem}; the fields there are: {there}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        found = f"half a surrogate pair at character {error.start}"
+        raise ValueError(f"{place}: {found}: repair the line") from error
+    return text
 
 
 def read_lines(path: Path, bar: tqdm) -> Iterator[bytes]:
@@ -180,7 +186,7 @@ def read_lines(path: Path, bar: tqdm) -> Iterator[bytes]:
 def read_ids(
     path: Path, dtype: str, vocab_size: int, bar: tqdm
 ) -> Iterator[tuple[np.ndarray, bool]]:
-    """A raw little-endian array, checked against the vocabulary."""
+    """(ids, whether they end) of a raw little-endian array, checked against the vocabulary."""
     kind = np.dtype(dtype).newbyteorder("<")
     rest, offset = b"", 0
     for block in read_blocks(path, bar):
@@ -189,39 +195,14 @@ def read_ids(
         ids, rest = np.frombuffer(rest[:whole], kind), rest[whole:]
         if len(ids) and not (int(ids.min()) >= 0 and int(ids.max()) < vocab_size):
             at = int(np.argmax((ids < 0) | (ids >= vocab_size)))
+            strange = f"{path}: id {ids[at]} at offset {offset + at}"
             raise ValueError(
-                f"{path}: id {ids[at]} at offset {offset + at} is outside the vocabulary of {vocab_size}: "
-                f"give the vocab_size or tokenizer that the ids were made with, and their dtype (now {dtype})"
+                f"{strange} is outside the vocabulary of {vocab_size}: give the vocab_size or "
+                f"tokenizer that the ids were made with, and their dtype (now {dtype})"
             )
         yield ids, False
         offset += len(ids)
     if rest:
-        raise ValueError(
-            f"{path} is no whole number of {dtype} ids ({len(rest)} bytes left): give its dtype"
-        )
+        left = f"{len(rest)} bytes left"
+        raise ValueError(f"{path} is no whole number of {dtype} ids ({left}): give its dtype")
     yield np.empty(0, kind), True
-
-
-def describe_source(root: Path, files: list[Path]) -> dict:
-    """Name, bytes and SHA-256; a folder's is that of the lines "checksum  path" of its files, as
-    sha256sum prints."""
-    size = sum(path.stat().st_size for path in files)
-    if root.is_file():
-        return {"name": root.name, "bytes": size, "sha256": sha256(root)}
-    names = [
-        path.relative_to(root) if path.is_relative_to(root) else Path(path.name) for path in files
-    ]
-    lines = "".join(
-        f"{sha256(path)}  {name.as_posix()}\n" for path, name in zip(files, names, strict=True)
-    )
-    return {
-        "name": root.resolve().name,
-        "files": len(files),
-        "bytes": size,
-        "sha256": hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest(),
-    }
-
-
-def sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,13 +1,14 @@
-"""Protein sequences made into a memory map of tokens, and read from it.
+"""Protein sequences made into a memory map of tokens.
 
 `prepare_proteins` writes a folder:
 
-    train.bin, validation.bin, test.bin    the residues, a byte each, sequence after sequence; V where it is not known which
-    *.documents.bin                        the offset at which each sequence begins, int64
-    meta.json                              the counts, the lengths of the training sequences, the checksums; `open_data` reads it
+    train.bin, validation.bin, test.bin    the residues, a byte each, sequence after sequence;
+                       V where it is not known which
+    *.documents.bin    the offset at which each sequence begins, int64
+    meta.json          the counts, the lengths of the training sequences, the checksums;
+                       `open_data` reads it
 """
 
-import json
 from array import array
 from collections import Counter
 from pathlib import Path
@@ -16,18 +17,19 @@ import numpy as np
 from tqdm import tqdm
 
 from unmask.kinds.folder import (
-    FORMAT,
     SPLITS,
     check_new,
     cut_by_digest,
+    given_splits,
     new_folder,
     parse_split,
     progress_bars,
     short_digest,
+    write_meta,
 )
 from unmask.kinds.proteins.fasta import read_fasta
 from unmask.kinds.proteins.residues import LETTERS, Residues
-from unmask.kinds.sources import BLOCK, describe_source, list_files, sha256
+from unmask.kinds.sources import BLOCK, list_files
 
 NUCLEOTIDES = [LETTERS.index(letter) for letter in "ACGTUN"]
 
@@ -41,8 +43,7 @@ def prepare_proteins(
     test: str | Path | None = None,
     progress: bool = True,
 ) -> dict:
-    """Write the sequences of `source` to the new folder `out`, whole or not at all; returns what
-    meta.json holds.
+    """Write the sequences of `source` to the new folder `out`; returns what meta.json holds.
 
     source: a FASTA file, also .gz or .xz, or a folder of such files; see `fasta.parse_fasta` for
     what is read how. split: three fractions that sum to 1, or three counts of sequences, one of
@@ -53,68 +54,54 @@ def prepare_proteins(
 
     Raises ValueError, and leaves nothing behind, for a source that does not do.
     """
-    out = Path(out).absolute()
-    check_new(out)
+    out = check_new(out)
     shares = parse_split(split)
-    roots = {
-        name: Path(root)
-        for name, root in zip(SPLITS, (source, validation, test), strict=True)
-        if root
-    }
+    roots = given_splits(source, validation, test)
     sources = {name: list_files(root) for name, root in roots.items()}
-    bar = progress_bars(
-        sum(path.stat().st_size for files in sources.values() for path in files), progress
-    )
+    bar = progress_bars([path for files in sources.values() for path in files], progress)
     with new_folder(out) as folder:
         edges, digests = {}, {}
         with bar("proteins") as shown:
             for name, files in sources.items():
-                edges[name], digests[name], counts = write_sequences(
-                    folder / f"{name}.bin", files, shown
-                )
+                path = folder / f"{name}.bin"
+                edges[name], digests[name], counts = write_sequences(path, files, shown)
                 check_counts(counts, roots[name])
         distinct = len(np.unique(digests["train"]))
         if len(sources) == 1:
-            edges = cut_sequences(
-                folder, edges["train"], cut_by_digest(digests["train"], shares, "sequences")
-            )
+            chosen = cut_by_digest(digests["train"], shares, "sequences")
+            edges = cut_sequences(folder, edges["train"], chosen)
+        else:
+            split = "files"
+        counts, unknown = {}, {}
         for name in SPLITS:
-            (folder / f"{name}.bin").touch()
-            edges.setdefault(name, np.zeros(1, np.int64))[:-1].astype("<i8").tofile(
-                folder / f"{name}.documents.bin"
-            )
+            begins = edges.get(name, np.zeros(1, np.int64))[:-1]
+            begins.astype("<i8").tofile(folder / f"{name}.documents.bin")
+            counts[name] = len(begins)
+            unknown[name] = count_unknown(folder / f"{name}.bin")
         lengths = Counter(np.diff(edges["train"]).tolist())
-        meta = {
-            "format": FORMAT,
-            "kind": "proteins",
-            "tokenizer": Residues().spec(),
-            "vocab_size": Residues.vocab_size,
-            "dtype": "uint8",
-            "documents": "apart",
-            "eot": None,
-            "split": split if len(sources) == 1 else "files",
-            "tokens": {name: int(edges[name][-1]) for name in SPLITS},
-            "unknown": {name: count_unknown(folder / f"{name}.bin") for name in SPLITS},
-            "document_count": {name: len(edges[name]) - 1 for name in SPLITS},
-            "distinct": distinct,
-            "lengths": {str(length): lengths[length] for length in sorted(lengths)},
-            "source": [describe_source(roots[name], files) for name, files in sources.items()],
-            "sha256": {path.name: sha256(path) for path in sorted(folder.iterdir())},
-        }
-        (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-    return meta
+        return write_meta(
+            folder,
+            "proteins",
+            Residues(),
+            np.uint8,
+            zip(roots.values(), sources.values(), strict=True),
+            first={"documents": "apart", "eot": None, "split": split},
+            unknown=unknown,
+            document_count=counts,
+            distinct=distinct,
+            lengths={str(length): lengths[length] for length in sorted(lengths)},
+        )
 
 
 def write_sequences(
     path: Path, files: list[Path], bar: tqdm
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Write the residues of all records: the edges between them (n + 1,), their digests (n,), how
-    often each id occurs (V + 1,)."""
-    edges, digests, counts = (
-        array("q", [0]),
-        array("Q"),
-        np.zeros(Residues.vocab_size + 1, np.int64),
-    )
+    """Write the residues of all records.
+
+    Returns the edges between them (n + 1,), their digests (n,), how often each id occurs (V + 1,).
+    """
+    edges, digests = array("q", [0]), array("Q")
+    counts = np.zeros(Residues.vocab_size + 1, np.int64)
     with open(path, "wb") as stream:
         for file in files:
             for record in read_fasta(file, bar):
@@ -126,24 +113,26 @@ def write_sequences(
 
 
 def check_counts(counts: np.ndarray, source: Path) -> None:
-    """ValueError for nucleotides, whose letters are all residues', too, and where no residue is
-    known."""
+    """ValueError where no residue is known, and for nucleotides, whose letters are residues'."""
     known = counts[:-1]
     if not known.any():
         raise ValueError(f"{source} has no residue that is known: give a FASTA file of proteins")
     if known.sum() > 100 and known.sum() == known[NUCLEOTIDES].sum():
         raise ValueError(
-            f"{source} has the letters of nucleotides and no others: translate it into proteins first"
+            f"{source} has the letters of nucleotides and no others: "
+            "translate it into proteins first"
         )
 
 
 def cut_sequences(
     folder: Path, edges: np.ndarray, chosen: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Cut train.bin, which holds everything, into splits of the sequences `chosen`, in the order of
-    the file; the edges of each."""
-    (folder / "train.bin").rename(folder / "all.bin")
-    everything, found = np.memmap(folder / "all.bin", np.uint8, "r"), {}
+    """Cut train.bin, which holds everything, into splits of the sequences `chosen`; their edges.
+
+    Sequences stay in the order of the file.
+    """
+    whole = (folder / "train.bin").rename(folder / "all.bin")
+    everything, found = np.memmap(whole, np.uint8, "r"), {}
     for name, numbers in chosen.items():
         numbers = np.sort(numbers)
         with open(folder / f"{name}.bin", "wb") as stream:
@@ -152,13 +141,14 @@ def cut_sequences(
                     stream.write(everything[edges[run[0]] : edges[run[-1] + 1]].tobytes())
         found[name] = np.concatenate([[0], np.cumsum(np.diff(edges)[numbers])]).astype(np.int64)
     del everything
-    (folder / "all.bin").unlink()
+    whole.unlink()
     return found
 
 
 def count_unknown(path: Path) -> int:
-    """How many of a file's ids are no residue's."""
+    """How many ids of a file, which may be missing, are no residue's."""
+    if not path.exists():
+        return 0
     with open(path, "rb") as stream:
-        return sum(
-            part.count(Residues.vocab_size) for part in iter(lambda: stream.read(BLOCK), b"")
-        )
+        blocks = iter(lambda: stream.read(BLOCK), b"")
+        return sum(block.count(Residues.vocab_size) for block in blocks)

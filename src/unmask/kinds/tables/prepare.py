@@ -1,13 +1,13 @@
-"""Tables made into a memory map of tokens, a row of C cells an example, and read from it.
+"""Tables made into a memory map of tokens, a row of C cells an example, and files like them read.
 
 `prepare_table` writes a folder:
 
-    train.bin, validation.bin, test.bin    the tokens, little-endian, row after row; a cell without a value is `vocab_size`
-    meta.json                              the columns, the counts, the checksums; `open_data` reads it
+    train.bin, validation.bin, test.bin    the tokens, little-endian, row after row;
+                 a cell without a value is `vocab_size`
+    meta.json    the columns, the counts, the checksums; `open_data` reads it
 """
 
 import difflib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,17 +15,17 @@ from typing import NamedTuple
 import numpy as np
 
 from unmask.kinds.folder import (
-    FORMAT,
     SPLITS,
     check_new,
     cut_by_digest,
+    given_splits,
     new_folder,
     parse_split,
     progress_bars,
     short_digest,
     smallest_type,
+    write_meta,
 )
-from unmask.kinds.sources import describe_source, sha256
 from unmask.kinds.tables.columns import (
     MISSING,
     Column,
@@ -43,14 +43,9 @@ from unmask.kinds.tables.csv_source import (
 )
 
 BINS = 32
-
-
-# of the cells of a column are numbers: then the others are errors, unless the column is said to be
-# of categories
+# With this share of numbers in a column, other cells are errors, unless --categories names it.
 MOST = 0.9
-
-
-# categories of a column, at least, that are refused where most rows have one of their own
+# More categories than this are refused where most rows have one of their own.
 MANY = 50
 
 
@@ -73,8 +68,7 @@ def prepare_table(
     test: str | Path | None = None,
     progress: bool = True,
 ) -> dict:
-    """Write the tokens of the rows of a CSV file to the new folder `out`, whole or not at all;
-    returns what meta.json holds.
+    """Write the tokens of a CSV file's rows to the new folder `out`; returns what meta.json holds.
 
     header: "yes", "no", or "auto" (`csv_source.first_is_header`); without one, columns are called
     column1, column2, ... delimiter, encoding: see `csv_source.read_cells`.  missing: cells without
@@ -89,15 +83,10 @@ def prepare_table(
 
     Raises ValueError, and leaves nothing behind, for a source that does not do.
     """
-    out = Path(out).absolute()
-    check_new(out)
+    out = check_new(out)
     shares = parse_split(split)
     check_choices(header, delimiter, bins, unseen)
-    paths = {
-        name: Path(path)
-        for name, path in zip(SPLITS, (source, validation, test), strict=True)
-        if path
-    }
+    paths = given_splits(source, validation, test)
     for path in paths.values():
         if not path.is_file():
             raise ValueError(f"{path} is not a file: name a CSV file")
@@ -117,28 +106,17 @@ def prepare_table(
         )
     if like is None and unseen != "error":
         raise ValueError(
-            f"unseen {unseen!r} is about columns of other data, and there are none: give like, or leave it out"
+            f"unseen {unseen!r} is about columns of other data, and there are none: "
+            "give like, or leave it out"
         )
-    with progress_bars(sum(path.stat().st_size for path in paths.values()), progress)(
-        "read"
-    ) as bar:
+    if like is not None:
+        delimiter = like.delimiter
+    with progress_bars(paths.values(), progress)("read") as bar:
         read = {
-            name: read_cells(
-                path, bar, delimiter=like.delimiter if like else delimiter, encoding=encoding
-            )
+            name: read_cells(path, bar, delimiter=delimiter, encoding=encoding)
             for name, path in paths.items()
         }
-    if like is None:
-        names, has_names = take_header(read["train"], header, missing)
-        form = Table(  # every column of the source, to find those of the other files by
-            [Column(name, i, ("",)) for i, name in enumerate(names)],
-            header=has_names,
-            delimiter=read["train"].delimiter,
-            width=len(names),
-            missing=missing,
-        )
-    else:
-        form = like
+    form = like or plain_table(read["train"], header, missing)
     parts = {name: find_columns(cells, form) for name, cells in read.items()}
     for name, part in parts.items():
         if not len(part.codes):
@@ -151,46 +129,38 @@ def prepare_table(
     rows = {name: np.arange(len(part.codes)) for name, part in parts.items()}
     if len(parts) == 1:
         rows = cut_by_digest(row_digests(parts["train"].columns(kept), form), shares, "rows")
+    else:
+        split = "files"
     table = like or make_table(
         form, parts, rows["train"], numbers=numbers, categories=categories, drop=drop, bins=bins
     )
     places = [form.names.index(name) for name in table.names]
     encoded = {name: encode(part.columns(places), table, unseen) for name, part in parts.items()}
+    without = sum((part == table.vocab_size).sum() for part in encoded.values())
     stored = smallest_type(table.vocab_size + 1)
     counts, empty = dict.fromkeys(SPLITS, 0), 0
     with new_folder(out) as folder:
-        for name in SPLITS:
-            mine = (
-                encoded.get(name, encoded["train"])[rows[name]]
-                if name in rows
-                else np.zeros((0, table.length), np.int64)
-            )
+        for name, chosen in rows.items():
+            mine = encoded.get(name, encoded["train"])[chosen]
             full = mine[(mine != table.vocab_size).any(1)]
-            empty += len(mine) - len(full)
-            if name in rows and len(mine) and not len(full):
+            if len(mine) and not len(full):
                 raise ValueError(
                     f"the rows of the {name} split are all empty: give a file with values in it"
                 )
             full.astype(stored).tofile(folder / f"{name}.bin")
             counts[name] = len(full)
-        meta = {
-            "format": FORMAT,
-            "kind": "tables",
-            "tokenizer": table.spec(),
-            "vocab_size": table.vocab_size,
-            "dtype": stored.name,
-            "tokens": {name: count * table.length for name, count in counts.items()},
-            "rows": counts,
-            "empty_rows": empty,
-            "cells_without_value": int(
-                sum((part == table.vocab_size).sum() for part in encoded.values())
-            ),
-            "split": split if len(parts) == 1 else "files",
-            "source": [describe_source(path, [path]) for path in paths.values()],
-            "sha256": {path.name: sha256(path) for path in sorted(folder.iterdir())},
-        }
-        (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-    return meta
+            empty += len(mine) - len(full)
+        return write_meta(
+            folder,
+            "tables",
+            table,
+            stored,
+            [(path, [path]) for path in paths.values()],
+            rows=counts,
+            empty_rows=empty,
+            cells_without_value=int(without),
+            split=split,
+        )
 
 
 def check_choices(header: str, delimiter: str, bins: int, unseen: str) -> None:
@@ -199,53 +169,66 @@ def check_choices(header: str, delimiter: str, bins: int, unseen: str) -> None:
             f"header {header!r} must be auto, yes or no, and unseen {unseen!r} error or missing"
         )
     if delimiter != "auto" and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise ValueError(
-            f"delimiter {delimiter!r} must be auto or one character, like {' or '.join(map(repr, DELIMITERS))}"
-        )
+        known = " or ".join(map(repr, DELIMITERS))
+        raise ValueError(f"delimiter {delimiter!r} must be auto or one character, like {known}")
     if not 2 <= bins <= 10_000:
         raise ValueError(f"bins {bins}: give between 2 and 10,000")
 
 
+def plain_table(cells: Cells, header: str, missing: Sequence[str]) -> Table:
+    """Every column of a source, without values: what to find the columns of the other files by."""
+    names, has_names = take_header(cells, header, missing)
+    columns = [Column(name, i, ("",)) for i, name in enumerate(names)]
+    return Table(
+        columns, header=has_names, delimiter=cells.delimiter, width=len(names), missing=missing
+    )
+
+
 def take_header(cells: Cells, header: str, missing: Sequence[str]) -> tuple[list[str], bool]:
     """The names of the columns, and whether the file gives them."""
-    if not (
-        header == "yes"
-        or (header == "auto" and first_is_header(cells, {"", *(m.lower() for m in missing)}))
-    ):
-        return [f"column{i}" for i in range(1, cells.width + 1)], False
-    return check_names(cells, header_names(cells)), True
+    given = header == "yes"
+    if header == "auto":
+        given = first_is_header(cells, {"", *(text.lower() for text in missing)})
+    if given:
+        return check_names(cells, header_names(cells)), True
+    return [f"column{i}" for i in range(1, cells.width + 1)], False
 
 
 def check_names(cells: Cells, names: list[str], among: Sequence[str] | None = None) -> list[str]:
     """ValueError for two columns of one name, if it is `among` those that matter."""
-    for name in names if among is None else among:
+    if among is None:
+        among = names
+    for name in among:
         if names.count(name) > 1:
+            place = f"{cells.path}, line {cells.lines[0]}"
             raise ValueError(
-                f"{cells.path}, line {cells.lines[0]}: the header has {name!r} more than once: rename one, or say --header no"
+                f"{place}: the header has {name!r} more than once: rename one, or say --header no"
             )
     return names
 
 
 def find_columns(cells: Cells, table: Table) -> Cells:
-    """The columns of `table` in a file, by their names or, without a header, by their places; the
-    header taken off.
+    """The columns of `table` in a file, the header taken off.
 
-    ValueError for a column that is missing, or for another number of them where there are no names.
+    They are found by their names or, without a header, by their places. ValueError for a column
+    that is missing, or for another number of them where there are no names.
     """
     if not table.header:
         if cells.width == table.length:
             return cells
         if cells.width != table.width:
             raise ValueError(
-                f"{cells.path} has {cells.width} columns, expected {table.width}, like the data it should go with"
+                f"{cells.path} has {cells.width} columns, expected {table.width}, "
+                "like the data it should go with"
             )
         return cells.columns([column.place for column in table.columns])
     header = check_names(cells, header_names(cells), table.names)
     lost = [name for name in table.names if name not in header]
     if lost:
         said = f"{lost[0]!r}" + f" and {len(lost) - 1} more" * (len(lost) > 1)
+        known = ", ".join(table.names)
         raise ValueError(
-            f"{cells.path}: its first line has no column {said}; it should name {', '.join(table.names)}"
+            f"{cells.path}: its first line has no column {said}; it should name {known}"
         )
     return cells.without_first().columns([header.index(name) for name in table.names])
 
@@ -260,13 +243,14 @@ def make_table(
     drop: Sequence[str],
     bins: int,
 ) -> Table:
-    """The alphabets of the columns of a source: `form` has their names, `train` are the rows that
-    number bins are made of."""
+    """The alphabets of the columns of a source.
+
+    form: has their names. train: the rows that number bins are made of.
+    """
     for name in (*numbers, *categories, *drop):
         if name not in form.names:
-            raise ValueError(
-                f"there is no column {name!r} among {', '.join(form.names)}{did_you_mean(name, form.names)}"
-            )
+            known = ", ".join(form.names) + did_you_mean(name, form.names)
+            raise ValueError(f"there is no column {name!r} among {known}")
         if sum(name in names for names in (numbers, categories, drop)) > 1:
             raise ValueError(
                 f"column {name!r} is named twice, as numbers, as categories or to drop: choose one"
@@ -275,43 +259,13 @@ def make_table(
     for c, name in enumerate(form.names):
         if name in drop:
             continue
-        found = {
-            part: values_of(cells, c, np.arange(len(cells.codes)), form)
-            for part, cells in parts.items()
-        }
-        texts = sorted(set().union(*found.values()))
-        wrong = (
-            [(part, text) for part in parts for text in found[part] if parse_number(text) is None]
-            if name in numbers
-            else []
-        )
-        for part, text in wrong:
-            said = f"{text!r} in column {name!r} is not a number: correct it, or name the column in --categories"
-            raise ValueError(f"{parts[part].where(c, text)}: {said}")
-        if texts and name not in categories and (name in numbers or are_numbers(texts)):
+        found = {part: values_of(cells, c, slice(None), form) for part, cells in parts.items()}
+        if name not in categories and is_of_numbers(name, c, parts, found, name in numbers):
             counts = values_of(parts["train"], c, train, form) or next(filter(None, found.values()))
             columns.append(number_column(name, c, counts, bins))
-            continue
-        total = sum(sum(counts.values()) for counts in found.values())
-        wrong = [
-            (part, text) for part in parts for text in found[part] if parse_number(text) is None
-        ]
-        if (
-            name not in categories
-            and wrong
-            and sum(found[part][text] for part, text in wrong) < (1 - MOST) * total
-        ):
-            part, text = wrong[0]
-            fix = "correct it, count it among --missing, or name the column in --categories"
-            raise ValueError(
-                f"{parts[part].where(c, text)}: {text!r} in column {name!r}, most of whose cells are numbers, is none: {fix}"
-            )
-        if name not in categories and len(texts) > max(MANY, total / 2):
-            raise ValueError(
-                f"column {name!r} has {len(texts):,} different values in {total:,} rows, which says nothing about other rows: leave it out "
-                f"with --drop, or keep it with --categories"
-            )
-        columns.append(Column(name, c, tuple(texts) or ("",)))
+        else:
+            texts = sorted(set().union(*found.values()))
+            columns.append(Column(name, c, tuple(texts) or ("",)))
     return Table(
         columns,
         header=form.header,
@@ -321,23 +275,59 @@ def make_table(
     )
 
 
+def is_of_numbers(
+    name: str, c: int, parts: dict[str, Cells], found: dict[str, dict[str, int]], named: bool
+) -> bool:
+    """Whether column c is of numbers, by how often it has which values in each part, or as `named`.
+
+    ValueError where most cells are numbers, or should be, and some are not; and where categories
+    are too many to be such.
+    """
+    strange = [(part, text) for part in parts for text in found[part] if parse_number(text) is None]
+    if named and strange:
+        part, text = strange[0]
+        said = f"{text!r} in column {name!r} is not a number"
+        fix = "correct it, or name the column in --categories"
+        raise ValueError(f"{parts[part].where(c, text)}: {said}: {fix}")
+    texts = sorted(set().union(*found.values()))
+    if texts and (named or are_numbers(texts)):
+        return True
+    total = sum(sum(counts.values()) for counts in found.values())
+    if strange and sum(found[part][text] for part, text in strange) < (1 - MOST) * total:
+        part, text = strange[0]
+        said = f"{text!r} in column {name!r}, most of whose cells are numbers, is none"
+        fix = "correct it, count it among --missing, or name the column in --categories"
+        raise ValueError(f"{parts[part].where(c, text)}: {said}: {fix}")
+    if len(texts) > max(MANY, total / 2):
+        raise ValueError(
+            f"column {name!r} has {len(texts):,} different values in {total:,} rows, which says "
+            "nothing about other rows: leave it out with --drop, or keep it with --categories"
+        )
+    return False
+
+
 def row_digests(cells: Cells, table: Table) -> np.ndarray:
-    """(rows,) uint64 of what the rows say: cells without a value are alike, and so are numbers,
-    however they are spelled."""
+    """(rows,) uint64 of what the rows say.
+
+    Cells without a value are alike, and so are numbers, however they are spelled.
+    """
     columns = []
     for c, texts in enumerate(cells.texts):
-        said = ["" if table.is_missing(text) else text for text in texts]
-        numbers = [parse_number(text) for text in said]
-        said = [
-            text if number is None else repr(number)
-            for text, number in zip(said, numbers, strict=True)
-        ]
+        said = [plain(text, table) for text in texts]
         digests = [short_digest(text.encode("utf-8", "surrogatepass")) for text in said]
         columns.append(np.array(digests, np.uint64)[cells.codes[:, c]])
     return np.array([short_digest(row.tobytes()) for row in np.stack(columns, 1)], np.uint64)
 
 
-def values_of(cells: Cells, column: int, rows: np.ndarray, table: Table) -> dict[str, int]:
+def plain(text: str, table: Table) -> str:
+    """A cell, spelled in one way whatever its own."""
+    if table.is_missing(text):
+        return ""
+    number = parse_number(text)
+    return text if number is None else repr(number)
+
+
+def values_of(cells: Cells, column: int, rows: np.ndarray | slice, table: Table) -> dict[str, int]:
     """How often each value of a column occurs in some rows; cells without a value are left out."""
     texts = cells.texts[column]
     counts = np.bincount(cells.codes[rows, column], minlength=len(texts))
@@ -345,16 +335,16 @@ def values_of(cells: Cells, column: int, rows: np.ndarray, table: Table) -> dict
 
 
 def did_you_mean(text: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(text, known, 1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    for close in difflib.get_close_matches(text, known, 1):
+        return f" (did you mean {close!r}?)"
+    return ""
 
 
 def encode(cells: Cells, table: Table, unseen: str = "error") -> np.ndarray:
-    """Tokens (rows, columns) int64 of cells with the table's columns, `vocab_size` where there is
-    no value.
+    """Tokens (rows, columns) int64 of the cells of a table's columns.
 
-    unseen: "missing" takes what a column does not know for no value; "error" is a ValueError that
-    names file, line and value.
+    A cell without a value is `vocab_size`. unseen: "missing" takes what a column does not know for
+    no value; "error" is a ValueError that names file, line and value.
     """
     tokens = np.empty(cells.codes.shape, np.int64)
     for c, column in enumerate(table.columns):
@@ -367,11 +357,11 @@ def encode(cells: Cells, table: Table, unseen: str = "error") -> np.ndarray:
             text = texts[used[int((local < 0).argmax())]]
             said = "not a number"
             if column.bounds is None:
-                said = f"none of its {len(column.values)} categories{did_you_mean(text, column.values)}"
+                near = did_you_mean(text, column.values)
+                said = f"none of its {len(column.values)} categories{near}"
+            place = f"{cells.where(c, text)}: {text!r} in column {column.name!r}"
             fix = "correct it, or take such cells for missing with --unseen missing"
-            raise ValueError(
-                f"{cells.where(c, text)}: {text!r} in column {column.name!r} is {said}: {fix}"
-            )
+            raise ValueError(f"{place} is {said}: {fix}")
         token[used] = np.where(local < 0, table.vocab_size, table.first[c] + local)
         tokens[:, c] = token[cells.codes[:, c]]
     return tokens
@@ -388,21 +378,14 @@ class Rows(NamedTuple):
 
 def read_rows(path: Path, table: Table, *, unseen: str = "error", encoding: str = "") -> Rows:
     """ValueError as in `read_cells`, `find_columns` and `encode`."""
-    with progress_bars(path.stat().st_size, True)("read") as bar:
+    with progress_bars([path], True)("read") as bar:
         cells = read_cells(path, bar, delimiter=table.delimiter, encoding=encoding)
     tokens = encode(find_columns(cells, table), table, unseen)
-    below = cells.without_first() if table.header else cells
-    places = (
-        [column.place for column in table.columns]
-        if cells.width == table.width
-        else list(range(table.length))
-    )
+    header, places = None, list(range(table.length))
     if table.header:
-        names = header_names(cells)
+        header, names = cells.row(0), header_names(cells)
         places = [names.index(name) for name in table.names]
-    return Rows(
-        [below.row(i) for i in range(len(below.codes))],
-        cells.row(0) if table.header else None,
-        places,
-        tokens,
-    )
+        cells = cells.without_first()
+    elif cells.width == table.width:
+        places = [column.place for column in table.columns]
+    return Rows([cells.row(i) for i in range(len(cells.codes))], header, places, tokens)

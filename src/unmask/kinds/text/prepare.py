@@ -2,13 +2,12 @@
 
 `prepare_text` streams, so a source may be larger than memory. It writes a folder:
 
-    train.bin, validation.bin, test.bin    the tokens, little-endian, in the smallest unsigned type that holds them
-    *.documents.bin                        where documents are kept apart: the offset at which each begins, int64
-    meta.json                              the tokenizer, the counts, the checksums; `open_data` reads it
-    tokenizer.json                         where the tokenizer is a subword tokenizer
+    train.bin, validation.bin, test.bin    the tokens, little-endian, in the smallest unsigned type
+    *.documents.bin    where documents are kept apart: the offset at which each begins, int64
+    meta.json          the tokenizer, the counts, the checksums; `open_data` reads it
+    tokenizer.json     where the tokenizer is a subword tokenizer
 """
 
-import json
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,26 +16,25 @@ import numpy as np
 from tqdm import tqdm
 
 from unmask.kinds.folder import (
-    FORMAT,
     SPLITS,
     check_new,
     cut_file,
     cut_points,
+    given_splits,
     new_folder,
     parse_split,
     progress_bars,
     smallest_type,
+    write_meta,
 )
 from unmask.kinds.sources import (
     ID_TYPES,
     Piece,
-    describe_source,
     file_kind,
     list_files,
     read_ids,
     read_jsonl,
     read_text,
-    sha256,
 )
 from unmask.kinds.text.tokenizers import (
     CharacterError,
@@ -65,8 +63,7 @@ def prepare_text(
     test: str | Path | None = None,
     progress: bool = True,
 ) -> dict:
-    """Write the tokens of `source` to the new folder `out`, whole or not at all; returns what
-    meta.json holds.
+    """Write the tokens of `source` to the new folder `out`; returns what meta.json holds.
 
     source: a text file, a .jsonl file (one document a line, the text in `field`), either of them
     with .gz or .xz, or a folder of such files (all below it but hidden ones, in sorted order; each
@@ -86,87 +83,76 @@ def prepare_text(
 
     Raises ValueError, and leaves nothing behind, for a source, split or tokenizer that does not do.
     """
-    out = Path(out).absolute()
-    check_new(out)
+    out = check_new(out)
     if format not in ("auto", "text", "jsonl", "ids"):
         raise ValueError(f"format {format!r} is not one of auto, text, jsonl, ids")
     if dtype not in ID_TYPES:
         raise ValueError(f"dtype {dtype!r} is not one of {', '.join(ID_TYPES)}")
     shares = parse_split(split)
-    roots = {
-        name: Path(root)
-        for name, root in zip(SPLITS, (source, validation, test), strict=True)
-        if root
-    }
+    roots = given_splits(source, validation, test)
     sources = {name: list_files(root) for name, root in roots.items()}
     kinds = {path: file_kind(path, format) for files in sources.values() for path in files}
-    bar = progress_bars(sum(path.stat().st_size for path in kinds), progress)
+    bar = progress_bars(kinds, progress)
     model = choose_tokenizer(tokenizer, alphabet, format, vocab_size, kinds, field, bar)
 
     # Ready ids are taken as they are: whoever made them has put the end-of-text tokens in.
-    eot = model.eot if format != "ids" else None
-    single = all(kind != "jsonl" for kind in kinds.values()) and not any(
-        Path(r).is_dir() for r in roots.values() if r
-    )
-    documents = "joined" if eot is not None else "single" if single else "apart"
+    eot = None if format == "ids" else model.eot
+    if eot is not None:
+        documents = "joined"
+    elif "jsonl" in kinds.values() or any(root.is_dir() for root in roots.values()):
+        documents = "apart"
+    else:
+        documents = "single"
     stored = smallest_type(model.vocab_size)
     with new_folder(out) as folder:
         spans, edges = {}, {}
         with bar("encode") as shown:
             for name, files in sources.items():
-                chunks = (
-                    chunk
-                    for path in files
-                    for chunk in token_chunks(path, kinds[path], model, field, dtype, shown)
-                )
+                chunks = token_chunks(files, kinds, model, field, dtype, shown)
                 edges[name] = write_tokens(folder / f"{name}.bin", chunks, eot, stored)
-                if edges[name][-1] == 0:
+                total = int(edges[name][-1])
+                if total == 0:
                     raise ValueError(
                         f"{roots[name]} is empty: give a source with at least one token"
                     )
-                spans[name] = (0, int(edges[name][-1]))
+                spans[name] = (0, total)
         if len(sources) == 1:
             spans = cut_points(shares, edges["train"], documents == "apart")
             cut_file(folder, spans, stored)
-        meta = {
-            "format": FORMAT,
-            "kind": "text",
-            "tokenizer": model.spec(),
-            "vocab_size": model.vocab_size,
-            "dtype": stored.name,
-            "documents": documents,
-            "eot": model.eot,
-            "split": split if len(sources) == 1 else "files",
-            "tokens": {},
-            "document_count": {},
-            "source": [describe_source(roots[name], files) for name, files in sources.items()],
-            "sha256": {},
-        }
+        else:
+            split = "files"
+        counts = {}
         for name in SPLITS:
-            (folder / f"{name}.bin").touch()
             low, high = spans.get(name, (0, 0))
             begins = edges.get(name, edges["train"])[:-1]
             begins = begins[(begins >= low) & (begins < high)] - low
+            counts[name] = len(begins)
+            if documents == "single":  # and cut anywhere: a split may hold no beginning
+                counts[name] = int(high > low)
             if documents == "apart":
                 begins.astype("<i8").tofile(folder / f"{name}.documents.bin")
-            meta["tokens"][name] = high - low
-            meta["document_count"][name] = len(begins) if documents != "single" else int(high > low)
-        for path in sorted(folder.iterdir()):
-            meta["sha256"][path.name] = sha256(path)
-        for name, content in model.files().items():
-            (folder / name).write_bytes(content)
-        (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-    return meta
+        first = {"documents": documents, "eot": model.eot, "split": split}
+        listed = zip(roots.values(), sources.values(), strict=True)
+        return write_meta(folder, "text", model, stored, listed, first=first, document_count=counts)
 
 
 def token_chunks(
-    path: Path, kind: str, model: Tokenizer, field: str, dtype: str, bar: tqdm
-) -> Iterator:
-    """(ids, whether a document ends after them) of one file."""
-    if kind == "ids":
-        return read_ids(path, dtype, model.vocab_size, bar)
-    pieces = read_jsonl(path, field, bar) if kind == "jsonl" else read_text(path, model, bar)
-    return encode_pieces(model, pieces)
+    files: list[Path], kinds: dict[Path, str], model: Tokenizer, field: str, dtype: str, bar: tqdm
+) -> Iterator[tuple[np.ndarray, bool]]:
+    """(ids, whether a document ends after them) of files, one after the other."""
+    for path in files:
+        if kinds[path] == "ids":
+            yield from read_ids(path, dtype, model.vocab_size, bar)
+        else:
+            yield from encode_pieces(model, read_pieces(path, kinds[path], model, field, bar))
+
+
+def read_pieces(
+    path: Path, kind: str, model: Tokenizer | None, field: str, bar: tqdm
+) -> Iterator[Piece]:
+    if kind == "jsonl":
+        return read_jsonl(path, field, bar)
+    return read_text(path, model, bar)
 
 
 def encode_pieces(model: Tokenizer, pieces: Iterator[Piece]) -> Iterator[tuple[np.ndarray, bool]]:
@@ -174,18 +160,21 @@ def encode_pieces(model: Tokenizer, pieces: Iterator[Piece]) -> Iterator[tuple[n
         for piece in pieces:
             yield encode_piece(model, piece), piece.ends
         return
+    for batch in batches(pieces):
+        encoded = model.encode_batch([piece.text for piece in batch])
+        yield from zip(encoded, [piece.ends for piece in batch], strict=True)
+
+
+def batches(pieces: Iterator[Piece]) -> Iterator[list]:
+    """Lists of pieces, of BATCH characters or more in all; the last may be shorter, and empty."""
     batch, size = [], 0
     for piece in pieces:
         batch.append(piece)
         size += len(piece.text)
         if size >= BATCH:
-            yield from zip(
-                model.encode_batch([p.text for p in batch]), [p.ends for p in batch], strict=True
-            )
+            yield batch
             batch, size = [], 0
-    yield from zip(
-        model.encode_batch([p.text for p in batch]), [p.ends for p in batch], strict=True
-    )
+    yield batch
 
 
 def encode_piece(model: Tokenizer, piece: Piece) -> np.ndarray:
@@ -198,8 +187,7 @@ def encode_piece(model: Tokenizer, piece: Piece) -> np.ndarray:
 
 
 def write_tokens(path: Path, chunks: Iterator, eot: int | None, stored: np.dtype) -> np.ndarray:
-    """Write a stream of tokens; returns the edges between its documents, from 0 to the total,
-    int64."""
+    """Write a stream of tokens; returns the edges between documents, 0 to the total, int64."""
     edges, total = array("q", [0]), 0
     with open(path, "wb") as file:
         for ids, ends in chunks:
@@ -240,10 +228,7 @@ def collect_alphabet(kinds: dict[Path, str], field: str, bar: Callable[[str], tq
     seen = np.zeros(0x110000, bool)
     with bar("alphabet") as shown:
         for path, kind in kinds.items():
-            pieces = (
-                read_jsonl(path, field, shown) if kind == "jsonl" else read_text(path, None, shown)
-            )
-            for piece in pieces:
+            for piece in read_pieces(path, kind, None, field, shown):
                 assert isinstance(piece.text, str)
                 seen[code_points(piece.text)] = True
     if not seen.any():
