@@ -469,7 +469,7 @@ def test_estimators_that_are_off_fail(monkeypatch):
     monkeypatch.setattr(
         unmask.MaskedDiffusion,
         "draw",
-        lambda self, *a: (d := of(self, *a))._replace(scale=1.2 * d.scale),
+        lambda self, *a, **k: (d := of(self, *a, **k))._replace(scale=1.2 * d.scale),
     )
     assert "enumeration" in failures(checks(network_model()))
     monkeypatch.undo()

@@ -1,13 +1,12 @@
-"""Partly known examples in, whole ones out, of any kind of data; sampling fills an example of which
-nothing is known.
+"""Partly known examples in, whole ones out, of any kind of data.
 
-Examples become rows of a batch, longer ones windows; a sampler reveals the holes, and the bound of
-`conditional_nats` scores them.
+Sampling fills an example of which nothing is known.  Examples become rows of a batch, longer ones
+windows; a sampler reveals the holes, and the bound of `conditional_nats` scores them.
 """
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -25,6 +24,12 @@ from unmask.roles import ABSENT, GIVEN, HOLE, UNKNOWN
 from unmask.sampling import SAMPLERS, to_tokens, trajectory
 
 WINDOWS = 2**24  # more than an example has
+# how the weight of guidance changes with t, the share of the way still to go
+RAMPS: dict[str, Callable[[Tensor], Tensor]] = {
+    "constant": torch.ones_like,
+    "rising": lambda t: 1 - t,
+    "falling": lambda t: t,
+}
 
 
 class Rows(NamedTuple):
@@ -81,7 +86,8 @@ class Filler:
             raise ValueError(f"--guidance must be a finite number, not {guidance}")
         if guidance_schedule != "constant" and not guidance:
             raise ValueError(
-                f"--guidance-schedule {guidance_schedule} is of a weight, and there is none: give --guidance"
+                f"--guidance-schedule {guidance_schedule} is of a weight, and there is none: give "
+                "--guidance"
             )
         if sampler not in SAMPLERS:
             raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, not {sampler!r}")
@@ -114,70 +120,73 @@ class Filler:
         """
         holed = [bool((example.role == HOLE).any()) for example in examples]
         open_ = [i for i, has in enumerate(holed) if has]
-        found: list[list[Filled]] = [
-            [] if has else [Filled(example.ids, 0.0, 0.0)]
-            for has, example in zip(holed, examples, strict=True)
-        ]
+        found: list[list[Filled]] = [[] for _ in examples]
         ranks: list[list[float]] = [[] for _ in examples]
-        batches = list(self.batches([len(examples[i].ids) for i in open_], num))
-        total = self.steps * sum(
-            len(list(self.windows(self.holes_of([examples[open_[i]] for i in batch]))))
-            for batch in batches
-        )
-        with tqdm(
-            total=total, unit="step", disable=None if self.progress else True, dynamic_ncols=True
-        ) as bar:
-            for batch in batches:
-                numbers = [open_[i] for i in batch]
+        batches = [
+            [open_[i] for i in batch]
+            for batch in self.batches([len(examples[i].ids) for i in open_], num)
+        ]
+        with self.bar([[examples[i] for i in batch] for batch in batches]) as bar:
+            for numbers in batches:
                 rows = self.rows([examples[i] for i in numbers])
                 self.fill_rows(rows, bar)
-                ids = self.model.subtokenizer.decode(
-                    rows.z.masked_fill(rows.z == self.model.mask_id, 0)
-                ).numpy()
-                nats = noise = rank = torch.full((len(batch),), math.nan)
+                ids = self.tokens(rows.z).numpy()
+                nats = noise = rank = torch.full((len(numbers),), math.nan)
                 if score:
                     nats, noise = self.score_rows(rows, numbers, score, self.seed)
                     rank = nats
                 if score and num > 1:
                     nats, noise = self.score_rows(rows, numbers, score, self.seed + 1)
                 for row, i in enumerate(numbers):
-                    size = len(examples[i].ids)
-                    ids_of = np.where(examples[i].role == HOLE, ids[row, :size], examples[i].ids)
-                    found[i].append(Filled(ids_of, float(nats[row]), float(noise[row])))
+                    known, role = examples[i].ids, examples[i].role
+                    whole = np.where(role == HOLE, ids[row, : len(known)], known)
+                    found[i].append(Filled(whole, float(nats[row]), float(noise[row])))
                     ranks[i].append(float(rank[row]))
-        if score:
-            for i in open_:
+        for i, has in enumerate(holed):
+            if not has:
+                found[i] = [Filled(examples[i].ids, 0.0, 0.0)]
+            elif score:
                 found[i] = [found[i][k] for k in np.argsort(ranks[i], kind="stable")]
         return found
+
+    def bar(self, batches: list[list[Partial]]) -> tqdm:
+        """Progress over the sampler's steps in all windows of all batches."""
+        windows = sum(len(list(self.windows(self.holes_of(batch)))) for batch in batches)
+        disable = None if self.progress else True  # None: shown where there is a terminal
+        return tqdm(total=self.steps * windows, unit="step", disable=disable, dynamic_ncols=True)
+
+    def tokens(self, z: Tensor) -> Tensor:
+        """States (B, S*L) as token ids (B, S); anything where something is masked."""
+        return self.model.subtokenizer.decode(z.masked_fill(z == self.model.mask_id, 0))
 
     def batches(self, sizes: list[int], num: int) -> Iterator[list[int]]:
         """Numbers of examples of `sizes`, `num` times each, in batches: longest first; of those
         filled by windows, one example a batch."""
-        order = [i for i in sorted(range(len(sizes)), key=lambda i: -sizes[i]) for _ in range(num)]
-        long = [i for i in order if self.window and self.length and sizes[i] > self.length]
-        size = rows_at_a_time(
-            self.batch_size, (self.length or max(sizes, default=1)) * self.model.subtokenizer.length
-        )
+        longest_first = sorted(range(len(sizes)), key=lambda i: -sizes[i])
+        order = [i for i in longest_first for _ in range(num)]
+        cut = self.window and self.length
+        long = [i for i in order if cut and sizes[i] > self.length]
+        length = self.length or max(sizes, default=1)
+        size = rows_at_a_time(self.batch_size, length * self.model.subtokenizer.length)
         for rows in [*([i] * num for i in dict.fromkeys(long)), order[len(long) :]]:
             for first in range(0, len(rows), size):
                 yield rows[first : first + size]
 
     def windows(self, holes: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """`windows` of the holes (B, S) of all rows together; one for all of them, unless they are
-        longer than the model was trained at."""
-        return windows(holes.any(0), self.length if self.window and self.length else holes.shape[1])
+        """`windows` of the holes (B, S) of all rows together.
+
+        One for all of them, unless they are longer than the model was trained at.
+        """
+        cut = self.window and self.length
+        return windows(holes.any(0), self.length if cut else holes.shape[1])
 
     def holes_of(self, examples: Sequence[Partial]) -> Tensor:
         """(B, S) bool."""
         width = max(len(example.ids) for example in examples)
-        return torch.from_numpy(
-            np.stack(
-                [
-                    np.pad(example.role == HOLE, (0, width - len(example.ids)))
-                    for example in examples
-                ]
-            )
-        )
+        holes = np.zeros((len(examples), width), bool)
+        for row, example in zip(holes, examples, strict=True):
+            row[: len(example.ids)] = example.role == HOLE
+        return torch.from_numpy(holes)
 
     def rows(self, examples: Sequence[Partial], *, filled: bool = False) -> Rows:
         """Examples as rows of a batch; `filled`: their holes hold values, which are kept."""
@@ -197,18 +206,17 @@ class Filler:
         labels = [example.label for example in examples if example.label is not None]
         if labels and len(labels) < len(examples):
             raise ValueError(
-                f"{len(labels)} of {len(examples)} examples have a label: give all of them one, or none"
+                f"{len(labels)} of {len(examples)} examples have a label: give all of them one, or "
+                "none"
             )
         return Rows(z, holes, hidden, valid, torch.tensor(labels) if labels else None)
 
     def fill_rows(self, rows: Rows, bar: tqdm) -> None:
-        """Fill the holes of `rows` in place, window by window where they are longer than the model
-        was trained at."""
+        """Fill the holes of `rows` in place, window by window."""
         digits = self.model.subtokenizer.length
         for at, fill in self.windows(rows.holes):
             part = rows.part(at, digits)
-            now = part.holes & fill
-            device = self.model.device
+            now, device = part.holes & fill, self.model.device
             valid = None if bool(part.valid.all()) else part.valid.to(device)
             cond = None if part.cond is None else part.cond.to(device)
             guidance = self.weight(cond)
@@ -241,15 +249,15 @@ class Filler:
             return None
         if cond is None:
             raise ValueError(
-                f"--guidance {self.guidance:g} strengthens what a class says, and there is none here: leave it out"
+                f"--guidance {self.guidance:g} strengthens what a class says, and there is none "
+                "here: leave it out"
             )
         if not self.model.meta.get("label_dropout"):
             raise ValueError(
-                "--guidance needs a network that learned to do without the class, too: train with --label-dropout above 0"
+                "--guidance needs a network that learned to do without the class, too: train with "
+                "--label-dropout above 0"
             )
-        share = {"constant": torch.ones_like, "rising": lambda t: 1 - t, "falling": lambda t: t}[
-            self.guidance_schedule
-        ]
+        share = RAMPS[self.guidance_schedule]
         return lambda t: self.guidance * share(t)
 
     def state(self, z: Tensor) -> State:
@@ -277,46 +285,36 @@ class Filler:
     def score_rows(
         self, rows: Rows, numbers: list[int], draws: int, seed: int
     ) -> tuple[Tensor, Tensor]:
-        """(B,) nats and their noise of what was filled in, window by window as it was; rows of one
-        of `numbers` share masks."""
-        digits = self.model.subtokenizer.length
+        """(B,) nats of what was filled in, window by window as it was, and their noise.
+
+        Rows of one of `numbers` share masks.
+        """
         nats, variance = torch.zeros(2, len(numbers), dtype=torch.float64)
         left = rows.holes.clone()
         for window, (at, fill) in enumerate(self.windows(rows.holes)):
-            part = rows.part(at, digits)
+            part = rows.part(at, self.model.subtokenizer.length)
             now = part.holes & fill
             left[:, at] &= ~now
-            unknown = left[:, at] | part.hidden
-            x = self.model.subtokenizer.decode(part.z.masked_fill(part.z == self.model.mask_id, 0))
             # no two windows of an example share strata, so that their noises add up in squares
             own = [BLOCK * (WINDOWS * i + window) for i in numbers]
+            given = {"unknown": left[:, at] | part.hidden, "cond": part.cond, "valid": part.valid}
+            how = {"repeats": draws, "seed": seed, "examples": own}
             with self.precision:
-                more, noise = conditional_nats(
-                    self.model,
-                    x,
-                    now,
-                    repeats=draws,
-                    seed=seed,
-                    examples=own,
-                    unknown=unknown,
-                    cond=part.cond,
-                    valid=part.valid,
-                )
+                more, noise = conditional_nats(self.model, self.tokens(part.z), now, **given, **how)
             nats, variance = nats + more, variance + noise**2
         return nats, variance.sqrt()
 
     @torch.no_grad()
     def laws(self, examples: Sequence[Partial]) -> Iterator[tuple[int, int, np.ndarray]]:
-        """(example, position, (V,) probabilities) of each hole by itself, given what its example
-        gives, in one network call.
+        """(example, position, (V,) probabilities) of each hole by itself, in one network call.
 
-        ValueError for a schedule with one curve per value.
+        Given what its example gives.  ValueError for a schedule with one curve per value.
         """
         model = self.model
         if model.schedule.num_values > 1:
             raise ValueError(
-                "with a learned schedule, being masked at t says something about a value, and being missing does not: draw values instead "
-                "of guessing them"
+                "with a learned schedule, being masked at t says something about a value, and "
+                "being missing does not: draw values instead of guessing them"
             )
         open_ = [i for i, example in enumerate(examples) if (example.role == HOLE).any()]
         with evaluating(model):
@@ -328,29 +326,28 @@ class Filler:
                         yield numbers[row], position, p
 
     def laws_of(self, rows: Rows) -> Iterator[tuple[int, int, np.ndarray]]:
+        """(row, position, (V,) probabilities) of each hole."""
         model, device = self.model, self.model.device
-        z, valid = rows.z.to(device), None if bool(rows.valid.all()) else rows.valid.to(device)
+        z = rows.z.to(device)
+        valid = None if bool(rows.valid.all()) else rows.valid.to(device)
+        cond = None if rows.cond is None else rows.cond.to(device)
         share = (rows.holes | rows.hidden).sum(1) / rows.valid.sum(1).clamp(min=1).double()
-        t = model.schedule.inverse(1 - share.to(device))
-        hidden, head = model.hidden(
-            z, t, None if rows.cond is None else rows.cond.to(device), valid
-        )
+        hidden, head = model.hidden(z, model.schedule.inverse(1 - share.to(device)), cond, valid)
         digits = z.unflatten(1, (-1, model.subtokenizer.length))
         row, position = rows.holes.to(device).nonzero(as_tuple=True)
         for part in chunks(len(row), model.subtokenizer.vocab_size, device):
             at = row[part], position[part]
             logp = model.log_probs(head(hidden[at]), digits[at], position[part])
-            logp = logp if model.codes is None else logp[:, model.codes]
-            yield from zip(
-                *(v.tolist() for v in at), logp.double().exp().cpu().numpy(), strict=True
-            )
+            if model.codes is not None:
+                logp = logp[:, model.codes]
+            law = logp.double().exp().cpu().numpy()
+            yield from zip(row[part].tolist(), position[part].tolist(), law, strict=True)
 
 
 def fill(
     model: MaskedDiffusion, examples: Sequence[Partial], *, num: int = 1, score: int = 0, **how
 ) -> list[list[Filled]]:
-    """`num` fillings of every example; `how`: of `Filler`, such as sampler, steps, temperature,
-    generator, window."""
+    """`num` fillings of every example; `how`: of `Filler`, such as sampler, steps, generator."""
     return Filler(model, **how).fill(examples, num=num, score=score)
 
 
@@ -362,12 +359,11 @@ def rows_at_a_time(asked: int, length: int) -> int:
 
 
 def windows(holes: Tensor, length: int) -> Iterator[tuple[slice, Tensor]]:
-    """Where to fill the holes (S,) bool of an example: windows of at most `length` tokens, and
-    which positions of each (W,) bool.
+    """Where to fill the holes (S,) of an example: windows, and which positions of each (W,) bool.
 
-    An example longer than `length` is filled from left to right, a group of holes at a time, in the
-    window around the group's middle. A group spans so little that each of its holes has a quarter
-    of a window on either side, or all there is.
+    A window has at most `length` tokens.  A longer example is filled from left to right, a group of
+    holes at a time, in the window around the group's middle.  A group spans so little that each of
+    its holes has a quarter of a window on either side, or all there is.
     """
     total = len(holes)
     if total <= length:
