@@ -1,5 +1,4 @@
-"""UCI Adult: held-out nats per row, imputation, synthetic rows, against baselines of scikit-learn,
-in one script.
+"""UCI Adult: held-out nats per row, imputation, synthetic rows, beside baselines of scikit-learn.
 
     pip install scikit-learn
     python runs/adult.py adult.data adult.test OUT [--seeds 3] [--steps 1000] [--threads 1]
@@ -17,13 +16,14 @@ median for the absolute and the mean for the squared error.  The imputers get 10
 (the model is trained on all 30,525): random forests, learned by column from rows in which cells are
 removed at the same rate, guess as the model does; nearest neighbours and the iterative imputer (a
 linear ridge, clipped to the range of its rows) get categories as one-hot columns, of which the
-largest wins, and give means. Synthetic rows: a classifier of the income trained on them, tested on
+largest wins, and give means.  Synthetic rows: a classifier of the income trained on them, tested on
 real rows, against the same trained on as many real rows. Copies are counted among complete rows,
 without fnlwgt, a weight of the survey that tells rows apart.
 """
 
 import argparse
 import csv
+import functools
 import gzip
 import json
 import math
@@ -53,8 +53,9 @@ from unmask.kinds.tables.holes import partials
 from unmask.train import train
 
 NAMES = [
-    "age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation", "relationship", "race", "sex",
-    "capital-gain", "capital-loss", "hours-per-week", "native-country", "income",
+    "age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation",
+    "relationship", "race", "sex", "capital-gain", "capital-loss", "hours-per-week",
+    "native-country", "income",
 ]  # fmt: skip
 SHARES = (0.1, 0.3, 0.5)
 IMPUTED, LEARNED = 2000, 10_000  # test rows, and training rows that the slow imputers learn from
@@ -62,9 +63,8 @@ SYNTHETIC = 10_000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("train", type=Path)
     parser.add_argument("test", type=Path)
     parser.add_argument("out", type=Path)
@@ -78,13 +78,8 @@ def main() -> None:
     data = prepare(args)
     arguments = {"seeds": args.seeds, "steps": args.steps, "threads": args.threads}
     result: dict = {"arguments": arguments, "commit": commit(), "rows": data.meta["rows"]}
-    result |= {
-        "torch": torch.__version__,
-        "scikit-learn": sklearn.__version__,
-        "data_sha256": data.meta["sha256"],
-        "baselines": {},
-        "seeds": [],
-    }
+    result |= {"torch": torch.__version__, "scikit-learn": sklearn.__version__}
+    result |= {"data_sha256": data.meta["sha256"], "baselines": {}, "seeds": []}
 
     def note(text: str) -> None:
         print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
@@ -103,51 +98,33 @@ def main() -> None:
     for seed in range(args.seeds):
         found: dict = {}
         result["seeds"].append(found)
-        config = replace(
-            presets()["table"].config,
-            steps=args.steps,
-            minutes=0.0,
-            seed=seed,
-            threads=args.threads,
-            eval_minutes=0.0,
-        )
-        model = MaskedDiffusion.from_pretrained(
-            train(config, args.out / "data", args.out / f"run-{seed}")
-        )
+        table = replace(presets()["table"].config, minutes=0.0, eval_minutes=0.0)
+        config = replace(table, steps=args.steps, seed=seed, threads=args.threads)
+        folder = train(config, args.out / "data", args.out / f"run-{seed}")
+        model = MaskedDiffusion.from_pretrained(folder)
         bound = estimate_nelbo(model, data.windows("test", data.length, 1024), repeats=8, seed=seed)
-        found["nats_per_row"] = {
-            "mean": bound.mean,
-            "stderr": bound.stderr,
-            "noise": bound.noise,
-            "n": len(bound.positions),
-        }
-        less, steady = (
-            torch.from_numpy(chain) - v
-            for v in (bound.replicates, bound.replicates if bound.steady is None else bound.steady)
-        )
-        stderr, _ = errors(less, steady=steady)
-        # row by row
-        found["less than the boosted chain"] = {"mean": float(less.mean()), "stderr": float(stderr)}
+        values = {"mean": bound.mean, "stderr": bound.stderr, "noise": bound.noise}
+        found["nats_per_row"] = values | {"n": len(bound.positions)}
+        found["less than the boosted chain"] = less_than(chain, bound)
         note(f"seed {seed}: {bound.mean:.3f} +- {bound.stderr:.3f} nats a row, an upper bound")
-        found["imputation"] = {
-            str(share): imputation(model, data, x, share, seed, note) for share in SHARES
-        }
+        found["imputation"] = {}
+        for share in SHARES:
+            found["imputation"][str(share)] = imputation(model, data, x, share, seed, note)
         found["synthetic"] = synthetic(model, data, x, seed)
         note(f"seed {seed}: {found['synthetic']}")
     summarise(result)
 
 
 def prepare(args):
-    """train.csv, validation.csv (every sixteenth training row) and test.csv, normalised, and the
-    data made of them."""
+    """The data, made of train.csv, validation.csv and test.csv, which are written first.
+
+    Every sixteenth training row goes to validation.
+    """
     folder = args.out / "data"
     if not folder.exists():  # else what an earlier run with these files has made
-        rows = read(args.train), read(args.test)
-        parts = {
-            "train": [r for i, r in enumerate(rows[0]) if i % 16],
-            "validation": rows[0][::16],
-            "test": rows[1],
-        }
+        rows = read(args.train)
+        learn = [row for i, row in enumerate(rows) if i % 16]
+        parts = {"train": learn, "validation": rows[::16], "test": read(args.test)}
         for name, content in parts.items():
             with open(args.out / f"{name}.csv", "w", newline="") as file:
                 csv.writer(file, lineterminator="\n").writerows([NAMES, *content])
@@ -157,20 +134,18 @@ def prepare(args):
 
 
 def read(path: Path) -> list[list[str]]:
-    """Rows of one of the official files: the comment on the first line of the test file and the
-    stops after its labels taken off."""
+    """Rows of one of the official files.
+
+    The comment on the first line of the test file and the stops after its labels are taken off.
+    """
     with (gzip.open if path.suffix == ".gz" else open)(path, "rt") as file:
         rows = [[cell.strip().rstrip(".") for cell in row] for row in csv.reader(file)]
     return [row for row in rows if len(row) == len(NAMES)]
 
 
 def commit() -> str:
-    return subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-    ).stdout.strip()
+    command, here = ["git", "describe", "--always", "--dirty"], Path(__file__).parent
+    return subprocess.run(command, capture_output=True, text=True, cwd=here).stdout.strip()
 
 
 # ---------------------------------------------------------------- nats per row
@@ -180,9 +155,20 @@ def mean_and_error(nats: np.ndarray) -> dict:
     return {"mean": float(nats.mean()), "stderr": float(nats.std(ddof=1) / math.sqrt(len(nats)))}
 
 
+def less_than(chain: np.ndarray, bound) -> dict:
+    """How much more the chain needs than an estimate of the model's bound, row by row."""
+    steady = bound.replicates if bound.steady is None else bound.steady
+    theirs = torch.from_numpy(chain)
+    less = theirs - bound.replicates
+    stderr, _ = errors(less, steady=theirs - steady)
+    return {"mean": float(less.mean()), "stderr": float(stderr)}
+
+
 def by_themselves(x: dict, data) -> np.ndarray:
-    """(rows,) every column coded by its own histogram of the training rows, one more of each value;
-    missing cells cost nothing."""
+    """(rows,) every column coded by its own histogram of the training rows, one more of each value.
+
+    Missing cells cost nothing.
+    """
     nats, table = np.zeros(len(x["test"])), data.tokenizer
     for c in range(table.length):
         low, high = table.first[c : c + 2]
@@ -193,42 +179,43 @@ def by_themselves(x: dict, data) -> np.ndarray:
 
 
 def boosted_chain(x: dict, data, note) -> np.ndarray:
-    """(rows,) by p(row) = product over columns, left to right, of gradient-boosted classifiers of
-    each column given those before it.
+    """(rows,) by p(row) = product over columns of p(column given those before it).
 
-    How many rounds, and whether they do better than the column's histogram, is decided on the
-    validation rows.
+    Columns go from left to right, each with a gradient-boosted classifier.  How many rounds, and
+    whether they do better than the column's histogram, is decided on the validation rows.
     """
     nats, table = np.zeros(len(x["test"])), data.tokenizer
+    settings = {
+        "max_iter": 300, "learning_rate": 0.03, "max_leaf_nodes": 15, "early_stopping": True,
+        "n_iter_no_change": 10, "random_state": 0,
+    }  # fmt: skip
+
+    def before(rows: np.ndarray, c: int) -> np.ndarray:
+        return np.where(rows[:, :c] < data.vocab_size, rows[:, :c] - table.first[:c], -1)
+
     for c in range(table.length):
         low, high = table.first[c : c + 2]
-        known, there = x["train"][:, c] < data.vocab_size, x["test"][:, c] < data.vocab_size
-        before = [
-            np.where(x[s][:, :c] < data.vocab_size, x[s][:, :c] - table.first[:c], -1)
-            for s in ("train", "test", "validation")
-        ]
-        y = x["train"][known, c] - low
+        learn, watched, test = (
+            x[split][x[split][:, c] < data.vocab_size] for split in ("train", "validation", "test")
+        )
+        there = x["test"][:, c] < data.vocab_size
+        y = learn[:, c] - low
         counts = np.bincount(y, minlength=high - low) + 1.0
         alone = counts / counts.sum()
-        p, chosen = np.tile(alone, (int(there.sum()), 1)), "its own histogram"
+        p, chosen = np.tile(alone, (len(test), 1)), "its own histogram"
         if c and len(np.unique(y)) > 1:
-            fits, held = y, x["validation"][:, c] < data.vocab_size
-            watched, truth = before[2][held], x["validation"][held, c] - low
+            truth = watched[:, c] - low
             seen = np.isin(truth, np.unique(y))
-            classifier = HistGradientBoostingClassifier(
-                max_iter=300, learning_rate=0.03, max_leaf_nodes=15, categorical_features=[k.bounds is None for k in table.columns[:c]],
-                early_stopping=True, n_iter_no_change=10, random_state=0,
-            ).fit(before[0][known], fits, X_val=watched[seen], y_val=truth[seen])  # fmt: skip
-            of_watched, of_test = (
-                mixed(classifier, rows, alone) for rows in (watched, before[1][there])
-            )
-            if (
-                np.log(of_watched[np.arange(len(truth)), truth]).mean()
-                > np.log(alone[truth]).mean()
-            ):
-                p, chosen = of_test, f"{classifier.n_iter_} rounds"
+            categories = [column.bounds is None for column in table.columns[:c]]
+            classifier = HistGradientBoostingClassifier(categorical_features=categories, **settings)
+            held = before(watched, c)
+            classifier.fit(before(learn, c), y, X_val=held[seen], y_val=truth[seen])
+            of_truth = mixed(classifier, held, alone)[np.arange(len(truth)), truth]
+            if np.log(of_truth).mean() > np.log(alone[truth]).mean():
+                p = mixed(classifier, before(test, c), alone)
+                chosen = f"{classifier.n_iter_} rounds"
         p /= p.sum(1, keepdims=True)
-        nats[there] -= np.log(p[np.arange(len(p)), x["test"][there, c] - low])
+        nats[there] -= np.log(p[np.arange(len(p)), test[:, c] - low])
         note(f"boosted chain: {table.names[c]} by {chosen}, {nats.mean():.3f} nats so far")
     return nats
 
@@ -246,6 +233,7 @@ def mixed(classifier, rows: np.ndarray, alone: np.ndarray) -> np.ndarray:
 def imputation(model, data, x: dict, share: float, seed: int, note) -> dict:
     """Accuracy and errors of every method on the same removed cells."""
     table, random = data.tokenizer, np.random.default_rng((seed, round(100 * share)))
+    when = f"seed {seed}, {share:.0%} removed"
     test = x["test"][random.permutation(len(x["test"]))[:IMPUTED]]
     learn = x["train"][random.permutation(len(x["train"]))[:LEARNED]]
     there = test < data.vocab_size
@@ -259,50 +247,47 @@ def imputation(model, data, x: dict, share: float, seed: int, note) -> dict:
         of = value[table.first[one.column] : table.first[one.column + 1]]
         mean[one.row, one.column] = (one.probability * of).sum()
     found["unmask"] = score(table, x, test, full, removed, mean)
-    note(f"seed {seed}, {share:.0%} removed, unmask: {found['unmask']}")
+    note(f"{when}, unmask: {found['unmask']}")
     common, mean = test.copy(), value[test]
     for c, column in enumerate(table.columns):
         known = x["train"][x["train"][:, c] < data.vocab_size, c]
         counts = np.bincount(known, minlength=data.vocab_size)
-        common[:, c] = (
-            counts.argmax()
-            if column.bounds is None
-            else np.searchsorted(counts.cumsum(), len(known) / 2)
-        )
+        common[:, c] = counts.argmax()
+        if column.bounds is not None:
+            common[:, c] = np.searchsorted(counts.cumsum(), len(known) / 2)
         mean[:, c] = value[known].mean()
     found["most frequent, median, mean"] = score(table, x, test, common, removed, mean)
     space = Features(table, learn)
-    ridge = IterativeImputer(
-        BayesianRidge(), max_iter=5, min_value=space.least, max_value=space.most, random_state=seed
-    )
-    for name, imputer in (
-        ("10 nearest neighbours", KNNImputer(n_neighbors=10)),
-        ("iterative, Bayesian ridge", ridge),
-    ):
+    clipped = {"min_value": space.least, "max_value": space.most}
+    imputers = {
+        "10 nearest neighbours": KNNImputer(n_neighbors=10),
+        "iterative, Bayesian ridge": IterativeImputer(
+            BayesianRidge(), max_iter=5, random_state=seed, **clipped
+        ),
+    }
+    for name, imputer in imputers.items():
         began = time.monotonic()
         imputer.fit(space.encode(learn))
-        found[name] = score(
-            table, x, test, space.decode(imputer.transform(space.encode(holed))), removed
-        )
-        note(
-            f"seed {seed}, {share:.0%} removed, {name}: {found[name]} in {time.monotonic() - began:.0f} s"
-        )
+        guess = space.decode(imputer.transform(space.encode(holed)))
+        found[name] = score(table, x, test, guess, removed)
+        note(f"{when}, {name}: {found[name]} in {time.monotonic() - began:.0f} s")
     began = time.monotonic()
     rows = np.where(random.random(learn.shape) < share, data.vocab_size, learn)
     guess, mean = forest_guesses(table, learn, rows, holed, seed)
-    found["random forests by column"] = score(table, x, test, guess, removed, mean)
-    note(
-        f"seed {seed}, {share:.0%} removed, forests: {found['random forests by column']} in {time.monotonic() - began:.0f} s"
-    )
+    forests = score(table, x, test, guess, removed, mean)
+    found["random forests by column"] = forests
+    note(f"{when}, forests: {forests} in {time.monotonic() - began:.0f} s")
     return found
 
 
 def forest_guesses(
     table, truth: np.ndarray, rows: np.ndarray, holed: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, columns) for all cells of `holed`, tokens and means of numbers, by forests that learn
-    each column of `truth` from the others in `rows`, where some cells are removed; numbers as their
-    bins."""
+    """(rows, columns) for all cells of `holed`, tokens and means of numbers, by random forests.
+
+    They learn each column of `truth` from the others in `rows`, where some cells are removed;
+    numbers as their bins.
+    """
     value, guess, mean = values_of(table), holed.copy(), np.full(holed.shape, np.nan)
 
     def features(x: np.ndarray, c: int) -> np.ndarray:
@@ -310,9 +295,8 @@ def forest_guesses(
 
     for c, column in enumerate(table.columns):
         known = truth[:, c] < table.vocab_size
-        forest = RandomForestClassifier(200, min_samples_leaf=2, random_state=seed).fit(
-            features(rows[known], c), truth[known, c]
-        )
+        forest = RandomForestClassifier(200, min_samples_leaf=2, random_state=seed)
+        forest.fit(features(rows[known], c), truth[known, c])
         p, tokens = forest.predict_proba(features(holed, c)), forest.classes_
         guess[:, c] = tokens[p.argmax(1)]
         if column.bounds is not None:
@@ -322,7 +306,7 @@ def forest_guesses(
 
 
 class Features:
-    """Rows of tokens as one-hot categories and standardised numbers, NaN where there is no value."""
+    """Rows of tokens as one-hot categories and standardised numbers, NaN where one is missing."""
 
     def __init__(self, table, train: np.ndarray):
         self.table, self.vocab_size = table, table.vocab_size
@@ -333,52 +317,53 @@ class Features:
                 v = self.value[train[train[:, c] < self.vocab_size, c]]
                 self.scale[c] = v.mean(), v.std()
         found = self.encode(train)
-        # the imputer wants room between them
-        self.least, self.most = np.nanmin(found, 0), np.nanmax(found, 0) + 1e-9
+        self.least = np.nanmin(found, 0)
+        self.most = np.nanmax(found, 0) + 1e-9  # the imputer wants room between them
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         parts = []
         for c, column in enumerate(self.table.columns):
-            there = x[:, c, None] < self.vocab_size
+            tokens = x[:, c, None]
             if column.bounds is None:
-                parts.append(
-                    np.where(
-                        there, x[:, c, None] == np.arange(*self.table.first[c : c + 2]), np.nan
-                    )
-                )
+                part = tokens == np.arange(*self.table.first[c : c + 2])
             else:
                 mean, std = self.scale[c]
-                parts.append(np.where(there, (self.value[x[:, c, None]] - mean) / std, np.nan))
+                part = (self.value[tokens] - mean) / std
+            parts.append(np.where(tokens < self.vocab_size, part, np.nan))
         return np.concatenate(parts, 1)
 
     def decode(self, features: np.ndarray) -> list[np.ndarray]:
         """A column each: tokens of categories, values of numbers."""
         found, at = [], 0
         for c, column in enumerate(self.table.columns):
-            wide = len(column.values) if column.bounds is None else 1
-            part = features[:, at : at + wide]
-            found.append(
-                self.table.first[c] + part.argmax(1)
-                if column.bounds is None
-                else part[:, 0] * self.scale[c][1] + self.scale[c][0]
-            )
+            if column.bounds is None:
+                wide = len(column.values)
+                found.append(self.table.first[c] + features[:, at : at + wide].argmax(1))
+            else:
+                wide = 1
+                mean, std = self.scale[c]
+                found.append(features[:, at] * std + mean)
             at += wide
         return found
 
 
 def values_of(table) -> np.ndarray:
     """(vocab_size + 1,) the number of every token that is one, else NaN."""
-    numbers = [
-        math.nan if column.bounds is None else parse_number(v)
-        for column in table.columns
-        for v in column.values
-    ]
+    numbers = []
+    for column in table.columns:
+        if column.bounds is None:
+            numbers += [math.nan] * len(column.values)
+        else:
+            numbers += [parse_number(value) for value in column.values]
     return np.array([*numbers, math.nan], float)
 
 
 def score(table, x: dict, truth: np.ndarray, guess, removed: np.ndarray, mean=None) -> dict:
-    """guess: tokens (rows, columns), or a column each as `Features.decode` gives them; mean:
-    likewise, numbers for the squared error."""
+    """Accuracy of categories, absolute and root square error of numbers, on the removed cells.
+
+    guess: tokens (rows, columns), or a column each as `Features.decode` gives them; mean: likewise,
+    numbers for the squared error.
+    """
     value, right, absolute, squared = values_of(table), [], [], []
 
     def column_of(of, c: int) -> np.ndarray:
@@ -392,12 +377,9 @@ def score(table, x: dict, truth: np.ndarray, guess, removed: np.ndarray, mean=No
         of = value[of] if isinstance(guess, np.ndarray) else of
         std = value[x["train"][x["train"][:, c] < table.vocab_size, c]].std()
         absolute.append(float(np.abs(of - value[real]).mean() / std))
-        squared.append(
-            float(
-                np.square((of if mean is None else column_of(mean, c)) - value[real]).mean()
-                / std**2
-            )
-        )
+        if mean is not None:
+            of = column_of(mean, c)
+        squared.append(float(np.square(of - value[real]).mean() / std**2))
     return {
         "accuracy": float(np.mean(right)),
         "absolute": float(np.mean(absolute)),
@@ -409,12 +391,13 @@ def score(table, x: dict, truth: np.ndarray, guess, removed: np.ndarray, mean=No
 
 
 def synthetic(model, data, x: dict, seed: int) -> dict:
-    """A classifier of the last column trained on samples and on real rows; and samples that are
-    training rows."""
+    """A classifier of the last column trained on samples and on real rows.
+
+    And the share of samples that are training rows.
+    """
     generator = torch.Generator().manual_seed(seed)
-    drawn = np.concatenate([
-        sample(model, num=2000, length=data.length, steps=128, generator=generator).numpy() for _ in range(SYNTHETIC // 2000)
-    ])  # fmt: skip
+    how = {"num": 2000, "length": data.length, "steps": 128, "generator": generator}
+    drawn = np.concatenate([sample(model, **how).numpy() for _ in range(SYNTHETIC // 2000)])
     random = np.random.default_rng((seed, 1))
     some = x["train"][random.permutation(len(x["train"]))[:SYNTHETIC]]
     found = {}
@@ -423,13 +406,13 @@ def synthetic(model, data, x: dict, seed: int) -> dict:
     kept = [c for c, name in enumerate(data.tokenizer.names) if name != "fnlwgt"]
 
     def keys(rows: np.ndarray) -> list[bytes]:
-        return [row.tobytes() for row in rows[(rows < data.vocab_size).all(1)][:, kept].astype(int)]
+        complete = rows[(rows < data.vocab_size).all(1)]
+        return [row.tobytes() for row in complete[:, kept].astype(int)]
 
     known = set(keys(x["train"]))
     for name, rows in (("samples", drawn), ("test rows", x["test"])):
-        found[f"training rows among the {name}"] = mean_and_error(
-            np.array([key in known for key in keys(rows)], float)
-        )
+        copies = np.array([key in known for key in keys(rows)], float)
+        found[f"training rows among the {name}"] = mean_and_error(copies)
     return found
 
 
@@ -440,9 +423,8 @@ def classify(table, rows: np.ndarray, test: np.ndarray, seed: int) -> dict:
     def features(x: np.ndarray) -> np.ndarray:
         return np.where(x[:, :-1] < table.vocab_size, x[:, :-1] - first, -1)
 
-    classifier = HistGradientBoostingClassifier(categorical_features=kinds, random_state=seed).fit(
-        features(rows), rows[:, -1]
-    )
+    classifier = HistGradientBoostingClassifier(categorical_features=kinds, random_state=seed)
+    classifier.fit(features(rows), rows[:, -1])
     p = classifier.predict_proba(features(test))[:, 1]
     truth = test[:, -1] == classifier.classes_[1]
     return {"accuracy": float(((p > 0.5) == truth).mean()), "auc": float(roc_auc_score(truth, p))}
@@ -454,45 +436,38 @@ def classify(table, rows: np.ndarray, test: np.ndarray, seed: int) -> dict:
 def summarise(result: dict) -> None:
     """The tables, means over seeds with their standard errors."""
 
-    def over_seeds(get) -> str:
-        values = np.array([get(found) for found in result["seeds"]])
-        error = f" +- {values.std(ddof=1) / math.sqrt(len(values)):.4f}" if len(values) > 1 else ""
-        return f"{values.mean():.4f}{error}"
+    def over_seeds(*keys: str) -> str:
+        values = np.array([functools.reduce(dict.__getitem__, keys, r) for r in result["seeds"]])
+        said = f"{values.mean():.4f}"
+        if len(values) > 1:
+            said += f" +- {values.std(ddof=1) / math.sqrt(len(values)):.4f}"
+        return said
 
     print("\nheld-out nats per row")
     for name, row in result["baselines"].items():
         print(f"  {name:28} {row['mean']:.3f} +- {row['stderr']:.3f} (over rows)")
-    print(
-        f"  {'unmask, an upper bound':28} {over_seeds(lambda f: f['nats_per_row']['mean'])} (over seeds)"
-    )
-    print(
-        f"  {'chain less unmask, row by row':28} {over_seeds(lambda f: f['less than the boosted chain']['mean'])} (over seeds)"
-    )
-    for share in map(str, SHARES):
+    bound = over_seeds("nats_per_row", "mean")
+    less = over_seeds("less than the boosted chain", "mean")
+    print(f"  {'unmask, an upper bound':28} {bound} (over seeds)")
+    print(f"  {'chain less unmask, row by row':28} {less} (over seeds)")
+    for share in SHARES:
         print(
-            f"\n{float(share):.0%} of cells removed: accuracy of categories, absolute error and root square error of numbers"
+            f"\n{share:.0%} of cells removed: "
+            "accuracy of categories, absolute error and root square error of numbers"
         )
-        for name in result["seeds"][0]["imputation"][share]:
-            cells = [
-                over_seeds(lambda f, k=k, n=name, s=share: f["imputation"][s][n][k])
-                for k in ("accuracy", "absolute", "root_square")
-            ]
-            print(f"  {name:28} " + "   ".join(cells))
+        for name in result["seeds"][0]["imputation"][str(share)]:
+            where = "imputation", str(share), name
+            cells = [over_seeds(*where, key) for key in ("accuracy", "absolute", "root_square")]
+            print(f"  {name:28} {'   '.join(cells)}")
     print("\na classifier of the income, tested on real rows: accuracy, area under the curve")
     for name in ("synthetic", "real", "all real"):
-        print(
-            f"  trained on {name:17} "
-            + "   ".join(
-                over_seeds(lambda f, k=k, n=name: f["synthetic"][n][k]) for k in ("accuracy", "auc")
-            )
-        )
-    print(
-        "\nshare of complete rows that equal a training row, without fnlwgt, numbers as their bins"
-    )
+        cells = [over_seeds("synthetic", name, key) for key in ("accuracy", "auc")]
+        print(f"  trained on {name:17} {'   '.join(cells)}")
+    print("\nshare of complete rows that equal a training row, ", end="")
+    print("without fnlwgt, numbers as their bins")
     for name in ("samples", "test rows"):
-        print(
-            f"  {name:28} {over_seeds(lambda f, n=name: f['synthetic'][f'training rows among the {n}']['mean'])}"
-        )
+        copies = over_seeds("synthetic", f"training rows among the {name}", "mean")
+        print(f"  {name:28} {copies}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Features and class probabilities of CIFAR-10 pictures, by a ResNet whose weights are a file: what
-`unmask distance` compares.
+"""Features of CIFAR-10 pictures, for `unmask distance`, by a ResNet whose weights are a file.
 
     unmask sample RUN --num 1000 --out samples.npz
     python runs/cifar_features.py resnet20.th samples.npz --out samples-features.npz
-    python runs/cifar_features.py resnet20.th DATA --out test-features.npz       DATA: prepared by unmask prepare images
+    python runs/cifar_features.py resnet20.th DATA --out test-features.npz
     unmask distance samples-features.npz test-features.npz
 
+Class probabilities are written, too.  DATA: a folder that `unmask prepare images` made.
 WEIGHTS: a state dict of the ResNets of 6 n + 2 layers for CIFAR-10 (arXiv 1512.03385, section 4.2,
 shortcuts without weights), under the names conv1, bn1, layer1.0.conv1, ... linear; nothing in it is
 unpickled but tensors.  Features are the 64 values before the last layer.  A distance of them is not
@@ -27,37 +27,40 @@ from unmask.data import open_data
 from unmask.evaluation.distance import classifier_score
 from unmask.kinds.images.sources import read_npz
 
-# with which these networks were trained
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what the networks learned with
 SHAPE, CLASSES = (32, 32, 3), 10
+UNREADABLE = (
+    pickle.UnpicklingError, RuntimeError, AttributeError, EOFError, IndexError, KeyError, TypeError,
+)  # fmt: skip
 
 
 class Block(nn.Module):
-    """relu(x + norm(conv(relu(norm(conv(x)))))); where it has twice the channels, it halves the
-    resolution."""
+    """relu(x + norm(conv(relu(norm(conv(x)))))).
+
+    Where it has twice the channels, it halves the resolution.
+    """
 
     def __init__(self, inside: int, outside: int):
         super().__init__()
-        self.conv1, self.bn1 = (
-            nn.Conv2d(inside, outside, 3, outside // inside, 1, bias=False),
-            nn.BatchNorm2d(outside),
-        )
-        self.conv2, self.bn2 = (
-            nn.Conv2d(outside, outside, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(outside),
-        )
+        self.conv1 = nn.Conv2d(inside, outside, 3, outside // inside, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outside)
+        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outside)
         self.halves, self.new = outside > inside, (outside - inside) // 2
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
-        # every other pixel, and zeros for the new channels on both sides of the old
         if self.halves:
+            # every other pixel, and zeros for the new channels on both sides of the old
             x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.new, self.new))
         return (x + h).relu()
 
 
 class ResNet(nn.Module):
-    """Of `blocks` blocks at each of three resolutions, 16, 32 and 64 channels: 6 blocks + 2 layers."""
+    """`blocks` blocks at each of three resolutions, of 16, 32 and 64 channels.
+
+    6 blocks + 2 layers.
+    """
 
     def __init__(self, blocks: int):
         super().__init__()
@@ -81,47 +84,35 @@ def load(path: Path) -> ResNet:
         raise ValueError(f"there is no file {path}: WEIGHTS is a state dict")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        state = {
-            name.removeprefix("module."): tensor
-            for name, tensor in state.get("state_dict", state).items()
-        }
-        network = ResNet(
-            sum(name.startswith("layer1.") and name.endswith(".conv1.weight") for name in state)
-        )
+        state = state.get("state_dict", state)
+        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+        blocks = [name for name in state if name.startswith("layer1.")]
+        network = ResNet(sum(name.endswith(".conv1.weight") for name in blocks))
         network.load_state_dict(state)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        AttributeError,
-        EOFError,
-        IndexError,
-        KeyError,
-        TypeError,
-    ):
+    except UNREADABLE:
         raise ValueError(
-            f"{path} is not the state dict of a ResNet of 6 n + 2 layers for CIFAR-10 (tensors conv1 ... linear)"
+            f"{path} is not the state dict of a ResNet of 6 n + 2 layers for CIFAR-10 "
+            "(tensors conv1 ... linear)"
         ) from None
     return network.eval()
 
 
 def read(path: Path, split: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pictures (n, 32, 32, 3) of a folder that `unmask prepare` made, or of an .npz; and their
-    classes, if known."""
+    """Pictures (n, 32, 32, 3) of a prepared folder or of an .npz; and their classes, if known."""
     if path.is_dir():
         data = open_data(path)
         if data.meta["kind"] != "images":
             raise ValueError(f"{path} holds {data.meta['kind']}, not pictures")
         data = open_data(path, labels=data.meta["classes"] > 0)
         whole = next(data.windows(split, data.length, data.window_count(split, data.length)))
-        pictures, labels = (
-            data.tokenizer.decode(whole["x"].numpy()),
-            whole["cond"].numpy() if "cond" in whole else None,
-        )
+        pictures = data.tokenizer.decode(whole["x"].numpy())
+        labels = whole["cond"].numpy() if "cond" in whole else None
     elif path.is_file():
         pictures, labels = read_npz(path)
     else:
         raise ValueError(
-            f"there is no {path}: IMAGES are folders that unmask prepare made, or .npz files of pictures"
+            f"there is no {path}: IMAGES are folders that unmask prepare made, "
+            "or .npz files of pictures"
         )
     if pictures.shape[1:] != SHAPE:
         raise ValueError(
@@ -132,27 +123,22 @@ def read(path: Path, split: str) -> tuple[np.ndarray, np.ndarray | None]:
 
 @torch.no_grad()
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("weights", type=Path)
     parser.add_argument("images", type=Path, nargs="+")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="an .npz: features (n, 64), logits (n, 10)"
-    )
-    parser.add_argument(
-        "--split", default="test", choices=("train", "validation", "test"), help="of prepared data"
-    )
+    what = "an .npz: features (n, 64), logits (n, 10)"
+    parser.add_argument("--out", type=Path, required=True, help=what)
+    splits = ("train", "validation", "test")
+    parser.add_argument("--split", default="test", choices=splits, help="of prepared data")
     parser.add_argument("--batch-size", type=int, default=250)
     args = parser.parse_args(argv)
     try:
-        if (
-            args.out.suffix != ".npz"
-            or not args.out.resolve().parent.is_dir()
-            or args.batch_size < 1
-        ):
+        there = args.out.suffix == ".npz" and args.out.resolve().parent.is_dir()
+        if not there or args.batch_size < 1:
             raise ValueError(
-                f"--out {args.out} must be an .npz in a folder that exists, and --batch-size {args.batch_size} at least 1"
+                f"--out {args.out} must be an .npz in a folder that exists, "
+                f"and --batch-size {args.batch_size} at least 1"
             )
         network = load(args.weights)
         parts = [read(path, args.split) for path in args.images]
@@ -163,10 +149,8 @@ def main(argv: list[str] | None = None) -> None:
     features = torch.cat([network.features(batch) for batch in tqdm(batches, disable=None)])
     logits = network.linear(features)
     np.savez_compressed(args.out, features=features.numpy(), logits=logits.numpy())
-    blocks = len(network.layer1)
-    print(
-        f"ResNet-{6 * blocks + 2} of {args.weights}, {len(pictures):,} pictures of {', '.join(map(str, args.images))}"
-    )
+    layers, images = 6 * len(network.layer1) + 2, ", ".join(map(str, args.images))
+    print(f"ResNet-{layers} of {args.weights}, {len(pictures):,} pictures of {images}")
     known = [part[1] for part in parts if part[1] is not None]
     if len(known) == len(parts):
         right = float((logits.argmax(-1).numpy() == np.concatenate(known)).mean())
@@ -174,7 +158,8 @@ def main(argv: list[str] | None = None) -> None:
     if len(pictures) > 1:
         score, error = classifier_score(logits)
         print(
-            f"  classifier score {score:.3f} +- {error:.3f} of at most {CLASSES}: exp of the mean KL(p(y | x) || p(y))"
+            f"  classifier score {score:.3f} +- {error:.3f} of at most {CLASSES}: "
+            "exp of the mean KL(p(y | x) || p(y))"
         )
         print("  of this classifier, so not the inception score, which is another network's")
     print(f"wrote {args.out}", file=sys.stderr)

@@ -1,5 +1,7 @@
-"""The table of compare_text.sh: held-out bounds of trained runs and their paired differences from
-the first method."""
+"""The table of compare_text.sh: held-out bounds of trained runs.
+
+And their paired differences from the first method.
+"""
 
 import argparse
 import json
@@ -33,18 +35,14 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--methods", nargs="+", required=True)
     parser.add_argument("--seeds", nargs="+", required=True)
-    parser.add_argument(
-        "--windows",
-        type=int,
-        default=1024,
-        help="held-out windows, spread evenly over the test split",
-    )
+    what = "held-out windows, spread evenly over the test split"
+    parser.add_argument("--windows", type=int, default=1024, help=what)
     parser.add_argument("--repeats", type=int, default=8, help="draws of masks a window")
     args = parser.parse_args()
     keep_freed_memory()
-    runs = {
-        m: [evaluated(args, args.out / f"{m}-{seed}") for seed in args.seeds] for m in args.methods
-    }
+    runs = {}
+    for method in args.methods:
+        runs[method] = [evaluated(args, args.out / f"{method}-{seed}") for seed in args.seeds]
     unit = open_data(args.data).unit
     first = args.methods[0]
     rows = []
@@ -67,45 +65,34 @@ def main() -> None:
     text = table(rows, unit, args)
     print(text)
     (args.out / "table.md").write_text(text)
-    checkpoint.write_json(
-        args.out / "results.json",
-        {
-            "unit": f"bits per {unit}",
-            "windows": args.windows,
-            "repeats": args.repeats,
-            "rows": rows,
-        },
-    )
+    protocol = {"unit": f"bits per {unit}", "windows": args.windows, "repeats": args.repeats}
+    checkpoint.write_json(args.out / "results.json", protocol | {"rows": rows})
 
 
 def evaluated(args, run: Path) -> dict:
     """What the table needs of a run; kept in the run's folder, so that it is computed once."""
     folder = checkpoint.resolve(run)
     kept = run / "compare.json"
+    data = open_data(args.data)
     identity = {
-        "format": 2,
-        "digest": checkpoint.digest(folder / "model.safetensors"),
-        "windows": args.windows,
-        "repeats": args.repeats,
-        "unmask": __version__,
-    }
-    identity["data"] = open_data(args.data).meta["sha256"]
+        "format": 2, "digest": checkpoint.digest(folder / "model.safetensors"),
+        "windows": args.windows, "repeats": args.repeats, "unmask": __version__,
+        "data": data.meta["sha256"],
+    }  # fmt: skip
     if kept.is_file():
         found = json.loads(kept.read_text())
         if found["identity"] == identity:
             return found
     print(f"evaluating {run}", flush=True)
     model = MaskedDiffusion.from_pretrained(folder)
-    data = open_data(args.data)
     windows = list(data.windows("test", model.meta["length"], 64, limit=args.windows))
     with precision(pick_dtype("auto", CPU), CPU):
         bound = estimate_nelbo(model, windows, repeats=args.repeats)
+        steady = bound.replicates if bound.steady is None else bound.steady
         found = {
             "identity": identity,
             "bits": (bound.replicates / math.log(2)).tolist(),
-            "steady": (
-                (bound.replicates if bound.steady is None else bound.steady) / math.log(2)
-            ).tolist(),
+            "steady": (steady / math.log(2)).tolist(),
             "groups": None if bound.groups is None else bound.groups.tolist(),
             "positions": bound.positions.tolist(),
             "noise": bound.bits_per_dim_noise,
@@ -114,9 +101,8 @@ def evaluated(args, run: Path) -> dict:
         }
         if model.objective == "joint":
             found["joint_loss"] = joint_loss(model, windows, repeats=args.repeats) / math.log(2)
-            found["other_bound"] = estimate_nelbo(
-                model, windows, repeats=args.repeats, masking="token"
-            ).bits_per_dim
+            other = estimate_nelbo(model, windows, repeats=args.repeats, masking="token")
+            found["other_bound"] = other.bits_per_dim
     checkpoint.write_json(kept, found)
     return found
 
@@ -127,36 +113,30 @@ def per_window(run: dict, name: str) -> torch.Tensor:
 
 
 def summary(runs: list[dict], others: list[dict] | None = None) -> dict:
-    """Mean bits per position over seeds and windows, of runs or of runs less others, paired by
-    seed, window and masks.
+    """Mean bits per position over seeds and windows, of runs or of runs less others.
 
-    Its error from both (windows alone for one seed), and what it takes at 95 %.
+    The others are paired by seed, window and masks.  Its error from both (windows alone for one
+    seed), and what it takes at 95 %.
     """
     n = torch.tensor(runs[0]["positions"], dtype=torch.float64)
     groups = None if runs[0]["groups"] is None else torch.tensor(runs[0]["groups"])
 
     def values(name: str) -> torch.Tensor:  # (seeds, replicates, windows)
-        found, less = (
-            torch.tensor([r[name] for r in some], dtype=torch.float64)
-            for some in (runs, others or runs)
-        )
-        return found - less if others else found
+        found = torch.tensor([run[name] for run in runs], dtype=torch.float64)
+        if others:
+            found -= torch.tensor([run[name] for run in others], dtype=torch.float64)
+        return found
 
     means = values("bits").mean(1).sum(1) / n.sum()
     mean = float(means.mean())
     plain, steady = ((values(name).mean(0) - mean * n) / n.mean() for name in ("bits", "steady"))
     windows = float(errors(plain, groups, steady)[0])
-    seeds = float(means.std()) / math.sqrt(len(means)) if len(means) > 1 else 0.0
-    needed = (
-        math.hypot(1.96 * windows, T_95.get(len(means), 2.26) * seeds) if len(means) > 1 else None
-    )
-    return {
-        "mean": mean,
-        "error": math.hypot(windows, seeds),
-        "needed": needed,
-        "error_windows": windows,
-        "error_seeds": seeds,
-    }
+    seeds, needed = 0.0, None
+    if len(means) > 1:
+        seeds = float(means.std()) / math.sqrt(len(means))
+        needed = math.hypot(1.96 * windows, T_95.get(len(means), 2.26) * seeds)
+    found = {"mean": mean, "error": math.hypot(windows, seeds), "needed": needed}
+    return found | {"error_windows": windows, "error_seeds": seeds}
 
 
 def verdict(d: dict, seeds: int) -> str:
@@ -168,54 +148,54 @@ def verdict(d: dict, seeds: int) -> str:
 
 
 def describe(method: str) -> str:
-    return WHAT[method if method in WHAT else method.partition("-")[2]].format(method[5:6])
+    """A method in words; of prime2-joint, say, 2 digits and the joint loss."""
+    words = WHAT.get(method) or WHAT[method.partition("-")[2]]
+    return words.format(method[5:6])
 
 
 def table(rows: list[dict], unit: str, args) -> str:
+    """The results as Markdown."""
     seeds = len(args.seeds)
+    caveat = " seed: indicative, since the error does not hold what another seed would change."
+    if seeds > 1:
+        caveat = " seeds. Better and worse: by a two-sided test at 95 %, Student's for the seeds."
     lines = [
-        f"Bound in bits per {unit} on {args.windows} held-out windows, {args.repeats} draws each, {seeds} seed{'s' * (seeds > 1)}"
-        + (
-            ": indicative, since the error does not hold what another seed would change."
-            if seeds == 1
-            else ". Better and worse: by a two-sided test at 95 %, Student's for the seeds."
-        ),
+        f"Bound in bits per {unit} on {args.windows} held-out windows, "
+        f"{args.repeats} draws each, {seeds}{caveat}",
         "",
         "| method | parameters | steps | bound | minus the first | |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
-        d = row.get("difference")
-        said = f"{d['mean']:+.4f} +- {d['error']:.4f}" if d else ""
-        which = verdict(d, seeds) if d else ""
-        steps = (
-            f"{min(row['steps']):,} to {max(row['steps']):,}"
-            if len(row["steps"]) > 1
-            else f"{row['steps'][0]:,}"
-        )
-        lines.append(
-            f"| {row['what']} | {row['parameters'] / 1e6:.2f} M | {steps} | {row['mean']:.4f} +- {row['error']:.4f} | {said} | {which} |"
-        )
+        difference, which = "", ""
+        if "difference" in row:
+            difference, which = spread(row["difference"]), verdict(row["difference"], seeds)
+        steps = f"{min(row['steps']):,}"
+        if len(row["steps"]) > 1:
+            steps += f" to {max(row['steps']):,}"
+        size = f"{row['parameters'] / 1e6:.2f} M"
+        cells = [row["what"], size, steps, spread(row, sign=""), difference, which]
+        lines.append(f"| {' | '.join(cells)} |")
     for row in rows:
         if "from_control" in row:
-            d = row["from_control"]
-            resolution = (
-                f"; at 95 % the budget resolves {d['needed']:.4f}"
-                if d["needed"] is not None
-                else ""
-            )
-            lines += [
-                "",
-                f"{row['what']}, minus {WHAT['md4x2']}: {d['mean']:+.4f} +- {d['error']:.4f} ({verdict(d, seeds)}){resolution}.",
-            ]
+            change = row["from_control"]
+            said = f"{spread(change)} ({verdict(change, seeds)})"
+            if change["needed"] is not None:
+                said += f"; at 95 % the budget resolves {change['needed']:.4f}"
+            lines += ["", f"{row['what']}, minus {WHAT['md4x2']}: {said}."]
         if "joint_loss" in row:
             lines += [
                 "",
-                f"{row['what']}: that loss itself is {row['joint_loss']:.4f} (base-2 logarithm) a {unit} on the same windows. It is a "
-                "training loss, not a bound, a likelihood or a number of bits. The bound of the same networks for revealing all digits of "
+                f"{row['what']}: that loss itself is {row['joint_loss']:.4f} (base-2 logarithm) "
+                f"a {unit} on the same windows. It is a training loss, not a bound, a likelihood "
+                "or a number of bits. The bound of the same networks for revealing all digits of "
                 f"a token at once is {row['other_bound']:.4f} bits per {unit}.",
             ]
     return "\n".join(lines) + "\n"
+
+
+def spread(found: dict, sign: str = "+") -> str:
+    return f"{found['mean']:{sign}.4f} +- {found['error']:.4f}"
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""Whole tokens against digits on a density that can be looked at: (row, column) of a pixel, drawn
-in proportion to its brightness.
+"""Whole tokens against digits on a density that can be looked at.
 
-    python runs/density.py --threads 1                 docs/density.png, density.json; nine minutes on one busy core
+    python runs/density.py --threads 1
 
-Figure 4 of MDM-Prime (arXiv 2505.18495), with exact numbers: two tokens of 512 values, the same
-network and steps for all, and the exact law of each sampler (`unmask.law`) in place of samples.
-512 = 8^3, so 3 digits leave no value over and their 9^6 = 531,441 partial states can be enumerated;
-9 digits have 3^18.  `--picture`: any PNG or JPEG, bright is likely; default: one drawn here.
+Writes docs/density.png and density.json; nine minutes on one busy core.  The density is that of
+(row, column) of a pixel, drawn in proportion to its brightness.  Figure 4 of MDM-Prime (arXiv
+2505.18495), with exact numbers: two tokens of 512 values, the same network and steps for all, and
+the exact law of each sampler (`unmask.audit.sampler_law`) in place of samples.  512 = 8^3, so 3
+digits leave no value over and their 9^6 = 531,441 partial states can be enumerated; 9 digits have
+3^18.  `--picture`: any PNG or JPEG, bright is likely; default: one drawn here.
 """
 
 import argparse
@@ -49,21 +50,16 @@ LETTERS = {  # 5 x 7
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--picture",
-        type=Path,
-        help="PNG or JPEG, made square, grey and 512 x 512; bright is likely",
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    what = "PNG or JPEG, made square, grey and 512 x 512; bright is likely"
+    parser.add_argument("--picture", type=Path, help=what)
     parser.add_argument("--out", type=Path, default=Path("docs/density.png"))
     parser.add_argument("--numbers", type=Path, default=Path("density.json"))
     parser.add_argument("--steps", type=int, default=3000, help="of training, of each variant")
     parser.add_argument("--batch", type=int, default=512)
-    parser.add_argument(
-        "--rate", type=float, default=4e-3, help="of AdamW, falling to 0 along a cosine"
-    )
+    what = "of AdamW, falling to 0 along a cosine"
+    parser.add_argument("--rate", type=float, default=4e-3, help=what)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--sampling-steps", type=int, nargs="+", default=[4, 16])
     parser.add_argument("--grid", choices=["uniform", "cosine"], default="uniform")
@@ -74,58 +70,37 @@ def main() -> None:
     keep_freed_memory()
     p = drawn() if args.picture is None else read(args.picture)
     p = p / p.sum()
-    grids = {f"{n} steps": time_grid(n, args.grid) for n in args.sampling_steps} | {
-        "continuous time": None
-    }
+    grids = {f"{n} steps": time_grid(n, args.grid) for n in args.sampling_steps}
+    grids["continuous time"] = None
     rows, laws = [], {}
     for name, (digits, decoder, objective) in VARIANTS.items():
         model, loss, seconds = trained(args, p, digits, decoder, objective)
-        row = {
-            "variant": name,
-            "parameters": sum(v.numel() for v in model.parameters()),
-            "last_loss": loss,
-            "seconds": seconds,
-        }
-        print(
-            f"{name}: {row['parameters']:,} parameters, last loss {loss:.4f} a token, {seconds:.0f} s",
-            flush=True,
-        )
-        exact = (
-            None
-            if objective == "joint"
-            else MaskedDiffusion(
-                Posterior(p, digits, decoder), schedules.Linear(), model.subtokenizer
-            )
-        )
+        size = sum(v.numel() for v in model.parameters())
+        row = {"variant": name, "parameters": size, "last_loss": loss, "seconds": seconds}
+        said = f"{size:,} parameters, last loss {loss:.4f} a token, {seconds:.0f} s"
+        print(f"{name}: {said}", flush=True)
+        exact = None
+        if objective != "joint":
+            posterior = Posterior(p, digits, decoder)
+            exact = MaskedDiffusion(posterior, schedules.Linear(), model.subtokenizer)
         for when, ts in grids.items():
             laws[name, when] = exact_law(model, ts, 2)
             row[when] = distances(p, laws[name, when])
             if exact is not None:
                 row[when]["tv_exact_denoiser"] = distances(p, exact_law(exact, ts, 2))["tv"]
-            print(
-                f"  {when}: " + ", ".join(f"{key} {value:.4f}" for key, value in row[when].items()),
-                flush=True,
-            )
+            said = ", ".join(f"{key} {value:.4f}" for key, value in row[when].items())
+            print(f"  {when}: {said}", flush=True)
         rows.append(row)
     entropy = float(-torch.special.xlogy(p, p).sum())
     independent = distances(p, p.sum(1)[:, None] * p.sum(0))["tv"]
     settings = {key: value for key, value in vars(args).items() if key not in ("out", "numbers")}
     settings["picture"] = args.picture.name if args.picture else "drawn by the script"
-    machine = {
-        "unmask": __version__,
-        "torch": torch.__version__,
-        "machine": platform.processor() or platform.machine(),
-    }
-    checkpoint.write_json(
-        args.numbers,
-        {
-            "settings": settings,
-            **machine,
-            "entropy_nats": entropy,
-            "tv_of_independent_tokens": independent,
-            "rows": rows,
-        },
-    )
+    numbers = {
+        "settings": settings, "unmask": __version__, "torch": torch.__version__,
+        "machine": platform.processor() or platform.machine(), "entropy_nats": entropy,
+        "tv_of_independent_tokens": independent, "rows": rows,
+    }  # fmt: skip
+    checkpoint.write_json(args.numbers, numbers)
     draw(args.out, p, laws, json.loads(args.numbers.read_text())["rows"], list(grids))
 
 
@@ -133,8 +108,10 @@ def main() -> None:
 
 
 def drawn() -> Tensor:
-    """(512, 512) brightness: letters, rings, a checkerboard, diagonal lines, none aligned to the
-    base-8 digits."""
+    """(512, 512) brightness: letters, rings, a checkerboard and diagonal lines.
+
+    None is aligned to the base-8 digits.
+    """
     y, x = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
     p = torch.zeros(SIZE, SIZE, dtype=torch.float64)
     for n, rows in enumerate(LETTERS.values()):
@@ -157,36 +134,32 @@ def read(path: Path) -> Tensor:
     grey = picture if picture.ndim == 2 else picture[..., :3].mean(-1)
     side = min(grey.shape)
     top, left = (grey.shape[0] - side) // 2, (grey.shape[1] - side) // 2
-    return nn.functional.adaptive_avg_pool2d(
-        grey[None, top : top + side, left : left + side], SIZE
-    )[0]
+    central = grey[None, top : top + side, left : left + side]
+    return nn.functional.adaptive_avg_pool2d(central, SIZE)[0]
 
 
 def distances(p: Tensor, law: Tensor) -> dict[str, float]:
-    """Total variation of a law from the truth, and the Kullback-Leibler divergence KL(truth, law)
-    in nats."""
-    return {
-        "tv": float((p - law).abs().sum()) / 2,
-        "kl_nats": float((p[p > 0] * (p[p > 0] / law[p > 0]).log()).sum()),
-    }
+    """Total variation of a law from the truth, and the divergence KL(truth, law) in nats."""
+    there = p > 0
+    kl = (p[there] * (p[there] / law[there]).log()).sum()
+    return {"tv": float((p - law).abs().sum()) / 2, "kl_nats": float(kl)}
 
 
 # ---------------------------------------------------------------- the models
 
 
 class Pair(nn.Module):
-    """z (B, 2 * digits) -> logits of both tokens, (B, 2, 512) or, independent, (B, 2, digits,
-    base): a perceptron."""
+    """A perceptron: z (B, 2 * digits) -> logits of both tokens.
+
+    (B, 2, 512) or, independent, (B, 2, digits, base).
+    """
 
     uses_time = False
 
     def __init__(self, width: int, digits: int, decoder: str):
         super().__init__()
-        self.digits, self.joint, self.base = (
-            digits,
-            decoder == "joint",
-            Subtokenizer(SIZE, digits).base,
-        )
+        self.digits, self.joint = digits, decoder == "joint"
+        self.base = Subtokenizer(SIZE, digits).base
         # a table for each digit of each token
         self.embed = nn.Embedding(2 * digits * (self.base + 1), 192 // digits)
         self.first, self.second = nn.Linear(2 * 192, width), nn.Linear(width, width)
@@ -194,7 +167,8 @@ class Pair(nn.Module):
         self.head = nn.Linear(128, SIZE if self.joint else digits * self.base)
 
     def features(self, z: Tensor) -> Tensor:
-        x = self.first(self.embed(z + torch.arange(z.shape[1]) * (self.base + 1)).flatten(1))
+        rows = z + torch.arange(z.shape[1]) * (self.base + 1)
+        x = self.first(self.embed(rows).flatten(1))
         x = x + self.second(nn.functional.silu(x))
         return self.last(nn.functional.silu(self.norm(x))).unflatten(1, (2, -1))
 
@@ -211,29 +185,22 @@ def trained(
 ) -> tuple[MaskedDiffusion, float, float]:
     """The model, its loss over the last tenth of the steps, and the seconds that training took."""
     torch.manual_seed(args.seed)
-    model = MaskedDiffusion(
-        Pair(args.width, digits, decoder),
-        schedules.Linear(),
-        Subtokenizer(SIZE, digits),
-        objective=objective,
-    )
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True
-    )
+    network, sub = Pair(args.width, digits, decoder), Subtokenizer(SIZE, digits)
+    model = MaskedDiffusion(network, schedules.Linear(), sub, objective=objective)
+    how = {"lr": args.rate, "betas": (0.9, 0.99), "weight_decay": 0.0, "fused": True}
+    optimizer = torch.optim.AdamW(model.parameters(), **how)
     warm = min(100, args.steps // 10)
-    rate = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda i: min(
-            (i + 1) / (warm + 1),
-            0.5 + 0.5 * math.cos(math.pi * max(0, i - warm) / max(1, args.steps - warm)),
-        ),
-    )
+
+    def share(step: int) -> float:
+        done = max(0, step - warm) / max(1, args.steps - warm)
+        return min((step + 1) / (warm + 1), 0.5 + 0.5 * math.cos(math.pi * done))
+
+    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
     generator, sums = torch.Generator().manual_seed(args.seed), p.flatten().cumsum(0)
     began, losses = time.monotonic(), []
     for _ in range(args.steps):
-        pixel = torch.searchsorted(
-            sums, uniform(args.batch, generator=generator) * sums[-1], right=True
-        )
+        u = uniform(args.batch, generator=generator)
+        pixel = torch.searchsorted(sums, u * sums[-1], right=True)
         loss = model(torch.stack([pixel // SIZE, pixel % SIZE], 1), generator=generator).loss
         loss.backward()
         optimizer.step()
@@ -245,22 +212,18 @@ def trained(
 
 
 class Posterior(nn.Module):
-    """The exact denoiser of the density; for the independent decoder its best one, the exact
-    marginals of the digits.
+    """The exact denoiser of the density.
 
-    A state that the density excludes, but digits drawn apart can reach, is given what 1e-30 on
-    every pixel gives.
+    For the independent decoder its best one, the exact marginals of the digits.  A state that the
+    density excludes, but digits drawn apart can reach, is given what 1e-30 on every pixel gives.
     """
 
     uses_time = False
 
     def __init__(self, p: Tensor, digits: int, decoder: str):
         super().__init__()
-        self.digits, self.joint, self.base = (
-            digits,
-            decoder == "joint",
-            Subtokenizer(SIZE, digits).base,
-        )
+        self.digits, self.joint = digits, decoder == "joint"
+        self.base = Subtokenizer(SIZE, digits).base
         states = torch.tensor(list(itertools.product(range(self.base + 1), repeat=digits)))
         self.agrees = consistent(states, self.base).double()  # (states, 512)
         p = p + 1e-30
@@ -270,16 +233,15 @@ class Posterior(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         place = (self.base + 1) ** torch.arange(self.digits - 1, -1, -1)
         state = (z.unflatten(1, (2, -1)) * place).sum(-1)
-        # (B, 2, 512)
-        logp = torch.stack([self.log_p[0, state[:, 1]], self.log_p[1, state[:, 0]]], 1)
+        logp = [self.log_p[0, state[:, 1]], self.log_p[1, state[:, 0]]]
+        logp = torch.stack(logp, 1)  # (B, 2, 512)
         if self.joint:
             return logp
         logp = logp + self.agrees[state].log()
         cube = logp.softmax(-1).unflatten(-1, [self.base] * self.digits)
         axes = range(2, 2 + self.digits)
-        return torch.stack(
-            [cube.sum([other for other in axes if other != axis]) for axis in axes], 2
-        ).log()
+        marginals = [cube.sum([other for other in axes if other != axis]) for axis in axes]
+        return torch.stack(marginals, 2).log()
 
 
 # ---------------------------------------------------------------- the picture
@@ -289,12 +251,11 @@ def draw(path: Path, p: Tensor, laws: dict, rows: list[dict], times: list[str]) 
     """The truth at the left; a column for each variant, a row for each number of steps."""
     figure = plt.figure(figsize=(22, 13), layout="constrained")
     cells = figure.add_gridspec(len(times), 1 + len(rows), width_ratios=[1.25] + [1] * len(rows))
+    colours = {"cmap": "magma", "vmin": 0, "vmax": 1.5 * float(p.max())}
 
     def panel(place, values: Tensor, title: str):
         axes = figure.add_subplot(place)
-        axes.imshow(
-            values, cmap="magma", vmin=0, vmax=1.5 * float(p.max()), interpolation="antialiased"
-        )
+        axes.imshow(values, **colours, interpolation="antialiased")
         axes.set_title(title, fontsize=17)
         axes.set_xticks([])
         axes.set_yticks([])
@@ -303,12 +264,10 @@ def draw(path: Path, p: Tensor, laws: dict, rows: list[dict], times: list[str]) 
     panel(cells[:, 0], p, "truth\n(TV: total variation from it)")
     for column, row in enumerate(rows, 1):
         for line, when in enumerate(times):
-            variant = row["variant"].replace(", ", "\n", 1) + "\n" if line == 0 else ""
-            axes = panel(
-                cells[line, column],
-                laws[row["variant"], when],
-                f"{variant}TV {row[when]['tv']:.3f}",
-            )
+            title = f"TV {row[when]['tv']:.3f}"
+            if line == 0:
+                title = row["variant"].replace(", ", "\n", 1) + "\n" + title
+            axes = panel(cells[line, column], laws[row["variant"], when], title)
             if column == 1:
                 axes.set_ylabel(when, fontsize=17)
     path.parent.mkdir(parents=True, exist_ok=True)

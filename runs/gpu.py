@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""What a machine with a GPU makes of this package, within minutes: is it right, how fast, what does
-it learn.
+"""What a machine with a GPU makes of this package: is it right, how fast, what does it learn.
 
-    PYTHONPATH=src python3 runs/gpu.py --out OUT --text fil8.xz   # a text to learn; left out: the bundled one
+    PYTHONPATH=src python3 runs/gpu.py --out OUT --text fil8.xz
     PYTHONPATH=src python3 runs/gpu.py --out OUT --rehearse       # in miniature, on a CPU
 
-Needs torch, numpy, safetensors, tokenizers and tqdm, and none of the command line's packages.
+Takes minutes.  --text is what is learned; left out, the bundled text.  Needs torch, numpy,
+safetensors, tokenizers and tqdm, and none of the command line's packages.
+
 Stages run one after the other, each inside its own share of --minutes and its own try;
 OUT/record.json is rewritten after every figure, so that a run that is cut off still tells what it
 saw.  What failed is run again by --only.
@@ -43,7 +44,7 @@ from unmask.subtokens import Subtokenizer, consistent
 from unmask.train import State, build, compile_network, read_log, train, train_step
 
 STAGES = ("exact", "speed", "sampling", "learn", "compile")
-# of the time, at a stage's end
+# of --minutes, that may have passed at a stage's end
 SHARES = {"exact": 1.0, "speed": 0.5, "sampling": 0.6, "learn": 0.9, "compile": 1.0}
 BUNDLED = Path(unmask.__file__).parent / "kinds" / "text" / "bundled" / "tinyshakespeare.txt"
 LAW_STEPS, LAW_DRAWS = 16, 20_000
@@ -60,16 +61,15 @@ class Record:
 
     def __call__(self, name: str, **values) -> None:
         at = round(time.monotonic() - self.began, 1)
-        known = {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in values.items()
-        }
+        known, said = dict(values), []
+        for key, value in values.items():
+            if isinstance(value, float):
+                said.append(f"{key} {value:.6g}")
+                known[key] = value if math.isfinite(value) else None  # JSON has no other
+            else:
+                said.append(f"{key} {value}")
         self.values[name] = known | {"at": at}
         self.path.write_text(json.dumps(self.values, indent=1) + "\n", encoding="utf-8")
-        said = [
-            f"{key} {value:.6g}" if isinstance(value, float) else f"{key} {value}"
-            for key, value in values.items()
-        ]
         print(f"[{at:7.1f} s] {name}: {', '.join(said)}", flush=True)
 
     def clear(self, name: str) -> None:
@@ -77,11 +77,8 @@ class Record:
         self.values.pop(f"FAILED {name}", None)
 
     def failed(self) -> list[str]:
-        return [
-            name
-            for name, v in self.values.items()
-            if name.startswith("FAILED") or v.get("passed") is False
-        ]
+        wrong = {name for name, value in self.values.items() if value.get("passed") is False}
+        return [name for name in self.values if name.startswith("FAILED") or name in wrong]
 
 
 class Bench:
@@ -143,7 +140,7 @@ def exact(bench: Bench) -> None:
 
 
 def check_kernel(bench: Bench, vocab_size: int, length: int) -> None:
-    """The marginal cross-entropies and their gradient, against the formula in 64 bits on the CPU."""
+    """Marginal cross-entropies and their gradient, against the formula in 64 bits on the CPU."""
     generator = torch.Generator().manual_seed(1)
     sub, rows = Subtokenizer(vocab_size, length), 64
     logits = torch.randn(rows, vocab_size, generator=generator, dtype=torch.float64)
@@ -170,9 +167,8 @@ def check_kernel(bench: Bench, vocab_size: int, length: int) -> None:
         error = float((of_ours.double().cpu() - of_truth).norm() / of_truth.norm())
         value = abs(float(total.detach()) / float(truth.detach()) - 1)
         name = f"kernel V={vocab_size} l={length} {str(dtype)[6:]}"
-        bench.record(
-            name, value_error=value, gradient_error=error, passed=error < limit and value < limit
-        )
+        passed = error < limit and value < limit
+        bench.record(name, value_error=value, gradient_error=error, passed=passed)
 
 
 def small_model(
@@ -181,47 +177,36 @@ def small_model(
     """Three positions of a few values, with random weights that are the same on every device."""
     vocab_size, length = (4, 2) if name == "prime" else (3, 1)
     curves = {"cosine": schedules.Cosine(), "genmd4": schedules.LearnedPolynomial(vocab_size)}
-    network = Transformer(
-        vocab_size, dim=16, layers=1, heads=2, time=name == "genmd4", digits=length
-    )
+    size = {"dim": 16, "layers": 1, "heads": 2}
+    network = Transformer(vocab_size, **size, time=name == "genmd4", digits=length)
     generator = torch.Generator().manual_seed(3)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3, generator=generator)
     schedule = curves.get(name, schedules.Linear())
-    return unmask.MaskedDiffusion(network, schedule, Subtokenizer(vocab_size, length)).to(
-        device, dtype
-    )
+    model = unmask.MaskedDiffusion(network, schedule, Subtokenizer(vocab_size, length))
+    return model.to(device, dtype)
 
 
 def check_model(bench: Bench, name: str) -> None:
-    """The enumerated bound here and on the CPU; the law of the sampler, by counting, against its
-    exact law."""
+    """The enumerated bound here and on the CPU; and the sampler's law, counted and exact."""
     model, reference = small_model(name, bench.device), small_model(name, torch.device("cpu"))
     values = model.subtokenizer.vocab_size
     x = torch.cartesian_prod(*[torch.arange(values)] * 3)
     with torch.no_grad():
-        worst = float(
-            (audit.exact_nelbo(model, x.to(bench.device)).cpu() - audit.exact_nelbo(reference, x))
-            .abs()
-            .max()
-        )
+        here = audit.exact_nelbo(model, x.to(bench.device)).cpu()
+        worst = float((here - audit.exact_nelbo(reference, x)).abs().max())
     bench.record(f"exact bound {name}", cpu_against_device=worst, passed=worst < 1e-8)
 
     generator = torch.Generator(device=bench.device).manual_seed(5)
-    drawn = sample(
-        model, num=LAW_DRAWS, length=3, steps=LAW_STEPS, grid="uniform", generator=generator
-    ).cpu()
+    how = {"length": 3, "steps": LAW_STEPS, "grid": "uniform"}
+    drawn = sample(model, num=LAW_DRAWS, **how, generator=generator).cpu()
     law = exact_law(reference, time_grid(LAW_STEPS, "uniform"), 3).flatten()
     number = (drawn * torch.tensor([values**2, values, 1])).sum(1)
     share = torch.bincount(number, minlength=values**3).double() / LAW_DRAWS
     distance = float((share - law).abs().sum() / 2)
     expected = float((law * (1 - law) / LAW_DRAWS * 2 / math.pi).sqrt().sum() / 2)
-    bench.record(
-        f"law of ancestral {name}",
-        total_variation=distance,
-        expected_by_chance=expected,
-        passed=distance < 2 * expected,
-    )
+    found = {"total_variation": distance, "expected_by_chance": expected}
+    bench.record(f"law of ancestral {name}", **found, passed=distance < 2 * expected)
 
 
 def check_estimate(bench: Bench) -> None:
@@ -230,14 +215,9 @@ def check_estimate(bench: Bench) -> None:
     truth = estimate_nelbo(small_model("md4", torch.device("cpu")), batches, repeats=4)
     with precision("bfloat16", bench.device):
         found = estimate_nelbo(small_model("md4", bench.device, torch.float32), batches, repeats=4)
-    error = abs(found.mean / truth.mean - 1)
-    bench.record(
-        "estimate in bfloat16",
-        mean=found.mean,
-        of_truth=truth.mean,
-        noise=found.noise,
-        passed=error < 1e-2,
-    )
+    passed = abs(found.mean / truth.mean - 1) < 1e-2
+    values = {"mean": found.mean, "of_truth": truth.mean, "noise": found.noise}
+    bench.record("estimate in bfloat16", **values, passed=passed)
 
 
 # ---------------------------------------------------------------- how fast?
@@ -258,22 +238,18 @@ class Tokens:
 
 def plan(rehearse: bool) -> list[tuple[str, TrainConfig, int]]:
     """(name, configuration, values of a token) of the training steps that are timed."""
-    small = TrainConfig(
-        length=256, dim=256, layers=4, heads=4, batch_size=16, optimizer="adamw", steps=1000
-    )
+    shape: dict[str, Any] = {"length": 256, "dim": 256, "layers": 4, "heads": 4}
+    small = TrainConfig(**shape, batch_size=16, optimizer="adamw", steps=1000)
     text8 = replace(presets()["text8"].config, batch_size=256, accumulate=1)
     owt = replace(presets()["owt-small"].config, batch_size=32, accumulate=1)
+    learned = replace(presets()["text8-genmd4"].config, batch_size=128, accumulate=1)
     found = [
         ("S", small, 256),
         ("H", replace(small, layers=2, batch_size=4), 50257),
         ("text8", text8, 27),
         ("text8 muon", replace(text8, optimizer="muon"), 27),
         ("owt-small", owt, 50257),
-        (
-            "text8-genmd4",
-            replace(presets()["text8-genmd4"].config, batch_size=128, accumulate=1),
-            27,
-        ),
+        ("text8-genmd4", learned, 27),
         ("owt-small, 2 digits", replace(owt, digits=2), 50257),
     ]
     if rehearse:
@@ -291,31 +267,29 @@ def speed(bench: Bench) -> None:
         if not bench.late():
             bench.attempt(f"train {name}", train_speed, name, config, values)
     if not bench.late():
-        shape = [8, 8, 1] if bench.rehearse else [32, 32, 3]
-        size = (
-            {"batch_size": 2, "widths": "32", "blocks": 1} if bench.rehearse else {"batch_size": 64}
-        )
+        shape, size = [32, 32, 3], {"batch_size": 64}
+        if bench.rehearse:
+            shape, size = [8, 8, 1], {"batch_size": 2, "widths": "32", "blocks": 1}
         cifar = replace(presets()["cifar10"].config, length=math.prod(shape), accumulate=1, **size)
-        meta = {
-            "kind": "images",
-            "tokenizer": {"name": "pixels", "shape": shape, "vocab_size": 256},
-        }
+        pixels = {"name": "pixels", "shape": shape, "vocab_size": 256}
+        meta = {"kind": "images", "tokenizer": pixels}
         bench.attempt("train cifar10", train_speed, "cifar10", cifar, 256, meta)
 
 
 def compiling(bench: Bench) -> None:
     for name, config, values in plan(bench.rehearse):
         if name in ("S", "text8", "owt-small") and not bench.late():
-            bench.attempt(
-                f"train {name} compiled", train_speed, name, replace(config, compile=True), values
-            )
+            compiled = replace(config, compile=True)
+            bench.attempt(f"train {name} compiled", train_speed, name, compiled, values)
 
 
 def train_speed(
     bench: Bench, name: str, config: TrainConfig, values: int, meta: dict | None = None
 ) -> None:
-    """A training step on random tokens; the share of the ceiling counts products alone
-    (`flops_per_token`)."""
+    """A training step on random tokens.
+
+    Its share of the ceiling counts products alone (`flops_per_token`).
+    """
     on_gpu = bench.device.type == "cuda"
     config = replace(config, device=str(bench.device), dtype="bfloat16", steps=1000, minutes=0.0)
     if on_gpu:
@@ -339,10 +313,13 @@ def train_speed(
     done = draws * flops_per_token(state.model, config.length) * tokens / seconds
     memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None
     size = sum(p.numel() for p in state.model.parameters())
-    bench.record(
-        f"train {name}{' compiled' if config.compile else ''}", ms=1000 * seconds, tokens_per_second=tokens / seconds,
-        share_of_ceiling=done / bench.ceiling, peak_gib=memory, first_step_s=first, parameters=size, batch=config.batch_size,
-    )  # fmt: skip
+    label = f"train {name} compiled" if config.compile else f"train {name}"
+    found = {
+        "ms": 1000 * seconds, "tokens_per_second": tokens / seconds,
+        "share_of_ceiling": done / bench.ceiling, "peak_gib": memory, "first_step_s": first,
+        "parameters": size, "batch": config.batch_size,
+    }  # fmt: skip
+    bench.record(label, **found)
 
 
 def flops_per_token(model: unmask.MaskedDiffusion, length: int) -> float:
@@ -354,17 +331,9 @@ def flops_per_token(model: unmask.MaskedDiffusion, length: int) -> float:
     network: Any = model.backbone
     if not isinstance(network, Transformer):
         return math.nan
-    inside = sum(
-        p.numel()
-        for name, p in network.named_parameters()
-        if p.ndim == 2 and ".blocks." in f".{name}"
-    )
-    width = network.blocks[0].qkv.in_features
-    return (
-        6.0 * inside
-        + 3.0 * network.head.weight.numel()
-        + 12.0 * len(network.blocks) * length * width
-    )
+    inside = sum(p.numel() for p in network.blocks.parameters() if p.ndim == 2)
+    attention = len(network.blocks) * length * network.blocks[0].qkv.in_features
+    return 6.0 * inside + 3.0 * network.head.weight.numel() + 12.0 * attention
 
 
 def sampling(bench: Bench) -> None:
@@ -382,56 +351,51 @@ def sampling(bench: Bench) -> None:
             began = time.perf_counter()
             sample(model, num=num, length=config.length, sampler=how, steps=steps)
             bench.synchronize()
-        seconds = time.perf_counter() - began
-        bench.record(
-            f"sample {how} {steps}",
-            sequences_per_second=num / seconds,
-            batch=num,
-            length=config.length,
-        )
+        rate = num / (time.perf_counter() - began)
+        size = {"batch": num, "length": config.length}
+        bench.record(f"sample {how} {steps}", sequences_per_second=rate, **size)
 
 
 # ---------------------------------------------------------------- what does it learn?
 
 
 def learn(bench: Bench) -> None:
-    """The text8 network on a text, as long as the stage has time; its bound on the held-out
-    hundredth, and four samples."""
-    minutes = 0.05 if bench.rehearse else max(1.0, (bench.until - time.monotonic()) / 60)
+    """The text8 network on a text, as long as the stage has time.
+
+    Its bound on the held-out hundredth, and four samples.
+    """
+    minutes = max(1.0, (bench.until - time.monotonic()) / 60)
+    batch, limit = 512, 2048
     sizes: dict[str, Any] = {"batch_size": 256, "accumulate": 1}
     if bench.rehearse:
-        sizes = {
-            "dim": 32,
-            "layers": 1,
-            "heads": 2,
-            "length": 32,
-            "batch_size": 8,
-            "eval_windows": 8,
-        }
-    config = replace(
-        presets()["text8"].config, optimizer="muon", learning_rate=3e-3, muon_learning_rate=0.02, ema=0.999, warmup=100,
-        decay="linear", decay_share=0.7, dropout=0.0, steps=0, minutes=minutes, eval_minutes=max(minutes / 4, 0.02),
-        checkpoint_minutes=60.0, device=str(bench.device), dtype="bfloat16", log_every=50, **sizes,
-    )  # fmt: skip
+        minutes, batch, limit = 0.05, 64, 8
+        sizes = {"dim": 32, "layers": 1, "heads": 2, "length": 32}
+        sizes |= {"batch_size": 8, "eval_windows": 8}
+    settings: dict[str, Any] = {
+        "optimizer": "muon", "learning_rate": 3e-3, "muon_learning_rate": 0.02, "ema": 0.999,
+        "warmup": 100, "decay": "linear", "decay_share": 0.7, "dropout": 0.0, "steps": 0,
+        "minutes": minutes, "eval_minutes": max(minutes / 4, 0.02), "checkpoint_minutes": 60.0,
+        "device": str(bench.device), "dtype": "bfloat16", "log_every": 50,
+    }  # fmt: skip
+    config = replace(presets()["text8"].config, **settings, **sizes)
     work = Path(tempfile.mkdtemp())  # not below --out, from which only a few small files come back
-    prepare_text(
-        bench.text, work / "data", tokenizer="characters", split="0.98,0.01,0.01", progress=False
-    )
+    how = {"tokenizer": "characters", "split": "0.98,0.01,0.01"}
+    prepare_text(bench.text, work / "data", **how, progress=False)
     folder = train(config, work / "data", work / "run")
     rows = [row for row in read_log(work / "run" / "log.jsonl") if "bits" in row]
     model = unmask.MaskedDiffusion.from_pretrained(folder).to(bench.device)
     held = open_data(work / "data")
-    windows = held.windows(
-        "test", config.length, 64 if bench.rehearse else 512, limit=8 if bench.rehearse else 2048
-    )
+    windows = held.windows("test", config.length, batch, limit=limit)
     with precision("bfloat16", bench.device):
         bound = estimate_nelbo(model, windows, repeats=4)
         texts = sample(model, num=4, steps=256)
-    bench.record(
-        "learn", text=bench.text.name, bits=bound.bits_per_dim, stderr=bound.bits_per_dim_stderr, noise=bound.bits_per_dim_noise,
-        validation=[row["bits"] for row in rows], steps=rows[-1]["step"], minutes=minutes,
-        parameters=sum(p.numel() for p in model.parameters()),
-    )  # fmt: skip
+    found = {
+        "text": bench.text.name, "bits": bound.bits_per_dim, "stderr": bound.bits_per_dim_stderr,
+        "noise": bound.bits_per_dim_noise, "validation": [row["bits"] for row in rows],
+        "steps": rows[-1]["step"], "minutes": minutes,
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }  # fmt: skip
+    bench.record("learn", **found)
     for row in texts.tolist():
         print("   ", held.tokenizer.decode(row).replace("\n", " "), flush=True)
     shutil.copy(work / "run" / "log.jsonl", bench.out / "learn-log.jsonl")
@@ -439,50 +403,32 @@ def learn(bench: Bench) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--out", type=Path, required=True, help="a folder for record.json")
-    parser.add_argument(
-        "--text", type=Path, default=BUNDLED, help="a text for the stage that learns"
-    )
+    what = "a text for the stage that learns"
+    parser.add_argument("--text", type=Path, default=BUNDLED, help=what)
     parser.add_argument("--minutes", type=float, default=5.0, help="all stages together")
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        choices=STAGES,
-        default=STAGES[:-1],
-        help="stages; compile only when asked for",
-    )
-    parser.add_argument(
-        "--rehearse", action="store_true", help="in miniature, on a CPU, nothing left out"
-    )
+    what = "stages; compile only when asked for"
+    parser.add_argument("--only", nargs="+", choices=STAGES, default=STAGES[:-1], help=what)
+    what = "in miniature, on a CPU, nothing left out"
+    parser.add_argument("--rehearse", action="store_true", help=what)
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     if not args.rehearse and not torch.cuda.is_available():
         parser.error("there is no GPU here: give --rehearse")
     bench, began = Bench(args), time.monotonic()
     name = torch.cuda.get_device_properties(0).name if bench.device.type == "cuda" else "cpu"
-    tf32 = torch.backends.cuda.matmul.allow_tf32
-    bench.record(
-        "machine",
-        python=sys.version.split()[0],
-        torch=torch.__version__,
-        device=name,
-        tf32=tf32,
-        unmask=unmask.__version__,
-    )
-    work = {
-        "exact": exact,
-        "speed": speed,
-        "sampling": sampling,
-        "learn": learn,
-        "compile": compiling,
-    }
-    for stage in STAGES:
+    machine = {
+        "python": sys.version.split()[0], "torch": torch.__version__, "device": name,
+        "tf32": torch.backends.cuda.matmul.allow_tf32, "unmask": unmask.__version__,
+    }  # fmt: skip
+    bench.record("machine", **machine)
+    work = (exact, speed, sampling, learn, compiling)
+    for stage, do in zip(STAGES, work, strict=True):
         if stage in args.only:
             bench.until = began + SHARES[stage] * bench.seconds
-            bench.attempt(stage, work[stage])
+            bench.attempt(stage, do)
     failed = bench.record.failed()
     bench.record("done", seconds=time.monotonic() - began, failed=failed)
     return int(bool(failed))

@@ -1,12 +1,13 @@
-"""Uniform against cosine grid: how far samples of few steps are from the data, by the features of a
-classifier trained here.
+"""Uniform against cosine grid: how far samples of few steps are from the data.
 
     unmask prepare images mnist mnist2 --levels 2
-    python runs/image_grids.py MODEL DATA mnist2 OUT.json       MODEL: of pictures like DATA's; the last: the classifier's, with labels
+    python runs/image_grids.py MODEL DATA mnist2 OUT.json
+
+MODEL is of pictures like DATA's; mnist2, which has labels, is what the classifier is trained on.
 
 The paper's finding (arXiv 2406.04329, table of FID against steps): with few steps the cosine grid
 is far better.  The distance is a Frechet distance of this classifier's features; it is not FID.
-Cost: --num times 2 x (16 + 32 + 64 + 128) network calls a seed. OUT.json is written after every
+Cost: --num times 2 x (16 + 32 + 64 + 128) network calls a seed.  OUT.json is written after every
 setting; a seed is finished before the next one begins.
 """
 
@@ -34,17 +35,22 @@ class Classifier(nn.Module):
         super().__init__()
         height, width, channels = shape
         self.shape, self.levels = shape, levels
+        places = math.ceil(height / 4) * math.ceil(width / 4)
         self.body = nn.Sequential(
-            nn.Conv2d(channels, 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU(), nn.Flatten(),
-            nn.Linear(64 * math.ceil(height / 4) * math.ceil(width / 4), 64), nn.ReLU(),
+            nn.Conv2d(channels, 32, 3, 2, 1), nn.ReLU(),
+            nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU(), nn.Flatten(),
+            nn.Linear(64 * places, 64), nn.ReLU(),
         )  # fmt: skip
         self.head = nn.Linear(64, classes)
 
     def features(self, x: Tensor) -> Tensor:
         """Token ids (B, H*W*C) -> (B, 64)."""
-        return self.body(
-            (x.view(-1, *self.shape) / (self.levels - 1) - 0.5).permute(0, 3, 1, 2).contiguous()
-        )
+        x = x.view(-1, *self.shape) / (self.levels - 1) - 0.5
+        return self.body(x.permute(0, 3, 1, 2).contiguous())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Token ids (B, H*W*C) -> logits (B, classes)."""
+        return self.head(self.features(x))
 
 
 def fit(data, steps: int, batch_size: int) -> tuple[Classifier, float]:
@@ -54,82 +60,74 @@ def fit(data, steps: int, batch_size: int) -> tuple[Classifier, float]:
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
     for step in tqdm(range(steps), desc="classifier", disable=None):
         batch = data.batch("train", data.length, batch_size, 0, step)
-        loss = nn.functional.cross_entropy(
-            network.head(network.features(batch["x"])), batch["cond"]
-        )
+        loss = nn.functional.cross_entropy(network(batch["x"]), batch["cond"])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * (1 - (step + 1) / steps)
+    test = data.windows("test", data.length, 1000)
     with torch.no_grad():
-        right = [
-            network.head(network.features(b["x"])).argmax(-1) == b["cond"]
-            for b in data.windows("test", data.length, 1000)
-        ]
+        right = [network(batch["x"]).argmax(-1) == batch["cond"] for batch in test]
     return network, float(torch.cat(right).double().mean())
 
 
 @torch.no_grad()
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("labelled", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument(
-        "--num",
-        type=int,
-        default=256,
-        help="samples of each setting, and pictures of the test split",
-    )
+    what = "samples of each setting, and pictures of the test split"
+    parser.add_argument("--num", type=int, default=256, help=what)
     parser.add_argument("--steps", type=int, nargs="+", default=[16, 32, 64, 128])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--classifier-steps", type=int, default=1500)
     args = parser.parse_args(argv)
     keep_freed_memory()
     model, data = MaskedDiffusion.from_pretrained(args.model), open_data(args.data)
+    labelled = open_data(args.labelled, labels=True)
     with torch.enable_grad():
-        classifier, accuracy = fit(
-            open_data(args.labelled, labels=True), args.classifier_steps, 128
-        )
+        classifier, accuracy = fit(labelled, args.classifier_steps, 128)
     print(f"classifier: {100 * accuracy:.2f} % of the test split right")
     real = torch.cat([b["x"] for b in data.windows("test", data.length, 1000)])
     of_real = classifier.features(real)
-    shuffled, sizes = of_real[torch.randperm(len(real))], (args.num, args.num * len(args.seeds))
-    floor, floor_pooled = (
-        sum(frechet_distance(p, of_real) for p in shuffled.split(n)[:4])
-        / len(shuffled.split(n)[:4])
-        for n in sizes
-    )
+    shuffled, pooled = of_real[torch.randperm(len(real))], args.num * len(args.seeds)
+
+    def mean_distance(n: int) -> float:
+        parts = shuffled.split(n)[:4]
+        return sum(frechet_distance(part, of_real) for part in parts) / len(parts)
+
+    floor, floor_pooled = mean_distance(args.num), mean_distance(pooled)
     print(
-        f"{args.num} real pictures against all of the test split, the floor: {floor:.3f}; {sizes[1]}: {floor_pooled:.3f}",
+        f"{args.num} real pictures against all of the test split, the floor: {floor:.3f}; "
+        f"{pooled}: {floor_pooled:.3f}",
         flush=True,
     )
+    weights = checkpoint.resolve(args.model) / "model.safetensors"
     record = {
-        "unmask": __version__, "model_sha256": checkpoint.digest(checkpoint.resolve(args.model) / "model.safetensors"),
-        "num": args.num, "seeds": args.seeds, "accuracy": accuracy, "floor": floor, "floor_pooled": floor_pooled,
+        "unmask": __version__, "model_sha256": checkpoint.digest(weights), "num": args.num,
+        "seeds": args.seeds, "accuracy": accuracy, "floor": floor, "floor_pooled": floor_pooled,
         "distance": "Frechet distance of 64 features of the script's classifier; not FID",
     }  # fmt: skip
-    # features of every seed's samples
-    found: dict[tuple[int, str], list[Tensor]] = defaultdict(list)
+    found: dict[tuple[int, str], list[Tensor]] = defaultdict(list)  # features, by seed
     for seed in args.seeds:
         for steps in args.steps:
             for grid in GRIDS:
                 generator = torch.Generator().manual_seed(seed)
                 with precision(pick_dtype("auto", CPU), CPU):
                     x = sample(model, num=args.num, steps=steps, grid=grid, generator=generator)
-                found[steps, grid].append(classifier.features(x))
-                print(
-                    f"seed {seed}, {steps} steps, {grid}: {frechet_distance(found[steps, grid][-1], of_real):.3f}",
-                    flush=True,
-                )
+                features = classifier.features(x)
+                found[steps, grid].append(features)
+                distance = frechet_distance(features, of_real)
+                print(f"seed {seed}, {steps} steps, {grid}: {distance:.3f}", flush=True)
                 rows = [row(*setting, features, of_real) for setting, features in found.items()]
                 checkpoint.write_json(args.out, record | {"rows": rows})
     print(
-        "\nmean of the seeds +- its error; in brackets of all their samples at once +- what other samples would change"
+        "\nmean of the seeds +- its error; "
+        "in brackets of all their samples at once +- what other samples would change"
     )
     print(f"{'steps':>6} {'uniform':>36} {'cosine':>36}")
     for steps in args.steps:
@@ -137,23 +135,22 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def row(steps: int, grid: str, features: list[Tensor], of_real: Tensor) -> dict:
-    """A setting's distances: of every seed's samples, and of all of them at once, where the
-    smallness of a sample lifts it less."""
+    """A setting's distances: of every seed's samples, and of all of them at once.
+
+    The smallness of a sample lifts the latter less.
+    """
     together = frechet(moments(torch.cat(features)), moments(of_real))
     distances = [frechet_distance(part, of_real) for part in features]
-    return {
-        "steps": steps,
-        "grid": grid,
-        "distance": distances,
-        "pooled": together.value,
-        "pooled_stderr": together.stderr,
-    }
+    found = {"steps": steps, "grid": grid, "distance": distances}
+    return found | {"pooled": together.value, "pooled_stderr": together.stderr}
 
 
 def describe(row: dict) -> str:
     values = torch.tensor(row["distance"], dtype=torch.float64)
-    error = f" +- {float(values.std()) / math.sqrt(len(values)):.2f}" if len(values) > 1 else ""
-    return f"{float(values.mean()):.2f}{error} ({row['pooled']:.2f} +- {row['pooled_stderr']:.2f})"
+    said = f"{float(values.mean()):.2f}"
+    if len(values) > 1:
+        said += f" +- {float(values.std()) / math.sqrt(len(values)):.2f}"
+    return f"{said} ({row['pooled']:.2f} +- {row['pooled_stderr']:.2f})"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """A picture of filling in: test pictures with holes, some completions of each, and the truth.
 
-    python runs/inpainting.py MODEL DATA OUT.png            docs/mnist-inpainting.png; a minute of one CPU core
+    python runs/inpainting.py MODEL DATA OUT.png
 
-The holes are, in turn, the lower half, the right half and the middle.  What is given never changes.
+Made docs/mnist-inpainting.png; a minute of one CPU core.  The holes are, in turn, the lower half,
+the right half and the middle.  What is given never changes.
 """
 
 import argparse
@@ -33,15 +34,13 @@ def holes(shape: tuple[int, int, int], num: int) -> torch.Tensor:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument(
-        "--pictures", type=int, default=6, help="of the test split, spread evenly over it"
-    )
+    what = "of the test split, spread evenly over it"
+    parser.add_argument("--pictures", type=int, default=6, help=what)
     parser.add_argument("--num", type=int, default=6, help="completions of each")
     parser.add_argument("--steps", type=int, default=256)
     parser.add_argument("--seed", type=int, default=0)
@@ -63,9 +62,8 @@ def main(argv: list[str] | None = None) -> None:
         roles = np.where(open_.reshape(len(x), -1), HOLE, GIVEN).astype(np.int8)
         examples = [Partial(ids, role) for ids, role in zip(x.numpy(), roles, strict=True)]
         found = fill(model, examples, num=args.num, steps=args.steps, generator=runtime.generator)
-    table = completion_grid(
-        pixels, x.numpy(), open_, np.stack([[one.ids for one in row] for row in found]), scale=3
-    )
+    filled = np.stack([[one.ids for one in row] for row in found])
+    table = completion_grid(pixels, x.numpy(), open_, filled, scale=3)
     to_image(table).save(args.out)
     print(f"wrote {args.out}", file=sys.stderr)
 

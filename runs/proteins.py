@@ -1,5 +1,4 @@
-"""A model of proteins beside n-grams: bits per held-out residue, samples, and masked residues
-recovered.
+"""A model of proteins beside n-grams: bits per residue, samples, and masked residues recovered.
 
     unmask prepare proteins uniprot20k.fasta.gz DATA
     unmask train protein --data DATA --out RUN
@@ -48,26 +47,25 @@ def groups(sequences: list[np.ndarray]) -> np.ndarray:
 
 
 def bounds(model: MaskedDiffusion, data: ProteinData, args, train: tuple, test: tuple) -> dict:
-    """Bits per held-out residue of the model (a bound) and of n-grams, and their paired
-    differences."""
+    """Bits per held-out residue of the model (a bound) and of n-grams; paired differences."""
     length = model.meta["length"]
     windows = data.windows("test", length, args.batch_size)
     total = -(-data.window_count("test", length) // args.batch_size)
+    bar = tqdm(windows, total=total, desc="bound")
     with precision(pick_dtype("auto", CPU), CPU):
-        bound = estimate_nelbo(
-            model, tqdm(windows, total=total, desc="bound"), repeats=args.repeats, seed=args.seed
-        )
+        bound = estimate_nelbo(model, bar, repeats=args.repeats, seed=args.seed)
     sequence, _, _ = data.window_places("test", length)
     group = groups(data.sequences("test"))
     bound = replace(bound, groups=torch.from_numpy(group[sequence]))
     made = {
-        "bits_per_residue": bound.bits_per_dim, "stderr": bound.bits_per_dim_stderr, "noise": bound.bits_per_dim_noise,
-        "residues": int(bound.positions.sum()), "sequences": len(group), "different": int(group.max()) + 1,
+        "bits_per_residue": bound.bits_per_dim, "stderr": bound.bits_per_dim_stderr,
+        "noise": bound.bits_per_dim_noise, "residues": int(bound.positions.sum()),
+        "sequences": len(group), "different": int(group.max()) + 1,
         "windows": len(bound.positions), "length": length, "repeats": args.repeats,
     }  # fmt: skip
     print(
-        f"{'this model':28} {bound.bits_per_dim:.4f} +- {bound.bits_per_dim_stderr:.4f} bits per residue, a bound "
-        f"(noise of the masks alone {bound.bits_per_dim_noise:.4f})"
+        f"{'this model':28} {bound.bits_per_dim:.4f} +- {bound.bits_per_dim_stderr:.4f} "
+        f"bits per residue, a bound (noise of the masks alone {bound.bits_per_dim_noise:.4f})"
     )
     whole = np.bincount(sequence, bound.positions.numpy())
     ours = np.bincount(sequence, bound.per_example.numpy())
@@ -79,18 +77,25 @@ def bounds(model: MaskedDiffusion, data: ProteinData, args, train: tuple, test: 
         less, of_less, _ = difference(bound, ngram)
         better = float((ours < theirs).mean())
         made[f"{order}-gram"] = {
-            "bits_per_residue": ngram.bits_per_dim, "stderr": ngram.bits_per_dim_stderr, "model_less_ngram": less,
-            "model_less_ngram_stderr": of_less, "share_of_sequences_where_the_model_needs_fewer": better,
+            "bits_per_residue": ngram.bits_per_dim, "stderr": ngram.bits_per_dim_stderr,
+            "model_less_ngram": less, "model_less_ngram_stderr": of_less,
+            "share_of_sequences_where_the_model_needs_fewer": better,
         }  # fmt: skip
         name = f"{order}-gram, whole sequences"
-        print(f"{name:28} {ngram.bits_per_dim:.4f} +- {ngram.bits_per_dim_stderr:.4f}; the model has {less:+.4f} +- {of_less:.4f}, "
-              f"and fewer for {100 * better:.1f} % of the sequences", flush=True)  # fmt: skip
+        print(
+            f"{name:28} {ngram.bits_per_dim:.4f} +- {ngram.bits_per_dim_stderr:.4f}; "
+            f"the model has {less:+.4f} +- {of_less:.4f}, "
+            f"and fewer for {100 * better:.1f} % of the sequences",
+            flush=True,
+        )
     return made
 
 
 def samples(model: MaskedDiffusion, data: ProteinData, args, train: tuple) -> dict:
-    """Composition, beginnings, lengths and n-gram score of samples beside those of training and
-    held-out sequences as short as they are."""
+    """Composition, beginnings, lengths and n-gram score of samples.
+
+    Beside those of training and held-out sequences as short as they are.
+    """
     generator = torch.Generator().manual_seed(args.seed)
     sizes = draw_lengths(model, args.num, generator).sort(descending=True).values
     rows = []
@@ -101,9 +106,9 @@ def samples(model: MaskedDiffusion, data: ProteinData, args, train: tuple) -> di
             x = sample(model, z=z, valid=valid, steps=args.steps, generator=generator)
         rows += [row[:n].numpy() for row, n in zip(x, part.tolist(), strict=True)]
     length = model.meta["length"]
-    kinds = {"samples": rows} | {
-        split: [s for s in data.sequences(split) if len(s) <= length] for split in ("train", "test")
-    }
+    kinds = {"samples": rows}
+    for split in ("train", "test"):
+        kinds[split] = [row for row in data.sequences(split) if len(row) <= length]
     texts = {name: [data.tokenizer.decode(row) for row in found] for name, found in kinds.items()}
     of_train, _ = composition(texts["train"])
     made: dict = {"num": args.num, "steps": args.steps, "longest": length, "letters": COMMON}
@@ -116,41 +121,46 @@ def samples(model: MaskedDiffusion, data: ProteinData, args, train: tuple) -> di
         known = np.array([int((row < V).sum()) for row in found])
         first = np.array([text[0] == "M" for text in texts[name]], float)
         spread = np.array([len(set(text)) for text in texts[name]])
+        of_length, of_first = (float(v.std() / math.sqrt(len(v))) for v in (sizes, first))
+        score, of_score = ratio(bits, known, one)
+        apart = float(np.abs(share - of_train).sum() / 2)
         made[name] = {
-            "sequences": len(found), "mean_length": float(sizes.mean()), "mean_length_stderr": float(sizes.std() / math.sqrt(len(sizes))),
-            "length_quartiles": np.percentile(sizes, [25, 50, 75]).tolist(), "share": share.tolist(), "share_stderr": error.tolist(),
-            "total_variation_from_train": float(np.abs(share - of_train).sum() / 2), "begin_with_M": float(first.mean()),
-            "begin_with_M_stderr": float(first.std() / math.sqrt(len(first))), "3-gram_bits": ratio(bits, known, one),
-            "different_letters": float(spread.mean()),
+            "sequences": len(found),
+            "mean_length": float(sizes.mean()), "mean_length_stderr": of_length,
+            "length_quartiles": np.percentile(sizes, [25, 50, 75]).tolist(),
+            "share": share.tolist(), "share_stderr": error.tolist(),
+            "total_variation_from_train": apart,
+            "begin_with_M": float(first.mean()), "begin_with_M_stderr": of_first,
+            "3-gram_bits": (score, of_score), "different_letters": float(spread.mean()),
         }  # fmt: skip
-        of_length, of_first = (v.std() / math.sqrt(len(v)) for v in (sizes, first))
-        bits, of_bits = made[name]["3-gram_bits"]
-        apart = made[name]["total_variation_from_train"]
-        print(f"{name:8} {len(found):6,} of {sizes.mean():5.1f} +- {of_length:.1f} residues; {100 * first.mean():5.1f} +- "
-              f"{100 * of_first:.1f} % begin with M; 3-gram bits {bits:.3f} +- {of_bits:.3f}; composition {apart:.4f} from train",
-              flush=True)  # fmt: skip
-    draws = np.random.default_rng(args.seed)
-    few = [draws.permutation(len(texts["train"]))[: args.num] for _ in range(100)]
-    apart = [
-        np.abs(composition([texts["train"][i] for i in chosen])[0] - of_train).sum() / 2
-        for chosen in few
-    ]
-    made["total_variation_of_as_many_training_sequences"] = [
-        float(np.mean(apart)),
-        float(np.std(apart)),
-    ]
+        print(
+            f"{name:8} {len(found):6,} of {sizes.mean():5.1f} +- {of_length:.1f} residues; "
+            f"{100 * first.mean():5.1f} +- {100 * of_first:.1f} % begin with M; "
+            f"3-gram bits {score:.3f} +- {of_score:.3f}; composition {apart:.4f} from train",
+            flush=True,
+        )
+    draws, texts_of_train = np.random.default_rng(args.seed), texts["train"]
+    apart = []
+    for _ in range(100):
+        few = draws.permutation(len(texts_of_train))[: args.num]
+        share, _ = composition([texts_of_train[i] for i in few])
+        apart.append(np.abs(share - of_train).sum() / 2)
+    mean, deviation = float(np.mean(apart)), float(np.std(apart))
+    made["total_variation_of_as_many_training_sequences"] = [mean, deviation]
     print(
-        f"as many training sequences are {np.mean(apart):.4f} +- {np.std(apart):.4f} from all of them (total variation)"
+        f"as many training sequences are {mean:.4f} +- {deviation:.4f} "
+        "from all of them (total variation)"
     )
     return made
 
 
 def posterior(probs: np.ndarray, ids: np.ndarray, masked: np.ndarray) -> np.ndarray:
-    """(masked, V): what the trigram `probs` (V + 2, V + 2, V) says of masked residues, given all
-    others of ids (n,): forward, backward."""
+    """(masked, V): what the trigram `probs` (V + 2, V + 2, V) says of masked residues.
+
+    Given all others of ids (n,): forward, backward.
+    """
     n, states = len(ids), V + 2
-    # from (c, a) to (a, v); what is unknown, V, costs nothing
-    step = np.zeros((states, states, states))
+    step = np.zeros((states, states, states))  # from (c, a) to (a, v); V, unknown, costs nothing
     step[:, :, :V], step[:, :, V] = probs, 1
     seen = np.zeros((n, states))
     seen[np.arange(n), ids] = 1
@@ -171,73 +181,60 @@ def posterior(probs: np.ndarray, ids: np.ndarray, masked: np.ndarray) -> np.ndar
 
 @torch.no_grad()
 def recovery(model: MaskedDiffusion, data: ProteinData, args, train: tuple) -> dict:
-    """The share of masked residues whose likeliest value is the true one, and bits for each, of the
-    model and of the trigram."""
+    """The share of masked residues whose likeliest value is the true one, and bits for each.
+
+    Of the model and of the trigram.
+    """
     length, draws = model.meta["length"], np.random.default_rng(args.seed)
-    probs, chosen = (
-        sequence_ngram_probs(*train, V, 3),
-        [row[:length] for row in data.sequences("test")],
-    )
+    probs = sequence_ngram_probs(*train, V, 3)
+    chosen = [row[:length] for row in data.sequences("test")]
     common = int(np.bincount(train[0], minlength=V)[:V].argmax())
-    totals = {
-        name: np.zeros(len(chosen))
-        for name in ("count", "model", "model_bits", "trigram", "trigram_bits", "commonest")
-    }
+    names = ("count", "model", "model_bits", "trigram", "trigram_bits", "commonest")
+    totals = {name: np.zeros(len(chosen)) for name in names}
     for i, row in enumerate(tqdm(chosen, desc="recovery")):
         known = np.flatnonzero(row < V)
         masked = np.zeros(len(row), bool)
         masked[draws.permutation(known)[: max(1, round(args.share * len(known)))]] = True
         valid = torch.from_numpy((row < V)[None])
-        z = torch.from_numpy(
-            np.where(masked, model.mask_id, np.where(row < V, row, 0)).astype(np.int64)
-        )[None]
-        ours = model.predict(z, valid=None if bool(valid.all()) else valid)[
-            0, torch.from_numpy(masked)
-        ]
+        seen = np.where(masked, model.mask_id, np.where(row < V, row, 0)).astype(np.int64)
+        logp = model.predict(
+            torch.from_numpy(seen)[None], valid=None if bool(valid.all()) else valid
+        )
+        ours = logp[0, torch.from_numpy(masked)]
         theirs = posterior(probs, row, masked)
         true = row[masked].astype(np.int64)
         totals["count"][i] = masked.sum()
         totals["commonest"][i] = (true == common).sum()
         totals["model"][i] = (ours.argmax(-1).numpy() == true).sum()
         totals["trigram"][i] = (theirs.argmax(-1) == true).sum()
-        totals["model_bits"][i] = -float(
-            ours.gather(1, torch.from_numpy(true)[:, None]).sum()
-        ) / math.log(2)
+        of_true = ours.gather(1, torch.from_numpy(true)[:, None])
+        totals["model_bits"][i] = -float(of_true.sum()) / math.log(2)
         totals["trigram_bits"][i] = -np.log2(theirs[np.arange(len(true)), true]).sum()
     group, count = groups(data.sequences("test")), totals.pop("count")
-    totals |= {
-        f"model_less_trigram{what}": totals[f"model{what}"] - totals[f"trigram{what}"]
-        for what in ("", "_bits")
-    }
-    made = {"share_masked": args.share, "residues": int(count.sum())} | {
-        name: ratio(v, count, group) for name, v in totals.items()
-    }
-    for name in totals:
-        value, error = made[name]
-        print(
-            f"{name:24} "
-            + (
-                f"{value:.4f} +- {error:.4f} bits"
-                if "bits" in name
-                else f"{100 * value:.2f} +- {100 * error:.2f} %"
-            )
-        )
+    for what in ("", "_bits"):
+        less = totals[f"model{what}"] - totals[f"trigram{what}"]
+        totals[f"model_less_trigram{what}"] = less
+    made: dict = {"share_masked": args.share, "residues": int(count.sum())}
+    for name, total in totals.items():
+        value, error = made[name] = ratio(total, count, group)
+        if "bits" in name:
+            print(f"{name:24} {value:.4f} +- {error:.4f} bits")
+        else:
+            print(f"{name:24} {100 * value:.2f} +- {100 * error:.2f} %")
     return made
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--repeats", type=int, default=4, help="draws of masks for each window")
     parser.add_argument("--num", type=int, default=256, help="samples")
     parser.add_argument("--steps", type=int, default=64, help="of the sampler")
-    parser.add_argument(
-        "--share", type=float, default=0.15, help="of the residues that are masked to be recovered"
-    )
+    what = "of the residues that are masked to be recovered"
+    parser.add_argument("--share", type=float, default=0.15, help=what)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
@@ -250,15 +247,18 @@ def main() -> None:
     train, test = (
         (np.asarray(data.tokens(split)), data.edges(split)) for split in ("train", "test")
     )
-    checkpoint.write_json(
-        args.out,
-        {
-            "unmask": __version__, "model_sha256": checkpoint.digest(checkpoint.resolve(args.model) / "model.safetensors"),
-            "data_sha256": data.meta["sha256"], "seed": args.seed, "homologues": "may be on both sides of the split",
-            "recovery": recovery(model, data, args, train), "bound": bounds(model, data, args, train, test),
-            "samples": samples(model, data, args, train),
-        },
-    )  # fmt: skip
+    weights = checkpoint.resolve(args.model) / "model.safetensors"
+    record = {
+        "unmask": __version__,
+        "model_sha256": checkpoint.digest(weights),
+        "data_sha256": data.meta["sha256"],
+        "seed": args.seed,
+        "homologues": "may be on both sides of the split",
+        "recovery": recovery(model, data, args, train),
+        "bound": bounds(model, data, args, train, test),
+        "samples": samples(model, data, args, train),
+    }
+    checkpoint.write_json(args.out, record)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,10 @@ import pytest
 from unmask.cli import main
 from unmask.kinds.registry import KINDS, register
 
-TRAIN = ["--length", "5", "--dim", "32", "--layers", "1", "--heads", "2", "--minutes", "0", "--steps", "150", "--batch-size", "64",
-         "--eval-windows", "50"]  # fmt: skip
+TRAIN = [
+    "--length", "5", "--dim", "32", "--layers", "1", "--heads", "2", "--minutes", "0",
+    "--steps", "150", "--batch-size", "64", "--eval-windows", "50",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -23,28 +25,15 @@ def home(tmp_path_factory):
     throws = ["".join(sorted(random.choices("123456", k=5))) for _ in range(1000)]
     (home / "throws.txt").write_text("\n".join(throws) + "\n")
     assert main(["prepare", "dice", str(home / "throws.txt"), str(home / "data")]) == 0
-    assert (
-        main(["train", "demo", "--data", str(home / "data"), "--out", str(home / "run"), *TRAIN])
-        == 0
-    )
+    command = ["train", "demo", "--data", str(home / "data"), "--out", str(home / "run"), *TRAIN]
+    assert main(command) == 0
     return home
 
 
 def test_it_is_evaluated_sampled_filled_and_audited(home, tmp_path, capsys):
     capsys.readouterr()
-    assert (
-        main(
-            [
-                "eval",
-                str(home / "run"),
-                "--data",
-                str(home / "data"),
-                "--json",
-                str(tmp_path / "e.json"),
-            ]
-        )
-        == 0
-    )
+    flags = ["--data", str(home / "data"), "--json", str(tmp_path / "e.json")]
+    assert main(["eval", str(home / "run"), *flags]) == 0
     said, record = (
         capsys.readouterr().out,
         json.loads((tmp_path / "e.json").read_text(encoding="utf-8")),
@@ -59,20 +48,8 @@ def test_it_is_evaluated_sampled_filled_and_audited(home, tmp_path, capsys):
     drawn = (tmp_path / "s.txt").read_text().split()
     assert len(drawn) == 50 and sum(list(row) == sorted(row) for row in drawn) > 20
     (tmp_path / "holes.txt").write_text("11.11\n66666\n.2345\n")
-    assert (
-        main(
-            [
-                "fill",
-                str(home / "run"),
-                str(tmp_path / "holes.txt"),
-                "--num",
-                "2",
-                "--out",
-                str(tmp_path / "f.txt"),
-            ]
-        )
-        == 0
-    )
+    flags = ["--num", "2", "--out", str(tmp_path / "f.txt")]
+    assert main(["fill", str(home / "run"), str(tmp_path / "holes.txt"), *flags]) == 0
     filled = (tmp_path / "f.txt").read_text().splitlines()
     assert len(filled) == 5 and all(re.fullmatch(r"[1-6]{5} \d+\.\d\d", row) for row in filled)
     assert [row[:2] + row[3:5] for row in filled[:2]] == ["1111"] * 2 and filled[2].startswith(

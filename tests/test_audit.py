@@ -38,7 +38,7 @@ def model_of(denoiser, **how):
 
 
 def joint(denoiser, x):
-    """The exact joint loss: objective="joint" averaged over all masks, by the formula of its paper."""
+    """The exact joint loss: objective="joint" averaged over all masks, by its paper's formula."""
     model, y = model_of(denoiser), denoiser.subtokenizer.encode(x)
     count, total = y.shape[1], torch.zeros(len(x), dtype=torch.float64)
     for mask in itertools.product((False, True), repeat=count):
@@ -297,8 +297,10 @@ def test_every_estimator_of_the_package_behaves_as_it_should(monkeypatch):
     rows = list(selftest.run())
     assert all(row.passed for row in rows), [str(row) for row in rows if not row.passed]
     names = " ".join(row.estimator for row in rows)
-    for needed in ("MD4, exact count", "MD4, discrete", "GenMD4, sampled", "GenMD4, discrete", "Prime, marginals", "joint kernel",
-                   'masking="token"', "exact_nelbo", "GenMD4 over digits"):  # fmt: skip
+    for needed in (
+        "MD4, exact count", "MD4, discrete", "GenMD4, sampled", "GenMD4, discrete",
+        "Prime, marginals", "joint kernel", 'masking="token"', "exact_nelbo", "GenMD4 over digits",
+    ):  # fmt: skip
         assert needed in names
     found = [row for row in rows if "NOT A BOUND" in row.note]
     assert [row.estimator for row in found] == [
@@ -421,8 +423,9 @@ def test_a_sound_model_passes(kind, valid):
     found = checks(network_model(kind), valid)
     assert not failures(found)
     groups = [name.split(":")[0] for name in found]
-    expected = {"normalisation": 1, "carry-over": 2, "batch": 1, "padding": 2, "estimators": 2 if kind == "learned" else 3, "precision": 1,
-                "enumeration": 4 if kind == "digits" else 2}  # fmt: skip
+    expected = {"normalisation": 1, "carry-over": 2, "batch": 1, "padding": 2, "precision": 1}
+    expected["estimators"] = 2 if kind == "learned" else 3
+    expected["enumeration"] = 4 if kind == "digits" else 2
     assert {group: groups.count(group) for group in groups} == expected
     assert not any(check.note.startswith("left out") for check in found.values())
 
@@ -536,25 +539,14 @@ def test_a_check_without_a_limit_is_reported_only_and_nan_never_passes():
 def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     (home / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 100)
-    small = ["--length", "12", "--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "8", "--minutes", "0", "--steps", "20",
-             "--digits", "2", "--objective", "joint"]  # fmt: skip
-    assert (
-        main(
-            [
-                "prepare",
-                "text",
-                str(home / "text.txt"),
-                str(home / "data"),
-                "--tokenizer",
-                "characters",
-            ]
-        )
-        == 0
-    )
-    assert (
-        main(["train", "demo", "--data", str(home / "data"), "--out", str(home / "run"), *small])
-        == 0
-    )
+    small = [
+        "--length", "12", "--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "8",
+        "--minutes", "0", "--steps", "20", "--digits", "2", "--objective", "joint",
+    ]  # fmt: skip
+    flags = ["--tokenizer", "characters"]
+    assert main(["prepare", "text", str(home / "text.txt"), str(home / "data"), *flags]) == 0
+    command = ["train", "demo", "--data", str(home / "data"), "--out", str(home / "run"), *small]
+    assert main(command) == 0
     return home
 
 
@@ -565,21 +557,8 @@ def strict(constant):
 def test_a_model_trained_on_the_joint_loss_is_audited_for_its_bound(home, capsys):
     record = home / "record.json"
     capsys.readouterr()
-    assert (
-        main(
-            [
-                "audit",
-                str(home / "run"),
-                "--data",
-                str(home / "data"),
-                "--enumerate",
-                "4",
-                "--json",
-                str(record),
-            ]
-        )
-        == 0
-    )
+    flags = ["--data", str(home / "data"), "--enumerate", "4", "--json", str(record)]
+    assert main(["audit", str(home / "run"), *flags]) == 0
     out = capsys.readouterr().out
     assert (
         "joint loss, which is no bound" in out

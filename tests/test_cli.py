@@ -48,23 +48,10 @@ def home(tmp_path_factory):
     """Prepared data and a trained model, made by the commands."""
     home = tmp_path_factory.mktemp("home")
     (home / "text.txt").write_text(TEXT)
-    assert (
-        main(
-            [
-                "prepare",
-                "text",
-                str(home / "text.txt"),
-                str(home / "data"),
-                "--tokenizer",
-                "characters",
-            ]
-        )
-        == 0
-    )
-    assert (
-        main(["train", "demo", "--data", str(home / "data"), "--out", str(home / "run"), *TRAIN])
-        == 0
-    )
+    flags = ["--tokenizer", "characters"]
+    assert main(["prepare", "text", str(home / "text.txt"), str(home / "data"), *flags]) == 0
+    command = ["train", "demo", "--data", str(home / "data"), "--out", str(home / "run"), *TRAIN]
+    assert main(command) == 0
     return home
 
 
@@ -79,7 +66,10 @@ def fails(capsys, *arguments):
 
 @pytest.mark.parametrize("flag", ["--help", "--version", "train demo --help"])
 def test_help_and_version_do_not_load_torch(flag):
-    code = f"import sys; from unmask.cli import main\ntry: main({flag.split()})\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    code = (
+        f"import sys; from unmask.cli import main\ntry: main({flag.split()})\n"
+        "except SystemExit: pass\nassert 'torch' not in sys.modules"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, encoding="utf-8"
@@ -107,30 +97,18 @@ def test_the_presets_values_are_the_help_of_train():
 
 def test_evaluation_states_value_errors_unit_and_protocol(home, capsys):
     record = home / "record.json"
-    assert (
-        main(
-            [
-                "eval",
-                str(home / "run"),
-                "--data",
-                str(home / "data"),
-                "--repeats",
-                "3",
-                "--json",
-                str(record),
-                "--dtype",
-                "float32",
-            ]
-        )
-        == 0
-    )
+    flags = ["--data", str(home / "data"), "--repeats", "3", "--json", str(record)]
+    more = ["--dtype", "float32"]
+    assert main(["eval", str(home / "run"), *flags, *more]) == 0
     said = capsys.readouterr().out
     assert re.search(r"\d\.\d{4} \+- 0\.\d{4} bits per character: an upper bound", said)
     # every held-out character once, the short last window included
     assert "450 characters in 29 windows of 16" in said
     row = json.loads(record.read_text(encoding="utf-8"))
-    needed = {"command", "version", "seed", "data_sha256", "model_sha256", "value", "unit", "stderr", "noise", "n", "estimator", "repeats",
-              "precision", "weights", "seconds"}  # fmt: skip
+    needed = {
+        "command", "version", "seed", "data_sha256", "model_sha256", "value", "unit", "stderr",
+        "noise", "n", "estimator", "repeats", "precision", "weights", "seconds",
+    }  # fmt: skip
     assert (
         needed <= row.keys()
         and row["unit"] == "bits per character"
@@ -138,62 +116,21 @@ def test_evaluation_states_value_errors_unit_and_protocol(home, capsys):
         and row["positions"] == 450
     )
     assert row["value"] == pytest.approx(row["nats_per_example"] * 29 / 450 / math.log(2))
-    assert (
-        main(
-            [
-                "eval",
-                str(home / "run"),
-                "--data",
-                str(home / "data"),
-                "--steps",
-                "4",
-                "--json",
-                str(record),
-                "--dtype",
-                "float32",
-            ]
-        )
-        == 0
-    )
+    flags = ["--data", str(home / "data"), "--steps", "4", "--json", str(record)]
+    more = ["--dtype", "float32"]
+    assert main(["eval", str(home / "run"), *flags, *more]) == 0
     assert json.loads(record.read_text(encoding="utf-8"))["estimator"] == "discrete time, 4 steps"
-    assert (
-        main(
-            [
-                "eval",
-                str(home / "run"),
-                "--data",
-                str(home / "data"),
-                "--repeats",
-                "3",
-                "--json",
-                str(record),
-                "--dtype",
-                "bfloat16",
-            ]
-        )
-        == 0
-    )
+    flags = ["--data", str(home / "data"), "--repeats", "3", "--json", str(record)]
+    more = ["--dtype", "bfloat16"]
+    assert main(["eval", str(home / "run"), *flags, *more]) == 0
     half = json.loads(record.read_text(encoding="utf-8"))
     assert (
         half["precision"] == "bfloat16"
         and half["value"] != row["value"]
         and half["value"] == pytest.approx(row["value"], rel=0.01)
     )
-    assert (
-        main(
-            [
-                "eval",
-                str(home / "run"),
-                "--data",
-                str(home / "data"),
-                "--limit",
-                "1",
-                "--json",
-                str(record),
-            ]
-        )
-        == 0
-    )
+    flags = ["--data", str(home / "data"), "--limit", "1", "--json", str(record)]
+    assert main(["eval", str(home / "run"), *flags]) == 0
     assert json.loads(record.read_text(encoding="utf-8"))["stderr"] is None
 
 
@@ -201,35 +138,16 @@ def test_evaluation_states_value_errors_unit_and_protocol(home, capsys):
 def evaluations(home):
     """JSON of two models on the same windows, and of one on others; the second model was trained a
     little longer."""
-    main(
-        [
-            "train",
-            "demo",
-            "--data",
-            str(home / "data"),
-            "--out",
-            str(home / "longer"),
-            *TRAIN[:-1],
-            "60",
-        ]
-    )
+    flags = ["--data", str(home / "data"), "--out", str(home / "longer"), *TRAIN[:-1], "60"]
+    main(["train", "demo", *flags])
     for name, run, *how in (
         ("a", "run"),
         ("b", "longer"),
         ("fewer", "run", "--limit", "9"),
         ("seed", "run", "--seed", "1"),
     ):
-        main(
-            [
-                "eval",
-                str(home / run),
-                "--data",
-                str(home / "data"),
-                "--json",
-                str(home / f"{name}.json"),
-                *how,
-            ]
-        )
+        flags = ["--data", str(home / "data"), "--json", str(home / f"{name}.json")]
+        main(["eval", str(home / run), *flags, *how])
     return home
 
 
@@ -237,18 +155,8 @@ def test_two_evaluations_are_compared_window_by_window(evaluations, tmp_path, ca
     home = evaluations
     a, b = (json.loads((home / f"{name}.json").read_text(encoding="utf-8")) for name in "ab")
     capsys.readouterr()
-    assert (
-        main(
-            [
-                "compare",
-                str(home / "b.json"),
-                str(home / "a.json"),
-                "--json",
-                str(tmp_path / "d.json"),
-            ]
-        )
-        == 0
-    )
+    flags = ["--json", str(tmp_path / "d.json")]
+    assert main(["compare", str(home / "b.json"), str(home / "a.json"), *flags]) == 0
     said, row = (
         capsys.readouterr().out,
         json.loads((tmp_path / "d.json").read_text(encoding="utf-8")),
@@ -296,8 +204,8 @@ def test_texts_are_written_where_there_is_no_locale(tmp_path):
     (tmp_path / "greek.txt").write_text("αβγδε ζηθ " * 100, encoding="utf-8")
     bare = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     data, run = str(tmp_path / "data"), str(tmp_path / "run")
-    for arguments in (["prepare", "text", tmp_path / "greek.txt", data, "--tokenizer", "characters"],
-                      ["train", "demo", "--data", data, "--out", run, *TRAIN[:-1], "3"]):  # fmt: skip
+    prepare = ["prepare", "text", tmp_path / "greek.txt", data, "--tokenizer", "characters"]
+    for arguments in (prepare, ["train", "demo", "--data", data, "--out", run, *TRAIN[:-1], "3"]):
         assert unmask_process(*arguments, env=bare).returncode == 0
     done = unmask_process("sample", run, "--num", "2", "--steps", "3", env=bare)
     assert done.returncode == 0 and set(done.stdout) & set("αβγδεζηθ"), done.stderr
@@ -306,16 +214,9 @@ def test_texts_are_written_where_there_is_no_locale(tmp_path):
 def test_the_size_of_a_batch_does_not_enter_an_evaluation(home, tmp_path):
     rows = []
     for size in ("1", "7", "64"):
-        how = [
-            "--repeats",
-            "2",
-            "--dtype",
-            "float32",
-            "--json",
-            str(tmp_path / "r.json"),
-            "--batch-size",
-            size,
-        ]
+        flags = ["--repeats", "2", "--dtype", "float32", "--json", str(tmp_path / "r.json")]
+        more = ["--batch-size", size]
+        how = [*flags, *more]
         assert main(["eval", str(home / "run"), "--data", str(home / "data"), *how]) == 0
         rows.append(json.loads((tmp_path / "r.json").read_text(encoding="utf-8")))
     for row in rows[1:]:
@@ -352,31 +253,11 @@ def test_evaluations_pair_if_every_field_that_matters_is_the_same(
 
 def test_other_estimators_and_few_examples_are_said(evaluations, tmp_path, capsys):
     home = evaluations
-    main(
-        [
-            "eval",
-            str(home / "run"),
-            "--data",
-            str(home / "data"),
-            "--steps",
-            "4",
-            "--json",
-            str(tmp_path / "steps.json"),
-        ]
-    )
+    flags = ["--data", str(home / "data"), "--steps", "4", "--json", str(tmp_path / "steps.json")]
+    main(["eval", str(home / "run"), *flags])
     for name in ("x.one", "x.two"):  # names that end alike keep their examples apart
-        main(
-            [
-                "eval",
-                str(home / "run"),
-                "--data",
-                str(home / "data"),
-                "--limit",
-                "1",
-                "--json",
-                str(tmp_path / name),
-            ]
-        )
+        flags = ["--data", str(home / "data"), "--limit", "1", "--json", str(tmp_path / name)]
+        main(["eval", str(home / "run"), *flags])
     assert (tmp_path / "x.one.examples.npz").is_file() and (
         tmp_path / "x.two.examples.npz"
     ).is_file()
@@ -429,18 +310,9 @@ class Swapped(torch.nn.Module):
 
 
 def test_the_environment_can_say_which_precision_auto_is(home, tmp_path, capsys, monkeypatch):
-    how = [
-        "eval",
-        str(home / "run"),
-        "--data",
-        str(home / "data"),
-        "--repeats",
-        "1",
-        "--limit",
-        "2",
-        "--json",
-        str(tmp_path / "r.json"),
-    ]
+    flags = ["--data", str(home / "data"), "--repeats", "1", "--limit", "2"]
+    more = ["--json", str(tmp_path / "r.json")]
+    how = ["eval", str(home / "run"), *flags, *more]
     for said in ("bfloat16", "float32"):
         monkeypatch.setenv("UNMASK_DTYPE", said)
         assert (
@@ -454,9 +326,8 @@ def test_the_environment_can_say_which_precision_auto_is(home, tmp_path, capsys,
 def test_sampling_is_reproducible_and_writes_what_is_asked_for(home, tmp_path, capsys):
     how = ["sample", str(home / "run"), "--num", "3", "--steps", "8", "--length", "20"]
     assert main([*how, "--out", str(tmp_path / "a.jsonl")]) == 0
-    assert (
-        main([*how, "--out", str(tmp_path / "b.jsonl"), "--frames", str(tmp_path / "f.html")]) == 0
-    )
+    command = [*how, "--out", str(tmp_path / "b.jsonl"), "--frames", str(tmp_path / "f.html")]
+    assert main(command) == 0
     assert main([*how, "--out", str(tmp_path / "c.jsonl"), "--seed", "1"]) == 0
     a, b, c = ((tmp_path / f"{name}.jsonl").read_text(encoding="utf-8") for name in "abc")
     assert a == b != c
@@ -470,34 +341,21 @@ def test_sampling_is_reproducible_and_writes_what_is_asked_for(home, tmp_path, c
 def test_filling_in_keeps_what_is_given(home, tmp_path, capsys):
     source = tmp_path / "in.txt"
     source.write_text("the [MASK:5] brown")
-    assert (
-        main(
-            [
-                "fill",
-                str(home / "run"),
-                str(source),
-                "--num",
-                "2",
-                "--out",
-                str(tmp_path / "out.jsonl"),
-            ]
-        )
-        == 0
-    )
+    flags = ["--num", "2", "--out", str(tmp_path / "out.jsonl")]
+    assert main(["fill", str(home / "run"), str(source), *flags]) == 0
     texts = [
         json.loads(line)["text"]
         for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     assert len(texts) == 2 and all(re.fullmatch(r"the .{5} brown", text) for text in texts)
-    long = "the quick [MASK:3]own fox jumps over the lazy [MASK:2]g. the quick brown fox jumps over the lazy [MASK]og."
+    long = (
+        "the quick [MASK:3]own fox jumps over the lazy [MASK:2]g. "
+        "the quick brown fox jumps over the lazy [MASK]og."
+    )
     source.write_text(long)
     assert "trained at 16" in fails(capsys, "fill", home / "run", source)
-    assert (
-        main(
-            ["fill", str(home / "run"), str(source), "--window", "--out", str(tmp_path / "out.txt")]
-        )
-        == 0
-    )
+    flags = ["--window", "--out", str(tmp_path / "out.txt")]
+    assert main(["fill", str(home / "run"), str(source), *flags]) == 0
     pattern = (
         re.escape(long)
         .replace(r"\[MASK:3\]", ".{3}")
@@ -585,21 +443,8 @@ def test_fill_window_gives_each_hole_the_window_around_it(home, tmp_path, monkey
     )
     text = "the quick brown [MASK:1]ox jumps over the lazy d[MASK:1]g. the quick[MASK:1]"
     (tmp_path / "in.txt").write_text(text)
-    assert (
-        main(
-            [
-                "fill",
-                str(home / "run"),
-                str(tmp_path / "in.txt"),
-                "--window",
-                "--steps",
-                "4",
-                "--out",
-                str(tmp_path / "o.txt"),
-            ]
-        )
-        == 0
-    )
+    flags = ["--window", "--steps", "4", "--out", str(tmp_path / "o.txt")]
+    assert main(["fill", str(home / "run"), str(tmp_path / "in.txt"), *flags]) == 0
     seen = seen[len(seen) // 2 :]  # counted first, for the bar
     holes = [part.start + int(i) for part, fill in seen for i in fill.nonzero()[:, 0]]
     assert holes == [16, 41, 54] and all(int(fill.sum()) == 1 for _, fill in seen)
@@ -637,34 +482,11 @@ def test_bad_input_is_one_line_with_the_value_and_the_remedy(home, tmp_path, cap
     said = fails(capsys, "eval", run, "--data", bytes_data)
     assert "256 values" in said and "28" in said and f"--tokenizer {run}" in said
     other = tmp_path / "other"
-    main(
-        [
-            "prepare",
-            "text",
-            str(text),
-            str(other),
-            "--tokenizer",
-            "characters",
-            "--alphabet",
-            "".join(sorted(set(TEXT), reverse=True)),
-        ]
-    )
+    flags = ["--tokenizer", "characters", "--alphabet", "".join(sorted(set(TEXT), reverse=True))]
+    main(["prepare", "text", str(text), str(other), *flags])
     assert f"--tokenizer {run}" in fails(capsys, "eval", run, "--data", other)
-    assert (
-        main(
-            [
-                "prepare",
-                "text",
-                str(text),
-                str(tmp_path / "same"),
-                "--tokenizer",
-                str(run),
-                "--split",
-                "0,0,1",
-            ]
-        )
-        == 0
-    )
+    flags = ["--tokenizer", str(run), "--split", "0,0,1"]
+    assert main(["prepare", "text", str(text), str(tmp_path / "same"), *flags]) == 0
     capsys.readouterr()
     assert main(["eval", str(run), "--data", str(tmp_path / "same")]) == 0
     assert "split in another way" in capsys.readouterr().err
@@ -714,22 +536,9 @@ def test_a_damaged_model_is_refused(home, tmp_path, capsys):
 
 def test_every_verb_leaves_a_record(home, tmp_path, capsys):
     record = tmp_path / "record.json"
-    assert (
-        main(
-            [
-                "train",
-                "demo",
-                "--data",
-                str(home / "data"),
-                "--out",
-                str(home / "run"),
-                *TRAIN,
-                "--json",
-                str(record),
-            ]
-        )
-        == 0
-    )
+    flags = ["--data", str(home / "data"), "--out", str(home / "run"), *TRAIN]
+    more = ["--json", str(record)]
+    assert main(["train", "demo", *flags, *more]) == 0
     row = json.loads(record.read_text(encoding="utf-8"))
     assert (
         row["steps"] == 30
@@ -737,19 +546,8 @@ def test_every_verb_leaves_a_record(home, tmp_path, capsys):
         and row["model_sha256"]
         and row["unit"] == "bits per character"
     )
-    assert (
-        main(
-            [
-                "prepare",
-                "text",
-                str(home / "text.txt"),
-                str(tmp_path / "data"),
-                "--json",
-                str(record),
-            ]
-        )
-        == 0
-    )
+    flags = ["--json", str(record)]
+    assert main(["prepare", "text", str(home / "text.txt"), str(tmp_path / "data"), *flags]) == 0
     assert json.loads(record.read_text(encoding="utf-8"))["tokens"] == {
         "train": 8100,
         "validation": 450,
@@ -759,26 +557,11 @@ def test_every_verb_leaves_a_record(home, tmp_path, capsys):
 
 def test_minutes_on_the_command_line_replace_the_presets_steps(home, tmp_path):
     """A paper's preset has a million steps; --minutes must mean minutes."""
-    small = [
-        "--length",
-        "16",
-        "--dim",
-        "16",
-        "--layers",
-        "1",
-        "--heads",
-        "2",
-        "--batch-size",
-        "8",
-        "--minutes",
-        "0.03",
-    ]
-    assert (
-        main(
-            ["train", "text8", "--data", str(home / "data"), "--out", str(tmp_path / "run"), *small]
-        )
-        == 0
-    )
+    flags = ["--length", "16", "--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "8"]
+    more = ["--minutes", "0.03"]
+    small = [*flags, *more]
+    flags = ["--data", str(home / "data"), "--out", str(tmp_path / "run")]
+    assert main(["train", "text8", *flags, *small]) == 0
     assert json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["steps"] < 100000
 
 
@@ -786,35 +569,10 @@ def test_a_model_of_ready_ids_samples_ids(tmp_path, capsys):
     (tmp_path / "ids").write_bytes(
         torch.arange(4000).remainder(50).to(torch.int16).numpy().tobytes()
     )
-    assert (
-        main(
-            [
-                "prepare",
-                "text",
-                str(tmp_path / "ids"),
-                str(tmp_path / "data"),
-                "--format",
-                "ids",
-                "--vocab-size",
-                "50",
-            ]
-        )
-        == 0
-    )
-    assert (
-        main(
-            [
-                "train",
-                "demo",
-                "--data",
-                str(tmp_path / "data"),
-                "--out",
-                str(tmp_path / "run"),
-                *TRAIN,
-            ]
-        )
-        == 0
-    )
+    flags = ["--format", "ids", "--vocab-size", "50"]
+    assert main(["prepare", "text", str(tmp_path / "ids"), str(tmp_path / "data"), *flags]) == 0
+    flags = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "run")]
+    assert main(["train", "demo", *flags, *TRAIN]) == 0
     capsys.readouterr()
     assert main(["sample", str(tmp_path / "run"), "--num", "1", "--length", "5"]) == 0
     assert all(0 <= int(i) < 50 for i in capsys.readouterr().out.split())
@@ -826,33 +584,11 @@ def test_a_tokenizer_that_was_tampered_with_is_refused(tmp_path, capsys):
     words = Tokenizer(models.WordLevel({"a": 0, "b": 1, "c": 2}, unk_token="c"))
     words.save(str(tmp_path / "words.json"))
     (tmp_path / "text.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n' * 400)
-    assert (
-        main(
-            [
-                "prepare",
-                "text",
-                str(tmp_path / "text.jsonl"),
-                str(tmp_path / "data"),
-                "--tokenizer",
-                str(tmp_path / "words.json"),
-            ]
-        )
-        == 0
-    )
-    assert (
-        main(
-            [
-                "train",
-                "demo",
-                "--data",
-                str(tmp_path / "data"),
-                "--out",
-                str(tmp_path / "run"),
-                *TRAIN,
-            ]
-        )
-        == 0
-    )
+    flags = ["--tokenizer", str(tmp_path / "words.json")]
+    command = ["prepare", "text", str(tmp_path / "text.jsonl"), str(tmp_path / "data"), *flags]
+    assert main(command) == 0
+    flags = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "run")]
+    assert main(["train", "demo", *flags, *TRAIN]) == 0
     (file,) = (tmp_path / "run").glob("checkpoints/*/tokenizer.json")
     file.write_text(
         file.read_text(encoding="utf-8")
@@ -883,8 +619,9 @@ def test_damaged_meta_is_refused(home, tmp_path, capsys, change):
 def test_control_c_saves_and_the_same_command_continues(home, tmp_path):
     import signal
 
-    command = [sys.executable, "-m", "unmask", "train", "demo", "--data", str(home / "data"), "--out", str(tmp_path / "run"), *TRAIN[:-1],
-               "2000", "--log-every", "5"]  # fmt: skip
+    folders = ["--data", str(home / "data"), "--out", str(tmp_path / "run")]
+    flags = [*folders, *TRAIN[:-1], "2000", "--log-every", "5"]
+    command = [sys.executable, "-m", "unmask", "train", "demo", *flags]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     log = tmp_path / "run" / "log.jsonl"
     began = time.monotonic()

@@ -95,7 +95,7 @@ def table_model(schedule, vocab_size, tokens, digits=1, drift=0.0, independent=F
 
 
 class Recorder(torch.nn.Module):
-    """Features and head apart; records the sequences, the times and the rows that it is asked for."""
+    """Features and head apart; records the sequences, times and rows that it is asked for."""
 
     def __init__(self, vocab_size, uses_time=False, width=8):
         super().__init__()
@@ -966,7 +966,7 @@ def test_what_makes_no_sense_is_refused_by_name(build, named):
         build()
 
 
-# ---------------------------------------------------------------- values that a position cannot have
+# ---------------------------------------------------------------- values that a position has not
 
 
 @pytest.mark.parametrize("name,digits", [("linear", 1), ("cosine", 2), ("learned", 1)])

@@ -178,7 +178,7 @@ def simulated(kind, trials, repeats, n=64):
 
 @pytest.mark.parametrize("kind, gap", [("md4", 1.05), ("genmd4", 1.15), ("digits", 1.5)])
 def test_the_error_over_examples_is_the_spread_of_estimates(kind, gap):
-    """Two replicates of 64 examples; within 20 %, which is five errors of the spread of 300 trials."""
+    """Two replicates of 64 examples; within 20 %, five errors of the spread of 300 trials."""
     spread, said, as_if_independent = simulated(kind, 300, 2)
     assert abs(said / spread - 1) < 0.2
     # what it was once taken for: each example's masks as independent
@@ -232,7 +232,7 @@ def test_neighbours_that_are_alike_are_taken_together():
 
 
 def test_groups_of_different_sizes():
-    """A group is one observation, however many examples it has: equal examples in it add nothing."""
+    """A group is one observation, however many examples it has: equal ones add nothing."""
     g = rng(2)
     sizes = torch.randint(1, 9, (50,), generator=g)
     number = torch.arange(50).repeat_interleave(sizes)

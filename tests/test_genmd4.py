@@ -20,8 +20,9 @@ from unmask.train import State, build, read_log, train, train_step
 from unmask.train.state import optimizers
 
 SMALL = TrainConfig(
-    length=12, dim=24, layers=1, heads=2, batch_size=8, steps=6, warmup=2, eval_minutes=0, eval_windows=8, log_every=2,
-    schedule="learned", time=True, dtype="float32", device="cpu", threads=1,
+    length=12, dim=24, layers=1, heads=2, batch_size=8, steps=6, warmup=2, eval_minutes=0,
+    eval_windows=8, log_every=2, schedule="learned", time=True, dtype="float32", device="cpu",
+    threads=1,
 )  # fmt: skip
 
 

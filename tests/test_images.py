@@ -28,8 +28,9 @@ from unmask.train import State, build, read_log, train, train_step
 
 BUNDLED = Path(unmask.__file__).parent / "kinds" / "images" / "bundled" / "digits"
 SMALL = TrainConfig(
-    length=0, network="unet", widths="8,16", blocks=1, layers=0, heads=2, batch_size=8, steps=4, warmup=2, eval_minutes=0,
-    eval_windows=16, log_every=2, dtype="float32", device="cpu", threads=1, minutes=0.0,
+    length=0, network="unet", widths="8,16", blocks=1, layers=0, heads=2, batch_size=8, steps=4,
+    warmup=2, eval_minutes=0, eval_windows=16, log_every=2, dtype="float32", device="cpu",
+    threads=1, minutes=0.0,
 )  # fmt: skip
 
 
@@ -93,8 +94,13 @@ def write_cifar10(at, images, labels):
 
 
 def write_npz(at, images, labels):
-    for name, part in (("train_data_batch_1", slice(0, 10)), ("train_data_batch_10", slice(30, 40)), ("train_data_batch_2", slice(10, 30)),
-                       ("val_data", slice(40, 60))):  # fmt: skip
+    parts = {
+        "train_data_batch_1": slice(0, 10),
+        "train_data_batch_10": slice(30, 40),
+        "train_data_batch_2": slice(10, 30),
+        "val_data": slice(40, 60),
+    }
+    for name, part in parts.items():
         planes = colours(images[part]).transpose(0, 3, 1, 2).reshape(-1, 3072)
         np.savez(at / f"{name}.npz", data=planes, labels=labels[part].astype(int) + 1)
 
@@ -224,17 +230,24 @@ def damaged(tmp_path, digits):
     bad_label = cifar.copy()
     bad_label[1, 0] = 11
     files = {
-        "short": whole[:-70], "long": whole + bytes(64), "header": whole[:9], "other": b"\0\0\x0d\x03" + whole[4:], "text": b"what?",
-        "cut.bin": cifar.tobytes()[:-5], "label.bin": bad_label.tobytes(), "bits": bytes(17), "huge": b"\0\0\x08\x03" + b"\xff" * 12,
-        "images": whole, "few": idx(labels[:19]), "none": idx(images[:0]), "cut.gz": gzip.compress(whole)[:-20], "empty": b"",
+        "short": whole[:-70], "long": whole + bytes(64), "header": whole[:9],
+        "other": b"\0\0\x0d\x03" + whole[4:], "text": b"what?", "bits": bytes(17),
+        "cut.bin": cifar.tobytes()[:-5], "label.bin": bad_label.tobytes(),
+        "huge": b"\0\0\x08\x03" + b"\xff" * 12, "images": whole, "few": idx(labels[:19]),
+        "none": idx(images[:0]), "cut.gz": gzip.compress(whole)[:-20], "empty": b"",
     }  # fmt: skip
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-    for name, arrays in {
-        "range": {"data": images.astype(int) + 200}, "float": {"data": images / 255}, "shape": {"data": images[:, :3].reshape(20, -1)},
-        "names": {"pixels": images}, "labels": {"data": images, "labels": labels[:7]}, "zero": {"data": np.zeros((2, 12), np.uint8),
-        "labels": np.array([0, 1])}, "objects": {"data": np.array([{}, {}], dtype=object)},
-    }.items():  # fmt: skip
+    archives = {
+        "range": {"data": images.astype(int) + 200},
+        "float": {"data": images / 255},
+        "shape": {"data": images[:, :3].reshape(20, -1)},
+        "names": {"pixels": images},
+        "labels": {"data": images, "labels": labels[:7]},
+        "zero": {"data": np.zeros((2, 12), np.uint8), "labels": np.array([0, 1])},
+        "objects": {"data": np.array([{}, {}], dtype=object)},
+    }
+    for name, arrays in archives.items():
         np.savez(tmp_path / f"{name}.npz", **arrays)
     (tmp_path / "broken.npz").write_bytes((tmp_path / "range.npz").read_bytes()[:90])
     for name in ("sizes", "modes", "alpha", "deep", "torn", "nothing", "not"):
@@ -275,7 +288,8 @@ def damaged(tmp_path, digits):
         "broken.npz": ([], "broken.npz is truncated, or not an .npz file"),
         "sizes": (
             [],
-            "b.png is 6 x 8 pixels.*a.png is 8 x 8.*--size|a.png is 8 x 8 pixels.*b.png is 6 x 8.*--size",
+            "b.png is 6 x 8 pixels.*a.png is 8 x 8.*--size"
+            "|a.png is 8 x 8 pixels.*b.png is 6 x 8.*--size",
         ),
         "modes": ([], "of 3.*--channels|3 channels.*--channels"),
         "alpha": ([], "b.png has the mode RGBA"),
@@ -526,22 +540,8 @@ def test_the_verbs_on_digits(folder, tmp_path, capsys, monkeypatch, digits):
         f"--{n.replace('_', '-')}={getattr(SMALL, n)}"
         for n in ("widths", "steps", "minutes", "eval_windows", "heads", "dtype", "threads")
     ]
-    assert (
-        main(
-            [
-                "train",
-                "mnist",
-                "--data",
-                str(folder),
-                "--out",
-                "run",
-                "--batch-size=8",
-                "--labels",
-                *flags,
-            ]
-        )
-        == 0
-    )
+    more = ["--data", str(folder), "--out", "run", "--batch-size=8", "--labels"]
+    assert main(["train", "mnist", *more, *flags]) == 0
     assert "8 images of 64 values a step" in capsys.readouterr().err
     assert main(["eval", "run", "--data", str(folder), "--json", "eval.json"]) == 0
     said = capsys.readouterr().out
@@ -579,23 +579,8 @@ def test_the_verbs_on_digits(folder, tmp_path, capsys, monkeypatch, digits):
     Image.fromarray(given).save("whole.png")
     Image.fromarray(holes).save("mask.png")
     assert main(["fill", "run", "in.png", "--out", "out.png", *common]) == 0
-    assert (
-        main(
-            [
-                "fill",
-                "run",
-                "whole.png",
-                "--mask",
-                "mask.png",
-                "--num",
-                "2",
-                "--label",
-                "0",
-                *common,
-            ]
-        )
-        == 0
-    )
+    more = ["--mask", "mask.png", "--num", "2", "--label", "0"]
+    assert main(["fill", "run", "whole.png", *more, *common]) == 0
     for name in ("out.png", "whole-filled-1.png", "whole-filled-2.png"):
         filled = np.asarray(Image.open(name))
         assert np.array_equal(filled[~holes], given[~holes]) and not np.array_equal(
@@ -664,7 +649,8 @@ def test_what_does_not_fit_a_model_of_pictures_is_refused(
         ),
         (
             ["eval", "run", "--data", str(data)],
-            "has text .characters., and the model was trained on pictures of 8 x 8 x 1 with 17 values",
+            "has text .characters., "
+            "and the model was trained on pictures of 8 x 8 x 1 with 17 values",
         ),
         (
             ["eval", "run", "--data", "grey"],
@@ -721,8 +707,11 @@ def test_text_models_refuse_what_is_for_pictures(data, tmp_path, capsys):
         assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("change", [{"schedule": "learned", "time": True}, {"network": "transformer", "layers": 1, "dim": 16, "digits": 2,
-                                     "widths": TrainConfig.widths, "blocks": TrainConfig.blocks}])  # fmt: skip
+TRANSFORMER = {"network": "transformer", "layers": 1, "dim": 16, "digits": 2}
+NO_UNET = {"widths": TrainConfig.widths, "blocks": TrainConfig.blocks}
+
+
+@pytest.mark.parametrize("change", [{"schedule": "learned", "time": True}, TRANSFORMER | NO_UNET])
 def test_pixels_with_the_other_dials(folder, tmp_path, change):
     """A power for every value of a pixel; a transformer over pixel values in two digits."""
     run = train(replace(SMALL, **change), folder, tmp_path / "run")
@@ -769,22 +758,9 @@ def test_a_grid_shows_every_picture_once():
 
 def test_the_demo_of_digits_from_start_to_report(tmp_path, capsys):
     out = tmp_path / "demo"
-    assert (
-        main(
-            [
-                "demo",
-                "--data",
-                "digits",
-                "--out",
-                str(out),
-                "--minutes",
-                "0.02",
-                "--json",
-                str(tmp_path / "d.json"),
-            ]
-        )
-        == 0
-    )
+    flags = ["--data", "digits", "--out", str(out), "--minutes", "0.02"]
+    more = ["--json", str(tmp_path / "d.json")]
+    assert main(["demo", *flags, *more]) == 0
     said, record = (
         capsys.readouterr().out,
         json.loads((tmp_path / "d.json").read_text(encoding="utf-8")),
@@ -806,7 +782,7 @@ def test_the_histogram_of_every_pixel_by_hand():
     assert position_bits(train_x, test_x, 17) == pytest.approx(expected)
 
 
-# ---------------------------------------------------------------- parts, classes, files that look like others
+# ---------------------------------------------------------------- parts, classes, look-alikes
 
 
 def pictures_in(folder, digits, names, first=0):
@@ -939,10 +915,8 @@ def test_a_model_of_classes_takes_the_same_classes_alone(
     assert "train with --label-dropout above 0" in capsys.readouterr().err
     assert main(["eval", "run", "--data", str(folder), "--limit", "4", "--json", "e.json"]) == 0
     assert json.loads(Path("e.json").read_text(encoding="utf-8"))["given"] == "classes"
-    assert (
-        main(["train", "mnist", "--data", str(folder), "--out", "no", "--label-dropout", "0.5"])
-        == 2
-    )
+    command = ["train", "mnist", "--data", str(folder), "--out", "no", "--label-dropout", "0.5"]
+    assert main(command) == 2
     assert main(["train", "mnist", "--data", str(folder), "--out", "no", "--dim", "99"]) == 2
 
 

@@ -157,7 +157,7 @@ def test_the_law_visits_each_state_once_in_the_mode_of_evaluation():
     assert len(model.backbone.modes) == 2**6 - 1  # one call for each mask, whatever the steps
 
 
-def test_too_many_states_times_that_do_not_end_and_continuous_time_with_a_network_that_looks_at_t_are_refused(
+def test_too_many_states_endless_times_and_continuous_time_for_a_network_that_sees_t_are_refused(
     monkeypatch,
 ):
     monkeypatch.setattr(law_module, "MAX_ENTRIES", 27)
@@ -261,7 +261,7 @@ def test_the_likelihood_given_an_order_averages_to_the_law_and_its_logarithm_to_
     torch.testing.assert_close(nats.mean(0), exact_nelbo(model, x), rtol=1e-9, atol=1e-9)
 
 
-def test_the_bound_of_orders_passes_over_what_is_not_there_and_lies_between_the_law_and_the_plain_bound():
+def test_the_bound_of_orders_passes_over_what_is_not_there_and_lies_between_law_and_bound():
     model = MODELS["digits"]()
     x, valid = torch.tensor([[1, 5], [7, 2]]), torch.tensor([[True, True], [True, False]])
     alone = torch.stack(
@@ -303,18 +303,8 @@ def test_eval_reports_the_bound_of_orders_beside_the_plain_one(data, tmp_path, c
         device="cpu",
     )
     folder = train(config, data, tmp_path / "run")
-    command = [
-        "eval",
-        str(folder),
-        "--data",
-        str(data),
-        "--estimator",
-        "orders",
-        "--repeats",
-        "3",
-        "--limit",
-        "5",
-    ]
+    flags = ["--data", str(data), "--estimator", "orders", "--repeats", "3", "--limit", "5"]
+    command = ["eval", str(folder), *flags]
     assert cli.main([*command, "--json", str(tmp_path / "e.json")]) == 0
     record, said = (
         json.loads((tmp_path / "e.json").read_text(encoding="utf-8")),
@@ -381,8 +371,9 @@ def test_what_fills_holes_is_scored_by_the_bound_of_the_sampler_that_fills_them(
         or len(hidden) == 1
     )
     z = x.masked_fill(holes, model.mask_id)
-    p = {filling: law_by_hand(model, x.index_put((torch.tensor(hidden),), torch.tensor(filling)), z)
-         for filling in itertools.product(range(3), repeat=len(hidden))}  # fmt: skip
+    p, at = {}, (torch.tensor(hidden),)
+    for values in itertools.product(range(3), repeat=len(hidden)):
+        p[values] = law_by_hand(model, x.index_put(at, torch.tensor(values)), z)
     assert sum(p.values()) == pytest.approx(1, rel=1e-12)
     assert exact >= -math.log(p[tuple(x[hidden].tolist())]) - 1e-12
     drawn = sample(model, z=z.repeat(20000, 1), sampler="first_hitting", generator=rng())[:, hidden]
@@ -407,8 +398,11 @@ def test_holes_of_tokens_with_digits_and_positions_without_a_value():
     model = table_model(schedules.Linear(), 4, 2, 2)
     x, holes = torch.tensor([[1, 3]]), torch.tensor([[False, True]])
     many = x.repeat(1000, 1)
-    ends = [conditional_nats(model, many, h.expand(1000, 2), repeats=4, valid=holes.expand(1000, 2))[0]
-            for h in (holes, torch.ones_like(holes))]  # fmt: skip
+    there = holes.expand(1000, 2)
+    ends = [
+        conditional_nats(model, many, h.expand(1000, 2), repeats=4, valid=there)[0]
+        for h in (holes, torch.ones_like(holes))
+    ]
     assert torch.equal(*ends)  # a hole without a value is none
     whole = exact_nelbo(model, x, valid=holes).detach()
     assert abs(float(ends[0].mean() - whole)) <= 6 * float(ends[0].std()) / math.sqrt(1000)

@@ -179,13 +179,8 @@ def test_the_verb_reads_features_and_statistics(tmp_path, capsys):
     assert said_by(capsys, tmp_path / "a.npy", tmp_path / "only.npz")[0].startswith(
         f"11 +- {error:.2g}"
     )
-    out, _ = said_by(
-        capsys,
-        tmp_path / "statistics.npz",
-        tmp_path / "a.npy",
-        "--threads",
-        torch.get_num_threads(),
-    )
+    flags = ["--threads", torch.get_num_threads()]
+    out, _ = said_by(capsys, tmp_path / "statistics.npz", tmp_path / "a.npy", *flags)
     alone = frechet(moments(a), moments(b)._replace(features=None)).stderr
     assert (
         out.startswith(f"11 +- {alone:.2g}: ") and "a number of samples that it does not say" in out
@@ -212,15 +207,26 @@ def test_the_verb_warns_of_small_samples(tmp_path, capsys):
 def bad_files(at):
     """{name: what the error says}"""
     features = np.ones((4, 2))
-    for name, arrays in {
-        "objects": {"features": np.array([{}, 3], dtype=object)}, "pictures": {"data": np.zeros((5, 8, 8, 3), np.uint8)},
-        "names": {"x": features, "y": features}, "half": {"mu": np.zeros(2), "x": features}, "words": {"features": np.array(["a", "b"])},
-        "nan": {"features": features * np.nan}, "one": {"features": features[:1]}, "flat": {"features": np.zeros((4, 0))},
-        "wide": {"features": np.zeros((9, 3))}, "shapes": {"mu": np.zeros(2), "sigma": np.eye(3)}, "none": {},
-        "matrix": {"mu": np.zeros((2, 2)), "sigma": np.eye(2)}, "void": {"mu": np.zeros(0), "sigma": np.zeros((0, 0))},
-        "skew": {"mu": np.zeros(2), "sigma": np.array([[1.0, 0.5], [0.0, 1.0]])}, "complex": {"features": features * 1j},
-        "negative": {"mu": np.zeros(2), "sigma": np.diag([1.0, -1.0])}, "infinite": {"mu": np.full(2, np.inf), "sigma": np.eye(2)},
-    }.items():  # fmt: skip
+    archives = {
+        "objects": {"features": np.array([{}, 3], dtype=object)},
+        "pictures": {"data": np.zeros((5, 8, 8, 3), np.uint8)},
+        "names": {"x": features, "y": features},
+        "half": {"mu": np.zeros(2), "x": features},
+        "words": {"features": np.array(["a", "b"])},
+        "nan": {"features": features * np.nan},
+        "one": {"features": features[:1]},
+        "flat": {"features": np.zeros((4, 0))},
+        "wide": {"features": np.zeros((9, 3))},
+        "shapes": {"mu": np.zeros(2), "sigma": np.eye(3)},
+        "none": {},
+        "matrix": {"mu": np.zeros((2, 2)), "sigma": np.eye(2)},
+        "void": {"mu": np.zeros(0), "sigma": np.zeros((0, 0))},
+        "skew": {"mu": np.zeros(2), "sigma": np.array([[1.0, 0.5], [0.0, 1.0]])},
+        "complex": {"features": features * 1j},
+        "negative": {"mu": np.zeros(2), "sigma": np.diag([1.0, -1.0])},
+        "infinite": {"mu": np.full(2, np.inf), "sigma": np.eye(2)},
+    }
+    for name, arrays in archives.items():
         np.savez(at / f"{name}.npz", **arrays)
     np.save(at / "objects.npy", np.array([{}], dtype=object))
     np.save(at / "structured.npy", np.zeros(3, dtype=[("x", "f4")]))

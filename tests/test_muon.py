@@ -58,7 +58,7 @@ def test_a_kernel_is_a_matrix_and_a_vector_is_refused():
 
 
 def test_a_transposed_kernel_is_the_matrix_that_spreads_a_pixel():
-    """(in, out, 2, 2), stride 2: a pixel's `in` values become out * 4, by the matrix (out * 4, in)."""
+    """(in, out, 2, 2), stride 2: a pixel's `in` values become out * 4, by (out * 4, in)."""
     kernel = torch.nn.Parameter(torch.randn(3, 5, 2, 2, generator=torch.Generator().manual_seed(3)))
     matrix = torch.nn.Parameter(kernel.detach().flatten(1).T.clone())
     x = torch.randn(3, generator=torch.Generator().manual_seed(4))

@@ -14,8 +14,10 @@ from unmask.data import open_data
 
 WRITTEN = Path(__file__).parent / "written_by_b129103"
 EXPECTED = json.loads((WRITTEN / "expected.json").read_text(encoding="utf-8"))
-SMALL = ["--dim", "8", "--layers", "1", "--heads", "2", "--minutes", "0", "--steps", "6", "--batch-size", "4", "--eval-windows", "4",
-         "--dtype", "float32", "--eval-minutes", "0"]  # fmt: skip
+SMALL = [
+    "--dim", "8", "--layers", "1", "--heads", "2", "--minutes", "0", "--steps", "6",
+    "--batch-size", "4", "--eval-windows", "4", "--dtype", "float32", "--eval-minutes", "0",
+]  # fmt: skip
 KINDS = {"text": ("demo", 16, ["--length", "16"]), "table": ("table", 3, [])}
 
 
@@ -48,8 +50,7 @@ def test_the_verbs_take_them(old, tmp_path, capsys):
         main(["eval", run, "--data", data, "--repeats", "2"]) == 0
         and "an upper bound" in capsys.readouterr().out
     )
-    assert (
-        main(["sample", run, "--num", "2", "--steps", "3", "--out", str(tmp_path / "samples")]) == 0
-    )
+    command = ["sample", run, "--num", "2", "--steps", "3", "--out", str(tmp_path / "samples")]
+    assert main(command) == 0
     assert main(["train", preset, "--data", data, "--out", run, *SMALL, *more]) == 0
     assert "this run is finished: 6 steps" in capsys.readouterr().err

@@ -20,8 +20,8 @@ from unmask.subtokens import Subtokenizer, consistent
 from unmask.train import read_log, train
 
 SMALL = TrainConfig(
-    length=12, dim=24, layers=1, heads=2, batch_size=8, steps=6, warmup=2, eval_minutes=0, eval_windows=8, log_every=2,
-    dtype="float32", device="cpu", threads=1,
+    length=12, dim=24, layers=1, heads=2, batch_size=8, steps=6, warmup=2, eval_minutes=0,
+    eval_windows=8, log_every=2, dtype="float32", device="cpu", threads=1,
 )  # fmt: skip
 
 
@@ -278,21 +278,8 @@ def test_the_joint_loss_is_logged_as_a_loss_and_the_bound_is_what_is_evaluated(
     assert any("joint_loss" in row for row in rows) and not any("loss" in row for row in rows)
     model = unmask.MaskedDiffusion.from_pretrained(folder)
     assert model.objective == "joint"
-    assert (
-        main(
-            [
-                "eval",
-                str(folder),
-                "--data",
-                str(data),
-                "--limit",
-                "4",
-                "--json",
-                str(tmp_path / "bound.json"),
-            ]
-        )
-        == 0
-    )
+    flags = ["--data", str(data), "--limit", "4", "--json", str(tmp_path / "bound.json")]
+    assert main(["eval", str(folder), *flags]) == 0
     assert "reveals one of a token's 2 digits at an instant" in capsys.readouterr().out
     assert (
         json.loads((tmp_path / "bound.json").read_text(encoding="utf-8"))["revealed_at_an_instant"]

@@ -38,8 +38,10 @@ from unmask.sampling import draw_lengths, sample
 from unmask.train import build, train
 
 LENGTH = 48
-SMALL = TrainConfig(length=LENGTH, dim=16, layers=1, heads=2, batch_size=8, steps=4, warmup=2, eval_minutes=0, eval_windows=16, log_every=2,
-                    dtype="float32", device="cpu", threads=1)  # fmt: skip
+SMALL = TrainConfig(
+    length=LENGTH, dim=16, layers=1, heads=2, batch_size=8, steps=4, warmup=2, eval_minutes=0,
+    eval_windows=16, log_every=2, dtype="float32", device="cpu", threads=1,
+)  # fmt: skip
 
 
 def rng(seed=0):
@@ -478,21 +480,8 @@ def test_ngrams_do_not_cross_sequences_and_leave_out_what_is_not_known():
 
 def test_the_verbs_on_proteins(source, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert (
-        main(
-            [
-                "prepare",
-                "proteins",
-                str(source),
-                "data",
-                "--split",
-                "0.8,0.1,0.1",
-                "--json",
-                "p.json",
-            ]
-        )
-        == 0
-    )
+    more = ["--split", "0.8,0.1,0.1", "--json", "p.json"]
+    assert main(["prepare", "proteins", str(source), "data", *more]) == 0
     said = capsys.readouterr().out
     assert (
         "sequences" in said
@@ -503,22 +492,8 @@ def test_the_verbs_on_proteins(source, tmp_path, capsys, monkeypatch):
         f"--{n.replace('_', '-')}={getattr(SMALL, n)}"
         for n in ("length", "dim", "layers", "heads", "steps", "minutes", "threads")
     ]
-    assert (
-        main(
-            [
-                "train",
-                "protein",
-                "--data",
-                "data",
-                "--out",
-                "run",
-                "--batch-size=8",
-                "--eval-windows=16",
-                *flags,
-            ]
-        )
-        == 0
-    )
+    more = ["--data", "data", "--out", "run", "--batch-size=8", "--eval-windows=16"]
+    assert main(["train", "protein", *more, *flags]) == 0
     assert (
         f"up to {8 * LENGTH} residues of sequences of about one length a step"
         in capsys.readouterr().err
@@ -578,12 +553,8 @@ def test_the_verbs_on_proteins(source, tmp_path, capsys, monkeypatch):
         "trajectory",
         lambda *a, **how: (seen.append(how["valid"]), trajectory(*a, **how))[1],
     )
-    assert (
-        main(
-            ["sample", "run", "--num", "5", "--steps", "4", "--batch-size", "5", "--out", "c.fasta"]
-        )
-        == 0
-    )
+    more = ["--num", "5", "--steps", "4", "--batch-size", "5", "--out", "c.fasta"]
+    assert main(["sample", "run", *more]) == 0
     assert sorted(seen[0].sum(1).tolist()) == sorted(
         len(s) for _, s in records(Path("c.fasta").read_text(encoding="utf-8"))
     )  # padding is not seen
@@ -641,8 +612,8 @@ def test_the_score_of_a_filling_is_its_probability_given_the_rest(run, tmp_path,
     by enumeration."""
     model = model.float()
     (tmp_path / "in.fa").write_text(">a\nMKVXLAB\n>b\nMK--LA\n")
-    assert main(["fill", str(run), str(tmp_path / "in.fa"), "--json", str(tmp_path / "f.json"), "--num", "2", "--steps", "4",
-                 "--dtype", "float32"]) == 0  # fmt: skip
+    places = [str(run), str(tmp_path / "in.fa"), "--json", str(tmp_path / "f.json")]
+    assert main(["fill", *places, "--num", "2", "--steps", "4", "--dtype", "float32"]) == 0
     one, _, *two = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))["fillings"]
     tokenizer = Residues()
     x = torch.from_numpy(tokenizer.encode(one["sequence"]).astype(np.int64))[None]
@@ -833,22 +804,9 @@ def test_the_demo_of_proteins_from_start_to_report(tmp_path, capsys, monkeypatch
         monkeypatch.setattr(UniProt, name, value)
     monkeypatch.setattr(demo_proteins, "PIECES", 8)
     out = tmp_path / "demo"
-    assert (
-        main(
-            [
-                "demo",
-                "--data",
-                "protein",
-                "--out",
-                str(out),
-                "--minutes",
-                "0.01",
-                "--json",
-                str(tmp_path / "d.json"),
-            ]
-        )
-        == 0
-    )
+    flags = ["--data", "protein", "--out", str(out), "--minutes", "0.01"]
+    more = ["--json", str(tmp_path / "d.json")]
+    assert main(["demo", *flags, *more]) == 0
     said, record = (
         capsys.readouterr().out,
         json.loads((tmp_path / "d.json").read_text(encoding="utf-8")),

@@ -140,9 +140,8 @@ def test_numbers_appear_with_their_units(tmp_path):
     labels = [
         value for tag, name, value in found.attributes if (tag, name) == ("svg", "aria-label")
     ]
-    assert (
-        labels[0]
-        == "Loss in bits per character over 99 steps: from 5.00 to 2.03; last evaluation 2.125 ± 0.062"
+    assert labels[0] == (
+        "Loss in bits per character over 99 steps: from 5.00 to 2.03; last evaluation 2.125 ± 0.062"
     )
     assert labels[1] == "Bits per masked position: 1.00 at 25 % masked, 4.00 at 100 %"
     assert len(labels) == 3

@@ -21,8 +21,8 @@ from unmask.kinds.images.demo import Digits
 from unmask.train import train
 
 SMALL = TrainConfig(
-    length=0, network="unet", widths="8", blocks=1, layers=0, heads=2, batch_size=8, steps=2, eval_minutes=0, eval_windows=16,
-    dtype="float32", device="cpu", threads=1, minutes=0.0,
+    length=0, network="unet", widths="8", blocks=1, layers=0, heads=2, batch_size=8, steps=2,
+    eval_minutes=0, eval_windows=16, dtype="float32", device="cpu", threads=1, minutes=0.0,
 )  # fmt: skip
 
 
@@ -103,25 +103,12 @@ def test_features_of_samples_and_of_prepared_data(cifar, tmp_path, capsys):
     pictures = np.random.default_rng(0).integers(256, size=(80, 32, 32, 3), dtype=np.uint8)
     np.savez(tmp_path / "x.npz", data=pictures, labels=np.arange(80) % 10)
     prepare_images(tmp_path / "x.npz", tmp_path / "data", split="0,0,80", progress=False)
-    cifar.main(
-        [
-            str(tmp_path / "r.th"),
-            str(tmp_path / "data"),
-            "--out",
-            str(tmp_path / "a.npz"),
-            "--batch-size",
-            "30",
-        ]
-    )
+    flags = ["--out", str(tmp_path / "a.npz"), "--batch-size", "30"]
+    cifar.main([str(tmp_path / "r.th"), str(tmp_path / "data"), *flags])
     said = capsys.readouterr().out
+    flags = ["--out", str(tmp_path / "b.npz")]
     cifar.main(
-        [
-            str(tmp_path / "plain.th"),
-            str(tmp_path / "x.npz"),
-            str(tmp_path / "x.npz"),
-            "--out",
-            str(tmp_path / "b.npz"),
-        ]
+        [str(tmp_path / "plain.th"), str(tmp_path / "x.npz"), str(tmp_path / "x.npz"), *flags]
     )
     a, b = (np.load(tmp_path / f"{name}.npz") for name in "ab")
     assert np.allclose(np.concatenate([a["features"]] * 2), b["features"], atol=1e-5) and a[
@@ -163,15 +150,21 @@ def test_bad_input_of_features_is_one_sentence(cifar, home, tmp_path, capsys, da
     np.savez(tmp_path / "small.npz", data=np.zeros((3, 8, 8, 3), np.uint8))
     np.savez(tmp_path / "x.npz", data=np.zeros((3, 32, 32, 3), np.uint8))
     good, out = tmp_path / "r.th", tmp_path / "out.npz"
+    other_size = r"small.npz has pictures of \(8, 8, 3\), and this network is for \(32, 32, 3\)"
     for weights, images, target, said in (
-        (tmp_path / "no.th", "x.npz", out, "there is no file"), (tmp_path / "other.th", "x.npz", out, "is not the state dict"),
-        (tmp_path / "list.th", "x.npz", out, "is not the state dict"), (tmp_path / "code.th", "x.npz", out, "is not the state dict"),
-        (tmp_path / "empty.th", "x.npz", out, "is not the state dict"), (good, "no.npz", out, "there is no .*no.npz: IMAGES are"),
-        (good, "small.npz", out, r"small.npz has pictures of \(8, 8, 3\), and this network is for \(32, 32, 3\)"),
-        (good, home / "digits", out, r"pictures of \(8, 8, 1\)"), (good, data, out, "holds text, not pictures"),
-        (good, "r.th", out, "r.th: no array 'data'"), (good, "x.npz", tmp_path / "out.txt", "must be an .npz"),
+        (tmp_path / "no.th", "x.npz", out, "there is no file"),
+        (tmp_path / "other.th", "x.npz", out, "is not the state dict"),
+        (tmp_path / "list.th", "x.npz", out, "is not the state dict"),
+        (tmp_path / "code.th", "x.npz", out, "is not the state dict"),
+        (tmp_path / "empty.th", "x.npz", out, "is not the state dict"),
+        (good, "no.npz", out, "there is no .*no.npz: IMAGES are"),
+        (good, "small.npz", out, other_size),
+        (good, home / "digits", out, r"pictures of \(8, 8, 1\)"),
+        (good, data, out, "holds text, not pictures"),
+        (good, "r.th", out, "r.th: no array 'data'"),
+        (good, "x.npz", tmp_path / "out.txt", "must be an .npz"),
         (good, "x.npz", tmp_path / "no" / "out.npz", "in a folder that exists"),
-    ):  # fmt: skip
+    ):
         assert re.search(
             said, refused(cifar, capsys, weights, tmp_path / images, "--out", target)
         ), said
@@ -194,24 +187,8 @@ def test_the_figures_of_grids_are_on_disk_after_every_setting(home, tmp_path, mo
 
     monkeypatch.setattr(grids, "sample", seen)
     data = str(home / "digits")
-    grids.main(
-        [
-            str(home / "run"),
-            data,
-            data,
-            str(out),
-            "--num",
-            "70",
-            "--steps",
-            "2",
-            "3",
-            "--seeds",
-            "0",
-            "5",
-            "--classifier-steps",
-            "3",
-        ]
-    )
+    flags = ["--num", "70", "--steps", "2", "3", "--seeds", "0", "5", "--classifier-steps", "3"]
+    grids.main([str(home / "run"), data, data, str(out), *flags])
     assert left == [0, 1, 2, 3, 4, 4, 4, 4]  # the second seed is added to the rows
     record = json.loads(out.read_text(encoding="utf-8"))
     assert [(r["steps"], r["grid"]) for r in record["rows"]] == [
@@ -241,19 +218,8 @@ def test_the_figures_of_grids_are_on_disk_after_every_setting(home, tmp_path, mo
 
 def test_the_picture_of_filling_in_shows_holes_completions_and_truth(home, tmp_path, capsys, data):
     inpainting, out = script("inpainting"), tmp_path / "out.png"
-    inpainting.main(
-        [
-            str(home / "run"),
-            str(home / "digits"),
-            str(out),
-            "--pictures",
-            "4",
-            "--num",
-            "2",
-            "--steps",
-            "3",
-        ]
-    )
+    flags = ["--pictures", "4", "--num", "2", "--steps", "3"]
+    inpainting.main([str(home / "run"), str(home / "digits"), str(out), *flags])
     page = np.asarray(Image.open(out))
     assert page.shape == (4 * 26 + 2, 4 * 26 + 2)  # 8 pixels of 3, and gaps of 2
     # (row, column, 8, 8)

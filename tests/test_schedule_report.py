@@ -27,8 +27,11 @@ from unmask.likelihood import estimate_nelbo
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 200
 ALPHABET = "~" + "".join(sorted(set(TEXT)))  # ~ never occurs
-TRAIN = ["--length", "16", "--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "8", "--minutes", "0", "--steps", "30",
-         "--dtype", "float32", "--threads", "1", "--time", "--warmup", "1", "--schedule-learning-rate", "0.3"]  # fmt: skip
+TRAIN = [
+    "--length", "16", "--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "8",
+    "--minutes", "0", "--steps", "30", "--dtype", "float32", "--threads", "1", "--time",
+    "--warmup", "1", "--schedule-learning-rate", "0.3",
+]  # fmt: skip
 FLOAT = ["--dtype", "float32", "--threads", "1"]
 
 
@@ -51,45 +54,18 @@ def home(tmp_path_factory):
     said and recorded of them."""
     home = tmp_path_factory.mktemp("schedule")
     (home / "text.txt").write_text(TEXT)
-    run(
-        "prepare",
-        "text",
-        home / "text.txt",
-        home / "data",
-        "--tokenizer",
-        "characters",
-        "--alphabet",
-        ALPHABET,
-    )
-    run(
-        "train",
-        "demo",
-        "--data",
-        home / "data",
-        "--out",
-        home / "run",
-        *TRAIN,
-        "--schedule",
-        "learned",
-    )
+    flags = ["--tokenizer", "characters", "--alphabet", ALPHABET]
+    run("prepare", "text", home / "text.txt", home / "data", *flags)
+    flags = ["--data", home / "data", "--out", home / "run", *TRAIN, "--schedule", "learned"]
+    run("train", "demo", *flags)
     return home
 
 
 @pytest.fixture(scope="module")
 def record(home):
-    run(
-        "schedule",
-        home / "run",
-        "--data",
-        home / "data",
-        "--limit",
-        "20",
-        "--repeats",
-        "4",
-        *FLOAT,
-        "--json",
-        home / "record.json",
-    )
+    flags = ["--data", home / "data", "--limit", "20", "--repeats", "4", *FLOAT]
+    more = ["--json", home / "record.json"]
+    run("schedule", home / "run", *flags, *more)
     return json.loads((home / "record.json").read_text(encoding="utf-8"))
 
 
@@ -119,23 +95,12 @@ def test_every_character_has_its_own_power_half_way_time_and_count(home, record)
     )
 
 
-def test_the_first_and_the_last_values_are_those_of_the_largest_and_smallest_powers_that_were_trained(
+def test_the_first_and_last_values_are_those_of_the_largest_and_smallest_trained_powers(
     home, record, capsys
 ):
     capsys.readouterr()
-    run(
-        "schedule",
-        home / "run",
-        "--data",
-        home / "data",
-        "--limit",
-        "2",
-        "--repeats",
-        "1",
-        "--num",
-        "3",
-        *FLOAT,
-    )
+    flags = ["--data", home / "data", "--limit", "2", "--repeats", "1", "--num", "3"]
+    run("schedule", home / "run", *flags, *FLOAT)
     said = capsys.readouterr().out
     order = sorted(range(1, len(ALPHABET)), key=lambda i: -record["powers"][i])
     assert record["order"] == order and record["never_in_training"] == [0]
@@ -204,21 +169,12 @@ def test_with_permuted_codes_a_power_belongs_to_the_token_of_its_code(length, ma
 
 @pytest.mark.parametrize("codes", ["ids", "random"])
 def test_the_values_of_masked_digits_are_digits(home, tmp_path, codes):
-    run("train", "demo", "--data", home / "data", "--out", tmp_path / "run", *TRAIN, "--schedule", "learned", "--digits", "2",
-        "--codes", codes)  # fmt: skip
-    run(
-        "schedule",
-        tmp_path / "run",
-        "--data",
-        home / "data",
-        "--limit",
-        "2",
-        "--repeats",
-        "1",
-        *FLOAT,
-        "--json",
-        tmp_path / "r.json",
-    )
+    folders = ["--data", home / "data", "--out", tmp_path / "run"]
+    digits = ["--schedule", "learned", "--digits", "2", "--codes", codes]
+    run("train", "demo", *folders, *TRAIN, *digits)
+    flags = ["--data", home / "data", "--limit", "2", "--repeats", "1", *FLOAT]
+    more = ["--json", tmp_path / "r.json"]
+    run("schedule", tmp_path / "run", *flags, *more)
     model, row = (
         unmask.MaskedDiffusion.from_pretrained(tmp_path / "run"),
         json.loads((tmp_path / "r.json").read_text(encoding="utf-8")),
@@ -270,8 +226,8 @@ def test_a_token_is_spelled_so_that_it_can_be_read():
 
 @pytest.mark.parametrize("split, name", [("train", "train"), ("test", "held_out")])
 def test_the_bounds_are_those_of_unmask_eval(home, record, split, name):
-    run("eval", home / "run", "--data", home / "data", "--split", split, "--limit", "20", "--repeats", "4", *FLOAT, "--json",
-        home / "eval.json")  # fmt: skip
+    some = ["--split", split, "--limit", "20", "--repeats", "4", "--json", home / "eval.json"]
+    run("eval", home / "run", "--data", home / "data", *some, *FLOAT)
     row = json.loads((home / "eval.json").read_text(encoding="utf-8"))
     assert [row[key] for key in ("value", "stderr", "noise", "n")] == [
         record[f"{name}{key}"] for key in ("", "_stderr", "_noise", "_n")
@@ -303,21 +259,12 @@ def test_the_common_power_is_the_bound_of_one_curve_for_the_same_network(home, r
 
 def test_powers_that_are_all_equal_change_nothing(home, tmp_path):
     """With the same random numbers: exactly nothing."""
-    run("train", "demo", "--data", home / "data", "--out", tmp_path / "run", *TRAIN, "--schedule", "learned", "--power", "2",
-        "--schedule-learning-rate", "1e-30")  # fmt: skip
-    run(
-        "schedule",
-        tmp_path / "run",
-        "--data",
-        home / "data",
-        "--limit",
-        "20",
-        "--repeats",
-        "2",
-        *FLOAT,
-        "--json",
-        tmp_path / "r.json",
-    )
+    folders = ["--data", home / "data", "--out", tmp_path / "run"]
+    fixed = ["--schedule", "learned", "--power", "2", "--schedule-learning-rate", "1e-30"]
+    run("train", "demo", *folders, *TRAIN, *fixed)
+    flags = ["--data", home / "data", "--limit", "20", "--repeats", "2", *FLOAT]
+    more = ["--json", tmp_path / "r.json"]
+    run("schedule", tmp_path / "run", *flags, *more)
     row = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
     assert row["common_power"] == pytest.approx(2) and row["held_out"] > 1
     assert (
@@ -330,19 +277,9 @@ def test_powers_that_are_all_equal_change_nothing(home, tmp_path):
 def test_the_differences_have_the_error_of_pairs(home, tmp_path, limit):
     """As the estimates themselves tell it, pair by pair; of 20, the last window of the test split
     is short."""
-    run(
-        "schedule",
-        home / "run",
-        "--data",
-        home / "data",
-        "--limit",
-        limit,
-        "--repeats",
-        "4",
-        *FLOAT,
-        "--json",
-        tmp_path / "r.json",
-    )
+    flags = ["--data", home / "data", "--limit", limit, "--repeats", "4", *FLOAT]
+    more = ["--json", tmp_path / "r.json"]
+    run("schedule", home / "run", *flags, *more)
     row, data, model = (
         json.loads((tmp_path / "r.json").read_text(encoding="utf-8")),
         open_data(home / "data"),
@@ -379,19 +316,9 @@ def test_one_window_has_no_error(home):
 
 
 def test_as_many_windows_of_either_split_so_that_they_pair(home, tmp_path):
-    run(
-        "schedule",
-        home / "run",
-        "--data",
-        home / "data",
-        "--limit",
-        "1000",
-        "--repeats",
-        "1",
-        *FLOAT,
-        "--json",
-        tmp_path / "r.json",
-    )
+    flags = ["--data", home / "data", "--limit", "1000", "--repeats", "1", *FLOAT]
+    more = ["--json", tmp_path / "r.json"]
+    run("schedule", home / "run", *flags, *more)
     row = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
     assert (
         row["train_n"]
@@ -403,51 +330,31 @@ def test_as_many_windows_of_either_split_so_that_they_pair(home, tmp_path):
 
 def test_what_is_said_of_the_bounds(home, capsys):
     capsys.readouterr()
-    run(
-        "schedule",
-        home / "run",
-        "--data",
-        home / "data",
-        "--limit",
-        "20",
-        "--repeats",
-        "4",
-        "--split",
-        "validation",
-        *FLOAT,
-    )
+    flags = ["--data", home / "data", "--limit", "20", "--repeats", "4", "--split", "validation"]
+    run("schedule", home / "run", *flags, *FLOAT)
     said = capsys.readouterr().out
     for needed in (
-        "upper bounds on the negative log-likelihood, bits per character", "validation - train", "learned - common", "noise of the masks",
-        "320 characters in 20 windows of train, 306 characters in 20 windows of validation, of 16, each scored", "one token at an instant",
-        "sampled times, 4 draws a window", "paired by window", "not for the common power", "seed 0, float32, averaged weights",
-    ):  # fmt: skip
+        "upper bounds on the negative log-likelihood, bits per character",
+        "validation - train",
+        "learned - common",
+        "noise of the masks",
+        "320 characters in 20 windows of train, 306 characters in 20 windows of validation, "
+        "of 16, each scored",
+        "one token at an instant",
+        "sampled times, 4 draws a window",
+        "paired by window",
+        "not for the common power",
+        "seed 0, float32, averaged weights",
+    ):
         assert needed in said, needed
 
 
 def test_other_data_than_the_models_are_not_called_its_training_data(home, tmp_path, capsys):
-    run(
-        "prepare",
-        "text",
-        home / "text.txt",
-        tmp_path / "again",
-        "--tokenizer",
-        home / "run",
-        "--split",
-        "0.5,0.25,0.25",
-    )
+    flags = ["--tokenizer", home / "run", "--split", "0.5,0.25,0.25"]
+    run("prepare", "text", home / "text.txt", tmp_path / "again", *flags)
     capsys.readouterr()
-    run(
-        "schedule",
-        home / "run",
-        "--data",
-        tmp_path / "again",
-        "--limit",
-        "2",
-        "--repeats",
-        "1",
-        *FLOAT,
-    )
+    flags = ["--data", tmp_path / "again", "--limit", "2", "--repeats", "1"]
+    run("schedule", home / "run", *flags, *FLOAT)
     assert "warning: the model was not trained on" in capsys.readouterr().err
     run("schedule", home / "run", "--data", home / "data", "--limit", "2", "--repeats", "1", *FLOAT)
     assert "warning" not in capsys.readouterr().err
@@ -460,24 +367,12 @@ def test_other_data_than_the_models_are_not_called_its_training_data(home, tmp_p
     "name, half", [("linear", 1 / 2), ("cosine", 1 / 3), ("polynomial", 0.5 ** (1 / 3))]
 )
 def test_one_curve_for_all_values_is_said_to_be_one(home, tmp_path, capsys, name, half):
-    run(
-        "train",
-        "demo",
-        "--data",
-        home / "data",
-        "--out",
-        tmp_path / "run",
-        *TRAIN,
-        "--schedule",
-        name,
-        "--power",
-        "3",
-        "--steps",
-        "2",
-    )
+    flags = ["--data", home / "data", "--out", tmp_path / "run", *TRAIN, "--schedule", name]
+    more = ["--power", "3", "--steps", "2"]
+    run("train", "demo", *flags, *more)
     capsys.readouterr()
-    run("schedule", tmp_path / "run", "--data", home / "data", "--limit", "4", "--out", tmp_path / "s.png", *FLOAT, "--json",
-        tmp_path / "r.json")  # fmt: skip
+    made = ["--out", tmp_path / "s.png", "--json", tmp_path / "r.json"]
+    run("schedule", tmp_path / "run", "--data", home / "data", "--limit", "4", *made, *FLOAT)
     out, row = (
         capsys.readouterr().out,
         json.loads((tmp_path / "r.json").read_text(encoding="utf-8")),
@@ -561,16 +456,8 @@ def test_errors_are_one_sentence_before_any_work(home, tmp_path, capsys):
     assert "no folder" in fails(capsys, "schedule", tmp_path / "nowhere", "--out", out)
     run("prepare", "text", home / "text.txt", tmp_path / "bytes")
     assert "256 values" in fails(capsys, *verb, "--data", tmp_path / "bytes", "--out", out)
-    run(
-        "prepare",
-        "text",
-        home / "text.txt",
-        tmp_path / "whole",
-        "--tokenizer",
-        home / "run",
-        "--split",
-        "1,0,0",
-    )
+    flags = ["--tokenizer", home / "run", "--split", "1,0,0"]
+    run("prepare", "text", home / "text.txt", tmp_path / "whole", *flags)
     assert "'test' is empty" in fails(capsys, *verb, "--data", tmp_path / "whole", "--out", out)
     assert "meta.json is missing" in fails(capsys, *verb, "--data", tmp_path, "--out", out)
     assert "no folder" in fails(capsys, *verb, *data, "--out", tmp_path / "no" / "s.png")

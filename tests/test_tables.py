@@ -98,21 +98,8 @@ def adult(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def home(adult):
-    assert (
-        main(
-            [
-                "train",
-                "table",
-                "--data",
-                str(adult[0] / "data"),
-                "--out",
-                str(adult[0] / "run"),
-                *SMALL,
-                *CPU,
-            ]
-        )
-        == 0
-    )
+    flags = ["--data", str(adult[0] / "data"), "--out", str(adult[0] / "run")]
+    assert main(["train", "table", *flags, *SMALL, *CPU]) == 0
     return adult[0]
 
 
@@ -543,10 +530,8 @@ def test_the_columns_of_other_data_and_what_they_do_not_know(adult, tmp_path):
     bad = write(
         tmp_path / "bad.csv", table.write([[(row | {"sex": "Femal"})[n] for n in header]], header)
     )
-    with pytest.raises(
-        ValueError,
-        match=r"bad\.csv, line 2: 'Femal' in column 'sex' is none of its 2 categories \(did you mean 'Female'\?\)",
-    ):
+    said = r"'Femal' in column 'sex' is none of its 2 categories \(did you mean 'Female'\?\)"
+    with pytest.raises(ValueError, match=rf"bad\.csv, line 2: {said}"):
         prepare_table(bad, tmp_path / "bad", like=table, split="0,0,1", progress=False)
     prepare_table(
         bad, tmp_path / "bad", like=table, split="0,0,1", progress=False, unseen="missing"
@@ -749,20 +734,11 @@ def test_a_histogram_of_every_column_by_hand():
 
 def test_prepare_says_how_it_read_the_columns(adult, tmp_path, capsys):
     record = tmp_path / "r.json"
-    arguments = [
-        "--drop",
-        "fnlwgt,race",
-        "--categories",
-        "education-num",
-        "--bins",
-        "8",
-        "--json",
-        str(record),
-    ]
-    assert (
-        main(["prepare", "tables", str(adult[0] / "adult.csv"), str(tmp_path / "d"), *arguments])
-        == 0
-    )
+    flags = ["--drop", "fnlwgt,race", "--categories", "education-num", "--bins", "8"]
+    more = ["--json", str(record)]
+    arguments = [*flags, *more]
+    command = ["prepare", "tables", str(adult[0] / "adult.csv"), str(tmp_path / "d"), *arguments]
+    assert main(command) == 0
     said = capsys.readouterr().out
     assert (
         "the first row names the columns" in said
@@ -779,22 +755,8 @@ def test_prepare_says_how_it_read_the_columns(adult, tmp_path, capsys):
 
 def test_eval_tells_nats_by_row_and_by_column(home, tmp_path, capsys):
     record = tmp_path / "r.json"
-    assert (
-        main(
-            [
-                "eval",
-                str(home / "run"),
-                "--data",
-                str(home / "data"),
-                "--repeats",
-                "2",
-                "--json",
-                str(record),
-                *CPU,
-            ]
-        )
-        == 0
-    )
+    flags = ["--data", str(home / "data"), "--repeats", "2", "--json", str(record)]
+    assert main(["eval", str(home / "run"), *flags, *CPU]) == 0
     said, made = capsys.readouterr().out, json.loads(record.read_text(encoding="utf-8"))
     assert (
         "bits per cell: an upper bound" in said
@@ -813,40 +775,22 @@ def test_eval_tells_nats_by_row_and_by_column(home, tmp_path, capsys):
 
 def test_synthetic_rows_are_a_table_of_the_same_kind(home, tmp_path, capsys):
     out = tmp_path / "s.csv"
-    assert (
-        main(["sample", str(home / "run"), "--num", "50", "--steps", "16", "--out", str(out), *CPU])
-        == 0
-    )
+    command = ["sample", str(home / "run"), "--num", "50", "--steps", "16", "--out", str(out), *CPU]
+    assert main(command) == 0
     rows = read(out)
     table = open_data(home / "data").tokenizer
     assert rows[0] == table.names and len(rows) == 51
     assert all(
         cell in column.values for row in rows[1:] for cell, column in zip(row, table.columns)
     )
-    assert (
-        main(
-            [
-                "prepare",
-                "tables",
-                str(out),
-                str(tmp_path / "again"),
-                "--like",
-                str(home / "run"),
-                "--split",
-                "0,0,1",
-            ]
-        )
-        == 0
-    )
+    flags = ["--like", str(home / "run"), "--split", "0,0,1"]
+    assert main(["prepare", "tables", str(out), str(tmp_path / "again"), *flags]) == 0
     assert sorted(rows_of(open_data(tmp_path / "again"), "test")) == sorted(rows[1:])
-    assert (
-        main(["eval", str(home / "run"), "--data", str(tmp_path / "again"), "--repeats", "1", *CPU])
-        == 0
-    )
+    command = ["eval", str(home / "run"), "--data", str(tmp_path / "again"), "--repeats", "1", *CPU]
+    assert main(command) == 0
     capsys.readouterr()
-    assert (
-        main(["sample", str(home / "run"), "--num", "2", "--steps", "4", "--seed", "3", *CPU]) == 0
-    )
+    command = ["sample", str(home / "run"), "--num", "2", "--steps", "4", "--seed", "3", *CPU]
+    assert main(command) == 0
     assert capsys.readouterr().out.startswith("age,workclass")
 
 
@@ -864,12 +808,8 @@ def holed(adult, path):
 def test_fill_changes_missing_cells_and_nothing_else(home, adult, tmp_path, capsys):
     rows, out = holed(adult, tmp_path / "in.csv"), tmp_path / "out.csv"
     command = ["fill", str(home / "run"), str(tmp_path / "in.csv"), "--steps", "16", *CPU]
-    assert (
-        main(
-            [*command, "--out", str(out), "--num", "2", "--probabilities", str(tmp_path / "p.csv")]
-        )
-        == 0
-    )
+    flags = ["--out", str(out), "--num", "2", "--probabilities", str(tmp_path / "p.csv")]
+    assert main([*command, *flags]) == 0
     table = open_data(home / "data").tokenizer
     for name in ("out-1.csv", "out-2.csv"):
         found = read(tmp_path / name)
@@ -909,48 +849,16 @@ def test_fill_changes_missing_cells_and_nothing_else(home, adult, tmp_path, caps
 
 def test_fill_of_files_without_names(tmp_path, capsys):
     write(tmp_path / "t.csv", "1;x\n2;y\n" * 30)
-    assert (
-        main(
-            ["prepare", "tables", str(tmp_path / "t.csv"), str(tmp_path / "d"), "--split", "1,0,0"]
-        )
-        == 0
-    )
-    assert (
-        main(
-            [
-                "train",
-                "table",
-                "--data",
-                str(tmp_path / "d"),
-                "--out",
-                str(tmp_path / "run"),
-                *SMALL,
-                *CPU,
-            ]
-        )
-        == 0
-    )
+    flags = ["--split", "1,0,0"]
+    assert main(["prepare", "tables", str(tmp_path / "t.csv"), str(tmp_path / "d"), *flags]) == 0
+    flags = ["--data", str(tmp_path / "d"), "--out", str(tmp_path / "run")]
+    assert main(["train", "table", *flags, *SMALL, *CPU]) == 0
     write(tmp_path / "in.csv", "1;\n;y\n")
-    assert (
-        main(
-            [
-                "fill",
-                str(tmp_path / "run"),
-                str(tmp_path / "in.csv"),
-                "--out",
-                str(tmp_path / "o.csv"),
-                *CPU,
-            ]
-        )
-        == 0
-    )
+    flags = ["--out", str(tmp_path / "o.csv")]
+    assert main(["fill", str(tmp_path / "run"), str(tmp_path / "in.csv"), *flags, *CPU]) == 0
     assert re.fullmatch(r"1;[xy]\n[12];y\n", (tmp_path / "o.csv").read_text(encoding="utf-8"))
-    assert (
-        main(
-            ["sample", str(tmp_path / "run"), "--num", "3", "--out", str(tmp_path / "s.csv"), *CPU]
-        )
-        == 0
-    )
+    flags = ["--num", "3", "--out", str(tmp_path / "s.csv")]
+    assert main(["sample", str(tmp_path / "run"), *flags, *CPU]) == 0
     assert re.fullmatch(r"([12];[xy]\n){3}", (tmp_path / "s.csv").read_text(encoding="utf-8"))
     write(tmp_path / "wide.csv", "1;;2\n")
     assert main(["fill", str(tmp_path / "run"), str(tmp_path / "wide.csv"), *CPU]) == 2
@@ -970,21 +878,23 @@ def test_what_does_not_fit_a_model_of_a_table_is_refused(
         tmp_path / "bad.csv",
         (tmp_path / "in.csv").read_text(encoding="utf-8").replace("Female", "Robot"),
     )
-    run, cases = str(home / "run"), {
+    twice = ("--out", "x.csv", "--probabilities", "x.csv")
+    run = str(home / "run")
+    cases = {
         ("fill", "in.csv", "--num", "2", "--best"): "--best has one answer",
         ("fill", "in.csv", "--out", "in.csv"): "would overwrite the input",
         ("fill", "in.csv", "--window"): "--window is not for a table",
         ("fill", "in.csv", "--mask", "x.png"): "--mask is not for a table",
         ("fill", "full.csv"): "has no missing cell",
         ("fill", "-"): "from a file, not from standard input",
-        ("fill", "in.csv", "--out", "x.csv", "--probabilities", "x.csv"): "is to hold the filled table",
+        ("fill", "in.csv", *twice): "is to hold the filled table",
         ("fill", "bad.csv"): "'Robot' in column 'sex' is none of its 2 categories",
         ("fill", "nowhere.csv"): "there is no file nowhere.csv",
         ("sample", "--length", "7"): "--length 7: an example of this model's data has 15 values",
         ("sample", "--frames", "f.html"): "--frames is not for a table",
         ("sample", "--batch-size", "-1"): "--batch-size must not be negative",
         ("eval", "--data", str(data)): "and the model was trained on a table of 15 columns",
-    }  # fmt: skip
+    }
     for (verb, *rest), said in cases.items():
         assert main([verb, run, *rest, *CPU]) == 2, (verb, rest)
         assert said in capsys.readouterr().err
@@ -1001,77 +911,26 @@ def test_what_does_not_fit_a_model_of_a_table_is_refused(
 
 
 def test_audit_and_schedule_of_a_table(home, adult, tmp_path, capsys):
-    assert (
-        main(["audit", str(home / "run"), "--data", str(home / "data"), "--limit", "8", *CPU]) == 0
-    )
+    command = ["audit", str(home / "run"), "--data", str(home / "data"), "--limit", "8", *CPU]
+    assert main(command) == 0
     assert "all " in capsys.readouterr().out
     more = ["--schedule", "learned", "--time"]
-    assert (
-        main(
-            [
-                "train",
-                "table",
-                "--data",
-                str(home / "data"),
-                "--out",
-                str(tmp_path / "gen"),
-                *SMALL,
-                *CPU,
-                *more,
-            ]
-        )
-        == 0
-    )
-    arguments = [
-        "--data",
-        str(home / "data"),
-        "--limit",
-        "16",
-        "--repeats",
-        "2",
-        "--num",
-        "3",
-        *CPU,
-    ]
+    flags = ["--data", str(home / "data"), "--out", str(tmp_path / "gen")]
+    assert main(["train", "table", *flags, *SMALL, *CPU, *more]) == 0
+    flags = ["--data", str(home / "data"), "--limit", "16", "--repeats", "2", "--num", "3"]
+    arguments = [*flags, *CPU]
     assert main(["schedule", str(tmp_path / "gen"), *arguments]) == 0
     assert re.search(r"(age|workclass|education|race|sex|income)[a-z-]*=", capsys.readouterr().out)
     holed(adult, tmp_path / "in.csv")
-    assert (
-        main(
-            [
-                "fill",
-                str(tmp_path / "gen"),
-                str(tmp_path / "in.csv"),
-                "--best",
-                "--out",
-                str(tmp_path / "o.csv"),
-                *CPU,
-            ]
-        )
-        == 2
-    )
+    flags = ["--best", "--out", str(tmp_path / "o.csv")]
+    assert main(["fill", str(tmp_path / "gen"), str(tmp_path / "in.csv"), *flags, *CPU]) == 2
     assert "draw values instead" in capsys.readouterr().err
 
 
 def test_the_demo_of_a_table_from_start_to_report(tmp_path, capsys):
     out, record = tmp_path / "demo", tmp_path / "d.json"
-    assert (
-        main(
-            [
-                "demo",
-                "--data",
-                "table",
-                "--out",
-                str(out),
-                "--minutes",
-                "0.05",
-                "--json",
-                str(record),
-                *CPU[:4],
-            ]
-        )
-        == 0
-    )
+    flags = ["--data", "table", "--out", str(out), "--minutes", "0.05", "--json", str(record)]
+    assert main(["demo", *flags, *CPU[:4]]) == 0
     said, made, page = (
         capsys.readouterr().out,
         json.loads(record.read_text(encoding="utf-8")),

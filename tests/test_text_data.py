@@ -690,7 +690,7 @@ def test_batches_are_pure_functions_of_their_arguments(counting):
 
 @pytest.mark.parametrize("length", [1, 2, 4, 7, 100])
 def test_the_crops_of_sequences_hold_every_token_equally_often(length):
-    """Counted over all crops that can be drawn: as in scoring, where every token is in one window."""
+    """Counted over all crops that can be drawn; as in scoring, where each is in one window."""
     sizes = np.array([6, 2, 4, 8, 1, 350, 7, 5, 100, 101])
     counts = count_crops(sizes, length)
     for size, count in zip(sizes, counts, strict=True):
@@ -777,7 +777,7 @@ def test_every_token_of_documents_kept_apart_is_trained_on_as_often_as_it_is_sco
 
 
 def test_starts_in_apart_documents_are_exact(tmp_path):
-    """Two equal documents of distinct tokens: every crop that overlaps one is drawn, and no other."""
+    """Two equal documents of distinct tokens: the crops that overlap one are drawn, no others."""
     folder = tmp_path / "texts"
     folder.mkdir()
     write(folder / "a", bytes(range(1, 11)))

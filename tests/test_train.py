@@ -22,8 +22,8 @@ from unmask.train.loop import rate_factor, seed_of
 from unmask.train.state import optimizers
 
 SMALL = TrainConfig(
-    length=16, dim=16, layers=1, heads=2, batch_size=8, dropout=0.1, steps=12, warmup=2, eval_minutes=0, eval_windows=8, log_every=4,
-    dtype="float32", device="cpu", threads=1,
+    length=16, dim=16, layers=1, heads=2, batch_size=8, dropout=0.1, steps=12, warmup=2,
+    eval_minutes=0, eval_windows=8, log_every=4, dtype="float32", device="cpu", threads=1,
 )  # fmt: skip
 
 
@@ -60,9 +60,12 @@ def test_a_stopped_run_ends_with_the_same_bits(data, tmp_path, optimizer, monkey
 
 def test_a_killed_process_continues_to_the_same_bits(data, tmp_path):
     """The command that a user runs, killed without warning somewhere in the middle, run again."""
-    command = [sys.executable, "-m", "unmask", "train", "demo", "--data", str(data), "--length", "16", "--dim", "16", "--layers", "1",
-               "--heads", "2", "--batch-size", "8", "--minutes", "0", "--steps", "150", "--checkpoint-minutes", "0.002", "--eval-minutes",
-               "0", "--threads", "1", "--dtype", "float32"]  # fmt: skip
+    command = [
+        sys.executable, "-m", "unmask", "train", "demo", "--data", str(data), "--length", "16",
+        "--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "8", "--minutes", "0",
+        "--steps", "150", "--checkpoint-minutes", "0.002", "--eval-minutes", "0",
+        "--threads", "1", "--dtype", "float32",
+    ]  # fmt: skip
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "killed")],
         stdout=subprocess.PIPE,

@@ -1,5 +1,7 @@
-"""Models and training states on disk: a folder of JSON and safetensors, written whole or not at
-all, verified on reading."""
+"""Models and training states on disk: folders of JSON and safetensors.
+
+They are written whole or not at all, and verified on reading.
+"""
 
 import hashlib
 import json
@@ -18,18 +20,16 @@ CONFIG = "config.json"
 def save(
     path: str | Path, config: dict, tensors: dict[str, dict[str, Tensor]], files: dict[str, bytes]
 ) -> None:
-    """Write a folder: `config.json`, a safetensors file per entry of `tensors`, and `files`;
-    replaces an older model there.
+    """Write a folder: `config.json`, a safetensors file per entry of `tensors`, and `files`.
 
-    `config.json` holds the SHA-256 of every file, of itself without that line.  The folder is
-    written under another name, flushed to disk and renamed, so a reader never sees half of it.
-    ValueError if the path is a file, or a folder that holds something else.
+    An older model there is replaced.  `config.json` holds the SHA-256 of every file, of itself
+    without that line.  The folder is written under another name, flushed to disk and renamed, so a
+    reader never sees half of it.  ValueError if the path is a file, or a folder that holds
+    something else.
     """
     config = json.loads(json.dumps(config))  # as it will be read: the digest is of that
     path = Path(path)
-    if path.exists() and not (
-        path.is_dir() and (not any(path.iterdir()) or (path / CONFIG).is_file())
-    ):
+    if path.exists() and not replaceable(path):
         raise ValueError(f"{path} exists and is not a saved model: choose another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     new, old = (path.with_name(f".{path.name}.{kind}-{os.getpid()}") for kind in ("new", "old"))
@@ -56,6 +56,11 @@ def save(
             old.rename(path)
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def replaceable(path: Path) -> bool:
+    """An empty folder, or a saved model."""
+    return path.is_dir() and ((path / CONFIG).is_file() or not any(path.iterdir()))
 
 
 def separate(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -93,8 +98,7 @@ def digest(path: Path) -> str:
 
 
 def resolve(path: str | Path) -> Path:
-    """The folder that holds a model: `path`, or the newest complete checkpoint of a training
-    folder."""
+    """The folder of a model: `path`, or the newest complete checkpoint of a training folder."""
     path = Path(path)
     if (path / CONFIG).is_file():
         return path
@@ -103,14 +107,16 @@ def resolve(path: str | Path) -> Path:
         return newest[-1]
     if not path.exists():
         raise ValueError(f"there is no folder {path}")
-    hint = f"; did you mean {path / 'run'}?" if checkpoints(path / "run") else ""
-    raise ValueError(f"{path} holds no model: neither {CONFIG} nor checkpoints/STEP/{CONFIG}{hint}")
+    why = f"{path} holds no model: neither {CONFIG} nor checkpoints/STEP/{CONFIG}"
+    if checkpoints(path / "run"):
+        why += f"; did you mean {path / 'run'}?"
+    raise ValueError(why)
 
 
 def checkpoints(run: str | Path) -> list[Path]:
     """The complete checkpoints of a training folder, oldest first."""
-    found = (p.parent for p in Path(run).glob(f"checkpoints/*/{CONFIG}") if p.parent.name.isdigit())
-    return sorted(found, key=lambda folder: int(folder.name))
+    folders = (config.parent for config in Path(run).glob(f"checkpoints/*/{CONFIG}"))
+    return sorted((f for f in folders if f.name.isdigit()), key=lambda folder: int(folder.name))
 
 
 def read_config(folder: str | Path) -> dict:
@@ -120,43 +126,44 @@ def read_config(folder: str | Path) -> dict:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
-    if (
-        not isinstance(config, dict)
-        or config.get("format") != FORMAT
-        or not isinstance(config.get("sha256"), dict)
-    ):
+    known = isinstance(config, dict) and config.get("format") == FORMAT
+    if not known or not isinstance(config.get("sha256"), dict):
         raise ValueError(
             f"{path} is not a model of format {FORMAT}, which this version of unmask reads"
         )
     if config_digest(config) != config["sha256"].get(CONFIG):
-        raise ValueError(
-            f"{path} is damaged or altered: its SHA-256 is not the recorded one; restore the file from a copy"
-        )
+        raise damaged(path, "the recorded one")
     return config
+
+
+def damaged(path: Path, expected: str) -> ValueError:
+    return ValueError(
+        f"{path} is damaged or altered: its SHA-256 is not {expected}; restore the file from a copy"
+    )
 
 
 def config_digest(config: dict) -> str:
     """SHA-256 of `config.json` without the line that holds it."""
-    content = config | {
-        "sha256": {name: value for name, value in config["sha256"].items() if name != CONFIG}
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    others = {name: value for name, value in config["sha256"].items() if name != CONFIG}
+    content = json.dumps(config | {"sha256": others}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def load(folder: str | Path, name: str) -> tuple[dict, dict[str, Tensor]]:
-    """`config.json` and one of the safetensors files; the digests of that and of all small files
-    must be the recorded ones."""
+    """`config.json` and one of the safetensors files.
+
+    ValueError unless the digests of that and of all small files are the recorded ones.
+    """
     config = read_config(folder)
     path = Path(folder) / name
     for other in {name, *config["sha256"]} - {CONFIG}:
-        if other == name or not other.endswith(".safetensors"):
-            file = Path(folder) / Path(other).name
-            if not file.is_file():
-                raise ValueError(f"{file} is missing")
-            if digest(file) != config["sha256"].get(other):
-                raise ValueError(
-                    f"{file} is damaged or altered: its SHA-256 is not the one in {CONFIG}; restore the file from a copy"
-                )
+        if other != name and other.endswith(".safetensors"):
+            continue  # large, and not read
+        file = Path(folder) / Path(other).name
+        if not file.is_file():
+            raise ValueError(f"{file} is missing")
+        if digest(file) != config["sha256"].get(other):
+            raise damaged(file, f"the one in {CONFIG}")
     try:
         return config, safetensors.torch.load_file(path)
     except SafetensorError as error:

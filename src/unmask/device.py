@@ -11,14 +11,15 @@ from unmask.config import Dtype
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, for the next step; for a process that is
-    ours, such as a command's.
+    """Let this process keep the memory that it frees, for the next step.
 
-    glibc gives every block beyond 32 MB back to the system and gets it anew, a page fault for every
-    4 KB: a fifth to a half of a training step with a large vocabulary on CPUs.  Nothing happens
-    under another C library.
+    For a process that is ours, such as a command's.  glibc gives every block beyond 32 MB back to
+    the system and gets it anew, a page fault for every 4 KB: a fifth to a half of a training step
+    with a large vocabulary on CPUs.  Nothing happens under another C library.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if hasattr(ctypes, "CDLL") else None
+    if not hasattr(ctypes, "CDLL"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         for parameter in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
             mallopt(parameter, 2**31 - 1)
@@ -35,29 +36,30 @@ def pick_device(name: str = "auto") -> torch.device:
         raise ValueError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
     if device.type not in ("cpu", "cuda"):
         raise ValueError(
-            f"device {name!r} is not supported: sampling and likelihoods need float64; use cpu or cuda"
+            f"device {name!r} is not supported: sampling and likelihoods need float64; "
+            "use cpu or cuda"
         )
     return device
 
 
 def pick_dtype(name: Dtype, device: torch.device) -> Dtype:
-    """ "auto": what the environment variable UNMASK_DTYPE says or, without it, bfloat16 where the
-    machine is fast at it."""
-    if name == "auto" and (said := os.environ.get("UNMASK_DTYPE", "auto")) != "auto":
+    """ "auto": what UNMASK_DTYPE in the environment says, else bfloat16 where that is fast."""
+    if name == "auto":
+        said = os.environ.get("UNMASK_DTYPE", "auto")
         if said not in get_args(Dtype):
+            choice = ", ".join(get_args(Dtype))
             raise ValueError(
-                f"UNMASK_DTYPE is {said!r} in the environment: set it to one of {', '.join(get_args(Dtype))}, or not at all"
+                f"UNMASK_DTYPE is {said!r} in the environment: "
+                f"set it to one of {choice}, or not at all"
             )
         name = cast(Dtype, said)
     if name != "auto":
         return name
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    return (
-        "bfloat16"
-        if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        else "float32"
-    )
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if fast else "float32"
 
 
 def precision(dtype: str, device: torch.device):

@@ -1,5 +1,7 @@
-"""The one formula: what the masked units of a row pay, given log mu of its tokens, in continuous
-and in discrete time."""
+"""The one formula: what the masked units of a row pay, given log mu of its tokens.
+
+In continuous and in discrete time.
+"""
 
 import itertools
 
@@ -12,8 +14,9 @@ from unmask.subtokens import grid
 def continuous(
     logp: Tensor, y: Tensor, masked: Tensor, base: int, power: Tensor | None = None
 ) -> Tensor:
-    """(R,) sum over masked units of CE; with one power per value, of power_y (CE - 1) + sum_v
-    power_v mu_v.
+    """(R,) sum over masked units of CE.
+
+    With one power per value, of power_y (CE - 1) + sum_v power_v mu_v.
 
     A unit's mu is its marginal over the tokens of log mu (R, V); in continuous time one unit is
     revealed at an instant, so each pays its own marginal cross-entropy (arXiv 2406.04329, equations
@@ -23,11 +26,12 @@ def continuous(
     cube = grid(logp, base, length)
     total = logp.new_zeros(len(logp))
     for j in range(length):
-        true = cube.take_along_dim(y[:, j].view(-1, *[1] * length), j + 1).flatten(1)
+        true = at_digit(cube, y, j).flatten(1)
         nats = -(true[:, 0] if length == 1 else true.logsumexp(-1))
         if power is not None:
-            others = [i + 1 for i in range(length) if i != j]
-            mu = cube.exp().sum(others) if others else cube.exp()
+            mu = cube.exp()
+            if length > 1:
+                mu = mu.sum([i + 1 for i in range(length) if i != j])
             power = power.to(mu)
             # not a product of matrices, which autocast would round
             nats = power[y[:, j]] * (nats - 1) + (mu * power).sum(-1)
@@ -35,13 +39,17 @@ def continuous(
     return total
 
 
-def discrete(logp: Tensor, y: Tensor, masked: Tensor, reveal: Tensor, base: int) -> Tensor:
-    """(R,) nats of one discrete step: KL of the true reverse step from the model's, reveal (R or 1,
-    K).
+def at_digit(cube: Tensor, y: Tensor, j: int) -> Tensor:
+    """The slice of (R, b, ..., b) at each row's digit j; that axis stays, of length 1."""
+    return cube.take_along_dim(y[:, j].view(-1, *[1] * y.shape[1]), j + 1)
 
-    The model draws one token and reveals its masked digits by their own coins.  Sum over the sets A
-    of digits that can be revealed: q(A) [ -log sum over tokens with y_A of mu prod_{masked, not in
-    A} (1 - r_v) + sum_{masked, not in A} log(1 - r_y) ].
+
+def discrete(logp: Tensor, y: Tensor, masked: Tensor, reveal: Tensor, base: int) -> Tensor:
+    """(R,) nats of one discrete step: KL of the true reverse step from the model's.
+
+    reveal: (R or 1, K).  The model draws one token and reveals its masked digits by their own
+    coins.  Sum over the sets A of digits that can be revealed: q(A) [ -log sum over tokens with y_A
+    of mu prod_{masked, not in A} (1 - r_v) + sum_{masked, not in A} log(1 - r_y) ].
 
     The sum is P_A (1 - loss): P_A that of mu alone, which is 1 for the empty set, and loss the mean
     under mu given y_A of 1 - prod (1 - r_v).  In fine steps the loss is tiny and its difference
@@ -63,14 +71,14 @@ def discrete(logp: Tensor, y: Tensor, masked: Tensor, reveal: Tensor, base: int)
         kept = logp.new_zeros(len(logp), *[1] * length)  # log of the product of 1 - r_v
         for j, shown in enumerate(revealed):
             if shown:
-                part = part.take_along_dim(y[:, j].view(-1, *[1] * length), j + 1)
+                part = at_digit(part, y, j)
                 q = q * hit[:, j]
-            else:
-                q = q * (1 - hit[:, j])
-                if not scalar:
-                    cost = stay.expand(len(logp), -1) * masked[:, j, None]  # (R, b)
-                    kept = kept + cost.view(-1, *[base if i == j else 1 for i in range(length)])
-                    nats = nats + cost.gather(1, y[:, j, None])[:, 0]
+                continue
+            q = q * (1 - hit[:, j])
+            if not scalar:
+                cost = stay.expand(len(logp), -1) * masked[:, j, None]  # (R, b)
+                kept = kept + cost.view(-1, *[1] * j, base, *[1] * (length - 1 - j))
+                nats = nats + cost.gather(1, y[:, j, None])[:, 0]
         if any(revealed):
             of_mu = part.flatten(1).logsumexp(-1)
             nats = nats - of_mu

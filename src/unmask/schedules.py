@@ -1,5 +1,4 @@
-"""Masking schedules: alpha_t(v), the probability that a position of true value v is still unmasked
-at time t.
+"""Masking schedules: alpha_t(v), the probability that value v is still unmasked at time t.
 
 Time runs from t = 0 (clean data) to t = 1 (all masked), and the ends are exact: alpha_0 = 1,
 alpha_1 = 0, with no epsilon. Everything is computed from closed forms, never from differences that
@@ -29,13 +28,17 @@ class Schedule(nn.Module):
         return 1 - self.masked(t)
 
     def reveal(self, t: Tensor, s: Tensor) -> Tensor:
-        """(alpha_s - alpha_t) / (1 - alpha_t): what is masked at t > s is revealed at s with this
-        probability; exactly 1 at s = 0."""
+        """(alpha_s - alpha_t) / (1 - alpha_t), exactly 1 at s = 0.
+
+        The probability that what is masked at t > s is revealed at s.
+        """
         raise NotImplementedError
 
     def weight(self, t: Tensor) -> Tensor:
-        """-alpha'_t / (1 - alpha_t): the rate of revealing, the weight of the cross-entropy in the
-        continuous-time bound."""
+        """-alpha'_t / (1 - alpha_t): the rate of revealing.
+
+        It is the weight of the cross-entropy in the continuous-time bound.
+        """
         raise NotImplementedError
 
     def inverse(self, alpha: Tensor) -> Tensor:
@@ -43,8 +46,7 @@ class Schedule(nn.Module):
         raise NotImplementedError
 
     def config(self) -> dict:
-        """What `from_config` needs to build it again (parameters are saved with the model's
-        weights)."""
+        """What `from_config` needs to build it again; parameters are saved with the weights."""
         raise NotImplementedError
 
 
@@ -71,10 +73,8 @@ class Polynomial(Schedule):
         t, s = torch.broadcast_tensors(t, s)
         later = torch.where(s > 0, s, t)  # a zero would make the gradient in the power 0 * inf
         log_ratio = torch.where(later < t / 2, torch.log(later / t), torch.log1p((later - t) / t))
-        # 1 - (s/t)^power
-        return torch.where(
-            s[..., None] > 0, -torch.expm1(self.power.to(t) * log_ratio[..., None]), 1.0
-        )
+        revealed = -torch.expm1(self.power.to(t) * log_ratio[..., None])  # 1 - (s/t)^power
+        return torch.where(s[..., None] > 0, revealed, 1.0)
 
     def weight(self, t):
         return self.power.to(t) / t[..., None]
@@ -110,13 +110,8 @@ class Cosine(Schedule):
 
     def reveal(self, t, s):
         t, s = torch.broadcast_tensors(t, s)
-        ratio = (
-            2
-            * torch.cos(math.pi / 4 * (t + s))
-            * torch.sin(math.pi / 4 * (t - s))
-            / torch.sin(math.pi / 2 * t)
-        )
-        return torch.where(s == 0, 1.0, ratio)[..., None]
+        gained = 2 * torch.cos(math.pi / 4 * (t + s)) * torch.sin(math.pi / 4 * (t - s))
+        return torch.where(s == 0, 1.0, gained / torch.sin(math.pi / 2 * t))[..., None]
 
     def weight(self, t):
         return (math.pi / 2 / torch.tan(math.pi / 2 * t))[..., None]
@@ -129,11 +124,10 @@ class Cosine(Schedule):
 
 
 class LearnedPolynomial(Polynomial):
-    """alpha_t(v) = 1 - t^power_v with one learned power per value (GenMD4, arXiv 2406.04329,
-    section 6).
+    """alpha_t(v) = 1 - t^power_v, a learned power per value (GenMD4, arXiv 2406.04329, section 6).
 
-    The powers stay strictly inside `bounds`, on a logarithmic scale: power = low * (high /
-    low)^sigmoid(raw).
+    The powers stay strictly inside `bounds`, on a logarithmic scale:
+    power = low * (high / low)^sigmoid(raw).
     """
 
     def __init__(
@@ -147,7 +141,8 @@ class LearnedPolynomial(Polynomial):
             )
         if not 0 < low < init < high:
             raise ValueError(
-                f"the initial power {init} must lie inside the bounds {low} to {high}, which must be positive"
+                f"the initial power {init} must lie inside the bounds {low} to {high}, "
+                "which must be positive"
             )
         self.num_values, self.init, self.bounds = num_values, float(init), (float(low), float(high))
         share = math.log(init / low) / math.log(high / low)
@@ -165,12 +160,8 @@ class LearnedPolynomial(Polynomial):
         )
 
     def config(self) -> dict:
-        return {
-            "name": "learned_polynomial",
-            "num_values": self.num_values,
-            "init": self.init,
-            "bounds": list(self.bounds),
-        }
+        shape = {"num_values": self.num_values, "init": self.init, "bounds": list(self.bounds)}
+        return {"name": "learned_polynomial", **shape}
 
     def extra_repr(self):
         return f"num_values={self.num_values}, init={self.init:g}, bounds={self.bounds}"

@@ -1,5 +1,7 @@
-"""Sub-tokens: a token id as `length` digits in base b, most significant first (MDM-Prime, arXiv
-2505.18495, section 3)."""
+"""Sub-tokens: a token id as `length` digits in base b, most significant first.
+
+MDM-Prime, arXiv 2505.18495, section 3.
+"""
 
 import torch
 from torch import Tensor
@@ -8,53 +10,60 @@ MOST_VALUES = 2**24  # what one row of the head may hold
 
 
 def least_base(vocab_size: int, length: int) -> int:
-    """The least integer b with b**length >= vocab_size, found in integers (a floating-point root is
-    off by one at 5^5)."""
+    """The least integer b with b**length >= vocab_size.
+
+    Found in integers: a floating-point root is off by one at 5^5.
+    """
     low, high = 1, vocab_size
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if middle**length >= vocab_size else (middle + 1, high)
+        if middle**length >= vocab_size:
+            high = middle
+        else:
+            low = middle + 1
     return low
 
 
 class Subtokenizer:
     """Token ids in [0, vocab_size) <-> digits in [0, base); `mask_id` = base marks a masked digit.
-    length = 1: the identity.
 
-    `codes` (V,): a permutation; the digits of token v are then those of codes[v], its code, instead
-    of v.  Networks predict codes.
+    length = 1: the identity.  `codes` (V,): a permutation; the digits of token v are then those of
+    codes[v], its code, instead of v.  Networks predict codes.
     """
 
     def __init__(self, vocab_size: int, length: int = 1, codes: Tensor | None = None):
         if not 2 <= vocab_size <= MOST_VALUES:
             raise ValueError(
-                f"vocab_size must lie between 2 and {MOST_VALUES:,}, not {vocab_size:,}: a row is a distribution over them"
+                f"vocab_size must lie between 2 and {MOST_VALUES:,}, not {vocab_size:,}: "
+                "a row is a distribution over them"
             )
-        if length < 1 or 2 ** (length - 1) >= vocab_size:
+        most = (vocab_size - 1).bit_length()  # digits, in base 2
+        if not 1 <= length <= most:
             raise ValueError(
-                f"{vocab_size} values cannot use {length} digits: choose between 1 and {(vocab_size - 1).bit_length()}"
+                f"{vocab_size} values cannot use {length} digits: choose between 1 and {most}"
             )
         self.vocab_size, self.length = vocab_size, length
         self.base = least_base(vocab_size, length)
         if self.base**length > 16 * vocab_size:
-            fit = [
-                n
-                for n in range(1, (vocab_size - 1).bit_length() + 1)
-                if least_base(vocab_size, n) ** n <= 2 * vocab_size
-            ]
+            lengths = range(1, most + 1)
+            fit = [str(n) for n in lengths if least_base(vocab_size, n) ** n <= 2 * vocab_size]
             raise ValueError(
-                f"{vocab_size:,} values in {length} digits of base {self.base} leave most of {self.base**length:,} codes unused: "
-                f"choose one of {', '.join(map(str, fit))} digits"
+                f"{vocab_size:,} values in {length} digits of base {self.base} "
+                f"leave most of {self.base**length:,} codes unused: "
+                f"choose one of {', '.join(fit)} digits"
             )
         self.mask_id = self.base
+        self.codes: Tensor | None = None
+        self.tokens: Tensor | None = None  # by code
         if codes is not None:
             check_ids(codes, vocab_size, "code")
             if codes.shape != (vocab_size,) or len(codes.unique()) != vocab_size:
                 raise ValueError(
-                    f"codes must be a permutation of the {vocab_size} values, not {tuple(codes.shape)} with repeats"
+                    f"codes must be a permutation of the {vocab_size} values, "
+                    f"not {tuple(codes.shape)} with repeats"
                 )
-            codes = codes.long()
-        self.codes, self.tokens = codes, None if codes is None else codes.argsort()
+            self.codes = codes.long()
+            self.tokens = self.codes.argsort()
 
     def __repr__(self):
         return f"Subtokenizer(vocab_size={self.vocab_size}, length={self.length}, base={self.base})"
@@ -82,17 +91,21 @@ class Subtokenizer:
         """(B, S) codes, known to be in range -> (B, S*L) digits."""
         if self.length == 1:
             return x
-        place = self.base ** torch.arange(self.length - 1, -1, -1, device=x.device)
-        return (x[..., None] // place % self.base).flatten(-2)
+        return (x[..., None] // self.places(x.device) % self.base).flatten(-2)
+
+    def places(self, device: torch.device) -> Tensor:
+        """(L,) what a digit counts for: powers of the base, falling."""
+        return self.base ** torch.arange(self.length - 1, -1, -1, device=device)
 
     def decode(self, y: Tensor) -> Tensor:
-        """(B, S*L) digits -> (B, S) token ids.  ValueError for a masked digit, or digits beyond the
-        vocabulary."""
+        """(B, S*L) digits -> (B, S) token ids.
+
+        ValueError for a masked digit, or digits beyond the vocabulary.
+        """
         check_ids(y, self.base, "digit" if self.length > 1 else "token id")
         if self.length == 1:
             return self.token(y)
-        place = self.base ** torch.arange(self.length - 1, -1, -1, device=y.device)
-        code = (y.unflatten(-1, (-1, self.length)) * place).sum(-1)
+        code = (y.unflatten(-1, (-1, self.length)) * self.places(y.device)).sum(-1)
         check_ids(code, self.vocab_size)
         return self.token(code)
 
@@ -101,17 +114,20 @@ def check_ids(x: Tensor, size: int, what: str = "token id") -> None:
     """ValueError unless every id is an integer in [0, size)."""
     if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
         raise ValueError(f"{what}s must be integers, not {x.dtype}")
-    if x.numel():
-        low, high = (int(v) for v in torch.aminmax(x))
-        if low < 0 or high >= size:
+    if not x.numel():
+        return
+    for extreme in (int(v) for v in torch.aminmax(x)):
+        if not 0 <= extreme < size:
             raise ValueError(
-                f"{what} {low if low < 0 else high} is out of range: there are {size} values, 0 to {size - 1}"
+                f"{what} {extreme} is out of range: there are {size} values, 0 to {size - 1}"
             )
 
 
 def consistent(digits: Tensor, base: int) -> Tensor:
-    """Which tokens agree with the revealed digits: (R, L) digits, `base` = masked -> (R, base**L)
-    bool (carry-over)."""
+    """Which tokens agree with the revealed digits (carry-over).
+
+    (R, L) digits, `base` = masked -> (R, base**L) bool.
+    """
     digit = torch.arange(base, device=digits.device)
     possible = (digits[..., None] == base) | (digits[..., None] == digit)  # (R, L, b)
     grid = possible[:, 0]
@@ -121,8 +137,10 @@ def consistent(digits: Tensor, base: int) -> Tensor:
 
 
 def grid(logp: Tensor, base: int, length: int) -> Tensor:
-    """(R, V) log-probabilities of tokens -> (R, b, ..., b), one axis per digit, -inf beyond the
-    vocabulary."""
+    """(R, V) log-probabilities of tokens -> (R, b, ..., b), one axis per digit.
+
+    -inf beyond the vocabulary.
+    """
     padding = base**length - logp.shape[-1]
     if padding:
         logp = torch.nn.functional.pad(logp, (0, padding), value=-torch.inf)

@@ -15,11 +15,10 @@ class Audit(Machine):
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = ""
     """A model's folder, or a run's."""
     selftest: bool = False
-    """Audit this package instead of a model: every objective and estimator against known entropies.
-    """
+    """Audit this package, not a model: every objective and estimator against known entropies."""
     data: str = ""
-    """A folder that `unmask prepare` made, with the model's tokens; empty: audit on samples of the
-    model itself."""
+    """A folder that `unmask prepare` made, with the model's tokens;
+    empty: audit on samples of the model itself."""
     split: Literal["train", "validation", "test"] = "test"
     """Which part of the data."""
     limit: int = 32
@@ -41,66 +40,47 @@ def audit(argv: list[str]) -> int:
         )
     if args.selftest and (args.data or args.device != "auto" or args.dtype != "auto"):
         raise ValueError(
-            "--selftest has distributions of its own, in float64 on the CPU: leave out --data, --device and --dtype"
+            "--selftest has distributions of its own, in float64 on the CPU: "
+            "leave out --data, --device and --dtype"
         )
     runtime = Runtime(replace(args, device="cpu") if args.selftest else args)
-    from unmask.audit import MAX_UNITS, selftest
-    from unmask.audit import checks as check_model
+    from unmask.audit import MAX_UNITS, checks, selftest
 
     check_positive(args, "limit", "enumerate")
     if args.repeats < 32:
         raise ValueError(
-            f"--repeats must be at least 32, not {args.repeats}: with fewer draws their noise is not known"
+            f"--repeats must be at least 32, not {args.repeats}: "
+            "with fewer draws their noise is not known"
         )
     if args.enumerate > MAX_UNITS:
         raise ValueError(
-            f"--enumerate {args.enumerate} has 2^{args.enumerate} masks: it is limited to {MAX_UNITS} units"
+            f"--enumerate {args.enumerate} has 2^{args.enumerate} masks: "
+            f"it is limited to {MAX_UNITS} units"
         )
     if args.selftest:
         rows = selftest.run(args.seed)
-        return report_checks(
-            runtime, None, selftest.HEADER, rows, repeats=selftest.REPEATS, precision="float64"
-        )
+        made = {"repeats": selftest.REPEATS, "precision": "float64"}
+        return report_checks(runtime, None, selftest.HEADER, rows, **made)
     from unmask.data import open_data
 
     data = open_data(args.data) if args.data else None
     model, kind, folder = runtime.load(Path(args.model))
     if data is not None:
         same_data(model, kind, data, Path(args.model))
-    x, valid, on = check_model.windows_of(
-        model,
-        data,
-        split=args.split,
-        length=args.length or model.meta["length"],
-        limit=args.limit,
-        generator=runtime.generator,
-    )
-    trained = (
-        "its bound"
-        if model.objective == "nelbo"
-        else "the joint loss, which is no bound; what is audited is its bound"
-    )
-    on += ", without their classes" if model.meta.get("labels") else ""
+    length = args.length or model.meta["length"]
+    which = {"split": args.split, "length": length, "limit": args.limit}
+    x, valid, on = checks.windows_of(model, data, **which, generator=runtime.generator)
+    trained = "its bound"
+    if model.objective != "nelbo":
+        trained = "the joint loss, which is no bound; what is audited is its bound"
+    if model.meta.get("labels"):
+        on += ", without their classes"
     print(
-        f"{folder}, trained on {trained}; {on}, {runtime.dtype}, {args.repeats} draws a window, seed {args.seed}"
+        f"{folder}, trained on {trained}; {on}, {runtime.dtype}, "
+        f"{args.repeats} draws a window, seed {args.seed}"
     )
-    rows = check_model.check_model(
-        model,
-        x,
-        valid,
-        dtype=runtime.dtype,
-        units=args.enumerate,
-        repeats=args.repeats,
-        seed=args.seed,
-    )
+    draws = {"units": args.enumerate, "repeats": args.repeats, "seed": args.seed}
+    rows = checks.check_model(model, x, valid, dtype=runtime.dtype, **draws)
+    made = {"objective": model.objective, "on": on, "repeats": args.repeats}
     sha = None if data is None else data.meta["sha256"]
-    return report_checks(
-        runtime,
-        folder,
-        check_model.HEADER,
-        rows,
-        objective=model.objective,
-        on=on,
-        repeats=args.repeats,
-        data_sha256=sha,
-    )
+    return report_checks(runtime, folder, checks.HEADER, rows, **made, data_sha256=sha)

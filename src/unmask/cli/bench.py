@@ -18,8 +18,9 @@ Benchmark = Literal[
 class Bench:
     what: tyro.conf.Positional[tuple[Benchmark, ...]] = ("all",)
     model: str = ""
-    """The trained model that the estimators are measured on, with --data; empty: the one in demo/,
-    if it is there.  schedule-gradient needs one with a learned schedule."""
+    """The trained model that the estimators are measured on, with --data;
+    empty: the one in demo/, if it is there.
+    schedule-gradient needs one with a learned schedule."""
     data: str = ""
     """The data of --model."""
     json: str = ""
@@ -29,7 +30,7 @@ class Bench:
 
 
 def bench(argv: list[str]) -> None:
-    """Measure speed, against the plain way of doing the same and against this machine's own rate."""
+    """Measure speed, against the plain way of doing the same and this machine's own rate."""
     args = parse(Bench, "bench", argv, bench.__doc__)
     from unmask.bench import run
 
@@ -38,6 +39,5 @@ def bench(argv: list[str]) -> None:
         raise ValueError(
             f"--threads must not be negative, not {args.threads}; --model and --data go together"
         )
-    write_record(
-        args.json, **run(args.what, model=args.model, data=args.data, threads=args.threads)
-    )
+    found = run(args.what, model=args.model, data=args.data, threads=args.threads)
+    write_record(args.json, **found)

@@ -1,5 +1,7 @@
-"""unmask compare: the paired difference of two evaluations; and the values per example that `unmask
-eval --json` keeps for it."""
+"""unmask compare: the paired difference of two evaluations.
+
+And the values per example that `unmask eval --json` keeps for it.
+"""
 
 import io
 import json
@@ -26,15 +28,14 @@ class Compare:
     a: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="A.json")]
     """What `unmask eval --json` wrote, with the .json.examples.npz beside it."""
     b: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="B.json")]
-    """The same of another model, on the same data and by the same --split, --length, --limit,
-    --repeats and --seed."""
+    """The same of another model, on the same data
+    and by the same --split, --length, --limit, --repeats and --seed."""
     json: str = ""
     """Also write the result, with what made it, to this file."""
 
 
 def compare(argv: list[str]) -> None:
-    """Is one of two bounds lower?  The difference of A and B, paired by window and masks, with its
-    error."""
+    """Is one of two bounds lower?  The paired difference of A and B, with its error."""
     args = parse(Compare, "compare", argv, compare.__doc__)
     check_out(args.json)
     from unmask.estimate import difference, freedom
@@ -42,56 +43,44 @@ def compare(argv: list[str]) -> None:
     (of_a, a), (of_b, b) = read_evaluation(args.a), read_evaluation(args.b)
     for name in PAIRED:
         if of_a.get(name) != of_b.get(name):
-            said = [str(record.get(name))[:60] for record in (of_a, of_b)]
+            there, here = (str(record.get(name))[:60] for record in (of_a, of_b))
             raise ValueError(
-                f"{args.a} and {args.b} cannot be paired: {name} is {said[0]} there and {said[1]} here"
+                f"{args.a} and {args.b} cannot be paired: {name} is {there} there and {here} here"
             )
     change, error, noise = difference(a, b)
     groups = len(a.positions) if a.groups is None else len(a.groups.unique())
     if math.isnan(error):
         raise ValueError(
-            f"{args.a} and {args.b} have one group of examples: more are needed for the error of their difference"
+            f"{args.a} and {args.b} have one group of examples: "
+            "more are needed for the error of their difference"
         )
     needed = error * student(freedom(a, b))
     verdict = "resolved" if abs(change) > needed else "not resolved"
     print(f"{change:+.4f} +- {error:.4f} {of_a['unit']}, {args.a} less {args.b}: {verdict} at 95 %")
     each = " and ".join(f"{e.bits_per_dim:.4f} +- {e.bits_per_dim_stderr:.4f}" for e in (a, b))
     print(f"  {each} by themselves; differences from {needed:.4f} on would be resolved")
-    same = [of_a.get(name) == of_b.get(name) for name in OF_MASKS]
-    if all(same):
-        print(
-            f"  the same {len(a.positions):,} examples and masks; noise of the masks alone {noise:.4f}"
-        )
+    pairs = [(of_a.get(name), of_b.get(name)) for name in OF_MASKS]
+    unlike = "; ".join(f"{one} and {other}" for one, other in pairs if one != other)
+    same = f"  the same {len(a.positions):,} examples"
+    if unlike:
+        print(f"{same}, other masks: {unlike}")
     else:
-        unlike = "; ".join(
-            f"{of_a.get(n)} and {of_b.get(n)}"
-            for n, alike in zip(OF_MASKS, same, strict=True)
-            if not alike
-        )
-        print(f"  the same {len(a.positions):,} examples, other masks: {unlike}")
+        print(f"{same} and masks; noise of the masks alone {noise:.4f}")
     print(f"  error {of_a.get('error_over', 'over examples')}")
-    write_record(
-        args.json,
-        a=str(args.a),
-        b=str(args.b),
-        value=change,
-        unit=of_a["unit"],
-        stderr=error,
-        noise=noise,
-        n=len(a.positions),
-        groups=groups,
-        needed=needed,
-        resolved=verdict == "resolved",
-        a_sha256=of_a["examples"]["sha256"],
-        b_sha256=of_b["examples"]["sha256"],
-    )
+    record = {
+        "a": str(args.a), "b": str(args.b), "value": change, "unit": of_a["unit"],
+        "stderr": error, "noise": noise, "n": len(a.positions), "groups": groups,
+        "needed": needed, "resolved": verdict == "resolved",
+        "a_sha256": of_a["examples"]["sha256"], "b_sha256": of_b["examples"]["sha256"],
+    }  # fmt: skip
+    write_record(args.json, **record)
 
 
 def student(freedom: float) -> float:
-    """What an error is multiplied by for 95 %, two-sided: Student's t, by the expansion of Cornish
-    and Fisher from 5 degrees of freedom on.
+    """What an error is multiplied by for 95 %, two-sided: Student's t.
 
-    Below, those of the whole number below are taken.
+    By the expansion of Cornish and Fisher from 5 degrees of freedom on; below, the value of the
+    whole number below is taken.
     """
     small = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
     if freedom < 5:
@@ -108,8 +97,10 @@ def beside(record: str) -> Path:
 
 
 def keep_examples(record: str, bound: Any) -> dict:
-    """Write what an estimate found for every example beside the file `record`, if there is one;
-    what to record of it."""
+    """Write what an estimate found for every example beside the file `record`, if there is one.
+
+    Returns what to record of it.
+    """
     if not record:
         return {}
     import hashlib
@@ -120,10 +111,9 @@ def keep_examples(record: str, bound: Any) -> dict:
     arrays = {name: getattr(bound, name) for name in ARRAYS}
     stream = io.BytesIO()
     np.savez(stream, **{name: v.numpy() for name, v in arrays.items() if v is not None})
-    path.write_bytes(stream.getvalue())
-    return {
-        "examples": {"file": path.name, "sha256": hashlib.sha256(stream.getvalue()).hexdigest()}
-    }
+    content = stream.getvalue()
+    path.write_bytes(content)
+    return {"examples": {"file": path.name, "sha256": hashlib.sha256(content).hexdigest()}}
 
 
 def read_evaluation(path: Path) -> tuple[dict, Any]:
@@ -149,16 +139,12 @@ def read_evaluation(path: Path) -> tuple[dict, Any]:
         raise ValueError(f"{kept} is not what {path} was written with: evaluate again")
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: torch.from_numpy(file[name]) for name in ARRAYS if name in file}
-        fixed = {
-            "repeats": record["repeats"],
-            "steps": None,
-            "masking": record["masking"],
-            "seed": record["seed"],
-        }
-        found = Estimate(arrays.pop("replicates"), arrays.pop("positions"), **fixed, **arrays)
+            there = [name for name in ARRAYS if name in file]
+            arrays: dict[str, Any] = {name: torch.from_numpy(file[name]) for name in there}
+        protocol = {name: record[name] for name in ("repeats", "masking", "seed")}
+        values = arrays.pop("replicates"), arrays.pop("positions")
+        found = Estimate(*values, steps=None, **protocol, **arrays)
     except (ValueError, KeyError, zipfile.BadZipFile):
-        raise ValueError(
-            f"{kept} does not hold the values of an evaluation: evaluate again"
-        ) from None
+        why = f"{kept} does not hold the values of an evaluation: evaluate again"
+        raise ValueError(why) from None
     return record, found

@@ -4,7 +4,7 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import tyro
 
@@ -27,20 +27,29 @@ class Eval(Machine):
     steps: int = 0
     """The discrete-time bound of this many steps; 0: continuous time."""
     masking: Literal["model", "digit", "token"] = "model"
-    """Of a model with digits: the bound of the sampler that reveals each digit on its own, or all
-    of a token at once; model: as trained."""
+    """Of a model with digits: the bound of the sampler that reveals each digit on its own,
+    or all of a token at once; model: as trained."""
     estimator: Literal["bound", "orders", "joint"] = "bound"
-    """orders: the tighter bound of --repeats random orders an example, log of the mean of p(x |
-    order), at a network call for every token of each: give a --limit.  joint, the loss of the
-    MDM-Prime paper, is refused: it is not a bound."""
+    """orders: the tighter bound of --repeats random orders an example,
+    log of the mean of p(x | order), at a network call for every token of each: give a --limit.
+    joint, the loss of the MDM-Prime paper, is refused: it is not a bound."""
     length: int = 0
     """Tokens a window; 0: the length that the model was trained at."""
     limit: int = 0
-    """At most so many windows, spread evenly over the split; 0: all, so that every token is scored
-    once."""
+    """At most so many windows, spread evenly over the split;
+    0: all, so that every token is scored once."""
     batch_size: int = 0
-    """Windows that run through the network at a time; 0: 64, and more of them where they are short.
-    """
+    """Windows that run through the network at a time; 0: 64, or more where they are short."""
+
+
+class Scored(NamedTuple):
+    """The model whose bound is taken, and what it is taken on."""
+
+    model: Any
+    folder: Path  # of the model
+    data: Any
+    count: int  # windows
+    length: int  # of a window
 
 
 def evaluate(argv: list[str]) -> None:
@@ -48,8 +57,10 @@ def evaluate(argv: list[str]) -> None:
     args = parse(Eval, "eval", argv, evaluate.__doc__)
     if args.estimator == "joint":
         raise ValueError(
-            "the joint loss of MDM-Prime is not an upper bound on the negative log-likelihood, so it is never reported as nats, bits or "
-            "perplexity (its authors withdrew those made of it in May 2026: chen-hao-chao.github.io/dependency-breaks-validity); "
+            "the joint loss of MDM-Prime is not an upper bound on the negative log-likelihood, "
+            "so it is never reported as nats, bits or perplexity "
+            "(its authors withdrew those made of it in May 2026: "
+            "chen-hao-chao.github.io/dependency-breaks-validity); "
             "leave out --estimator for the bound"
         )
     runtime = Runtime(args)
@@ -67,133 +78,95 @@ def evaluate(argv: list[str]) -> None:
     model.units(masking)  # an error here, if it cannot be
     data = open_data(args.data, labels=model.meta.get("labels", False))
     same_data(model, kind, data, args.model)
-    again = {s["sha256"] for s in model.meta["data"]["source"]} & {
-        s["sha256"] for s in data.meta["source"]
-    }
-    if again and model.meta["data"]["sha256"] != data.meta["sha256"]:
+    if split_otherwise(model.meta["data"], data.meta):
         print(
-            "warning: the model was trained on this source, split in another way: what is scored may hold training text",
+            "warning: the model was trained on this source, split in another way: "
+            "what is scored may hold training text",
             file=sys.stderr,
         )
     length = args.length or model.meta["length"]
     batch_size = rows_at_a_time(args.batch_size, length)
     windows = data.windows(args.split, length, batch_size, limit=args.limit or None)
     count = min(data.window_count(args.split, length), args.limit or sys.maxsize)
-    bar = tqdm(
-        windows, total=-(-count // batch_size), unit="batch", disable=None, dynamic_ncols=True
-    )
+    if args.estimator == "orders" and (args.steps or args.masking != "model"):
+        raise ValueError(
+            "--estimator orders is of continuous time and the model's own masking: "
+            "leave out --steps and --masking"
+        )
+    total = -(-count // batch_size)
+    bar = tqdm(windows, total=total, unit="batch", disable=None, dynamic_ncols=True)
+    scored = Scored(model, folder, data, count, length)
     if args.estimator == "orders":
-        if args.steps or args.masking != "model":
-            raise ValueError(
-                "--estimator orders is of continuous time and the model's own masking: leave out --steps and --masking"
-            )
         with runtime.precision:
             bound, single = estimate_orders(model, bar, orders=args.repeats, seed=args.seed)
         estimator = f"mean of the likelihood over {args.repeats} random orders"
-        report_bound(
-            args,
-            runtime,
-            folder,
-            model,
-            data,
-            bound,
-            count,
-            length,
-            estimator,
-            single_order_nats=single.mean,
-        )
+        report_bound(args, runtime, scored, bound, estimator, single_order_nats=single.mean)
         gain, error, _ = difference(single, bound)
-        per = f"{gain:.4f}" + (f" +- {error:.4f}" if math.isfinite(error) else "")
+        of_gain = f" +- {error:.4f}" if math.isfinite(error) else ""
         print(
-            f"  {single.bits_per_dim:.4f} for one order at a time, the plain bound on these examples: a gain of {per}"
+            f"  {single.bits_per_dim:.4f} for one order at a time, "
+            f"the plain bound on these examples: a gain of {gain:.4f}{of_gain}"
         )
         return
+    how = {"repeats": args.repeats, "steps": args.steps or None, "masking": masking}
+    columns = kind.columns
     with runtime.precision:
-        bound = estimate_nelbo(
-            model,
-            bar,
-            repeats=args.repeats,
-            steps=args.steps or None,
-            masking=masking,
-            seed=args.seed,
-            by_position=bool(kind.columns),
-        )
+        bound = estimate_nelbo(model, bar, **how, seed=args.seed, by_position=bool(columns))
     estimator = estimator_name(model.schedule.num_values > 1, args.steps)
     more = {}
     if bound.by_position is not None:
-        more = {"nats_by_column": dict(zip(kind.columns, bound.by_position.tolist(), strict=True))}
-    report_bound(args, runtime, folder, model, data, bound, count, length, estimator, **more)
+        more = {"nats_by_column": dict(zip(columns, bound.by_position.tolist(), strict=True))}
+    report_bound(args, runtime, scored, bound, estimator, **more)
+
+
+def split_otherwise(trained: dict, scored: dict) -> bool:
+    """Are two data sets of a source in common, and not the same?"""
+    sources = ({source["sha256"] for source in meta["source"]} for meta in (trained, scored))
+    return trained["sha256"] != scored["sha256"] and bool(set.intersection(*sources))
 
 
 def report_bound(
-    args: Eval,
-    runtime: Runtime,
-    folder: Path,
-    model,
-    data,
-    bound,
-    count: int,
-    length: int,
-    estimator: str,
-    **more,
+    args: Eval, runtime: Runtime, scored: Scored, bound: Any, estimator: str, **more
 ) -> None:
     """Print an estimate with its protocol, and record it."""
-    unit, masking = data.unit, bound.masking
-    revealed = (
-        "one token"
-        if model.units(masking).length == 1
-        else f"one of a token's {model.subtokenizer.length} digits"
-    )
-    given = ", given their classes" if model.meta.get("labels") else ""
+    model, folder, data, count, length = scored
+    positions = int(bound.positions.sum())
+    labels = model.meta.get("labels", False)
+    revealed = "one token"
+    if model.units(bound.masking).length > 1:
+        revealed = f"one of a token's {model.subtokenizer.length} digits"
     print(
-        f"{bound.bits_per_dim:.4f} +- {bound.bits_per_dim_stderr:.4f} bits per {unit}: an upper bound on the negative log-likelihood"
+        f"{bound.bits_per_dim:.4f} +- {bound.bits_per_dim_stderr:.4f} bits per {data.unit}: "
+        "an upper bound on the negative log-likelihood"
     )
-    print(
-        f"  {args.split} split, {data.describe(count, int(bound.positions.sum()), length)}{given}"
-    )
+    given = ", given their classes" if labels else ""
+    print(f"  {args.split} split, {data.describe(count, positions, length)}{given}")
     for line in data.protocol(args.split, length):
         print(f"  {line}")
     if data.example:
         print(f"  {bound.mean:.3f} +- {bound.stderr:.3f} nats {data.example}")
     for name, (nats, error) in more.get("nats_by_column", {}).items():
         print(f"    {nats:7.3f} +- {error:.3f} of them in {name}")
-    noise = (
-        f", noise of the masks alone {bound.bits_per_dim_noise:.4f}"
-        if not math.isnan(bound.noise)
-        else ""
-    )
     groups = count if bound.groups is None else len(bound.groups.unique())
     over = data.describe_groups(groups, count)
+    has_noise = not math.isnan(bound.noise)
+    noise = f", noise of the masks alone {bound.bits_per_dim_noise:.4f}" if has_noise else ""
     print(f"  error {over}{noise}")
+    one = " (and draws one token a step)" if args.steps else ""
+    print(f"  of the sampler that reveals {revealed} at an instant{one}")
     print(
-        f"  of the sampler that reveals {revealed} at an instant"
-        + (" (and draws one token a step)" if args.steps else "")
-    )
-    print(
-        f"  {estimator}, {args.repeats} draws each, seed {args.seed}, {runtime.dtype}, averaged weights of {folder}"
+        f"  {estimator}, {args.repeats} draws each, seed {args.seed}, {runtime.dtype}, "
+        f"averaged weights of {folder}"
     )
     if data.perplexity:
         print(f"  perplexity bound {bound.perplexity:.2f} per token")
-    runtime.record(
-        folder,
-        value=bound.bits_per_dim,
-        unit=f"bits per {unit}",
-        stderr=bound.bits_per_dim_stderr,
-        noise=bound.bits_per_dim_noise,
-        n=count,
-        positions=int(bound.positions.sum()),
-        length=length,
-        split=args.split,
-        nats_per_example=bound.mean,
-        nats_per_example_stderr=bound.stderr,
-        perplexity=bound.perplexity,
-        estimator=estimator,
-        masking=masking,
-        given="classes" if model.meta.get("labels") else None,
-        revealed_at_an_instant=revealed,
-        repeats=args.repeats,
-        data_sha256=data.meta["sha256"],
-        error_over=over,
-        **keep_examples(args.json, bound),
-        **more,
-    )
+    values = {
+        "value": bound.bits_per_dim, "unit": f"bits per {data.unit}",
+        "stderr": bound.bits_per_dim_stderr, "noise": bound.bits_per_dim_noise,
+        "n": count, "positions": positions, "length": length, "split": args.split,
+        "nats_per_example": bound.mean, "nats_per_example_stderr": bound.stderr,
+        "perplexity": bound.perplexity, "estimator": estimator, "masking": bound.masking,
+        "given": "classes" if labels else None, "revealed_at_an_instant": revealed,
+        "repeats": args.repeats, "data_sha256": data.meta["sha256"], "error_over": over,
+    }  # fmt: skip
+    runtime.record(folder, **values, **keep_examples(args.json, bound), **more)

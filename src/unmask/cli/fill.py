@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import tyro
 
 from unmask.cli.flags import Sampler, flags_of, parse
-from unmask.cli.runtime import Runtime, check_positive, how, labels_of
+from unmask.cli.runtime import Runtime, check_positive, flag, how, labels_of
 from unmask.kinds.kind import flag_names
 from unmask.kinds.registry import KINDS
 
@@ -17,15 +17,16 @@ class Fill(*flags_of("Read"), Sampler):  # type: ignore[misc]
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
     """A model's folder, or a run's."""
     input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
-    """A text file; - for standard input.  [MASK] is one token to fill in, [MASK:20] twenty,
-    \\[MASK] the letters themselves.  Of a model of pictures: a picture, whose transparent pixels
-    are filled in.  Of a table: a CSV file, whose missing cells are.  Of proteins: a FASTA file, in
-    which X and - are holes, too; every filling comes with a score."""
+    """A text file; - for standard input.
+    [MASK] is one token to fill in, [MASK:20] twenty, \\[MASK] the letters themselves.
+    Of a model of pictures: a picture, whose transparent pixels are filled in.
+    Of a table: a CSV file, whose missing cells are.
+    Of proteins: a FASTA file, in which X and - are holes, too; every filling comes with a score."""
     num: int = 1
     """How many different fillings."""
     window: bool = False
-    """Allow a text longer than the length that the model was trained at: fill it window by window,
-    left to right."""
+    """Allow a text longer than the length that the model was trained at:
+    fill it window by window, left to right."""
 
 
 def fill(argv: list[str]) -> None:
@@ -37,7 +38,8 @@ def fill(argv: list[str]) -> None:
     check_positive(args, "num", "steps")
     if str(args.input) != "-" and not args.input.is_file():
         raise ValueError(
-            f"there is no file {args.input}: INPUT is a text, a picture, a table or a FASTA file, or - for standard input"
+            f"there is no file {args.input}: "
+            "INPUT is a text, a picture, a table or a FASTA file, or - for standard input"
         )
     model, kind, folder = runtime.load(args.model)
     refuse_others(args, kind)
@@ -45,7 +47,8 @@ def fill(argv: list[str]) -> None:
         labels_of(args.label, args.num, model)  # an error here, if there is no such class
     source = kind.read(args.input, args, model.meta["length"])
     made = source.fill(Filler(model, **runtime.filling(), window=args.window))
-    runtime.record(folder, **made, **({} if getattr(args, "best", False) else how(args)))
+    drawn = {} if getattr(args, "best", False) else how(args)
+    runtime.record(folder, **made, **drawn)
 
 
 def refuse_others(args: Any, kind: Any) -> None:
@@ -54,6 +57,4 @@ def refuse_others(args: Any, kind: Any) -> None:
     for other in KINDS.values():
         for field in fields(other.Read):
             if field.name not in own and getattr(args, field.name) != field.default:
-                raise ValueError(
-                    f"--{field.name.replace('_', '-')} is not for {kind.what}: leave it out"
-                )
+                raise ValueError(f"{flag(field.name)} is not for {kind.what}: leave it out")

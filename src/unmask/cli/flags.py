@@ -1,5 +1,6 @@
 """The flags that verbs share: of a machine, and of a sampler."""
 
+import inspect
 from dataclasses import dataclass
 
 import tyro
@@ -15,8 +16,8 @@ class Machine:
     device: str = "auto"
     """auto: cuda where there is one, else cpu."""
     dtype: Dtype = "auto"
-    """Precision of the network; auto: bfloat16 where the machine is fast at it, or what
-    UNMASK_DTYPE in the environment says."""
+    """Precision of the network;
+    auto: bfloat16 where the machine is fast at it, or what UNMASK_DTYPE in the environment says."""
     threads: int = 0
     """CPU threads; 0: leave as it is."""
     seed: int = 0
@@ -39,21 +40,20 @@ class Sampler(Machine):
     """Of a network that was given classes: how far to push samples towards their class
     (classifier-free guidance); 0: the model's own law, anything else is not."""
     guidance_schedule: Ramp = "constant"
-    """The weight over time: --guidance throughout; rising from 0 to it, or falling from it to 0, as
-    values are revealed."""
+    """The weight over time: --guidance throughout;
+    rising from 0 to it, or falling from it to 0, as values are revealed."""
     batch_size: int = 0
-    """Examples that run through the network at a time; 0: 64, and more of them where they are
-    short."""
+    """Examples that run through the network at a time; 0: 64, or more where they are short."""
     out: str = ""
     """Write here, not to the terminal; of texts, .jsonl: one JSON object a line."""
 
 
 def flags_of(name: str) -> list[type]:
-    """The flags that kinds add to a verb, as bases for a dataclass of all of them: `Kind.Read` of
-    each, say."""
+    """The flags that kinds add to a verb, `Kind.Read` of each, say: bases for one dataclass."""
     return list(dict.fromkeys(getattr(kind, name) for kind in KINDS.values()))
 
 
 def parse(kind, verb: str, argv: list[str], description: str | None, **more):
     """The verb's flags; argparse's own exit code 2 for wrong ones."""
-    return tyro.cli(kind, prog=f"unmask {verb}", description=description, args=argv, **more)
+    said = inspect.cleandoc(description or "")
+    return tyro.cli(kind, prog=f"unmask {verb}", description=said, args=argv, **more)

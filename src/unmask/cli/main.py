@@ -1,5 +1,7 @@
-"""The command line: one file a verb.  torch is imported inside the verbs, so that --help and
---version are quick."""
+"""The command line: one file a verb.
+
+torch is imported inside the verbs, so that --help and --version are quick.
+"""
 
 import codecs
 import os
@@ -21,74 +23,78 @@ from unmask.cli.train import train
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a verb; 0, or 1 if an audit fails, 2 for an error (one line on stderr), 130 for Ctrl-C."""
+    """Run a verb; 0, 1 if an audit fails, 2 for an error (one line on stderr), 130 for Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
     for stream in (sys.stdout, sys.stderr):
         speak_utf8(stream)
     if argv and argv[0] not in (*VERBS, "-h", "--help", "-V", "--version"):
-        print(
-            f"unmask: there is no verb {argv[0]!r}; choose one of {', '.join(VERBS)}",
-            file=sys.stderr,
-        )
+        known = ", ".join(VERBS)
+        print(f"unmask: there is no verb {argv[0]!r}; choose one of {known}", file=sys.stderr)
         return 2
     try:
-        if not argv or argv[0] not in VERBS:
-            print(f"unmask {__version__}" if argv[:1] in (["-V"], ["--version"]) else HELP)
-            code = 0 if argv else 2
-        else:
-            code = VERBS[argv[0]](argv[1:])
+        code = run(argv)
         sys.stdout.flush()
-        return code or 0
+        return code
     except BrokenPipeError:  # the reader of our output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MemoryError as error:
-        print(
-            f"unmask {argv[0]}: not enough memory{f' ({error})' * bool(str(error))}; {SMALLER}",
-            file=sys.stderr,
-        )
-        return 2
+        said = f" ({error})" if str(error) else ""
+        return failed(argv[0], f"not enough memory{said}; {SMALLER}")
     except (ValueError, FloatingPointError, OSError) as error:
-        print(f"unmask {argv[0]}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return failed(argv[0], " ".join(str(error).split()))
     except RuntimeError as error:
         if "memory" not in str(error).lower() and "alloc" not in str(error).lower():
             raise
         said = " ".join(str(error).split())[:200]
-        print(f"unmask {argv[0]}: not enough memory ({said}); {SMALLER}", file=sys.stderr)
-        return 2
+        return failed(argv[0], f"not enough memory ({said}); {SMALLER}")
     except KeyboardInterrupt as stop:
-        print(f"unmask {argv[0]}: {stop or 'stopped'}", file=sys.stderr)
-        return 130
+        return failed(argv[0], str(stop) or "stopped", code=130)
 
 
 SMALLER = "try a smaller --batch-size, --length or --num"
 
 
+def run(argv: list[str]) -> int:
+    """The exit code of a verb, or of the help."""
+    if not argv:
+        print(HELP)
+        return 2
+    if argv[0] in VERBS:
+        return VERBS[argv[0]](argv[1:]) or 0
+    print(f"unmask {__version__}" if argv[0] in ("-V", "--version") else HELP)
+    return 0
+
+
+def failed(verb: str, why: str, code: int = 2) -> int:
+    print(f"unmask {verb}: {why}", file=sys.stderr)
+    return code
+
+
 def speak_utf8(stream) -> None:
-    """Where there is no locale, so that a stream is ASCII, texts that are not ASCII are written as
-    UTF-8."""
+    """Write UTF-8 to a stream that is ASCII, as where there is no locale."""
     if hasattr(stream, "reconfigure") and codecs.lookup(stream.encoding).name == "ascii":
         stream.reconfigure(encoding="utf-8")
 
 
 VERBS: dict[str, Callable[[list[str]], int | None]] = {
-    "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "compare": compare, "audit": audit,
-    "schedule": schedule, "sample": sample, "fill": fill, "distance": distance, "bench": bench,
+    "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "compare": compare,
+    "audit": audit, "schedule": schedule, "sample": sample, "fill": fill, "distance": distance,
+    "bench": bench,
 }  # fmt: skip
 
 
 HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
 
-  demo                          train, evaluate, sample and fill in within minutes, with a report to look at
+  demo                          train, evaluate, sample and fill in within minutes, with a report
   prepare KIND SRC OUT          text, images, tables or proteins -> a memory map of token ids
   train PRESET --data --out     train a model; the same command continues a run that was stopped
   eval MODEL --data DIR         an upper bound on the negative log-likelihood, with its errors
   compare A.json B.json         is one of two bounds lower? their paired difference, with its error
-  audit MODEL | --selftest      is the reported number a bound? checks of a model, or of this package
+  audit MODEL | --selftest      is the reported number a bound? checks of a model, or this package
   schedule MODEL                what a learned schedule has learned, and a plot of it
   sample MODEL                  draw samples
-  fill MODEL INPUT              fill in the [MASK]s of a text, the holes of a picture, a table or proteins
+  fill MODEL INPUT              fill in the holes of a text, a picture, a table or proteins
   distance A B                  Frechet distance of two files of features, yours
   bench                         measure speed on this machine
 

@@ -22,13 +22,10 @@ class Record:
 def flags_of_preparing(kind: type[Kind]) -> type:
     """SRC, OUT and the kind's own flags."""
     source = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SRC", help=kind.source)]
-    out = Annotated[
-        tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT", help="The folder to make.")
-    ]
-    bases = (Record, kind.Prepare)
-    return make_dataclass(
-        "Prepare", [("source", source), ("out", out)], bases=bases, frozen=True, kw_only=True
-    )
+    made = tyro.conf.arg(metavar="OUT", help="The folder to make.")
+    out = Annotated[tyro.conf.Positional[Path], made]
+    places, bases = [("source", source), ("out", out)], (Record, kind.Prepare)
+    return make_dataclass("Prepare", places, bases=bases, frozen=True, kw_only=True)
 
 
 def prepare(argv: list[str]) -> None:
@@ -39,7 +36,8 @@ def prepare(argv: list[str]) -> None:
         return
     if argv[0] not in KINDS:
         raise ValueError(
-            f"there is no kind {argv[0]!r} of data; choose one of {', '.join(KINDS)}: unmask prepare KIND SRC OUT"
+            f"there is no kind {argv[0]!r} of data; choose one of {', '.join(KINDS)}: "
+            "unmask prepare KIND SRC OUT"
         )
     kind = KINDS[argv[0]]
     args: Any = parse(flags_of_preparing(kind), f"prepare {argv[0]}", argv[1:], kind.about)

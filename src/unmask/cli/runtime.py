@@ -21,7 +21,6 @@ class Runtime:
         from unmask.device import keep_freed_memory, pick_device, pick_dtype, precision
 
         keep_freed_memory()
-
         if args.threads < 0:
             raise ValueError(f"--threads must not be negative, not {args.threads}")
         if args.threads:
@@ -43,22 +42,17 @@ class Runtime:
         model = MaskedDiffusion.from_pretrained(folder).to(self.device)
         if "tokenizer" not in model.meta.get("data", {}):
             raise ValueError(
-                f"{folder} does not say which tokens it was trained on: use it from Python (MaskedDiffusion.from_pretrained)"
+                f"{folder} does not say which tokens it was trained on: "
+                "use it from Python (MaskedDiffusion.from_pretrained)"
             )
         return model, kind_of(model.meta["data"], folder), folder
 
     def filling(self) -> dict:
         """What a `Filler` takes of a sampler's flags."""
         names = (
-            "sampler",
-            "steps",
-            "grid",
-            "temperature",
-            "guidance",
-            "guidance_schedule",
-            "batch_size",
-            "seed",
-        )
+            "sampler", "steps", "grid", "temperature", "guidance", "guidance_schedule",
+            "batch_size", "seed",
+        )  # fmt: skip
         flags = {name: getattr(self.args, name) for name in names}
         return flags | {"generator": self.generator, "precision": self.precision, "progress": True}
 
@@ -83,13 +77,19 @@ def write_record(path: str, **values) -> None:
     """A result and what made it, as JSON, if a path was given."""
     if not path:
         return
-    record = {"command": ["unmask", *sys.argv[1:]], "version": __version__, **values}
-    record = {
-        name: None if isinstance(v, float) and not math.isfinite(v) else v
-        for name, v in record.items()
-    }
+    made_by = {"command": ["unmask", *sys.argv[1:]], "version": __version__}
+    record = made_by | without_infinities(values)
     Path(path).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(f"wrote {path}", file=sys.stderr)
+
+
+def without_infinities(values: dict) -> dict:
+    """With None in the place of infinities and NaN, which JSON does not have."""
+    found = dict(values)
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            found[name] = None
+    return found
 
 
 def report_checks(
@@ -100,11 +100,7 @@ def report_checks(
     done = []
     for row in rows:
         print(row, flush=True)
-        values = {
-            name: None if isinstance(v, float) and not math.isfinite(v) else v
-            for name, v in row._asdict().items()
-        }
-        done.append({**values, "passed": row.passed})
+        done.append(without_infinities(row._asdict()) | {"passed": row.passed})
     failed = sum(not row["passed"] for row in done)
     print(f"{failed} of {len(done)} FAILED" if failed else f"all {len(done)} passed")
     runtime.record(folder, **made, failed=failed, rows=done)
@@ -113,58 +109,64 @@ def report_checks(
 
 def estimator_name(learned: bool, steps: int = 0) -> str:
     """How a bound was drawn, for a schedule with one curve per value or with one for all."""
-    return (
-        f"discrete time, {steps} steps"
-        if steps
-        else f"continuous time, {'sampled times' if learned else 'exact count'}"
-    )
+    if steps:
+        return f"discrete time, {steps} steps"
+    return "continuous time, sampled times" if learned else "continuous time, exact count"
+
+
+def flag(name: str) -> str:
+    """A field as it is written on the command line."""
+    return f"--{name.replace('_', '-')}"
 
 
 def check_positive(args, *names: str) -> None:
     for name in names:
-        if getattr(args, name) < 1:
-            raise ValueError(
-                f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}"
-            )
+        value = getattr(args, name)
+        if value < 1:
+            raise ValueError(f"{flag(name)} must be at least 1, not {value}")
 
 
 def how(args: Sampler) -> dict:
-    grid = {"steps": args.steps, "grid": args.grid} if args.sampler == "ancestral" else {}
-    guidance = (
-        {"guidance": args.guidance, "guidance_schedule": args.guidance_schedule}
-        if args.guidance
-        else {}
-    )
-    return {"sampler": args.sampler, **grid, "temperature": args.temperature, **guidance}
+    """What a record says of the sampler: the flags that have an effect."""
+    names = ["sampler"]
+    if args.sampler == "ancestral":
+        names += ["steps", "grid"]
+    names.append("temperature")
+    if args.guidance:
+        names += ["guidance", "guidance_schedule"]
+    return {name: getattr(args, name) for name in names}
 
 
 def labels_of(label: int, num: int, model) -> list[int] | None:
     """Classes for `num` samples of a network that was given classes, or None."""
-    classes = model.meta["data"].get("classes", 0) if model.meta.get("labels") else 0
-    if label != -1 and not 0 <= label < classes:
-        raise ValueError(
-            f"--label {label}: "
-            + (f"the classes are 0 to {classes - 1}" if classes else "the model knows no classes")
-        )
+    classes = 0
+    if model.meta.get("labels"):
+        classes = model.meta["data"].get("classes", 0)
+    if label == -1:
+        return [i % classes for i in range(num)] if classes else None
     if not classes:
-        return None
-    return [i % classes for i in range(num)] if label == -1 else [label] * num
+        raise ValueError(f"--label {label}: the model knows no classes")
+    if not 0 <= label < classes:
+        raise ValueError(f"--label {label}: the classes are 0 to {classes - 1}")
+    return [label] * num
 
 
 def same_data(model, kind, data, path: Path) -> None:
-    """ValueError unless the data's tokens, and the classes that the model was given, mean what the
-    model's do."""
+    """ValueError unless the data's tokens, and classes if it was given any, are the model's."""
     from unmask.kinds.registry import kind_of
 
     why = kind.differs(kind_of(data.meta, data.folder), path)
     if why:
         raise ValueError(f"{data.folder} {why}")
-    classes = [
-        (meta.get("classes"), meta.get("class_names")) for meta in (model.meta["data"], data.meta)
-    ]
-    if model.meta.get("labels") and classes[0] != classes[1]:
-        said = [
-            f"{n} classes{': ' if names else ''}{', '.join((names or [])[:10])}"
-            for n, names in classes
-        ]
-        raise ValueError(f"{data.folder} has {said[1]}, and the model was trained on {said[0]}")
+    if not model.meta.get("labels"):
+        return
+    ours, theirs = model.meta["data"], data.meta
+    if any(ours.get(name) != theirs.get(name) for name in ("classes", "class_names")):
+        found, expected = classes_in_words(theirs), classes_in_words(ours)
+        raise ValueError(f"{data.folder} has {found}, and the model was trained on {expected}")
+
+
+def classes_in_words(meta: dict) -> str:
+    """How many classes data have, and the names of ten of them."""
+    number, names = f"{meta.get('classes')} classes", meta.get("class_names")
+    return f"{number}: {', '.join(names[:10])}" if names else number

@@ -20,18 +20,20 @@ class Sample(Sampler):
     num: int = 8
     """How many samples."""
     length: int = 0
-    """Tokens; 0: the length that the model was trained at or, of proteins, those of training
-    sequences up to it."""
+    """Tokens; 0: the length that the model was trained at
+    or, of proteins, those of training sequences up to it."""
     frames: str = ""
-    """Write the unmasking to this file: of the first text to an .html to step through, of pictures
-    to a .gif."""
+    """Write the unmasking to this file:
+    of the first text to an .html to step through, of pictures to a .gif."""
     label: int = -1
     """Of a network that was given classes: the class of every sample; -1: the classes in turn."""
 
 
 def sample(argv: list[str]) -> None:
-    """Draw samples: texts, proteins or rows of a table to the terminal or --out; pictures to --out:
-    a .png grid, .npz or folder."""
+    """Draw samples: of texts, proteins and tables to the terminal or --out, of pictures to --out.
+
+    Pictures become a .png grid, an .npz or a folder.
+    """
     args = parse(Sample, "sample", argv, sample.__doc__)
     runtime = Runtime(args)
     from unmask.filling import Filler, rows_at_a_time
@@ -44,24 +46,17 @@ def sample(argv: list[str]) -> None:
     check_out(args.frames, kind.frames)
     labels = labels_of(args.label, args.num, model)
     sizes, made = sizes_of(args, runtime, model, kind)
-    examples = [
-        blank(size)._replace(label=None if labels is None else labels[i])
-        for i, size in enumerate(sizes)
-    ]
-    watch = 0
-    if args.frames:
-        watch = (
-            min(
-                args.num,
-                rows_at_a_time(args.batch_size, max(sizes) * model.subtokenizer.length),
-                64,
-            )
-            if kind.frames == ".gif"
-            else 1
-        )
+    of_each = [None] * args.num if labels is None else labels
+    examples = [blank(n)._replace(label=one) for n, one in zip(sizes, of_each, strict=True)]
+    watch = int(bool(args.frames))
+    if args.frames and kind.frames == ".gif":
+        together = rows_at_a_time(args.batch_size, max(sizes) * model.subtokenizer.length)
+        watch = min(args.num, together, 64)
     filler = Filler(model, **runtime.filling(), watch=watch)
     rows = [one.ids for (one,) in filler.fill(examples)]
-    made |= kind.write(rows, args) | ({} if kind.no_labels else {"labels": labels})
+    made |= kind.write(rows, args)
+    if not kind.no_labels:
+        made["labels"] = labels
     if args.frames:
         write_frames(args.frames, kind, filler.states)
     runtime.record(folder, **made, **how(args))
@@ -76,22 +71,28 @@ def sizes_of(args: Sample, runtime: Runtime, model: Any, kind: Any) -> tuple[lis
         raise ValueError(f"--length must be at least 1, not {args.length}")
     if kind.fixed and args.length not in (0, trained):
         raise ValueError(
-            f"--length {args.length}: an example of this model's data has {trained} values; leave it out"
+            f"--length {args.length}: an example of this model's data has {trained} values; "
+            "leave it out"
         )
     if args.length > trained:
         print(
-            f"note: the model was trained at {trained} tokens; {args.length} is beyond what it has seen",
+            f"note: the model was trained at {trained} tokens; "
+            f"{args.length} is beyond what it has seen",
             file=sys.stderr,
         )
     histogram = kind.meta.get("lengths")
     if histogram is None:
-        return [args.length or trained] * args.num, {"length": args.length or trained}
+        length = args.length or trained
+        return [length] * args.num, {"length": length}
     if args.length:
         sizes, said = [args.length] * args.num, f"--length {args.length}"
     else:
         sizes = draw_lengths(model, args.num, runtime.generator).tolist()
         left_out = sum(count for n, count in histogram.items() if int(n) > trained)
-        said = f"those of the training sequences; {left_out:,} longer than {trained}, the trained length, are left out"
+        said = (
+            f"those of the training sequences; {left_out:,} longer than {trained}, "
+            "the trained length, are left out"
+        )
     print(f"lengths: {said}", file=sys.stderr)
     return sizes, {"lengths": sizes, "length_model": said}
 
@@ -103,12 +104,7 @@ def write_frames(path: str, kind: Any, states: list) -> None:
     if kind.frames == ".gif":
         kind.animate(Path(path), states)
     else:
-        said = f"unmask {' '.join(sys.argv[1:])}"
-        write_report(
-            Path(path),
-            title=f"{kind.title}, step by step",
-            unit=kind.unit,
-            sources=said,
-            frames=kind.pages(states),
-        )
+        command = f"unmask {' '.join(sys.argv[1:])}"
+        words = {"title": f"{kind.title}, step by step", "unit": kind.unit, "sources": command}
+        write_report(Path(path), **words, frames=kind.pages(states))
     print(f"wrote {path}", file=sys.stderr)

@@ -17,8 +17,8 @@ class Schedule(Machine):
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
     """A model's folder, or a run's."""
     data: str = ""
-    """The data that the model was trained on: tells how often each value occurs, and what the
-    powers are worth."""
+    """The data that the model was trained on:
+    tells how often each value occurs, and what the powers are worth."""
     split: Literal["validation", "test"] = "test"
     """The held-out part of the data, to compare with the training part."""
     num: int = 12
@@ -34,60 +34,47 @@ class Schedule(Machine):
 
 
 def schedule(argv: list[str]) -> None:
-    """What a learned schedule has learned: the values revealed first and last and, with --data,
-    what that changes."""
+    """What a learned schedule has learned: the values revealed first and last.
+
+    With --data, also what that changes.
+    """
     args = parse(Schedule, "schedule", argv, schedule.__doc__)
     runtime = Runtime(args)
     from unmask.data import open_data
-    from unmask.evaluation.schedule import (
-        describe_bounds,
-        describe_schedule,
-        measure,
-        plot,
-        read_powers,
-        record_of,
-    )
+    from unmask.evaluation import schedule as learned
 
     check_positive(args, "num", "limit", "repeats", "batch_size")
     check_out(args.out, ".png")
     model, kind, folder = runtime.load(args.model)
-    data = open_data(args.data, labels=model.meta.get("labels", False)) if args.data else None
-    if data is not None:
+    data = None
+    if args.data:
+        data = open_data(args.data, labels=model.meta.get("labels", False))
         same_data(model, kind, data, args.model)
         for split in ("train", args.split):
             data.window_count(split, model.meta["length"])  # an empty one is an error here
         if data.meta["sha256"] != model.meta["data"]["sha256"]:
             print(
-                f"warning: the model was not trained on {args.data}: what is called train here is not its training data",
+                f"warning: the model was not trained on {args.data}: "
+                "what is called train here is not its training data",
                 file=sys.stderr,
             )
-    powers = read_powers(model, kind.tokenizer, data) if model.schedule.num_values > 1 else None
-    print(f"{folder}: {describe_schedule(model.schedule, powers, args.num)}")
+    powers = None
+    if model.schedule.num_values > 1:
+        powers = learned.read_powers(model, kind.tokenizer, data)
+    print(f"{folder}: {learned.describe_schedule(model.schedule, powers, args.num)}")
+    said = "for a plot of the curves: --out schedule.png"
     if args.out:
-        plot(Path(args.out), model.schedule, powers)
-    print(
-        f"wrote {args.out}" if args.out else "for a plot of the curves: --out schedule.png",
-        file=sys.stderr,
-    )
+        learned.plot(Path(args.out), model.schedule, powers)
+        said = f"wrote {args.out}"
+    print(said, file=sys.stderr)
     bounds, of = None, {}
     if data is not None:
+        names = ("split", "limit", "repeats", "batch_size", "seed")
+        flags = {name: getattr(args, name) for name in names}
         with runtime.precision:
-            bounds = measure(
-                model,
-                data,
-                powers,
-                split=args.split,
-                limit=args.limit,
-                repeats=args.repeats,
-                batch_size=args.batch_size,
-                seed=args.seed,
-            )
-        print(f"\n{describe_bounds(bounds, powers, model, data.unit, args.split)}")
+            bounds = learned.measure(model, data, powers, **flags)
+        print(f"\n{learned.describe_bounds(bounds, powers, model, data.unit, args.split)}")
         print(f"seed {args.seed}, {runtime.dtype}, averaged weights of {folder}")
-        of = {
-            "split": args.split,
-            "unit": f"bits per {data.unit}",
-            "length": model.meta["length"],
-            "data_sha256": data.meta["sha256"],
-        }
-    runtime.record(folder, **record_of(model.schedule, powers, bounds), **of)
+        of = {"split": args.split, "unit": f"bits per {data.unit}"}
+        of |= {"length": model.meta["length"], "data_sha256": data.meta["sha256"]}
+    runtime.record(folder, **learned.record_of(model.schedule, powers, bounds), **of)

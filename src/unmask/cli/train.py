@@ -25,22 +25,14 @@ class Train(TrainConfig):
 
 def train(argv: list[str]) -> None:
     """Train a preset on prepared data, or continue a run."""
-    known = presets()
-    if not argv or argv[0] in ("-h", "--help") or argv[0].startswith("-"):
-        if not argv or argv[0] not in ("-h", "--help"):
-            raise ValueError(
-                f"name a preset first: {', '.join(known)}; unmask train --help says what they are"
-            )
-        print(
-            "usage: unmask train PRESET --data DIR --out DIR [flags]\n\nunmask train PRESET --help shows a preset's values\n\npresets:"
-        )
-        for name, preset in known.items():
-            print(
-                textwrap.fill(
-                    preset.about, 100, initial_indent=f"  {name:12}", subsequent_indent=" " * 14
-                )
-            )
+    if argv[:1] in (["-h"], ["--help"]):
+        print_presets()
         return
+    known = presets()
+    if not argv or argv[0].startswith("-"):
+        raise ValueError(
+            f"name a preset first: {', '.join(known)}; unmask train --help says what they are"
+        )
     if argv[0] not in known:
         raise ValueError(f"there is no preset {argv[0]!r}; choose one of {', '.join(known)}")
     preset = known[argv[0]]
@@ -64,22 +56,24 @@ def train(argv: list[str]) -> None:
     folder = run(TrainConfig(**values), data, out)
     print(folder)
     last = read_log(out / "log.jsonl")[-1]
-    write_record(
-        record,
-        seed=args.seed,
-        preset=argv[0],
-        data_sha256=open_data(data).meta["sha256"],
-        weights="ema",
-        model_sha256=digest(folder / "model.safetensors"),
-        value=last.get("bits"),
-        stderr=last.get("stderr"),
-        unit=f"bits per {open_data(data).unit}",
-        noise=last.get("noise"),
-        n=last.get("windows"),
-        estimator=estimator_name(args.schedule == "learned"),
-        repeats=args.eval_repeats,
-        given="classes" if args.labels else None,
-        steps=last["step"],
-        seconds=last["seconds"],
-        config=values,
-    )
+    trained_on = open_data(data)
+    made = {
+        "seed": args.seed, "preset": argv[0], "data_sha256": trained_on.meta["sha256"],
+        "weights": "ema", "model_sha256": digest(folder / "model.safetensors"),
+        "value": last.get("bits"), "stderr": last.get("stderr"),
+        "unit": f"bits per {trained_on.unit}", "noise": last.get("noise"),
+        "n": last.get("windows"), "estimator": estimator_name(args.schedule == "learned"),
+        "repeats": args.eval_repeats, "given": "classes" if args.labels else None,
+        "steps": last["step"], "seconds": last["seconds"], "config": values,
+    }  # fmt: skip
+    write_record(record, **made)
+
+
+def print_presets() -> None:
+    """What `unmask train --help` says before a preset is named."""
+    print("usage: unmask train PRESET --data DIR --out DIR [flags]\n")
+    print("unmask train PRESET --help shows a preset's values\n")
+    print("presets:")
+    for name, preset in presets().items():
+        lead = {"initial_indent": f"  {name:12}", "subsequent_indent": " " * 14}
+        print(textwrap.fill(preset.about, 100, **lead))
