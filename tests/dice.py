@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from unmask.config import Preset, TrainConfig
+from unmask.kinds.baselines import position_bits
 from unmask.kinds.data import Whole
+from unmask.kinds.demo import Demo, Shown
 from unmask.kinds.folder import SPLITS, new_folder, write_meta
 from unmask.kinds.kind import Filler, Kind, NoFlags, Partial, Source
 from unmask.kinds.output import check_out, write_text
@@ -35,11 +38,11 @@ class Faces:
         return "".join(self.spell(int(i)) for i in ids)
 
 
-def read_throws(path: Path) -> np.ndarray:
-    """(throws, DICE) tokens, -1 for a die that is not known."""
+def read_throws(path: Path, faces: str = "123456") -> np.ndarray:
+    """(throws, DICE) tokens, -1 for a dot."""
     text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="ascii")
     for number, line in enumerate(text.split(), 1):
-        if len(line) != DICE or set(line) - set("123456."):
+        if len(line) != DICE or set(line) - set(faces):
             said = f"{line!r} is no throw of {DICE} dice: write faces 1 to 6, or a dot for a hole"
             raise ValueError(f"{path}, line {number}: {said}")
     return np.array([["123456".find(face) for face in line] for line in text.split()])
@@ -63,7 +66,7 @@ class Throws(Source):
 
     def __init__(self, path: Path, args: Any):
         check_out(args.out)
-        self.args, ids = args, read_throws(path)
+        self.args, ids = args, read_throws(path, "123456.")
         if (ids >= 0).all():
             raise ValueError(f"{path} has no hole: write a dot for a die to fill in")
         roles = np.where(ids < 0, HOLE, GIVEN).astype(np.int8)
@@ -76,26 +79,53 @@ class Throws(Source):
         return {"fillings": rows}
 
 
+SMALL = TrainConfig(length=0, dim=32, layers=1, heads=2, batch_size=64, minutes=0.2)
+
+
+class Sorted(Demo):
+    name, preset, out, title = "dice", "dice", "demo-dice", "Masked diffusion on dice"
+    subject, counted, split = "sorted throws of five dice", "throws", "8:1:1"
+    source = Path(__file__).with_name("throws.txt")
+
+    def prepare(self, out: Path) -> None:
+        make_folder(self.source, out)
+
+    def baselines(self, data: Any, positions: int) -> dict[str, float]:
+        train, test = (np.array(data.tokens(s)).reshape(-1, DICE) for s in ("train", "test"))
+        return {"every die by itself": position_bits(train, test, 6)}
+
+    def show(self, data: Any, drawn: list, states: list, filler: Any) -> Shown:
+        hole = Partial(np.array([0, 0, 0, 5, 5]), np.array([GIVEN, GIVEN, HOLE, GIVEN, GIVEN]))
+        ((one,),) = filler(4).fill([hole])
+        return Shown([f"11.66: {Faces().decode(one.ids)}"])
+
+
+def make_folder(source: Path, out: Path) -> dict:
+    throws = read_throws(source)
+    cuts = [8 * len(throws) // 10, 9 * len(throws) // 10]
+    parts = dict(zip(SPLITS, np.split(throws.astype(np.uint8), cuts), strict=True))
+    facts = {"throws": {name: len(part) for name, part in parts.items()}, "split": "8:1:1"}
+    with new_folder(out) as folder:
+        for name, part in parts.items():
+            part.tofile(folder / f"{name}.bin")
+        return write_meta(folder, "dice", Faces(), np.uint8, [(source, [source])], **facts)
+
+
 class Dice(Kind):
     name, what, about = "dice", "a throw", "Throws of five dice, a line each."
     keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "throws")
     tokens, frames, fixed, no_labels = ("faces",), "", True, "throws, which have no labels"
     source, Prepare, Read = "A file of throws.", NoFlags, NoFlags
+    presets = {"dice": Preset(SMALL, "Five dice; ten seconds.")}
 
     @classmethod
     def prepare(cls, args: Any) -> tuple[dict, list[str]]:
-        throws = read_throws(args.source)
-        if (throws < 0).any():
-            raise ValueError(f"{args.source} has a hole: give throws whose dice are all known")
-        cuts = [8 * len(throws) // 10, 9 * len(throws) // 10]
-        parts = dict(zip(SPLITS, np.split(throws.astype(np.uint8), cuts), strict=True))
-        counts = {split: len(part) for split, part in parts.items()}
-        sources = [(args.source, [args.source])]
-        with new_folder(args.out) as folder:
-            for split, part in parts.items():
-                part.tofile(folder / f"{split}.bin")
-            meta = write_meta(folder, "dice", Faces(), np.uint8, sources, throws=counts)
-        return meta, [f"{args.out}: {len(throws)} throws"]
+        meta = make_folder(args.source, args.out)
+        return meta, [f"{args.out}: {sum(meta['throws'].values())} throws"]
+
+    @classmethod
+    def demos(cls) -> list[type]:
+        return [Sorted]
 
     @classmethod
     def open(cls, folder: Path, meta: dict, *, labels: bool) -> DiceData:
@@ -112,9 +142,8 @@ class Dice(Kind):
         return Throws(path, args)
 
     def write(self, rows: list, args: Any) -> dict:
-        lines = [self.tokenizer.decode(row) for row in rows]
-        write_text(args.out, "\n".join(lines) + "\n")
-        return {"samples": lines}
+        write_text(args.out, "".join(f"{Faces().decode(row)}\n" for row in rows))
+        return {"num": len(rows)}
 
 
 register(Dice)

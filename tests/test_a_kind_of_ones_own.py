@@ -1,8 +1,11 @@
 """A fifth kind of data, in one file, goes through every verb without a change anywhere else."""
 
 import json
-import random
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import dice
@@ -11,21 +14,16 @@ import pytest
 from unmask.cli import main
 from unmask.kinds.registry import KINDS, register
 
-TRAIN = [
-    "--length", "5", "--dim", "32", "--layers", "1", "--heads", "2", "--minutes", "0",
-    "--steps", "150", "--batch-size", "64", "--eval-windows", "50",
-]  # fmt: skip
+TRAIN = ["--minutes", "0", "--steps", "150"]
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """1,000 throws whose dice are sorted, and a model of them."""
     home = tmp_path_factory.mktemp("dice")
-    random.seed(0)
-    throws = ["".join(sorted(random.choices("123456", k=5))) for _ in range(1000)]
-    (home / "throws.txt").write_text("\n".join(throws) + "\n")
+    shutil.copy(dice.Sorted.source, home)
     assert main(["prepare", "dice", str(home / "throws.txt"), str(home / "data")]) == 0
-    command = ["train", "demo", "--data", str(home / "data"), "--out", str(home / "run"), *TRAIN]
+    command = ["train", "dice", "--data", str(home / "data"), "--out", str(home / "run"), *TRAIN]
     assert main(command) == 0
     return home
 
@@ -57,6 +55,40 @@ def test_it_is_evaluated_sampled_filled_and_audited(home, tmp_path, capsys):
     )
     assert main(["audit", str(home / "run"), "--data", str(home / "data"), "--limit", "16"]) == 0
     assert main(["schedule", str(home / "run"), "--data", str(home / "data"), "--limit", "16"]) == 0
+
+
+def test_it_has_a_demo(tmp_path, capsys):
+    flags = ["--minutes", "0.03", "--out", str(tmp_path / "demo"), "--json", str(tmp_path / "d")]
+    assert main(["demo", "--data", "dice", *flags]) == 0
+    said, record = capsys.readouterr().out, json.loads((tmp_path / "d").read_text(encoding="utf-8"))
+    assert "800 to train on" in said and "bits per die" in said and "11.66: 11" in said
+    assert record["n"] == 100 and 1.5 < record["baselines"]["every die by itself"] < 2.5
+    page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
+    assert "nats a throw" in page and "Masked diffusion on dice" in page
+    assert "sorted throws of five dice" in " ".join(help_of(capsys).split())
+
+
+def help_of(capsys):
+    with pytest.raises(SystemExit):
+        main(["demo", "--help"])
+    return capsys.readouterr().out
+
+
+def test_an_installed_package_brings_its_kind(tmp_path):
+    """As pip leaves it: a module, and metadata that name an entry point; and one that is broken."""
+    shutil.copy(dice.__file__, tmp_path / "thrown.py")
+    shutil.copy(dice.Sorted.source, tmp_path)
+    for name, value in (("thrown", "thrown:Dice"), ("broken", "nowhere:Kind")):
+        info = tmp_path / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[unmask.kinds]\n{name} = {value}\n")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "unmask", "prepare", "dice", "throws.txt", "data"]
+    how = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": path}, "encoding": "utf-8"}
+    done = subprocess.run(command, capture_output=True, **how)
+    assert done.returncode == 0 and "data: 1000 throws" in done.stdout, done.stderr
+    assert "the kind 'broken' of the package broken cannot be loaded" in done.stderr
 
 
 def test_bad_throws_are_one_sentence(home, tmp_path, capsys):

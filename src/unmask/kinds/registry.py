@@ -6,6 +6,8 @@ No name found in a file is ever imported: it is looked up here.
 
 from __future__ import annotations
 
+import warnings
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,17 @@ def register(kind: type[Kind]) -> None:
     if KINDS.get(kind.name, kind) is not kind:
         raise ValueError(f"there is a kind {kind.name!r} already: give another name")
     KINDS[kind.name] = kind
+
+
+def register_installed() -> None:
+    """Add the kinds of installed packages, by the entry points of the group "unmask.kinds"."""
+    for point in entry_points(group="unmask.kinds"):
+        try:
+            register(point.load())
+        except Exception as error:
+            whose = point.dist.name if point.dist else "nobody"
+            said = f"the kind {point.name!r} of the package {whose} cannot be loaded: {error}"
+            warnings.warn(said, stacklevel=2)
 
 
 def presets() -> dict[str, Preset]:
@@ -79,3 +92,6 @@ def load_tokenizer(spec: dict, folder: str | Path) -> Any:
             return kind.load_tokens(spec, Path(folder))
     known = ", ".join(name for kind in KINDS.values() for name in kind.tokens)
     raise ValueError(f"tokenizer {spec.get('name')!r} is not one of {known}: update the package")
+
+
+register_installed()
