@@ -19,8 +19,9 @@ from unmask.data import Pixels, open_data
 from unmask.filling import fill
 from unmask.kinds.images.holes import completion_grid
 from unmask.kinds.images.pixels import to_image
-from unmask.kinds.kind import GIVEN, HOLE, Partial
+from unmask.kinds.kind import Partial
 from unmask.kinds.output import check_out
+from unmask.roles import GIVEN, HOLE
 
 
 def holes(shape: tuple[int, int, int], num: int) -> torch.Tensor:

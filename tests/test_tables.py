@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,7 @@ def home(adult):
 def random_model(data, **more):
     """A network of random weights, in 64 bits."""
     model = build(
-        unmask.config.replace(CONFIG, length=data.length, **more),
+        replace(CONFIG, length=data.length, **more),
         data.vocab_size,
         {"data": data.meta, "length": data.length},
     )
@@ -709,7 +710,7 @@ def test_guesses_are_the_law_of_each_missing_cell_given_the_others(adult, time):
 )
 def test_tables_with_the_other_dials(adult, change):
     data = open_data(adult[0] / "data")
-    config = unmask.config.replace(CONFIG, length=data.length, **change)
+    config = replace(CONFIG, length=data.length, **change)
     state = State(
         build(config, data.vocab_size, {"data": data.meta, "length": data.length}), config
     )
@@ -865,6 +866,24 @@ def test_fill_of_files_without_names(tmp_path, capsys):
     assert "has 3 columns, expected 2" in capsys.readouterr().err
 
 
+def test_a_row_appears_cell_by_cell(home, tmp_path, capsys):
+    frames = tmp_path / "f.html"
+    flags = [
+        "--num",
+        "1",
+        "--steps",
+        "8",
+        "--frames",
+        str(frames),
+        "--out",
+        str(tmp_path / "s.csv"),
+    ]
+    assert main(["sample", str(home / "run"), *flags, *CPU]) == 0
+    page = frames.read_text(encoding="utf-8")
+    row = (tmp_path / "s.csv").read_text(encoding="utf-8").splitlines()[1].split(",")
+    assert f"age: {row[0]}" in page and page.count("native-country: ") >= 1
+
+
 def test_what_does_not_fit_a_model_of_a_table_is_refused(
     home, adult, tmp_path, capsys, monkeypatch, data
 ):
@@ -891,7 +910,7 @@ def test_what_does_not_fit_a_model_of_a_table_is_refused(
         ("fill", "bad.csv"): "'Robot' in column 'sex' is none of its 2 categories",
         ("fill", "nowhere.csv"): "there is no file nowhere.csv",
         ("sample", "--length", "7"): "--length 7: an example of this model's data has 15 values",
-        ("sample", "--frames", "f.html"): "--frames is not for a table",
+        ("sample", "--frames", "f.gif"): "must end in .html",
         ("sample", "--batch-size", "-1"): "--batch-size must not be negative",
         ("eval", "--data", str(data)): "and the model was trained on a table of 15 columns",
     }
