@@ -110,6 +110,13 @@ def test_no_kind_imports_another(name):
         assert folder_of(target) in ("", folder_of(name)), f"{name} imports {target}"
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in MODULES if name.startswith("kinds.") and not folder_of(name)]
+)
+def test_only_the_registry_imports_kinds(name):
+    assert name == "kinds.registry" or not {folder_of(target) for target in imports(name)} - {""}
+
+
 UNITS = {"token", "byte", "character", "dimension", "cell", "residue"}
 
 

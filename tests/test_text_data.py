@@ -23,6 +23,7 @@ from unmask.data import (
 from unmask.kinds import sources
 from unmask.kinds.sequences import count_crops, place_crops
 from unmask.kinds.text import prepare as text
+from unmask.kinds.text import sources as text_sources
 
 SHAKESPEARE = files("unmask.kinds.text") / "bundled" / "tinyshakespeare.txt"
 AWKWARD = " leading, 漢字。\n\nnaïve 🙂🙂\r\n\tdon't we'll  \n \n'' x\u00a0\n\u2003y é\x00 ends  "
@@ -208,7 +209,7 @@ def test_a_file_that_is_no_tokenizer_is_named(tmp_path):
 
 
 def test_pieces_get_the_ids_of_the_whole_text(bpe, monkeypatch):
-    monkeypatch.setattr(sources, "PIECE", 2)
+    monkeypatch.setattr(text_sources, "PIECE", 2)
     tokenizer = Subwords(bpe.to_str())
     assert tokenizer.cuttable
     parts = [
@@ -233,7 +234,7 @@ def test_pieces_get_the_ids_of_the_whole_text(bpe, monkeypatch):
     cuts = 0
     for _ in range(2000):
         whole = "".join(draw.choices(parts, k=draw.randint(1, 20)))
-        pieces = list(sources.cut_safely(iter([whole[:5], whole[5:9], whole[9:]])))
+        pieces = list(text_sources.cut_safely(iter([whole[:5], whole[5:9], whole[9:]])))
         assert "".join(pieces) == whole
         cuts += len(pieces) - 1
         assert np.concatenate(tokenizer.encode_batch(pieces)).tolist() == bpe.encode(whole).ids, (
@@ -259,7 +260,7 @@ def test_pieces_get_the_ids_of_the_whole_text(bpe, monkeypatch):
 )
 def test_tokenizers_that_may_see_across_blanks_get_whole_texts(bpe, change, monkeypatch, tmp_path):
     monkeypatch.setattr(sources, "BLOCK", 8)
-    monkeypatch.setattr(sources, "PIECE", 2)
+    monkeypatch.setattr(text_sources, "PIECE", 2)
     tokenizer = Subwords(json.dumps(json.loads(bpe.to_str()) | change))
     assert not tokenizer.cuttable
     prepare_text(
@@ -272,7 +273,7 @@ def test_tokenizers_that_may_see_across_blanks_get_whole_texts(bpe, change, monk
 def test_blocks_of_any_size_give_the_same_data(block, bpe, monkeypatch, tmp_path):
     content = AWKWARD * 3 + SHAKESPEARE.read_text(encoding="utf-8")[:1000] + AWKWARD
     monkeypatch.setattr(sources, "BLOCK", block)
-    monkeypatch.setattr(sources, "PIECE", 5)
+    monkeypatch.setattr(text_sources, "PIECE", 5)
     monkeypatch.setattr(text, "BATCH", 50)
     source = write(tmp_path / "a.txt", content)
     lines = write_jsonl(tmp_path / "a.jsonl", [content, "x", content])
@@ -644,6 +645,7 @@ def test_damaged_folders_are_refused(tmp_path):
             json.dumps(data.meta | {"kind": "sounds"}),
             "kind 'sounds', expected 1 of kind 'text' or 'images'",
         ),
+        (json.dumps(data.meta | {"kind": ["text"]}), r"kind \['text'\], expected 1 of kind 'text'"),
         (json.dumps({k: v for k, v in data.meta.items() if k != "dtype"}), "has no 'dtype'"),
     ):
         path.write_text(bad)

@@ -1,5 +1,7 @@
-"""What a training run is: one flat, frozen record, and presets of it that state command, cost and
-expected number."""
+"""What a training run is: one flat, frozen record, and presets of it.
+
+A preset states command, cost and expected number.
+"""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
@@ -16,6 +18,17 @@ OF_UNET = {"widths": "32,64,128", "blocks": 2}
 # what they are where tokens have no digits
 OF_DIGITS = {"decoder": "joint", "codes": "ids", "masking": "digit", "objective": "nelbo"}
 CADENCE = ("log_every", "eval_minutes", "checkpoint_minutes")
+# what fields may be, by name
+AT_LEAST_1 = (
+    "dim", "heads", "blocks", "digits", "batch_size", "accumulate",
+    "eval_windows", "eval_repeats", "log_every",
+)  # fmt: skip
+POSITIVE = ("learning_rate", "muon_learning_rate", "schedule_learning_rate", "power")
+NOT_NEGATIVE = (
+    "length", "layers", "mlp", "steps", "minutes", "warmup", "weight_decay", "clip",
+    "eval_minutes", "checkpoint_minutes", "threads", "seed",
+)  # fmt: skip
+BELOW_1 = ("dropout", "label_dropout", "ema", "beta2")
 
 
 @dataclass(frozen=True)
@@ -132,110 +145,92 @@ class TrainConfig:
 
     def check(self) -> None:
         """ValueError for a value that cannot be meant."""
-        least = [
-            "dim",
-            "heads",
-            "blocks",
-            "digits",
-            "batch_size",
-            "accumulate",
-            "eval_windows",
-            "eval_repeats",
-            "log_every",
-        ]
-        for name in least + ["layers"] * (self.network == "transformer"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("learning_rate", "muon_learning_rate", "schedule_learning_rate", "power"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
-        for name in (
-            "length",
-            "layers",
-            "mlp",
-            "steps",
-            "minutes",
-            "warmup",
-            "weight_decay",
-            "clip",
-            "eval_minutes",
-            "checkpoint_minutes",
-            "threads",
-            "seed",
-        ):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
-        for name in ("dropout", "label_dropout", "ema", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
-        changed = [name for name, plain in OF_UNET.items() if getattr(self, name) != plain]
-        if self.network != "unet" and changed:
-            raise ValueError(
-                f"{changed[0]} {getattr(self, changed[0])} is of --network unet, and this is a {self.network}"
-            )
-        self.channels()
-        if (
-            self.network == "unet"
-            and not self.layers
-            and (self.dim, self.mlp) != (TrainConfig.dim, 0)
-        ):
-            raise ValueError(
-                f"dim {self.dim} and mlp {self.mlp} are of transformer blocks, and this U-Net has none: give --layers"
-            )
+        self._check_ranges()
+        self._check_network()
         if not self.labels and self.label_dropout != TrainConfig.label_dropout:
+            given = f"label_dropout {self.label_dropout}"
+            raise ValueError(f"{given} hides labels, and none are given: give --labels")
+        given = self._first_changed(OF_DIGITS)
+        if given and self.digits == 1:
+            raise ValueError(f"{given} needs digits of tokens: give --digits 2 or more")
+        learned = self.schedule == "learned"
+        if self.draws not in (0, 1, 2) or (learned and self.draws == 1):
+            allowed = "0, 1 or 2, and 0 or 2 with --schedule learned"
+            raise ValueError(f"draws must be {allowed}, not {self.draws}")
+        if learned and not self.time:
             raise ValueError(
-                f"label_dropout {self.label_dropout} hides labels, and none are given: give --labels"
-            )
-        changed = [name for name, plain in OF_DIGITS.items() if getattr(self, name) != plain]
-        if self.digits == 1 and changed:
-            raise ValueError(
-                f"{changed[0]} {getattr(self, changed[0])} needs digits of tokens: give --digits 2 or more"
-            )
-        if self.draws not in (0, 1, 2) or (self.schedule == "learned" and self.draws == 1):
-            raise ValueError(
-                f"draws must be 0, 1 or 2, and 0 or 2 with --schedule learned, not {self.draws}"
-            )
-        if self.schedule == "learned" and not self.time:
-            raise ValueError(
-                "--schedule learned needs --time: with one curve per value, being masked at t is evidence about the value, so the network "
-                "must look at t"
+                "--schedule learned needs --time: with one curve per value, being masked at t is "
+                "evidence about the value, so the network must look at t"
             )
         if not 0 < self.decay_share <= 1:
             raise ValueError(f"decay_share must lie in (0, 1], not {self.decay_share}")
         if self.batch_size % self.accumulate:
-            raise ValueError(
-                f"batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}"
-            )
+            given = f"batch_size {self.batch_size}"
+            raise ValueError(f"{given} is not a multiple of accumulate {self.accumulate}")
         if bool(self.steps) == bool(self.minutes):
+            given = f"steps {self.steps} and minutes {self.minutes}"
+            raise ValueError(f"give the length of the run as steps or as minutes, not {given}")
+
+    def _check_ranges(self) -> None:
+        """ValueError for a number that no run can have."""
+        at_least_1, infinity = AT_LEAST_1, float("inf")
+        if self.network == "transformer":
+            at_least_1 += ("layers",)
+        for name, value in asdict(self).items():
+            if name in at_least_1 and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+            if name in POSITIVE and not 0 < value < infinity:
+                raise ValueError(f"{name} must be positive, not {value}")
+            if name in NOT_NEGATIVE and not 0 <= value < infinity:
+                raise ValueError(f"{name} must not be negative, not {value}")
+            if name in BELOW_1 and not 0 <= value < 1:
+                raise ValueError(f"{name} must lie in [0, 1), not {value}")
+
+    def _check_network(self) -> None:
+        """ValueError for what the network cannot have."""
+        unet = self.network == "unet"
+        given = self._first_changed(OF_UNET)
+        if given and not unet:
+            raise ValueError(f"{given} is of --network unet, and this is a {self.network}")
+        self.channels()
+        if unet and not self.layers and (self.dim, self.mlp) != (TrainConfig.dim, 0):
+            given = f"dim {self.dim} and mlp {self.mlp}"
             raise ValueError(
-                f"give the length of the run as steps or as minutes, not steps {self.steps} and minutes {self.minutes}"
+                f"{given} are of transformer blocks, and this U-Net has none: give --layers"
             )
+
+    def _first_changed(self, plain: dict) -> str:
+        """The first field that is not as in `plain`, and its value; "" if all are."""
+        for name, value in plain.items():
+            if getattr(self, name) != value:
+                return f"{name} {getattr(self, name)}"
+        return ""
 
     def channels(self) -> tuple[int, ...]:
         """`widths`, as numbers."""
         parts = [part.strip() for part in self.widths.split(",")]
         if not all(part.isdigit() and int(part) for part in parts):
-            raise ValueError(
-                f"widths {self.widths!r}: give numbers of channels with commas between them, like 32,64,128"
-            )
+            fix = "give numbers of channels with commas between them, like 32,64,128"
+            raise ValueError(f"widths {self.widths!r}: {fix}")
         return tuple(map(int, parts))
 
     def identity(self) -> dict:
-        """The fields that make two runs the same run: all but those on the machine and on how often
-        things are written."""
-        return {
-            name: value for name, value in asdict(self).items() if name not in (*MACHINE, *CADENCE)
-        }
+        """The fields that make two runs the same run.
+
+        All but those on the machine, and on how often things are written.
+        """
+        free = (*MACHINE, *CADENCE)
+        return {name: value for name, value in asdict(self).items() if name not in free}
 
 
 def differences(ours: dict, theirs: dict) -> list[str]:
-    """Names of `TrainConfig.identity` whose values differ; what an older version did not know has
-    its default."""
-    return [
-        f.name
-        for f in fields(TrainConfig)
-        if f.name in ours and ours[f.name] != theirs.get(f.name, f.default)
-    ]
+    """Names of `TrainConfig.identity` whose values differ.
+
+    What an older version did not know has its default.
+    """
+    plain = {field.name: field.default for field in fields(TrainConfig)}
+    theirs = plain | theirs
+    return [name for name in plain if name in ours and ours[name] != theirs[name]]
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,11 @@ class Estimate:
     by_position: Tensor | None = None
 
     def __repr__(self) -> str:
+        error = f"stderr={self.stderr:.4f}, noise={self.noise:.4f}"
+        draws = f"n={len(self.positions)}, repeats={self.repeats}"
         return (
-            f"Estimate(mean={self.mean:.4f}, stderr={self.stderr:.4f}, noise={self.noise:.4f} nats per example, n={len(self.positions)}, "
-            f"repeats={self.repeats}, bits_per_dim={self.bits_per_dim:.4f})"
+            f"Estimate(mean={self.mean:.4f}, {error} nats per example, {draws}, "
+            f"bits_per_dim={self.bits_per_dim:.4f})"
         )
 
     @property
@@ -61,13 +63,14 @@ class Estimate:
 
     @property
     def bits_per_dim(self) -> float:
-        """Bits per position: per character, byte, token, pixel value, residue or cell, whatever a
-        position is."""
+        """Bits per position: a character, byte, token, pixel value, residue or cell."""
         return self.nats_per_position / math.log(2)
 
     def residual(self, replicates: Tensor) -> Tensor:
-        """(G, n) what an example adds to the ratio total bits / total positions beyond its share
-        (delta method): their mean is 0."""
+        """(G, n) what an example adds to total bits / total positions beyond its share.
+
+        Delta method; their mean is 0.
+        """
         n = self.positions.double()
         return (replicates - self.nats_per_position * n) / n.mean() / math.log(2)
 
@@ -101,12 +104,12 @@ def errors(
 
         var S + m / (m - 1) (w - noise^2),    w the mean over groups of the variance of e,
 
-    since the e of all groups add up to the noise, so their mean covariance is (m noise^2 - w) / (m
-    - 1).  w is the variance between replicates over G.  So stderr^2 = var S / m + noise^2; it is
-    never below the noise.  Taking the variance of T for that of S would count each example's masks
-    as independent, and strata cancel most of their variance in the mean.  `steady` (G, n, ...): the
-    same S with a smaller e, from which var S is better known.  One replicate: w is not known, and
-    the variance of T is taken, which is larger; the noise is NaN.
+    since the e of all groups add up to the noise, so their mean covariance is
+    (m noise^2 - w) / (m - 1).  w is the variance between replicates over G.  So stderr^2 = var S /
+    m + noise^2; it is never below the noise.  Taking the variance of T for that of S would count
+    each example's masks as independent, and strata cancel most of their variance in the mean.
+    `steady` (G, n, ...): the same S with a smaller e, from which var S is better known.  One
+    replicate: w is not known, and the variance of T is taken, which is larger; the noise is NaN.
     """
     n = replicates.shape[1]
     number = torch.arange(n) if groups is None else groups.unique(return_inverse=True)[1]
@@ -134,29 +137,30 @@ def variance_of_masks(replicates: Tensor) -> Tensor:
 
 
 def summed(values: Tensor, number: Tensor) -> Tensor:
-    """values (G, n, ...) less their mean, summed over examples of one number (n,), 0 to m - 1: (G,
-    m, ...)."""
+    """(G, m, ...) values (G, n, ...) less their mean, summed over examples of one number.
+
+    number: (n,), 0 to m - 1.
+    """
     centred = (values - values.mean((0, 1))).double()
     shape = (len(values), int(number.max()) + 1, *values.shape[2:])
     return torch.zeros(shape, dtype=torch.float64).index_add_(1, number, centred)
 
 
 def steadied(draws: Tensor, pick: Tensor, positions: Tensor) -> Tensor:
-    """`draws` (D, n, ...) less what an average example of as many positions pays more, at such a
-    `pick` (D, n), than over all picks.
+    """`draws` (D, n, ...) less what their counts explain.
 
-    A pick is uniform for every example, so the mean over picks does not change, and most of a
-    draw's variance lies between counts. What is paid at a pick is taken from the draws themselves,
-    in equal cells with enough of them.
+    That is what an average example of as many positions pays more, at such a `pick` (D, n), than
+    over all picks.  A pick is uniform for every example, so the mean over picks does not change,
+    and most of a draw's variance lies between counts. What is paid at a pick is taken from the
+    draws themselves, in equal cells with enough of them.
     """
     cells = min(BLOCK, pick.numel() // BLOCK)
     if cells < 2:
         return draws
     cell = (pick * cells).long()
     weight = positions.double().expand_as(pick)
-    paid = draws.new_zeros(cells, *draws.shape[2:]).index_add_(
-        0, cell.flatten(), draws.flatten(0, 1)
-    )
+    paid = draws.new_zeros(cells, *draws.shape[2:])
+    paid.index_add_(0, cell.flatten(), draws.flatten(0, 1))
     count = weight.new_zeros(cells).index_add_(0, cell.flatten(), weight.flatten())
     trailing = (..., *[None] * (draws.ndim - 2))
     rate = paid / count[trailing] - (paid.sum(0) / count.sum())
@@ -164,11 +168,11 @@ def steadied(draws: Tensor, pick: Tensor, positions: Tensor) -> Tensor:
 
 
 def difference(a: Estimate, b: Estimate) -> tuple[float, float, float]:
-    """a - b in bits per position, its error and its noise, paired by example and, where both have
-    as many, by replicate.
+    """a - b in bits per position, its error and its noise.
 
-    The error is that of both ratios bits / positions (delta method).  Groups are those of `a`.
-    ValueError for other numbers of examples.
+    Paired by example and, where both have as many, by replicate.  The error is that of both ratios
+    bits / positions (delta method).  Groups are those of `a`. ValueError for other numbers of
+    examples.
     """
     if len(a.positions) != len(b.positions):
         raise ValueError(f"{len(a.positions)} and {len(b.positions)} examples cannot be paired")
@@ -176,28 +180,36 @@ def difference(a: Estimate, b: Estimate) -> tuple[float, float, float]:
 
 
 def freedom(a: Estimate, b: Estimate | None = None) -> float:
-    """The degrees of freedom of the error of `a`, or of a - b, after Satterthwaite: those of groups
-    and of replicates, by their shares."""
+    """The degrees of freedom of the error of `a`, or of a - b.
+
+    After Satterthwaite: those of groups and of replicates, by their shares.
+    """
     stderr, noise = difference_errors(a, b)
-    m = len(a.positions) if a.groups is None else len(a.groups.unique())
-    draws = min(len(e.replicates) for e in (a, a if b is None else b))
-    if not noise < stderr or draws < 2:
-        of_masks = -(-len(a.positions) // BLOCK) * (draws - 1)
-        return float(min(m - 1, of_masks) if noise == stderr else m - 1)
-    parts = ((stderr**2 - noise**2, m - 1), (noise**2, -(-len(a.positions) // BLOCK) * (draws - 1)))
+    n = len(a.positions)
+    of_groups = (n if a.groups is None else len(a.groups.unique())) - 1
+    draws = min(len(e.replicates) for e in (a, b) if e is not None)
+    of_masks = math.ceil(n / BLOCK) * (draws - 1)
+    if noise == stderr:
+        return float(min(of_groups, of_masks))
+    if not noise < stderr:  # one of them is NaN
+        return float(of_groups)
+    parts = ((stderr**2 - noise**2, of_groups), (noise**2, of_masks))
     return stderr**4 / sum(variance**2 / of for variance, of in parts)
 
 
 def difference_errors(a: Estimate, b: Estimate | None = None) -> tuple[float, float]:
     """(stderr, noise) in bits per position of `a`, or of a - b."""
-    mean = b is not None and len(a.replicates) != len(b.replicates)
+    paired = b is None or len(a.replicates) == len(b.replicates)
 
-    def values(e: Estimate, steady: bool) -> Tensor:
-        found = e.steady if steady and e.steady is not None else e.replicates
-        return e.residual(found.mean(0, keepdim=True) if mean else found)
+    def values(e: Estimate, found: Tensor | None) -> Tensor:
+        if found is None:
+            found = e.replicates
+        if not paired:
+            found = found.mean(0, keepdim=True)
+        return e.residual(found)
 
-    plain, steady = (
-        values(a, s) if b is None else values(a, s) - values(b, s) for s in (False, True)
-    )
+    plain, steady = values(a, a.replicates), values(a, a.steady)
+    if b is not None:
+        plain, steady = plain - values(b, b.replicates), steady - values(b, b.steady)
     stderr, noise = errors(plain, a.groups, steady)
     return float(stderr), float(noise)

@@ -38,7 +38,7 @@ def flags_of_demos() -> type:
 
 
 def demo(argv: list[str]) -> None:
-    """Train on bundled data for three minutes, evaluate, sample, fill in, and write an HTML report."""
+    """Train on bundled data for three minutes, evaluate, sample, fill in, write an HTML report."""
     args: Any = parse(flags_of_demos(), "demo", argv, demo.__doc__)
     runtime = Runtime(args)
     from unmask.diffusion import MaskedDiffusion
@@ -48,13 +48,8 @@ def demo(argv: list[str]) -> None:
     one = demos()[args.data]()
     out = Path(args.out or one.out)
     config = presets()[one.preset].config
-    config = replace(
-        config,
-        minutes=args.minutes or config.minutes,
-        seed=args.seed,
-        device=str(runtime.device),
-        dtype=runtime.dtype,
-    )
+    minutes, device = args.minutes or config.minutes, str(runtime.device)
+    config = replace(config, minutes=minutes, seed=args.seed, device=device, dtype=runtime.dtype)
     config.check()
     data = prepared(one, out)
     sizes = data.meta[one.counted]
@@ -76,12 +71,8 @@ def prepared(one: Demo, out: Path) -> Any:
     from unmask.checkpoint import digest
     from unmask.kinds.registry import open_data
 
-    if out.exists():
-        foreign = not out.is_dir() or any(
-            path.name not in OURS and not path.name.startswith(".") for path in out.iterdir()
-        )
-        if foreign:
-            raise ValueError(f"{out} exists and is not a demo: choose another --out")
+    if out.exists() and not is_demo(out):
+        raise ValueError(f"{out} exists and is not a demo: choose another --out")
     if not (out / "data" / "meta.json").is_file():
         out.mkdir(parents=True, exist_ok=True)
         one.prepare(out / "data")
@@ -91,10 +82,17 @@ def prepared(one: Demo, out: Path) -> Any:
     return data
 
 
+def is_demo(out: Path) -> bool:
+    """Whether there is nothing in the folder `out` but what a demo writes, and hidden files."""
+    if not out.is_dir():
+        return False
+    return all(path.name in OURS or path.name.startswith(".") for path in out.iterdir())
+
+
 def present(
     one: Demo, kind: Kind, data: Any, model: Any, runtime: Runtime, config: Any, out: Path
 ) -> dict:
-    """Evaluate, sample and fill in; say and report what came out; what is to be recorded."""
+    """Evaluate, sample, fill in; say and report what came out.  Returns what is to be recorded."""
     from unmask.filling import Filler
     from unmask.likelihood import cross_entropy_by_count, estimate_nelbo
     from unmask.sampling import draw_lengths
@@ -111,12 +109,11 @@ def present(
         sizes = sorted(draw_lengths(model, one.num, generator).tolist(), reverse=True)
     drawer = Filler(model, steps=one.steps(length), watch=one.watch, generator=generator)
     drawn = [only.ids for (only,) in drawer.fill([blank(size) for size in sizes])]
-    shown = one.show(
-        data,
-        drawn,
-        drawer.states,
-        lambda steps: Filler(model, steps=steps, generator=generator, seed=seed),
-    )
+
+    def filler(steps: int) -> Filler:
+        return Filler(model, steps=steps, generator=generator, seed=seed)
+
+    shown = one.show(data, drawn, drawer.states, filler)
     baselines = one.baselines(data, int(bound.positions.sum()))
     notes = [*data.protocol("test", length), *filter(None, [one.note])]
     for line in [*spoken(bound, baselines, data.unit, notes), *shown.said]:
@@ -190,21 +187,15 @@ def write(out: Path, one: Demo, shown: Shown, kind: Kind, states: list, parts: d
         png = content if isinstance(content, bytes) else draw_bars(content)
         drawn.append(Figure(figure.title, figure.says, figure.alt, png))
     frames = kind.pages(states) if kind.frames == ".html" else None
-    page = {"unit": kind.unit, "frames": frames, "figures": drawn}
+    page: dict[str, Any] = {"unit": kind.unit, "frames": frames, "figures": drawn}
     if drawn:
         (out / "report.png").write_bytes(drawn[-1].content)
     elif frames:
         names = ("log", "baselines", "bound")
         curve = {name: parts[name] for name in names}
         picture(out / "report.png", frames=frames, unit=kind.unit, **curve)
-    return write_report(
-        out / "report.html",
-        title=one.title,
-        samples=shown.samples,
-        fill=shown.fill,
-        **page,
-        **parts,
-    )
+    page |= {"title": one.title, "samples": shown.samples, "fill": shown.fill}
+    return write_report(out / "report.html", **page, **parts)
 
 
 def say(line: str) -> None:

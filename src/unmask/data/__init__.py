@@ -20,6 +20,7 @@ from unmask.kinds.text.prepare import prepare_text
 from unmask.kinds.text.tokenizers import Bytes, Characters, Ids, Subwords, make_tokenizer
 
 __all__ = [
-    "Bytes", "Characters", "Column", "Data", "Ids", "ImageData", "Pixels", "ProteinData", "Residues", "Subwords", "Table", "TableData",
-    "TokenData", "load_tokenizer", "make_tokenizer", "open_data", "prepare_images", "prepare_proteins", "prepare_table", "prepare_text",
+    "Bytes", "Characters", "Column", "Data", "Ids", "ImageData", "Pixels", "ProteinData",
+    "Residues", "Subwords", "Table", "TableData", "TokenData", "load_tokenizer", "make_tokenizer",
+    "open_data", "prepare_images", "prepare_proteins", "prepare_table", "prepare_text",
 ]  # fmt: skip

@@ -1,5 +1,4 @@
-"""What a folder of prepared data is to training and evaluation: batches, windows, and what they are
-called."""
+"""What a folder of prepared data is to training and evaluation: batches, windows, their names."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -13,8 +12,11 @@ from unmask.kinds.folder import SPLITS
 
 
 class Data:
-    """Splits of tokens: `meta` (what meta.json holds), `vocab_size`, and `splits`, the names of
-    those that have tokens."""
+    """Splits of tokens.
+
+    It has `meta` (what meta.json holds), `vocab_size`, and `splits`, the names of those that have
+    tokens.
+    """
 
     unit = "token"  # what a position is, singular
     example = ""  # what an example is, where its nats are worth telling
@@ -37,26 +39,26 @@ class Data:
         """All tokens of a split (n,), read-only, in the type in which they are stored."""
         self._check(split)
         if split not in self._tokens:
-            self._tokens[split] = np.memmap(
-                self.folder / f"{split}.bin", np.dtype(self.meta["dtype"]).newbyteorder("<"), "r"
-            )
+            stored = np.dtype(self.meta["dtype"]).newbyteorder("<")
+            self._tokens[split] = np.memmap(self.folder / f"{split}.bin", stored, "r")
         return self._tokens[split]
 
     def batch(
         self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0
     ) -> dict[str, torch.Tensor]:
-        """Random examples, the same for the same arguments: "x" (batch_size, length) int64, and
-        "valid", "cond" where there are any."""
+        """Random examples, the same for the same arguments.
+
+        "x" (batch_size, length) int64, and "valid", "cond" where there are any.
+        """
         raise NotImplementedError
 
     def windows(
         self, split: str, length: int, batch_size: int, limit: int | None = None
     ) -> Iterator[dict[str, torch.Tensor]]:
-        """The examples of a split, each once, in batches of `batch_size` or, the last, fewer; keys
-        as in `batch`.
+        """The examples of a split, each once, in batches of `batch_size` or, the last, fewer.
 
-        "group" (B,) int64 besides, where examples are not independent: those of one number.
-        limit: at most so many, evenly spread over the split.
+        Keys are as in `batch`; "group" (B,) int64 besides, where examples are not independent:
+        those of one number.  limit: at most so many, evenly spread over the split.
         """
         if batch_size < 1 or (limit is not None and limit < 1):
             raise ValueError(f"batch_size {batch_size} and limit {limit}: give at least 1")
@@ -68,9 +70,11 @@ class Data:
                 ranks = np.arange(first, min(first + batch_size, shown))
                 # the middle of each of `shown` equal parts
                 chosen = (2 * ranks + 1) * count // (2 * shown)
+                batch = self._examples(split, length, chosen)
                 groups = self._groups(split, length, chosen)
-                group = {} if groups is None else {"group": torch.from_numpy(groups)}
-                yield self._examples(split, length, chosen) | group
+                if groups is not None:
+                    batch = batch | {"group": torch.from_numpy(groups)}
+                yield batch
 
         return batches()
 
@@ -99,17 +103,16 @@ class Data:
         raise NotImplementedError
 
     def _groups(self, split: str, length: int, chosen: np.ndarray) -> np.ndarray | None:
-        """(B,) a number for each of `chosen`, the same where examples are not independent; None:
-        all are."""
+        """(B,) a number for each of `chosen`, equal where they are not independent, or None."""
         return None
 
     def _check(self, split: str) -> None:
         if split not in SPLITS:
             raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
         if split not in self.splits:
-            raise ValueError(
-                f"the split {split!r} is empty: prepare the data with another split, or use {', '.join(self.splits)}"
-            )
+            others = ", ".join(self.splits)
+            fix = f"prepare the data with another split, or use {others}"
+            raise ValueError(f"the split {split!r} is empty: {fix}")
 
 
 class Whole(Data):
@@ -129,7 +132,6 @@ class Whole(Data):
     def window_count(self, split: str, length: int) -> int:
         self._check(split)
         if length != self.length:
-            raise ValueError(
-                f"length {length}: these {self.whole}, and an example is a whole one: give 0 or that"
-            )
+            fixed = f"these {self.whole}, and an example is a whole one"
+            raise ValueError(f"length {length}: {fixed}: give 0 or that")
         return self.meta[self.counted][split]

@@ -76,9 +76,11 @@ class Demo(ABC):
         return length
 
     def examples(self, data: Any, length: int) -> torch.Tensor:
-        """(n, S) held-out tokens, all of them known, in which the share that is hidden is varied."""
+        """(n, S) held-out tokens, all known, in which the share that is hidden is varied."""
         batch = next(data.windows("test", length, self.curve, limit=self.curve))
-        return batch["x"][batch["valid"].all(1)] if "valid" in batch else batch["x"]
+        if "valid" not in batch:
+            return batch["x"]
+        return batch["x"][batch["valid"].all(1)]
 
     @abstractmethod
     def baselines(self, data: Any, positions: int) -> dict[str, float]:

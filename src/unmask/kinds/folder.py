@@ -247,7 +247,7 @@ def read_meta(folder: Path, kinds: dict[str, tuple[str, ...]]) -> dict:
     if not isinstance(meta, dict):
         meta = {}
     format, kind = meta.get("format"), meta.get("kind")
-    if format != FORMAT or kind not in kinds:
+    if format != FORMAT or not isinstance(kind, str) or kind not in kinds:
         known = " or ".join(map(repr, kinds))
         raise ValueError(
             f"{path}: format {format!r} of kind {kind!r}, expected {FORMAT!r} of kind {known}"
@@ -255,6 +255,16 @@ def read_meta(folder: Path, kinds: dict[str, tuple[str, ...]]) -> dict:
     if missing := [key for key in kinds[kind] if key not in meta]:
         raise ValueError(f"{path} has no {missing[0]!r}: prepare the data again")
     return meta
+
+
+@contextmanager
+def facts_of_meta(folder: Path) -> Iterator[None]:
+    """While facts of meta.json are read: ValueError for one that is missing or malformed."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError) as error:
+        damaged = f"{folder / 'meta.json'} is damaged ({error})"
+        raise ValueError(f"{damaged}: prepare the data again") from None
 
 
 def check_sizes(folder: Path, sizes: dict[str, int]) -> None:

@@ -1,8 +1,7 @@
-"""The interface of a kind of data: what a folder in here offers to the verbs, none of which it
-implements.
+"""The interface of a kind of data: what a folder in here offers to the verbs.
 
-A kind reads, writes and shows; it imports no model, sampler, trainer or command line.  No torch
-here, since `unmask VERB --help` reads the kinds' flags.
+It implements none of them.  A kind reads, writes and shows; it imports no model, sampler, trainer
+or command line.  No torch here, since `unmask VERB --help` reads the kinds' flags.
 """
 
 from __future__ import annotations
@@ -41,12 +40,11 @@ class Partial(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """Its tokens; an upper bound on -log p(what was filled in | what was given), in nats, and the
-    noise of its masks; NaN if not asked."""
+    """An example that was filled in, and what that cost; NaN if not asked."""
 
     ids: np.ndarray  # (S,)
-    nats: float
-    noise: float
+    nats: float  # an upper bound on -log p(what was filled in | what was given)
+    noise: float  # of the masks, in `nats`
 
 
 class State(NamedTuple):
@@ -78,8 +76,10 @@ class Source(ABC):
 
     @abstractmethod
     def fill(self, filler: Filler) -> dict:
-        """Have the holes filled and write the result, in the file's own format; what is to be
-        recorded."""
+        """Have the holes filled and write the result, in the file's own format.
+
+        Returns what is to be recorded.
+        """
 
 
 class Kind(ABC):
@@ -113,14 +113,18 @@ class Kind(ABC):
     @classmethod
     @abstractmethod
     def prepare(cls, args: Any) -> tuple[dict, list[str]]:
-        """From `args.source` write the folder `args.out`, whole or not at all: what meta.json
-        holds, and lines that say what was made."""
+        """From `args.source` write the folder `args.out`, whole or not at all.
+
+        Returns what meta.json holds, and lines that say what was made.
+        """
 
     @classmethod
     @abstractmethod
     def open(cls, folder: Path, meta: dict, *, labels: bool) -> Any:
-        """The `Data` of a folder whose meta.json is `meta`.  ValueError for labels where there are
-        none."""
+        """The `Data` of a folder whose meta.json is `meta`.
+
+        ValueError for labels where there are none.
+        """
 
     @classmethod
     @abstractmethod
@@ -137,19 +141,21 @@ class Kind(ABC):
 
     @abstractmethod
     def read(self, path: Path, args: Any, length: int) -> Source:
-        """A file with holes, or standard input for "-".  ValueError for what cannot be filled,
-        `length` being that of the model."""
+        """A file with holes, or standard input for "-".
+
+        ValueError for what cannot be filled, `length` being that of the model.
+        """
 
     @abstractmethod
     def write(self, rows: list[np.ndarray], args: Any) -> dict:
-        """Samples, as `args.out` says; what is to be recorded."""
+        """Write samples, as `args.out` says.  Returns what is to be recorded."""
 
     def check(self, args: Any) -> None:
         """ValueError for an `args.out` that samples cannot be written to, before the work."""
         check_out(args.out)
 
     def differs(self, other: Kind, path: Path) -> str:
-        """Why the data of `other` are none for a model, at `path`, of this kind's; "" if they are."""
+        """Why a model of these data, at `path`, cannot do with those of `other`; "" if it can."""
         if self.name == other.name and self.meta["tokenizer"] == other.meta["tokenizer"]:
             return ""
         return f"has {other.describe()}, and the model was trained on {self.describe()}"
@@ -169,13 +175,11 @@ class Kind(ABC):
 
     def pages(self, states: list[State]) -> list[list[str | None]]:
         """The first example of every state as one string a token, None where it is hidden."""
-        return [
-            [
-                self.piece(int(i)) if seen else None
-                for i, seen in zip(s.ids[0], s.shown[0], strict=True)
-            ]
-            for s in states
-        ]
+        found: list[list[str | None]] = []
+        for state in states:
+            tokens = zip(state.ids[0], state.shown[0], strict=True)
+            found.append([self.piece(int(i)) if seen else None for i, seen in tokens])
+        return found
 
     def animate(self, path: Path, states: list[State]) -> None:
         """Write the states as a moving picture."""
@@ -198,7 +202,14 @@ def flag_names(flags: type) -> set[str]:
     return {field.name for field in fields(flags)}
 
 
+def own_flags(flags: type, args: Any) -> dict[str, Any]:
+    """The values in `args` of the flags that are a kind's own, by name."""
+    return {name: getattr(args, name) for name in flag_names(flags)}
+
+
 def too_long(place: str, size: int, unit: str, length: int) -> ValueError:
+    """A document with holes that is longer than the model's length."""
     return ValueError(
-        f"{place} has {size} {unit}s and the model was trained at {length}: shorten it, or allow filling it window by window with --window"
+        f"{place} has {size} {unit}s and the model was trained at {length}: "
+        "shorten it, or allow filling it window by window with --window"
     )

@@ -1,7 +1,7 @@
-"""The kinds there are: one literal dict, and the two ways in, by a folder of data and by the spec
-of its tokens.
+"""The kinds there are: one literal dict, and the ways in.
 
-No name found in a file is ever imported: it is looked up here.
+A kind is found by a folder of data, by what a model keeps of it, or by the spec of its tokens.  No
+name found in a file is ever imported: it is looked up here.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ def demos() -> dict[str, type[Demo]]:
 
 
 def open_data(folder: str | Path, *, labels: bool = False) -> Data:
-    """The data in a folder that `unmask prepare` made; `labels`: examples come with their classes,
-    as "cond".
+    """The data in a folder that `unmask prepare` made.
 
-    Raises ValueError for a missing, foreign or truncated file, or labels where there are none.
+    labels: examples come with their classes, as "cond".  Raises ValueError for a missing, foreign
+    or truncated file, or labels where there are none.
     """
     from unmask.kinds.folder import read_meta
 
@@ -75,18 +75,22 @@ def open_data(folder: str | Path, *, labels: bool = False) -> Data:
 
 
 def kind_of(meta: dict, folder: Path) -> Kind:
-    """The kind of the data that a model was trained on, from what its config.json keeps of their
-    meta.json."""
-    if meta.get("kind") not in KINDS:
-        raise ValueError(
-            f"{folder} was trained on data of kind {meta.get('kind')!r}: known are {', '.join(KINDS)}; update the package"
-        )
-    return KINDS[meta["kind"]](meta, folder)
+    """The kind of the data that the model in `folder` was trained on.
+
+    meta: what its config.json keeps of the meta.json of these data.
+    """
+    name = meta.get("kind")
+    if not isinstance(name, str) or name not in KINDS:
+        found = f"{folder} was trained on data of kind {name!r}"
+        raise ValueError(f"{found}: known are {', '.join(KINDS)}; update the package")
+    return KINDS[name](meta, folder)
 
 
 def load_tokenizer(spec: dict, folder: str | Path) -> Any:
-    """What turns tokens into what they stand for, by its spec in a meta.json or config.json and the
-    files in `folder`."""
+    """What turns tokens into what they stand for.
+
+    spec: from a meta.json or config.json; the files that go with it are in `folder`.
+    """
     for kind in KINDS.values():
         if spec.get("name") in kind.tokens:
             return kind.load_tokens(spec, Path(folder))

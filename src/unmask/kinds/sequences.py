@@ -1,8 +1,8 @@
-"""Sequences of tokens, as windows of a stream or each by itself: crops for training and windows for
-evaluation, every token once in each.
+"""Sequences of tokens, as windows of a stream or each by itself.
 
-Windows cut a sequence longer than a length into consecutive pieces, from its beginning on; crops do
-so from a random place.
+Windows, for evaluation, cut a sequence longer than a length into consecutive pieces, from its
+beginning on; crops, for training, do so from a random place.  Windows hold every token once, and
+all tokens are as likely to be in a crop.
 """
 
 import math
@@ -12,15 +12,15 @@ import numpy as np
 import torch
 
 from unmask.kinds.data import Data
-from unmask.kinds.folder import SPLITS, check_sizes
+from unmask.kinds.folder import SPLITS, check_sizes, facts_of_meta
 
 
 def count_crops(sizes: np.ndarray, length: int) -> np.ndarray:
-    """(n,) how many crops sequences of `sizes` (n,) have, of at most `length` tokens, such that
-    every token is in `length` of them.
+    """(n,) how many crops of at most `length` tokens sequences of `sizes` (n,) have.
 
-    A sequence up to `length` is whole in each.  A longer one has every piece of `length` that
-    overlaps it, cut off at its ends: those of all ways to cut it into consecutive pieces.
+    Every token is in `length` of them.  A sequence up to `length` is whole in each.  A longer one
+    has every piece of `length` that overlaps it, cut off at its ends: those of all ways to cut it
+    into consecutive pieces.
     """
     return np.where(sizes > length, sizes + length - 1, length)
 
@@ -28,31 +28,29 @@ def count_crops(sizes: np.ndarray, length: int) -> np.ndarray:
 def place_crops(
     sizes: np.ndarray, length: int, number: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The first token and the size, each (B,), of the crops `number` (B,) of sequences of `sizes`
-    (B,); see `count_crops`."""
+    """The first token and the size, each (B,), of some crops of sequences of `sizes` (B,).
+
+    number: (B,) which of the crops of `count_crops`, from 0.
+    """
     begin = np.where(sizes > length, number - (length - 1), 0)
     first = np.maximum(begin, 0)
     return first, np.minimum(begin + length, sizes) - first
 
 
 class Sequences(Data):
-    """A document here is what no window crosses: each document where they are kept apart, otherwise
-    the whole split."""
+    """Splits that are cut into windows and crops.
+
+    A document here is what no window crosses: each document where they are kept apart, otherwise
+    the whole split.
+    """
 
     def __init__(self, folder: Path, meta: dict):
-        try:
-            sizes = {
-                f"{split}.bin": meta["tokens"][split] * np.dtype(meta["dtype"]).itemsize
-                for split in SPLITS
-            }
+        with facts_of_meta(folder):
+            size = np.dtype(meta["dtype"]).itemsize
+            sizes = {f"{split}.bin": meta["tokens"][split] * size for split in SPLITS}
             if meta["documents"] == "apart":
-                sizes |= {
-                    f"{split}.documents.bin": meta["document_count"][split] * 8 for split in SPLITS
-                }
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"{folder / 'meta.json'} is damaged ({error}): prepare the data again"
-            ) from None
+                counts = meta["document_count"]
+                sizes |= {f"{split}.documents.bin": counts[split] * 8 for split in SPLITS}
         check_sizes(folder, sizes)
         super().__init__(folder, meta)
         self._edges: dict[str, np.ndarray] = {}
@@ -75,9 +73,8 @@ class Sequences(Data):
             raise ValueError(f"length {length}: give at least 1")
         apart = self.meta["documents"] == "apart"
         if length > total and not apart:
-            raise ValueError(
-                f"length {length} is more than the {total} tokens of the split {split!r}: use a smaller one"
-            )
+            found = f"length {length} is more than the {total} tokens of the split {split!r}"
+            raise ValueError(f"{found}: use a smaller one")
         sizes, counts, ends = self._crops_of(split, length)
         chosen = np.random.default_rng((seed, step, micro)).integers(int(ends[-1]), size=batch_size)
         document = np.searchsorted(ends, chosen, side="right")
@@ -85,10 +82,10 @@ class Sequences(Data):
         return self._pad(split, edges[document] + first, size, length, apart and length > 1)
 
     def window_count(self, split: str, length: int) -> int:
-        """Consecutive windows hold each token of the split once; a document's last one is padded
-        with 0.
+        """Consecutive windows hold each token of the split once.
 
-        If any is padded, every batch has "valid" (B, length), bool.
+        A document's last one is padded with 0.  If any is, every batch has "valid" (B, length),
+        bool.
         """
         return int(self._window_ends(split, length)[-1])
 
@@ -97,17 +94,16 @@ class Sequences(Data):
         document = np.searchsorted(ends, chosen, side="right")
         before = np.where(document > 0, ends[document - 1], 0)
         start = edges[document] + (chosen - before) * length
+        size = np.minimum(edges[document + 1] - start, length)
         padded = bool((np.diff(edges) % length).any())
-        return self._pad(
-            split, start, np.minimum(edges[document + 1] - start, length), length, padded
-        )
+        return self._pad(split, start, size, length, padded)
 
     def _groups(self, split: str, length: int, chosen: np.ndarray) -> np.ndarray | None:
-        """Neighbouring windows are not independent: blocks of as many of them as there are blocks."""
+        """Neighbouring windows are not independent: of n, about sqrt(n) make a group."""
         return chosen // math.isqrt(self.window_count(split, length))
 
     def _crops_of(self, split: str, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(documents,) their sizes, how many crops each has, and how many there are up to its end."""
+        """(documents,) sizes, numbers of crops, and numbers of crops up to the end of each."""
         if (split, length) not in self._crops:
             sizes = np.diff(self._document_edges(split))
             counts = count_crops(sizes, length)
@@ -126,13 +122,14 @@ class Sequences(Data):
     def _pad(
         self, split: str, start: np.ndarray, size: np.ndarray, length: int, padded: bool
     ) -> dict[str, torch.Tensor]:
-        """`size` (B,) tokens from `start` (B,) on, as rows of `length`; with "valid" if `padded` or
-        a row is shorter."""
+        """`size` (B,) tokens from `start` (B,) on, as rows of `length`.
+
+        With "valid" if `padded`, or if a row is shorter.
+        """
         place = np.arange(length)
         valid = place < size[:, None]
-        x = np.asarray(self.tokens(split))[np.where(valid, start[:, None] + place, 0)].astype(
-            np.int64
-        )
+        chosen = np.where(valid, start[:, None] + place, 0)
+        x = np.asarray(self.tokens(split))[chosen].astype(np.int64)
         if not padded and valid.all():
             return {"x": torch.from_numpy(x)}
         return {"x": torch.from_numpy(np.where(valid, x, 0)), "valid": torch.from_numpy(valid)}
@@ -147,8 +144,7 @@ class Sequences(Data):
                 begins = np.fromfile(self.folder / f"{split}.documents.bin", "<i8")
             edges = np.append(begins, total)
             if edges[0] != 0 or (np.diff(edges) <= 0).any():
-                raise ValueError(
-                    f"{split}.documents.bin in {self.folder} is damaged: copy or prepare the data again"
-                )
+                damaged = f"{split}.documents.bin in {self.folder} is damaged"
+                raise ValueError(f"{damaged}: copy or prepare the data again")
             self._edges[split] = edges
         return self._edges[split]

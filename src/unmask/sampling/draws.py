@@ -29,10 +29,10 @@ def sample(
     temperature: float = 1.0,
     guidance: Guidance | None = None,
 ) -> Tensor:
-    """(num, length) token ids, by default 16; or z (B, S*L) with its masked units filled in: (B,
-    S).  -1 where `valid` is False.
+    """(num, length) token ids, by default 16, from nothing; or (B, S), from z (B, S*L).
 
-    `holes` (B, S) bool: fill in those positions only; what else is masked stays so, and is -1.
+    The masked units of `z` are filled in.  `holes` (B, S) bool: fill in those positions only; what
+    else is masked stays so, and is -1.  Also -1: where `valid` is False.
 
     `length` None: the length that the model was trained at or, where its data has a length model
     (`draw_lengths`), a draw from that for each sequence, and num rows as long as the longest, -1
@@ -41,11 +41,14 @@ def sample(
     `guided`.
     """
     if z is None:
-        num = 16 if num is None else num
+        if num is None:
+            num = 16
         if length is None and valid is None and "lengths" in model.meta.get("data", {}):
             sizes = draw_lengths(model, num, generator)
-            length, valid = int(sizes.max()), torch.arange(int(sizes.max())) < sizes[:, None]
-        length = model.meta.get("length") if length is None else length
+            length = int(sizes.max())
+            valid = torch.arange(length) < sizes[:, None]
+        if length is None:
+            length = model.meta.get("length")
         if length is None:
             raise ValueError("the model does not say at which length it was trained: give length=")
         if num < 1 or length < 1:
@@ -54,7 +57,8 @@ def sample(
         z = torch.full((num, size), model.mask_id, device=model.device)
     elif length is not None or num is not None:
         raise ValueError(f"z already fixes number and length: leave out num={num}, length={length}")
-    steps = 1 if sampler == "first_hitting" else steps  # its law does not depend on the grid
+    if sampler == "first_hitting":
+        steps = 1  # its law does not depend on the grid
     given = {"cond": cond, "valid": valid, "holes": holes}
     how = {"generator": generator, "temperature": temperature, "guidance": guidance}
     states = trajectory(model, z, sampler=sampler, steps=steps, grid=grid, **given, **how)
@@ -62,25 +66,21 @@ def sample(
 
 
 def draw_lengths(model: MaskedDiffusion, num: int, generator: Generator = None) -> Tensor:
-    """(num,) lengths drawn from those of the training sequences, as saved with the model; only from
-    those up to the trained length.
+    """(num,) lengths drawn from those of the training sequences, as saved with the model.
 
-    ValueError where none is saved, none is that short, or num is below 1.
+    Only from those up to the trained length.  ValueError where none is saved, none is that short,
+    or num is below 1.
     """
     if num < 1:
         raise ValueError(f"num must be at least 1, not {num}")
-    histogram = {
-        int(length): count for length, count in model.meta["data"].get("lengths", {}).items()
-    }
-    kept = {length: count for length, count in histogram.items() if length <= model.meta["length"]}
+    longest = model.meta["length"]
+    histogram = model.meta["data"].get("lengths", {})  # of JSON, so its keys are strings
+    kept = {int(length): count for length, count in histogram.items() if int(length) <= longest}
     if not kept:
-        raise ValueError(
-            f"no training sequence is as short as {model.meta['length']}, the trained length: give a length"
-        )
-    lengths, counts = (
-        torch.tensor(list(kept)),
-        torch.tensor(list(kept.values()), dtype=torch.float64),
-    )
+        found = f"no training sequence is as short as {longest}, the trained length"
+        raise ValueError(f"{found}: give a length")
+    lengths = torch.tensor(list(kept))
+    counts = torch.tensor(list(kept.values()), dtype=torch.float64)
     return lengths[categorical(counts.log().expand(num, -1), generator=generator)]
 
 
@@ -93,8 +93,10 @@ def trajectory(
     grid: str = "cosine",
     **how,
 ) -> Iterator[Tensor]:
-    """The states that a sampler, chosen by name, passes through: `steps` of them, from z (B, S*L)
-    to fully revealed."""
+    """The states that a sampler, chosen by name, passes through, from z (B, S*L) to revealed.
+
+    There are `steps` of them.
+    """
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, not {sampler!r}")
     return SAMPLERS[sampler](model, z, time_grid(steps, grid), **how)
@@ -103,11 +105,15 @@ def trajectory(
 def to_tokens(
     model: MaskedDiffusion, z: Tensor, valid: Tensor | None = None, holes: Tensor | None = None
 ) -> Tensor:
-    """A revealed z (B, S*L) as token ids (B, S), -1 where `valid` is False and what is masked
-    beside the `holes`."""
+    """A revealed z (B, S*L) as token ids (B, S).
+
+    -1 where `valid` is False, and where it is masked beside the `holes`.
+    """
     length = model.subtokenizer.length
     revealed = (z != model.mask_id).unflatten(1, (-1, length)).all(-1)
-    there = torch.ones_like(revealed) if valid is None else valid.to(z.device)
+    there = torch.ones_like(revealed)
+    if valid is not None:
+        there = valid.to(z.device)
     if holes is not None:
         there = there & (holes.to(z.device) | revealed)
     x = model.subtokenizer.decode(z.masked_fill(~there.repeat_interleave(length, 1), 0))

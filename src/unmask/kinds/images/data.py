@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from unmask.kinds.data import Whole
-from unmask.kinds.folder import SPLITS, check_sizes
+from unmask.kinds.folder import SPLITS, check_sizes, facts_of_meta
 from unmask.kinds.images.pixels import Pixels
 
 
@@ -20,17 +20,13 @@ class ImageData(Whole):
     counted = "images"
 
     def __init__(self, folder: Path, meta: dict, labels: bool = False):
-        try:
+        with facts_of_meta(folder):
             self.shape = tuple(meta["tokenizer"]["shape"])
             self.length = math.prod(self.shape)
             self.classes: int = meta["classes"]
             sizes = {f"{split}.bin": meta["images"][split] * self.length for split in SPLITS}
             if self.classes:
                 sizes |= {f"{split}.labels.bin": meta["images"][split] * 2 for split in SPLITS}
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"{folder / 'meta.json'} is damaged ({error}): prepare the data again"
-            ) from None
         check_sizes(folder, sizes)
         if labels and not self.classes:
             raise ValueError(

@@ -60,7 +60,7 @@ class Digits(Demo):
         def grid(rows: Any) -> bytes:
             return png(picture_grid(pixels.decode(rows), columns=10, scale=8))
 
-        table = png(completion_grid(pixels, given, holes, completed, scale=8))
+        said = "To compare: some of the training data."
         figures = [
             Figure(
                 "How samples appear",
@@ -70,18 +70,13 @@ class Digits(Demo):
                 animation.getvalue(),
             ),
             Figure("Samples", "Drawn from nothing.", f"{self.num} samples", grid(np.stack(drawn))),
-            Figure(
-                "Real digits",
-                "To compare: some of the training data.",
-                f"{self.num} digits",
-                grid(real),
-            ),
+            Figure("Real digits", said, f"{self.num} digits", grid(real)),
             Figure(
                 "Filling in",
                 "From the left: what was given, with the lower half masked; four completions; the "
                 "truth. The given half never changes.",
                 f"A table of {len(given)} held-out digits: upper half, completions, whole",
-                table,
+                png(completion_grid(pixels, given, holes, completed, scale=8)),
             ),
         ]
         return Shown([], figures=figures)

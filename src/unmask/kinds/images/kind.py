@@ -7,7 +7,7 @@ from typing import Any
 
 from unmask.kinds.images.flags import PrepareImages
 from unmask.kinds.images.presets import PRESETS
-from unmask.kinds.kind import Filler, Kind, Layout, Source, State
+from unmask.kinds.kind import Filler, Kind, Layout, Source, State, own_flags
 from unmask.kinds.output import check_out, numbered
 
 
@@ -47,25 +47,16 @@ class Images(Kind):
     def prepare(cls, args: Any) -> tuple[dict, list[str]]:
         from unmask.kinds.images.prepare import prepare_images
 
-        meta = prepare_images(
-            args.source,
-            args.out,
-            format=args.format,
-            labels=args.labels or None,
-            shape=three(args.shape) if args.shape else None,
-            size=args.size,
-            channels=args.channels,
-            levels=args.levels,
-            split=args.split,
-            validation=args.validation or None,
-            test=args.test or None,
-        )
-        said = []
+        flags = own_flags(cls.Prepare, args)
+        flags |= {"labels": args.labels or None, "shape": parse_shape(args.shape)}
+        meta = prepare_images(args.source, args.out, **flags)
         counts = ", ".join(f"{n:,} {name}" for name, n in meta["images"].items())
         shape = " x ".join(map(str, meta["tokenizer"]["shape"]))
-        classes = f", {meta['classes']} classes" if meta["classes"] else ", no labels"
-        said.append(f"{args.out}: {counts} images of {shape}, {meta['vocab_size']} values{classes}")
-        return meta, said
+        classes = "no labels"
+        if meta["classes"]:
+            classes = f"{meta['classes']} classes"
+        values = f"{meta['vocab_size']} values"
+        return meta, [f"{args.out}: {counts} images of {shape}, {values}, {classes}"]
 
     @classmethod
     def open(cls, folder: Path, meta: dict, *, labels: bool) -> Any:
@@ -116,7 +107,7 @@ class Images(Kind):
 
 
 class Picture(Source):
-    """A picture whose transparent pixels, or those that are white in --mask, are to be filled in."""
+    """A picture whose transparent pixels, or those white in --mask, are to be filled in."""
 
     def __init__(self, path: Path, args: Any, pixels: Any):
         from unmask.kinds.images.holes import Holed
@@ -125,16 +116,20 @@ class Picture(Source):
             raise ValueError("a picture is read from a file, not from standard input: name it")
         if args.window:
             raise ValueError(
-                "--window is not for a picture, which has the size that the model was trained at: leave it out"
+                "--window is not for a picture, which has the size that the model was trained at: "
+                "leave it out"
             )
         if args.mask and not Path(args.mask).is_file():
             raise ValueError(
-                f"there is no file {args.mask}: --mask is a picture, white where there is something to fill in"
+                f"there is no file {args.mask}: "
+                "--mask is a picture, white where there is something to fill in"
             )
         out = Path(args.out or f"{path.stem}-filled.png")
         self.names = numbered(out, args.num, path, ".png")
-        self.holed, self.num = Holed(path, Path(args.mask) if args.mask else None, pixels), args.num
-        self.examples = [self.holed.example(None if args.label == -1 else args.label)]
+        mask = Path(args.mask) if args.mask else None
+        label = None if args.label == -1 else args.label
+        self.holed, self.num = Holed(path, mask, pixels), args.num
+        self.examples = [self.holed.example(label)]
 
     def fill(self, filler: Filler) -> dict:
         import numpy as np
@@ -142,18 +137,18 @@ class Picture(Source):
         from unmask.kinds.images.pixels import to_image
 
         (found,) = filler.fill(self.examples, num=self.num)
-        for name, picture in zip(
-            self.names, self.holed.filled(np.stack([one.ids for one in found])), strict=True
-        ):
+        pictures = self.holed.filled(np.stack([one.ids for one in found]))
+        for name, picture in zip(self.names, pictures, strict=True):
             to_image(picture).save(name)
             print(f"wrote {name}", file=sys.stderr)
-        return {
-            "out": [str(name) for name in self.names],
-            "filled_values": int(self.holed.holes.sum()),
-        }
+        out = [str(name) for name in self.names]
+        return {"out": out, "filled_values": int(self.holed.holes.sum())}
 
 
-def three(shape: str) -> tuple[int, int, int]:
+def parse_shape(shape: str) -> tuple[int, int, int] | None:
+    """Height, width and channels; None if nothing is said."""
+    if not shape:
+        return None
     parts = shape.replace("x", ",").split(",")
     if len(parts) != 3 or not all(part.strip().isdigit() and int(part) for part in parts):
         raise ValueError(f"--shape {shape!r}: give height,width,channels, like 28,28,1")

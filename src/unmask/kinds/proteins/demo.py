@@ -52,9 +52,8 @@ class UniProt(Demo):
 
         from unmask.kinds.baselines import sequence_ngram_bits
 
-        train, test = (
-            (np.asarray(data.tokens(split)), data.edges(split)) for split in ("train", "test")
-        )
+        splits = ("train", "test")
+        train, test = ((np.asarray(data.tokens(split)), data.edges(split)) for split in splits)
         found = {}
         for order, name in enumerate(("unigram", "bigram", "trigram with back-off"), 1):
             bits = sequence_ngram_bits(train, test, data.vocab_size, order)
@@ -104,9 +103,8 @@ class UniProt(Demo):
             said.append(f"  {one.nats:6.2f} +- {one.noise:.2f}  {letters}  {name}")
 
         def spans(ids: Any) -> list[tuple[str, bool]]:
-            return [
-                (a, not hole) for a, hole in zip(data.tokenizer.decode(ids), holes, strict=True)
-            ]
+            letters = data.tokenizer.decode(ids)
+            return [(letter, not hole) for letter, hole in zip(letters, holes, strict=True)]
 
         before = [(letter if given else " ", given) for letter, given in spans(ids)]
         return said, {"before": before, "after": [spans(one.ids) for one in found]}
@@ -126,8 +124,10 @@ def passage(data: Any) -> tuple[Any, Any]:
 
 
 def composition(rows: Sequence[str]) -> tuple[Any, Any]:
-    """The share of each of the 20 amino acids among all residues of `rows`, and its standard error
-    over rows (delta method), each (20,)."""
+    """The share of each of the 20 amino acids among all residues of `rows`, and its standard error.
+
+    Each is (20,); the error is that over rows (delta method).
+    """
     import numpy as np
 
     from unmask.kinds.proteins.residues import COMMON

@@ -5,13 +5,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from unmask.kinds.kind import Filler, Kind, Layout, NoFlags, Partial, Source, too_long
+from unmask.kinds.kind import Filler, Kind, Layout, NoFlags, Partial, Source, own_flags, too_long
 from unmask.kinds.output import check_out, write_texts
 from unmask.kinds.proteins.flags import PrepareProteins
 from unmask.kinds.proteins.presets import PRESETS
 from unmask.roles import ABSENT, GIVEN, HOLE
 
 DRAWS = 32  # of masks, for the score of a filling
+SCORE = "score: at most so many nats, -log p of what is filled in given the rest"
+NO_SCORE = (
+    "note: fillings are scored for a schedule with one curve for all values, "
+    "and this one has one per value"
+)
 
 
 class Proteins(Kind):
@@ -27,17 +32,9 @@ class Proteins(Kind):
     what = "proteins"
     title, unit = "A protein", "residue"
     keys = (
-        "format",
-        "kind",
-        "tokenizer",
-        "vocab_size",
-        "dtype",
-        "documents",
-        "eot",
-        "tokens",
-        "document_count",
-        "lengths",
-    )
+        "format", "kind", "tokenizer", "vocab_size", "dtype",
+        "documents", "eot", "tokens", "document_count", "lengths",
+    )  # fmt: skip
     no_labels = "proteins, which has no labels"
     tokens = ("residues",)
     Read = NoFlags
@@ -52,28 +49,21 @@ class Proteins(Kind):
     def prepare(cls, args: Any) -> tuple[dict, list[str]]:
         from unmask.kinds.proteins.prepare import prepare_proteins
 
-        meta = prepare_proteins(
-            args.source,
-            args.out,
-            split=args.split,
-            validation=args.validation or None,
-            test=args.test or None,
-        )
-        said = []
+        meta = prepare_proteins(args.source, args.out, **own_flags(cls.Prepare, args))
         counts, lengths = meta["document_count"], list(meta["lengths"])
-        said.append(
-            f"{args.out}: {', '.join(f'{n:,} {name}' for name, n in counts.items())} sequences"
-        )
+        numbers = ", ".join(f"{n:,} {name}" for name, n in counts.items())
         how = f"{meta['distinct']:,} of them different, split by a hash"
-        said.append(
-            f"  {'in files of their own' if meta['split'] == 'files' else how}; homologues may be on several sides"
-        )
-        mean, unknown = meta["tokens"]["train"] / counts["train"], sum(meta["unknown"].values())
-        said.append(
-            f"  training: {meta['tokens']['train']:,} residues, {lengths[0]} to {lengths[-1]} a sequence, mean {mean:.0f}"
-        )
-        said.append(f"  in all {unknown:,} positions without a value (B, J, X, Z)")
-        return meta, said
+        if meta["split"] == "files":
+            how = "in files of their own"
+        residues = meta["tokens"]["train"]
+        mean, spread = residues / counts["train"], f"{lengths[0]} to {lengths[-1]} a sequence"
+        unknown = sum(meta["unknown"].values())
+        return meta, [
+            f"{args.out}: {numbers} sequences",
+            f"  {how}; homologues may be on several sides",
+            f"  training: {residues:,} residues, {spread}, mean {mean:.0f}",
+            f"  in all {unknown:,} positions without a value (B, J, X, Z)",
+        ]
 
     @classmethod
     def open(cls, folder: Path, meta: dict, *, labels: bool) -> Any:
@@ -99,15 +89,16 @@ class Proteins(Kind):
 
     def write(self, rows: list, args: Any) -> dict:
         letters = [self.tokenizer.decode(row) for row in rows]
-        write_fasta(
-            args.out, ((f"sample-{i} seed={args.seed}", row) for i, row in enumerate(letters, 1))
-        )
+        headers = (f"sample-{i} seed={args.seed}" for i in range(1, len(rows) + 1))
+        write_fasta(args.out, zip(headers, letters, strict=True))
         return {"samples": letters}
 
 
 class Records(Source):
-    """The records of a FASTA file, in which X, - and [MASK] are holes; the fillings of a record
-    come best first."""
+    """The records of a FASTA file, in which X, - and [MASK] are holes.
+
+    The fillings of a record come best first.
+    """
 
     def __init__(self, path: Path, args: Any, length: int, residues: Any):
         import numpy as np
@@ -117,84 +108,62 @@ class Records(Source):
 
         check_out(args.out)
         if str(path) == "-":
-            self.records = list(
-                parse_fasta([sys.stdin.buffer.read()], "standard input", holes=True)
-            )
+            found = parse_fasta([sys.stdin.buffer.read()], "standard input", holes=True)
         else:
-            self.records = list(read_fasta(path, tqdm(disable=True), holes=True))
+            found = read_fasta(path, tqdm(disable=True), holes=True)
+        self.records = list(found)
         open_ = [record for record in self.records if record.holes.any()]
         if not open_:
-            raise ValueError(
-                f"{path} has no hole: write X, - or [MASK] for a residue to fill in, or [MASK:20] for twenty"
-            )
+            fix = "write X, - or [MASK] for a residue to fill in, or [MASK:20] for twenty"
+            raise ValueError(f"{path} has no hole: {fix}")
         for record in open_:
             if len(record.letters) > length and not args.window:
                 raise too_long(record.place, len(record.letters), "residue", length)
         if left := len(self.records) - len(open_):
-            print(
-                f"note: {left} of {len(self.records)} records have no hole; they are passed through",
-                file=sys.stderr,
-            )
+            some = f"{left} of {len(self.records)} records"
+            print(f"note: {some} have no hole; they are passed through", file=sys.stderr)
         self.args, self.tokenizer = args, residues
         self.examples = []
         for record in self.records:
             known = np.where(record.ids < residues.vocab_size, GIVEN, ABSENT)
-            self.examples.append(
-                Partial(
-                    record.ids.astype(np.int64), np.where(record.holes, HOLE, known).astype(np.int8)
-                )
-            )
+            role = np.where(record.holes, HOLE, known).astype(np.int8)
+            self.examples.append(Partial(record.ids.astype(np.int64), role))
 
     def fill(self, filler: Filler) -> dict:
-        scored = filler.can_score
+        scored, num = filler.can_score, self.args.num
         if scored:
-            told = f"{DRAWS} draws of masks" + (
-                ", and others to rank by" if self.args.num > 1 else ""
-            )
-            print(
-                f"score: at most so many nats, -log p of what is filled in given the rest, {told}",
-                file=sys.stderr,
-            )
+            said = f"{SCORE}, {DRAWS} draws of masks"
+            if num > 1:
+                said += ", and others to rank by"
         else:
-            print(
-                "note: fillings are scored for a schedule with one curve for all values, and this one has one per value",
-                file=sys.stderr,
-            )
-        found = filler.fill(self.examples, num=self.args.num, score=DRAWS if scored else 0)
+            said = NO_SCORE
+        print(said, file=sys.stderr)
+        found = filler.fill(self.examples, num=num, score=DRAWS if scored else 0)
         made, kept = [], []
         for record, candidates in zip(self.records, found, strict=True):
             if not record.holes.any():
                 made.append((record.header, record.letters))
                 continue
+            many = int(record.holes.sum())
             for number, one in enumerate(candidates, 1):
-                score = f" nats={one.nats:.2f}+-{one.noise:.2f}" if scored else ""
-                header = (
-                    f"{record.header} candidate={number} filled={int(record.holes.sum())}{score}"
-                )
-                made.append((header, self.spell(record, one.ids)))
-                kept.append(
-                    {
-                        "header": header,
-                        "sequence": made[-1][1],
-                        "nats": one.nats,
-                        "noise": one.noise,
-                    }
-                )
+                header = f"{record.header} candidate={number} filled={many}"
+                if scored:
+                    header += f" nats={one.nats:.2f}+-{one.noise:.2f}"
+                letters = self.spell(record, one.ids)
+                made.append((header, letters))
+                cost = {"nats": one.nats, "noise": one.noise}
+                kept.append({"header": header, "sequence": letters, **cost})
         write_fasta(self.args.out, made)
-        return {
-            "fillings": kept,
-            "score": "upper bound on -log p(filled in | the rest), nats" if scored else None,
-            "draws": DRAWS,
-        }
+        score = "upper bound on -log p(filled in | the rest), nats" if scored else None
+        return {"fillings": kept, "score": score, "draws": DRAWS}
 
     def spell(self, record: Any, ids: Any) -> str:
         """A record's letters with its holes as in `ids` (S,); all else as it was."""
         import numpy as np
 
+        filled = self.tokenizer.decode(ids[record.holes]).encode()
         letters = np.frombuffer(record.letters.encode(), np.uint8).copy()
-        letters[record.holes] = np.frombuffer(
-            self.tokenizer.decode(ids[record.holes]).encode(), np.uint8
-        )
+        letters[record.holes] = np.frombuffer(filled, np.uint8)
         return letters.tobytes().decode()
 
 
@@ -203,11 +172,11 @@ def write_fasta(out: str, records: Iterable[tuple[str, str]]) -> None:
     from unmask.kinds.proteins.fasta import format_fasta
 
     if out.endswith(".jsonl"):
-        return write_texts(out, [letters for _, letters in records])
+        write_texts(out, [letters for _, letters in records])
+        return
     content = format_fasta(records).encode("utf-8", "surrogateescape")
     if not out:
         sys.stdout.write(content.decode("utf-8", "replace"))
-        return None
+        return
     Path(out).write_bytes(content)
     print(f"wrote {out}", file=sys.stderr)
-    return None

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from unmask.kinds.data import Whole
-from unmask.kinds.folder import SPLITS, check_sizes
+from unmask.kinds.folder import SPLITS, check_sizes, facts_of_meta
 from unmask.kinds.tables.columns import Table
 
 
@@ -22,14 +22,10 @@ class TableData(Whole):
     counted = "rows"
 
     def __init__(self, folder: Path, meta: dict):
-        try:
+        with facts_of_meta(folder):
             self.length = len(meta["tokenizer"]["columns"])
             size = self.length * np.dtype(meta["dtype"]).itemsize  # of a row, in bytes
             sizes = {f"{split}.bin": meta["rows"][split] * size for split in SPLITS}
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"{folder / 'meta.json'} is damaged ({error}): prepare the data again"
-            ) from None
         check_sizes(folder, sizes)
         super().__init__(folder, meta)
         self.whole = f"rows have {self.length} cells"

@@ -56,17 +56,16 @@ class Census(Demo):
         filled = [np.stack([row[k].ids for row in found]) for k in range(3)]
         guesses = [guess(table, *law) for law in filler(1).laws(examples)]
 
-        lines = [
-            " ".join(f"{name}={value}" for name, value in zip(table.names, row, strict=True))
-            for row in table.decode(rows[:3])
-        ]
+        lines = []
+        for row in table.decode(rows[:3]):
+            pairs = zip(table.names, row, strict=True)
+            lines.append(" ".join(f"{name}={value}" for name, value in pairs))
         likeliest = [describe_guess(table, one)[0] for one in guesses if one.row == 0]
         told = ", ".join(f"{name} {value} ({float(p):.0%})" for _, name, value, p in likeliest)
         said = ["\nsynthetic rows:", *lines, f"\nhidden in a held-out row: {told}\n"]
 
-        before = [
-            (text if shown else " " * 8, shown) for text, shown in cells(table, given, hidden)
-        ]
+        spelled = cells(table, given, hidden)
+        before = [(text if shown else " " * 8, shown) for text, shown in spelled]
         after = [cells(table, part, hidden) for part in filled]
         figure = Figure(
             "Samples beside people",

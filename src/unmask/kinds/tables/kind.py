@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from unmask.kinds.kind import Filler, Kind, Layout, Source, State
+from unmask.kinds.kind import Filler, Kind, Layout, Source, State, own_flags
 from unmask.kinds.output import numbered, spare, write_text
 from unmask.kinds.tables.flags import PrepareTable
 from unmask.kinds.tables.presets import PRESETS
@@ -50,45 +50,27 @@ class Tables(Kind):
 
     @classmethod
     def prepare(cls, args: Any) -> tuple[dict, list[str]]:
-        from unmask.kinds.folder import find_tokens
         from unmask.kinds.tables.columns import Table
         from unmask.kinds.tables.prepare import prepare_table
 
-        found = find_tokens(Path(args.like)) if args.like else None
-        if args.like and (found is None or found.spec["name"] != "table"):
-            raise ValueError(
-                f"--like {args.like} is no folder of a prepared table, or of a model of one"
-            )
-        like = None if found is None else Table.from_spec(found.spec)
-        meta = prepare_table(
-            args.source,
-            args.out,
-            header=args.header,
-            delimiter=args.delimiter,
-            encoding=args.encoding,
-            missing=names_in(args.missing),
-            numbers=names_in(args.numbers),
-            categories=names_in(args.categories),
-            drop=names_in(args.drop),
-            bins=args.bins,
-            like=like,
-            unseen=args.unseen,
-            split=args.split,
-            validation=args.validation or None,
-            test=args.test or None,
-        )
-        said = []
+        flags = own_flags(cls.Prepare, args)
+        flags["like"] = read_table(args.like)
+        for name in ("missing", "numbers", "categories", "drop"):
+            flags[name] = names_in(flags[name])
+        meta = prepare_table(args.source, args.out, **flags)
         counts = ", ".join(f"{n:,} {name}" for name, n in meta["rows"].items())
         table = Table.from_spec(meta["tokenizer"])
         none = meta["cells_without_value"]
         what = f"{counts} rows of {table.length} columns, {meta['vocab_size']} values"
-        said.append(f"{args.out}: {what}" + f"; {none:,} cells have none" * bool(none))
+        if none:
+            what += f"; {none:,} cells have none"
         first = "names the columns" if table.header else "is a row like the others"
-        said.append(f"  the first row {first}; numbers are written as their bins' medians")
         width = max(map(len, table.names))
-        said.append(
-            "\n".join(f"  {column.name:{width}}  {column.describe()}" for column in table.columns)
-        )
+        said = [
+            f"{args.out}: {what}",
+            f"  the first row {first}; numbers are written as their bins' medians",
+            *(f"  {column.name:{width}}  {column.describe()}" for column in table.columns),
+        ]
         if meta["empty_rows"]:
             said.append(f"left out {meta['empty_rows']:,} rows without any value")
         return meta, said
@@ -127,7 +109,8 @@ class Tables(Kind):
 
     def differs(self, other: Kind, path: Path) -> str:
         if other.name == self.name and other.meta["tokenizer"] != self.meta["tokenizer"]:
-            return f"has other columns, categories or bins than the model's: prepare the table with --like {path}"
+            fix = f"prepare the table with --like {path}"
+            return f"has other columns, categories or bins than the model's: {fix}"
         return super().differs(other, path)
 
     def read(self, path: Path, args: Any, length: int) -> Source:
@@ -141,8 +124,10 @@ class Tables(Kind):
 
 
 class HoledRows(Source):
-    """A CSV file whose missing cells are drawn, `args.num` times, or with --best guessed; every
-    other cell stays as it is."""
+    """A CSV file whose missing cells are drawn, `args.num` times, or with --best guessed.
+
+    Every other cell stays as it is.
+    """
 
     def __init__(self, path: Path, args: Any, table: Any):
         import numpy as np
@@ -154,25 +139,20 @@ class HoledRows(Source):
             raise ValueError("a table is read from a file, not from standard input: name it")
         if args.window:
             raise ValueError("--window is not for a table: leave it out")
-        out = Path(
-            args.out
-            or f"{path.name.removesuffix('.gz').removesuffix('.xz').removesuffix('.csv')}-filled.csv"
-        )
-        self.names = numbered(out, args.num, path)
+        stem = path.name.removesuffix(".gz").removesuffix(".xz").removesuffix(".csv")
+        self.names = numbered(Path(args.out or f"{stem}-filled.csv"), args.num, path)
         if args.probabilities:
-            spare(Path(args.probabilities), path)
-        if args.probabilities and Path(args.probabilities).resolve() in [
-            name.resolve() for name in self.names
-        ]:
-            raise ValueError(
-                f"{args.probabilities} is to hold the filled table: name another file for the probabilities"
-            )
+            file = Path(args.probabilities)
+            spare(file, path)
+            if file.resolve() in [name.resolve() for name in self.names]:
+                taken = f"{args.probabilities} is to hold the filled table"
+                raise ValueError(f"{taken}: name another file for the probabilities")
         if args.best and args.num > 1:
             raise ValueError(f"--best has one answer, not --num {args.num}: leave one of them out")
         self.args, self.table = args, table
         self.rows = read_rows(path, table, unseen=args.unseen, encoding=args.encoding)
         self.hole = self.rows.tokens == table.vocab_size
-        # nothing is known of those
+        # of a column without any value nothing is known
         self.hole[:, [column.values == ("",) for column in table.columns]] = False
         # what the model does not know is hidden from it, and kept
         for i, c in np.argwhere(self.hole):
@@ -186,41 +166,38 @@ class HoledRows(Source):
     def fill(self, filler: Filler) -> dict:
         import numpy as np
 
-        best = (
-            self.guesses(filler) if self.args.best or self.args.probabilities else self.rows.tokens
-        )
-        if self.args.best:
-            full = [best]
-        else:
-            found = filler.fill(self.examples, num=self.args.num)
-            full = [
-                np.stack([row[min(k, len(row) - 1)].ids for row in found])
-                for k in range(self.args.num)
-            ]
+        num = self.args.num
+        full = []
+        if self.args.best or self.args.probabilities:
+            full = [self.guesses(filler)]  # writes --probabilities
+        if not self.args.best:
+            found = filler.fill(self.examples, num=num)
+            # a row without a hole has one filling, itself, however many are asked for
+            full = [np.stack([row[min(k, len(row) - 1)].ids for row in found]) for k in range(num)]
         for name, tokens in zip(self.names, full, strict=True):
-            values = self.table.decode(tokens)
-            cells = [list(row) for row in self.rows.cells]
-            for i, c in np.argwhere(self.hole):
-                cells[i][self.rows.places[c]] = values[i][c]
-            write_text(str(name), self.table.write(cells, self.rows.header))
+            self.write(str(name), tokens)
         if self.args.probabilities:
             print(f"wrote {self.args.probabilities}", file=sys.stderr)
-        holed = int(self.hole.any(1).sum())
-        print(
-            f"filled {self.hole.sum():,} cells in {holed:,} of {len(self.hole):,} rows",
-            file=sys.stderr,
-        )
+        rows, cells, holed = len(self.hole), int(self.hole.sum()), int(self.hole.any(1).sum())
+        print(f"filled {cells:,} cells in {holed:,} of {rows:,} rows", file=sys.stderr)
         out = [str(name) for name in self.names]
-        return {
-            "out": out,
-            "rows": len(self.hole),
-            "cells_filled": int(self.hole.sum()),
-            "rows_filled": holed,
-        }
+        return {"out": out, "rows": rows, "cells_filled": cells, "rows_filled": holed}
+
+    def write(self, out: str, tokens: Any) -> None:
+        """The file, its holes as in `tokens` (rows, columns)."""
+        import numpy as np
+
+        values = self.table.decode(tokens)
+        cells = [list(row) for row in self.rows.cells]
+        for i, c in np.argwhere(self.hole):
+            cells[i][self.rows.places[c]] = values[i][c]
+        write_text(out, self.table.write(cells, self.rows.header))
 
     def guesses(self, filler: Filler) -> Any:
-        """The tokens (rows, columns) with the best guess in every hole; --probabilities, if asked
-        for, written on the way."""
+        """The tokens (rows, columns) with the best guess in every hole.
+
+        --probabilities, if asked for, is written on the way.
+        """
         from unmask.kinds.tables.holes import describe_guess, guess
 
         best = self.rows.tokens.copy()
@@ -237,9 +214,20 @@ class HoledRows(Source):
 def names_in(flag: str) -> list[str]:
     """Names with commas between them; one that has a comma itself stands in quotes, as in CSV."""
     try:
-        return [
-            name.strip()
-            for name in next(csv.reader([flag], skipinitialspace=True, strict=True), [])
-        ]
+        names = next(csv.reader([flag], skipinitialspace=True, strict=True), [])
     except csv.Error as error:
         raise ValueError(f"{flag!r}: {error}; give names with commas between them") from None
+    return [name.strip() for name in names]
+
+
+def read_table(folder: str) -> Any:
+    """The columns of prepared data or of a model, for --like; None for no folder."""
+    from unmask.kinds.folder import find_tokens
+    from unmask.kinds.tables.columns import Table
+
+    if not folder:
+        return None
+    found = find_tokens(Path(folder))
+    if found is None or found.spec["name"] != "table":
+        raise ValueError(f"--like {folder} is no folder of a prepared table, or of a model of one")
+    return Table.from_spec(found.spec)

@@ -28,10 +28,8 @@ class Shakespeare(Demo):
 
         train, test = data.tokens("train"), data.tokens("test")
         names = ("unigram", "bigram", "trigram with back-off")
-        return {
-            name: ngram_bits(train, test, data.vocab_size, order)
-            for order, name in enumerate(names, 1)
-        }
+        orders = enumerate(names, 1)
+        return {name: ngram_bits(train, test, data.vocab_size, order) for order, name in orders}
 
     def show(self, data: Any, drawn: list, states: list, filler: Callable[[int], Filler]) -> Shown:
         from unmask.kinds.text.holes import parse_holes, partial, spell_pieces

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from unmask.kinds.kind import Filler, Kind, NoFlags, Source, too_long
+from unmask.kinds.kind import Filler, Kind, NoFlags, Source, own_flags, too_long
 from unmask.kinds.output import check_out, write_texts
 from unmask.kinds.text.flags import PrepareText
 from unmask.kinds.text.presets import PRESETS
@@ -13,21 +13,17 @@ from unmask.kinds.text.presets import PRESETS
 class Text(Kind):
     name = "text"
     about = "Text, JSON lines or ready token ids."
-    source = "A text or .jsonl file (also .gz, .xz), a folder, every file in which is a document, or a file of ready token ids."
+    source = (
+        "A text or .jsonl file (also .gz, .xz), a folder, every file in which is a document, "
+        "or a file of ready token ids."
+    )
     Prepare = PrepareText
     presets = PRESETS
     what = "a text"
     keys = (
-        "format",
-        "kind",
-        "tokenizer",
-        "vocab_size",
-        "dtype",
-        "documents",
-        "eot",
-        "tokens",
-        "document_count",
-    )
+        "format", "kind", "tokenizer", "vocab_size", "dtype",
+        "documents", "eot", "tokens", "document_count",
+    )  # fmt: skip
     no_labels = "text, which has no labels"
     tokens = ("bytes", "characters", "subwords", "ids")
     Read = NoFlags
@@ -42,24 +38,14 @@ class Text(Kind):
     def prepare(cls, args: Any) -> tuple[dict, list[str]]:
         from unmask.kinds.text.prepare import prepare_text
 
-        meta = prepare_text(
-            args.source,
-            args.out,
-            format=args.format,
-            field=args.field,
-            dtype=args.dtype,
-            split=args.split,
-            alphabet=args.alphabet or None,
-            tokenizer=args.tokenizer,
-            vocab_size=args.vocab_size or None,
-            validation=args.validation or None,
-            test=args.test or None,
-        )
-        said = []
+        flags = own_flags(cls.Prepare, args)
+        for name in ("alphabet", "vocab_size"):  # empty, or 0: not given
+            flags[name] = flags[name] or None
+        meta = prepare_text(args.source, args.out, **flags)
         counts = ", ".join(f"{n:,} {name}" for name, n in meta["tokens"].items())
         how = f"{meta['tokenizer']['name']}, documents {meta['documents']}"
-        said.append(f"{args.out}: {counts} tokens of {meta['vocab_size']} values ({how})")
-        return meta, said
+        said = f"{args.out}: {counts} tokens of {meta['vocab_size']} values ({how})"
+        return meta, [said]
 
     @classmethod
     def open(cls, folder: Path, meta: dict, *, labels: bool) -> Any:
@@ -79,11 +65,12 @@ class Text(Kind):
     def differs(self, other: Kind, path: Path) -> str:
         if other.name != self.name:
             return super().differs(other, path)
-        ours, theirs = (kind.meta["tokenizer"]["name"] for kind in (self, other))
+        ours, theirs = self.meta, other.meta
         fix = f"prepare the text again with --tokenizer {path}"
-        if other.meta["vocab_size"] != self.meta["vocab_size"]:
-            return f"has {other.meta['vocab_size']} values and the model {self.meta['vocab_size']}: {fix}"
-        if self.meta["tokenizer"] != other.meta["tokenizer"] and "ids" not in (ours, theirs):
+        if ours["vocab_size"] != theirs["vocab_size"]:
+            return f"has {theirs['vocab_size']} values and the model {ours['vocab_size']}: {fix}"
+        names = [meta["tokenizer"]["name"] for meta in (ours, theirs)]
+        if ours["tokenizer"] != theirs["tokenizer"] and "ids" not in names:
             return f"was prepared with another tokenizer or alphabet than the model's: {fix}"
         return ""
 
@@ -98,9 +85,9 @@ class Text(Kind):
     def piece(self, i: int) -> str:
         from unmask.kinds.text.tokenizers import Bytes
 
-        return (
-            chr(i) if isinstance(self.tokenizer, Bytes) and i < 128 else self.tokenizer.decode([i])
-        )
+        if isinstance(self.tokenizer, Bytes) and i < 128:
+            return chr(i)
+        return super().piece(i)
 
 
 class Passage(Source):
@@ -111,22 +98,18 @@ class Passage(Source):
         from unmask.kinds.text.tokenizers import Characters
 
         check_out(args.out)
+        raw = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
         try:
-            text = (sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()).decode(
-                "utf-8"
-            )
+            text = raw.decode("utf-8")
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not UTF-8 text: byte {error.start}") from None
         self.pieces, self.tokenizer, self.args = parse_holes(text), tokenizer, args
         if isinstance(tokenizer, Characters):
-            strange = {c for piece in self.pieces if isinstance(piece, str) for c in piece} - set(
-                tokenizer.alphabet
-            )
+            given = "".join(piece for piece in self.pieces if isinstance(piece, str))
+            strange = set(given) - set(tokenizer.alphabet)
             if strange:
-                known = (
-                    f"{path}: the model knows the characters {tokenizer.alphabet!r} and no others"
-                )
-                raise ValueError(f"{known}: take out {sorted(strange)}")
+                known = f"the model knows the characters {tokenizer.alphabet!r} and no others"
+                raise ValueError(f"{path}: {known}: take out {sorted(strange)}")
         size = count_tokens(tokenizer, self.pieces)
         if size > length and not args.window:
             raise too_long(str(path), size, "token", length)

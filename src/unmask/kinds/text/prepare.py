@@ -27,15 +27,8 @@ from unmask.kinds.folder import (
     smallest_type,
     write_meta,
 )
-from unmask.kinds.sources import (
-    ID_TYPES,
-    Piece,
-    file_kind,
-    list_files,
-    read_ids,
-    read_jsonl,
-    read_text,
-)
+from unmask.kinds.sources import list_files
+from unmask.kinds.text.sources import ID_TYPES, Piece, file_kind, read_ids, read_jsonl, read_text
 from unmask.kinds.text.tokenizers import (
     CharacterError,
     Ids,
