@@ -5,13 +5,14 @@ They are written whole or not at all, and verified on reading.
 
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 
 import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
+
+from unmask.files import beside, flush, write_whole
 
 FORMAT = 1
 CONFIG = "config.json"
@@ -32,13 +33,11 @@ def save(
     if path.exists() and not replaceable(path):
         raise ValueError(f"{path} exists and is not a saved model: choose another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
-    new, old = (path.with_name(f".{path.name}.{kind}-{os.getpid()}") for kind in ("new", "old"))
+    new, old = beside(path), beside(path)
     try:
-        shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
         for name, state in tensors.items():
-            safetensors.torch.save_file(separate(state), new / name)
-            (new / name).chmod(0o644)  # safetensors makes it private
+            save_tensors(state, new / name)
         for name, content in files.items():
             (new / name).write_bytes(content)
         digests = {name: digest(new / name) for name in sorted([*tensors, *files])}
@@ -58,6 +57,17 @@ def save(
         shutil.rmtree(old, ignore_errors=True)
 
 
+def save_tensors(state: dict[str, Tensor], path: Path) -> None:
+    """Write a safetensors file; OSError if that fails, as on a full disk."""
+    path.touch()
+    mode = path.stat().st_mode
+    try:
+        safetensors.torch.save_file(separate(state), path)
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from None
+    path.chmod(mode)  # safetensors makes it private
+
+
 def replaceable(path: Path) -> bool:
     """An empty folder, or a saved model."""
     return path.is_dir() and ((path / CONFIG).is_file() or not any(path.iterdir()))
@@ -74,21 +84,9 @@ def separate(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def flush(path: Path) -> None:
-    """To the disk: what a file holds, or which names a folder holds."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_json(path: Path, content: dict) -> None:
     """Replace a JSON file, whole or not at all."""
-    new = path.with_name(f".{path.name}.new-{os.getpid()}")
-    new.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    flush(new)
-    new.replace(path)
+    write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
 def digest(path: Path) -> str:
@@ -103,6 +101,9 @@ def resolve(path: str | Path) -> Path:
     if (path / CONFIG).is_file():
         return path
     newest = checkpoints(path)
+    if newest and not (newest[-1] / CONFIG).is_file():
+        missing = f"{newest[-1] / CONFIG} is missing: restore it from a copy"
+        raise ValueError(f"{missing}, or remove {newest[-1]} to use the checkpoint before")
     if newest:
         return newest[-1]
     if not path.exists():
@@ -114,9 +115,13 @@ def resolve(path: str | Path) -> Path:
 
 
 def checkpoints(run: str | Path) -> list[Path]:
-    """The complete checkpoints of a training folder, oldest first."""
-    folders = (config.parent for config in Path(run).glob(f"checkpoints/*/{CONFIG}"))
-    return sorted((f for f in folders if f.name.isdigit()), key=lambda folder: int(folder.name))
+    """The checkpoints of a training folder, oldest first.
+
+    A folder with a step's name was whole when it got it: without a config.json it is damaged, which
+    who reads it is told.
+    """
+    folders = (f for f in Path(run).glob("checkpoints/*") if f.name.isdigit() and f.is_dir())
+    return sorted(folders, key=lambda folder: int(folder.name))
 
 
 def read_config(folder: str | Path) -> dict:

@@ -85,7 +85,10 @@ class Estimate:
     @property
     def perplexity(self) -> float:
         """exp(nats per position): an upper bound on the perplexity per position."""
-        return math.exp(self.nats_per_position)
+        try:
+            return math.exp(self.nats_per_position)
+        except OverflowError:
+            return math.inf
 
 
 def errors(

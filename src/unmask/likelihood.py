@@ -59,7 +59,15 @@ def estimate_nelbo(
     if not found:
         raise ValueError("there are no examples to evaluate")
     n, group = torch.cat(positions), joined(groups)
+    if not n.any():
+        raise ValueError("there are examples, and none of them has a position that is scored")
     pick, draws = torch.cat(picks, 1), torch.cat(found, 1)  # (repeats, n, ...)
+    unknown = ~draws.isfinite().transpose(0, 1).flatten(1).all(1)
+    if bool(unknown.any()):
+        raise FloatingPointError(
+            f"the bound of {int(unknown.sum())} of {len(n)} examples is not finite: what the "
+            "network says is not, or its weights are not"
+        )
 
     def per_replicate(values: Tensor) -> Tensor:
         return values.unflatten(0, (replicates, of_each)).mean(1)

@@ -15,6 +15,7 @@ import tyro
 
 from unmask.cli.flags import parse
 from unmask.cli.runtime import write_record
+from unmask.files import write_whole
 from unmask.kinds.output import check_out
 
 # what has to be the same
@@ -112,7 +113,7 @@ def keep_examples(record: str, bound: Any) -> dict:
     stream = io.BytesIO()
     np.savez(stream, **{name: v.numpy() for name, v in arrays.items() if v is not None})
     content = stream.getvalue()
-    path.write_bytes(content)
+    write_whole(path, content)
     return {"examples": {"file": path.name, "sha256": hashlib.sha256(content).hexdigest()}}
 
 

@@ -11,6 +11,7 @@ import tyro
 from unmask import __version__
 from unmask.cli.flags import Machine, parse
 from unmask.cli.runtime import Runtime
+from unmask.files import write_whole
 from unmask.kinds.demo import Demo, Shown
 from unmask.kinds.kind import Kind, blank
 from unmask.kinds.registry import demos, presets
@@ -189,7 +190,7 @@ def write(out: Path, one: Demo, shown: Shown, kind: Kind, states: list, parts: d
     frames = kind.pages(states) if kind.frames == ".html" else None
     page: dict[str, Any] = {"unit": kind.unit, "frames": frames, "figures": drawn}
     if drawn:
-        (out / "report.png").write_bytes(drawn[-1].content)
+        write_whole(out / "report.png", drawn[-1].content)
     elif frames:
         names = ("log", "baselines", "bound")
         curve = {name: parts[name] for name in names}

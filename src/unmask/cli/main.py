@@ -4,8 +4,10 @@ torch is imported inside the verbs, so that --help and --version are quick.
 """
 
 import codecs
+import faulthandler
 import os
 import sys
+import traceback
 from collections.abc import Callable
 
 from unmask import __version__
@@ -31,6 +33,8 @@ def main(argv: list[str] | None = None) -> int:
         known = ", ".join(VERBS)
         print(f"unmask: there is no verb {argv[0]!r}; choose one of {known}", file=sys.stderr)
         return 2
+    if sys.stderr is sys.__stderr__:
+        faulthandler.enable()  # data cut short while they are mapped end a process without a word
     try:
         code = run(argv)
         sys.stdout.flush()
@@ -43,13 +47,16 @@ def main(argv: list[str] | None = None) -> int:
         return failed(argv[0], f"not enough memory{said}; {SMALLER}")
     except (ValueError, FloatingPointError, OSError) as error:
         return failed(argv[0], " ".join(str(error).split()))
-    except RuntimeError as error:
-        if "memory" not in str(error).lower() and "alloc" not in str(error).lower():
-            raise
-        said = " ".join(str(error).split())[:200]
-        return failed(argv[0], f"not enough memory ({said}); {SMALLER}")
     except KeyboardInterrupt as stop:
         return failed(argv[0], str(stop) or "stopped", code=130)
+    except Exception as error:
+        said = " ".join(str(error).split())[:200]
+        memory = "memory" in said.lower() or "alloc" in said.lower()
+        if isinstance(error, RuntimeError) and memory:
+            return failed(argv[0], f"not enough memory ({said}); {SMALLER}")
+        traceback.print_exc()
+        why = f"{type(error).__name__}: {said}: this is a bug in unmask {__version__}"
+        return failed(argv[0], f"{why}; please report it, with the command and the lines above", 70)
 
 
 SMALLER = "try a smaller --batch-size, --length or --num"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unmask import __version__
 from unmask.cli.flags import Machine, Sampler
+from unmask.files import write_whole
 from unmask.kinds.output import check_out
 
 
@@ -79,7 +80,7 @@ def write_record(path: str, **values) -> None:
         return
     made_by = {"command": ["unmask", *sys.argv[1:]], "version": __version__}
     record = made_by | without_infinities(values)
-    Path(path).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(record, indent=2) + "\n")
     print(f"wrote {path}", file=sys.stderr)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from unmask.kinds.folder import SPLITS
+from unmask.kinds.folder import SPLITS, verify
 
 
 class Data:
@@ -39,6 +39,7 @@ class Data:
         """All tokens of a split (n,), read-only, in the type in which they are stored."""
         self._check(split)
         if split not in self._tokens:
+            verify(self.folder, self.meta["sha256"], split)
             stored = np.dtype(self.meta["dtype"]).newbyteorder("<")
             self._tokens[split] = np.memmap(self.folder / f"{split}.bin", stored, "r")
         return self._tokens[split]

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike
 from tqdm import tqdm
 
 from unmask.checkpoint import CONFIG, checkpoints, digest
+from unmask.files import write_whole
 
 FORMAT = 1
 SPLITS = ("train", "validation", "test")
@@ -35,6 +36,35 @@ def given_splits(
     """The splits that have a source of their own, and which."""
     given = zip(SPLITS, (source, validation, test), strict=True)
     return {name: Path(path) for name, path in given if path}
+
+
+def verify(folder: Path, digests: dict[str, str], split: str) -> None:
+    """ValueError if a file of a split is not the one that was prepared.
+
+    What was verified once is not read again while its size and time are the same; the folder keeps
+    a note of them, if it can be written to.
+    """
+    note = folder / ".verified.json"
+    try:
+        known = dict(json.loads(note.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        known = {}
+    before = dict(known)
+    for name in digests:
+        if not name.startswith(f"{split}."):
+            continue
+        path = folder / Path(name).name
+        state = path.stat()
+        stamp = [digests[name], state.st_size, state.st_mtime_ns]
+        if known.get(name) != stamp and digest(path) != digests[name]:
+            raise ValueError(
+                f"{path} was changed after it was prepared: its SHA-256 is not that in meta.json; "
+                "restore the file from a copy, or prepare the data again"
+            )
+        known[name] = stamp
+    if known != before:
+        with suppress(OSError):
+            write_whole(note, json.dumps(known))
 
 
 def parse_split(split: str) -> tuple[float, ...]:

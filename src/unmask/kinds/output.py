@@ -4,6 +4,8 @@ import json
 import sys
 from pathlib import Path
 
+from unmask.files import write_whole
+
 
 def write_texts(out: str, texts: list[str]) -> None:
     """To the terminal, or to a file: one text as it is, several under headings, or JSON lines."""
@@ -39,7 +41,7 @@ def check_out(path: str, suffix: str = "") -> None:
 def write_text(out: str, text: str) -> None:
     """As it is, to the terminal or to a file."""
     if out:
-        Path(out).write_text(text, encoding="utf-8")
+        write_whole(out, text)
         print(f"wrote {out}", file=sys.stderr)
     else:
         sys.stdout.write(text)

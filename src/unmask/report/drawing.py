@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from unmask.files import replacing
+
 BLUE, ORANGE, GREY, BLACK = "#2f5fd0", "#c2410c", "#55555a", "#1d1d1f"
 
 
@@ -26,7 +28,12 @@ def write_png(target: Path | IO[bytes], draw: Callable[[], Any]) -> None:
     with rc_context(rcParamsDefault), warnings.catch_warnings():
         # a character that the font lacks is drawn as a box
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        draw().savefig(target, format="png", dpi=100)
+        figure = draw()
+        if not isinstance(target, Path):
+            figure.savefig(target, format="png", dpi=100)
+            return
+        with replacing(target) as new:
+            figure.savefig(new, format="png", dpi=100)
 
 
 def quiet(axes, *, labelsize: int, grid: str) -> None:

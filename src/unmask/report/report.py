@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from unmask.files import write_whole
 from unmask.report.drawing import BLACK, BLUE, GREY, ORANGE, new_figure, quiet, write_png
 from unmask.report.page import PAGE, SAYS, SCRIPT, STEPPER, STYLE
 from unmask.schedules import Schedule
@@ -95,7 +96,7 @@ def write_report(
         sources=_text(sources),
     )
     path = Path(path)
-    path.write_text(page, encoding="utf-8")
+    write_whole(path, page)
     return path
 
 

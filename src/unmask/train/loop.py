@@ -6,10 +6,10 @@ on the same CPU machine with the same number of threads, ends with the same bits
 """
 
 import math
-import shutil
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +25,10 @@ from unmask.data import Data, open_data
 from unmask.device import pick_device, pick_dtype, precision
 from unmask.diffusion import MaskedDiffusion
 from unmask.estimate import Estimate
+from unmask.files import remove_leftovers
 from unmask.likelihood import estimate_nelbo
 from unmask.train.build import build, compile_network
-from unmask.train.run import Log, locked, open_run, stop_signal
+from unmask.train.run import RUN, Log, locked, open_run, stop_signal
 from unmask.train.state import State
 
 # the first steps are slow; those of the next share of --minutes fix their number
@@ -62,14 +63,17 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
     run = open_run(out, config, data)
     devices = [device] if device.type == "cuda" else []
     with locked(out), torch.random.fork_rng(devices), stop_signal() as stopped:
-        for leftover in out.glob("checkpoints/.*.new-*"):  # of a kill while writing
-            shutil.rmtree(leftover)
+        remove_leftovers(out)
+        remove_leftovers(out / "checkpoints")
         resume(state, out)
-        if run["steps"] and state.step >= run["steps"]:
-            print(f"this run is finished: {state.step} steps", file=sys.stderr)
-        else:
+        log = Log(out / "log.jsonl", state.step)
+        if not run["steps"] or state.step < run["steps"]:
             print(begin(config, run, state, data), file=sys.stderr)
-            loop(config, data, out, run, state, Log(out / "log.jsonl", state.step), stopped)
+            loop(config, data, out, run, state, log, stopped)
+        elif "validation" in data.splits and not log.evaluated(state.step):
+            print(write_bound(config, state, log, data, stopped), file=sys.stderr)
+        else:
+            print(f"this run is finished: {state.step} steps", file=sys.stderr)
     return checkpoint.resolve(out)
 
 
@@ -132,11 +136,11 @@ def loop(
             warm = not run["steps"] and state.step >= first + 5
             if warm and now - first_time > min(CALIBRATE * config.minutes, 1) * 60:
                 rate = (state.step - first) / (now - first_time)
-                # what a resumed run starts from: the steps before did not know their number
-                state.save(out, data)
                 left = round(rate * (60 * config.minutes - state.seconds))
                 run["steps"] = bar.total = max(state.step + 1, state.step + left)
-                checkpoint.write_json(out / "run.json", run)
+                # what a resumed run starts from: the steps before did not know their number
+                state.save(out, run, data)
+                checkpoint.write_json(out / RUN, run)
             bar.update()
             final = state.step == run["steps"]
             if state.step % config.log_every == 0 or final:
@@ -145,10 +149,14 @@ def loop(
                 bar.set_postfix_str(write_loss(config, state, log, mean, norm, rate))
             due = config.eval_minutes and now - last_eval > 60 * config.eval_minutes
             if "validation" in data.splits and (final or due):
-                bar.write(write_bound(config, state, log, data), file=sys.stderr)
+                state.check_finite()
+                try:
+                    bar.write(write_bound(config, state, log, data, stopped), file=sys.stderr)
+                except Interrupted:
+                    final = False  # the same command evaluates
                 last_eval = time.monotonic()
             if final or stopped.is_set() or now - last_saved > 60 * config.checkpoint_minutes:
-                folder = state.save(out, data)
+                folder = state.save(out, run, data)
                 last_saved = time.monotonic()
                 if stopped.is_set() and not final:
                     raise KeyboardInterrupt(
@@ -178,9 +186,11 @@ def write_loss(
     return f"{said}, {rate:,.0f} tokens/s"
 
 
-def write_bound(config: TrainConfig, state: State, log: Log, data: Data) -> str:
+def write_bound(
+    config: TrainConfig, state: State, log: Log, data: Data, stopped: threading.Event
+) -> str:
     """Log the bound on the validation split; it in words."""
-    bound = evaluate(state.averaged, data, "validation", config)
+    bound = evaluate(state.averaged, data, "validation", config, stopped)
     bits, stderr = bound.bits_per_dim, bound.bits_per_dim_stderr
     row = {"step": state.step, "seconds": state.seconds, "bits": bits, "stderr": stderr}
     log.write(**row, noise=bound.bits_per_dim_noise, windows=len(bound.positions))
@@ -211,12 +221,12 @@ def train_step(
             given = {name: value.repeat_interleave(2, 0) for name, value in given.items()}
         with precision(config.dtype, device):
             terms = model(**given)
-        share = count / sum(counts)
+        share = count / max(1, sum(counts))  # nothing may be known of a batch
         (share * terms.loss).backward()
         told = terms.loss.detach()
         if terms.nelbo is not None:
             # GenMD4's loss is a surrogate's: what is told is the mean of its two draws of the bound
-            told = terms.nelbo.mean() * len(batch["x"]) / count
+            told = terms.nelbo.mean() * len(batch["x"]) / max(1, count)
         loss += share * told
     norm = nn.utils.clip_grad_norm_(model.backbone.parameters(), config.clip or math.inf)
     # apart: noisier than the network's
@@ -254,12 +264,25 @@ def rate_factor(config: TrainConfig, step: int, steps: int) -> float:
     return up * (0.5 - 0.5 * math.cos(math.pi * left))
 
 
-def evaluate(model: MaskedDiffusion, data: Data, split: str, config: TrainConfig) -> Estimate:
+class Interrupted(Exception):
+    """An evaluation was given up, since the run is to stop."""
+
+
+def evaluate(
+    model: MaskedDiffusion, data: Data, split: str, config: TrainConfig, stopped: threading.Event
+) -> Estimate:
     """The bound on evenly spread windows of a split, at the run's precision.
 
-    The same windows and masks every time.
+    The same windows and masks every time.  `Interrupted` between two batches, once `stopped`.
     """
     size = max(1, config.batch_size // config.accumulate)
-    windows = data.windows(split, config.length, size, limit=config.eval_windows)
+    windows = until(stopped, data.windows(split, config.length, size, limit=config.eval_windows))
     with precision(config.dtype, torch.device(config.device)):
         return estimate_nelbo(model, windows, repeats=config.eval_repeats, seed=config.seed)
+
+
+def until(stopped: threading.Event, batches: Iterator[dict]) -> Iterator[dict]:
+    for batch in batches:
+        if stopped.is_set():
+            raise Interrupted
+        yield batch

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,37 +11,67 @@ from pathlib import Path
 from unmask import __version__, checkpoint
 from unmask.config import TrainConfig, differences
 from unmask.data import Data
+from unmask.files import LEFTOVER, write_whole
+
+RUN = "run.json"
 
 
 def open_run(out: Path, config: TrainConfig, data: Data) -> dict:
-    """run.json of a new or resumed run; ValueError if the folder holds anything else."""
+    """What a new or resumed run is: its number of steps (0: not known yet) and its identity.
+
+    The last checkpoint says so, verified; before there is one, run.json.  ValueError if the folder
+    holds anything else, or another run.
+    """
     of_data = {key: data.meta[key] for key in ("sha256", "tokenizer")}
     identity = config.identity() | {"data": of_data}
-    path = out / "run.json"
-    if path.is_file():
-        try:
-            run = json.loads(path.read_text(encoding="utf-8"))
-            before, _ = dict(run["identity"]), int(run["steps"])
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise ValueError(f"{path} is damaged: choose another --out") from None
-        wrong = differences(config.identity(), before)
-        if wrong:
-            said = ", ".join(f"{n} {before.get(n)!r} there, {identity[n]!r} here" for n in wrong)
-            why = ""
-            if set(wrong) <= {"steps", "minutes"}:
-                why = "; its length was fixed when it began, since the learning rate falls over it"
-            raise ValueError(
-                f"{out} is another run ({said}){why}: choose another --out, or the same values"
-            )
-        if before.get("data") != of_data:
-            other = f"other data than {data.folder}"
-            raise ValueError(f"{out} was trained on {other}: choose another --out")
+    run = known_run(out)
+    if run is None:
+        if out.exists() and (not out.is_dir() or any(map(foreign, out.iterdir()))):
+            raise ValueError(f"{out} exists and is not a training run: choose another --out")
+        out.mkdir(parents=True, exist_ok=True)
+        run = {"steps": config.steps, "identity": identity, "unmask": __version__}
+        checkpoint.write_json(out / RUN, run)
         return run
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} exists and is not a training run: choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    run = {"steps": config.steps, "identity": identity, "unmask": __version__}
-    checkpoint.write_json(path, run)
+    before = run["identity"]
+    wrong = differences(config.identity(), before)
+    if wrong:
+        said = ", ".join(f"{n} {before.get(n)!r} there, {identity[n]!r} here" for n in wrong)
+        why = ""
+        if set(wrong) <= {"steps", "minutes"}:
+            why = "; its length was fixed when it began, since the learning rate falls over it"
+        raise ValueError(
+            f"{out} is another run ({said}){why}: choose another --out, or the same values"
+        )
+    if before.get("data") != of_data:
+        other = f"other data than {data.folder}"
+        raise ValueError(f"{out} was trained on {other}: choose another --out")
+    return run
+
+
+def foreign(path: Path) -> bool:
+    """Nothing that a run killed in its first moments leaves behind."""
+    return path.name != ".lock" and not path.match(LEFTOVER)
+
+
+def known_run(out: Path) -> dict | None:
+    """What the folder of a run says it is; None where there is no run.
+
+    Checkpoints of older versions do not say it: then run.json, alone, is believed.
+    """
+    path, done = out / RUN, checkpoint.checkpoints(out)
+    if done:
+        run = checkpoint.read_config(done[-1])["training"].get("run")
+        if run is not None:
+            return run
+    if not path.is_file():
+        if done:
+            raise ValueError(f"{path} is missing: restore it from a copy, or choose another --out")
+        return None
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+        dict(run["identity"]), int(run["steps"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ValueError(f"{path} is damaged: choose another --out") from None
     return run
 
 
@@ -65,16 +96,27 @@ def locked(out: Path) -> Iterator[None]:
 class Log:
     """log.jsonl: a line per `write`.
 
-    Lines of steps that a resumed run will do again are dropped.
+    Lines of steps that a resumed run will do again are dropped, and a last line that a kill cut
+    short; a damaged line stays, and blocks nothing.
     """
 
     def __init__(self, path: Path, step: int):
         self.path = path
-        if path.exists():
-            kept = [row for row in read_log(path) if row["step"] <= step]
-            new = path.with_name(f".{path.name}.new")
-            new.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-            new.replace(path)
+        if not path.exists():
+            return
+        kept = []
+        for line in path.read_bytes().splitlines(keepends=True):
+            row = parsed(line)
+            if row is None and not line.endswith(b"\n"):
+                print(f"{path}: its last line was cut short and is left out", file=sys.stderr)
+            elif row is None or row["step"] <= step:
+                kept.append(line)
+        write_whole(path, b"".join(kept))
+
+    def evaluated(self, step: int) -> bool:
+        """Whether the bound at this step is in it."""
+        rows = read_log(self.path) if self.path.exists() else []
+        return any(row["step"] == step and "bits" in row for row in rows)
 
     def write(self, **row) -> None:
         row = {name: value for name, value in row.items() if value == value}  # JSON has no NaN
@@ -83,14 +125,25 @@ class Log:
             file.write(json.dumps(row) + "\n")
 
 
+def parsed(line: bytes) -> dict | None:
+    """A line of log.jsonl; None if it is none."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(row, dict) and isinstance(row.get("step"), int):
+        return row
+    return None
+
+
 def read_log(path: Path) -> list[dict]:
-    """The rows of log.jsonl; a last line that was cut short by a kill is left out."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
+    """The rows of log.jsonl; what cannot be read is left out, and counted on standard error."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    rows = [row for row in map(parsed, lines) if row is not None]
+    cut = bool(lines) and not lines[-1].endswith(b"\n") and parsed(lines[-1]) is None
+    damaged = len(lines) - len(rows) - cut
+    if damaged:
+        print(f"{path}: {damaged} damaged lines are left out", file=sys.stderr)
     return rows
 
 

@@ -40,22 +40,37 @@ class State:
         named = {type(optimizer).__name__: optimizer for optimizer in self.optimizers}
         return {f"{name.lower()}_rate": o.param_groups[0]["lr"] for name, o in named.items()}
 
-    def save(self, run: Path, data: Data) -> Path:
-        """Write checkpoints/STEP, whole or not at all, and drop all but the newest two."""
-        folder = run / "checkpoints" / f"{self.step:08d}"
+    def save(self, out: Path, run: dict, data: Data) -> Path:
+        """Write checkpoints/STEP, whole or not at all, and drop all but the newest two.
+
+        With what `run` is, so that it can be continued.  FloatingPointError for weights that are
+        not finite, which would take the place of good ones.
+        """
+        self.check_finite()
+        folder = out / "checkpoints" / f"{self.step:08d}"
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         for i, optimizer in enumerate(self.optimizers):
             for index, entries in optimizer.state_dict()["state"].items():
                 start = f"optimizer.{i}.{index}."
                 tensors |= {start + name: value for name, value in entries.items()}
-        training = {"step": self.step, "seconds": self.seconds}
+        training = {"step": self.step, "seconds": self.seconds, "run": run}
         training["averaged"] = int(self.ema.n_averaged)
         config = self.averaged.config() | {"training": training}
         files = {"model.safetensors": self.averaged.state_dict(), "training.safetensors": tensors}
         checkpoint.save(folder, config, files, data.tokenizer.files())
-        for old in checkpoint.checkpoints(run)[:-2]:
+        for old in checkpoint.checkpoints(out)[:-2]:
             shutil.rmtree(old)
         return folder
+
+    def check_finite(self) -> None:
+        """FloatingPointError for weights, or their averages, that are not finite."""
+        for model in (self.model, self.averaged):
+            for name, weights in model.state_dict().items():
+                if not bool(weights.isfinite().all()):
+                    raise FloatingPointError(
+                        f"{name} is not finite at step {self.step}: training stopped, and the "
+                        "checkpoints before are kept; try a lower learning rate in another folder"
+                    )
 
     def load(self, folder: Path) -> None:
         """Take all of it from the folder of a checkpoint."""

@@ -6,15 +6,16 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from unmask.files import replacing, write_whole
 from unmask.kinds.images.pixels import HOLE as HOLE_GREY
 from unmask.kinds.images.pixels import (
     MODES,
     Pixels,
+    animation,
     open_picture,
     picture_grid,
+    png,
     to_array,
-    to_image,
-    write_animation,
 )
 from unmask.kinds.kind import Partial, State
 from unmask.roles import GIVEN, HOLE
@@ -85,13 +86,14 @@ def split_transparency(image) -> tuple[Any, np.ndarray]:
 def write_pictures(out: Path, pictures: np.ndarray) -> None:
     """(n, H, W, C): a .png is a grid of them, an .npz an array `data`, a folder has a PNG each."""
     if out.suffix == ".npz":
-        np.savez_compressed(out, data=pictures)
+        with replacing(out) as new:
+            np.savez_compressed(new, data=pictures)
     elif out.suffix == ".png":
-        to_image(picture_grid(pictures)).save(out)
+        write_whole(out, png(picture_grid(pictures)))
     else:
         out.mkdir(parents=True, exist_ok=True)
         for i, picture in enumerate(pictures, 1):
-            to_image(picture).save(out / f"{i:05d}.png")
+            write_whole(out / f"{i:05d}.png", png(picture))
 
 
 def check_pictures_out(out: str) -> None:
@@ -116,7 +118,11 @@ def state_pictures(pixels: Pixels, states: Sequence[State]) -> np.ndarray:
 
 def write_unmasking(path: Path | BinaryIO, pictures: np.ndarray) -> None:
     """An animated GIF of states (n, rows, H, W, C), the rows of each side by side in a grid."""
-    write_animation(path, [picture_grid(page) for page in pictures])
+    content = animation([picture_grid(page) for page in pictures])
+    if isinstance(path, Path):
+        write_whole(path, content)
+    else:
+        path.write(content)
 
 
 def completion_grid(

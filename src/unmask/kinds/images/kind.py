@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unmask.files import write_whole
 from unmask.kinds.images.flags import PrepareImages
 from unmask.kinds.images.presets import PRESETS
 from unmask.kinds.kind import Filler, Kind, Layout, Source, State, own_flags
@@ -134,12 +135,12 @@ class Picture(Source):
     def fill(self, filler: Filler) -> dict:
         import numpy as np
 
-        from unmask.kinds.images.pixels import to_image
+        from unmask.kinds.images.pixels import png
 
         (found,) = filler.fill(self.examples, num=self.num)
         pictures = self.holed.filled(np.stack([one.ids for one in found]))
         for name, picture in zip(self.names, pictures, strict=True):
-            to_image(picture).save(name)
+            write_whole(name, png(picture))
             print(f"wrote {name}", file=sys.stderr)
         out = [str(name) for name in self.names]
         return {"out": out, "filled_values": int(self.holed.holes.sum())}

@@ -10,7 +10,6 @@ import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -157,12 +156,12 @@ def png(array: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def write_animation(
-    path: Path | BinaryIO, frames: Sequence[np.ndarray], *, seconds: float = 4.0
-) -> None:
-    """A GIF of pictures (h, w, C); the last one stays for two seconds."""
+def animation(frames: Sequence[np.ndarray], *, seconds: float = 4.0) -> bytes:
+    """The content of a GIF file of pictures (h, w, C); the last one stays for two seconds."""
     images = [to_image(frame) for frame in frames]
     each = max(20, round(1000 * seconds / len(images)))
     times = [each] * (len(images) - 1) + [2000]  # milliseconds
     settings = {"format": "GIF", "save_all": True, "loop": 0}
-    images[0].save(path, append_images=images[1:], duration=times, **settings)
+    stream = io.BytesIO()
+    images[0].save(stream, append_images=images[1:], duration=times, **settings)
+    return stream.getvalue()

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from unmask.files import write_whole
 from unmask.kinds.kind import Filler, Kind, Layout, NoFlags, Partial, Source, own_flags, too_long
 from unmask.kinds.output import check_out, write_texts
 from unmask.kinds.proteins.flags import PrepareProteins
@@ -178,5 +179,5 @@ def write_fasta(out: str, records: Iterable[tuple[str, str]]) -> None:
     if not out:
         sys.stdout.write(content.decode("utf-8", "replace"))
         return
-    Path(out).write_bytes(content)
+    write_whole(out, content)
     print(f"wrote {out}", file=sys.stderr)

@@ -1,12 +1,13 @@
 """The kind, as the verbs see it: a CSV file with missing cells in, CSV files out."""
 
 import csv
-import os
+import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from unmask.files import write_whole
 from unmask.kinds.kind import Filler, Kind, Layout, Source, State, own_flags
 from unmask.kinds.output import numbered, spare, write_text
 from unmask.kinds.tables.flags import PrepareTable
@@ -201,13 +202,16 @@ class HoledRows(Source):
         from unmask.kinds.tables.holes import describe_guess, guess
 
         best = self.rows.tokens.copy()
-        with open(self.args.probabilities or os.devnull, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["row", "column", "value", "probability"])
-            for row, column, law in filler.laws(self.examples):
-                found = guess(self.table, row, column, law)
-                best[row, column] = found.token
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["row", "column", "value", "probability"])
+        for row, column, law in filler.laws(self.examples):
+            found = guess(self.table, row, column, law)
+            best[row, column] = found.token
+            if self.args.probabilities:
                 writer.writerows(describe_guess(self.table, found))
+        if self.args.probabilities:
+            write_whole(self.args.probabilities, table.getvalue())
         return best
 
 

@@ -1,0 +1,288 @@
+"""Kills, full disks and damage: what is lost, and what is said."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from test_train import SMALL, same, weights
+
+import unmask
+from unmask import checkpoint
+from unmask.cli import main
+from unmask.data import open_data
+from unmask.files import replacing, write_whole
+from unmask.likelihood import estimate_nelbo
+from unmask.train import State, build, read_log, train, train_step
+
+STEPWISE = replace(SMALL, checkpoint_minutes=1e-9)
+
+
+@pytest.fixture
+def copy(data, tmp_path):
+    """Prepared data of one's own, to damage."""
+    return shutil.copytree(data, tmp_path / "data")
+
+
+def half(data, run, monkeypatch, steps=6):
+    """A run that was killed after some steps, a checkpoint each."""
+    real = unmask.train.loop.train_step
+
+    def killed(config, data, state, total):
+        if state.step == steps:
+            raise OSError("killed")
+        return real(config, data, state, total)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="killed"):
+        patch.setattr(unmask.train.loop, "train_step", killed)
+        train(STEPWISE, data, run)
+
+
+# ---------------------------------------------------------------- the folder of a run
+
+
+def test_what_a_kill_in_the_first_moment_leaves_is_no_obstacle(data, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in (".lock", ".run.json.new-4711", ".run.json.new-0a1b2c3d.json"):
+        (run / name).write_text("{")
+    train(SMALL, data, run)
+    assert not list(run.glob(".*.new-*"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".vimrc").write_text("syntax on")
+    with pytest.raises(ValueError, match="not a training run"):
+        train(SMALL, data, tmp_path / "mine")
+
+
+@pytest.mark.parametrize("damage", ["seed", "steps", "lost", "cut", "other"])
+def test_a_checkpoint_knows_what_it_needs_to_continue(data, tmp_path, monkeypatch, damage):
+    """run.json is believed only before there is a checkpoint, which is verified."""
+    whole = train(STEPWISE, data, tmp_path / "whole")
+    run = tmp_path / "run"
+    half(data, run, monkeypatch)
+    path = run / "run.json"
+    said = json.loads(path.read_text())
+    if damage == "lost":
+        path.unlink()
+    elif damage == "cut":
+        path.write_text(path.read_text()[:40])
+    elif damage == "steps":
+        path.write_text(json.dumps(said | {"steps": 7}))
+    else:
+        said["identity"]["seed" if damage == "seed" else "data"] = 1
+        path.write_text(json.dumps(said))
+    folder = train(STEPWISE, data, run)
+    assert folder.name == whole.name and same(weights(folder), weights(whole))
+    with pytest.raises(ValueError, match="seed 0 there, 1 here"):
+        train(replace(STEPWISE, seed=1), data, run)
+
+
+def test_a_checkpoint_without_its_config_is_damaged_and_not_passed_over(data, tmp_path, capsys):
+    train(STEPWISE, data, tmp_path / "run")
+    newest = checkpoint.checkpoints(tmp_path / "run")[-1]
+    (newest / "config.json").unlink()
+    assert main(["eval", str(tmp_path / "run"), "--data", str(data)]) == 2
+    assert f"{newest}/config.json is missing" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"config\.json cannot be read"):
+        train(STEPWISE, data, tmp_path / "run")
+
+
+def test_a_log_blocks_nothing_and_loses_no_line_that_can_be_read(
+    data, tmp_path, monkeypatch, capsys
+):
+    run = tmp_path / "run"
+    half(data, run, monkeypatch, steps=9)
+    log = run / "log.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    assert [json.loads(line)["step"] for line in lines] == [4, 8]
+    damaged = b'{"step": 5, "loss": \xff}\n'
+    log.write_bytes(lines[0] + damaged + b"[1, 2]\n" + lines[1] + b'{"step": 9, "lo')
+    capsys.readouterr()
+    train(STEPWISE, data, run)
+    assert "its last line was cut short" in capsys.readouterr().err
+    assert log.read_bytes().splitlines(keepends=True)[:4] == [
+        lines[0], damaged, b"[1, 2]\n", lines[1],
+    ]  # fmt: skip
+    rows = read_log(log)
+    assert [row["step"] for row in rows if "loss" in row] == [4, 8, 12] and "bits" in rows[-1]
+    assert "log.jsonl: 2 damaged lines are left out" in capsys.readouterr().err
+
+
+def test_sigterm_does_not_wait_for_the_validation_and_nothing_is_forgotten(
+    data, tmp_path, monkeypatch
+):
+    """The last evaluation is given up after its first batch; the same command makes up for it."""
+    whole = train(SMALL, data, tmp_path / "whole")
+    config = replace(SMALL, eval_windows=400)
+    real, seen = unmask.MaskedDiffusion.score_units, []
+
+    def slow(self, *given, **how):
+        if not self.training:
+            if not seen:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.05)
+            seen.append(1)
+        return real(self, *given, **how)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(unmask.MaskedDiffusion, "score_units", slow)
+        train(config, data, tmp_path / "run")
+    assert len(seen) == config.eval_repeats  # one batch of 50
+    assert same(weights(checkpoint.resolve(tmp_path / "run")), weights(whole))
+    assert not any("bits" in row for row in read_log(tmp_path / "run" / "log.jsonl"))
+    train(config, data, tmp_path / "run")
+    (row,) = (row for row in read_log(tmp_path / "run" / "log.jsonl") if "bits" in row)
+    assert row["step"] == 12 and math.isfinite(row["bits"])
+
+
+# ---------------------------------------------------------------- data
+
+
+def flip(path, at=1000):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def test_changed_data_are_noticed(copy, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    half(copy, run, monkeypatch)
+    assert (copy / ".verified.json").is_file()
+    flip(copy / "train.bin")
+    with pytest.raises(ValueError, match=r"train\.bin was changed after it was prepared"):
+        train(STEPWISE, copy, run)
+    flip(copy / "train.bin")
+    train(STEPWISE, copy, run)
+    flip(copy / "test.bin", 5)
+    assert main(["eval", str(run), "--data", str(copy)]) == 2
+    assert "test.bin was changed after it was prepared" in capsys.readouterr().err
+
+
+def test_what_was_verified_is_not_read_again_and_needs_no_note(copy, monkeypatch):
+    open_data(copy).tokens("train")
+    with monkeypatch.context() as patch:
+        patch.setattr("unmask.kinds.folder.digest", lambda path: 1 / 0)
+        open_data(copy).tokens("train")
+        with pytest.raises(ZeroDivisionError):
+            open_data(copy).tokens("test")
+    for damaged in ("", "[1]", '{"train.bin": 3}'):
+        (copy / ".verified.json").write_text(damaged)
+        assert len(open_data(copy).tokens("train"))
+    flip(copy / "train.bin")
+    os.utime(copy / "train.bin", ns=(1, 1))
+    with pytest.raises(ValueError, match="was changed"):
+        open_data(copy).tokens("train")
+
+
+def test_a_batch_of_which_nothing_is_known_is_no_division_by_zero(data):
+    """No residue of a crop may be known: the step teaches nothing, and is a step."""
+
+    class Unknown:
+        classes = 0
+
+        def batch(self, split, length, size, *numbers):
+            x = torch.zeros(size, length, dtype=torch.long)
+            return {"x": x, "valid": torch.zeros_like(x, dtype=torch.bool)}
+
+    config = replace(SMALL, dtype="float32")
+    state = State(build(config, 20, {}), config)
+    loss, norm, positions = train_step(config, Unknown(), state, 10)
+    assert (loss, norm, positions, state.step) == (0, 0, 0, 1)
+    with pytest.raises(ValueError, match="none of them has a position that is scored"):
+        estimate_nelbo(state.model, [Unknown().batch("test", 16, 4)])
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def test_weights_that_are_not_finite_are_neither_saved_nor_evaluated(data, tmp_path, monkeypatch):
+    real = unmask.train.loop.train_step
+
+    def poisoned(config, data, state, steps):
+        found = real(config, data, state, steps)
+        if state.step == 12:  # the last: no loss is seen after it
+            with torch.no_grad():
+                next(state.model.parameters()).fill_(math.inf)
+        return found
+
+    monkeypatch.setattr(unmask.train.loop, "train_step", poisoned)
+    with pytest.raises(FloatingPointError, match="is not finite at step 12"):
+        train(STEPWISE, data, tmp_path / "run")
+    kept = checkpoint.checkpoints(tmp_path / "run")[-1]
+    assert kept.name == "00000011" and all(t.isfinite().all() for t in weights(kept).values())
+    assert not any("bits" in row for row in read_log(tmp_path / "run" / "log.jsonl"))
+
+
+def test_a_bound_that_is_not_finite_is_not_told(data, tmp_path, capsys):
+    folder = train(SMALL, data, tmp_path / "run")
+    model = unmask.MaskedDiffusion.from_pretrained(folder)
+    with torch.no_grad():
+        model.backbone.head.bias.fill_(math.nan)
+    model.save_pretrained(tmp_path / "nan")
+    capsys.readouterr()
+    assert main(["eval", str(tmp_path / "nan"), "--data", str(data)]) != 0
+    said = capsys.readouterr()
+    assert "bits per" not in said.out and "is not finite" in said.err
+    model.backbone.head.bias.data[:] = torch.linspace(0, 5000, len(model.backbone.head.bias))
+    bound = estimate_nelbo(model, [torch.zeros(4, 16, dtype=torch.long)])
+    assert bound.nats_per_position > 709 and bound.perplexity == math.inf
+
+
+# ---------------------------------------------------------------- files
+
+
+def limited(arguments, size):
+    """A command whose files cannot grow beyond `size` bytes: a disk that is full."""
+    code = (
+        "import resource, sys; size = int(sys.argv.pop(1)); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)); "
+        "from unmask.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, str(size), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, encoding="utf-8")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of a process are POSIX's")
+def test_a_full_disk_is_one_sentence_and_the_older_files_stay(data, tmp_path):
+    folder = train(STEPWISE, data, tmp_path / "run")
+    size = sum(path.stat().st_size for path in folder.iterdir()) // 2
+    small = ["--length", 16, "--dim", 64, "--layers", 1, "--heads", 2, "--minutes", 0, "--steps", 9]
+    small += ["--threads", 1, "--device", "cpu"]
+    done = limited(["train", "demo", "--data", data, "--out", tmp_path / "b", *small], size)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "cannot be written" in done.stderr and ".safetensors" in done.stderr
+    assert not checkpoint.checkpoints(tmp_path / "b")
+    out = tmp_path / "samples.txt"
+    out.write_text("years of work")
+    flags = ["--num", 40, "--steps", 2, "--threads", 1, "--out", out]
+    done = limited(["sample", tmp_path / "run", *flags], 100)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert out.read_text() == "years of work" and not list(tmp_path.glob(".*.new-*"))
+
+
+def test_what_replaces_a_file(tmp_path):
+    path, link = tmp_path / "a.txt", tmp_path / "b.txt"
+    write_whole(path, "old")
+    path.chmod(0o600)
+    link.symlink_to(path)
+    write_whole(link, b"new")
+    assert path.read_text() == "new" and link.is_symlink()
+    with pytest.raises(ZeroDivisionError), replacing(path) as new:
+        new.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "new" and sorted(tmp_path.iterdir()) == [path, link]
+    write_whole("/dev/null", "nothing")  # a device is written to as it is
+    mask = os.umask(0o077)
+    try:
+        model = build(SMALL, 20, {})
+        model.save_pretrained(tmp_path / "model")
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "model" / "model.safetensors").stat().st_mode & 0o777 == 0o600
