@@ -18,6 +18,7 @@ import unmask
 from unmask import checkpoint
 from unmask.cli import main
 from unmask.data import open_data
+from unmask.estimate import plus_minus
 from unmask.files import replacing, write_whole
 from unmask.likelihood import estimate_nelbo
 from unmask.train import State, build, read_log, train, train_step
@@ -233,6 +234,39 @@ def test_a_bound_that_is_not_finite_is_not_told(data, tmp_path, capsys):
     model.backbone.head.bias.data[:] = torch.linspace(0, 5000, len(model.backbone.head.bias))
     bound = estimate_nelbo(model, [torch.zeros(4, 16, dtype=torch.long)])
     assert bound.nats_per_position > 709 and bound.perplexity == math.inf
+
+
+def test_an_error_that_is_not_known_is_not_nan(data, tmp_path, capsys):
+    train(SMALL, data, tmp_path / "run")
+    capsys.readouterr()
+    assert main(["eval", str(tmp_path / "run"), "--data", str(data), "--limit", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "(error not known) bits per character" in said and "nan" not in said
+    assert plus_minus(1.25, 0.5) == "1.2500 +- 0.5000"
+    assert plus_minus(-0.25, 0.5, "+8.2f") == "   -0.25 +- 0.50"
+
+
+def test_a_network_without_a_row_for_the_mask_is_told_of_it():
+    class Forgetful(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = torch.nn.Embedding(5, 5)  # of five values, and none for the mask
+
+        def forward(self, z):
+            return self.embed(z)
+
+    model = unmask.MaskedDiffusion(Forgetful(), unmask.schedules.Linear(), unmask.Subtokenizer(5))
+    with pytest.raises(ValueError, match="Forgetful cannot look up.*needs 6 rows"):
+        model(torch.zeros(4, 8, dtype=torch.long))
+
+
+def test_a_bug_is_called_one(data, tmp_path, monkeypatch, capsys):
+    train(SMALL, data, tmp_path / "run")
+    monkeypatch.setattr(unmask.likelihood, "numbered", lambda *given: 1 / 0)
+    assert main(["eval", str(tmp_path / "run"), "--data", str(data)]) == 70
+    said = capsys.readouterr().err
+    assert "ZeroDivisionError: division by zero: this is a bug in unmask" in said
+    assert "please report it" in said and "Traceback" in said
 
 
 # ---------------------------------------------------------------- files

@@ -150,7 +150,15 @@ class MaskedDiffusion(Pretrained):
             weights = (p.dtype for p in self.backbone.parameters() if p.is_floating_point())
             wide = next(weights, torch.float32) == torch.float64
             given["t"] = t.to(torch.float64 if wide else torch.float32)
-        rows = network(z, **given)
+        try:
+            rows = network(z, **given)
+        except IndexError:
+            # an embedding that has no row for the mask
+            whose = type(self.backbone).__name__
+            raise ValueError(
+                f"{whose} cannot look up one of the ids 0 to {self.mask_id}: the last of them is "
+                f"the mask, so an embedding of z needs {self.mask_id + 1} rows"
+            ) from None
         tokens = z.shape[1] // self.subtokenizer.length
         if rows.shape[:2] != (len(z), tokens):
             raise ValueError(

@@ -216,3 +216,11 @@ def difference_errors(a: Estimate, b: Estimate | None = None) -> tuple[float, fl
         plain, steady = plain - values(b, b.replicates), steady - values(b, b.steady)
     stderr, noise = errors(plain, a.groups, steady)
     return float(stderr), float(noise)
+
+
+def plus_minus(value: float, error: float, form: str = ".4f") -> str:
+    """A number with its error, for people; one that is not known, as of one example, is not NaN."""
+    if math.isnan(error):
+        return f"{value:{form}} (error not known)"
+    places = form.partition(".")[2]
+    return f"{value:{form}} +- {error:.{places}}"

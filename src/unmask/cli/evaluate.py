@@ -129,6 +129,8 @@ def report_bound(
     args: Eval, runtime: Runtime, scored: Scored, bound: Any, estimator: str, **more
 ) -> None:
     """Print an estimate with its protocol, and record it."""
+    from unmask.estimate import plus_minus
+
     model, folder, data, count, length = scored
     positions = int(bound.positions.sum())
     labels = model.meta.get("labels", False)
@@ -136,7 +138,7 @@ def report_bound(
     if model.units(bound.masking).length > 1:
         revealed = f"one of a token's {model.subtokenizer.length} digits"
     print(
-        f"{bound.bits_per_dim:.4f} +- {bound.bits_per_dim_stderr:.4f} bits per {data.unit}: "
+        f"{plus_minus(bound.bits_per_dim, bound.bits_per_dim_stderr)} bits per {data.unit}: "
         "an upper bound on the negative log-likelihood"
     )
     given = ", given their classes" if labels else ""
@@ -144,9 +146,9 @@ def report_bound(
     for line in data.protocol(args.split, length):
         print(f"  {line}")
     if data.example:
-        print(f"  {bound.mean:.3f} +- {bound.stderr:.3f} nats {data.example}")
+        print(f"  {plus_minus(bound.mean, bound.stderr, '.3f')} nats {data.example}")
     for name, (nats, error) in more.get("nats_by_column", {}).items():
-        print(f"    {nats:7.3f} +- {error:.3f} of them in {name}")
+        print(f"    {plus_minus(nats, error, '7.3f')} of them in {name}")
     groups = count if bound.groups is None else len(bound.groups.unique())
     over = data.describe_groups(groups, count)
     has_noise = not math.isnan(bound.noise)

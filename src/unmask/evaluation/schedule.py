@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from unmask.data import Data
 from unmask.diffusion import MaskedDiffusion
-from unmask.estimate import Estimate, difference
+from unmask.estimate import Estimate, difference, plus_minus
 from unmask.likelihood import estimate_nelbo
 from unmask.report.drawing import BLACK, BLUE, GREY, new_figure, quiet, write_png
 from unmask.schedules import LearnedPolynomial, Schedule
@@ -252,11 +252,11 @@ def describe_bounds(
     """The bounds in bits per `unit`, what separates them, and how they were measured."""
 
     def line(name: str, bound: Estimate) -> str:
-        value = f"{bound.bits_per_dim:8.4f} +- {bound.bits_per_dim_stderr:.4f}"
+        value = plus_minus(bound.bits_per_dim, bound.bits_per_dim_stderr, "8.4f")
         return f"  {name:16} {value}   noise of the masks alone {bound.bits_per_dim_noise:.4f}"
 
     def apart(name: str, change: float, error: float, why: str) -> str:
-        return f"  {name:16} {change:+8.4f} +- {error:.4f}   {why}"
+        return f"  {name:16} {plus_minus(change, error, '+8.4f')}   {why}"
 
     def scored(bound: Estimate, name: str) -> str:
         positions, windows = int(bound.positions.sum()), len(bound.positions)

@@ -24,7 +24,7 @@ from unmask.config import TrainConfig
 from unmask.data import Data, open_data
 from unmask.device import pick_device, pick_dtype, precision
 from unmask.diffusion import MaskedDiffusion
-from unmask.estimate import Estimate
+from unmask.estimate import Estimate, plus_minus
 from unmask.files import remove_leftovers
 from unmask.likelihood import estimate_nelbo
 from unmask.train.build import build, compile_network
@@ -194,7 +194,7 @@ def write_bound(
     bits, stderr = bound.bits_per_dim, bound.bits_per_dim_stderr
     row = {"step": state.step, "seconds": state.seconds, "bits": bits, "stderr": stderr}
     log.write(**row, noise=bound.bits_per_dim_noise, windows=len(bound.positions))
-    said = f"validation bound {bits:.3f} +- {stderr:.3f} bits per {data.unit}"
+    said = f"validation bound {plus_minus(bits, stderr, '.3f')} bits per {data.unit}"
     return f"step {state.step}: {said}"
 
 
