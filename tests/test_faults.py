@@ -19,7 +19,7 @@ from unmask import checkpoint
 from unmask.cli import main
 from unmask.data import open_data
 from unmask.estimate import plus_minus
-from unmask.files import replacing, write_whole
+from unmask.files import locked, replacing, write_whole
 from unmask.likelihood import estimate_nelbo
 from unmask.train import State, build, read_log, train, train_step
 
@@ -198,6 +198,36 @@ def test_a_batch_of_which_nothing_is_known_is_no_division_by_zero(data):
     assert (loss, norm, positions, state.step) == (0, 0, 0, 1)
     with pytest.raises(ValueError, match="none of them has a position that is scored"):
         estimate_nelbo(state.model, [Unknown().batch("test", 16, 4)])
+
+
+def test_a_killed_preparation_leaves_nothing_that_piles_up(tmp_path):
+    """SIGTERM is as Ctrl-C; what SIGKILL leaves is removed by the next one, but for who writes."""
+    (tmp_path / "long.txt").write_text("the quick brown fox jumps over the lazy dog. " * 400_000)
+    command = [sys.executable, "-m", "unmask", "prepare", "text", "long.txt", "data"]
+
+    def started():
+        process = subprocess.Popen(
+            command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        before = set(tmp_path.glob(".data.new-*"))
+        while not set(tmp_path.glob(".data.new-*")) - before and process.poll() is None:
+            time.sleep(0.001)
+        return process
+
+    process = started()
+    process.terminate()
+    _, said = process.communicate()
+    assert process.returncode == 130 and b"stopped by SIGTERM" in said
+    assert not list(tmp_path.glob(".data*"))
+    process = started()
+    process.kill()
+    process.communicate()
+    (left,) = tmp_path.glob(".data.new-*")
+    other = tmp_path / ".data.new-0123abcd"
+    other.mkdir()
+    with locked(other / ".lock"):
+        assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
+    assert other.is_dir() and not left.exists() and (tmp_path / "data" / "meta.json").is_file()
 
 
 # ---------------------------------------------------------------- numbers

@@ -4,14 +4,16 @@ A kill, an error or a full disk leaves what was there before, and at most a name
 dot and holds ".new-".
 """
 
+import glob
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LEFTOVER = ".*.new-*"
+LOCK = ".lock"
 
 
 def beside(path: Path) -> Path:
@@ -46,6 +48,45 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
         if isinstance(content, str):
             content = content.encode("utf-8")
         new.write_bytes(content)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, which is made.  BlockingIOError if another process does.
+
+    Nothing happens where the system has no file locks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with open(path, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to write into that becomes `out` at the end, or vanishes on any exception.
+
+    `out` is not there, or empty.  What killed processes left of such folders is removed.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in out.parent.glob(f".{glob.escape(out.name)}.new-*"):
+        with suppress(OSError), locked(leftover / LOCK):  # else somebody writes to it
+            shutil.rmtree(leftover)
+    folder = beside(out)
+    folder.mkdir()
+    try:
+        with locked(folder / LOCK):
+            yield folder
+            (folder / LOCK).unlink(missing_ok=True)
+            if out.exists():
+                out.rmdir()
+            folder.rename(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def flush(path: Path) -> None:

@@ -6,9 +6,12 @@ torch is imported inside the verbs, so that --help and --version are quick.
 import codecs
 import faulthandler
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from unmask import __version__
 from unmask.cli.audit import audit
@@ -35,6 +38,12 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     if sys.stderr is sys.__stderr__:
         faulthandler.enable()  # data cut short while they are mapped end a process without a word
+    with terminating():
+        return guarded(argv)
+
+
+def guarded(argv: list[str]) -> int:
+    """The exit code of a command, and one sentence for whatever stops it."""
     try:
         code = run(argv)
         sys.stdout.flush()
@@ -60,6 +69,23 @@ def main(argv: list[str] | None = None) -> int:
 
 
 SMALLER = "try a smaller --batch-size, --length or --num"
+
+
+@contextmanager
+def terminating() -> Iterator[None]:
+    """SIGTERM is as Ctrl-C inside, so that what is half written is removed."""
+
+    def stop(number, frame):
+        raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run(argv: list[str]) -> int:

@@ -4,7 +4,6 @@ import hashlib
 import itertools
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 from tqdm import tqdm
 
+from unmask import files
 from unmask.checkpoint import CONFIG, checkpoints, digest
 from unmask.files import write_whole
 
@@ -185,20 +185,11 @@ def smallest_type(vocab_size: int) -> np.dtype:
 def new_folder(out: str | Path) -> Iterator[Path]:
     """A folder to write into that becomes `out` at the end, or vanishes on any exception.
 
-    Between the two a kind writes its arrays, and then calls `write_meta`.
+    Between the two a kind writes its arrays, and then calls `write_meta`.  ValueError if something
+    is there already.
     """
-    out = check_new(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = out.parent / f".{out.name}.{os.getpid()}.part"
-    folder.mkdir()
-    try:
+    with files.new_folder(check_new(out)) as folder:
         yield folder
-        if out.exists():
-            out.rmdir()
-        folder.rename(out)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def write_meta(

@@ -5,10 +5,10 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from unmask import __version__, checkpoint
+from unmask import __version__, checkpoint, files
 from unmask.config import TrainConfig, differences
 from unmask.data import Data
 from unmask.files import LEFTOVER, write_whole
@@ -78,15 +78,10 @@ def known_run(out: Path) -> dict | None:
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
     """Keep a second process out of a run's folder, where the system has file locks."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with open(out / ".lock", "wb") as file:
+    with ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            held.enter_context(files.locked(out / files.LOCK))
+        except BlockingIOError:
             raise ValueError(
                 f"another process is training in {out}: wait for it, or choose another --out"
             ) from None
