@@ -245,7 +245,8 @@ def test_evaluations_pair_if_every_field_that_matters_is_the_same(
 ):
     shutil.copy(evaluations / "a.json.examples.npz", tmp_path)
     record = json.loads((evaluations / "a.json").read_text(encoding="utf-8"))
-    (tmp_path / "other.json").write_text(json.dumps(record | {field: "other"}))
+    other = record[field] + 1 if isinstance(record[field], int) else "other"
+    (tmp_path / "other.json").write_text(json.dumps(record | {field: other}))
     assert f"cannot be paired: {field} is" in fails(
         capsys, "compare", evaluations / "a.json", tmp_path / "other.json"
     )

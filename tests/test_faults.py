@@ -225,7 +225,7 @@ def test_a_killed_preparation_leaves_nothing_that_piles_up(tmp_path):
     (left,) = tmp_path.glob(".data.new-*")
     other = tmp_path / ".data.new-0123abcd"
     other.mkdir()
-    with locked(other / ".lock"):
+    with locked(other):
         assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
     assert other.is_dir() and not left.exists() and (tmp_path / "data" / "meta.json").is_file()
 

@@ -605,7 +605,7 @@ def test_an_interruption_leaves_nothing(error, monkeypatch, tmp_path):
 
     def fail(*_):
         # it is in the midst of writing
-        assert any(".part" in path.name for path in tmp_path.iterdir())
+        assert any(".new-" in path.name for path in tmp_path.iterdir())
         raise error
 
     monkeypatch.setattr("unmask.kinds.folder.digest", fail)

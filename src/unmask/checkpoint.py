@@ -12,6 +12,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from unmask.documents import read_json
 from unmask.files import beside, flush, write_whole
 
 FORMAT = 1
@@ -127,10 +128,7 @@ def checkpoints(run: str | Path) -> list[Path]:
 def read_config(folder: str | Path) -> dict:
     """`config.json`, or a ValueError that names the file."""
     path = Path(folder) / CONFIG
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
+    config = read_json(path)
     known = isinstance(config, dict) and config.get("format") == FORMAT
     if not known or not isinstance(config.get("sha256"), dict):
         raise ValueError(

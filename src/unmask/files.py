@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LEFTOVER = ".*.new-*"
-LOCK = ".lock"
 
 
 def beside(path: Path) -> Path:
@@ -52,7 +51,7 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, which is made.  BlockingIOError if another process does.
+    """Hold the lock of a folder, or of a file, which is made.  BlockingIOError if another does.
 
     Nothing happens where the system has no file locks.
     """
@@ -61,9 +60,12 @@ def locked(path: Path) -> Iterator[None]:
     except ImportError:
         yield
         return
-    with open(path, "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -74,14 +76,13 @@ def new_folder(out: Path) -> Iterator[Path]:
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     for leftover in out.parent.glob(f".{glob.escape(out.name)}.new-*"):
-        with suppress(OSError), locked(leftover / LOCK):  # else somebody writes to it
+        with suppress(OSError), locked(leftover):  # else somebody writes to it
             shutil.rmtree(leftover)
     folder = beside(out)
     folder.mkdir()
     try:
-        with locked(folder / LOCK):
+        with locked(folder):
             yield folder
-            (folder / LOCK).unlink(missing_ok=True)
             if out.exists():
                 out.rmdir()
             folder.rename(out)

@@ -8,7 +8,17 @@ import torch
 from torch import nn
 
 from unmask import backbones, checkpoint, schedules
+from unmask.documents import NUMBER, misfit, whole
 from unmask.subtokens import Subtokenizer
+
+CONFIG = {
+    "backbone": {"name": str}, "schedule": {"name": str}, "objective": str, "masking": str,
+    "subtokenizer": {"vocab_size": whole(1, 2**31), "length": whole(1, 64)},
+    "meta": {
+        "length?": whole(1), "labels?": bool, "label_dropout?": NUMBER,
+        "data?": {"lengths?": {str: whole(0)}, "classes?": whole(0), "tokenizer?": {"name": str}},
+    },
+}  # fmt: skip
 
 
 class Pretrained(nn.Module):
@@ -47,6 +57,10 @@ class Pretrained(nn.Module):
         folder = checkpoint.resolve(path)
         config, tensors = checkpoint.load(folder, "model.safetensors")
         ours = backbone is None
+        if wrong := misfit(config, CONFIG):
+            raise ValueError(
+                f"{folder}/config.json is not a model of this version of unmask: {wrong}"
+            )
         try:
             # sizes that the tensors do not have cost nothing
             with torch.device("meta") if ours else nullcontext():

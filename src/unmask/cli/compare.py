@@ -4,7 +4,6 @@ And the values per example that `unmask eval --json` keeps for it.
 """
 
 import io
-import json
 import math
 import zipfile
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import tyro
 
 from unmask.cli.flags import parse
 from unmask.cli.runtime import write_record
+from unmask.documents import read_json, whole
 from unmask.files import write_whole
 from unmask.kinds.output import check_out
 
@@ -117,6 +117,15 @@ def keep_examples(record: str, bound: Any) -> dict:
     return {"examples": {"file": path.name, "sha256": hashlib.sha256(content).hexdigest()}}
 
 
+RECORD = {
+    "examples": {"file": str, "sha256": str},
+    "unit": str,
+    "repeats": whole(1),
+    "masking": str,
+    "seed": whole(-(2**63)),
+}
+
+
 def read_evaluation(path: Path) -> tuple[dict, Any]:
     """The record of an evaluation, and its `Estimate`.  ValueError for anything else."""
     import hashlib
@@ -130,13 +139,12 @@ def read_evaluation(path: Path) -> tuple[dict, Any]:
     if not path.is_file():
         raise ValueError(f"there is no file {path}: {again}")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        kept = path.parent / Path(record["examples"]["file"]).name
-        content, expected = kept.read_bytes(), record["examples"]["sha256"]
-        unit = record["unit"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        record = read_json(path, RECORD)
+    except ValueError:
         raise ValueError(f"{path} is no evaluation that kept its examples: {again}") from None
-    if hashlib.sha256(content).hexdigest() != expected or not isinstance(unit, str):
+    kept = path.parent / Path(record["examples"]["file"]).name
+    content = kept.read_bytes()
+    if hashlib.sha256(content).hexdigest() != record["examples"]["sha256"]:
         raise ValueError(f"{kept} is not what {path} was written with: evaluate again")
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:

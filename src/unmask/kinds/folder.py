@@ -16,10 +16,19 @@ from tqdm import tqdm
 
 from unmask import files
 from unmask.checkpoint import CONFIG, checkpoints, digest
+from unmask.documents import misfit, one_of, whole
 from unmask.files import write_whole
 
 FORMAT = 1
 SPLITS = ("train", "validation", "test")
+COUNTS = dict.fromkeys(SPLITS, whole(0))
+META = {
+    "tokenizer": {"name": str}, "vocab_size": whole(1, 2**31),
+    "dtype": one_of("uint8", "uint16", "uint32", "int32", "int64"), "tokens": COUNTS,
+    "sha256": {str: str}, "source": [{"sha256": str}],
+    "lengths?": {str: whole(0)}, "classes?": whole(0), "class_names?": [str], "split?": str,
+    "images?": COUNTS, "rows?": COUNTS, "document_count?": COUNTS,
+}  # fmt: skip
 
 
 def check_new(out: str | Path) -> Path:
@@ -263,7 +272,7 @@ def read_meta(folder: Path, kinds: dict[str, tuple[str, ...]]) -> dict:
         raise ValueError(f"{path} is missing: name a folder that unmask prepare made")
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON ({error}): prepare the data again") from error
     if not isinstance(meta, dict):
         meta = {}
@@ -275,6 +284,8 @@ def read_meta(folder: Path, kinds: dict[str, tuple[str, ...]]) -> dict:
         )
     if missing := [key for key in kinds[kind] if key not in meta]:
         raise ValueError(f"{path} has no {missing[0]!r}: prepare the data again")
+    if wrong := misfit(meta, META):
+        raise ValueError(f"{path} is damaged ({wrong}): prepare the data again")
     return meta
 
 
@@ -321,7 +332,7 @@ def find_tokens(path: Path) -> Tokens | None:
                     meta = meta[key]
                 found = Tokens(meta["tokenizer"], meta["kind"], path)
                 found.spec["name"]
-            except (KeyError, TypeError, json.JSONDecodeError):
+            except (KeyError, TypeError, ValueError, RecursionError):
                 raise ValueError(f"{path / file} names no tokenizer: give another folder") from None
             return found
     return None

@@ -11,6 +11,7 @@ from pathlib import Path
 from unmask import __version__, checkpoint, files
 from unmask.config import TrainConfig, differences
 from unmask.data import Data
+from unmask.documents import read_json, whole
 from unmask.files import LEFTOVER, write_whole
 
 RUN = "run.json"
@@ -68,11 +69,9 @@ def known_run(out: Path) -> dict | None:
             raise ValueError(f"{path} is missing: restore it from a copy, or choose another --out")
         return None
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-        dict(run["identity"]), int(run["steps"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ValueError(f"{path} is damaged: choose another --out") from None
-    return run
+        return read_json(path, {"identity": dict, "steps": whole(0)})
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: choose another --out ({error})") from None
 
 
 @contextmanager
@@ -80,7 +79,7 @@ def locked(out: Path) -> Iterator[None]:
     """Keep a second process out of a run's folder, where the system has file locks."""
     with ExitStack() as held:
         try:
-            held.enter_context(files.locked(out / files.LOCK))
+            held.enter_context(files.locked(out / ".lock"))
         except BlockingIOError:
             raise ValueError(
                 f"another process is training in {out}: wait for it, or choose another --out"

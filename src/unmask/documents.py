@@ -1,0 +1,86 @@
+"""JSON from elsewhere: read, and held against what it must be, before anyone indexes it.
+
+A form is a type; a list of one form, for lists; {str: form}, for mappings; a dict of forms by key,
+where a key that ends in "?" may be missing and others may be there besides; or a `Test`.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Test(NamedTuple):
+    """A form that is a condition, and what it asks for in words."""
+
+    holds: Callable[[Any], bool]
+    what: str
+
+
+def whole(least: int, most: int = 2**53) -> Test:
+    """A whole number within limits; True and False are none."""
+    what = f"a whole number from {least}"
+    return Test(lambda v: type(v) is int and least <= v <= most, what)
+
+
+def one_of(*values: Any) -> Test:
+    return Test(lambda v: type(v) is str and v in values, f"one of {', '.join(map(repr, values))}")
+
+
+NUMBER = Test(lambda v: type(v) in (int, float) and math.isfinite(v), "a number")
+WORDS = {str: "a text", bool: "true or false", dict: "an object", list: "a list"}
+
+
+def read_json(path: Path, form: Any = None) -> Any:
+    """The content of a JSON file.  ValueError that names the file if it is none, or misfits."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply") from None
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    wrong = misfit(content, form)
+    if wrong:
+        raise ValueError(f"{path}: {wrong}")
+    return content
+
+
+def misfit(value: Any, form: Any, where: str = "") -> str:
+    """Where and why a value does not fit a form; "" if it does."""
+    if form is None:
+        return ""
+    if isinstance(form, Test):
+        return "" if form.holds(value) else said(value, form.what, where)
+    if isinstance(form, type):
+        return "" if type(value) is form else said(value, WORDS[form], where)
+    if isinstance(form, list):
+        if not isinstance(value, list):
+            return said(value, "a list", where)
+        found = (misfit(item, form[0], f"{where}[{i}]") for i, item in enumerate(value))
+        return next(filter(None, found), "")
+    if not isinstance(value, dict):
+        return said(value, "an object", where)
+    if str in form:
+        found = (misfit(item, form[str], inside(where, key)) for key, item in value.items())
+        return next(filter(None, found), "")
+    for key, of_key in form.items():
+        name = key.removesuffix("?")
+        if name in value:
+            wrong = misfit(value[name], of_key, inside(where, name))
+            if wrong:
+                return wrong
+        elif name == key:
+            return f"{inside(where, name)!r} is missing"
+    return ""
+
+
+def inside(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def said(value: Any, what: str, where: str) -> str:
+    shown = json.dumps(value)
+    if len(shown) > 40:
+        shown = f"{shown[:37]}..."
+    return f"{where or 'all of it'} is {shown}, expected {what}"
