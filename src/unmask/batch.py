@@ -12,15 +12,15 @@ from torch import Tensor
 
 from unmask.roles import ABSENT, SCORED, UNKNOWN
 
-KEYS = {"x", "valid", "role", "cond", "group"}
+KEYS = {"x", "valid", "role", "cond", "group"}  # of a batch as a loader gives it
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B examples of S tokens, U units: the digits of the tokens, or the tokens themselves."""
+    """B examples of S tokens, or of U units: what is masked on its own, digits or whole tokens."""
 
-    codes: Tensor  # (B, S) of the tokens; that of 0 where none is seen
-    y: Tensor  # (B, U)
+    codes: Tensor  # (B, S) of the tokens; where a role hides the token, the code of token 0
+    y: Tensor  # (B, U) the value of each unit: a digit of a code, or the code
     role: Tensor  # (B, S) int8, see `roles`
     valid: Tensor | None  # (B, S) bool, what the network is told; None: every position is there
     cond: Tensor | None  # what the network is given besides
@@ -33,7 +33,7 @@ class Batch:
 
     @cached_property
     def per_token(self) -> int:
-        """Units of a token."""
+        """How many units a token has."""
         return self.y.shape[1] // self.codes.shape[1]
 
     def units(self, marked: Tensor) -> Tensor:
@@ -42,35 +42,37 @@ class Batch:
 
     @cached_property
     def scored(self) -> Tensor:
-        """(B, U) bool."""
+        """(B, U) bool: the units that may be masked, and are then paid for."""
         return self.units(self.role == SCORED)
 
     @cached_property
     def unseen(self) -> Tensor:
-        """(B, S) bool: masked, whatever is drawn."""
+        """(B, S) bool: the network never sees these tokens, whatever is drawn."""
         return (self.role == ABSENT) | (self.role == UNKNOWN)
 
     @cached_property
     def positions(self) -> Tensor:
-        """(B,) how many positions are scored."""
+        """(B,) how many positions are scored: a count, what a loss is divided by."""
         return (self.role == SCORED).sum(-1)
 
     def hidden_share(self, masked: Tensor) -> Tensor:
-        """(B,) float64: of the units that are there, what is hidden where `masked` (B, U) is."""
+        """(B,) float64: of the units that are there, the share that the network does not see when
+        `masked` (B, U) are masked."""
         hidden = masked | self.units(self.role == UNKNOWN)
         there = self.units(self.role != ABSENT)
         return hidden.sum(-1) / there.sum(-1).clamp(min=1).double()
 
     @cached_property
     def conditional(self) -> Tensor:
-        """(B,) bool: some units are there that are not scored."""
+        """(B,) bool: examples with units that are there and not scored, given or unknown."""
         return ((self.role != ABSENT) & (self.role != SCORED)).any(-1)
 
 
 def roles_of(x: Tensor, valid: Tensor | None, role: Tensor | None) -> Tensor:
-    """(B, S) int8: of x (B, S), from `role`, or `valid`, its form for two roles, or all scored.
+    """(B, S) int8: the roles of the positions of x (B, S).
 
-    ValueError for another shape, type or number, or both of them.
+    They are `role` itself; or, from `valid`, scored where True and absent elsewhere; or, without
+    either, all scored.  ValueError for both, another shape or type, or a number that is no role.
     """
     if valid is not None and role is not None:
         raise ValueError(
@@ -89,13 +91,14 @@ def roles_of(x: Tensor, valid: Tensor | None, role: Tensor | None) -> Tensor:
     if valid.dtype != torch.bool or valid.shape != x.shape:
         said = f"{valid.dtype} {tuple(valid.shape)}"
         raise ValueError(f"valid must be bool {tuple(x.shape)}, not {said}")
-    return valid.to(torch.int8) * SCORED
+    return torch.where(valid, SCORED, ABSENT).to(torch.int8)
 
 
 def inputs(batch: Tensor | dict, device=None) -> dict[str, Any]:
-    """A batch as a loader gives it, a tensor x or a dict, as what a model takes, on `device`.
+    """The arguments of a model, on `device`, from a batch as a loader gives it: x or a dict.
 
-    x, and cond, valid or role where there are any; "group" is left out.  ValueError for other keys.
+    "group" is left out: it says which examples depend on each other, which only errors are made of.
+    ValueError for other keys.
     """
     if isinstance(batch, Tensor):
         batch = {"x": batch}
@@ -112,7 +115,7 @@ def inputs(batch: Tensor | dict, device=None) -> dict[str, Any]:
 
 
 def scored_positions(batch: dict[str, Tensor]) -> int:
-    """How many positions a loss over a batch is divided by."""
+    """How many positions of a loader's batch are scored: what its loss is divided by."""
     if "role" in batch:
         return int((batch["role"] == SCORED).sum())
     return int(batch["valid"].sum()) if "valid" in batch else batch["x"].numel()

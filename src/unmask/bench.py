@@ -382,9 +382,9 @@ def gradient(
         for _ in range(repeats):
             with precision(pick_dtype("auto", CPU), CPU):
                 draw = model.draw(clean, None, generator)
-                scored = model.score_units(clean, draw)
-                pair = model.second_draw(clean, draw, scored, generator)
-            direct = torch.autograd.grad((scored[0] + pair.total) / 2, raw)[0]
+                total, each = model.score_units(clean, draw)
+                pair = model.second_draw(clean, draw, each, generator)
+            direct = torch.autograd.grad((total + pair.total) / 2, raw)[0]
             for name, way in ways.items():
                 through_masks = torch.autograd.grad(way(pair), raw, retain_graph=True)[0]
                 found[name].append((direct + through_masks) / int(clean.positions.sum()))

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from unmask import schedules
+from unmask import masks, schedules
 from unmask.batch import Batch, roles_of
 from unmask.categorical import uniform
 from unmask.formula import continuous, discrete
 from unmask.kernels.marginals import marginal_nats
 from unmask.kernels.rows import sum_rows
-from unmask.masks import Draw, Uniforms, draw, of_batch
+from unmask.masks import Draw, Uniforms
 from unmask.pretrained import Pretrained
 from unmask.roles import ABSENT, GIVEN, SCORED
 from unmask.schedule_gradient import Pair, paid_in_the_other_half, surrogate
@@ -70,7 +70,7 @@ class MaskedDiffusion(Pretrained):
             raise ValueError(f'objective must be "nelbo" or "joint", not {objective!r}')
         self.backbone, self.schedule, self.subtokenizer = backbone, schedule, subtokenizer
         self.objective, self.masking, self.meta = objective, masking, dict(meta or {})
-        self.units(masking)
+        self.units(masking)  # an error here, if they do not fit the schedule
         if schedule.num_values > 1:
             if objective == "joint":
                 raise ValueError(
@@ -92,6 +92,7 @@ class MaskedDiffusion(Pretrained):
                 at = int(empty.nonzero()[0])
                 raise ValueError(f"allowed leaves no value at position {at}")
         self.register_buffer("allowed", allowed)
+        # saved with the weights, which mean nothing under other codes
         codes = subtokenizer.codes
         self.register_buffer("codes", None if codes is None else codes.clone())
         self.register_load_state_dict_post_hook(same_codes)
@@ -107,7 +108,9 @@ class MaskedDiffusion(Pretrained):
 
     @property
     def device(self) -> torch.device:
-        return next(itertools.chain(self.parameters(), self.buffers()), torch.empty(0)).device
+        """That of its tensors; the CPU if it has none."""
+        tensors = itertools.chain(self.parameters(), self.buffers())
+        return next(tensors, torch.empty(0)).device
 
     @property
     def powers(self) -> Tensor:
@@ -118,7 +121,8 @@ class MaskedDiffusion(Pretrained):
     # ------------------------------------------------------------ the network
 
     def units(self, masking: str | None = None) -> Subtokenizer:
-        """The units that `masking` (default: the model's own) masks, as digits of a token."""
+        """What splits a token into the units of `masking` (default: the model's own): the model's
+        own subtokenizer or, for whole tokens, one that leaves a token as it is."""
         masking = masking or self.masking
         if masking not in ("digit", "token"):
             raise ValueError(f'masking must be "digit" or "token", not {masking!r}')
@@ -135,18 +139,22 @@ class MaskedDiffusion(Pretrained):
     def hidden(
         self, z: Tensor, t: Tensor, cond=None, valid: Tensor | None = None
     ) -> tuple[Tensor, Callable]:
-        """Run the network: (B, S, ...) rows, and the head that makes logits of rows: (R, V), or
-        (R, L, b)."""
+        """Run the network on z (B, S*L) at t: what it says of every token (B, S, ...), and the head
+        that makes logits of any R of those rows: (R, V), or (R, L, b).
+
+        Without a head of its own, the network says logits already, and the head changes nothing.
+        """
         apart = hasattr(self.backbone, "features") and hasattr(self.backbone, "logits")
         network: Any = self.backbone.features if apart else self.backbone
         head: Any = self.backbone.logits if apart else lambda rows: rows
-        given = {"cond": cond, "valid": valid}
-        given = {name: value for name, value in given.items() if value is not None}
+        optional = {"cond": cond, "valid": valid}
+        given = {name: value for name, value in optional.items() if value is not None}
         for name in given:
             if not accepts(network if apart else self.backbone.forward, name):
                 whose = type(self.backbone).__name__
                 raise ValueError(f"{name} was given, but {whose} takes no {name!r}")
         if self.uses_time:
+            # never in half precision, in which neighbouring times would be the same
             weights = (p.dtype for p in self.backbone.parameters() if p.is_floating_point())
             wide = next(weights, torch.float32) == torch.float64
             given["t"] = t.to(torch.float64 if wide else torch.float32)
@@ -168,25 +176,21 @@ class MaskedDiffusion(Pretrained):
         return rows, head
 
     def restrict(self, logits: Tensor, position: Tensor) -> Tensor:
-        """Logits (R, V), by code, of a head's (R, V) or (R, L, b): -inf for what `allowed` excludes
-        at their positions (R,)."""
+        """Logits (R, V), by code, of what a head gives for rows, (R, V) or (R, L, b): -inf for what
+        `allowed` excludes at their positions (R,)."""
         units = self.subtokenizer
         vocab_size, length, base = units.vocab_size, units.length, units.base
-        # independent digits: log P(token) = sum of its digits'
         if logits.ndim == 3 and logits.shape[1:] == (length, base):
-            if logits.dtype in (torch.float16, torch.bfloat16):
-                logits = logits.float()
-            joint = logits[:, 0]
-            for j in range(1, length):
-                joint = (joint[:, :, None] + logits[:, j, None, :]).flatten(1)
-            logits = joint[:, :vocab_size]
+            logits = of_independent_digits(logits)[:, :vocab_size]
         if logits.shape[1:] != (vocab_size,):
             raise ValueError(
                 f"the network returned {tuple(logits.shape[1:])} logits a row; expected "
                 f"({vocab_size},) or ({length}, {base})"
             )
         if self.allowed is not None:
-            allowed = self.allowed if self.codes is None else self.allowed[:, self.codes.argsort()]
+            allowed = self.allowed  # by token
+            if self.codes is not None:
+                allowed = allowed[:, self.codes.argsort()]  # by code
             logits = logits.masked_fill(~allowed[position], -torch.inf)
         return logits
 
@@ -195,7 +199,7 @@ class MaskedDiffusion(Pretrained):
         (R,) -> (R, V), by code.
 
         Zero probability (-inf) for what `allowed` excludes and for tokens that disagree with the
-        revealed digits (carry-over).
+        revealed digits (carry-over).  A token of one digit is taken to be masked.
         """
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
@@ -217,12 +221,12 @@ class MaskedDiffusion(Pretrained):
         logits = head(rows.flatten(0, 1))
         logp = self.log_probs(logits, digits.flatten(0, 1), position.flatten())
         logp = logp.view(*digits.shape[:2], -1)
-        if self.subtokenizer.length == 1:
+        if self.subtokenizer.length == 1:  # carry-over, which `log_probs` leaves to its callers
             revealed = z != self.mask_id
             point = nn.functional.one_hot(z * revealed, logp.shape[-1]).bool()
             certain = torch.where(point, 0.0, -torch.inf).to(logp)
             logp = torch.where(revealed[..., None], certain, logp)
-        return logp if self.codes is None else logp[..., self.codes]
+        return logp if self.codes is None else logp[..., self.codes]  # by token, not by code
 
     # ------------------------------------------------------------ the forward process
 
@@ -235,8 +239,8 @@ class MaskedDiffusion(Pretrained):
         cond: Tensor | None = None,
         masking: str | None = None,
     ) -> Batch:
-        """A batch of token ids x (B, S), checked.  `role` (B, S) int8, see `roles`; `valid` (B, S)
-        bool is its form for two roles, scored where True, absent elsewhere.
+        """A batch of token ids x (B, S), checked.  `role` (B, S) int8, see `roles`; or, where two
+        roles are enough, `valid` (B, S) bool: scored where True, absent elsewhere.
 
         Ids where a role hides them may be anything.  `cond`: labels (B,) or any tensor whose first
         axis is the batch, passed to the network.  ValueError for ids or roles that cannot be.
@@ -250,7 +254,7 @@ class MaskedDiffusion(Pretrained):
         if self.allowed is not None:
             check_allowed(x, seen, self.allowed)
         if role is not None and bool((role == ABSENT).any()):
-            valid = role != ABSENT
+            valid = role != ABSENT  # the network is told of an absence, not of the other roles
         codes = self.subtokenizer.code(x.long())
         return Batch(codes, self.units(masking).digits(codes), roles, valid, cond)
 
@@ -278,13 +282,13 @@ class MaskedDiffusion(Pretrained):
         """Times and masks for the scored units of a batch, see `masks.draw`, from `uniforms`, or
         from `generator` as one micro-batch.
 
-        Where units are there that are not scored, a network of a scalar schedule is shown the time
-        that fits the share of what is hidden, as in sampling: at any other it would see states that
-        no unconditional example has.
+        With a scalar schedule, the t of an example that is partly given or unknown is the one at
+        which as large a share of an unconditional example is hidden, as in sampling: at the t that
+        was drawn, no unconditional example looks like it.
         """
         if uniforms is None:
-            uniforms = of_batch(batch.y, generator)
-        drawn = draw(self.schedule, batch.y, batch.scored, steps, uniforms)
+            uniforms = masks.of_batch(batch.y, generator)
+        drawn = masks.draw(self.schedule, batch.y, batch.scored, steps, uniforms)
         if self.schedule.num_values > 1:
             return drawn
         fits = self.schedule.inverse(1 - batch.hidden_share(drawn.masked))
@@ -295,10 +299,10 @@ class MaskedDiffusion(Pretrained):
     def nats(
         self, logp: Tensor, y: Tensor, masked: Tensor, times: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
-        """(R,) nats of rows: log mu (R, V), the true units y (R, l), which are masked (R, l).
+        """(R,) nats of rows, before the factor `Draw.scale`: from log mu (R, V), the true units y
+        (R, l) and which of them are masked (R, l).
 
-        Continuous time: what is paid per unit of `draw`'s factor.  Discrete time: the interval (t,
-        s), each (R,) or (1,).
+        `times`: the interval (t, s) of discrete time, each (R,) or (1,); None: continuous time.
         """
         base = self.base(y)
         if times is not None:
@@ -307,38 +311,39 @@ class MaskedDiffusion(Pretrained):
         return continuous(logp, y, masked, base, power)
 
     def base(self, y: Tensor) -> int:
-        """How many values a unit of y (R, l) can have: whole tokens have l = 1."""
+        """How many values a unit of y (R, l) can have, l units a token: a digit's, or, if l = 1
+        where tokens have several digits, a whole token's."""
         units = self.subtokenizer
         return units.vocab_size if y.shape[1] < units.length else units.base
 
     def score(self, batch: Batch, draw: Draw, *, joint: bool = False) -> tuple[Tensor, Tensor]:
-        """Nats of one draw: their sum over the batch, to be differentiated, and (B,) per example,
-        detached."""
+        """Nats of one draw, times its factor: their sum over the batch, to be differentiated, and
+        (B,) per example, detached.  `joint`: those of the joint loss, see `Terms`."""
         total, each = self.score_units(batch, draw, joint=joint)
         return total, each.flatten(1).sum(1)
 
     def score_units(
         self, batch: Batch, draw: Draw, *, joint: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """As `score`, but each of (B, S, l): what every unit pays; (B, S, 1) where units pay
-        together, in discrete time and jointly."""
-        x, y = batch.codes, batch.y
+        """As `score`, but the second is (B, S, l), what each of a token's l units pays; in discrete
+        time and for `joint`, where they pay together, (B, S, 1)."""
         z = self.masked(batch, draw.masked)
         features, head = self.hidden(z, draw.t, batch.cond, batch.valid)
-        masked = draw.masked.unflatten(1, (x.shape[1], -1))  # (B, S, l)
-        b, position = masked.any(-1).nonzero(as_tuple=True)
-        if masked.shape[-1] > 1:  # rows of as many masked digits side by side
+        per_token = (batch.codes.shape[1], -1)
+        masked = draw.masked.unflatten(1, per_token)  # (B, S, l)
+        b, position = masked.any(-1).nonzero(as_tuple=True)  # (R,) each: the rows
+        if batch.per_token > 1:  # side by side, rows of as many masked units: `marginal_nats`
             order = masked[b, position].sum(-1).argsort(descending=True, stable=True)
             b, position = b[order], position[order]
-        y, digits, masked = (
-            v.unflatten(1, (x.shape[1], -1))[b, position] for v in (y, z, draw.masked)
-        )
-        token, rows = x[b, position], features[b, position]
+        masked = masked[b, position]  # (R, l)
+        y = batch.y.unflatten(1, per_token)[b, position]  # (R, l)
+        digits = z.unflatten(1, per_token)[b, position]  # (R, L)
+        code, rows = batch.codes[b, position], features[b, position]
         wide = torch.float64 if rows.dtype == torch.float64 else torch.float32
         factor = draw.scale[b].to(wide)
         base = self.base(y)
 
-        def nats(rows: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+        def paid_by(rows: Tensor, part: slice) -> tuple[Tensor, Tensor]:
             logits = head(rows)
             if draw.times is None and not joint:
                 logits = self.restrict(logits, position[part])
@@ -347,7 +352,7 @@ class MaskedDiffusion(Pretrained):
                 return marginal_nats(logits, y[part], masked[part], base, factor[part], power)
             logp = self.log_probs(logits, digits[part], position[part])
             if joint:
-                each = -logp.gather(1, token[part, None])
+                each = -logp.gather(1, code[part, None])
             else:
                 assert draw.times is not None
                 times = draw.times[0][b[part]], draw.times[1][b[part]]
@@ -355,8 +360,8 @@ class MaskedDiffusion(Pretrained):
             each = factor[part, None] * each
             return each.sum(), each
 
-        total, each = sum_rows(nats, rows, self.parameters(), self.subtokenizer.vocab_size)
-        paid = x.new_zeros((*x.shape, each.shape[1]), dtype=torch.float64)
+        total, each = sum_rows(paid_by, rows, self.parameters(), self.subtokenizer.vocab_size)
+        paid = each.new_zeros((*batch.codes.shape, each.shape[1]), dtype=torch.float64)
         return total, paid.index_put_((b, position), each.double())
 
     def forward(
@@ -381,24 +386,24 @@ class MaskedDiffusion(Pretrained):
         nelbo = each.flatten(1).sum(1)
         if self.schedule.num_values == 1:
             return Terms(total / positions, None if self.objective == "joint" else nelbo)
-        pair = self.second_draw(batch, draw, (total, each), generator)
+        pair = self.second_draw(batch, draw, each, generator)
         guess = paid_in_the_other_half(pair, self.schedule.num_values)
         loss = (total + pair.total) / 2 + surrogate(pair, guess)
         return Terms(loss / positions, (nelbo + pair.nats[1].sum(1)) / 2)
 
     def second_draw(
-        self, batch: Batch, draw: Draw, scored: tuple[Tensor, Tensor], generator: Generator = None
+        self, batch: Batch, draw: Draw, each: Tensor, generator: Generator = None
     ) -> Pair:
-        """Draw the masks a second time at the times of `draw`, whose scores (of `score_units`) are
-        known: both for `schedule_gradient`."""
+        """Draw the masks a second time at the times of `draw`, whose units pay `each` (B, S, l), of
+        `score_units`: both draws, for `schedule_gradient`."""
         assert draw.log_t is not None
-        y, valid = batch.y, batch.scored
+        y, scored = batch.y, batch.scored
         log_masked = self.powers.double()[y] * draw.log_t[:, None]
         score = uniform(*y.shape, generator=generator, device=y.device)
-        again = draw._replace(masked=(score < log_masked.detach().exp()) & valid)
-        total, each = self.score_units(batch, again)
-        nats = scored[1].flatten(1), each.flatten(1)
-        return Pair(y, valid, log_masked, (draw.masked, again.masked), nats, draw.scale, total)
+        again = draw._replace(masked=(score < log_masked.detach().exp()) & scored)
+        total, each_again = self.score_units(batch, again)
+        nats = each.flatten(1), each_again.flatten(1)
+        return Pair(y, scored, log_masked, (draw.masked, again.masked), nats, draw.scale, total)
 
     @torch.no_grad()
     def nelbo(
@@ -411,8 +416,8 @@ class MaskedDiffusion(Pretrained):
         generator: Generator = None,
         role: Tensor | None = None,
     ) -> Tensor:
-        """(B,) float64: one unbiased draw of the bound of each example, in nats, whatever
-        `objective` the model was trained with; of what is scored given what is given.
+        """(B,) float64 nats: one unbiased draw of each example's bound on -log p(what is scored |
+        what is given), whatever `objective` the model was trained with.
 
         steps: the discrete-time bound on the uniform grid of that many steps, of the sampler that
         draws one token a step and reveals its digits by their coins; None: continuous time.
@@ -420,6 +425,16 @@ class MaskedDiffusion(Pretrained):
         """
         batch = self.clean(x, valid, role=role, cond=cond, masking=masking)
         return self.score(batch, self.draw(batch, steps, generator))[1]
+
+
+def of_independent_digits(logits: Tensor) -> Tensor:
+    """Logits (R, L, b) of digits -> (R, b**L) of codes: log P(code) is the sum of its digits'."""
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()
+    joint = logits[:, 0]
+    for j in range(1, logits.shape[1]):
+        joint = (joint[:, :, None] + logits[:, j, None, :]).flatten(1)
+    return joint
 
 
 def check_allowed(x: Tensor, seen: Tensor, allowed: Tensor) -> None:
@@ -435,8 +450,8 @@ def check_allowed(x: Tensor, seen: Tensor, allowed: Tensor) -> None:
 
 
 def same_codes(model: MaskedDiffusion, keys) -> None:
-    """ValueError after weights of a model with other codes were loaded: its head's rows stand for
-    other tokens."""
+    """After weights are loaded, ValueError if they are of a model with other codes: the rows of its
+    head stand for other tokens."""
     if model.codes is None:
         return
     ours = model.subtokenizer.code(torch.arange(len(model.codes)))
@@ -448,7 +463,7 @@ def same_codes(model: MaskedDiffusion, keys) -> None:
 
 
 def accepts(function: Callable, name: str) -> bool:
-    """Whether a function has a parameter of this name, or takes any."""
+    """Whether a function has a parameter of this name, or takes **anything."""
     parameters = inspect.signature(function).parameters
     return name in parameters or any(p.kind == p.VAR_KEYWORD for p in parameters.values())
 

@@ -23,7 +23,7 @@ from unmask.masks import BLOCK
 from unmask.roles import ABSENT, GIVEN, HOLE, UNKNOWN
 from unmask.sampling import SAMPLERS, to_tokens, trajectory
 
-WINDOWS = 2**24  # more than an example has
+WINDOWS = 2**24  # more windows than an example has
 # how the weight of guidance changes with t, the share of the way still to go
 RAMPS: dict[str, Callable[[Tensor], Tensor]] = {
     "constant": torch.ones_like,
@@ -35,19 +35,19 @@ RAMPS: dict[str, Callable[[Tensor], Tensor]] = {
 class Rows(NamedTuple):
     """Examples side by side, padded to the longest."""
 
-    z: Tensor  # (B, S*L) on the CPU
+    z: Tensor  # (B, S*L); all of these are on the CPU
     holes: Tensor  # (B, S) bool: to be filled in
-    hidden: Tensor  # (B, S) bool: masked, and staying so
-    valid: Tensor  # (B, S) bool
+    unknown: Tensor  # (B, S) bool: masked, and staying so
+    valid: Tensor  # (B, S) bool: not the padding, nor what is absent
     cond: Tensor | None  # (B,) labels
 
-    def part(self, at: slice, length: int) -> "Rows":
-        """The tokens `at` of every row, of `length` digits each; views, so that what is filled in
+    def part(self, at: slice, digits: int) -> "Rows":
+        """The tokens `at` of every row, of so many `digits` each; views, so that what is filled in
         there is filled in here."""
         return Rows(
-            self.z[:, at.start * length : at.stop * length],
+            self.z[:, at.start * digits : at.stop * digits],
             self.holes[:, at],
-            self.hidden[:, at],
+            self.unknown[:, at],
             self.valid[:, at],
             self.cond,
         )
@@ -57,11 +57,11 @@ class Filler:
     """A model with a sampler.  `guidance` 0 and `temperature` 1 are the model's own law; anything
     else is not.
 
-    `batch_size`: rows that run through the network at a time, 0: 64, and more of them where they
-    are short.  `window`: fill an example that is longer than the model was trained at window by
-    window; without, it is given to the network whole.  `watch`: keep the states of so many rows of
-    the first batch, in `states`.  ValueError for what cannot be: an unknown sampler, no steps,
-    guidance without labels, or of a network that did not learn to do without.
+    `batch_size`: rows that run through the network at a time; 0: 64, or more where they are short.
+    `window`: fill an example that is longer than the model was trained at window by window;
+    without, it is given to the network whole.  `watch`: keep the states of so many rows of the
+    first batch, in `states`.  ValueError for what cannot be: an unknown sampler, no steps, guidance
+    without labels, or of a network that did not learn to do without.
     """
 
     def __init__(
@@ -97,13 +97,14 @@ class Filler:
             )
         self.model, self.guidance, self.guidance_schedule = model, guidance, guidance_schedule
         self.how = {"sampler": sampler, "grid": grid, "temperature": temperature}
+        # the law of first_hitting does not depend on the grid; more steps are more states to watch
         self.steps = 1 if sampler == "first_hitting" and not watch else steps
         self.batch_size, self.window, self.watch, self.seed = batch_size, window, watch, seed
         self.generator = torch.Generator().manual_seed(seed) if generator is None else generator
         self.precision = nullcontext() if precision is None else precision
         self.progress = progress
         self.states: list[State] = []
-        self.length: int = model.meta.get("length", 0)
+        self.length: int = model.meta.get("length", 0)  # 0: not known
         self.can_score = model.schedule.num_values == 1
 
     # ------------------------------------------------------------ fill
@@ -111,41 +112,40 @@ class Filler:
     def fill(
         self, examples: Sequence[Partial], *, num: int = 1, score: int = 0
     ) -> list[list[Filled]]:
-        """`num` fillings of every example.  `score`: draws of masks for the bound of each, by which
-        they are ordered, best first.
+        """`num` fillings of every example, the best first where they are scored.  `score`: draws of
+        masks for the bound of each; 0: none, and in no order.
 
         The fillings of one example are ranked on masks that they share; what is told of each is
         drawn afresh, since the best of several is the best in part by luck.  Examples without a
         hole come back as they are, once each.
         """
-        holed = [bool((example.role == HOLE).any()) for example in examples]
-        open_ = [i for i, has in enumerate(holed) if has]
+        holed = with_holes(examples)
         found: list[list[Filled]] = [[] for _ in examples]
         ranks: list[list[float]] = [[] for _ in examples]
         batches = [
-            [open_[i] for i in batch]
-            for batch in self.batches([len(examples[i].ids) for i in open_], num)
+            [holed[i] for i in batch]
+            for batch in self.batches([len(examples[i].ids) for i in holed], num)
         ]
         with self.bar([[examples[i] for i in batch] for batch in batches]) as bar:
             for numbers in batches:
                 rows = self.rows([examples[i] for i in numbers])
                 self.fill_rows(rows, bar)
                 ids = self.tokens(rows.z).numpy()
-                nats = noise = rank = torch.full((len(numbers),), math.nan)
+                rank = nats = noise = torch.full((len(numbers),), math.nan)
                 if score:
                     nats, noise = self.score_rows(rows, numbers, score, self.seed)
                     rank = nats
-                if score and num > 1:
-                    nats, noise = self.score_rows(rows, numbers, score, self.seed + 1)
+                    if num > 1:  # afresh
+                        nats, noise = self.score_rows(rows, numbers, score, self.seed + 1)
                 for row, i in enumerate(numbers):
                     known, role = examples[i].ids, examples[i].role
                     whole = np.where(role == HOLE, ids[row, : len(known)], known)
                     found[i].append(Filled(whole, float(nats[row]), float(noise[row])))
                     ranks[i].append(float(rank[row]))
-        for i, has in enumerate(holed):
-            if not has:
-                found[i] = [Filled(examples[i].ids, 0.0, 0.0)]
-            elif score:
+        for i in set(range(len(examples))) - set(holed):
+            found[i] = [Filled(examples[i].ids, 0.0, 0.0)]
+        if score:
+            for i in holed:
                 found[i] = [found[i][k] for k in np.argsort(ranks[i], kind="stable")]
         return found
 
@@ -156,32 +156,38 @@ class Filler:
         return tqdm(total=self.steps * windows, unit="step", disable=disable, dynamic_ncols=True)
 
     def tokens(self, z: Tensor) -> Tensor:
-        """States (B, S*L) as token ids (B, S); anything where something is masked."""
+        """z (B, S*L) as token ids (B, S); of a token with a masked digit, any id."""
         return self.model.subtokenizer.decode(z.masked_fill(z == self.model.mask_id, 0))
 
     def batches(self, sizes: list[int], num: int) -> Iterator[list[int]]:
-        """Numbers of examples of `sizes`, `num` times each, in batches: longest first; of those
-        filled by windows, one example a batch."""
+        """The numbers of examples of so many tokens, `num` times each, in batches: the longest
+        first, so that what is padded is of about one length.
+
+        What is filled window by window shares no batch with another example: its windows are where
+        its own holes are.
+        """
         longest_first = sorted(range(len(sizes)), key=lambda i: -sizes[i])
-        order = [i for i in longest_first for _ in range(num)]
-        cut = self.window and self.length
-        long = [i for i in order if cut and sizes[i] > self.length]
+        alone = [i for i in longest_first if self.cut and sizes[i] > self.length]
+        together = longest_first[len(alone) :]
         length = self.length or max(sizes, default=1)
         size = rows_at_a_time(self.batch_size, length * self.model.subtokenizer.length)
-        for rows in [*([i] * num for i in dict.fromkeys(long)), order[len(long) :]]:
-            for first in range(0, len(rows), size):
-                yield rows[first : first + size]
+        for examples in [*([i] for i in alone), together]:
+            numbers = [i for i in examples for _ in range(num)]
+            for first in range(0, len(numbers), size):
+                yield numbers[first : first + size]
+
+    @property
+    def cut(self) -> bool:
+        """Whether examples that are longer than the model was trained at are cut into windows."""
+        return self.window and self.length > 0
 
     def windows(self, holes: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """`windows` of the holes (B, S) of all rows together.
-
-        One for all of them, unless they are longer than the model was trained at.
-        """
-        cut = self.window and self.length
-        return windows(holes.any(0), self.length if cut else holes.shape[1])
+        """The `windows` in which the holes (B, S) of these rows are filled: the same for all rows,
+        and a single one, unless they are `cut`."""
+        return windows(holes.any(0), self.length if self.cut else holes.shape[1])
 
     def holes_of(self, examples: Sequence[Partial]) -> Tensor:
-        """(B, S) bool."""
+        """(B, S) bool: `Rows.holes` of these examples."""
         width = max(len(example.ids) for example in examples)
         holes = np.zeros((len(examples), width), bool)
         for row, example in zip(holes, examples, strict=True):
@@ -200,7 +206,7 @@ class Filler:
         z = self.model.subtokenizer.encode(torch.from_numpy(np.where(shown, ids, 0)))
         masked = torch.from_numpy(~shown).repeat_interleave(digits, 1)
         z = z.masked_fill(masked, self.model.mask_id)
-        holes, hidden, valid = (
+        holes, unknown, valid = (
             torch.from_numpy(part) for part in (role == HOLE, role == UNKNOWN, role != ABSENT)
         )
         labels = [example.label for example in examples if example.label is not None]
@@ -209,22 +215,23 @@ class Filler:
                 f"{len(labels)} of {len(examples)} examples have a label: give all of them one, or "
                 "none"
             )
-        return Rows(z, holes, hidden, valid, torch.tensor(labels) if labels else None)
+        return Rows(z, holes, unknown, valid, torch.tensor(labels) if labels else None)
 
     def fill_rows(self, rows: Rows, bar: tqdm) -> None:
         """Fill the holes of `rows` in place, window by window."""
         digits = self.model.subtokenizer.length
         for at, fill in self.windows(rows.holes):
             part = rows.part(at, digits)
-            now, device = part.holes & fill, self.model.device
+            now = part.holes & fill  # (B, W) the holes that are filled in this window
+            device = self.model.device
             valid = None if bool(part.valid.all()) else part.valid.to(device)
             cond = None if part.cond is None else part.cond.to(device)
             guidance = self.weight(cond)
             watching = self.watch > 0 and not self.states
             if watching:
-                self.states.append(self.state(part.z[: self.watch]))
+                self.states.append(self.shown(part.z[: self.watch]))
             with self.precision:
-                states = trajectory(
+                zs = trajectory(
                     self.model,
                     part.z.to(device),
                     steps=self.steps,
@@ -235,12 +242,12 @@ class Filler:
                     guidance=guidance,
                     **self.how,
                 )
-                for z in states:
+                for z in zs:
                     bar.update()
                     if watching:
-                        self.states.append(self.state(z[: self.watch].cpu()))
+                        self.states.append(self.shown(z[: self.watch].cpu()))
                 x = to_tokens(self.model, z, valid, now.to(device)).cpu()
-            filled = self.model.subtokenizer.encode(x.clamp(min=0))
+            filled = self.model.subtokenizer.encode(x.clamp(min=0))  # -1 is in no hole
             part.z.copy_(torch.where(now.repeat_interleave(digits, 1), filled, part.z))
 
     def weight(self, cond: Tensor | None):
@@ -260,8 +267,8 @@ class Filler:
         share = RAMPS[self.guidance_schedule]
         return lambda t: self.guidance * share(t)
 
-    def state(self, z: Tensor) -> State:
-        """Rows z (n, S*L) as tokens, and which of them are revealed whole."""
+    def shown(self, z: Tensor) -> State:
+        """z (n, S*L) as it is shown: tokens, and which of them are revealed whole."""
         digits = z.unflatten(1, (-1, self.model.subtokenizer.length))
         shown = (digits != self.model.mask_id).all(-1)
         ids = self.model.subtokenizer.decode(digits.masked_fill(~shown[..., None], 0).flatten(1))
@@ -270,9 +277,11 @@ class Filler:
     # ------------------------------------------------------------ scores and laws
 
     def score(self, examples: Sequence[Partial], *, draws: int) -> list[Filled]:
-        """Whole examples: what the values in their holes cost, given the others.
+        """Whole examples, their holes filled already: what the values in there cost, given the
+        rest.
 
-        By the masks by which `fill` tells what it filled into the same examples, one of several.
+        On the masks on which `fill` scores what it tells of several fillings of these examples, so
+        that the scores compare.
         """
         found: dict[int, Filled] = {}
         for batch in self.batches([len(example.ids) for example in examples], 1):
@@ -285,19 +294,20 @@ class Filler:
     def score_rows(
         self, rows: Rows, numbers: list[int], draws: int, seed: int
     ) -> tuple[Tensor, Tensor]:
-        """(B,) nats of what was filled in, window by window as it was, and their noise.
+        """(B,) nats of what is in the holes, window by window as it is filled in, and their noise.
 
-        Rows of one of `numbers` share masks.
+        Rows of one example, by its number in `numbers` (B,), share masks.
         """
         nats, variance = torch.zeros(2, len(numbers), dtype=torch.float64)
-        left = rows.holes.clone()
+        left = rows.holes.clone()  # holes of windows still to come: then unknown
         for window, (at, fill) in enumerate(self.windows(rows.holes)):
             part = rows.part(at, self.model.subtokenizer.length)
             now = part.holes & fill
             left[:, at] &= ~now
-            # no two windows of an example share strata, so that their noises add up in squares
+            # Each window has a block of examples to itself: no two of them share strata, so that
+            # their noises are independent and add up in squares.
             own = [BLOCK * (WINDOWS * i + window) for i in numbers]
-            given = {"unknown": left[:, at] | part.hidden, "cond": part.cond, "valid": part.valid}
+            given = {"unknown": left[:, at] | part.unknown, "cond": part.cond, "valid": part.valid}
             how = {"repeats": draws, "seed": seed, "examples": own}
             with self.precision:
                 more, noise = conditional_nats(self.model, self.tokens(part.z), now, **given, **how)
@@ -306,9 +316,10 @@ class Filler:
 
     @torch.no_grad()
     def laws(self, examples: Sequence[Partial]) -> Iterator[tuple[int, int, np.ndarray]]:
-        """(example, position, (V,) probabilities) of each hole by itself, in one network call.
+        """(example, position, (V,) probabilities by token) of each hole, given what its example
+        gives and no other hole: one network call a batch.
 
-        Given what its example gives.  ValueError for a schedule with one curve per value.
+        ValueError for a schedule with one curve per value.
         """
         model = self.model
         if model.schedule.num_values > 1:
@@ -316,22 +327,23 @@ class Filler:
                 "with a learned schedule, being masked at t says something about a value, and "
                 "being missing does not: draw values instead of guessing them"
             )
-        open_ = [i for i, example in enumerate(examples) if (example.role == HOLE).any()]
+        holed = with_holes(examples)
         with evaluating(model):
-            for batch in self.batches([len(examples[i].ids) for i in open_], 1):
-                numbers = [open_[i] for i in batch]
+            for batch in self.batches([len(examples[i].ids) for i in holed], 1):
+                numbers = [holed[i] for i in batch]
                 rows = self.rows([examples[i] for i in numbers])
                 with self.precision:
                     for row, position, p in self.laws_of(rows):
                         yield numbers[row], position, p
 
     def laws_of(self, rows: Rows) -> Iterator[tuple[int, int, np.ndarray]]:
-        """(row, position, (V,) probabilities) of each hole."""
+        """(row, position, (V,) probabilities by token) of each hole."""
         model, device = self.model, self.model.device
         z = rows.z.to(device)
         valid = None if bool(rows.valid.all()) else rows.valid.to(device)
         cond = None if rows.cond is None else rows.cond.to(device)
-        share = (rows.holes | rows.hidden).sum(1) / rows.valid.sum(1).clamp(min=1).double()
+        # the time that fits the share of what is hidden, as in sampling
+        share = (rows.holes | rows.unknown).sum(1) / rows.valid.sum(1).clamp(min=1).double()
         hidden, head = model.hidden(z, model.schedule.inverse(1 - share.to(device)), cond, valid)
         digits = z.unflatten(1, (-1, model.subtokenizer.length))
         row, position = rows.holes.to(device).nonzero(as_tuple=True)
@@ -351,30 +363,38 @@ def fill(
     return Filler(model, **how).fill(examples, num=num, score=score)
 
 
+def with_holes(examples: Sequence[Partial]) -> list[int]:
+    """The numbers of the examples that have a hole."""
+    return [i for i, example in enumerate(examples) if (example.role == HOLE).any()]
+
+
 def rows_at_a_time(asked: int, length: int) -> int:
-    """--batch-size, whose 0 leaves it to the length of an example."""
+    """--batch-size as `asked`; where that is 0, by the length of an example in digits."""
     if asked < 0:
         raise ValueError(f"--batch-size must not be negative, not {asked}")
     return asked or max(64, 16384 // length)
 
 
 def windows(holes: Tensor, length: int) -> Iterator[tuple[slice, Tensor]]:
-    """Where to fill the holes (S,) of an example: windows, and which positions of each (W,) bool.
+    """Where to fill the holes (S,) of an example: windows, and which positions (W,) bool of each.
 
     A window has at most `length` tokens.  A longer example is filled from left to right, a group of
-    holes at a time, in the window around the group's middle.  A group spans so little that each of
-    its holes has a quarter of a window on either side, or all there is.
+    holes at a time, in the window around the group's middle.  A group spans so little that the
+    network sees, on either side of each of its holes, a quarter of a window or all there is.
     """
     total = len(holes)
     if total <= length:
         yield slice(0, total), holes
         return
     left, quarter = holes.nonzero()[:, 0].tolist(), length // 4
+    last = total - length  # where the last window starts
     while left:
-        start = min(max(left[0] - quarter, 0), total - length)
-        limit = total if start + length == total else start + length - quarter
+        # the group: what fits into a window that starts a quarter before its first hole
+        start = min(max(left[0] - quarter, 0), last)
+        limit = total if start == last else start + length - quarter
         group = list(itertools.takewhile(lambda i, limit=limit: i < limit, left))
-        start = min(max((group[0] + group[-1] + 1) // 2 - length // 2, 0), total - length)
+        # its window: around its middle
+        start = min(max((group[0] + group[-1] + 1) // 2 - length // 2, 0), last)
         fill = torch.zeros(length, dtype=torch.bool)
         fill[torch.tensor(group) - start] = True
         yield slice(start, start + length), fill

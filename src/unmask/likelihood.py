@@ -30,12 +30,14 @@ def estimate_nelbo(
     """The bound over all examples of `batches`, tensors x (B, S) or dicts with x and optionally
     cond, and valid or role; `repeats` draws each.
 
-    Always a valid bound, whatever objective the model was trained with; of what is scored given
-    what is given, see `roles`.  `steps`, `masking`: see `MaskedDiffusion.nelbo`.  The draws of an
-    example are those of (seed, its number), whatever the batches and the device.  A dict may also
-    have "group" (B,) int64: examples of one number are not independent, see `errors`.
-    `by_position`: also say how much of the mean is paid at each position, for examples of one
-    length: what the position costs where what is revealed before it is as random as the order.
+    It bounds -log p(what is scored | what is given), see `roles`, whatever objective the model was
+    trained with.  `steps`, `masking`: see `MaskedDiffusion.nelbo`.  The draws of an example are
+    those of (seed, its number), whatever the batches and the device.  A dict may also have "group"
+    (B,) int64: examples of one number are not independent, see `errors`.
+
+    `by_position`, for examples of one length: also how much of the mean is paid at each position,
+    that is, what its token costs on average over the random orders in which tokens are revealed.
+
     ValueError for no examples.
     """
     if isinstance(batches, Tensor | dict):
@@ -43,50 +45,50 @@ def estimate_nelbo(
             "batches must be a list or another iterable of batches: for one batch, pass [x]"
         )
     replicates, of_each = split_repeats(repeats)
-    found, picks, positions, groups = [], [], [], []
+    all_nats, all_picks, all_positions, all_groups = [], [], [], []  # an entry for each batch
     with evaluating(model), torch.no_grad():
         for batch, numbers, group in numbered(model, batches, masking):
-            paid, pick = [], []
+            nats, picks = [], []  # an entry for each draw
             for uniforms in draws_of(numbers, batch, seed, replicates, of_each):
                 draw = model.draw(batch, steps, uniforms=uniforms)
-                each = model.score_units(batch, draw)[1].sum(-1)
-                paid.append((each if by_position else each.sum(1)).cpu())
-                pick.append(uniforms.pick.cpu())
-            found.append(torch.stack(paid))
-            picks.append(torch.stack(pick))
-            positions.append(batch.positions.cpu())
-            groups.append(group)
-    if not found:
+                paid = model.score_units(batch, draw)[1].sum(-1)  # (B, S)
+                nats.append((paid if by_position else paid.sum(1)).cpu())
+                picks.append(uniforms.pick.cpu())
+            all_nats.append(torch.stack(nats))
+            all_picks.append(torch.stack(picks))
+            all_positions.append(batch.positions.cpu())
+            all_groups.append(group)
+    if not all_nats:
         raise ValueError("there are no examples to evaluate")
-    n, group = torch.cat(positions), joined(groups)
-    if not n.any():
+    positions, groups = torch.cat(all_positions), joined(all_groups)  # (n,)
+    if not positions.any():
         raise ValueError("there are examples, and none of them has a position that is scored")
-    pick, draws = torch.cat(picks, 1), torch.cat(found, 1)  # (repeats, n, ...)
+    draws, pick = torch.cat(all_nats, 1), torch.cat(all_picks, 1)  # (repeats, n, ...)
     unknown = ~draws.isfinite().transpose(0, 1).flatten(1).all(1)
     if bool(unknown.any()):
         raise FloatingPointError(
-            f"the bound of {int(unknown.sum())} of {len(n)} examples is not finite: what the "
-            "network says is not, or its weights are not"
+            f"the bound of {int(unknown.sum())} of {len(positions)} examples is not finite: what "
+            "the network says is not, or its weights are not"
         )
 
     def per_replicate(values: Tensor) -> Tensor:
         return values.unflatten(0, (replicates, of_each)).mean(1)
 
-    by_place = None
+    of_positions = None
     if by_position:
-        values, steady = per_replicate(draws), per_replicate(steadied(draws, pick, n))
-        by_place = torch.stack([values.mean((0, 1)), errors(values, group, steady)[0]], -1)
+        values, steady = per_replicate(draws), per_replicate(steadied(draws, pick, positions))
+        of_positions = torch.stack([values.mean((0, 1)), errors(values, groups, steady)[0]], -1)
         draws = draws.sum(-1)
     return Estimate(
         per_replicate(draws),
-        n,
+        positions,
         repeats=repeats,
         steps=steps,
         masking=masking or model.masking,
         seed=seed,
-        groups=group,
-        steady=per_replicate(steadied(draws, pick, n)),
-        by_position=by_place,
+        groups=groups,
+        steady=per_replicate(steadied(draws, pick, positions)),
+        by_position=of_positions,
     )
 
 
@@ -106,7 +108,8 @@ def numbered(
 def draws_of(
     numbers: Sequence[int] | np.ndarray, batch: Batch, seed: int, replicates: int, of_each: int
 ) -> Iterator[Uniforms]:
-    """The chance of every draw of the examples with these numbers, replicate by replicate."""
+    """The uniforms of the examples with these numbers (B,), draw by draw: `of_each` draws of the
+    first replicate, then of the next."""
     units, device = batch.y.shape[1], batch.y.device
     for replicate, repeat in itertools.product(range(replicates), range(of_each)):
         which = {"replicate": replicate, "repeat": repeat, "repeats": of_each}
@@ -114,7 +117,7 @@ def draws_of(
 
 
 def joined(groups: list[Tensor | None]) -> Tensor | None:
-    """The groups of all batches, if all have them."""
+    """(n,) the groups of all batches, or None if some have none."""
     known = [group for group in groups if group is not None]
     return torch.cat(known) if len(known) == len(groups) else None
 
@@ -124,28 +127,29 @@ def joined(groups: list[Tensor | None]) -> Tensor | None:
 
 @torch.no_grad()
 def order_nats(model: MaskedDiffusion, batch: Batch, rank: Tensor, *, states: int = 64) -> Tensor:
-    """(B,) float64 nats: -log p(x | order), a network call for each unit; units are revealed one at
-    a time in the order of `rank` (B, U).
+    """(B,) float64 nats, on the CPU: -log p(x | order), units being revealed one at a time, that of
+    the least `rank` (B, U) first.
+
+    One state goes through the network for every scored unit, `states` of them at a time.
 
     The model that reveals one unit at a time in a uniformly random order is the continuous-time
     one, whatever its scalar schedule, if its network does not look at t (arXiv 2406.04329, section
-    4): p(x) = mean over orders of p(x | order).  `states` run through the network at a time.
-    ValueError for a network that looks at t, or one curve per value.
+    4): p(x) = mean over orders of p(x | order).  ValueError for a network that looks at t, or one
+    curve per value.
     """
     check_orders(model)
     device, per_token = batch.y.device, batch.per_token
-    rank = rank.to(device).masked_fill(~batch.scored, batch.y.shape[1])
+    rank = rank.to(device)
     b, unit = batch.scored.nonzero(as_tuple=True)
     position, digit = unit // per_token, unit % per_token
     nats = torch.zeros(len(b), dtype=torch.float64, device=device)
-    t = torch.ones((), device=device)
+    t = torch.ones((), device=device)  # any: the network does not look at it
     with evaluating(model):
         for first in range(0, len(b), states):
             part = slice(first, first + states)
             some, s = batch.take(b[part]), position[part]
-            # the unit itself, and what comes after it
-            masked = rank[b[part]] >= rank[b[part], unit[part], None]
-            z = model.masked(some, masked & some.scored)
+            not_before = rank[b[part]] >= rank[b[part], unit[part], None]  # the unit itself, too
+            z = model.masked(some, not_before & some.scored)
             hidden, head = model.hidden(z, t, some.cond, some.valid)
             row = torch.arange(len(z), device=device)
             digits = z.unflatten(1, (-1, model.subtokenizer.length))[row, s]
@@ -158,7 +162,7 @@ def order_nats(model: MaskedDiffusion, batch: Batch, rank: Tensor, *, states: in
 
 
 def check_orders(model: MaskedDiffusion) -> None:
-    """ValueError where the law is no mean over orders."""
+    """ValueError for a model whose p(x) is not the mean of p(x | order) over orders."""
     if model.uses_time or model.schedule.num_values > 1:
         raise ValueError(
             "orders can be scored for a network that does not look at t, and a schedule with one "
@@ -169,8 +173,8 @@ def check_orders(model: MaskedDiffusion) -> None:
 def estimate_orders(
     model: MaskedDiffusion, batches: Iterable[Tensor | dict], *, orders: int = 8, seed: int = 0
 ) -> tuple[Estimate, Estimate]:
-    """The bound of K random orders an example, -log (1/K) sum of p(x | order), and that of the same
-    orders one by one, their mean.
+    """Two bounds from the same K = `orders` random orders of each example: that of their mean,
+    -log (1/K) sum p(x | order), and the mean of theirs, (1/K) sum -log p(x | order).
 
     The first is tighter, more so with more orders, and as valid: the orders do not depend on x
     (Jensen).  It is EoNADE's ensemble, for one network.  An example costs K times its units network
@@ -179,22 +183,22 @@ def estimate_orders(
     if orders < 1:
         raise ValueError(f"orders must be at least 1, not {orders}")
     check_orders(model)
-    found, positions, groups = [], [], []
+    all_nats, all_positions, all_groups = [], [], []  # an entry for each batch
     for batch, numbers, group in numbered(model, batches):
-        each = []
+        nats = []
         for uniforms in draws_of(numbers, batch, seed, orders, 1):
             rank = uniforms.score.argsort(-1).argsort(-1)
-            each.append(order_nats(model, batch, rank))
-        found.append(torch.stack(each))
-        positions.append(batch.positions.cpu())
-        groups.append(group)
-    if not positions:
+            nats.append(order_nats(model, batch, rank))
+        all_nats.append(torch.stack(nats))
+        all_positions.append(batch.positions.cpu())
+        all_groups.append(group)
+    if not all_nats:
         raise ValueError("there are no examples to evaluate")
-    n, single = torch.cat(positions), torch.cat(found, 1)
-    ensemble = math.log(orders) - (-single).logsumexp(0, keepdim=True)
+    single, positions = torch.cat(all_nats, 1), torch.cat(all_positions)  # (K, n), (n,)
+    ensemble = math.log(orders) - (-single).logsumexp(0, keepdim=True)  # (1, n)
     how: dict[str, Any] = {"repeats": orders, "steps": None, "masking": model.masking, "seed": seed}
-    how["groups"] = joined(groups)
-    return Estimate(ensemble, n, **how), Estimate(single, n, **how)
+    how["groups"] = joined(all_groups)
+    return Estimate(ensemble, positions, **how), Estimate(single, positions, **how)
 
 
 # ---------------------------------------------------------------- of parts
@@ -214,16 +218,17 @@ def conditional_nats(
     valid: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """An upper bound on -log p(x at the holes | the rest) and the noise of its masks (NaN for
-    repeats = 1), each (B,) float64 nats.
+    repeats = 1), each (B,) float64 nats, on the CPU.
 
-    x (B, S) token ids; holes (B, S) bool, which of them were filled in; `repeats` draws a row,
-    those of (seed, `examples`): rows of one number there share masks, and by default each row has
-    its own.  `unknown` (B, S) bool: positions that are hidden and not scored.  The bound is that of
-    the sampler that starts from the state with those holes: k ~ U{1..n} of a row's n holes are
-    masked, with factor n / k, and the rest is given.  That sampler defines a conditional model of
-    its own, which is not p(x) / p(given).  A network that looks at t is shown the time that fits
-    the share of masked units, as in sampling.  0 for a row without holes.  ValueError for one curve
-    per value.
+    x (B, S) token ids; holes (B, S) bool: which of them were filled in; `unknown` (B, S) bool:
+    which are hidden and not scored.  `repeats`: draws of the masks of each row, made from the seed
+    and the row's number in `examples` (B,): rows of one number share masks; by default none do.
+
+    The bound is that of the sampler that starts from the state with those holes: k ~ U{1..n} of a
+    row's n holes are masked, with factor n / k, and the rest is given.  That sampler defines a
+    conditional model of its own, which is not p(x) / p(given).  A network that looks at t is shown
+    the time that fits the share of masked units, as in sampling.  0 for a row without holes.
+    ValueError for one curve per value.
     """
     if model.schedule.num_values > 1:
         raise ValueError(
@@ -231,6 +236,7 @@ def conditional_nats(
             "has one per value"
         )
     role = torch.full_like(x, GIVEN, dtype=torch.int8)
+    # a later role wins: a hole that is unknown or absent is not scored
     for name, marked, as_role in (
         ("holes", holes, SCORED),
         ("unknown", unknown, UNKNOWN),
@@ -242,7 +248,8 @@ def conditional_nats(
             said = f"{marked.dtype} {tuple(marked.shape)}"
             raise ValueError(f"{name} must be bool {tuple(x.shape)}, not {said}")
         role = role.masked_fill(marked, as_role)
-    replicates, of_each = split_repeats(repeats, BLOCK)  # a row is judged by itself
+    # many replicates: the noise is that of a single row, known from the spread between them alone
+    replicates, of_each = split_repeats(repeats, BLOCK)
     numbers = np.arange(len(x)) if examples is None else np.asarray(examples)
     batch = model.clean(**inputs({"x": x, "role": role, "cond": cond}, model.device))
     with evaluating(model):
@@ -261,7 +268,7 @@ def conditional_nats(
 def joint_loss(
     model: MaskedDiffusion, batches: Iterable[Tensor | dict], *, repeats: int = 8, seed: int = 0
 ) -> float:
-    """The training loss of the MDM-Prime paper (arXiv 2505.18495) per position, in natural
+    """The training loss of the MDM-Prime paper (arXiv 2505.18495), per scored position, in natural
     logarithms, with the model's `masking`.
 
     A loss, to be compared with losses: for digits masked one by one it is not an upper bound on the
@@ -290,7 +297,7 @@ def cross_entropy_by_count(
     model: MaskedDiffusion, x: Tensor, *, levels: int = 12, generator: torch.Generator | None = None
 ) -> list[tuple[float, float, float]]:
     """(share of units that are masked, mean nats per masked unit, its standard error over examples)
-    for each of `levels` shares.
+    of x (B, S), for a number of units from 1 to all, in about `levels` equal steps.
 
     For a schedule with one curve for all values the bound per unit is the area under this curve.
     """
@@ -298,12 +305,14 @@ def cross_entropy_by_count(
         raise ValueError("with one curve per value the bound is not an area under cross-entropies")
     batch = model.clean(x.to(model.device))
     count = batch.y.shape[1]
+    masked_counts = sorted({max(1, round(count * level / levels)) for level in range(levels + 1)})
     found = []
     with evaluating(model):
-        for k in sorted({max(1, round(count * level / levels)) for level in range(levels + 1)}):
+        for k in masked_counts:
             order = uniform(*batch.y.shape, generator=generator, device=batch.y.device).argsort(-1)
             share = torch.full((len(x),), k / count, dtype=torch.float64, device=batch.y.device)
-            draw = Draw(model.schedule.inverse(1 - share), order < k, torch.full_like(share, 1 / k))
+            per_unit = torch.full_like(share, 1 / k)
+            draw = Draw(model.schedule.inverse(1 - share), order < k, per_unit)
             nats = model.score(batch, draw)[1]
             found.append((k / count, float(nats.mean()), float(nats.std()) / math.sqrt(len(nats))))
     return found

@@ -32,45 +32,47 @@ class Draw(NamedTuple):
     """One draw of the forward process, and what turns nats at masked units into the bound."""
 
     t: Tensor  # (B,) float64
-    masked: Tensor  # (B, U) bool
-    scale: Tensor  # (B,) float64
+    masked: Tensor  # (B, U) bool, scored units alone
+    scale: Tensor  # (B,) float64, the factor of the nats
     times: tuple[Tensor, Tensor] | None = None  # (t, s), each (B,), in discrete time
     # (B,) for a schedule with one curve per value: t itself may underflow
     log_t: Tensor | None = None
 
 
 def draw(
-    schedule: Schedule, y: Tensor, valid: Tensor, steps: int | None, uniforms: Uniforms
+    schedule: Schedule, y: Tensor, scored: Tensor, steps: int | None, uniforms: Uniforms
 ) -> Draw:
-    """Times and masks for the units y (B, U): the estimators of the bound.
+    """Times and masks for the units y (B, U), of which only those `scored` (B, U) are masked: the
+    estimators of the bound.
 
     One curve, continuous time: the exact count.  k ~ U{1..N} of the N units are masked, with factor
     N / k; the k-th smallest of N uniforms has the law of 1 - alpha_t given k, so the same uniforms
-    give the mask and the time.  No singular weight, no cut-off.  One curve per value (1 - t^w): t =
-    u^(1/a), a = half the least w in the sequence, whose variance is finite; the factor weight /
-    density = w / (a u) is formed without t, which may underflow.  Discrete time: one of `steps`
-    equal intervals, that which holds such a t.
+    give the mask and the time.  No singular weight, no cut-off.
+
+    One curve per value (1 - t^w): t = u^(1/a), a = half the least w in the sequence, whose variance
+    is finite; the factor weight / density = w / (a u) is formed without t, which may underflow.
+
+    Discrete time: one of `steps` equal intervals, that which holds such a t.
     """
     u = uniforms.pick
-    score = uniforms.score.masked_fill(~valid, 2.0)
-    learned, power, a = schedule.num_values > 1, torch.empty(0), torch.ones_like(u)
-    if learned:
+    score = uniforms.score.masked_fill(~scored, 2.0)  # above every threshold: never masked
+    power, a = None, torch.ones_like(u)
+    if schedule.num_values > 1:
         curves: Any = schedule  # polynomials, all of them
         power = curves.power.detach().double()[y]
-        a = power.masked_fill(~valid, power.max()).amin(-1) / 2  # of the values that are there
+        a = power.masked_fill(~scored, power.max()).amin(-1) / 2  # of the values that are scored
     if steps is not None:
         if steps < 1:
             raise ValueError(f"steps must be at least 1, not {steps}")
         i = (u ** (1 / a) * steps).long().clamp(max=steps - 1).double()
         t, s = (i + 1) / steps, i / steps
         return Draw(t, score < at(schedule.masked(t), y), 1 / (t**a - s**a), times=(t, s))
-    if not learned:
-        n = valid.sum(-1)
+    if power is None:
+        n = scored.sum(-1)
         k = ((u * n).long() + 1).minimum(n).clamp(min=1)
         threshold = score.sort(-1).values.gather(1, k[:, None] - 1).clamp(max=1)
-        return Draw(
-            schedule.inverse(1 - threshold[:, 0]), (score <= threshold) & valid, n / k.double()
-        )
+        t = schedule.inverse(1 - threshold[:, 0])
+        return Draw(t, (score <= threshold) & scored, n / k.double())
     u = (1 - u).clamp(2.0**-54, 1 - 2.0**-53)  # log(1 - t^w) is finite
     log_t = u.log() / a
     return Draw(log_t.exp(), score < (power * log_t[:, None]).exp(), 1 / (a * u), log_t=log_t)

@@ -12,6 +12,6 @@ GIVEN = 1
 SCORED = 2
 """Masked now and then, and paid for."""
 HOLE = SCORED
-"""The same in an example that is to be filled in: what is to be filled in."""
+"""The same role, by the name it has in an example that is to be filled in: fill it in here."""
 UNKNOWN = 3
 """Hidden and not scored: never looked at and never paid for."""

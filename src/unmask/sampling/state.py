@@ -15,9 +15,23 @@ Guidance = Callable[[Tensor], Tensor]  # the weight at times t (B,)
 
 
 class State:
-    """z and what a sampler needs to reveal units of it."""
+    """z (B, S*L), falling times `ts` in [0, 1], and what a sampler needs to reveal units of z.
 
-    def __init__(self, model, z, ts, cond, valid, holes, generator, temperature, guidance):
+    ValueError for what cannot be.  The z given stays as it is; that of the state changes in place.
+    """
+
+    def __init__(
+        self,
+        model: MaskedDiffusion,
+        z: Tensor,
+        ts: Tensor,
+        cond: Tensor | None,
+        valid: Tensor | None,  # (B, S) bool
+        holes: Tensor | None,  # (B, S) bool: fill in only these; None: all that is masked
+        generator: Generator,
+        temperature: float,
+        guidance: Guidance | None,
+    ):
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, not {temperature}")
         if guidance is not None and cond is None:
@@ -41,8 +55,9 @@ class State:
         falling = ts.ndim == 1 and len(ts) > 1 and bool((ts[1:] < ts[:-1]).all())
         if not falling or ts[0] > 1 or ts[-1] < 0:
             raise ValueError("ts must be at least two decreasing times between 1 and 0")
-        # A network of a scalar schedule never saw a half-filled row at t = 1: such rows are shown
-        # the time that fits them.
+        # A network of a scalar schedule never saw a half-filled example at t = 1, the time at which
+        # filling in begins: such examples are shown the time that fits the share of what is hidden.
+        # A caller that begins at another time is taken to know it.
         self.own_clock = torch.zeros(len(z), dtype=torch.bool, device=z.device)
         if model.uses_time and model.schedule.num_values == 1:
             self.own_clock = (self.masked().sum(-1) < self.counted().sum(-1)) & (ts[0] == 1)
@@ -52,21 +67,21 @@ class State:
         return marked.repeat_interleave(self.units.length, 1)
 
     def counted(self) -> Tensor:
-        """(B, U): the units that have a value."""
+        """(B, U) bool: the units that are there, masked or not."""
         if self.valid is not None:
             return self.of_units(self.valid)
         units = self.z.shape[1] // self.digits * self.units.length
         return self.z.new_ones(len(self.z), units, dtype=torch.bool)
 
     def hidden(self) -> Tensor:
-        """(B, U): the units that are still masked."""
+        """(B, U) bool: the units that the network does not see."""
         hidden = self.z == self.model.mask_id
         if self.units.length < self.digits:
             hidden = hidden.unflatten(1, (-1, self.digits)).any(-1)
         return hidden & self.counted()
 
     def masked(self) -> Tensor:
-        """(B, U): those of `hidden` that are to be filled in."""
+        """(B, U) bool: those of `hidden` that are to be filled in."""
         return self.hidden() if self.holes is None else self.hidden() & self.holes
 
     def reveal(
@@ -76,11 +91,11 @@ class State:
         coin: Tensor | None = None,
         probability: Tensor | None = None,
     ) -> None:
-        """Draw a token at every row that has one of `units` (B, U) and reveal those; the network is
-        seen at t (B,).
+        """Draw a token wherever one of `units` (B, U) belongs to it, and reveal those units; the
+        network is shown t (B,).
 
-        With one probability (K,) per value, only units whose coin (B, U) lies below that of the
-        value drawn.
+        With one `probability` (K,) per value, only units whose `coin` (B, U) lies below that of the
+        value drawn.  With one for all values, the caller has compared the coins.
         """
         per_row = units.unflatten(1, (-1, self.units.length))  # (B, S, l)
         b, position = per_row.any(-1).nonzero(as_tuple=True)
@@ -94,18 +109,19 @@ class State:
         if coin is not None and probability is not None and len(probability) > 1:
             coins = coin.unflatten(1, (-1, self.units.length))[b, position]
             shown = shown & (coins < probability[self.units.digits(token)])
-        view = self.z.unflatten(1, (-1, self.digits))
+        view = self.z.unflatten(1, (-1, self.digits))  # (B, S, L), into z
         old = view[b, position]
         new = self.model.subtokenizer.digits(token)
         view[b, position] = torch.where(shown & (old == self.model.mask_id), new, old)
 
     def draw_tokens(self, b: Tensor, position: Tensor, t: Tensor) -> Tensor:
-        """(R,) codes, drawn for the rows `position` (R,) of the sequences `b` (R,), seen at t (B,).
+        """(R,) codes, drawn at the positions `position` (R,) of the sequences `b` (R,), shown at t
+        (B,).
 
         The network runs on the sequences that occur, its head in chunks of rows.
         """
         model = self.model
-        used, row = b.unique(return_inverse=True)
+        used, among_used = b.unique(return_inverse=True)
         u = uniform(len(b), generator=self.generator, device=b.device)
         view = self.z.unflatten(1, (-1, self.digits))
         cond = None if self.cond is None else self.cond[used]
@@ -113,23 +129,25 @@ class State:
         tokens = []
         with evaluating(model):
             hidden, head = model.hidden(self.z[used], t[used], cond, valid)
-            plain = None
+            unconditional = None
             if self.guidance is not None:
-                plain = model.hidden(self.z[used], t[used], None, valid)[0]
+                unconditional = model.hidden(self.z[used], t[used], None, valid)[0]
             for part in chunks(len(b), model.subtokenizer.vocab_size, b.device):
-                i, s = row[part], position[part]
+                i, s = among_used[part], position[part]
                 digits = view[b[part], s]
                 logp = model.log_probs(head(hidden[i, s]), digits, s)
-                if self.guidance is not None and plain is not None:
-                    without = model.log_probs(head(plain[i, s]), digits, s)
+                if self.guidance is not None and unconditional is not None:
+                    without = model.log_probs(head(unconditional[i, s]), digits, s)
                     logp = guided(logp, without, self.guidance(t)[b[part], None])
                 tokens.append(categorical(logp / self.temperature, u=u[part]))
         return torch.cat(tokens)
 
 
 def check_state(model: MaskedDiffusion, z: Tensor, valid: Tensor | None) -> Tensor:
-    """z (B, S*L), or a ValueError: ids in range, whole tokens, every token one that the vocabulary
-    has."""
+    """z (B, S*L), `mask_id` where `valid` (B, S) is False.
+
+    ValueError unless ids are in range, tokens whole, and each can become one of the vocabulary.
+    """
     length = model.subtokenizer.length
     if z.ndim != 2 or not z.numel() or z.shape[1] % length:
         raise ValueError(f"z must be (B, S*{length}) ids, not {tuple(z.shape)}")
@@ -139,7 +157,7 @@ def check_state(model: MaskedDiffusion, z: Tensor, valid: Tensor | None) -> Tens
         if valid.dtype != torch.bool or valid.shape != shape:
             raise ValueError(f"valid must be bool {shape}, not {valid.dtype} {tuple(valid.shape)}")
         z = z.masked_fill(~valid.to(z.device).repeat_interleave(length, 1), model.mask_id)
-    # the smallest token that agrees with z
+    # The smallest token that agrees with z: an error here, if even that is beyond the vocabulary.
     least = model.subtokenizer.decode(z.masked_fill(z == model.mask_id, 0))
     if model.allowed is not None and length == 1:
         allowed = model.allowed.to(z.device)

@@ -31,8 +31,9 @@ from unmask.train.build import build, compile_network
 from unmask.train.run import RUN, Log, locked, open_run, stop_signal
 from unmask.train.state import State
 
-# the first steps are slow; those of the next share of --minutes fix their number
-WARM, CALIBRATE = 5, 0.06
+# --minutes become a number of steps: the first steps are slow and do not count, then the rate is
+# taken over at least so many steps and so large a share of the minutes, or one minute
+SLOW, LEAST, CALIBRATE = 5, 5, 0.06
 
 
 def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path:
@@ -54,7 +55,7 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
         "length": config.length,
         "data": data.meta,
         "labels": config.labels,
-        "label_dropout": config.labels * config.label_dropout,
+        "label_dropout": config.label_dropout if config.labels else 0.0,
         "unmask": __version__,
     }
     state = State(build(config, data.vocab_size, meta).to(device), config)
@@ -68,7 +69,7 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
         resume(state, out)
         log = Log(out / "log.jsonl", state.step)
         if not run["steps"] or state.step < run["steps"]:
-            print(begin(config, run, state, data), file=sys.stderr)
+            print(described(config, run, state, data), file=sys.stderr)
             loop(config, data, out, run, state, log, stopped)
         elif "validation" in data.splits and not log.evaluated(state.step):
             print(write_bound(config, state, log, data, stopped), file=sys.stderr)
@@ -91,18 +92,18 @@ def resume(state: State, out: Path) -> None:
         raise ValueError(f"{error}{or_else}") from None
 
 
-def begin(config: TrainConfig, run: dict, state: State, data: Data) -> str:
-    """What a person wants to know before waiting."""
+def described(config: TrainConfig, run: dict, state: State, data: Data) -> str:
+    """A run in words: what a person wants to know before waiting."""
     size = sum(p.numel() for p in state.model.parameters()) / 1e6
-    length = f"{run['steps']:,} steps" if run["steps"] else f"about {config.minutes:g} minutes"
+    lasts = f"{run['steps']:,} steps" if run["steps"] else f"about {config.minutes:g} minutes"
     if state.step:
-        length = f"continuing at step {state.step:,} of {length}"
+        lasts = f"continuing at step {state.step:,} of {lasts}"
     batch = data.batch_name(config.batch_size, config.length)
     if config.digits > 1:
         subtokenizer = state.model.subtokenizer
         batch += f" of {subtokenizer.length} digits in base {subtokenizer.base}"
     return (
-        f"{size:.2f} M parameters on {config.device} in {config.dtype}; {batch} a step; {length}; "
+        f"{size:.2f} M parameters on {config.device} in {config.dtype}; {batch} a step; {lasts}; "
         "Ctrl-C saves, and the same command continues"
     )
 
@@ -116,11 +117,12 @@ def loop(
     log: Log,
     stopped: threading.Event,
 ) -> None:
-    """From `state.step` to the last step."""
-    began = time.monotonic() - state.seconds
-    first, first_time = state.step + WARM, time.monotonic()
+    """From `state.step` to the last step, `run["steps"]`, which is 0 until --minutes have become a
+    number of steps."""
+    began = time.monotonic() - state.seconds  # as if it had never been interrupted
+    first, first_time = state.step + SLOW, time.monotonic()
     last_eval = last_saved = last_log = time.monotonic()
-    tokens_since, losses = 0, []
+    tokens_since, losses = 0, []  # since last_log
     counted = {"total": run["steps"] or None, "initial": state.step, "unit": "step"}
     with tqdm(**counted, dynamic_ncols=True, disable=None) as bar:
         while not run["steps"] or state.step < run["steps"]:
@@ -133,20 +135,21 @@ def loop(
             state.seconds = now - began
             if state.step == first:
                 first_time = now
-            warm = not run["steps"] and state.step >= first + 5
-            if warm and now - first_time > min(CALIBRATE * config.minutes, 1) * 60:
-                rate = (state.step - first) / (now - first_time)
-                left = round(rate * (60 * config.minutes - state.seconds))
+            calibrating = not run["steps"] and state.step >= first + LEAST
+            if calibrating and now - first_time > min(CALIBRATE * config.minutes, 1) * 60:
+                steps_a_second = (state.step - first) / (now - first_time)
+                left = round(steps_a_second * (60 * config.minutes - state.seconds))
                 run["steps"] = bar.total = max(state.step + 1, state.step + left)
-                # what a resumed run starts from: the steps before did not know their number
+                # Saved first, so that a resumed run never repeats the steps so far: knowing their
+                # number, it would take them at other learning rates.
                 state.save(out, run, data)
                 checkpoint.write_json(out / RUN, run)
             bar.update()
             final = state.step == run["steps"]
             if state.step % config.log_every == 0 or final:
-                mean, losses = sum(losses) / len(losses), []
-                rate, tokens_since, last_log = tokens_since / (now - last_log), 0, now
+                mean, rate = sum(losses) / len(losses), tokens_since / (now - last_log)
                 bar.set_postfix_str(write_loss(config, state, log, mean, norm, rate))
+                losses, tokens_since, last_log = [], 0, now
             due = config.eval_minutes and now - last_eval > 60 * config.eval_minutes
             if "validation" in data.splits and (final or due):
                 state.check_finite()
@@ -166,6 +169,7 @@ def loop(
 
 
 def diverged(step: int, loss: float, norm: float, out: Path) -> FloatingPointError:
+    """The error of a loss or gradient that is not finite: what it says, and what is left."""
     kept = checkpoint.checkpoints(out)
     good = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
     return FloatingPointError(
@@ -177,7 +181,8 @@ def diverged(step: int, loss: float, norm: float, out: Path) -> FloatingPointErr
 def write_loss(
     config: TrainConfig, state: State, log: Log, mean: float, norm: float, rate: float
 ) -> str:
-    """Log the mean loss since the last such row, nats a position; it and the rate in words."""
+    """Log `mean`, the mean loss since the last such row in nats a position, and `rate`, in tokens a
+    second; both in words."""
     name, said = "loss", f"{mean / math.log(2):.3f} bits"
     if config.objective != "nelbo":
         name, said = "joint_loss", f"joint loss {mean:.3f} (not a bound)"
@@ -189,7 +194,7 @@ def write_loss(
 def write_bound(
     config: TrainConfig, state: State, log: Log, data: Data, stopped: threading.Event
 ) -> str:
-    """Log the bound on the validation split; it in words."""
+    """Evaluate and log the bound on the validation split; the bound in words."""
     bound = evaluate(state.averaged, data, "validation", config, stopped)
     bits, stderr = bound.bits_per_dim, bound.bits_per_dim_stderr
     row = {"step": state.step, "seconds": state.seconds, "bits": bits, "stderr": stderr}
@@ -201,7 +206,11 @@ def write_bound(
 def train_step(
     config: TrainConfig, data: Data, state: State, steps: int
 ) -> tuple[float, float, int]:
-    """One step of the optimizers: (loss in nats per position, norm of the gradient, positions)."""
+    """One step of the optimizers: (loss in nats per scored position, norm of the network's
+    gradient, number of scored positions).
+
+    Where the loss or a gradient is not finite, no step is taken, and one of the two says so.
+    """
     model, device, step = state.model, torch.device(config.device), state.step
     size = config.batch_size // config.accumulate
     batches = [
@@ -223,15 +232,16 @@ def train_step(
             terms = model(**given)
         share = count / max(1, sum(counts))  # nothing may be known of a batch
         (share * terms.loss).backward()
-        told = terms.loss.detach()
+        reported = terms.loss.detach()
         if terms.nelbo is not None:
-            # GenMD4's loss is a surrogate's: what is told is the mean of its two draws of the bound
-            told = terms.nelbo.mean() * len(batch["x"]) / max(1, count)
-        loss += share * told
-    norm = nn.utils.clip_grad_norm_(model.backbone.parameters(), config.clip or math.inf)
-    # apart: noisier than the network's
-    powers = list(model.schedule.parameters())
-    of_schedule = nn.utils.clip_grad_norm_(powers, config.clip or math.inf)
+            # the bound: the value of GenMD4's loss, a surrogate, means nothing.  A mean over rows,
+            # of which there are two for each example where `draws` repeats them
+            reported = terms.nelbo.mean() * len(batch["x"]) / max(1, count)
+        loss += share * reported
+    # clipped apart: in one norm, the schedule's gradient, which is noisier, would shrink the other
+    clip = config.clip or math.inf
+    norm = nn.utils.clip_grad_norm_(model.backbone.parameters(), clip)
+    of_schedule = nn.utils.clip_grad_norm_(list(model.schedule.parameters()), clip)
     loss, norm = float(loss), float(norm)
     if not math.isfinite(float(of_schedule)):
         norm = math.nan
@@ -253,9 +263,10 @@ def seed_of(*parts: int) -> int:
 
 
 def rate_factor(config: TrainConfig, step: int, steps: int) -> float:
-    """The learning rates' factor at `step`.
+    """What the learning rates are multiplied by at `step`.
 
-    Up over `warmup` steps, down to 0 over the last `decay_share` of `steps` (0: unknown yet).
+    Up over the first `warmup` steps, down to 0 over the last `decay_share` of `steps`; not down
+    while `steps` is 0, not known yet.
     """
     up = min(1.0, (step + 1) / max(1, config.warmup))
     left = 1.0 if not steps else min(1.0, (steps - step) / (steps * config.decay_share))
