@@ -19,7 +19,7 @@ from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.kernels.rows import chunks
 from unmask.kinds.kind import Filled, Partial, State
 from unmask.likelihood import conditional_nats
-from unmask.masks import BLOCK
+from unmask.masks import BLOCK, OfRows
 from unmask.roles import ABSENT, GIVEN, HOLE, UNKNOWN
 from unmask.sampling import SAMPLERS, to_tokens, trajectory
 
@@ -126,10 +126,11 @@ class Filler:
             [holed[i] for i in batch]
             for batch in self.batches([len(examples[i].ids) for i in holed], num)
         ]
+        seed = int(torch.randint(2**62, (), generator=self.generator))
         with self.bar([[examples[i] for i in batch] for batch in batches]) as bar:
             for numbers in batches:
                 rows = self.rows([examples[i] for i in numbers])
-                self.fill_rows(rows, bar)
+                self.fill_rows(rows, bar, seed, self.copies(numbers, num, found))
                 ids = self.tokens(rows.z).numpy()
                 rank = nats = noise = torch.full((len(numbers),), math.nan)
                 if score:
@@ -148,6 +149,15 @@ class Filler:
             for i in holed:
                 found[i] = [found[i][k] for k in np.argsort(ranks[i], kind="stable")]
         return found
+
+    def copies(self, numbers: list[int], num: int, found: list[list[Filled]]) -> list[int]:
+        """A number for each row of a batch, of all `num` fillings of all examples."""
+        before = [len(fillings) for fillings in found]
+        rows = []
+        for i in numbers:
+            rows.append(num * i + before[i])
+            before[i] += 1
+        return rows
 
     def bar(self, batches: list[list[Partial]]) -> tqdm:
         """Progress over the sampler's steps in all windows of all batches."""
@@ -217,10 +227,13 @@ class Filler:
             )
         return Rows(z, holes, unknown, valid, torch.tensor(labels) if labels else None)
 
-    def fill_rows(self, rows: Rows, bar: tqdm) -> None:
-        """Fill the holes of `rows` in place, window by window."""
+    def fill_rows(self, rows: Rows, bar: tqdm, seed: int, numbers: list[int]) -> None:
+        """Fill the holes of `rows` in place, window by window.
+
+        What is drawn for a row depends on the seed and its one of `numbers`, not on the batch.
+        """
         digits = self.model.subtokenizer.length
-        for at, fill in self.windows(rows.holes):
+        for window, (at, fill) in enumerate(self.windows(rows.holes)):
             part = rows.part(at, digits)
             now = part.holes & fill  # (B, W) the holes that are filled in this window
             device = self.model.device
@@ -238,7 +251,7 @@ class Filler:
                     cond=cond,
                     valid=valid,
                     holes=now.to(device),
-                    generator=self.generator,
+                    generator=OfRows(seed, [WINDOWS * i + window for i in numbers]),
                     guidance=guidance,
                     **self.how,
                 )

@@ -155,6 +155,25 @@ def of_examples(
     return Uniforms(pick.to(device), torch.from_numpy(score).to(device))
 
 
+class OfRows:
+    """Uniforms for a batch, each row of which has streams of its own: those of (seed, its number).
+
+    So what is drawn for a row depends neither on the others nor on how long they are.  It stands in
+    the place of a generator in `sampling`.
+    """
+
+    def __init__(self, seed: int, numbers: Sequence[int]):
+        self.streams, self.numbers = _Streams(seed, 0, 0), numbers
+
+    def uniform(self, *shape: int, device=None) -> Tensor:
+        """(B, ...) float64 in [0, 1); the next ones at every call."""
+        drawn = np.empty((len(self.numbers), *shape[1:]))
+        for row, number in zip(drawn.reshape(len(drawn), -1), self.numbers, strict=True):
+            self.streams.of_row(number).random(out=row)
+        self.streams.draw += 1
+        return torch.from_numpy(drawn).to(device)
+
+
 class _Streams:
     """Generators of numpy that start anywhere: a counter of four words, of which the first counts
     within a stream."""
@@ -170,6 +189,9 @@ class _Streams:
 
     def of_block(self, block: int) -> np.random.Generator:
         return self._at(block, 1)
+
+    def of_row(self, number: int) -> np.random.Generator:
+        return self._at(number, 2)
 
     def _at(self, number: int, lane: int) -> np.random.Generator:
         self.state["state"]["counter"][:] = (0, number, self.draw, lane)

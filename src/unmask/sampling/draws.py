@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from unmask.categorical import categorical
-from unmask.diffusion import MaskedDiffusion
+from unmask.diffusion import Generator, MaskedDiffusion
 from unmask.sampling.grids import time_grid
 from unmask.sampling.samplers import SAMPLERS
-from unmask.sampling.state import Generator, Guidance
+from unmask.sampling.state import Guidance
 
 
 def sample(

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from unmask.categorical import uniform
 from unmask.config import SamplerName
 from unmask.diffusion import MaskedDiffusion
 from unmask.sampling.state import Generator, Guidance, State
@@ -41,7 +40,7 @@ def ancestral(
     for t, s in zip(state.ts[:-1], state.ts[1:], strict=True):
         reveal = model.schedule.reveal(t, s)  # (K,)
         masked = state.masked()
-        coin = uniform(*masked.shape, generator=generator, device=masked.device)
+        coin = state.uniform(*masked.shape)
         state.reveal(masked & (coin < reveal.max()), t.expand(len(z)), coin, reveal)
         yield state.z.clone()
 
@@ -76,7 +75,7 @@ def first_hitting(
     state = State(model, z, ts, cond, valid, holes, generator, temperature, guidance)
 
     def hit(u: Tensor, left: Tensor) -> Tensor:
-        r = 1 - uniform(len(u), generator=generator, device=u.device)
+        r = 1 - state.uniform(len(u))
         return u * r ** (1 / left.clamp(min=1))
 
     left = state.masked().sum(-1)
@@ -84,7 +83,7 @@ def first_hitting(
     for s in state.ts[1:]:
         while bool((active := (left > 0) & ((u > model.schedule.masked(s)) | (s == 0))).any()):
             masked = state.masked()
-            score = uniform(*masked.shape, generator=generator, device=masked.device)
+            score = state.uniform(*masked.shape)
             chosen = score.masked_fill(~masked, -1.0).argmax(-1, keepdim=True)
             one = torch.zeros_like(masked).scatter_(1, chosen, active[:, None])
             state.reveal(one, model.schedule.inverse(1 - u))

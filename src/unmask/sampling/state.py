@@ -8,9 +8,10 @@ from torch import Tensor
 from unmask.categorical import categorical, uniform
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.kernels.rows import chunks
+from unmask.masks import OfRows
 from unmask.subtokens import check_ids
 
-Generator = torch.Generator | None
+Generator = torch.Generator | OfRows | None
 Guidance = Callable[[Tensor], Tensor]  # the weight at times t (B,)
 
 
@@ -62,6 +63,12 @@ class State:
         if model.uses_time and model.schedule.num_values == 1:
             self.own_clock = (self.masked().sum(-1) < self.counted().sum(-1)) & (ts[0] == 1)
 
+    def uniform(self, *shape: int) -> Tensor:
+        """(B, ...) float64 in [0, 1)."""
+        if isinstance(self.generator, OfRows):
+            return self.generator.uniform(*shape, device=self.z.device)
+        return uniform(*shape, generator=self.generator, device=self.z.device)
+
     def of_units(self, marked: Tensor) -> Tensor:
         """Marks of tokens (B, S) as marks of their units (B, U)."""
         return marked.repeat_interleave(self.units.length, 1)
@@ -99,12 +106,14 @@ class State:
         """
         per_row = units.unflatten(1, (-1, self.units.length))  # (B, S, l)
         b, position = per_row.any(-1).nonzero(as_tuple=True)
+        # for all tokens, of which some are used: so a row's do not depend on the other rows
+        u = self.uniform(*per_row.shape[:2])[b, position]
         if not len(b):
             return
         if bool(self.own_clock.any()):
             share = self.hidden().sum(-1) / self.counted().sum(-1).clamp(min=1).double()
             t = torch.where(self.own_clock, self.model.schedule.inverse(1 - share), t)
-        token = self.draw_tokens(b, position, t)[:, None]  # (R, 1)
+        token = self.draw_tokens(b, position, t, u)[:, None]  # (R, 1)
         shown = per_row[b, position]
         if coin is not None and probability is not None and len(probability) > 1:
             coins = coin.unflatten(1, (-1, self.units.length))[b, position]
@@ -114,15 +123,14 @@ class State:
         new = self.model.subtokenizer.digits(token)
         view[b, position] = torch.where(shown & (old == self.model.mask_id), new, old)
 
-    def draw_tokens(self, b: Tensor, position: Tensor, t: Tensor) -> Tensor:
-        """(R,) codes, drawn at the positions `position` (R,) of the sequences `b` (R,), shown at t
-        (B,).
+    def draw_tokens(self, b: Tensor, position: Tensor, t: Tensor, u: Tensor) -> Tensor:
+        """(R,) codes, drawn by `u` (R,) at the positions `position` (R,) of the sequences `b` (R,),
+        shown at t (B,).
 
         The network runs on the sequences that occur, its head in chunks of rows.
         """
         model = self.model
         used, among_used = b.unique(return_inverse=True)
-        u = uniform(len(b), generator=self.generator, device=b.device)
         view = self.z.unflatten(1, (-1, self.digits))
         cond = None if self.cond is None else self.cond[used]
         valid = None if self.valid is None else self.valid[used]
