@@ -84,6 +84,10 @@ def test_the_bound_is_the_mean_over_orders_of_what_is_scored(roles, digits):
     exact = exact_nelbo(model, x, role=role).detach()
     for row in range(2):
         assert float(exact[row]) == pytest.approx(by_orders(model, x[row], roles), rel=1e-9)
+    if SCORED not in roles:
+        with pytest.raises(ValueError, match="none of them has a position that is scored"):
+            estimate_nelbo(model, [{"x": x, "role": role}])
+        return
     bound = estimate_nelbo(model, [{"x": x, "role": role}], repeats=256)
     # a single scored unit pays the same in every draw
     assert abs(bound.mean - float(exact.mean())) <= 6 * bound.noise + 1e-12

@@ -5,7 +5,6 @@ where a key that ends in "?" may be missing and others may be there besides; or 
 """
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +27,6 @@ def one_of(*values: Any) -> Test:
     return Test(lambda v: type(v) is str and v in values, f"one of {', '.join(map(repr, values))}")
 
 
-NUMBER = Test(lambda v: type(v) in (int, float) and math.isfinite(v), "a number")
 WORDS = {str: "a text", bool: "true or false", dict: "an object", list: "a list"}
 
 

@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from unmask import backbones, checkpoint, schedules
-from unmask.documents import NUMBER, misfit, whole
+from unmask.documents import misfit, whole
 from unmask.subtokens import Subtokenizer
 
 CONFIG = {
     "backbone": {"name": str}, "schedule": {"name": str}, "objective": str, "masking": str,
     "subtokenizer": {"vocab_size": whole(1, 2**31), "length": whole(1, 64)},
     "meta": {
-        "length?": whole(1), "labels?": bool, "label_dropout?": NUMBER,
+        "length?": whole(1),
         "data?": {"lengths?": {str: whole(0)}, "classes?": whole(0), "tokenizer?": {"name": str}},
     },
 }  # fmt: skip
