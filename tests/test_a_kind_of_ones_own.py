@@ -88,7 +88,16 @@ def test_an_installed_package_brings_its_kind(tmp_path):
     how = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": path}, "encoding": "utf-8"}
     done = subprocess.run(command, capture_output=True, **how)
     assert done.returncode == 0 and "data: 1000 throws" in done.stdout, done.stderr
-    assert "the kind 'broken' of the package broken cannot be loaded" in done.stderr
+    broken = [*command[:-3], "broken", *command[-2:]]
+    done = subprocess.run(broken, capture_output=True, **how)
+    assert done.returncode == 2 and "that of the package broken cannot be loaded" in done.stderr
+    # a program that imports its kind first, which imports the registry before it has its class
+    program = "import thrown; thrown.open_data('data'); print(thrown.Dice.name)"
+    source = (tmp_path / "thrown.py").read_text().replace("register(Dice)", "")
+    (tmp_path / "thrown.py").write_text(f"from unmask.data import open_data\n{source}")
+    command = [sys.executable, "-W", "error", "-c", program]
+    done = subprocess.run(command, capture_output=True, **how)
+    assert done.stdout.split() == ["dice"], done.stderr
 
 
 def test_bad_throws_are_one_sentence(home, tmp_path, capsys):

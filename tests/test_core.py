@@ -912,6 +912,14 @@ TWO = unmask.Subtokenizer(4, 2)
             lambda: unmask.sample(recorder_model(4, allowed=ALLOWED), z=IDS + 2),
             "value 2 is not allowed at position 1",
         ),
+        (
+            # a token of two digits, revealed whole: 2, which the second position cannot have
+            lambda: unmask.sample(
+                unmask.MaskedDiffusion(Recorder(4), schedules.Linear(), TWO, allowed=ALLOWED),
+                z=TWO.encode(IDS + 2),
+            ),
+            "value 2 is not allowed at position 1",
+        ),
         (lambda: unmask.sample(recorder_model(4), z=IDS + 5), "5 is out of range"),
         (lambda: unmask.sample(recorder_model(4), z=IDS[0]), r"\(3,\)"),
         (

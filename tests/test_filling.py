@@ -36,3 +36,13 @@ def test_what_is_filled_in_depends_on_the_seed_and_not_on_the_batch(digits, time
     again = Filler(model, sampler=sampler, steps=6, seed=3)
     first, second = (again.fill(examples[:2]) for _ in range(2))
     assert any(a.ids.tolist() != b.ids.tolist() for (a,), (b,) in zip(first, second))
+
+
+def test_an_example_without_holes_costs_nothing_and_a_role_that_is_none_is_refused():
+    filler = Filler(network_model(4), steps=3)
+    whole = Partial(np.array([1, 2]), np.array([GIVEN, GIVEN], np.int8))
+    nothing = Partial(np.array([], np.int64), np.array([], np.int8))
+    for told in (filler.score([whole, nothing], draws=1), *zip(*filler.fill([whole, nothing]))):
+        assert [(one.nats, one.noise) for one in told] == [(0.0, 0.0)] * 2
+    with pytest.raises(ValueError, match="a role that is none"):
+        filler.fill([Partial(np.array([1, 2]), np.array([7, HOLE], np.int8))])

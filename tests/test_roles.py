@@ -16,7 +16,7 @@ import unmask
 from unmask import schedules
 from unmask.audit import exact_nelbo
 from unmask.batch import inputs
-from unmask.likelihood import conditional_nats, estimate_nelbo
+from unmask.likelihood import conditional_nats, estimate_nelbo, joint_loss
 from unmask.roles import ABSENT, GIVEN, SCORED, UNKNOWN
 from unmask.sampling import sample
 from unmask.subtokens import Subtokenizer
@@ -186,6 +186,14 @@ def test_roles_that_are_none(role, said):
     x = torch.zeros(1, 4, dtype=torch.long)
     with pytest.raises(ValueError, match=said):
         network_model()(x, role=role)
+
+
+def test_holes_must_be_said_and_may_lie_elsewhere():
+    model, x = network_model(), torch.zeros(1, 4, dtype=torch.long)
+    with pytest.raises((ValueError, AttributeError)):
+        conditional_nats(model, x, None)
+    with pytest.raises(ValueError, match="no example with a position"):
+        joint_loss(model, [{"x": x, "role": torch.full_like(x, GIVEN, dtype=torch.int8)}])
 
 
 def test_valid_is_the_form_for_two_roles():

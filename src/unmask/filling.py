@@ -212,6 +212,10 @@ class Filler:
         for i, example in enumerate(examples):
             ids[i, : len(example.ids)] = example.ids
             role[i, : len(example.ids)] = example.role
+        if (role > UNKNOWN).any() or (role < ABSENT).any():
+            raise ValueError(
+                f"an example has a role that is none: see unmask.roles, 0 to {UNKNOWN}"
+            )
         shown = (role == GIVEN) | (filled & (role == HOLE))
         z = self.model.subtokenizer.encode(torch.from_numpy(np.where(shown, ids, 0)))
         masked = torch.from_numpy(~shown).repeat_interleave(digits, 1)
@@ -296,13 +300,15 @@ class Filler:
         On the masks on which `fill` scores what it tells of several fillings of these examples, so
         that the scores compare.
         """
-        found: dict[int, Filled] = {}
-        for batch in self.batches([len(example.ids) for example in examples], 1):
-            rows = self.rows([examples[i] for i in batch], filled=True)
-            nats, noise = self.score_rows(rows, batch, draws, self.seed + 1)
-            for row, i in enumerate(batch):
+        holed = with_holes(examples)
+        found = [Filled(example.ids, 0.0, 0.0) for example in examples]
+        for batch in self.batches([len(examples[i].ids) for i in holed], 1):
+            numbers = [holed[i] for i in batch]
+            rows = self.rows([examples[i] for i in numbers], filled=True)
+            nats, noise = self.score_rows(rows, numbers, draws, self.seed + 1)
+            for row, i in enumerate(numbers):
                 found[i] = Filled(examples[i].ids, float(nats[row]), float(noise[row]))
-        return [found[i] for i in range(len(examples))]
+        return found
 
     def score_rows(
         self, rows: Rows, numbers: list[int], draws: int, seed: int

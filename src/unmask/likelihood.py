@@ -235,19 +235,19 @@ def conditional_nats(
             "what fills holes is scored for a schedule with one curve for all values, and this one "
             "has one per value"
         )
-    role = torch.full_like(x, GIVEN, dtype=torch.int8)
+    role = torch.full_like(x, GIVEN, dtype=torch.int8, device=model.device)
+    everywhere = torch.ones_like(role, dtype=torch.bool)
     # a later role wins: a hole that is unknown or absent is not scored
     for name, marked, as_role in (
         ("holes", holes, SCORED),
-        ("unknown", unknown, UNKNOWN),
-        ("valid", None if valid is None else ~valid, ABSENT),
+        ("unknown", ~everywhere if unknown is None else unknown, UNKNOWN),
+        ("valid", everywhere if valid is None else valid, ABSENT),
     ):
-        if marked is None:
-            continue
         if marked.dtype != torch.bool or marked.shape != x.shape:
             said = f"{marked.dtype} {tuple(marked.shape)}"
             raise ValueError(f"{name} must be bool {tuple(x.shape)}, not {said}")
-        role = role.masked_fill(marked, as_role)
+        marked = marked.to(model.device)
+        role = role.masked_fill(~marked if as_role == ABSENT else marked, as_role)
     # many replicates: the noise is that of a single row, known from the spread between them alone
     replicates, of_each = split_repeats(repeats, BLOCK)
     numbers = np.arange(len(x)) if examples is None else np.asarray(examples)
@@ -289,6 +289,8 @@ def joint_loss(
                 draw = model.draw(batch, uniforms=uniforms)
                 total += float(model.score(batch, draw, joint=True)[0])
             count += repeats * int(batch.positions.sum())
+    if not count:
+        raise ValueError("there is no example with a position that is scored")
     return total / count
 
 

@@ -45,6 +45,7 @@ def exact_nelbo(
 
     spread = torch.arange(batch, device=x.device).repeat_interleave(len(patterns))
     all_masks = clean.take(spread)
+    masked = masked & all_masks.scored  # others are not counted, and must be no obstacle
     z = model.masked(all_masks, masked)
     fits = model.schedule.inverse(1 - all_masks.hidden_share(masked)) if scalar else None
     scored = by_token(masked & possible.view(-1, 1)).any(-1)

@@ -1,6 +1,6 @@
 """unmask fill: a kind reads, a filler fills, the kind writes."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,11 +9,11 @@ import tyro
 from unmask.cli.flags import Sampler, flags_of, parse
 from unmask.cli.runtime import Runtime, check_positive, flag, how, labels_of
 from unmask.kinds.kind import flag_names
-from unmask.kinds.registry import KINDS
+from unmask.kinds.registry import kinds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fill(*flags_of("Read"), Sampler):  # type: ignore[misc]
+class Common(Sampler):
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
     """A model's folder, or a run's."""
     input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
@@ -29,9 +29,15 @@ class Fill(*flags_of("Read"), Sampler):  # type: ignore[misc]
     fill it window by window, left to right."""
 
 
+def flags_of_filling() -> type:
+    """The verb's flags, those of all kinds among them."""
+    bases = (*flags_of("Read"), Common)
+    return make_dataclass("Fill", [], bases=bases, frozen=True, kw_only=True)
+
+
 def fill(argv: list[str]) -> None:
     """Fill in the holes of a text, a picture, a table or proteins; what is given never changes."""
-    args: Any = parse(Fill, "fill", argv, fill.__doc__)
+    args: Any = parse(flags_of_filling(), "fill", argv, fill.__doc__)
     runtime = Runtime(args)
     from unmask.filling import Filler
 
@@ -54,7 +60,7 @@ def fill(argv: list[str]) -> None:
 def refuse_others(args: Any, kind: Any) -> None:
     """ValueError for a flag of other kinds than this one."""
     own = flag_names(kind.Read)
-    for other in KINDS.values():
+    for other in kinds().values():
         for field in fields(other.Read):
             if field.name not in own and getattr(args, field.name) != field.default:
                 raise ValueError(f"{flag(field.name)} is not for {kind.what}: leave it out")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import tyro
 
 from unmask.config import Dtype, GridName, Ramp, SamplerName
-from unmask.kinds.registry import KINDS
+from unmask.kinds.registry import kinds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Sampler(Machine):
 
 def flags_of(name: str) -> list[type]:
     """The flags that kinds add to a verb, `Kind.Read` of each, say: bases for one dataclass."""
-    return list(dict.fromkeys(getattr(kind, name) for kind in KINDS.values()))
+    return list(dict.fromkeys(getattr(kind, name) for kind in kinds().values()))
 
 
 def parse(kind, verb: str, argv: list[str], description: str | None, **more):

@@ -75,5 +75,5 @@ def print_presets() -> None:
     print("unmask train PRESET --help shows a preset's values\n")
     print("presets:")
     for name, preset in presets().items():
-        lead = {"initial_indent": f"  {name:12}", "subsequent_indent": " " * 14}
+        lead = {"initial_indent": f"  {name:16}  ", "subsequent_indent": " " * 20}
         print(textwrap.fill(preset.about, 100, **lead))

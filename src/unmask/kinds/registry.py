@@ -6,7 +6,7 @@ name found in a file is ever imported: it is looked up here.
 
 from __future__ import annotations
 
-import warnings
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ KINDS: dict[str, type[Kind]] = {
     "tables": Tables,
     "proteins": Proteins,
 }
+BROKEN: dict[str, str] = {}  # kinds of installed packages that cannot be loaded, and why
 
 
 def register(kind: type[Kind]) -> None:
@@ -37,25 +38,41 @@ def register(kind: type[Kind]) -> None:
     KINDS[kind.name] = kind
 
 
+def kinds() -> dict[str, type[Kind]]:
+    """All kinds by name, those of installed packages included."""
+    register_installed()
+    return KINDS
+
+
+@cache
 def register_installed() -> None:
-    """Add the kinds of installed packages, by the entry points of the group "unmask.kinds"."""
+    """Add the kinds of installed packages, by the entry points of the group "unmask.kinds".
+
+    At the first look-up, not before: a package may import this module before it has its kind.
+    """
     for point in entry_points(group="unmask.kinds"):
         try:
             register(point.load())
         except Exception as error:
             whose = point.dist.name if point.dist else "nobody"
-            said = f"the kind {point.name!r} of the package {whose} cannot be loaded: {error}"
-            warnings.warn(said, stacklevel=2)
+            BROKEN[point.name] = f"that of the package {whose} cannot be loaded: {error}"
+
+
+def unknown_kind(name: Any) -> str:
+    """What to do about a kind that there is not."""
+    if isinstance(name, str) and name in BROKEN:
+        return BROKEN[name]
+    return f"known are {', '.join(KINDS)}; update the package"
 
 
 def presets() -> dict[str, Preset]:
     """The configurations of all kinds, by name."""
-    return {name: one for kind in KINDS.values() for name, one in kind.presets.items()}
+    return {name: one for kind in kinds().values() for name, one in kind.presets.items()}
 
 
 def demos() -> dict[str, type[Demo]]:
     """What `unmask demo` can show, by name."""
-    return {one.name: one for kind in KINDS.values() for one in kind.demos()}
+    return {one.name: one for kind in kinds().values() for one in kind.demos()}
 
 
 def open_data(folder: str | Path, *, labels: bool = False) -> Data:
@@ -67,7 +84,7 @@ def open_data(folder: str | Path, *, labels: bool = False) -> Data:
     from unmask.kinds.folder import read_meta
 
     folder = Path(folder)
-    meta = read_meta(folder, {name: kind.keys for name, kind in KINDS.items()})
+    meta = read_meta(folder, {name: kind.keys for name, kind in kinds().items()})
     kind = KINDS[meta["kind"]]
     if labels and kind.no_labels:
         raise ValueError(f"{folder} holds {kind.no_labels}: train without --labels")
@@ -80,9 +97,9 @@ def kind_of(meta: dict, folder: Path) -> Kind:
     meta: what its config.json keeps of the meta.json of these data.
     """
     name = meta.get("kind")
-    if not isinstance(name, str) or name not in KINDS:
+    if not isinstance(name, str) or name not in kinds():
         found = f"{folder} was trained on data of kind {name!r}"
-        raise ValueError(f"{found}: known are {', '.join(KINDS)}; update the package")
+        raise ValueError(f"{found}: {unknown_kind(name)}")
     return KINDS[name](meta, folder)
 
 
@@ -91,11 +108,8 @@ def load_tokenizer(spec: dict, folder: str | Path) -> Any:
 
     spec: from a meta.json or config.json; the files that go with it are in `folder`.
     """
-    for kind in KINDS.values():
+    for kind in kinds().values():
         if spec.get("name") in kind.tokens:
             return kind.load_tokens(spec, Path(folder))
-    known = ", ".join(name for kind in KINDS.values() for name in kind.tokens)
+    known = ", ".join(name for kind in kinds().values() for name in kind.tokens)
     raise ValueError(f"tokenizer {spec.get('name')!r} is not one of {known}: update the package")
-
-
-register_installed()

@@ -167,12 +167,13 @@ def check_state(model: MaskedDiffusion, z: Tensor, valid: Tensor | None) -> Tens
         z = z.masked_fill(~valid.to(z.device).repeat_interleave(length, 1), model.mask_id)
     # The smallest token that agrees with z: an error here, if even that is beyond the vocabulary.
     least = model.subtokenizer.decode(z.masked_fill(z == model.mask_id, 0))
-    if model.allowed is not None and length == 1:
-        allowed = model.allowed.to(z.device)
-        wrong = (z != model.mask_id) & ~allowed[torch.arange(z.shape[1], device=z.device), least]
+    if model.allowed is not None:
+        revealed = (z != model.mask_id).unflatten(1, (-1, length)).all(-1)
+        places = torch.arange(revealed.shape[1], device=z.device)
+        wrong = revealed & ~model.allowed.to(z.device)[places, least]
         if bool(wrong.any()):
             b, s = wrong.nonzero()[0].tolist()
-            raise ValueError(f"value {int(z[b, s])} is not allowed at position {s} (row {b})")
+            raise ValueError(f"value {int(least[b, s])} is not allowed at position {s} (row {b})")
     return z
 
 
