@@ -41,7 +41,7 @@ class Runtime:
 
         folder = resolve(path)
         model = MaskedDiffusion.from_pretrained(folder).to(self.device)
-        if "tokenizer" not in model.meta.get("data", {}):
+        if "tokenizer" not in model.meta.get("data", {}) or "length" not in model.meta:
             raise ValueError(
                 f"{folder} does not say which tokens it was trained on: "
                 "use it from Python (MaskedDiffusion.from_pretrained)"

@@ -133,7 +133,11 @@ class Kind(ABC):
 
     @cached_property
     def tokenizer(self) -> Any:
-        return self.load_tokens(self.meta["tokenizer"], self.folder)
+        try:
+            return self.load_tokens(self.meta["tokenizer"], self.folder)
+        except (KeyError, TypeError, AttributeError) as error:
+            damaged = f"what {self.folder} says of its tokens is damaged ({error})"
+            raise ValueError(f"{damaged}: restore it from a copy") from None
 
     @property
     def layout(self) -> Layout:
