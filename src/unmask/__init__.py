@@ -25,6 +25,7 @@ _MODULES = {
     "data",
     "diffusion",
     "likelihood",
+    "roles",
     "sampling",
     "schedules",
     "subtokens",
