@@ -4,13 +4,15 @@ and the verbs."""
 import gzip
 import json
 import re
+import struct
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, features
 
 import unmask
 from unmask.audit import exact_nelbo
@@ -21,6 +23,7 @@ from unmask.config import TrainConfig
 from unmask.data import Pixels, make_tokenizer, open_data, prepare_images
 from unmask.kinds.baselines import position_bits
 from unmask.kinds.images.pixels import open_picture, picture_grid, to_array
+from unmask.kinds.images.sources import by_hash
 from unmask.kinds.registry import presets
 from unmask.likelihood import estimate_nelbo
 from unmask.sampling import guided
@@ -292,7 +295,7 @@ def damaged(tmp_path, digits):
             "|a.png is 8 x 8 pixels.*b.png is 6 x 8.*--size",
         ),
         "modes": ([], "of 3.*--channels|3 channels.*--channels"),
-        "alpha": ([], "b.png has the mode RGBA"),
+        "alpha": ([], "b.png has transparent pixels: .* --background"),
         "deep": ([], "b.png has the mode I(;16)?"),
         "torn": ([], "b.png is truncated, damaged"),
         "not": ([], "b.png is not a picture"),
@@ -852,10 +855,10 @@ def test_labels_of_some_files_only_are_refused_and_a_test_part_is_the_test_part(
 
 def test_files_that_look_like_others(tmp_path, digits, capsys):
     image = digits[0][0]
-    for name in ("clear", "gif", "eps"):
+    for name in ("clear", "eps"):
         (tmp_path / name).mkdir()
-    Image.fromarray(image).save(tmp_path / "clear" / "a.png", transparency=5)
-    Image.fromarray(image).save(tmp_path / "gif" / "a.png", format="GIF")
+    Image.fromarray(image).save(tmp_path / "clear" / "a.png", transparency=int(image[0, 0]))
+    Image.fromarray(image).save(tmp_path / "alone.png")
     Image.fromarray(image).save(tmp_path / "eps" / "a.png", format="EPS")
     (tmp_path / "junk.gz").write_bytes(b"\x1f\x8b\x08\0" + bytes(6) + b"\xff" * 40)
     np.save(tmp_path / "single.npy", digits[0][:3])
@@ -863,9 +866,10 @@ def test_files_that_look_like_others(tmp_path, digits, capsys):
     (tmp_path / "images").write_bytes(idx(digits[0][:3]))
     (tmp_path / "images.gz").write_bytes(gzip.compress(idx(digits[0][:3])))
     for name, flags, said in (
-        ("clear", [], "mode L and transparent pixels"),
-        ("gif", [], "not a picture that can be read: give PNG or JPEG"),
-        ("eps", [], "not a picture that can be read: give PNG or JPEG"),
+        ("clear", [], "a.png has transparent pixels"),
+        ("eps", [], "not a picture that can be read: give PNG, JPEG"),
+        ("alone.png", [], "alone.png is one picture: name the folder that it is in"),
+        ("single.npy", [], "single.npy is a single array: save it with numpy.savez"),
         ("junk.gz", [], "truncated or damaged"),
         ("single.npy", ["--format", "npz"], "not an .npz file, but a single array"),
         ("none.npz", [], "has no images"),
@@ -928,7 +932,7 @@ def test_masks_and_outputs_of_fill(folder, tmp_path, capsys, digits, monkeypatch
     Image.fromarray(digits[0][0]).save("clear.png", transparency=int(digits[0][0][0, 0]))
     capsys.readouterr()
     for command, said in (
-        (["fill", "run", "in.png", "--mask", "deep.png"], "deep.png has the mode I(;16)?"),
+        (["fill", "run", "in.png", "--mask", "deep.png"], "deep.png has no white pixel"),
         (["fill", "run", "clear.png", "--out", "clear.png"], "would overwrite the input"),
         (["fill", "run", "-"], "read from a file, not from standard input"),
         (["sample", "run", "--out", "run"], "run is there already: name a new folder"),
@@ -1007,3 +1011,233 @@ def test_samplers_guide_by_the_weight_of_their_time(sampler):
         assert share > 0.65
     with pytest.raises(ValueError, match="there is none: give cond"):
         unmask.sample(model, num=2, length=4, guidance=lambda t: t)
+
+
+# ---------------------------------------------------------------- folders of all sorts of files
+
+
+def prepared(source, out, **how):
+    """meta.json, and the pictures of the training part in no order, as rows of bytes."""
+    meta = prepare_images(source, out, split="1,0,0", progress=False, **how)
+    rows = np.fromfile(out / "train.bin", np.uint8).reshape(meta["images"]["train"], -1)
+    return meta, sorted(row.tobytes() for row in rows)
+
+
+def test_pictures_of_every_format_are_read_and_other_files_are_counted_and_named(
+    tmp_path, digits, capsys
+):
+    pictures = colours(digits[0][:6])
+    formats = ["PNG", "GIF", "BMP", "TIFF", "PPM"]
+    if features.check("webp"):
+        formats.append("WEBP")
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    for name, picture in zip(formats, pictures):
+        # told by the first bytes: the ending says nothing, or another format
+        ending = {"GIF": ".gif", "WEBP": ".webp", "BMP": "", "PPM": ".data"}.get(name, ".jpg")
+        how = {"lossless": True} if name == "WEBP" else {}
+        Image.fromarray(picture).save(tmp_path / "in" / f"{name}{ending}", name, **how)
+    Image.fromarray(pictures[0]).save(tmp_path / "in" / "photo.jfif", "JPEG")
+    for name in ("notes.txt", "a.heic", "sub/b.heic", "LICENSE"):
+        (tmp_path / "in" / name).write_bytes(b"no picture at all")
+    meta, rows = prepared(tmp_path / "in", tmp_path / "out")
+    assert meta["images"]["train"] == len(formats) + 1
+    assert {picture.tobytes() for picture in pictures[: len(formats)]} <= set(rows)
+    assert meta["skipped"] == {
+        "not a picture, .heic": {"count": 2, "first": ["a.heic", "sub/b.heic"]},
+        "not a picture, .txt": {"count": 1, "first": ["notes.txt"]},
+        "not a picture, without an ending": {"count": 1, "first": ["LICENSE"]},
+    }
+    assert "converted" not in meta
+    command = ["prepare", "images", str(tmp_path / "in"), str(tmp_path / "again")]
+    assert main([*command, "--split", "1,0,0"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"\n +train +validation +test\n  images +\d +0 +0\n", said)
+    assert "left out: 2 (not a picture, .heic): a.heic, sub/b.heic\n" in said
+    for path in (tmp_path / "in").iterdir():
+        if path.suffix not in (".heic", ".txt", ""):
+            path.unlink()
+    (tmp_path / "in" / "BMP").unlink()
+    with pytest.raises(ValueError, match=r"among its files \(2 .heic, 1 without an ending, 1 .txt"):
+        prepare_images(tmp_path / "in", tmp_path / "no", progress=False)
+
+
+def test_a_loose_picture_beside_the_classes_is_left_out_and_the_classes_stay(
+    tmp_path, digits, capsys
+):
+    pictures_in(tmp_path / "in", digits, ["cat", "dog"])
+    Image.fromarray(digits[0][50]).save(tmp_path / "in" / "screenshot.png")
+    command = ["prepare", "images", str(tmp_path / "in"), str(tmp_path / "out")]
+    assert main([*command, "--split", "1,0,0"]) == 0
+    said = capsys.readouterr().out
+    assert "left out: 1 (beside the folders of the classes or parts): screenshot.png\n" in said
+    assert re.search(r"class cat +4 +0 +0\n  class dog +4 +0 +0\n", said)
+    meta = json.loads((tmp_path / "out" / "meta.json").read_text(encoding="utf-8"))
+    assert meta["class_names"] == ["cat", "dog"] and meta["images"]["train"] == 8
+    assert [entry["count"] for entry in meta["skipped"].values()] == [1]
+    for i in range(8):
+        Image.fromarray(digits[0][60 + i]).save(tmp_path / "in" / f"{i}.png")
+    with pytest.raises(ValueError, match="has 9 pictures beside folders with 8: move each"):
+        prepare_images(tmp_path / "in", tmp_path / "no", progress=False)
+
+
+def test_folders_called_like_parts_are_parts_also_with_other_things_beside_them(tmp_path, digits):
+    for part in ("Training", "testing"):
+        pictures_in(tmp_path / "in" / part, digits, ["cat", "dog"])
+    Image.fromarray(digits[0][50]).save(tmp_path / "in" / "overview.png")
+    Image.fromarray(digits[0][51]).save(tmp_path / "in" / "testing" / "loose.png")
+    meta = prepare_images(tmp_path / "in", tmp_path / "out", progress=False)
+    assert meta["images"] == {"train": 8, "validation": 0, "test": 8}
+    assert meta["class_names"] == ["cat", "dog"]
+    (entry,) = meta["skipped"].values()
+    assert entry == {"count": 2, "first": ["overview.png", "loose.png"]}
+    pictures_in(tmp_path / "in", digits, ["extra"])
+    with pytest.raises(ValueError, match="folders Training, testing and also extra"):
+        prepare_images(tmp_path / "in", tmp_path / "no", progress=False)
+    pictures_in(tmp_path / "none", digits, ["val", "test"])
+    with pytest.raises(ValueError, match="folders test, val and none called train"):
+        prepare_images(tmp_path / "none", tmp_path / "no", progress=False)
+    pictures_in(tmp_path / "rail", digits, ["bus", "train"])  # a class called so
+    meta = prepare_images(tmp_path / "rail", tmp_path / "rails", split="1,0,0", progress=False)
+    assert meta["class_names"] == ["bus", "train"]
+
+
+def alpha(picture, opacity):
+    """The picture with an alpha channel, of one opacity but for a pixel that is opaque."""
+    layer = np.full((*picture.shape[:2], 1), opacity, np.uint8)
+    layer[0, 0] = 255
+    return np.concatenate([picture.reshape(*picture.shape[:2], -1), layer], 2)
+
+
+def test_an_opaque_alpha_channel_is_dropped_and_transparency_needs_a_background(
+    tmp_path, digits, capsys
+):
+    picture = colours(digits[0][:1])[0]
+    for name, opacity in (("opaque", 255), ("half", 128), ("clear", 0)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(alpha(picture, opacity)).save(tmp_path / name / "a.png")
+        Image.fromarray(picture).save(tmp_path / name / "b.png")
+    meta, rows = prepared(tmp_path / "opaque", tmp_path / "1")
+    assert rows == [picture.tobytes()] * 2
+    assert meta["converted"] == {"an alpha channel without a transparent pixel was dropped": 1}
+    for flags in ([], ["--channels", "3"]):
+        command = ["prepare", "images", str(tmp_path / "half"), str(tmp_path / "no"), *flags]
+        assert main(command) == 2
+        assert re.search("a.png has transparent pixels.*--background", capsys.readouterr().err)
+    meta, rows = prepared(tmp_path / "clear", tmp_path / "2", background="#0080ff")
+    expected = np.full_like(picture, [0, 128, 255])
+    expected[0, 0] = picture[0, 0]
+    assert rows == sorted([picture.tobytes(), expected.tobytes()])
+    assert meta["converted"] == {"transparent pixels were put on #0080ff": 1}
+    assert meta["read"]["background"] == "#0080ff"
+    _, rows = prepared(tmp_path / "half", tmp_path / "3", background="white")
+    mixed = np.round(picture * (128 / 255) + 255 * (127 / 255))
+    mixed[0, 0] = picture[0, 0]
+    found = [np.frombuffer(row, np.uint8).astype(int) for row in rows]
+    assert min(np.abs(row - mixed.reshape(-1)).max() for row in found) <= 1
+    with pytest.raises(ValueError, match="--background 'wihte' is no colour"):
+        prepare_images(tmp_path / "half", tmp_path / "no", background="wihte", progress=False)
+    with pytest.raises(ValueError, match="--background and --skip-bad, not for the format idx"):
+        source = BUNDLED / "digits-images-idx3-ubyte.gz"
+        prepare_images(source, tmp_path / "no", background="white", progress=False)
+
+
+def test_a_palette_with_transparency_and_grey_with_alpha(tmp_path, digits):
+    grey = digits[0][0]
+    Image.fromarray(grey).save(tmp_path / "key.png", transparency=int(grey[0, 0]))
+    Image.fromarray(alpha(grey, 0)).save(tmp_path / "la.png")
+    Image.fromarray(grey).convert("P").save(tmp_path / "p.png", transparency=int(grey[0, 0]))
+    keyed = np.where(grey == grey[0, 0], 255, grey)
+    cleared = np.full_like(grey, 255)
+    cleared[0, 0] = grey[0, 0]
+    meta, rows = prepared(tmp_path, tmp_path / "out", background="white", channels=1)
+    assert rows == sorted([keyed.tobytes(), cleared.tobytes(), keyed.tobytes()])
+    assert meta["converted"] == {"transparent pixels were put on white": 3}
+
+
+def test_channels_convert_sixteen_bits_and_cmyk(tmp_path, digits):
+    grey = digits[0][0]
+    deep = grey.astype(np.uint16) * 256 + 255
+    cmyk = np.dstack([255 - grey, grey, grey // 2, np.zeros_like(grey)])
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    Image.fromarray(deep).save(tmp_path / "deep.tif")
+    Image.fromarray(cmyk, mode="CMYK").save(tmp_path / "cmyk.tif")
+    meta, rows = prepared(tmp_path, tmp_path / "out", channels=3)
+    shades = np.repeat(grey[..., None], 3, 2)
+    inks = np.dstack([grey, 255 - grey, 255 - grey // 2])  # without black, 255 - ink
+    assert rows == sorted([shades.tobytes(), shades.tobytes(), inks.tobytes()])
+    assert meta["converted"] == {
+        "of 16 bits a value the upper 8 were taken": 2,
+        "CMYK was converted to RGB": 1,
+    }
+    for name in ("deep.png", "deep.tif"):
+        (tmp_path / name).unlink()
+    with pytest.raises(ValueError, match="cmyk.tif has the mode CMYK: .*--channels 1 or 3"):
+        prepare_images(tmp_path, tmp_path / "no", progress=False)
+
+
+def test_colours_of_sixteen_bits_are_cut_to_eight_and_that_is_said(tmp_path, digits):
+    picture = colours(digits[0][:1])[0]
+    height, width, _ = picture.shape
+    deep = (picture.astype(np.uint16) * 256 + 200).astype(">u2").reshape(height, -1)
+    lines = b"".join(b"\0" + row.tobytes() for row in deep)
+    content = b"\x89PNG\r\n\x1a\n"
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)  # 16 bits, RGB
+    for name, chunk in ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")):
+        check = struct.pack(">I", zlib.crc32(name + chunk))
+        content += struct.pack(">I", len(chunk)) + name + chunk + check
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "deep.png").write_bytes(content)
+    meta, rows = prepared(tmp_path / "in", tmp_path / "out")
+    assert rows == [picture.tobytes()]
+    assert meta["converted"] == {"of 16 bits a value the upper 8 were taken": 1}
+
+
+def test_the_first_of_several_frames_is_taken_and_that_is_said(tmp_path, digits):
+    first, *others = (Image.fromarray(picture) for picture in digits[0][:3])
+    (tmp_path / "in").mkdir()
+    first.save(tmp_path / "in" / "a.gif", save_all=True, append_images=others)
+    meta, rows = prepared(tmp_path / "in", tmp_path / "out", channels=1)
+    assert rows == [digits[0][0].tobytes()]
+    assert meta["converted"] == {"of several frames the first was taken": 1}
+
+
+def test_bad_pictures_are_skipped_if_asked_for_and_counted_and_named(tmp_path, digits, capsys):
+    pictures_in(tmp_path / "in", digits, ["cat", "dog"])
+    torn = tmp_path / "in" / "cat" / "torn.png"
+    torn.write_bytes((tmp_path / "in" / "cat" / "0.png").read_bytes()[:-30])
+    (tmp_path / "in" / "cat" / "page.jpg").write_text("<html>")
+    Image.fromarray(alpha(digits[0][0], 9)).save(tmp_path / "in" / "dog" / "clear.png")
+    command = ["prepare", "images", str(tmp_path / "in"), str(tmp_path / "out")]
+    command += ["--split", "1,0,0"]
+    assert main(command) == 2
+    assert "--skip-bad" in capsys.readouterr().err
+    assert main([*command, "--skip-bad"]) == 0
+    said = capsys.readouterr().out
+    meta = json.loads((tmp_path / "out" / "meta.json").read_text(encoding="utf-8"))
+    assert meta["images"]["train"] == 8 and meta["class_names"] == ["cat", "dog"]
+    assert meta["skipped"] == {
+        "truncated, damaged or too large": {"count": 1, "first": ["cat/torn.png"]},
+        "not a picture that can be read": {"count": 1, "first": ["cat/page.jpg"]},
+        "transparent pixels and no --background": {"count": 1, "first": ["dog/clear.png"]},
+    }
+    assert "left out: 1 (truncated, damaged or too large): cat/torn.png\n" in said
+    labels = np.fromfile(tmp_path / "out" / "train.labels.bin", "<u2")
+    assert sorted(labels) == [0] * 4 + [1] * 4
+
+
+@pytest.mark.parametrize("skipped", [True, False])
+def test_pictures_of_another_size_are_skipped_unless_they_are_the_most(tmp_path, digits, skipped):
+    """The first, in the order of the hash, says what is right, unless most contradict it."""
+    names = [f"{i}.png" for i in range(6)]
+    first = min(names, key=lambda name: by_hash(Path(name)))
+    odd = next(name for name in names if (name == first) != skipped)
+    for name, picture in zip(names, digits[0]):
+        Image.fromarray(picture[:, :6] if name == odd else picture).save(tmp_path / name)
+    if not skipped:
+        with pytest.raises(ValueError, match=f"5 pictures of .* than .*{first}, and 1 have"):
+            prepare_images(tmp_path, tmp_path / "out", skip_bad=True, progress=False)
+        return
+    meta, rows = prepared(tmp_path, tmp_path / "out", skip_bad=True)
+    assert len(rows) == 5
+    (entry,) = meta["skipped"].values()
+    assert entry == {"count": 1, "first": [odd]}

@@ -227,6 +227,41 @@ def test_equal_sequences_are_in_one_split_whatever_the_order_of_the_file(tmp_pat
     )
 
 
+SOME_BAD = b">a\nMKV*\n>b two\nMK*V\n>c\n\n>d\nM-K\n>e\nMK\n1\n>f\xfc\nM*\nM\n>g\nacd\n>h\nMW\n"
+
+
+def test_bad_records_are_skipped_if_asked_for_and_counted_and_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("x.fa").write_bytes(SOME_BAD)
+    command = ["prepare", "proteins", "x.fa", "out", "--split", "1,0,0"]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert "x.fa, line 4: '*' at residue 3 of record 'b two'" in error and "--skip-bad" in error
+    assert main([*command, "--skip-bad"]) == 0
+    said = capsys.readouterr().out
+    assert letters_of(open_data("out"), "train") == ["MKV", "ACD", "MW"]
+    assert json.loads(Path("out/meta.json").read_text(encoding="utf-8"))["skipped"] == {
+        "a stop inside the sequence": {
+            "count": 2,
+            "first": ["x.fa, line 3: record 'b two'", "x.fa, line 12: record 'f\\udcfc'"],
+        },
+        "no residues": {"count": 1, "first": ["x.fa, line 5: record 'c'"]},
+        "a gap of an alignment": {"count": 1, "first": ["x.fa, line 7: record 'd'"]},
+        "no residue": {"count": 1, "first": ["x.fa, line 9: record 'e'"]},
+    }
+    assert "left out: 1 (no residues): x.fa, line 5: record 'c'\n" in said
+    assert re.search(r"sequences +residues +shortest +mean +longest +not known\n", said)
+    assert re.search(r"\n  train +3 +8 +2 +3 +3 +0\n  validation +0 +0 +- +- +- +0\n", said)
+    Path("x.fa").write_bytes(b">a\nM*K\n>b\nM-K\n")
+    assert main(["prepare", "proteins", "x.fa", "no", "--skip-bad"]) == 2
+    error = capsys.readouterr().err
+    assert "x.fa has no record that can be read (x.fa, line 1: record 'a': a stop inside" in error
+    assert error.count("\n") == 1
+    Path("x.fa").write_bytes(b">a\nMK\n")
+    meta = prepare_proteins("x.fa", "all", split="1,0,0", skip_bad=True, progress=False)
+    assert "skipped" not in meta
+
+
 # ---------------------------------------------------------------- batches and windows
 
 
@@ -844,3 +879,25 @@ def test_a_record_is_what_the_file_says():
     ]
     assert two.ids.tolist() == [10, 22, 22]
     assert format_fasta([("a", "M" * 61)]) == ">a\n" + "M" * 60 + "\nM\n"
+
+
+def test_what_is_given_comes_back_as_it_was(run, tmp_path, capsys, monkeypatch):
+    """Records without holes line by line; of the others, the given letters and the stop."""
+    monkeypatch.chdir(tmp_path)
+    Path("in.fa").write_bytes(
+        b">a lower case and stop\nmkvlXXagyypqrst*\n> b  no hole\n  mkvl\nag yy*\n; remark\n\n"
+        b">c U O B Z J\nMKUOBZJ-AG[mask:3]k\n>d\twith tab  and  spaces\nMK vl\nxX AG\n>e\nmk**\n"
+    )
+    assert main(["fill", str(run), "in.fa", "--steps", "4", "--out", "out.fa"]) == 0
+    pattern = (
+        r">a lower case and stop candidate=.*\nmkvl[A-Y]{2}agyypqrst\*\n"
+        r"> b  no hole\n  mkvl\nag yy\*\n; remark\n\n"
+        r">c U O B Z J candidate=.*\nMKUOBZJ[A-Y]AG[A-Y]{3}k\n"
+        r">d\twith tab  and  spaces candidate=.*\nMKvl[A-Y]{2}AG\n"
+        r">e\nmk\*\*\n"
+    )
+    made = Path("out.fa").read_text(encoding="utf-8")
+    assert re.fullmatch(pattern, made), made
+    assert main(["fill", str(run), "in.fa", "--steps", "4", "--out", "out.jsonl"]) == 0
+    rows = [json.loads(line)["text"] for line in Path("out.jsonl").read_text().splitlines()]
+    assert (rows[1], rows[4]) == ("mkvlagyy*", "mk**") and rows[0].endswith("agyypqrst*")

@@ -16,7 +16,15 @@ class PrepareImages:
     """Of a folder of pictures: crop the middle square out and resize it to so many pixels a side;
     0: all must have one size."""
     channels: Literal[0, 1, 3] = 0
-    """Of a folder of pictures: convert to grey (1) or RGB (3); 0: all must be alike."""
+    """Of a folder of pictures: convert to grey (1) or RGB (3), also from 16 bits a value (the upper
+    8 are taken), CMYK and palettes; 0: all must be alike, in 8 bits."""
+    background: str = ""
+    """Of a folder of pictures: the colour to put behind transparent pixels, like white or #ff8800;
+    empty: pictures that have some are refused.  An alpha channel that is opaque everywhere is
+    dropped."""
+    skip_bad: bool = False
+    """Of a folder of pictures: leave out those that are damaged, transparent, or unlike the first
+    in size or channels, instead of refusing all.  They are counted, and named in meta.json."""
     levels: int = 0
     """Values that a pixel's channel can have, 2 to 256: v becomes v * levels // 256; 0: all 256, or
     the 2 of packed bits."""

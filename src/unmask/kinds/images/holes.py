@@ -1,8 +1,10 @@
 """Pictures on the command line: samples, holes to fill in, states of the unmasking."""
 
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from unmask.kinds.images.pixels import (
     open_picture,
     picture_grid,
     png,
+    split_alpha,
     to_array,
 )
 from unmask.kinds.kind import Partial, State
@@ -28,14 +31,20 @@ class Holed:
     """
 
     def __init__(self, path: Path, mask: Path | None, pixels: Pixels):
-        image = open_picture(path)
+        changed: Counter[str] = Counter()
+        image = open_picture(path, changed)
+        for how in changed:
+            print(f"note: {path}: {how}", file=sys.stderr)
         height, width, channels = pixels.shape
         if image.size != (width, height):
             raise ValueError(
                 f"{path} is {image.width} x {image.height} pixels "
                 f"and the model is for {width} x {height}: crop or resize it"
             )
-        image, clear = split_transparency(image)
+        image, alpha = split_alpha(image)
+        clear = np.zeros((height, width), bool)
+        if alpha is not None:
+            clear = np.asarray(alpha) < 128
         array = to_array(image, path)
         if array.shape[2] != channels:
             raise ValueError(
@@ -69,18 +78,6 @@ class Holed:
     def filled(self, ids: np.ndarray) -> np.ndarray:
         """(n, H, W, C) with the tokens (n, H*W*C) in the holes; every other pixel as it was."""
         return np.where(self.holes, self.pixels.decode(ids), self.array)
-
-
-def split_transparency(image) -> tuple[Any, np.ndarray]:
-    """A Pillow image without transparency, and which of its pixels were transparent, (H, W)."""
-    if "transparency" in image.info:
-        image = image.convert("LA" if image.mode in ("1", "L") else "RGBA")
-    elif image.mode == "P":
-        image = image.convert("RGB")
-    if image.mode not in ("LA", "RGBA"):
-        return image, np.zeros((image.height, image.width), bool)
-    clear = np.asarray(image.getchannel("A")) < 128
-    return image.convert(image.mode[:-1]), clear
 
 
 def write_pictures(out: Path, pictures: np.ndarray) -> None:

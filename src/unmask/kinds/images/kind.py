@@ -9,7 +9,10 @@ from unmask.files import write_whole
 from unmask.kinds.images.flags import PrepareImages
 from unmask.kinds.images.presets import PRESETS
 from unmask.kinds.kind import Filler, Kind, Layout, Source, State, own_flags
+from unmask.kinds.leftout import align, say_skipped
 from unmask.kinds.output import check_out, numbered
+
+SHOWN_CLASSES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +26,12 @@ class PictureFlags:
 
 class Images(Kind):
     name = "images"
-    about = "Pictures: MNIST, CIFAR-10, .npz, packed bits, a folder of PNG and JPEG."
+    about = "Pictures: MNIST, CIFAR-10, .npz, packed bits, a folder of PNG, JPEG, WebP, GIF, ..."
     source = (
         "MNIST's IDX files or its folder (also .gz), CIFAR-10's folder (binary version), .npz "
-        "(the down-sampled ImageNet), a file of packed bits, or a folder of PNG and JPEG files, "
-        "whose sub-folders, if all lie in some, are the classes."
+        "(the down-sampled ImageNet), a file of packed bits, or a folder of PNG, JPEG, WebP, GIF, "
+        "BMP, TIFF or other pictures, whose sub-folders, if there are two or more, are the "
+        "classes; pictures beside them, and files that are no pictures, are left out and named."
     )
     Prepare = PrepareImages
     presets = PRESETS
@@ -57,7 +61,8 @@ class Images(Kind):
         if meta["classes"]:
             classes = f"{meta['classes']} classes"
         values = f"{meta['vocab_size']} values"
-        return meta, [f"{args.out}: {counts} images of {shape}, {values}, {classes}"]
+        said = [f"{args.out}: {counts} images of {shape}, {values}, {classes}"]
+        return meta, said + table_of(meta, args.out) + say_changes(meta) + say_skipped(meta)
 
     @classmethod
     def open(cls, folder: Path, meta: dict, *, labels: bool) -> Any:
@@ -155,3 +160,28 @@ def parse_shape(shape: str) -> tuple[int, int, int] | None:
         raise ValueError(f"--shape {shape!r}: give height,width,channels, like 28,28,1")
     height, width, channels = map(int, parts)
     return height, width, channels
+
+
+def table_of(meta: dict, folder: Path) -> list[str]:
+    """Lines that say how many images, and of which classes, each split has."""
+    import numpy as np
+
+    splits = meta["images"]
+    rows = [["", *splits], ["images", *(f"{count:,}" for count in splits.values())]]
+    many = meta["classes"]
+    if many:
+        files = [Path(folder, f"{split}.labels.bin") for split in splits]
+        counts = [np.bincount(np.fromfile(file, "<u2"), minlength=many) for file in files]
+        names = meta["class_names"] or range(many)
+        for name, row in zip(names, zip(*counts, strict=True), strict=True):
+            rows.append([f"class {name}", *(f"{count:,}" for count in row)])
+    lines = align(rows[: 2 + SHOWN_CLASSES])
+    if many > SHOWN_CLASSES:
+        lines.append(f"  and {many - SHOWN_CLASSES:,} more classes")
+    return lines
+
+
+def say_changes(meta: dict) -> list[str]:
+    """Lines that say how pictures were changed."""
+    changed = meta.get("converted", {})
+    return [f"  converted: {count:,} ({how})" for how, count in changed.items()]

@@ -7,12 +7,26 @@ token of a value v in 0..255 is v * levels // 256.  Shown, a token i is the valu
 
 import io
 import math
+import re
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from unmask.kinds.leftout import BadRecord
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")  # of Pillow
+# how their files begin
+BEGINS = re.compile(
+    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF....WEBP|GIF8[79]a|BM....\0\0\0\0|II\*\0|MM\0\*"
+    rb"|P[1-6]\s+[#\d]|\0\0\0\x0cjP  |\xff\x4f\xff\x51|....ftypavi[fs]",
+    re.DOTALL,
+)
+UPPER_BITS = "of 16 bits a value the upper 8 were taken"
+CONVERTED = ("CMYK", "YCbCr", "HSV", "RGBX")  # modes of Pillow that become RGB, if asked for
 MODES = {1: "L", 3: "RGB"}  # of Pillow, by the number of channels
 HOLE = 127  # the grey of a masked value in a picture
 
@@ -71,45 +85,82 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def open_picture(path: Path):
-    """A decoded Pillow image, turned upright.
+def begins_like_picture(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return BEGINS.match(file.read(16)) is not None
 
-    Raises ValueError that names the file if it cannot be read.
+
+def open_picture(path: Path, changed: Counter[str] | None = None):
+    """A decoded Pillow image, turned upright: the first one, where a file has several.
+
+    Counts in `changed` what was changed.  Raises BadRecord that names the file if it cannot be
+    read.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    too_large = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+    Image.init()
+    formats = [name for name in FORMATS if name in Image.OPEN]
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about what does not matter for the pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("PNG", "JPEG")) as image:
+            with Image.open(path, formats=formats) as image:
+                several = getattr(image, "is_animated", False)
+                # Pillow itself takes the upper bits, but of grey pictures
+                deep = ";16" in str(image.tile) and not image.mode.startswith("I")
                 image.load()
-                return ImageOps.exif_transpose(image)
+                upright = ImageOps.exif_transpose(image)
+                if image.format in ("PNG", "PPM") and upright.mode == "I":
+                    upright = upright.convert("I;16")  # as older versions of Pillow read 16 bits
     except UnidentifiedImageError:
-        raise ValueError(
-            f"{path} is not a picture that can be read: give PNG or JPEG files"
+        raise BadRecord(
+            f"{path} is not a picture that can be read: give {', '.join(formats)} files",
+            "not a picture that can be read",
         ) from None
-    except (OSError, SyntaxError, ValueError, *too_large) as error:
-        raise ValueError(f"{path} is truncated, damaged or too large ({one_line(error)})") from None
+    except Exception as error:  # decoders raise whatever damage leads them to
+        reason = "truncated, damaged or too large"
+        raise BadRecord(f"{path} is {reason} ({one_line(error)})", reason) from None
+    changed = Counter() if changed is None else changed
+    if several:
+        changed["of several frames the first was taken"] += 1
+    if deep:
+        changed[UPPER_BITS] += 1
+    return upright
 
 
-def to_array(image, path: Path, *, size: int = 0, channels: int = 0) -> np.ndarray:
+def to_array(
+    image,
+    path: Path,
+    *,
+    size: int = 0,
+    channels: int = 0,
+    background: str = "",
+    changed: Counter[str] | None = None,
+) -> np.ndarray:
     """(H, W, C) uint8 of a Pillow image.
 
     `size`: crop the middle square out and resize it to size x size pixels (Lanczos).  `channels`: 1
-    or 3 convert, 0 takes what is there.  Raises ValueError for transparency and for more than 8
-    bits a value.
+    or 3 convert, also from 16 bits and CMYK; 0 takes what is there.  `background`: the colour to
+    put behind transparent pixels.  Counts in `changed` what was changed.  Raises BadRecord for what
+    that leaves.
     """
     from PIL import Image
 
-    clear = "transparency" in image.info
-    if image.mode in ("1", "P") and not clear:
-        image = image.convert("L" if image.mode == "1" else "RGB")
-    if image.mode not in MODES.values() or clear:
-        raise ValueError(
-            f"{path} has the mode {image.mode}{' and transparent pixels' * clear}: "
-            "give 8-bit grey or RGB pictures without transparency"
-        )
+    changed = Counter() if changed is None else changed
+    if channels and image.mode.startswith("I;16"):
+        image = upper_bits(image)
+        changed[UPPER_BITS] += 1
+    image, alpha = split_alpha(image)
+    if channels and image.mode in CONVERTED:
+        changed[f"{image.mode} was converted to RGB"] += 1
+        image = image.convert("RGB")
+    if image.mode not in MODES.values():
+        fix = "give 8-bit grey or RGB pictures"
+        if not channels:
+            fix += ", or have them converted when they are prepared, with --channels 1 or 3"
+        raise BadRecord(f"{path} has the mode {image.mode}: {fix}", f"mode {image.mode}")
+    if alpha is not None:
+        image = put_on(image, alpha, path, background, changed)
     if channels:
         image = image.convert(MODES[channels])
     if size:
@@ -119,6 +170,54 @@ def to_array(image, path: Path, *, size: int = 0, channels: int = 0) -> np.ndarr
         image = image.resize((size, size), Image.Resampling.LANCZOS, box)
     array = np.asarray(image)
     return array[..., None] if array.ndim == 2 else array
+
+
+def upper_bits(image):
+    """A grey Pillow image of 16 bits a value in 8, with alpha if it has a transparent value."""
+    from PIL import Image
+
+    values = np.asarray(image)
+    upper = Image.fromarray((values >> 8).astype(np.uint8))
+    if "transparency" in image.info:
+        there = np.where(values == image.info["transparency"], 0, 255)
+        upper = Image.merge("LA", (upper, Image.fromarray(there.astype(np.uint8))))
+    return upper
+
+
+def split_alpha(image) -> tuple[Any, Any]:
+    """A Pillow image without transparency, and how opaque its pixels are, or None.
+
+    Palettes and single bits are resolved.
+    """
+    has_alpha = image.mode in ("PA", "La", "RGBa")
+    if image.mode in ("1", "L") and "transparency" in image.info:
+        image = image.convert("LA")
+    elif has_alpha or (image.mode in ("P", "RGB") and "transparency" in image.info):
+        image = image.convert("LA" if image.mode == "La" else "RGBA")
+    elif image.mode in ("1", "P"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    if image.mode not in ("LA", "RGBA"):
+        return image, None
+    return image.convert(image.mode[:-1]), image.getchannel("A")
+
+
+def put_on(image, alpha, path: Path, background: str, changed: Counter[str]):
+    """A Pillow image on a background, where it is not opaque."""
+    from PIL import Image, ImageColor
+
+    if alpha.getextrema()[0] == 255:
+        changed["an alpha channel without a transparent pixel was dropped"] += 1
+        return image
+    if not background:
+        raise BadRecord(
+            f"{path} has transparent pixels: save it without, or name the colour to put behind "
+            "them when it is prepared, like --background white",
+            "transparent pixels and no --background",
+        )
+    changed[f"transparent pixels were put on {background}"] += 1
+    page = Image.new(image.mode, image.size, ImageColor.getcolor(background, image.mode))
+    page.paste(image, mask=alpha)
+    return page
 
 
 def to_image(array: np.ndarray):

@@ -8,6 +8,7 @@
     meta.json       the shape, the levels, the counts, the checksums; `open_data` reads it
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +27,15 @@ from unmask.kinds.folder import (
     write_meta,
 )
 from unmask.kinds.images.pixels import Pixels
-from unmask.kinds.images.sources import Block, Source, find_sources, picture_folder, read_images
+from unmask.kinds.images.sources import (
+    Block,
+    Reading,
+    Source,
+    find_sources,
+    picture_folder,
+    read_images,
+)
+from unmask.kinds.leftout import LeftOut
 
 SLICE = 1024  # pictures that are turned into tokens at a time
 SPLIT = "0.9,0.05,0.05"  # of a source of one part
@@ -51,6 +60,8 @@ def prepare_images(
     shape: tuple[int, int, int] | None = None,
     size: int = 0,
     channels: int = 0,
+    background: str = "",
+    skip_bad: bool = False,
     levels: int = 0,
     split: str = "",
     validation: str | Path | None = None,
@@ -63,16 +74,19 @@ def prepare_images(
     ImageNet's folders have a test part of their own; the last twentieth of their training part is
     then for validation, unless `validation` is given. labels: the IDX file of the labels, if it is
     not beside the images under its official name. shape: (height, width, channels) of packed bits.
-    size, channels: of a folder of pictures, see `pixels.to_array`. levels: values a token can have,
-    2 to 256: v * levels // 256 of a value v; 0: 256, or 2 of packed bits. split: of a source
-    without a test part, three fractions or three counts of images, cut in order; "": 0.9,0.05,0.05.
-    validation, test: sources of their own.
+    size, channels, background: of a folder of pictures, see `pixels.to_array`. skip_bad: leave out
+    pictures of a folder that cannot be read.  levels: values a token can have, 2 to 256:
+    v * levels // 256 of a value v; 0: 256, or 2 of packed bits. split: of a source without a test
+    part, three fractions or three counts of images, cut in order; "": 0.9,0.05,0.05.  validation,
+    test: sources of their own.  meta.json has `skipped` and `converted` where anything was.
 
     Raises ValueError, and leaves nothing behind, for a source that does not do.
     """
     out = check_new(out)
     given = given_splits(source, validation, test)
-    parts = find_parts(given, format, labels)
+    check_colour(background)
+    reading = Reading(size, channels, background, LeftOut(skip_bad), Counter())
+    parts = find_parts(given, format, labels, reading.left_out)
     if len(parts) > 1 and split:
         there = " or ".join(name for name in SPLITS[1:] if name in parts)
         raise ValueError(f"--split {split} is for a source without a {there} part of its own")
@@ -93,7 +107,7 @@ def prepare_images(
         with bar("images") as shown:
             for name in (name for name in SPLITS if name in parts):
                 part = parts[name]
-                blocks = read_images(part, shown, shape=shape, size=size, channels=channels)
+                blocks = read_images(part, shown, shape, reading)
                 pixels, written[name] = write_part(folder, name, part, blocks, pixels, levels)
         assert pixels is not None
         labelled = check_labels(parts, written)
@@ -113,6 +127,12 @@ def prepare_images(
                 of_labels.touch()
             else:
                 of_labels.unlink(missing_ok=True)
+        read: dict = {"format": train.format, "size": size, "channels": channels}
+        if background:
+            read["background"] = background
+        converted = {}
+        if reading.changed:
+            converted["converted"] = dict(reading.changed)
         return write_meta(
             folder,
             "images",
@@ -122,22 +142,38 @@ def prepare_images(
             images=counts,
             classes=max(part.classes for part in written.values()),
             class_names=list(train.classes),
-            read={"format": train.format, "size": size, "channels": channels},
+            read=read,
             split=split,
+            **converted,
+            **reading.left_out.facts(),
         )
 
 
-def find_parts(given: dict[str, Path], format: str, labels: str | Path | None) -> dict[str, Source]:
+def check_colour(background: str) -> None:
+    """ValueError for a background that is no colour."""
+    from PIL import ImageColor
+
+    try:
+        ImageColor.getrgb(background or "white")
+    except ValueError:
+        raise ValueError(
+            f"--background {background!r} is no colour: give a name like white, or #rrggbb"
+        ) from None
+
+
+def find_parts(
+    given: dict[str, Path], format: str, labels: str | Path | None, left_out: LeftOut
+) -> dict[str, Source]:
     """The parts of the training source, and those that were given besides."""
     for path in given.values():
         if not path.exists():
             raise ValueError(f"{path} does not exist: name a file or a folder of images")
-    parts = find_sources(given["train"], format)
+    parts = find_sources(given["train"], format, left_out)
     classes = parts["train"].classes
     for name in ("validation", "test"):
         if name not in given:
             continue
-        found = find_sources(given[name], format)
+        found = find_sources(given[name], format, left_out)
         if len(found) > 1 and name not in found:
             raise ValueError(
                 f"{given[name]} has parts of its own, and none for {name}: "
@@ -145,7 +181,7 @@ def find_parts(given: dict[str, Path], format: str, labels: str | Path | None) -
             )
         part = found.get(name, found["train"])
         if classes and part.format == "folder":  # the labels are to mean the same
-            part = picture_folder(part.root, part.files, classes)
+            part = picture_folder(part.root, part.files, left_out, classes)
         parts[name] = part
     train = parts["train"]
     if labels is not None:
@@ -225,5 +261,5 @@ def write_part(
                 of_labels.write(labels.astype("<u2").tobytes())
                 classes = max(classes, int(labels.max()) + 1)
     if pixels is None or not count:
-        raise ValueError(f"{source.root} has no images")
+        raise ValueError(f"{source.root} has no images that can be read")
     return pixels, Written(count, labelled, classes)

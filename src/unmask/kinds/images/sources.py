@@ -7,7 +7,8 @@ npz        the down-sampled ImageNet: train_data_batch_1.npz ..., val_data.npz, 
            channel by channel and `labels` from 1; or `data` (n, H, W) or (n, H, W, C), `labels`
            from 0
 packbits   no header: every bit a value, rows in order, most significant bit first; of a given shape
-folder     PNG and JPEG files; where all lie in sub-folders, these are the classes
+folder     PNG, JPEG, WebP, GIF and other files, told by their first bytes; where most lie in two
+           sub-folders or more, these are the classes, and loose ones are left out
 """
 
 import gzip
@@ -15,6 +16,7 @@ import hashlib
 import math
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,11 +24,13 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from unmask.kinds.images.pixels import one_line, open_picture, to_array
+from unmask.kinds.images.pixels import begins_like_picture, one_line, open_picture, to_array
+from unmask.kinds.leftout import BadRecord, LeftOut
 from unmask.kinds.sources import list_files, read_blocks
 
 FORMATS = ("auto", "idx", "cifar10", "npz", "packbits", "folder")
-PICTURES = (".png", ".jpg", ".jpeg")
+# a file that ends so has to be a picture
+PICTURES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 LABELS = ("-images-idx3-ubyte", "-labels-idx1-ubyte")
 MOST_VALUES = 1 << 24  # of a picture
 # what NumPy raises for an .npz file that is cut off or altered
@@ -37,13 +41,15 @@ LAYOUTS = {
     "cifar10": ("data_batch_*.bin", "test_batch.bin"),
     "npz": ("train_data*.npz", "val_data*.npz"),
 }
-# how folders of pictures are called, and the parts that they are
+# how folders of pictures are called, in any case, and the parts that they are
 PARTS = {
     "train": "train",
+    "training": "train",
     "val": "validation",
     "valid": "validation",
     "validation": "validation",
     "test": "test",
+    "testing": "test",
 }
 
 
@@ -64,10 +70,21 @@ class Source(NamedTuple):
     classes: tuple[str, ...] = ()  # names, of a folder
 
 
-def find_sources(root: Path, format: str) -> dict[str, Source]:
+class Reading(NamedTuple):
+    """How a folder of pictures is read, and what was met on the way."""
+
+    size: int
+    channels: int
+    background: str
+    left_out: LeftOut
+    changed: Counter[str]
+
+
+def find_sources(root: Path, format: str, left_out: LeftOut) -> dict[str, Source]:
     """The part "train" of a file or folder, and "validation" and "test" where the layout has them.
 
-    Raises ValueError if nothing is found.
+    Files of a folder of pictures that are none are `left_out`.  Raises ValueError if nothing is
+    found.
     """
     if format not in FORMATS:
         raise ValueError(f"format {format!r} is not one of {', '.join(FORMATS)}")
@@ -83,14 +100,28 @@ def find_sources(root: Path, format: str) -> dict[str, Source]:
             if parts:
                 return parts
     if format in ("auto", "folder"):
-        pictures = [path for path in files if path.suffix.lower() in PICTURES]
+        pictures = [path for path in files if is_picture(path)]
         if pictures:
-            return picture_parts(root, pictures)
+            for path in sorted(set(files) - set(pictures)):
+                ending = path.suffix.lower() or "without an ending"
+                left_out.add(within(root, path), f"not a picture, {ending}")
+            return picture_parts(root, pictures, left_out)
+    endings = Counter(path.suffix.lower() or "without an ending" for path in files)
+    there = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(5))
     raise ValueError(
-        f"{root} has no images of format {format!r}: "
-        "give MNIST's or CIFAR-10's files, .npz, PNG or JPEG files; "
+        f"{root} has no images of format {format!r} among its files ({there}): "
+        "give MNIST's or CIFAR-10's files, .npz, PNG, JPEG, WebP or other pictures; "
         "for packed bits, name the file itself and --format packbits"
     )
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file begins like a picture, or has to be one by its name."""
+    return path.suffix.lower() in PICTURES or begins_like_picture(path)
+
+
+def within(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix()
 
 
 def make_source(format: str, files: list[Path], root: Path) -> Source:
@@ -120,23 +151,50 @@ def official_parts(format: str, files: list[Path], root: Path) -> dict[str, Sour
     return found
 
 
-def picture_parts(root: Path, pictures: list[Path]) -> dict[str, Source]:
+def picture_parts(root: Path, pictures: list[Path], left_out: LeftOut) -> dict[str, Source]:
     """The parts of a folder of pictures: those in folders named so, or all as training part."""
-    tops = {path.relative_to(root).parts[0] for path in pictures}
-    if "train" not in tops or not tops <= set(PARTS):
-        return {"train": picture_folder(root, pictures)}
+    tops = {path.relative_to(root).parts[0] for path in pictures if path.parent != root}
+    parts = {top: PARTS[top.lower()] for top in sorted(tops) if top.lower() in PARTS}
+    others = sorted(tops - set(parts))
+    if not parts or (others and len(parts) == 1):  # one alone may be a class
+        return {"train": picture_folder(root, pictures, left_out)}
+    said = ", ".join(parts)
+    if others:
+        raise ValueError(
+            f"{root} has the folders {said} and also {others[0]}, which is no part of the data: "
+            "move it elsewhere, or name the parts themselves (SRC, --validation, --test)"
+        )
+    if len(set(parts.values())) < len(parts):
+        raise ValueError(
+            f"{root} has more than one folder of the same part ({said}): leave one of them out"
+        )
+    if "train" not in parts.values():
+        if len(parts) == 1:
+            return {"train": picture_folder(root, pictures, left_out)}
+        raise ValueError(f"{root} has the folders {said} and none called train: name one so")
+    pictures = leave_loose(root, pictures, left_out)
     found: dict[str, Source] = {}
     classes = ()
-    for top in ("train", *sorted(tops - {"train"})):
-        part, folder = PARTS[top], root / top
-        if part in found:
-            raise ValueError(
-                f"{root} has more than one folder of {part} images: leave one of them out"
-            )
+    for top in sorted(parts, key=lambda top: parts[top] != "train"):
+        folder = root / top
         inside = [path for path in pictures if folder in path.parents]
-        found[part] = picture_folder(folder, inside, classes)
+        found[parts[top]] = picture_folder(folder, inside, left_out, classes)
         classes = found["train"].classes
     return found
+
+
+def leave_loose(root: Path, pictures: list[Path], left_out: LeftOut) -> list[Path]:
+    """Pictures without those beside the folders.  ValueError if they are not the smaller part."""
+    loose = [path for path in pictures if path.parent == root]
+    inside = [path for path in pictures if path.parent != root]
+    if len(loose) >= len(inside):
+        raise ValueError(
+            f"{root} has {len(loose):,} pictures beside folders with {len(inside):,}: "
+            "move each into the folder of its class or part, or all into one folder"
+        )
+    for path in loose:
+        left_out.add(within(root, path), "beside the folders of the classes or parts")
+    return inside
 
 
 def by_number(path: Path) -> tuple[int, str]:
@@ -160,6 +218,10 @@ def file_format(path: Path) -> str:
         return "npz"
     if path.suffix == ".bin":
         return "cifar10"
+    if begins_like_picture(path):
+        raise ValueError(f"{path} is one picture: name the folder that it is in")
+    if start == b"\x93NUM":
+        raise ValueError(f"{path} is a single array: save it with numpy.savez(FILE, data=ARRAY)")
     raise ValueError(f"{path}: its format cannot be told; give --format ({', '.join(FORMATS[1:])})")
 
 
@@ -176,23 +238,23 @@ def labels_beside(images: Path) -> Path | None:
     return None
 
 
-def picture_folder(root: Path, files: list[Path], classes: tuple[str, ...] = ()) -> Source:
+def picture_folder(
+    root: Path, files: list[Path], left_out: LeftOut, classes: tuple[str, ...] = ()
+) -> Source:
     """Pictures in an order by the hash of their names: parts cut off in order hold all folders'.
 
-    Where all files lie in sub-folders, those are the classes.  Or `classes` are: then each file
-    must lie in one of them.
+    Sub-folders, if there are two or more, are the classes, and pictures beside them are
+    `left_out`.  Or `classes` are: then each file must lie in one of them.
     """
+    names = sorted({path.relative_to(root).parts[0] for path in files if path.parent != root})
+    if classes or len(names) > 1:
+        files = leave_loose(root, files, left_out)
+        strange = [name for name in names if classes and name not in classes]
+        if strange:
+            known = ", ".join(classes[:20])
+            raise ValueError(f"{root / strange[0]} is none of the training part's classes: {known}")
+        classes = classes or tuple(names)
     inside = [path.relative_to(root) for path in files]
-    names = sorted({path.parts[0] for path in inside})
-    if classes:
-        for path in inside:
-            if len(path.parts) < 2 or path.parts[0] not in classes:
-                known = ", ".join(classes[:20])
-                raise ValueError(
-                    f"{root / path} is in none of the training part's classes: {known}"
-                )
-    elif all(len(path.parts) > 1 for path in inside) and len(names) > 1:
-        classes = tuple(names)
     order = [root / path for path in sorted(inside, key=by_hash)]
     return Source("folder", order, root, classes=classes)
 
@@ -202,7 +264,7 @@ def by_hash(path: Path) -> bytes:
 
 
 def read_images(
-    source: Source, bar: tqdm, *, shape: tuple[int, int, int] | None, size: int, channels: int
+    source: Source, bar: tqdm, shape: tuple[int, int, int] | None, reading: Reading
 ) -> Iterator[Block]:
     """The pictures of a source.
 
@@ -212,15 +274,16 @@ def read_images(
         raise ValueError("packed bits have no header: give --shape HEIGHT,WIDTH,CHANNELS")
     if source.format != "packbits" and shape is not None:
         raise ValueError(f"--shape is for packed bits; the format {source.format} states its own")
-    if size < 0:
-        raise ValueError(f"--size must not be negative, not {size}")
-    if source.format != "folder" and (size or channels):
-        raise ValueError(
-            f"--size and --channels are for folders of pictures, not for the format {source.format}"
-        )
+    if reading.size < 0:
+        raise ValueError(f"--size must not be negative, not {reading.size}")
     if source.format == "folder":
-        yield from read_folder(source, bar, size, channels)
+        yield from read_folder(source, bar, reading)
         return
+    if reading.size or reading.channels or reading.background or reading.left_out.skip_bad:
+        raise ValueError(
+            "--size and --channels are for folders of pictures, as are --background and "
+            f"--skip-bad, not for the format {source.format}"
+        )
     for path in source.files:
         if source.format == "idx":
             yield from read_idx(path, source.labels, bar)
@@ -234,25 +297,62 @@ def read_images(
             yield from read_packbits(path, shape, bar)
 
 
-def read_folder(source: Source, bar: tqdm, size: int, channels: int) -> Iterator[Block]:
+def read_folder(source: Source, bar: tqdm, reading: Reading) -> Iterator[Block]:
+    """The pictures of a folder, one by one.
+
+    Raises ValueError for one that cannot be read or is unlike the first, unless such are skipped;
+    and if most are unlike it.
+    """
     first: tuple[Path, np.ndarray] | None = None
+    alike, unlike = 0, 0
     for path in source.files:
-        array = to_array(open_picture(path), path, size=size, channels=channels)
-        if first is None:
-            first = path, array
-        if array.shape != first[1].shape:
-            (h, w, c), (fh, fw, fc) = array.shape, first[1].shape
-            raise ValueError(
-                f"{path} is {w} x {h} pixels of {c} channel{'s' * (c > 1)}, "
-                f"but {first[0]} is {fw} x {fh} of {fc}: "
-                "give --size to crop and resize, --channels 1 or 3 to convert"
-            )
+        bar.update(path.stat().st_size)
+        try:
+            array = read_picture(path, reading)
+            first = first or (path, array)
+            if array.shape != first[1].shape:
+                unlike += 1
+                raise unlike_first(path, array, *first)
+        except BadRecord as bad:
+            reading.left_out.skip(bad, within(source.root, path))
+            continue
+        alike += 1
         labels = None
         if source.classes:
             name = path.relative_to(source.root).parts[0]
             labels = np.array([source.classes.index(name)])
         yield Block(array[None], labels)
-        bar.update(path.stat().st_size)
+    if first is not None and unlike >= alike:
+        raise ValueError(
+            f"{unlike:,} pictures of {source.root} have another size or other channels than "
+            f"{first[0]}, and {alike:,} have the same: take that one out, or give --size and "
+            "--channels"
+        )
+
+
+def read_picture(path: Path, reading: Reading) -> np.ndarray:
+    """(H, W, C).  What was changed is counted once the whole picture has been read."""
+    changed: Counter[str] = Counter()
+    array = to_array(
+        open_picture(path, changed),
+        path,
+        size=reading.size,
+        channels=reading.channels,
+        background=reading.background,
+        changed=changed,
+    )
+    reading.changed.update(changed)
+    return array
+
+
+def unlike_first(path: Path, array: np.ndarray, first: Path, other: np.ndarray) -> BadRecord:
+    (h, w, c), (fh, fw, fc) = array.shape, other.shape
+    return BadRecord(
+        f"{path} is {w} x {h} pixels of {c} channel{'s' * (c > 1)}, "
+        f"but {first} is {fw} x {fh} of {fc}: "
+        "give --size to crop and resize, --channels 1 or 3 to convert",
+        "another size or other channels than the first",
+    )
 
 
 def records(path: Path, size: int, what: str, bar: tqdm, skip: int = 0) -> Iterator[np.ndarray]:

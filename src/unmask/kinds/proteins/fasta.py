@@ -18,10 +18,11 @@ import numpy as np
 from tqdm import tqdm
 
 from unmask.kinds.encodings import encoding_of
+from unmask.kinds.leftout import BadRecord, LeftOut
 from unmask.kinds.proteins.residues import LETTERS, STRANGE, UNKNOWN, Residues
 from unmask.kinds.sources import read_blocks
 
-HOLE = re.compile(r"\[MASK(?::(\d+))?\]")
+HOLE = re.compile(r"\[MASK(?::(\d+))?\]", re.IGNORECASE)
 LONGEST_HOLE = 100_000  # residues; the longest known protein has 36,000 or so
 WIDTH = 60  # letters a line
 WHAT_TO_GIVE = "give a FASTA file, whose records begin with a line like >name"
@@ -36,6 +37,8 @@ class Record(NamedTuple):
     ids: np.ndarray  # (n,) uint8; V where it is not known which residue it is
     letters: str  # (n,) as in the file, but in capitals; - for a hole
     place: str  # file, record and line, for messages
+    written: str  # the letters in their own case, and stars at the end
+    lines: list[str]  # of the file, the first being the header's
 
     @property
     def holes(self) -> np.ndarray:
@@ -44,63 +47,86 @@ class Record(NamedTuple):
         return (letters == ord("X")) | (letters == ord("-"))
 
 
-def read_fasta(path: Path, bar: tqdm, *, holes: bool = False) -> Iterator[Record]:
+def read_fasta(
+    path: Path, bar: tqdm, *, holes: bool = False, left_out: LeftOut | None = None
+) -> Iterator[Record]:
     """The records of a file; see `parse_fasta`."""
-    return parse_fasta(read_blocks(path, bar), str(path), holes=holes)
+    return parse_fasta(read_blocks(path, bar), str(path), holes=holes, left_out=left_out)
 
 
-def parse_fasta(blocks: Iterable[bytes], name: str, *, holes: bool = False) -> Iterator[Record]:
+def parse_fasta(
+    blocks: Iterable[bytes], name: str, *, holes: bool = False, left_out: LeftOut | None = None
+) -> Iterator[Record]:
     """The records of a file's content; `name`: the file's, for messages.
 
     Sequences are ASCII; UTF-16 is read where a byte-order mark says so, and a header may be in any
     encoding that ASCII is part of: its bytes are kept (surrogateescape).  `holes`: - is a hole, as
-    are [MASK] and [MASK:20], which become - and twenty of them.
+    are [MASK] and [MASK:20], which become - and twenty of them.  `left_out`: says whether records
+    that cannot be read are skipped.
 
     Raises ValueError that names file, line and record for a letter that is no residue, a record
     without residues, text before the first header, and a file without records.
     """
-    residues, header, lines, began = Residues(), None, [], 0
+    residues = Residues()
+    for began, lines in split_records(blocks, name):
+        try:
+            record = make_record(residues, lines, name, began, holes)
+        except BadRecord as bad:
+            if left_out is None:
+                raise
+            left_out.skip(bad, f"{Path(name).name}, line {began}: {said_of(lines)}")
+            continue
+        yield record
+
+
+def split_records(blocks: Iterable[bytes], name: str) -> Iterator[tuple[int, list[str]]]:
+    """The number of the first line of every record, and its lines, as they are."""
+    began, lines = 0, []
     for number, line in enumerate(split_lines(blocks, name), 1):
-        line = line.strip()
-        if line.startswith(">"):
-            if header is not None:
-                yield make_record(residues, header, lines, name, began, holes)
-            header, lines, began = line[1:].strip(), [], number
-        elif line and not line.startswith(";"):
-            if header is None:
-                raise ValueError(
-                    f"{name}, line {number}: {shown(line)} stands before the first header: "
-                    f"{WHAT_TO_GIVE}"
-                )
-            lines.append((number, line))
-    if header is None:
+        start = line.lstrip()
+        if start.startswith(">"):
+            if lines:
+                yield began, lines
+            began, lines = number, [line]
+        elif lines:
+            lines.append(line)
+        elif start and not start.startswith(";"):
+            raise ValueError(
+                f"{name}, line {number}: {shown(line.strip())} stands before the first header: "
+                f"{WHAT_TO_GIVE}"
+            )
+    if not lines:
         raise ValueError(f"{name} has no records: {WHAT_TO_GIVE}")
-    yield make_record(residues, header, lines, name, began, holes)
+    yield began, lines
 
 
-def make_record(
-    residues: Residues,
-    header: str,
-    lines: list[tuple[int, str]],
-    name: str,
-    began: int,
-    holes: bool,
-) -> Record:
-    """A record of its header and the numbered lines of its sequence.
+def header_of(lines: list[str]) -> str:
+    return lines[0].strip()[1:].strip()
 
-    It began at line `began` of the file `name`.
-    """
-    said = f"record {shown(header)}"
+
+def said_of(lines: list[str]) -> str:
+    """A record's name, for messages."""
+    return f"record {shown(header_of(lines))}"
+
+
+def make_record(residues: Residues, lines: list[str], name: str, began: int, holes: bool) -> Record:
+    """A record of its lines, the first of which is line `began` of the file `name`."""
+    said = said_of(lines)
     place = f"{name}, line {began}: {said}"
     rows = []
-    for number, line in lines:
-        row = "".join(line.translate(CAPITALS).split())
+    for number, line in enumerate(lines[1:], began + 1):
+        row = "".join(line.split())
+        if row.startswith(";"):
+            row = ""
         if holes:
             row = HOLE.sub(partial(dashes, place=f"{name}, line {number}"), row)
         rows.append(row)
-    letters = "".join(rows).rstrip("*")
+    written = "".join(rows)
+    letters = written.rstrip("*").translate(CAPITALS)
     if not letters:
-        raise ValueError(f"{place} has no residues: give its sequence, or take the record out")
+        raise BadRecord(
+            f"{place} has no residues: give its sequence, or take the record out", "no residues"
+        )
     codes = np.frombuffer(letters.encode("latin-1", "replace"), np.uint8)
     ids = residues.table[codes]
     if holes:
@@ -108,19 +134,21 @@ def make_record(
     if (ids == STRANGE).any():
         at = int(np.argmax(ids == STRANGE))
         ends = np.cumsum([len(row) for row in rows])
-        number, _ = lines[int(np.searchsorted(ends, at, side="right"))]
+        number = began + 1 + int(np.searchsorted(ends, at, side="right"))
         letter = f"{letters[at]!r} at residue {at + 1} of {said}"
-        raise ValueError(f"{name}, line {number}: {letter} {wrong(letters[at])}")
-    return Record(header, ids, letters, place)
+        what, fix = wrong(letters[at])
+        raise BadRecord(f"{name}, line {number}: {letter} is {what}: {fix}", what)
+    return Record(header_of(lines), ids, letters, place, written, lines)
 
 
-def wrong(letter: str) -> str:
-    """What is the matter with a letter, and what to do."""
+def wrong(letter: str) -> tuple[str, str]:
+    """What a letter is that is no residue, and what to do."""
     if letter in "-.":
-        return "is a gap of an alignment: give the sequences without gaps"
+        return "a gap of an alignment", "give the sequences without gaps"
     if letter == "*":
-        return "is a stop inside the sequence: cut the sequence there"
-    return f"is no residue: the letters are {LETTERS} and, where it is not known which, {UNKNOWN}"
+        return "a stop inside the sequence", "cut the sequence there"
+    known = f"the letters are {LETTERS} and, where it is not known which, {UNKNOWN}"
+    return "no residue", known
 
 
 def dashes(match: re.Match, place: str) -> str:
@@ -140,7 +168,8 @@ def split_lines(blocks: Iterable[bytes], name: str) -> Iterator[str]:
         *lines, rest = (rest + text).split("\n")
         for line in lines:
             yield from line.removesuffix("\r").split("\r")
-    yield from rest.removesuffix("\r").split("\r")
+    if rest:
+        yield from rest.removesuffix("\r").split("\r")
 
 
 def decode(blocks: Iterable[bytes], name: str) -> Iterator[str]:

@@ -12,3 +12,6 @@ class PrepareProteins:
     """A validation file of its own; the source is then all training data."""
     test: str = ""
     """A test file of its own."""
+    skip_bad: bool = False
+    """Leave out records that cannot be read, such as those with a stop (*) inside, instead of
+    refusing the file.  They are counted, and named in meta.json."""

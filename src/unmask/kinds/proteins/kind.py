@@ -1,12 +1,12 @@
 """The kind, as the verbs see it: FASTA in, FASTA out."""
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from unmask.files import write_whole
 from unmask.kinds.kind import Filler, Kind, Layout, NoFlags, Partial, Source, own_flags, too_long
+from unmask.kinds.leftout import align, say_skipped
 from unmask.kinds.output import check_out, write_texts
 from unmask.kinds.proteins.flags import PrepareProteins
 from unmask.kinds.proteins.presets import PRESETS
@@ -26,7 +26,8 @@ class Proteins(Kind):
     source = (
         "A FASTA file (also .gz, .xz), or a folder of them. The 20 amino acids, U and O are "
         "residues; where there is B, J, X or Z, it is not known which residue there is, and the "
-        "position is neither scored nor attended to. Gaps and any other letter are errors."
+        "position is neither scored nor attended to. A * at the end, a stop, is dropped. Gaps, a * "
+        "inside and any other letter are errors, or leave the record out with --skip-bad."
     )
     Prepare = PrepareProteins
     presets = PRESETS
@@ -64,6 +65,8 @@ class Proteins(Kind):
             f"  {how}; homologues may be on several sides",
             f"  training: {residues:,} residues, {spread}, mean {mean:.0f}",
             f"  in all {unknown:,} positions without a value (B, J, X, Z)",
+            *table_of(meta, args.out),
+            *say_skipped(meta),
         ]
 
     @classmethod
@@ -89,16 +92,19 @@ class Proteins(Kind):
         return Records(path, args, length, self.tokenizer)
 
     def write(self, rows: list, args: Any) -> dict:
+        from unmask.kinds.proteins.fasta import format_fasta
+
         letters = [self.tokenizer.decode(row) for row in rows]
         headers = (f"sample-{i} seed={args.seed}" for i in range(1, len(rows) + 1))
-        write_fasta(args.out, zip(headers, letters, strict=True))
+        content = format_fasta(zip(headers, letters, strict=True))
+        write_fasta(args.out, content, letters)
         return {"samples": letters}
 
 
 class Records(Source):
     """The records of a FASTA file, in which X, - and [MASK] are holes.
 
-    The fillings of a record come best first.
+    The fillings of a record come best first.  A record without holes comes back as it was.
     """
 
     def __init__(self, path: Path, args: Any, length: int, residues: Any):
@@ -131,6 +137,8 @@ class Records(Source):
             self.examples.append(Partial(record.ids.astype(np.int64), role))
 
     def fill(self, filler: Filler) -> dict:
+        from unmask.kinds.proteins.fasta import format_fasta
+
         scored, num = filler.can_score, self.args.num
         if scored:
             said = f"{SCORE}, {DRAWS} draws of masks"
@@ -140,10 +148,11 @@ class Records(Source):
             said = NO_SCORE
         print(said, file=sys.stderr)
         found = filler.fill(self.examples, num=num, score=DRAWS if scored else 0)
-        made, kept = [], []
+        content, written, kept = [], [], []
         for record, candidates in zip(self.records, found, strict=True):
             if not record.holes.any():
-                made.append((record.header, record.letters))
+                content += [f"{line}\n" for line in record.lines]
+                written.append(record.written)
                 continue
             many = int(record.holes.sum())
             for number, one in enumerate(candidates, 1):
@@ -151,10 +160,11 @@ class Records(Source):
                 if scored:
                     header += f" nats={one.nats:.2f}+-{one.noise:.2f}"
                 letters = self.spell(record, one.ids)
-                made.append((header, letters))
+                content.append(format_fasta([(header, letters)]))
+                written.append(letters)
                 cost = {"nats": one.nats, "noise": one.noise}
                 kept.append({"header": header, "sequence": letters, **cost})
-        write_fasta(self.args.out, made)
+        write_fasta(self.args.out, "".join(content), written)
         score = "upper bound on -log p(filled in | the rest), nats" if scored else None
         return {"fillings": kept, "score": score, "draws": DRAWS}
 
@@ -163,21 +173,36 @@ class Records(Source):
         import numpy as np
 
         filled = self.tokenizer.decode(ids[record.holes]).encode()
-        letters = np.frombuffer(record.letters.encode(), np.uint8).copy()
-        letters[record.holes] = np.frombuffer(filled, np.uint8)
+        letters = np.frombuffer(record.written.encode(), np.uint8).copy()
+        letters[: len(record.holes)][record.holes] = np.frombuffer(filled, np.uint8)
         return letters.tobytes().decode()
 
 
-def write_fasta(out: str, records: Iterable[tuple[str, str]]) -> None:
-    """(header, letters) to the terminal, or to a file; .jsonl: the letters alone."""
-    from unmask.kinds.proteins.fasta import format_fasta
-
+def write_fasta(out: str, content: str, sequences: list[str]) -> None:
+    """Content of a FASTA file to the terminal, or to a file; .jsonl: the sequences alone."""
     if out.endswith(".jsonl"):
-        write_texts(out, [letters for _, letters in records])
+        write_texts(out, sequences)
         return
-    content = format_fasta(records).encode("utf-8", "surrogateescape")
+    encoded = content.encode("utf-8", "surrogateescape")
     if not out:
-        sys.stdout.write(content.decode("utf-8", "replace"))
+        sys.stdout.write(encoded.decode("utf-8", "replace"))
         return
-    write_whole(out, content)
+    write_whole(out, encoded)
     print(f"wrote {out}", file=sys.stderr)
+
+
+def table_of(meta: dict, folder: Path) -> list[str]:
+    """Lines that say how many sequences each split has, and how long they are."""
+    import numpy as np
+
+    rows = [["", "sequences", "residues", "shortest", "mean", "longest", "not known"]]
+    for split, count in meta["document_count"].items():
+        begins = np.fromfile(Path(folder, f"{split}.documents.bin"), "<i8")
+        total = meta["tokens"][split]
+        sizes = np.diff(np.append(begins, total))
+        spread = ["-", "-", "-"]
+        if count:
+            spread = [f"{sizes.min():,}", f"{total / count:,.0f}", f"{sizes.max():,}"]
+        unknown = meta["unknown"][split]
+        rows.append([split, f"{count:,}", f"{total:,}", *spread, f"{unknown:,}"])
+    return align(rows)

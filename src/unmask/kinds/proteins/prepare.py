@@ -27,6 +27,7 @@ from unmask.kinds.folder import (
     short_digest,
     write_meta,
 )
+from unmask.kinds.leftout import LeftOut
 from unmask.kinds.proteins.fasta import read_fasta
 from unmask.kinds.proteins.residues import LETTERS, Residues
 from unmask.kinds.sources import BLOCK, list_files
@@ -41,6 +42,7 @@ def prepare_proteins(
     split: str = "0.9,0.05,0.05",
     validation: str | Path | None = None,
     test: str | Path | None = None,
+    skip_bad: bool = False,
     progress: bool = True,
 ) -> dict:
     """Write the sequences of `source` to the new folder `out`; returns what meta.json holds.
@@ -50,7 +52,7 @@ def prepare_proteins(
     which may be -1 (the rest); cut in an order by a hash of the sequence, so that equal ones are in
     one split and the order of the file does not matter.  Homologues are not kept together.
     validation, test: sources of their own; the whole of `source` is then for training and `split`
-    is not used.
+    is not used. skip_bad: leave out records that cannot be read; meta.json has them as `skipped`.
 
     Raises ValueError, and leaves nothing behind, for a source that does not do.
     """
@@ -59,12 +61,19 @@ def prepare_proteins(
     roots = given_splits(source, validation, test)
     sources = {name: list_files(root) for name, root in roots.items()}
     bar = progress_bars([path for files in sources.values() for path in files], progress)
+    left_out = LeftOut(skip_bad)
     with new_folder(out) as folder:
         edges, digests = {}, {}
         with bar("proteins") as shown:
             for name, files in sources.items():
                 path = folder / f"{name}.bin"
-                edges[name], digests[name], counts = write_sequences(path, files, shown)
+                edges[name], digests[name], counts = write_sequences(path, files, shown, left_out)
+                if not counts.any():
+                    reason, found = next(iter(left_out.reasons.items()))
+                    raise ValueError(
+                        f"{roots[name]} has no record that can be read ({found['first'][0]}: "
+                        f"{reason}): give a FASTA file of proteins"
+                    )
                 check_counts(counts, roots[name])
         distinct = len(np.unique(digests["train"]))
         if len(sources) == 1:
@@ -90,11 +99,12 @@ def prepare_proteins(
             document_count=counts,
             distinct=distinct,
             lengths={str(length): lengths[length] for length in sorted(lengths)},
+            **left_out.facts(),
         )
 
 
 def write_sequences(
-    path: Path, files: list[Path], bar: tqdm
+    path: Path, files: list[Path], bar: tqdm, left_out: LeftOut
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Write the residues of all records.
 
@@ -104,7 +114,7 @@ def write_sequences(
     counts = np.zeros(Residues.vocab_size + 1, np.int64)
     with open(path, "wb") as stream:
         for file in files:
-            for record in read_fasta(file, bar):
+            for record in read_fasta(file, bar, left_out=left_out):
                 stream.write(record.ids.tobytes())
                 edges.append(edges[-1] + len(record.ids))
                 digests.append(short_digest(record.letters.encode()))
