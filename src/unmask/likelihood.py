@@ -26,6 +26,7 @@ def estimate_nelbo(
     masking: str | None = None,
     seed: int = 0,
     by_position: bool = False,
+    finite: bool = True,
 ) -> Estimate:
     """The bound over all examples of `batches`, tensors x (B, S) or dicts with x and optionally
     cond, and valid or role; `repeats` draws each.
@@ -39,6 +40,7 @@ def estimate_nelbo(
     that is, what its token costs on average over the random orders in which tokens are revealed.
 
     ValueError for no examples.
+    FloatingPointError for a bound that is not finite, unless `finite` is False: an audit judges it.
     """
     if isinstance(batches, Tensor | dict):
         raise ValueError(
@@ -65,7 +67,7 @@ def estimate_nelbo(
         raise ValueError("there are examples, and none of them has a position that is scored")
     draws, pick = torch.cat(all_nats, 1), torch.cat(all_picks, 1)  # (repeats, n, ...)
     unknown = ~draws.isfinite().transpose(0, 1).flatten(1).all(1)
-    if bool(unknown.any()):
+    if finite and bool(unknown.any()):
         raise FloatingPointError(
             f"the bound of {int(unknown.sum())} of {len(positions)} examples is not finite: what "
             "the network says is not, or its weights are not"

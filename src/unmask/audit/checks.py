@@ -223,7 +223,8 @@ def check_enumeration(
         for steps, name in ((None, "continuous time"), (STEPS, f"{STEPS} steps")):
             how: dict[str, Any] = {"steps": steps, "masking": masking}
             exact = float(exact_nelbo(model, short, **how).mean())
-            drawn = estimate_nelbo(model, [many], repeats=repeats, seed=seed, **how)
+            how |= {"repeats": repeats, "seed": seed, "finite": False}
+            drawn = estimate_nelbo(model, [many], **how)
             z = sigmas(drawn.mean - exact, drawn.noise, exact)
             note = f"{drawn.mean:.4f} +- {drawn.noise:.4f}, exactly {exact:.4f} nats"
             yield Check(f"enumeration:{of} {name}, {count} units", z, SIGMAS, "sigma", note)
@@ -288,7 +289,8 @@ def estimate(
     seed: int,
     steps: int | None = None,
 ) -> Estimate:
-    return estimate_nelbo(model, batches(x, valid), repeats=repeats, steps=steps, seed=seed)
+    how: dict[str, Any] = {"repeats": repeats, "steps": steps, "seed": seed, "finite": False}
+    return estimate_nelbo(model, batches(x, valid), **how)
 
 
 def batches(x: Tensor, valid: Tensor | None, size: int = 16) -> list[dict]:
