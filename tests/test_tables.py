@@ -965,3 +965,21 @@ def test_the_demo_of_a_table_from_start_to_report(tmp_path, capsys):
         made["n"] == open_data(out / "data").meta["rows"]["test"]
         and made["baselines"]["every column by itself"] > 1
     )
+
+
+def test_whole_numbers_that_name_rows_are_told_apart_or_said(tmp_path, capsys):
+    """40 identifiers beyond 2^53 are 40 categories; running numbers are named."""
+    ids = [f"{2**53 + i},{i % 7}" for i in range(40)]
+    (tmp_path / "big.csv").write_text("\n".join(["id,x", *ids]) + "\n")
+    assert main(["prepare", "tables", str(tmp_path / "big.csv"), str(tmp_path / "big")]) == 0
+    table = open_data(tmp_path / "big").tokenizer
+    assert table.columns[0].bounds is None and len(table.columns[0].values) == 40
+    assert table.columns[1].bounds is not None
+    rows = [f"{2**60 + i},{i}" for i in range(200)]
+    (tmp_path / "many.csv").write_text("\n".join(["id,n", *rows]) + "\n")
+    assert main(["prepare", "tables", str(tmp_path / "many.csv"), str(tmp_path / "many")]) == 2
+    assert "column 'id' has 200 different values in 200 rows" in capsys.readouterr().err
+    flags = [str(tmp_path / "many.csv"), str(tmp_path / "many"), "--drop", "id"]
+    assert main(["prepare", "tables", *flags]) == 0
+    assert "column 'n' has a whole number of its own in every row" in capsys.readouterr().out
+    assert open_data(tmp_path / "many").meta["running_numbers"] == ["n"]

@@ -72,6 +72,11 @@ class Tables(Kind):
             f"  the first row {first}; numbers are written as their bins' medians",
             *(f"  {column.name:{width}}  {column.describe()}" for column in table.columns),
         ]
+        for name in meta.get("running_numbers", ()):
+            said.append(
+                f"column {name!r} has a whole number of its own in every row: if it names rows and "
+                f"says nothing else, leave it out with --drop {name}"
+            )
         if meta["empty_rows"]:
             said.append(f"left out {meta['empty_rows']:,} rows without any value")
         return meta, said

@@ -10,7 +10,7 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -137,6 +137,10 @@ def prepare_table(
     places = [form.names.index(name) for name in table.names]
     encoded = {name: encode(part.columns(places), table, unseen) for name, part in parts.items()}
     without = sum((part == table.vocab_size).sum() for part in encoded.values())
+    running = running_numbers(parts["train"].columns(places), table, rows["train"])
+    facts: dict[str, Any] = {}
+    if running and like is None:
+        facts["running_numbers"] = running
     stored = smallest_type(table.vocab_size + 1)
     counts, empty = dict.fromkeys(SPLITS, 0), 0
     with new_folder(out) as folder:
@@ -160,6 +164,7 @@ def prepare_table(
             empty_rows=empty,
             cells_without_value=int(without),
             split=split,
+            **facts,
         )
 
 
@@ -290,7 +295,7 @@ def is_of_numbers(
         fix = "correct it, or name the column in --categories"
         raise ValueError(f"{parts[part].where(c, text)}: {said}: {fix}")
     texts = sorted(set().union(*found.values()))
-    if texts and (named or are_numbers(texts)):
+    if texts and (named or (are_numbers(texts) and told_apart(texts))):
         return True
     total = sum(sum(counts.values()) for counts in found.values())
     if strange and sum(found[part][text] for part, text in strange) < (1 - MOST) * total:
@@ -304,6 +309,24 @@ def is_of_numbers(
             "nothing about other rows: leave it out with --drop, or keep it with --categories"
         )
     return False
+
+
+def told_apart(texts: Sequence[str]) -> bool:
+    """Whether whole numbers differ as numbers of 64 bits, too: identifiers may not."""
+    if not all(text.lstrip("+-").isdigit() for text in texts):
+        return True
+    return len({float(text) for text in texts}) == len({int(text) for text in texts})
+
+
+def running_numbers(cells: Cells, table: Table, train: np.ndarray) -> list[str]:
+    """Columns of whole numbers that are different in every training row: names of rows, perhaps."""
+    found = []
+    for c, column in enumerate(table.columns):
+        counts = values_of(cells, c, train, table)
+        whole = all(text.lstrip("+-").isdigit() for text in counts)
+        if column.bounds is not None and whole and len(counts) == len(train) > MANY:
+            found.append(column.name)
+    return found
 
 
 def row_digests(cells: Cells, table: Table) -> np.ndarray:
