@@ -21,7 +21,7 @@ class Sample(Sampler):
     """How many samples."""
     length: int = 0
     """Tokens; 0: the length that the model was trained at
-    or, of proteins, those of training sequences up to it."""
+    or, of proteins and of texts kept apart, those of the training data up to it."""
     frames: str = ""
     """Write the unmasking to this file:
     of the first text to an .html to step through, of pictures to a .gif."""
@@ -93,6 +93,11 @@ def sizes_of(args: Sample, runtime: Runtime, model: Any, kind: Any) -> tuple[lis
             f"those of the training sequences; {left_out:,} longer than {trained}, "
             "the trained length, are left out"
         )
+        if kind.meta.get("longer") == "cut":
+            said = (
+                f"those of the training documents; {left_out:,} longer than {trained}, "
+                "the trained length, count as that long"
+            )
     print(f"lengths: {said}", file=sys.stderr)
     return sizes, {"lengths": sizes, "length_model": said}
 

@@ -1,8 +1,18 @@
 """The encodings of text files, told by their byte-order marks."""
 
 import codecs
+import itertools
+from collections.abc import Iterable, Iterator
 
-MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+# that of UTF-32 begins like that of UTF-16, and so comes first
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+LONGEST = max(map(len, MARKS))
 
 
 def encoding_of(start: bytes) -> str:
@@ -11,3 +21,38 @@ def encoding_of(start: bytes) -> str:
         if start.startswith(mark):
             return name
     return "utf-8"
+
+
+def without_mark(blocks: Iterable[bytes], name: str) -> Iterator[bytes]:
+    """The content of a text file without its byte-order mark, in UTF-8 where it had one.
+
+    Bytes without a mark are let through as they are.  `name`: the file's, for the ValueError where
+    what follows the mark of UTF-16 or UTF-32 is not that.
+    """
+    blocks, head = iter(blocks), b""
+    while len(head) < LONGEST and (block := next(blocks, b"")):
+        head += block
+    encoding = encoding_of(head)
+    if encoding in ("utf-8", "utf-8-sig"):
+        if head := head.removeprefix(codecs.BOM_UTF8):
+            yield head
+        yield from blocks
+        return
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        for block in itertools.chain([head], blocks):
+            yield decoder.decode(block).encode()
+        yield decoder.decode(b"", True).encode()
+    except UnicodeDecodeError as error:
+        begins = f"{name} begins like {encoding.upper()} and is not ({error.reason})"
+        raise ValueError(f"{begins}: save it as UTF-8") from None
+
+
+def decode_text(raw: bytes, name: str) -> str:
+    """The text of a whole file, in UTF-8 or what its mark says."""
+    try:
+        return b"".join(without_mark([raw], name)).decode()
+    except UnicodeDecodeError as error:
+        mark = len(codecs.BOM_UTF8) * raw.startswith(codecs.BOM_UTF8)
+        at = f"byte {mark + error.start}"
+        raise ValueError(f"{name} is not UTF-8 text at {at}: save it as UTF-8") from None

@@ -20,6 +20,16 @@ def write_texts(out: str, texts: list[str]) -> None:
     write_text(out, content)
 
 
+def table(rows: list[list[str]]) -> list[str]:
+    """Lines of rows of cells, the first of them their names: one column below another."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *rest in rows:
+        cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
+        lines.append("  ".join([first.ljust(widths[0]), *cells]))
+    return lines
+
+
 def check_out(path: str, suffix: str = "") -> None:
     """An output file that cannot be written is an error before the work, not after."""
     if not path:

@@ -1,24 +1,76 @@
-"""Reading of source files, block by block: plain, .gz or .xz."""
+"""Reading of source files, block by block: plain, .gz or .xz; what they are, by their content."""
 
 import gzip
 import lzma
 import os
+import re
 import zlib
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import IO, Any
 
 from tqdm import tqdm
 
 BLOCK = 8 << 20  # bytes read at a time
-PACKED = {
-    b"PK\x03\x04": "zip",
-    b"BZh": "bzip2",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"\x1f\x8b": "gzip",
-    b"\xfd7zX": "xz",
-    b"7z\xbc\xaf": "7z",
-}
+START = 1024  # bytes by which a file is recognised
+NAMED = 5  # of what was left out, so many are named
+ARRAY = "a NumPy array (.npy)"
+ZIP = rb"PK\x03\x04.{26}"  # and the name of the first file inside
+# what begins so is no text; the first that fits counts
+SIGNATURES = [
+    (re.compile(pattern, re.DOTALL), what)
+    for pattern, what in [
+        (rb"\x93NUMPY", ARRAY),
+        (ZIP + rb"(\[Content_Types\]|_rels/|docProps/|word/|xl/|ppt/)", "an Office document"),
+        (ZIP + rb"mimetype", "an OpenDocument or EPUB document"),
+        (ZIP + rb"[^/\0]{1,100}?\.npy", "a NumPy archive (.npz)"),
+        (ZIP + rb"[^\0]{0,100}?data\.pkl", "a PyTorch file"),
+        (rb"PK\x03\x04|PK\x05\x06", "a zip archive"),
+        (rb"BZh[1-9](1AY&SY|\x17rE8P\x90)", "a bzip2 archive"),
+        (rb"\x28\xb5\x2f\xfd", "a zstd archive"),
+        (rb"\x1f\x8b\x08", "a gzip archive"),
+        (rb"\xfd7zXZ\0", "an xz archive"),
+        (rb"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+        (rb"Rar!\x1a\x07", "a RAR archive"),
+        (rb".{257}ustar", "a tar archive"),
+        (rb"PAR1", "a Parquet file"),
+        (rb"ARROW1\0\0", "an Arrow file"),
+        (rb"Obj\x01", "an Avro file"),
+        (rb"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        (rb"SQLite format 3\0", "a SQLite database"),
+        (rb".{4}\0{4}\{[\"}\s]", "a safetensors file"),
+        (rb"GGUF[\x01-\x09]\0\0\0", "a GGUF file"),
+        (rb"\x80[\x02\x03][(\[\]}Xc\x8aKMJGNU\x58)]|\x80[\x04\x05]\x95", "a Python pickle"),
+        (rb"%PDF-", "a PDF document"),
+        (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document (.doc, .xls, .ppt)"),
+        (rb"\x89PNG\r\n\x1a\n", "a PNG picture"),
+        (rb"\xff\xd8\xff", "a JPEG picture"),
+        (rb"GIF8[79]a", "a GIF picture"),
+        (rb"RIFF.{4}WEBP", "a WebP picture"),
+        (rb"BM.{4}\0{4}", "a BMP picture"),
+        (rb"II\*\0|MM\0\*", "a TIFF picture"),
+        (rb"RIFF.{4}WAVE|fLaC|OggS\0|ID3[\x02-\x04]", "a sound file"),
+        (rb"\0\0\0.ftyp", "a film or a HEIF picture"),
+        (rb"\x7fELF", "a program"),
+    ]
+]
+
+
+def what_is(start: bytes) -> str:
+    """What a file that begins with `start` is, with its article; "" if it may be text."""
+    for signature, what in SIGNATURES:
+        if signature.match(start):
+            return what
+    return ""
+
+
+def foreign(name: Path | str, what: str) -> ValueError:
+    """A file that is something else than what is read here."""
+    fix = "convert what is in it first, or name another file"
+    if what.endswith("archive"):
+        fix = "unpack it first (files that end in .gz or .xz are read as they are)"
+    return ValueError(f"{name} is {what}: {fix}")
 
 
 def list_files(root: Path) -> list[Path]:
@@ -37,28 +89,77 @@ def list_files(root: Path) -> list[Path]:
     return files
 
 
-def read_blocks(path: Path, bar: tqdm) -> Iterator[bytes]:
-    """The content of a file, unpacked, BLOCK bytes at a time."""
-    with open(path, "rb") as raw:
-        first = raw.read(4)
-    ending = path.suffix.lower()
-    for magic, packed in PACKED.items():
-        if first.startswith(magic) and ending not in (".gz", ".xz"):
-            raise ValueError(
-                f"{path} is a {packed} archive: "
-                "unpack it first (files that end in .gz or .xz are read as they are)"
-            )
-    unpack = {".gz": gzip.open, ".xz": lzma.open}.get(ending, nullcontext)
+@contextmanager
+def unpacked(path: Path) -> Iterator[tuple[IO[bytes], Any]]:
+    """A file and, of the same file, the content: unpacked where its name ends in .gz or .xz."""
+    unpack = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix.lower(), nullcontext)
     with open(path, "rb") as raw, unpack(raw) as stream:
+        try:
+            yield raw, stream
+        except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
+            damaged = f"{path} is truncated or damaged ({error}): fetch it again"
+            raise ValueError(damaged) from error
+
+
+def first_bytes(path: Path) -> bytes:
+    """The beginning of a file's content, for `what_is`."""
+    with unpacked(path) as (_, stream):
+        return stream.read(START)
+
+
+def read_blocks(path: Path, bar: tqdm, *, known: str = "") -> Iterator[bytes]:
+    """The content of a file, unpacked, BLOCK bytes at a time.
+
+    ValueError for one that `what_is` recognises, unless it is `known`.
+    """
+    what = what_is(first_bytes(path))
+    if what and what != known:
+        raise foreign(path, what)
+    with unpacked(path) as (raw, stream):
         shown = 0
-        while True:
-            try:
-                block = stream.read(BLOCK)
-            except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
-                damaged = f"{path} is truncated or damaged ({error}): fetch it again"
-                raise ValueError(damaged) from error
+        while block := stream.read(BLOCK):
             bar.update(raw.tell() - shown)
             shown = raw.tell()
-            if not block:
-                return
             yield block
+        bar.update(raw.tell() - shown)
+
+
+class Tally:
+    """What was left out of sources, or changed: how many, why, and where the first ones are.
+
+    allowed: whether bad records are left out; otherwise the first one is an error.
+    """
+
+    def __init__(self, roots: Iterable[Path] = (), allowed: bool = False):
+        self.roots, self.allowed = list(roots), allowed
+        self.found: dict[str, dict] = {}  # for meta.json: {why: {"count": 3, "first": [place]}}
+
+    def add(self, why: str, place: Path | str) -> None:
+        """One more; `place`: its file, or file and line."""
+        one = self.found.setdefault(why, {"count": 0, "first": []})
+        one["count"] += 1
+        if len(one["first"]) < NAMED:
+            one["first"].append(self.shorten(str(place)))
+
+    def bad(self, error: ValueError, why: str, place: Path | str) -> None:
+        """A bad record: counted if they are left out, else the error is raised."""
+        if not self.allowed:
+            raise ValueError(f"{error} (or leave out such records with --skip-bad)") from error
+        self.add(why, place)
+
+    def shorten(self, place: str) -> str:
+        """A place as it is called below the folder that was named as a source, or holds it."""
+        for root in self.roots:
+            above = root if root.is_dir() else root.parent
+            if place.startswith(f"{above}{os.sep}"):
+                return place.removeprefix(f"{above}{os.sep}")
+        return place
+
+
+def tell(found: dict[str, dict]) -> list[str]:
+    """A line for each reason of a `Tally`, as meta.json has it."""
+    lines = []
+    for why, one in found.items():
+        more = ", ..." if one["count"] > len(one["first"]) else ""
+        lines.append(f"{one['count']:,} x {why} ({'; '.join(one['first'])}{more})")
+    return lines

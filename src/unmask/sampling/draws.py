@@ -68,14 +68,18 @@ def sample(
 def draw_lengths(model: MaskedDiffusion, num: int, generator: Generator = None) -> Tensor:
     """(num,) lengths drawn from those of the training sequences, as saved with the model.
 
-    Only from those up to the trained length.  ValueError where none is saved, none is that short,
-    or num is below 1.
+    Only from those up to the trained length or, where the data say "longer": "cut", with longer
+    ones as so long.  ValueError where none is saved, none is that short, or num is below 1.
     """
     if num < 1:
         raise ValueError(f"num must be at least 1, not {num}")
     longest = model.meta["length"]
-    histogram = model.meta["data"].get("lengths", {})  # of JSON, so its keys are strings
+    data = model.meta["data"]
+    histogram = data.get("lengths", {})  # of JSON, so its keys are strings
     kept = {int(length): count for length, count in histogram.items() if int(length) <= longest}
+    longer = sum(histogram.values()) - sum(kept.values())
+    if longer and data.get("longer") == "cut":
+        kept[longest] = kept.get(longest, 0) + longer
     if not kept:
         found = f"no training sequence is as short as {longest}, the trained length"
         raise ValueError(f"{found}: give a length")

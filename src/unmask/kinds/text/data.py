@@ -2,6 +2,8 @@
 
 from functools import cached_property
 
+import numpy as np
+
 from unmask.kinds.sequences import Sequences
 from unmask.kinds.text.tokenizers import Tokenizer, load_tokenizer
 
@@ -24,4 +26,27 @@ class TokenData(Sequences):
         return load_tokenizer(self.meta["tokenizer"], self.folder)
 
     def describe(self, count: int, positions: int, length: int) -> str:
-        return f"{positions:,} {self.unit}s in {count:,} windows of {length}, each scored alone"
+        of = f"{positions:,} {self.unit}s in {count:,} windows"
+        if self.apart:
+            return f"{of}, each scored alone; lengths are given and not scored"
+        return f"{of} of {length}, each scored alone"
+
+    @property
+    def apart(self) -> bool:
+        """Whether no window crosses from one document to another."""
+        return self.meta["documents"] == "apart"
+
+    def edges(self, split: str) -> np.ndarray:
+        """(n + 1,) where in `tokens` each of a split's n documents begins, and the end."""
+        return self._document_edges(split)
+
+    def protocol(self, split: str, length: int) -> list[str]:
+        """Which documents the windows are of."""
+        if not self.apart:
+            return []
+        sizes = np.diff(self.edges(split))
+        cut = int((sizes > length).sum())
+        pieces = f"none longer than {length}"
+        if cut:
+            pieces = f"{cut:,} longer than {length}, cut into windows of at most so many"
+        return [f"of {len(sizes):,} documents, {pieces}"]

@@ -13,9 +13,11 @@ class PrepareText:
     """Of --tokenizer characters: the characters themselves, or text8 for its 27 letters; empty:
     those of the source."""
     format: Literal["auto", "text", "jsonl", "ids"] = "auto"
-    """ids: a raw little-endian array of --dtype."""
+    """ids: a .npy file, or a raw little-endian array of --dtype."""
     field: str = "text"
-    """The field of a .jsonl line."""
+    """The field of a JSON line that is the text."""
+    skip_bad: bool = False
+    """Leave out, and count, documents that cannot be read; otherwise the first is an error."""
     dtype: str = "uint16"
     """The type of ready ids."""
     vocab_size: int = 0

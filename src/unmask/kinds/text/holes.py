@@ -42,24 +42,36 @@ def parse_holes(text: str) -> list[str | int]:
     return pieces
 
 
-def piece_size(tokenizer, piece: str | int) -> int:
-    """Tokens of a given piece, or of a hole."""
-    return piece if isinstance(piece, int) else len(tokenizer.encode(piece))
+def encode_pieces(tokenizer, pieces: list[str | int]) -> list[np.ndarray | int]:
+    """The ids of every given piece, tokenized apart; of a hole, its number of tokens."""
+    found: list[np.ndarray | int] = []
+    for piece in pieces:
+        if isinstance(piece, int):
+            found.append(piece)
+        elif found:  # it goes on after a hole
+            found.append(tokenizer.encode_after(piece).astype(np.int64))
+        else:
+            found.append(tokenizer.encode(piece).astype(np.int64))
+    return found
+
+
+def piece_size(piece: np.ndarray | int) -> int:
+    """Tokens of an encoded piece, or of a hole."""
+    return piece if isinstance(piece, int) else len(piece)
 
 
 def count_tokens(tokenizer, pieces: list[str | int]) -> int:
     """Of a text and its holes, before anything is made of that size."""
-    return sum(piece_size(tokenizer, piece) for piece in pieces)
+    return sum(map(piece_size, encode_pieces(tokenizer, pieces)))
 
 
 def partial(tokenizer, pieces: list[str | int]) -> Partial:
     """The pieces around a hole are tokenized apart."""
     ids, roles = [], []
-    for piece in pieces:
-        if isinstance(piece, int):
-            known, role = np.zeros(piece, np.int64), HOLE
-        else:
-            known, role = tokenizer.encode(piece).astype(np.int64), GIVEN
+    for piece in encode_pieces(tokenizer, pieces):
+        known, role = piece, GIVEN
+        if isinstance(known, int):
+            known, role = np.zeros(known, np.int64), HOLE
         ids.append(known)
         roles.append(np.full(len(known), role, np.int8))
     return Partial(np.concatenate(ids), np.concatenate(roles))
@@ -72,12 +84,12 @@ def spell_holes(tokenizer, pieces: list[str | int], ids: np.ndarray) -> str:
 
 def spell_pieces(tokenizer, pieces: list[str | int], ids: np.ndarray) -> list[tuple[str, bool]]:
     """(text, was it given?) of every piece."""
-    spelled, at = [], 0
-    for piece in pieces:
-        end = at + piece_size(tokenizer, piece)
+    spelled, at, before = [], 0, ""
+    for piece, encoded in zip(pieces, encode_pieces(tokenizer, pieces), strict=True):
+        end = at + piece_size(encoded)
         if isinstance(piece, int):
-            spelled.append((tokenizer.decode(ids[at:end].tolist()), False))
+            spelled.append((tokenizer.decode_after(before, ids[at:end].tolist()), False))
         else:
             spelled.append((piece, True))
-        at = end
+        at, before = end, spelled[-1][0]
     return spelled

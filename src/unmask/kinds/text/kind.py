@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from unmask.kinds.kind import Filler, Kind, NoFlags, Source, own_flags, too_long
-from unmask.kinds.output import check_out, write_texts
+from unmask.kinds.output import check_out, table, write_texts
 from unmask.kinds.text.flags import PrepareText
 from unmask.kinds.text.presets import PRESETS
 
@@ -14,8 +14,8 @@ class Text(Kind):
     name = "text"
     about = "Text, JSON lines or ready token ids."
     source = (
-        "A text or .jsonl file (also .gz, .xz), a folder, every file in which is a document, "
-        "or a file of ready token ids."
+        "A text, JSON lines (.jsonl, .ndjson, .json; also .gz, .xz), a folder, every file in which "
+        "is a document, or a file of ready token ids."
     )
     Prepare = PrepareText
     presets = PRESETS
@@ -45,7 +45,7 @@ class Text(Kind):
         counts = ", ".join(f"{n:,} {name}" for name, n in meta["tokens"].items())
         how = f"{meta['tokenizer']['name']}, documents {meta['documents']}"
         said = f"{args.out}: {counts} tokens of {meta['vocab_size']} values ({how})"
-        return meta, [said]
+        return meta, [said, *overview(Path(args.out), meta)]
 
     @classmethod
     def open(cls, folder: Path, meta: dict, *, labels: bool) -> Any:
@@ -87,22 +87,49 @@ class Text(Kind):
 
         if isinstance(self.tokenizer, Bytes) and i < 128:
             return chr(i)
-        return super().piece(i)
+        return self.tokenizer.decode_after("a", [i])
+
+
+def overview(folder: Path, meta: dict) -> list[str]:
+    """What was found, to be checked at a glance: a table of the splits, and how a text begins."""
+    import numpy as np
+
+    from unmask.kinds.sources import tell
+    from unmask.kinds.text.data import TokenData
+
+    data = TokenData(folder, meta)
+    rows = [["split", "tokens", "documents"]]
+    apart = meta["documents"] == "apart"
+    if apart:
+        rows[0] += ["shortest", "mean", "longest"]
+    for name in data.splits:
+        row = [name, f"{meta['tokens'][name]:,}", f"{meta['document_count'][name]:,}"]
+        if apart:
+            sizes = np.diff(data.edges(name))
+            row += [f"{sizes.min():,}", f"{sizes.mean():,.1f}", f"{sizes.max():,}"]
+        rows.append(row)
+    first = data.splits[0]
+    begins = data.tokenizer.decode(data.tokens(first)[: min(60, int(data.edges(first)[1]))])[:60]
+    lines = [*table(rows), f"the first text begins {begins!r}"]
+    lines += [f"decoded: {line}" for line in tell(meta.get("converted", {}))]
+    lines += [f"left out: {line}" for line in tell(meta.get("skipped", {}))]
+    return [f"  {line}" for line in lines]
 
 
 class Passage(Source):
     """A text in which `[MASK]` is one token to fill in, and `[MASK:20]` twenty."""
 
     def __init__(self, path: Path, args: Any, length: int, tokenizer: Any):
+        from unmask.kinds.encodings import decode_text
+        from unmask.kinds.sources import foreign, what_is
         from unmask.kinds.text.holes import count_tokens, parse_holes, partial
         from unmask.kinds.text.tokenizers import Characters
 
         check_out(args.out)
         raw = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-        try:
-            text = raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not UTF-8 text: byte {error.start}") from None
+        if what := what_is(raw):
+            raise foreign(path, what)
+        text = decode_text(raw, str(path))
         self.pieces, self.tokenizer, self.args = parse_holes(text), tokenizer, args
         if isinstance(tokenizer, Characters):
             given = "".join(piece for piece in self.pieces if isinstance(piece, str))

@@ -11,6 +11,7 @@
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -27,8 +28,19 @@ from unmask.kinds.folder import (
     smallest_type,
     write_meta,
 )
-from unmask.kinds.sources import list_files
-from unmask.kinds.text.sources import ID_TYPES, Piece, file_kind, read_ids, read_jsonl, read_text
+from unmask.kinds.sources import Tally, tell
+from unmask.kinds.text.sources import (
+    EMPTY,
+    ID_TYPES,
+    OUTSIDE,
+    Piece,
+    find_files,
+    read_array,
+    read_ids,
+    read_json,
+    read_jsonl,
+    read_text,
+)
 from unmask.kinds.text.tokenizers import (
     CharacterError,
     Ids,
@@ -54,25 +66,37 @@ def prepare_text(
     split: str = "0.9,0.05,0.05",
     validation: str | Path | None = None,
     test: str | Path | None = None,
+    skip_bad: bool = False,
     progress: bool = True,
 ) -> dict:
     """Write the tokens of `source` to the new folder `out`; returns what meta.json holds.
 
-    source: a text file, a .jsonl file (one document a line, the text in `field`), either of them
-    with .gz or .xz, or a folder of such files (all below it but hidden ones, in sorted order; each
-    text file is one document). tokenizer: see `make_tokenizer`, or a tokenizer. "characters"
-    without an alphabet collects it from the source. format: "auto" (by the name of each file),
-    "text", "jsonl", or "ids": a raw little-endian array of `dtype`, whose vocabulary is that of
-    `tokenizer` or of `vocab_size` ids without a tokenizer. split: three fractions that sum to 1, or
-    three counts of tokens, one of which may be -1 (the rest); cut in order. validation, test:
-    sources of their own; the whole of `source` is then for training and `split` is not used.
+    source: a text file, a file of JSON lines (.jsonl, .ndjson or .json: one document a line, the
+    text in `field`), a .json file that is one array of such objects or of strings, each of them
+    also with .gz or .xz, or a folder of such files (all below it but hidden ones, in sorted order;
+    each text file is one document).  Text is UTF-8, or what its byte-order mark says, which is
+    dropped.  A file that is recognised as something else (Parquet, PDF, a picture ...) is an error,
+    and in a folder left out and counted. tokenizer: see `make_tokenizer`, or a tokenizer.
+    "characters" without an alphabet collects it from the source. format: "auto" (by the name and
+    the first bytes of each file), "text", "jsonl", or "ids": a NumPy array (.npy, which "auto"
+    recognises), or a raw little-endian array of `dtype`, whose vocabulary is that of `tokenizer` or
+    of `vocab_size` ids without a tokenizer. split: three fractions that sum to 1, or three counts
+    of tokens, one of which may be -1 (the rest); cut in order. validation, test: sources of their
+    own; the whole of `source` is then for training and `split` is not used.
+    skip_bad: documents that cannot be read or encoded are left out and counted.
 
-    The source is streamed; only a subword tokenizer other than a byte-level BPE of GPT-2's kind
-    takes each document in whole, since cutting the text could change its ids.
+    What was left out is in meta.json as "skipped", what was decoded as "converted", if there is
+    any: {why: {"count": how many, "first": where}}.
+
+    The source is streamed.  Only a .json array is taken in whole, and each document by a subword
+    tokenizer other than a byte-level BPE of GPT-2's kind, since cutting the text could change its
+    ids.
 
     Documents are joined into one stream where the tokenizer has an end-of-text token, which then
     ends each of them. Otherwise they are kept apart, and splits are cut at the nearest edge between
-    documents; empty ones are dropped.
+    documents; empty ones are dropped.  meta.json then has "lengths", those of the documents for
+    training, which samples have, too; "longer": "cut" says that longer ones than a sample can be
+    are as long as it can be.
 
     Raises ValueError, and leaves nothing behind, for a source, split or tokenizer that does not do.
     """
@@ -83,16 +107,18 @@ def prepare_text(
         raise ValueError(f"dtype {dtype!r} is not one of {', '.join(ID_TYPES)}")
     shares = parse_split(split)
     roots = given_splits(source, validation, test)
-    sources = {name: list_files(root) for name, root in roots.items()}
-    kinds = {path: file_kind(path, format) for files in sources.values() for path in files}
+    skipped, converted = Tally(roots.values(), skip_bad), Tally(roots.values())
+    sources, kinds = find_files(roots, format, skipped, converted)
+    if set(kinds.values()) == {"npy"}:
+        format = "ids"
     bar = progress_bars(kinds, progress)
-    model = choose_tokenizer(tokenizer, alphabet, format, vocab_size, kinds, field, bar)
+    model = choose_tokenizer(tokenizer, alphabet, format, vocab_size, kinds, field, skip_bad, bar)
 
     # Ready ids are taken as they are: whoever made them has put the end-of-text tokens in.
     eot = None if format == "ids" else model.eot
     if eot is not None:
         documents = "joined"
-    elif "jsonl" in kinds.values() or any(root.is_dir() for root in roots.values()):
+    elif {"jsonl", "json"} & set(kinds.values()) or any(root.is_dir() for root in roots.values()):
         documents = "apart"
     else:
         documents = "single"
@@ -101,20 +127,19 @@ def prepare_text(
         spans, edges = {}, {}
         with bar("encode") as shown:
             for name, files in sources.items():
-                chunks = token_chunks(files, kinds, model, field, dtype, shown)
+                chunks = token_chunks(files, kinds, model, field, dtype, shown, skipped)
                 edges[name] = write_tokens(folder / f"{name}.bin", chunks, eot, stored)
                 total = int(edges[name][-1])
                 if total == 0:
-                    raise ValueError(
-                        f"{roots[name]} is empty: give a source with at least one token"
-                    )
+                    raise nothing_in(roots[name], skipped)
                 spans[name] = (0, total)
         if len(sources) == 1:
             spans = cut_points(shares, edges["train"], documents == "apart")
             cut_file(folder, spans, stored)
         else:
             split = "files"
-        counts = {}
+        counts: dict[str, int] = {}
+        facts: dict[str, Any] = {"document_count": counts}
         for name in SPLITS:
             low, high = spans.get(name, (0, 0))
             begins = edges.get(name, edges["train"])[:-1]
@@ -124,34 +149,75 @@ def prepare_text(
                 counts[name] = int(high > low)
             if documents == "apart":
                 begins.astype("<i8").tofile(folder / f"{name}.documents.bin")
+            if documents == "apart" and name == "train":
+                sizes = np.diff(np.append(begins, high - low))
+                facts |= {"lengths": histogram(sizes), "longer": "cut"}
+        if skipped.found:
+            facts["skipped"] = skipped.found
+        if converted.found:
+            facts["converted"] = converted.found
         first = {"documents": documents, "eot": model.eot, "split": split}
         listed = zip(roots.values(), sources.values(), strict=True)
-        return write_meta(folder, "text", model, stored, listed, first=first, document_count=counts)
+        return write_meta(folder, "text", model, stored, listed, first=first, **facts)
+
+
+def histogram(sizes: np.ndarray) -> dict[str, int]:
+    """How many documents have each length."""
+    lengths, counts = np.unique(sizes, return_counts=True)
+    return {str(length): n for length, n in zip(lengths.tolist(), counts.tolist(), strict=True)}
+
+
+def nothing_in(root: Path, skipped: Tally) -> ValueError:
+    """A source without a token."""
+    bad = {why: one for why, one in skipped.found.items() if why != EMPTY}
+    if bad:
+        return ValueError(f"nothing of {root} could be read: {'; '.join(tell(bad))}")
+    return ValueError(f"{root} is empty: give a source with at least one token")
 
 
 def token_chunks(
-    files: list[Path], kinds: dict[Path, str], model: Tokenizer, field: str, dtype: str, bar: tqdm
+    files: list[Path],
+    kinds: dict[Path, str],
+    model: Tokenizer,
+    field: str,
+    dtype: str,
+    bar: tqdm,
+    skipped: Tally,
 ) -> Iterator[tuple[np.ndarray, bool]]:
     """(ids, whether a document ends after them) of files, one after the other."""
     for path in files:
         if kinds[path] == "ids":
             yield from read_ids(path, dtype, model.vocab_size, bar)
+        elif kinds[path] == "npy":
+            yield from read_array(path, model.vocab_size, bar)
         else:
-            yield from encode_pieces(model, read_pieces(path, kinds[path], model, field, bar))
+            pieces = read_pieces(path, kinds[path], model, field, bar, skipped)
+            yield from encode_pieces(model, pieces, skipped)
 
 
 def read_pieces(
-    path: Path, kind: str, model: Tokenizer | None, field: str, bar: tqdm
+    path: Path, kind: str, model: Tokenizer | None, field: str, bar: tqdm, skipped: Tally
 ) -> Iterator[Piece]:
     if kind == "jsonl":
-        return read_jsonl(path, field, bar)
-    return read_text(path, model, bar)
+        return read_jsonl(path, field, bar, skipped)
+    if kind == "json":
+        return read_json(path, field, bar, skipped)
+    return read_text(path, model, bar, skipped)
 
 
-def encode_pieces(model: Tokenizer, pieces: Iterator[Piece]) -> Iterator[tuple[np.ndarray, bool]]:
+def encode_pieces(
+    model: Tokenizer, pieces: Iterator[Piece], skipped: Tally
+) -> Iterator[tuple[np.ndarray, bool]]:
     if not isinstance(model, Subwords):
         for piece in pieces:
-            yield encode_piece(model, piece), piece.ends
+            try:
+                ids = encode_piece(model, piece)
+            except CharacterError as error:
+                if not skipped.allowed:
+                    raise
+                skipped.add(OUTSIDE, error.place)
+                continue
+            yield ids, piece.ends
         return
     for batch in batches(pieces):
         encoded = model.encode_batch([piece.text for piece in batch])
@@ -201,6 +267,7 @@ def choose_tokenizer(
     vocab_size: int | None,
     kinds: dict[Path, str],
     field: str,
+    skip_bad: bool,
     bar: Callable[[str], tqdm],
 ) -> Tokenizer:
     if vocab_size is not None:
@@ -212,16 +279,19 @@ def choose_tokenizer(
     if not isinstance(tokenizer, str | Path):
         return tokenizer
     if tokenizer == "characters" and alphabet is None and format != "ids":
-        alphabet = collect_alphabet(kinds, field, bar)
+        alphabet = collect_alphabet(kinds, field, skip_bad, bar)
     return make_tokenizer(str(tokenizer), alphabet)
 
 
-def collect_alphabet(kinds: dict[Path, str], field: str, bar: Callable[[str], tqdm]) -> str:
+def collect_alphabet(
+    kinds: dict[Path, str], field: str, skip_bad: bool, bar: Callable[[str], tqdm]
+) -> str:
     """The characters of all files, sorted."""
     seen = np.zeros(0x110000, bool)
+    skipped = Tally(allowed=skip_bad)  # what is left out is counted when the files are encoded
     with bar("alphabet") as shown:
         for path, kind in kinds.items():
-            for piece in read_pieces(path, kind, None, field, shown):
+            for piece in read_pieces(path, kind, None, field, shown, skipped):
                 assert isinstance(piece.text, str)
                 seen[code_points(piece.text)] = True
     if not seen.any():

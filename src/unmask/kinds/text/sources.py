@@ -1,20 +1,34 @@
-"""Reading of text, .jsonl and arrays of ids, block by block."""
+"""Reading of text, JSON and arrays of ids, block by block."""
 
 import codecs
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from unmask.kinds.sources import read_blocks
-from unmask.kinds.text.tokenizers import Bytes, Subwords, Tokenizer
+from unmask.kinds.encodings import encoding_of, without_mark
+from unmask.kinds.sources import (
+    ARRAY,
+    Tally,
+    first_bytes,
+    list_files,
+    read_blocks,
+    tell,
+    unpacked,
+    what_is,
+)
+from unmask.kinds.text.tokenizers import Bytes, CharacterError, Characters, Subwords, Tokenizer
 
 PIECE = 64 << 10  # characters, about, that a subword tokenizer gets as one text where it may be cut
 SAFE_CUT = re.compile(r"(?<=[^\s\u180e])[ \n]")  # U+180E was a space in older Unicode
+LINES = (".jsonl", ".ndjson", ".jsonlines")
+# JSON that is not lines: an array, or an object whose first line is no whole one
+WHOLE = re.compile(r"\[|\{(?:[^\n]*[{\[,:])?[ \t\r]*\n")
+EMPTY, OUTSIDE = "empty", "a character outside the alphabet"
 ID_TYPES = ("uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64")
 
 
@@ -27,16 +41,92 @@ class Piece(NamedTuple):
     start: int = 0  # characters of the document before it
 
 
-def file_kind(path: Path, format: str) -> str:
+class BadRecord(ValueError):
+    """A document that cannot be read; `why`, in few words, is the same for others like it."""
+
+    def __init__(self, said: str, why: str):
+        self.why = why
+        super().__init__(said)
+
+
+def find_files(
+    roots: dict[str, Path], format: str, skipped: Tally, converted: Tally
+) -> tuple[dict[str, list[Path]], dict[Path, str]]:
+    """The files of each split, and how each is read: see `file_kind`, or "npy".
+
+    In a folder, files that are something else than text are left out, as are NumPy arrays beside
+    texts; ValueError if there is nothing else.
+    """
+    starts: dict[Path, bytes] = {}
+    files = {}
+    for name, root in roots.items():
+        files[name] = []
+        for path in list_files(root):
+            try:
+                starts[path] = first_bytes(path)
+            except ValueError as error:
+                if root.is_file():
+                    raise
+                skipped.bad(error, "truncated or damaged", path)
+                continue
+            files[name].append(path)
+    arrays = {path for path, start in starts.items() if what_is(start) == ARRAY}
+    if format == "text" or (format != "ids" and len(arrays) < len(starts)):
+        arrays = set()
+    kinds = {}
+    for name, root in roots.items():
+        for path in files[name]:
+            what = what_is(starts[path])
+            if path in arrays:
+                kinds[path] = "npy"
+            elif not what or root.is_file():  # then reading it is an error
+                kinds[path] = file_kind(path, format, starts[path])
+                note_encoding(path, kinds[path], starts[path], converted)
+            else:
+                skipped.add(what, path)
+        files[name] = [path for path in files[name] if path in kinds]
+        if not files[name]:
+            there = "; ".join(tell(skipped.found))
+            raise ValueError(f"{root} has no text, but {there}: put text files into it")
+    return files, kinds
+
+
+def file_kind(path: Path, format: str, start: bytes) -> str:
+    """How a file is read: "text", "jsonl", "json" (one array of documents) or "ids"."""
     if format != "auto":
         return format
     name = path.name.lower().removesuffix(".gz").removesuffix(".xz")
-    return "jsonl" if name.endswith(".jsonl") else "text"
+    if name.endswith(LINES):
+        return "jsonl"
+    if name.endswith(".json"):
+        head = start.decode(encoding_of(start), "ignore").lstrip("\ufeff \t\r\n")
+        return "json" if WHOLE.match(head) else "jsonl"
+    return "text"
 
 
-def read_text(path: Path, model: Tokenizer | None, bar: tqdm) -> Iterator[Piece]:
+def note_encoding(path: Path, kind: str, start: bytes, converted: Tally) -> None:
+    """Keep in mind what is going to be decoded."""
+    encoding = encoding_of(start)
+    if kind == "ids" or encoding == "utf-8":
+        return
+    said = "UTF-8 whose mark is dropped"
+    if encoding != "utf-8-sig":
+        said = f"{encoding.upper()}, read as text"
+    converted.add(said, path)
+
+
+def read_text(path: Path, model: Tokenizer | None, bar: tqdm, skipped: Tally) -> Iterator[Piece]:
     """One document. Subword tokenizers get texts cut only where that does not change the ids."""
-    blocks = read_blocks(path, bar)
+    if skipped.allowed:
+        try:
+            read_through(path, model)
+        except ValueError as error:
+            why = "truncated, damaged or not UTF-8"
+            if isinstance(error, CharacterError):
+                why = OUTSIDE
+            skipped.add(why, path)
+            return
+    blocks = without_mark(read_blocks(path, bar), str(path))
     if isinstance(model, Bytes):
         texts = blocks
     elif not isinstance(model, Subwords):
@@ -49,7 +139,22 @@ def read_text(path: Path, model: Tokenizer | None, bar: tqdm) -> Iterator[Piece]
     for text in texts:
         yield Piece(text, False, str(path), start)
         start += len(text)
+    if not start:
+        skipped.add(EMPTY, path)
     yield Piece("", True, str(path), start)
+
+
+def read_through(path: Path, model: Tokenizer | None) -> None:
+    """ValueError if a file cannot be read to its end, or not be encoded."""
+    with tqdm(disable=True) as quiet:
+        blocks = without_mark(read_blocks(path, quiet), str(path))
+        if isinstance(model, Bytes):
+            for _ in blocks:
+                pass
+            return
+        for text in decode_blocks(blocks, path):
+            if isinstance(model, Characters):
+                model.encode(text)
 
 
 def decode_blocks(blocks: Iterator[bytes], path: Path) -> Iterator[str]:
@@ -63,8 +168,9 @@ def decode_blocks(blocks: Iterator[bytes], path: Path) -> Iterator[str]:
             yield text
         codecs.utf_8_decode(rest, "strict", True)
     except UnicodeDecodeError as error:
+        mark = len(codecs.BOM_UTF8) * first_bytes(path).startswith(codecs.BOM_UTF8)
         raise ValueError(
-            f"{path} is not UTF-8 at byte {offset + error.start}: "
+            f"{path} is not UTF-8 at byte {mark + offset + error.start}: "
             "convert it, or use the tokenizer 'bytes'"
         ) from error
 
@@ -85,43 +191,95 @@ def cut_safely(texts: Iterator[str]) -> Iterator[str]:
     yield rest
 
 
-def read_jsonl(path: Path, field: str, bar: tqdm) -> Iterator[Piece]:
+def read_jsonl(path: Path, field: str, bar: tqdm, skipped: Tally) -> Iterator[Piece]:
     """One document a line; blank lines are passed over."""
     for number, line in enumerate(read_lines(path, bar), 1):
         if not line.strip():
             continue
         place = f"{path}, line {number}"
-        yield Piece(text_field(line, field, place), True, place)
+        try:
+            record = parse(line, place, ": each line must be one JSON object")
+            text = text_field(record, field, place)
+        except BadRecord as error:
+            skipped.bad(error, error.why, place)
+            continue
+        yield document(text, place, skipped)
 
 
-def text_field(line: bytes, field: str, place: str) -> str:
-    """The text in a line of .jsonl.  ValueError that begins with `place` if there is none."""
+def read_json(path: Path, field: str, bar: tqdm, skipped: Tally) -> Iterator[Piece]:
+    """The documents of one JSON array, of strings or of objects; it is taken into memory whole."""
+    raw = b"".join(without_mark(read_blocks(path, bar), str(path)))
+    fix = ": give JSON lines, or one array of documents"
     try:
-        record = json.loads(line)
+        records = parse(raw, str(path), fix)
+        if not isinstance(records, list):
+            raise BadRecord(f"{path} is a single JSON object{fix}", "a single JSON object")
+    except BadRecord as error:
+        skipped.bad(error, error.why, path)
+        return
+    for number, record in enumerate(records, 1):
+        place = f"{path}, entry {number}"
+        try:
+            if isinstance(record, str):
+                text = checked(record, place)
+            else:
+                text = text_field(record, field, place)
+        except BadRecord as error:
+            skipped.bad(error, error.why, place)
+            continue
+        yield document(text, place, skipped)
+
+
+def document(text: str, place: str, skipped: Tally) -> Piece:
+    """A whole one; those without a character are counted, and make no tokens."""
+    if not text:
+        skipped.add(EMPTY, place)
+    return Piece(text, True, place)
+
+
+def parse(raw: bytes, place: str, fix: str) -> Any:
+    """JSON.  BadRecord if it is none."""
+    try:
+        return json.loads(raw)
+    except RecursionError:
+        said = f"{place} is nested too deeply to be read{fix}"
+        raise BadRecord(said, "nested too deeply") from None
     except ValueError as error:  # bad JSON, or bad UTF-8
-        fix = "each line must be one JSON object"
-        raise ValueError(f"{place} is not JSON ({error}): {fix}") from error
+        raise BadRecord(f"{place} is not JSON ({error}){fix}", "not JSON") from error
+
+
+def text_field(record: Any, field: str, place: str) -> str:
+    """The text in a record.  BadRecord if there is none."""
     if not isinstance(record, dict):
-        fix = f"each line must be like {{{json.dumps(field)}: ...}}"
-        raise ValueError(f"{place} is not a JSON object: {fix}")
+        fix = f"each must be like {{{json.dumps(field)}: ...}}"
+        raise BadRecord(f"{place} is not a JSON object: {fix}", "not a JSON object")
     text = record.get(field)
-    if not isinstance(text, str):
+    if isinstance(text, str):
+        return checked(text, place)
+    problem = "is not a string"
+    if text is None:
+        problem = "is null"
+    if field not in record:
         problem = "is missing"
-        if field in record:
-            problem = "is not a string"
-        there = ", ".join(map(repr, record)) or "none"
-        raise ValueError(f"{place}: the field {field!r} {problem}; the fields there are: {there}")
+    there = ", ".join(map(repr, record)) or "none"
+    why = f"the field {field!r} {problem}"
+    raise BadRecord(f"{place}: {why}; the fields there are: {there}", why)
+
+
+def checked(text: str, place: str) -> str:
+    """The same.  BadRecord where no encoding can write it."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        found = f"half a surrogate pair at character {error.start}"
-        raise ValueError(f"{place}: {found}: repair the line") from error
+        why = "half a surrogate pair"
+        said = f"{place}: {why} at character {error.start}: repair it"
+        raise BadRecord(said, why) from error
     return text
 
 
 def read_lines(path: Path, bar: tqdm) -> Iterator[bytes]:
     rest = b""
-    for block in read_blocks(path, bar):
+    for block in without_mark(read_blocks(path, bar), str(path)):
         *lines, rest = (rest + block).split(b"\n")
         yield from lines
     yield rest
@@ -132,8 +290,59 @@ def read_ids(
 ) -> Iterator[tuple[np.ndarray, bool]]:
     """(ids, whether they end) of a raw little-endian array, checked against the vocabulary."""
     kind = np.dtype(dtype).newbyteorder("<")
+    yield from check_ids(read_blocks(path, bar), path, kind, vocab_size)
+
+
+def read_array(path: Path, vocab_size: int, bar: tqdm) -> Iterator[tuple[np.ndarray, bool]]:
+    """The same of a NumPy array of one dimension, whose type and size are in its header."""
+    kind, size, skip = array_header(path)
+    blocks, count = drop(read_blocks(path, bar, known=ARRAY), skip), 0
+    for ids, ends in check_ids(blocks, path, kind, vocab_size):
+        count += len(ids)
+        if ends and count != size:
+            said = f"{path} says that it has {size} ids and has {count}"
+            raise ValueError(f"{said}: it is truncated or damaged, so fetch it again")
+        yield ids, ends
+
+
+def array_header(path: Path) -> tuple[np.dtype, int, int]:
+    """Type and number of the ids of a .npy file, and how many bytes stand before them.
+
+    Nothing is unpickled.
+    """
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    with unpacked(path) as (_, stream):
+        try:
+            read = readers[np.lib.format.read_magic(stream)]
+            shape, _, kind = read(stream)
+        except Exception:  # whatever NumPy's parser of its headers raises
+            damaged = f"{path} begins like {ARRAY} and has no header that can be read"
+            raise ValueError(f"{damaged}: save the ids again") from None
+        skip = stream.tell()
+    if kind.kind not in "iu":
+        fix = "save the ids with a type like uint16"
+        raise ValueError(f"{path} holds values of type {kind}, and ids are whole numbers: {fix}")
+    if len(shape) != 1:
+        fix = "save the ids in one dimension"
+        raise ValueError(f"{path} is an array of shape {shape}: {fix}")
+    return kind, shape[0], skip
+
+
+def drop(blocks: Iterator[bytes], skip: int) -> Iterator[bytes]:
+    """Without the first `skip` bytes."""
+    for block in blocks:
+        yield block[skip:]
+        skip = max(0, skip - len(block))
+
+
+def check_ids(
+    blocks: Iterator[bytes], path: Path, kind: np.dtype, vocab_size: int
+) -> Iterator[tuple[np.ndarray, bool]]:
     rest, offset = b"", 0
-    for block in read_blocks(path, bar):
+    for block in blocks:
         rest += block
         whole = len(rest) - len(rest) % kind.itemsize
         ids, rest = np.frombuffer(rest[:whole], kind), rest[whole:]
@@ -142,11 +351,11 @@ def read_ids(
             strange = f"{path}: id {ids[at]} at offset {offset + at}"
             raise ValueError(
                 f"{strange} is outside the vocabulary of {vocab_size}: give the vocab_size or "
-                f"tokenizer that the ids were made with, and their dtype (now {dtype})"
+                f"tokenizer that the ids were made with, and their dtype (now {kind.name})"
             )
         yield ids, False
         offset += len(ids)
     if rest:
         left = f"{len(rest)} bytes left"
-        raise ValueError(f"{path} is no whole number of {dtype} ids ({left}): give its dtype")
+        raise ValueError(f"{path} is no whole number of {kind.name} ids ({left}): give its dtype")
     yield np.empty(0, kind), True

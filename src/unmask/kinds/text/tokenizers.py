@@ -3,20 +3,26 @@
 Every tokenizer has `vocab_size`, `eot` (the id that ends a document, or None), `encode`, `decode`,
 `spell` (one id, for a table: what does not print is escaped), `spec()` (JSON, for meta.json and
 checkpoints) and `files()` (what must lie beside the spec); `load_tokenizer` rebuilds it from those.
+Around holes a text comes in parts: `encode_after` and `decode_after` are of one that goes on after
+another.
 """
 
 import json
 from collections import Counter
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from unmask.kinds.encodings import decode_text
 from unmask.kinds.folder import find_tokens
 
 TEXT8 = " abcdefghijklmnopqrstuvwxyz"
 # how vocabularies call the end of a text; of several, the first here counts
 EOT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
+LETTER = "a"  # stands before a text that is decoded as if it went on
+PREFIXING = ("normalizer", "pre_tokenizer")  # parts of a tokenizer that may put a blank in front
 MAX_ALPHABET = 65_535  # ids are uint16, and one value marks what is outside the alphabet
 
 
@@ -24,14 +30,30 @@ class CharacterError(ValueError):
     """A character outside the alphabet; `character` and `offset` (in characters) say which."""
 
     def __init__(self, character: str, offset: int, place: str = "the text"):
-        self.character, self.offset = character, offset
+        self.character, self.offset, self.place = character, offset, place
         super().__init__(
             f"character {character!r} at offset {offset} of {place} is not in the alphabet: "
             "clean the text, add it to the alphabet, or use the tokenizer 'bytes'"
         )
 
 
-class Bytes:
+class Plain:
+    """To which it makes no difference what stands before a text."""
+
+    def encode(self, text: str) -> np.ndarray:
+        raise NotImplementedError
+
+    def decode(self, ids) -> str:
+        raise NotImplementedError
+
+    def encode_after(self, text: str) -> np.ndarray:
+        return self.encode(text)
+
+    def decode_after(self, before: str, ids) -> str:
+        return self.decode(ids)
+
+
+class Bytes(Plain):
     """256 byte values of UTF-8 text."""
 
     vocab_size = 256
@@ -54,7 +76,7 @@ class Bytes:
         return {}
 
 
-class Characters:
+class Characters(Plain):
     """One id a character, in the order of `alphabet`; "text8" stands for its 27 letters."""
 
     eot = None
@@ -143,6 +165,44 @@ class Subwords:
     def decode(self, ids) -> str:
         return self.model.decode(_checked(ids, self.vocab_size).tolist(), skip_special_tokens=False)
 
+    @cached_property
+    def inner(self) -> Any:
+        """The model for what has text before it: it puts no blank in front."""
+        import tokenizers
+
+        content = json.loads(self.model.to_str())
+        changed = {part: without_prefix(content.get(part)) for part in PREFIXING}
+        if all(changed[part] == content.get(part) for part in PREFIXING):
+            return self.model
+        return tokenizers.Tokenizer.from_str(json.dumps(content | changed))
+
+    def encode_after(self, text: str) -> np.ndarray:
+        """Ids (n,) of a text that goes on after another: no blank is put in front."""
+        return np.array(self.inner.encode(text, add_special_tokens=False).ids, np.uint32)
+
+    def decode_after(self, before: str, ids) -> str:
+        """The text of ids after the text `before`.
+
+        Many decoders drop a blank at the beginning, or put one between words: so the ids are
+        decoded after a letter.
+        """
+        if not before:
+            return self.decode(ids)
+        letter = self.encode(LETTER)
+        start = self.decode(letter)
+        whole = self.decode([*letter, *np.asarray(ids).reshape(-1)])
+        if not whole.startswith(start):
+            return self.decode(ids)
+        text = whole.removeprefix(start)
+        if before[-1].isspace() and self.drops_blanks:
+            return text.removeprefix(" ")
+        return text
+
+    @cached_property
+    def drops_blanks(self) -> bool:
+        """Whether blanks are no part of tokens, and decoding puts them between words."""
+        return self.encode(f"{LETTER} ").tolist() == self.encode(LETTER).tolist()
+
     def spell(self, i: int) -> str:
         """The entry of the vocabulary; of a byte-level one, its text.
 
@@ -170,7 +230,7 @@ class Subwords:
         return {"tokenizer.json": self.model.to_str().encode()}
 
 
-class Ids:
+class Ids(Plain):
     """Ready ids of which nothing is known but how many there are."""
 
     eot = None
@@ -292,9 +352,27 @@ def _read_json(path: Path, eot: int | None = None) -> Subwords:
     if not path.is_file():
         raise ValueError(f"{path} is missing: it holds the tokenizer")
     try:
-        return Subwords(path.read_text(encoding="utf-8"), eot)
+        return Subwords(decode_text(path.read_bytes(), "the file"), eot)
     except ValueError as error:
         raise ValueError(f"{path}: {_line(error)}") from error
+
+
+def without_prefix(part: Any) -> Any:
+    """A normalizer or pre-tokenizer, as JSON, that puts no blank in front of a text."""
+    if not isinstance(part, dict):
+        return part
+    if part.get("type") == "Prepend":
+        return None
+    changed = dict(part)
+    if "prepend_scheme" in part:
+        changed["prepend_scheme"] = "never"
+    if "add_prefix_space" in part:
+        changed["add_prefix_space"] = False
+    for name in ("normalizers", "pretokenizers"):
+        if name in part:
+            inside = map(without_prefix, part[name])
+            changed[name] = [one for one in inside if one is not None]
+    return changed
 
 
 def _cuttable(model: dict) -> bool:
