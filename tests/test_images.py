@@ -1052,7 +1052,7 @@ def test_pictures_of_every_format_are_read_and_other_files_are_counted_and_named
     assert main([*command, "--split", "1,0,0"]) == 0
     said = capsys.readouterr().out
     assert re.search(r"\n +train +validation +test\n  images +\d +0 +0\n", said)
-    assert "left out: 2 (not a picture, .heic): a.heic, sub/b.heic\n" in said
+    assert "left out: 2 (not a picture, .heic): a.heic; sub/b.heic\n" in said
     for path in (tmp_path / "in").iterdir():
         if path.suffix not in (".heic", ".txt", ""):
             path.unlink()

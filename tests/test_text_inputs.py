@@ -99,8 +99,8 @@ def test_in_a_folder_of_texts_what_is_none_is_left_out_and_counted(tmp_path, cap
     command = ["prepare", "text", str(folder), str(tmp_path / "out"), "--split", "1,0,0"]
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert "left out: 2 x a Parquet file (more/y.parquet; x.parquet)\n" in out
-    assert "left out: 1 x a PNG picture (c.png)\n" in out
+    assert "left out: 2 (a Parquet file): more/y.parquet; x.parquet\n" in out
+    assert "left out: 1 (a PNG picture): c.png\n" in out
     data = open_data(tmp_path / "out")
     assert bytes(data.tokens("train")) == b"abcdefgh" * 9 + b"BM is how this text begins"
     assert data.meta["skipped"]["a Parquet file"] == {
@@ -209,7 +209,7 @@ def test_bad_lines_stop_everything_or_are_left_out_and_counted(tmp_path, capsys)
     capsys.readouterr()
     assert main([*command, "--skip-bad"]) == 0
     said = capsys.readouterr().out
-    assert "left out: 2 x the field 'text' is null (a.jsonl, line 4; a.jsonl, line 10)" in said
+    assert "left out: 2 (the field 'text' is null): a.jsonl, line 4; a.jsonl, line 10" in said
     with pytest.raises(ValueError, match=r"nothing of .*b\.jsonl could be read: 1 x not JSON"):
         prepare(write(tmp_path / "b.jsonl", "{"), tmp_path, skip_bad=True)
 

@@ -1,6 +1,8 @@
-"""What is left out of prepared data: counted by reason, and the first places named."""
+"""What is left out of prepared data, or changed: counted by reason, the first places named."""
 
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 NAMED = 5  # places of each reason
 
@@ -14,49 +16,56 @@ class BadRecord(ValueError):
 
 
 class LeftOut:
-    """What was left out so far.  `skip_bad`: records that cannot be read are, too."""
+    """What was left out of the sources `roots` so far.
 
-    def __init__(self, skip_bad: bool = False):
-        self.skip_bad = skip_bad
-        self.reasons: dict[str, dict] = {}
+    `skip_bad`: records that cannot be read are, too; otherwise the first one is an error.
+    """
 
-    def add(self, place: str, reason: str) -> None:
+    def __init__(self, skip_bad: bool = False, roots: Iterable[Path] = ()):
+        self.skip_bad, self.roots = skip_bad, list(roots)
+        self.reasons: dict[str, dict] = {}  # for meta.json: {reason: {"count": 3, "first": [...]}}
+
+    def add(self, place: Path | str, reason: str) -> None:
+        """One more; `place`: its file, or file and line."""
         entry = self.reasons.setdefault(reason, {"count": 0, "first": []})
         entry["count"] += 1
         if len(entry["first"]) < NAMED:  # a name may hold bytes that are no text
-            entry["first"].append(place.encode("utf-8", "backslashreplace").decode())
+            said = self.shorten(str(place)).encode("utf-8", "backslashreplace").decode()
+            entry["first"].append(said)
 
-    def skip(self, bad: BadRecord, place: str) -> None:
+    def skip(self, bad: BadRecord, place: Path | str) -> None:
         """Leave out a record that cannot be read.  ValueError unless that is asked for."""
         if not self.skip_bad:
-            raise ValueError(f"{bad}; or leave such ones out with --skip-bad") from None
+            raise ValueError(f"{bad}; or leave such ones out with --skip-bad") from bad
         self.add(place, bad.reason)
+
+    def shorten(self, place: str) -> str:
+        """A place as it is called below the folder that was named as a source, or holds it."""
+        for root in self.roots:
+            above = root if root.is_dir() else root.parent
+            if place.startswith(f"{above}{os.sep}"):
+                return place.removeprefix(f"{above}{os.sep}")
+        return place
 
     @property
     def count(self) -> int:
         return sum(entry["count"] for entry in self.reasons.values())
 
-    def facts(self) -> dict:
-        """For meta.json: `skipped`, only if anything was."""
-        return {"skipped": self.reasons} if self.reasons else {}
+    def facts(self, name: str = "skipped") -> dict:
+        """For meta.json, by this name; nothing where nothing was left out."""
+        return {name: self.reasons} if self.reasons else {}
+
+
+def described(reasons: dict[str, dict]) -> list[str]:
+    """A line for each reason, as meta.json has them, with the first places."""
+    lines = []
+    for reason, entry in reasons.items():
+        count, first = entry["count"], "; ".join(entry["first"])
+        more = "; ..." if count > len(entry["first"]) else ""
+        lines.append(f"{count:,} ({reason}): {first}{more}")
+    return lines
 
 
 def say_skipped(meta: dict) -> list[str]:
-    """A line for each reason in meta.json, with the first places."""
-    lines = []
-    for reason, entry in meta.get("skipped", {}).items():
-        count, first = entry["count"], ", ".join(entry["first"])
-        more = ", ..." if count > len(entry["first"]) else ""
-        lines.append(f"  left out: {count:,} ({reason}): {first}{more}")
-    return lines
-
-
-def align(rows: Iterable[list[str]]) -> list[str]:
-    """Rows of a table as lines: the first column to the left, all others to the right."""
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *others in rows:
-        cells = [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([f"  {first:<{widths[0]}}", *cells]))
-    return lines
+    """What meta.json says was left out, a line for each reason."""
+    return [f"  left out: {line}" for line in described(meta.get("skipped", {}))]

@@ -5,7 +5,7 @@ import lzma
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 BLOCK = 8 << 20  # bytes read at a time
 START = 1024  # bytes by which a file is recognised
-NAMED = 5  # of what was left out, so many are named
 ARRAY = "a NumPy array (.npy)"
 ZIP = rb"PK\x03\x04.{26}"  # and the name of the first file inside
 # what begins so is no text; the first that fits counts
@@ -122,44 +121,3 @@ def read_blocks(path: Path, bar: tqdm, *, known: str = "") -> Iterator[bytes]:
             shown = raw.tell()
             yield block
         bar.update(raw.tell() - shown)
-
-
-class Tally:
-    """What was left out of sources, or changed: how many, why, and where the first ones are.
-
-    allowed: whether bad records are left out; otherwise the first one is an error.
-    """
-
-    def __init__(self, roots: Iterable[Path] = (), allowed: bool = False):
-        self.roots, self.allowed = list(roots), allowed
-        self.found: dict[str, dict] = {}  # for meta.json: {why: {"count": 3, "first": [place]}}
-
-    def add(self, why: str, place: Path | str) -> None:
-        """One more; `place`: its file, or file and line."""
-        one = self.found.setdefault(why, {"count": 0, "first": []})
-        one["count"] += 1
-        if len(one["first"]) < NAMED:
-            one["first"].append(self.shorten(str(place)))
-
-    def bad(self, error: ValueError, why: str, place: Path | str) -> None:
-        """A bad record: counted if they are left out, else the error is raised."""
-        if not self.allowed:
-            raise ValueError(f"{error} (or leave out such records with --skip-bad)") from error
-        self.add(why, place)
-
-    def shorten(self, place: str) -> str:
-        """A place as it is called below the folder that was named as a source, or holds it."""
-        for root in self.roots:
-            above = root if root.is_dir() else root.parent
-            if place.startswith(f"{above}{os.sep}"):
-                return place.removeprefix(f"{above}{os.sep}")
-        return place
-
-
-def tell(found: dict[str, dict]) -> list[str]:
-    """A line for each reason of a `Tally`, as meta.json has it."""
-    lines = []
-    for why, one in found.items():
-        more = ", ..." if one["count"] > len(one["first"]) else ""
-        lines.append(f"{one['count']:,} x {why} ({'; '.join(one['first'])}{more})")
-    return lines

@@ -9,8 +9,8 @@ from unmask.files import write_whole
 from unmask.kinds.images.flags import PrepareImages
 from unmask.kinds.images.presets import PRESETS
 from unmask.kinds.kind import Filler, Kind, Layout, Source, State, own_flags
-from unmask.kinds.leftout import align, say_skipped
-from unmask.kinds.output import check_out, numbered
+from unmask.kinds.leftout import say_skipped
+from unmask.kinds.output import check_out, numbered, table
 
 SHOWN_CLASSES = 20
 
@@ -175,7 +175,7 @@ def table_of(meta: dict, folder: Path) -> list[str]:
         names = meta["class_names"] or range(many)
         for name, row in zip(names, zip(*counts, strict=True), strict=True):
             rows.append([f"class {name}", *(f"{count:,}" for count in row)])
-    lines = align(rows[: 2 + SHOWN_CLASSES])
+    lines = [f"  {line}" for line in table(rows[: 2 + SHOWN_CLASSES])]
     if many > SHOWN_CLASSES:
         lines.append(f"  and {many - SHOWN_CLASSES:,} more classes")
     return lines

@@ -6,8 +6,8 @@ from typing import Any
 
 from unmask.files import write_whole
 from unmask.kinds.kind import Filler, Kind, Layout, NoFlags, Partial, Source, own_flags, too_long
-from unmask.kinds.leftout import align, say_skipped
-from unmask.kinds.output import check_out, write_texts
+from unmask.kinds.leftout import say_skipped
+from unmask.kinds.output import check_out, table, write_texts
 from unmask.kinds.proteins.flags import PrepareProteins
 from unmask.kinds.proteins.presets import PRESETS
 from unmask.roles import ABSENT, GIVEN, HOLE
@@ -205,4 +205,4 @@ def table_of(meta: dict, folder: Path) -> list[str]:
             spread = [f"{sizes.min():,}", f"{total / count:,.0f}", f"{sizes.max():,}"]
         unknown = meta["unknown"][split]
         rows.append([split, f"{count:,}", f"{total:,}", *spread, f"{unknown:,}"])
-    return align(rows)
+    return [f"  {line}" for line in table(rows)]

@@ -94,7 +94,7 @@ def overview(folder: Path, meta: dict) -> list[str]:
     """What was found, to be checked at a glance: a table of the splits, and how a text begins."""
     import numpy as np
 
-    from unmask.kinds.sources import tell
+    from unmask.kinds.leftout import described
     from unmask.kinds.text.data import TokenData
 
     data = TokenData(folder, meta)
@@ -111,8 +111,8 @@ def overview(folder: Path, meta: dict) -> list[str]:
     first = data.splits[0]
     begins = data.tokenizer.decode(data.tokens(first)[: min(60, int(data.edges(first)[1]))])[:60]
     lines = [*table(rows), f"the first text begins {begins!r}"]
-    lines += [f"decoded: {line}" for line in tell(meta.get("converted", {}))]
-    lines += [f"left out: {line}" for line in tell(meta.get("skipped", {}))]
+    lines += [f"decoded: {line}" for line in described(meta.get("converted", {}))]
+    lines += [f"left out: {line}" for line in described(meta.get("skipped", {}))]
     return [f"  {line}" for line in lines]
 
 

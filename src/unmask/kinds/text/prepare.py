@@ -28,7 +28,7 @@ from unmask.kinds.folder import (
     smallest_type,
     write_meta,
 )
-from unmask.kinds.sources import Tally, tell
+from unmask.kinds.leftout import LeftOut, described
 from unmask.kinds.text.sources import (
     EMPTY,
     ID_TYPES,
@@ -107,7 +107,7 @@ def prepare_text(
         raise ValueError(f"dtype {dtype!r} is not one of {', '.join(ID_TYPES)}")
     shares = parse_split(split)
     roots = given_splits(source, validation, test)
-    skipped, converted = Tally(roots.values(), skip_bad), Tally(roots.values())
+    skipped, converted = LeftOut(skip_bad, roots.values()), LeftOut(roots=roots.values())
     sources, kinds = find_files(roots, format, skipped, converted)
     if set(kinds.values()) == {"npy"}:
         format = "ids"
@@ -152,10 +152,7 @@ def prepare_text(
             if documents == "apart" and name == "train":
                 sizes = np.diff(np.append(begins, high - low))
                 facts |= {"lengths": histogram(sizes), "longer": "cut"}
-        if skipped.found:
-            facts["skipped"] = skipped.found
-        if converted.found:
-            facts["converted"] = converted.found
+        facts |= skipped.facts() | converted.facts("converted")
         first = {"documents": documents, "eot": model.eot, "split": split}
         listed = zip(roots.values(), sources.values(), strict=True)
         return write_meta(folder, "text", model, stored, listed, first=first, **facts)
@@ -167,11 +164,11 @@ def histogram(sizes: np.ndarray) -> dict[str, int]:
     return {str(length): n for length, n in zip(lengths.tolist(), counts.tolist(), strict=True)}
 
 
-def nothing_in(root: Path, skipped: Tally) -> ValueError:
+def nothing_in(root: Path, skipped: LeftOut) -> ValueError:
     """A source without a token."""
-    bad = {why: one for why, one in skipped.found.items() if why != EMPTY}
+    bad = {why: one for why, one in skipped.reasons.items() if why != EMPTY}
     if bad:
-        return ValueError(f"nothing of {root} could be read: {'; '.join(tell(bad))}")
+        return ValueError(f"nothing of {root} could be read: {'; '.join(described(bad))}")
     return ValueError(f"{root} is empty: give a source with at least one token")
 
 
@@ -182,7 +179,7 @@ def token_chunks(
     field: str,
     dtype: str,
     bar: tqdm,
-    skipped: Tally,
+    skipped: LeftOut,
 ) -> Iterator[tuple[np.ndarray, bool]]:
     """(ids, whether a document ends after them) of files, one after the other."""
     for path in files:
@@ -196,7 +193,7 @@ def token_chunks(
 
 
 def read_pieces(
-    path: Path, kind: str, model: Tokenizer | None, field: str, bar: tqdm, skipped: Tally
+    path: Path, kind: str, model: Tokenizer | None, field: str, bar: tqdm, skipped: LeftOut
 ) -> Iterator[Piece]:
     if kind == "jsonl":
         return read_jsonl(path, field, bar, skipped)
@@ -206,16 +203,16 @@ def read_pieces(
 
 
 def encode_pieces(
-    model: Tokenizer, pieces: Iterator[Piece], skipped: Tally
+    model: Tokenizer, pieces: Iterator[Piece], skipped: LeftOut
 ) -> Iterator[tuple[np.ndarray, bool]]:
     if not isinstance(model, Subwords):
         for piece in pieces:
             try:
                 ids = encode_piece(model, piece)
             except CharacterError as error:
-                if not skipped.allowed:
+                if not skipped.skip_bad:
                     raise
-                skipped.add(OUTSIDE, error.place)
+                skipped.add(error.place, OUTSIDE)
                 continue
             yield ids, piece.ends
         return
@@ -288,7 +285,7 @@ def collect_alphabet(
 ) -> str:
     """The characters of all files, sorted."""
     seen = np.zeros(0x110000, bool)
-    skipped = Tally(allowed=skip_bad)  # what is left out is counted when the files are encoded
+    skipped = LeftOut(skip_bad)  # what is left out is counted when the files are encoded
     with bar("alphabet") as shown:
         for path, kind in kinds.items():
             for piece in read_pieces(path, kind, None, field, shown, skipped):

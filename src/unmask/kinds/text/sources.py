@@ -11,16 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from unmask.kinds.encodings import encoding_of, without_mark
-from unmask.kinds.sources import (
-    ARRAY,
-    Tally,
-    first_bytes,
-    list_files,
-    read_blocks,
-    tell,
-    unpacked,
-    what_is,
-)
+from unmask.kinds.leftout import BadRecord, LeftOut, described
+from unmask.kinds.sources import ARRAY, first_bytes, list_files, read_blocks, unpacked, what_is
 from unmask.kinds.text.tokenizers import Bytes, CharacterError, Characters, Subwords, Tokenizer
 
 PIECE = 64 << 10  # characters, about, that a subword tokenizer gets as one text where it may be cut
@@ -41,16 +33,8 @@ class Piece(NamedTuple):
     start: int = 0  # characters of the document before it
 
 
-class BadRecord(ValueError):
-    """A document that cannot be read; `why`, in few words, is the same for others like it."""
-
-    def __init__(self, said: str, why: str):
-        self.why = why
-        super().__init__(said)
-
-
 def find_files(
-    roots: dict[str, Path], format: str, skipped: Tally, converted: Tally
+    roots: dict[str, Path], format: str, skipped: LeftOut, converted: LeftOut
 ) -> tuple[dict[str, list[Path]], dict[Path, str]]:
     """The files of each split, and how each is read: see `file_kind`, or "npy".
 
@@ -67,7 +51,7 @@ def find_files(
             except ValueError as error:
                 if root.is_file():
                     raise
-                skipped.bad(error, "truncated or damaged", path)
+                skipped.skip(BadRecord(str(error), "truncated or damaged"), path)
                 continue
             files[name].append(path)
     arrays = {path for path, start in starts.items() if what_is(start) == ARRAY}
@@ -83,10 +67,10 @@ def find_files(
                 kinds[path] = file_kind(path, format, starts[path])
                 note_encoding(path, kinds[path], starts[path], converted)
             else:
-                skipped.add(what, path)
+                skipped.add(path, what)
         files[name] = [path for path in files[name] if path in kinds]
         if not files[name]:
-            there = "; ".join(tell(skipped.found))
+            there = "; ".join(described(skipped.reasons))
             raise ValueError(f"{root} has no text, but {there}: put text files into it")
     return files, kinds
 
@@ -104,7 +88,7 @@ def file_kind(path: Path, format: str, start: bytes) -> str:
     return "text"
 
 
-def note_encoding(path: Path, kind: str, start: bytes, converted: Tally) -> None:
+def note_encoding(path: Path, kind: str, start: bytes, converted: LeftOut) -> None:
     """Keep in mind what is going to be decoded."""
     encoding = encoding_of(start)
     if kind == "ids" or encoding == "utf-8":
@@ -112,19 +96,19 @@ def note_encoding(path: Path, kind: str, start: bytes, converted: Tally) -> None
     said = "UTF-8 whose mark is dropped"
     if encoding != "utf-8-sig":
         said = f"{encoding.upper()}, read as text"
-    converted.add(said, path)
+    converted.add(path, said)
 
 
-def read_text(path: Path, model: Tokenizer | None, bar: tqdm, skipped: Tally) -> Iterator[Piece]:
+def read_text(path: Path, model: Tokenizer | None, bar: tqdm, skipped: LeftOut) -> Iterator[Piece]:
     """One document. Subword tokenizers get texts cut only where that does not change the ids."""
-    if skipped.allowed:
+    if skipped.skip_bad:
         try:
             read_through(path, model)
         except ValueError as error:
             why = "truncated, damaged or not UTF-8"
             if isinstance(error, CharacterError):
                 why = OUTSIDE
-            skipped.add(why, path)
+            skipped.add(path, why)
             return
     blocks = without_mark(read_blocks(path, bar), str(path))
     if isinstance(model, Bytes):
@@ -140,7 +124,7 @@ def read_text(path: Path, model: Tokenizer | None, bar: tqdm, skipped: Tally) ->
         yield Piece(text, False, str(path), start)
         start += len(text)
     if not start:
-        skipped.add(EMPTY, path)
+        skipped.add(path, EMPTY)
     yield Piece("", True, str(path), start)
 
 
@@ -191,7 +175,7 @@ def cut_safely(texts: Iterator[str]) -> Iterator[str]:
     yield rest
 
 
-def read_jsonl(path: Path, field: str, bar: tqdm, skipped: Tally) -> Iterator[Piece]:
+def read_jsonl(path: Path, field: str, bar: tqdm, skipped: LeftOut) -> Iterator[Piece]:
     """One document a line; blank lines are passed over."""
     for number, line in enumerate(read_lines(path, bar), 1):
         if not line.strip():
@@ -201,12 +185,12 @@ def read_jsonl(path: Path, field: str, bar: tqdm, skipped: Tally) -> Iterator[Pi
             record = parse(line, place, ": each line must be one JSON object")
             text = text_field(record, field, place)
         except BadRecord as error:
-            skipped.bad(error, error.why, place)
+            skipped.skip(error, place)
             continue
         yield document(text, place, skipped)
 
 
-def read_json(path: Path, field: str, bar: tqdm, skipped: Tally) -> Iterator[Piece]:
+def read_json(path: Path, field: str, bar: tqdm, skipped: LeftOut) -> Iterator[Piece]:
     """The documents of one JSON array, of strings or of objects; it is taken into memory whole."""
     raw = b"".join(without_mark(read_blocks(path, bar), str(path)))
     fix = ": give JSON lines, or one array of documents"
@@ -215,7 +199,7 @@ def read_json(path: Path, field: str, bar: tqdm, skipped: Tally) -> Iterator[Pie
         if not isinstance(records, list):
             raise BadRecord(f"{path} is a single JSON object{fix}", "a single JSON object")
     except BadRecord as error:
-        skipped.bad(error, error.why, path)
+        skipped.skip(error, path)
         return
     for number, record in enumerate(records, 1):
         place = f"{path}, entry {number}"
@@ -225,15 +209,15 @@ def read_json(path: Path, field: str, bar: tqdm, skipped: Tally) -> Iterator[Pie
             else:
                 text = text_field(record, field, place)
         except BadRecord as error:
-            skipped.bad(error, error.why, place)
+            skipped.skip(error, place)
             continue
         yield document(text, place, skipped)
 
 
-def document(text: str, place: str, skipped: Tally) -> Piece:
+def document(text: str, place: str, skipped: LeftOut) -> Piece:
     """A whole one; those without a character are counted, and make no tokens."""
     if not text:
-        skipped.add(EMPTY, place)
+        skipped.add(place, EMPTY)
     return Piece(text, True, place)
 
 
