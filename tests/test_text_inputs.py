@@ -111,7 +111,7 @@ def test_in_a_folder_of_texts_what_is_none_is_left_out_and_counted(tmp_path, cap
     assert data.meta["source"][0]["files"] == 2
     for name in ("a.txt", "b.txt"):
         (folder / name).unlink()
-    with pytest.raises(ValueError, match="texts has no text, but .*2 x a Parquet file"):
+    with pytest.raises(ValueError, match="texts has no text, but .*2 \(a Parquet file\)"):
         prepare_text(folder, tmp_path / "none", progress=False)
 
 
@@ -210,7 +210,7 @@ def test_bad_lines_stop_everything_or_are_left_out_and_counted(tmp_path, capsys)
     assert main([*command, "--skip-bad"]) == 0
     said = capsys.readouterr().out
     assert "left out: 2 (the field 'text' is null): a.jsonl, line 4; a.jsonl, line 10" in said
-    with pytest.raises(ValueError, match=r"nothing of .*b\.jsonl could be read: 1 x not JSON"):
+    with pytest.raises(ValueError, match=r"nothing of .*b\.jsonl could be read: 1 \(not JSON\)"):
         prepare(write(tmp_path / "b.jsonl", "{"), tmp_path, skip_bad=True)
 
 

@@ -89,6 +89,15 @@ class Sequences(Data):
         """
         return int(self._window_ends(split, length)[-1])
 
+    def whole_or_cut(self, split: str, length: int, what: str) -> str:
+        """How many documents the windows of a split are of, and how many of them are cut."""
+        sizes = np.diff(self._document_edges(split))
+        cut = int((sizes > length).sum())
+        pieces = f"none longer than {length}"
+        if cut:
+            pieces = f"{cut:,} longer than {length}, cut into windows of at most so many"
+        return f"of {len(sizes):,} {what}, {pieces}"
+
     def _examples(self, split: str, length: int, chosen: np.ndarray) -> dict[str, torch.Tensor]:
         edges, ends = self._document_edges(split), self._window_ends(split, length)
         document = np.searchsorted(ends, chosen, side="right")

@@ -74,12 +74,7 @@ class ProteinData(Sequences):
 
     def protocol(self, split: str, length: int) -> list[str]:
         """Which sequences the windows are of."""
-        sizes = np.diff(self.edges(split))
-        cut = int((sizes > length).sum())
-        pieces = f"none longer than {length}"
-        if cut:
-            pieces = f"{cut:,} longer than {length}, cut into windows of at most so many"
-        return [f"of {len(sizes):,} sequences, {pieces}"]
+        return [self.whole_or_cut(split, length, "sequences")]
 
     def batch_name(self, batch_size: int, length: int) -> str:
         return f"up to {batch_size * length:,} residues of sequences of about one length"

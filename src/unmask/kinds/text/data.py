@@ -44,9 +44,4 @@ class TokenData(Sequences):
         """Which documents the windows are of."""
         if not self.apart:
             return []
-        sizes = np.diff(self.edges(split))
-        cut = int((sizes > length).sum())
-        pieces = f"none longer than {length}"
-        if cut:
-            pieces = f"{cut:,} longer than {length}, cut into windows of at most so many"
-        return [f"of {len(sizes):,} documents, {pieces}"]
+        return [self.whole_or_cut(split, length, "documents")]
