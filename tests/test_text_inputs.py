@@ -111,7 +111,7 @@ def test_in_a_folder_of_texts_what_is_none_is_left_out_and_counted(tmp_path, cap
     assert data.meta["source"][0]["files"] == 2
     for name in ("a.txt", "b.txt"):
         (folder / name).unlink()
-    with pytest.raises(ValueError, match="texts has no text, but .*2 \(a Parquet file\)"):
+    with pytest.raises(ValueError, match=r"texts has no text, but .*2 \(a Parquet file\)"):
         prepare_text(folder, tmp_path / "none", progress=False)
 
 
