@@ -8,6 +8,7 @@ import struct
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from unmask.audit import exact_nelbo
 from unmask.backbones import UNet
 from unmask.backbones.unet import Patches, grid_rotary
 from unmask.cli import main
+from unmask.cli.runtime import label_of, labels_of
 from unmask.config import TrainConfig
 from unmask.data import Pixels, make_tokenizer, open_data, prepare_images
 from unmask.kinds.baselines import position_bits
@@ -1241,3 +1243,15 @@ def test_pictures_of_another_size_are_skipped_unless_they_are_the_most(tmp_path,
     assert len(rows) == 5
     (entry,) = meta["skipped"].values()
     assert entry == {"count": 1, "first": [odd]}
+
+
+def test_a_class_is_named_by_its_name_or_its_number():
+    data = {"classes": 3, "class_names": ["cat", "dog", "2x"]}
+    model = SimpleNamespace(meta={"labels": True, "data": data})
+    assert [label_of(said, model) for said in ("cat", "1", "2x", "", "-1")] == [0, 1, 2, None, None]
+    assert labels_of("", 4, model) == [0, 1, 2, 0] and labels_of("dog", 2, model) == [1, 1]
+    for said in ("cow", "3", "-2"):
+        with pytest.raises(ValueError, match=f"--label {said}: .* 0 to 2, called cat, dog, 2x"):
+            label_of(said, model)
+    with pytest.raises(ValueError, match="knows no classes"):
+        label_of("cat", SimpleNamespace(meta={"data": data}))

@@ -445,3 +445,14 @@ def test_pages_and_files_with_holes(metaspace, tmp_path):
     kind = kind_of(open_data(out).meta, out)
     great = metaspace.model.token_to_id("▁great")
     assert kind.piece(great) == " great"
+
+
+def test_a_tokenizer_with_an_absurd_id_is_refused(tmp_path):
+    """Every id up to the highest has a row in a network, and an entry in a table of pieces."""
+    spec = {
+        "version": "1.0",
+        "model": {"type": "WordLevel", "vocab": {"a": 0, "b": 2**31}, "unk_token": "a"},
+    }
+    path = write(tmp_path / "tokenizer.json", json.dumps(spec))
+    with pytest.raises(ValueError, match="2 tokens and one with the id 2,147,483,648"):
+        make_tokenizer(str(path))

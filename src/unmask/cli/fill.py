@@ -1,13 +1,13 @@
 """unmask fill: a kind reads, a filler fills, the kind writes."""
 
-from dataclasses import dataclass, fields, make_dataclass
+from dataclasses import dataclass, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from unmask.cli.flags import Sampler, flags_of, parse
-from unmask.cli.runtime import Runtime, check_positive, flag, how, labels_of
+from unmask.cli.runtime import Runtime, check_positive, flag, how, label_of
 from unmask.kinds.kind import flag_names
 from unmask.kinds.registry import kinds
 
@@ -50,7 +50,7 @@ def fill(argv: list[str]) -> None:
     model, kind, folder = runtime.load(args.model)
     refuse_others(args, kind)
     if "label" in flag_names(kind.Read):
-        labels_of(args.label, args.num, model)  # an error here, if there is no such class
+        args = replace(args, label=label_of(args.label, model))
     source = kind.read(args.input, args, model.meta["length"])
     made = source.fill(Filler(model, **runtime.filling(), window=args.window))
     drawn = {} if getattr(args, "best", False) else how(args)

@@ -25,8 +25,9 @@ class Sample(Sampler):
     frames: str = ""
     """Write the unmasking to this file:
     of the first text to an .html to step through, of pictures to a .gif."""
-    label: int = -1
-    """Of a network that was given classes: the class of every sample; -1: the classes in turn."""
+    label: str = ""
+    """Of a network that was given classes: the class of every sample, by its name or number;
+    empty: the classes in turn."""
 
 
 def sample(argv: list[str]) -> None:

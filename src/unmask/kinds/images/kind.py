@@ -20,8 +20,9 @@ class PictureFlags:
     mask: str = ""
     """Of a picture: a picture of the same size that is white where there is something to fill in,
     black elsewhere."""
-    label: int = -1
-    """Of a network that was given classes: the class of the picture; -1: not known."""
+    label: str = ""
+    """Of a network that was given classes: the class of the picture, by its name or number;
+    empty: not known."""
 
 
 class Images(Kind):
@@ -133,9 +134,8 @@ class Picture(Source):
         out = Path(args.out or f"{path.stem}-filled.png")
         self.names = numbered(out, args.num, path, ".png")
         mask = Path(args.mask) if args.mask else None
-        label = None if args.label == -1 else args.label
         self.holed, self.num = Holed(path, mask, pixels), args.num
-        self.examples = [self.holed.example(label)]
+        self.examples = [self.holed.example(args.label)]
 
     def fill(self, filler: Filler) -> dict:
         import numpy as np

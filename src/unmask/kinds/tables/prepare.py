@@ -8,6 +8,7 @@
 """
 
 import difflib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -134,7 +135,8 @@ def prepare_table(
     table = like or make_table(
         form, parts, rows["train"], numbers=numbers, categories=categories, drop=drop, bins=bins
     )
-    places = [form.names.index(name) for name in table.names]
+    at = {name: i for i, name in enumerate(form.names)}
+    places = [at[name] for name in table.names]
     encoded = {name: encode(part.columns(places), table, unseen) for name, part in parts.items()}
     without = sum((part == table.vocab_size).sum() for part in encoded.values())
     running = running_numbers(parts["train"].columns(places), table, rows["train"])
@@ -201,10 +203,9 @@ def take_header(cells: Cells, header: str, missing: Sequence[str]) -> tuple[list
 
 def check_names(cells: Cells, names: list[str], among: Sequence[str] | None = None) -> list[str]:
     """ValueError for two columns of one name, if it is `among` those that matter."""
-    if among is None:
-        among = names
-    for name in among:
-        if names.count(name) > 1:
+    counts = Counter(names)
+    for name in names if among is None else among:
+        if counts[name] > 1:
             place = f"{cells.path}, line {cells.lines[0]}"
             raise ValueError(
                 f"{place}: the header has {name!r} more than once: rename one, or say --header no"
@@ -228,14 +229,15 @@ def find_columns(cells: Cells, table: Table) -> Cells:
             )
         return cells.columns([column.place for column in table.columns])
     header = check_names(cells, header_names(cells), table.names)
-    lost = [name for name in table.names if name not in header]
+    at = {name: i for i, name in enumerate(header)}
+    lost = [name for name in table.names if name not in at]
     if lost:
         said = f"{lost[0]!r}" + f" and {len(lost) - 1} more" * (len(lost) > 1)
         known = ", ".join(table.names)
         raise ValueError(
             f"{cells.path}: its first line has no column {said}; it should name {known}"
         )
-    return cells.without_first().columns([header.index(name) for name in table.names])
+    return cells.without_first().columns([at[name] for name in table.names])
 
 
 def make_table(

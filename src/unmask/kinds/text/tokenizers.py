@@ -20,6 +20,7 @@ from unmask.kinds.folder import find_tokens
 
 TEXT8 = " abcdefghijklmnopqrstuvwxyz"
 # how vocabularies call the end of a text; of several, the first here counts
+MOST = 2**24  # ids: every one has a row in a network
 EOT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
 LETTER = "a"  # stands before a text that is decoded as if it went on
 PREFIXING = ("normalizer", "pre_tokenizer")  # parts of a tokenizer that may put a blank in front
@@ -143,6 +144,11 @@ class Subwords:
         vocabulary = self.model.get_vocab(with_added_tokens=True)
         # the highest id and not the number of tokens: published vocabularies have gaps
         self.vocab_size = max(vocabulary.values()) + 1
+        if self.vocab_size > MOST:
+            raise ValueError(
+                f"the tokenizer has {len(vocabulary):,} tokens and one with the id "
+                f"{self.vocab_size - 1:,}: ids up to {MOST - 1:,} are read"
+            )
         if eot is None:
             eot = next((vocabulary[name] for name in EOT_NAMES if name in vocabulary), None)
         elif isinstance(eot, str):
