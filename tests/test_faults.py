@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -142,6 +143,50 @@ def test_sigterm_does_not_wait_for_the_validation_and_nothing_is_forgotten(
     train(config, data, tmp_path / "run")
     (row,) = (row for row in read_log(tmp_path / "run" / "log.jsonl") if "bits" in row)
     assert row["step"] == 12 and math.isfinite(row["bits"])
+
+
+TRAIN = [
+    "--length", "16", "--dim", "16", "--layers", "1", "--heads", "2", "--minutes", "0",
+    "--steps", "4", "--batch-size", "8", "--eval-windows", "8", "--threads", "1", "--device", "cpu",
+    "--checkpoint-minutes", "1e-9", "--dtype", "float32",
+]  # fmt: skip
+KILLED = Path(__file__).with_name("killed.py")
+
+
+def killed_at(n, arguments):
+    command = [sys.executable, str(KILLED), str(n), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, encoding="utf-8")
+
+
+def kill_everywhere(data, tmp_path, numbers):
+    """Of the file operations of a run with these numbers, each is its last; then it goes on."""
+    command = ["train", "demo", "--data", data, *TRAIN, "--out"]
+    done = killed_at(10**9, [*command, tmp_path / "whole"])
+    assert done.returncode == 0, done.stderr
+    whole = weights(checkpoint.resolve(tmp_path / "whole"))
+    for n in numbers:
+        run = tmp_path / f"run-{n}"
+        first = killed_at(n, [*command, run])
+        assert first.returncode in (0, 137), (n, first.stderr)
+        again = killed_at(10**9, [*command, run])
+        assert again.returncode == 0, (n, again.stderr)
+        assert same(weights(checkpoint.resolve(run)), whole), n
+        rows = read_log(run / "log.jsonl")
+        assert [row["step"] for row in rows if "bits" in row] == [4], (n, rows)
+        assert not [path for path in run.rglob(".*.new-*")], n
+        if first.returncode == 0:
+            return n
+    return None
+
+
+def test_a_run_killed_at_a_file_operation_ends_with_the_same_bits(data, tmp_path):
+    assert kill_everywhere(data, tmp_path, (2, 9, 23)) is None
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_file_operation_ends_with_the_same_bits(data, tmp_path):
+    operations = kill_everywhere(data, tmp_path, range(1, 1000))
+    assert operations is not None and operations > 60
 
 
 # ---------------------------------------------------------------- data
