@@ -396,3 +396,33 @@ def test_what_replaces_a_file(tmp_path):
     finally:
         os.umask(mask)
     assert (tmp_path / "model" / "model.safetensors").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "flags,said",
+    [
+        (["--steps", str(10**23)], "--steps 100000000000000000000000 is too large"),
+        (["--seed", str(2**64)], "is too large"),
+        (["--threads", "99999999"], "--threads 99999999 is too large"),
+        (["--temperature", "1e999"], "--temperature must be a finite number, not inf"),
+        (["--temperature", "nan"], "--temperature must be a finite number, not nan"),
+    ],
+)
+def test_numbers_that_nobody_can_mean(data, tmp_path, capsys, flags, said):
+    assert main(["sample", str(tmp_path), *flags]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_streams_that_are_closed_and_links(tmp_path):
+    text, model = tmp_path / "a.txt", build(SMALL, 20, {})
+    text.write_text("abcdefgh" * 99)
+    model.save_pretrained(tmp_path / "model")
+    command = f"{sys.executable} -m unmask prepare text a.txt"
+    for end, code in ((">&-", 2), ("2>&-", 0), ("", 2)):
+        shell = f"exec {command} {'link' if not end else 'data'} {end}"
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to("nowhere")
+        done = subprocess.run(
+            ["sh", "-c", shell], cwd=tmp_path, capture_output=True, encoding="utf-8"
+        )
+        assert done.returncode == code and "Traceback" not in done.stderr, (end, done.stderr)

@@ -1,12 +1,15 @@
 """The flags that verbs share: of a machine, and of a sampler."""
 
 import inspect
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 
 import tyro
 
 from unmask.config import Dtype, GridName, Ramp, SamplerName
 from unmask.kinds.registry import kinds
+
+LARGEST, THREADS = 2**48, 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,4 +59,18 @@ def flags_of(name: str) -> list[type]:
 def parse(kind, verb: str, argv: list[str], description: str | None, **more):
     """The verb's flags; argparse's own exit code 2 for wrong ones."""
     said = inspect.cleandoc(description or "")
-    return tyro.cli(kind, prog=f"unmask {verb}", description=said, args=argv, **more)
+    args = tyro.cli(kind, prog=f"unmask {verb}", description=said, args=argv, **more)
+    check_numbers(args)
+    return args
+
+
+def check_numbers(args) -> None:
+    """ValueError for a number that nobody can mean."""
+    for field in fields(args):
+        value, name = getattr(args, field.name), f"--{field.name.replace('_', '-')}"
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name} must be a finite number, not {value}")
+        if isinstance(value, int) and abs(value) >= LARGEST:
+            raise ValueError(f"{name} {value} is too large: give a number below 2^48")
+    if getattr(args, "threads", 0) > THREADS:
+        raise ValueError(f"--threads {args.threads} is too large: give at most {THREADS}")

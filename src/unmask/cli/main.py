@@ -30,6 +30,10 @@ from unmask.cli.train import train
 def main(argv: list[str] | None = None) -> int:
     """Run a verb; 0, 1 if an audit fails, 2 for an error (one line on stderr), 130 for Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
+    if sys.stderr is None:  # closed by who called us: there is nobody to tell
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stdout is None:
+        return failed(argv[0] if argv else "", "standard output is closed, and results go there")
     for stream in (sys.stdout, sys.stderr):
         speak_utf8(stream)
     if argv and argv[0] not in (*VERBS, "-h", "--help", "-V", "--version"):

@@ -34,6 +34,8 @@ META = {
 def check_new(out: str | Path) -> Path:
     """The absolute path of a folder to make.  ValueError if something is there already."""
     out = Path(out).absolute()
+    if out.is_symlink():
+        raise ValueError(f"{out} is a link: name the folder itself")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ValueError(f"{out} exists already: remove it or name another folder")
     return out
