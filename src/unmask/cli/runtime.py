@@ -41,12 +41,13 @@ class Runtime:
 
         folder = resolve(path)
         model = MaskedDiffusion.from_pretrained(folder).to(self.device)
-        if "tokenizer" not in model.meta.get("data", {}) or "length" not in model.meta:
+        trained_on = model.meta.get("data", {})
+        if not {"tokenizer", "vocab_size"} <= set(trained_on) or "length" not in model.meta:
             raise ValueError(
                 f"{folder} does not say which tokens it was trained on: "
                 "use it from Python (MaskedDiffusion.from_pretrained)"
             )
-        return model, kind_of(model.meta["data"], folder), folder
+        return model, kind_of(trained_on, folder), folder
 
     def filling(self) -> dict:
         """What a `Filler` takes of a sampler's flags."""
