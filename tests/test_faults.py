@@ -426,3 +426,44 @@ def test_streams_that_are_closed_and_links(tmp_path):
             ["sh", "-c", shell], cwd=tmp_path, capture_output=True, encoding="utf-8"
         )
         assert done.returncode == code and "Traceback" not in done.stderr, (end, done.stderr)
+
+
+def test_what_stands_in_a_redirected_file_is_not_lost(tmp_path):
+    """/dev/stdout is a file there, and not one to be replaced."""
+    out = tmp_path / "all.txt"
+    out.write_text("years of work\n")
+    code = (
+        "from unmask.files import write_whole; write_whole('/dev/stdout', 'more\\n'); print('end')"
+    )
+    command = f'exec {sys.executable} -c "{code}" >> {out}'
+    assert subprocess.run(["sh", "-c", command]).returncode == 0
+    assert out.read_text() == "years of work\nmore\nend\n"
+
+
+def test_a_private_file_stays_private_and_long_names_are_written(tmp_path):
+    path, long = tmp_path / "a.txt", tmp_path / ("n" * 250 + ".txt")
+    path.write_text("old")
+    path.chmod(0o600)
+    for each in (path, long):
+        write_whole(each, "new")
+        assert each.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert sorted(tmp_path.iterdir()) == [path, long]
+
+
+def test_a_last_line_without_its_end_is_not_glued_to_the_next(data, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    half(data, run, monkeypatch, steps=9)
+    log = run / "log.jsonl"
+    log.write_bytes(log.read_bytes().removesuffix(b"\n"))
+    train(STEPWISE, data, run)
+    assert [row["step"] for row in read_log(log) if "loss" in row] == [4, 8, 12]
+
+
+def test_tokens_that_cannot_be_kept_are_an_error_before_training(copy, tmp_path):
+    meta = json.loads((copy / "meta.json").read_text())
+    del meta["tokenizer"]["alphabet"]
+    (copy / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(ValueError, match="damaged"):
+        train(SMALL, copy, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

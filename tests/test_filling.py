@@ -46,3 +46,19 @@ def test_an_example_without_holes_costs_nothing_and_a_role_that_is_none_is_refus
         assert [(one.nats, one.noise) for one in told] == [(0.0, 0.0)] * 2
     with pytest.raises(ValueError, match="a role that is none"):
         filler.fill([Partial(np.array([1, 2]), np.array([7, HOLE], np.int8))])
+
+
+def test_watching_changes_nothing_for_first_hitting():
+    """Rows reveal at different times, and more states are kept: each row draws its own numbers."""
+    model = network_model(4)
+    with torch.no_grad():
+        model.backbone.head.weight *= 0.1
+        model.backbone.head.bias *= 0.1
+    examples = [blank(n) for n in (6, 3, 5)]
+
+    def filled(**how):
+        filler = Filler(model, sampler="first_hitting", steps=7, seed=5, **how)
+        return [one.ids.tolist() for (one,) in filler.fill(examples)]
+
+    alone = filled(batch_size=1)
+    assert alone == filled(batch_size=1, watch=1) == filled(batch_size=3, watch=3) == filled()

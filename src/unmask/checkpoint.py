@@ -30,7 +30,7 @@ def save(
     something else.
     """
     config = json.loads(json.dumps(config))  # as it will be read: the digest is of that
-    path = Path(path)
+    path = Path(path).resolve()
     if path.exists() and not replaceable(path):
         raise ValueError(f"{path} exists and is not a saved model: choose another folder")
     path.parent.mkdir(parents=True, exist_ok=True)

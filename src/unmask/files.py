@@ -6,7 +6,10 @@ dot and holds ".new-".
 
 import glob
 import os
+import re
 import shutil
+import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,27 +21,66 @@ LEFTOVER = ".*.new-*"
 def beside(path: Path) -> Path:
     """A name of its own in the same folder, with the same ending."""
     # not the number of the process: in containers they are all alike
-    return path.with_name(f".{path.name}.new-{uuid.uuid4().hex[:8]}{path.suffix}")
+    name = path.name[: 255 - len(".new-01234567.") - len(path.suffix) - 1]
+    return path.with_name(f".{name}.new-{uuid.uuid4().hex[:8]}{path.suffix}")
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """A name to write to, which becomes `path` at the end, or vanishes on any exception.
 
-    Where `path` is a link, what it leads to is replaced; a device or a pipe is written to as it is.
+    Where `path` is a link, what it leads to is replaced.  A device or a pipe is written to as it
+    is, and so is a file in a folder to which nothing can be added.
     """
     path = Path(path)
-    if path.exists() and not path.is_file():
-        yield path
+    number = descriptor(path)
+    if number is not None:
+        with as_descriptor(number) as new:
+            yield new
         return
     path = path.resolve()
     new = beside(path)
+    if (path.exists() and not path.is_file()) or not can_make(new):
+        yield path
+        return
     try:
         yield new
         flush(new)
-        new.replace(path)
+        if path.exists():
+            shutil.copymode(path, new)
+        try:
+            new.replace(path)
+        except OSError:  # a file that is mounted by itself, say
+            shutil.copyfile(new, path)
     finally:
         new.unlink(missing_ok=True)
+
+
+def can_make(path: Path) -> bool:
+    try:
+        path.touch()
+    except OSError:
+        return False
+    path.unlink()
+    return True
+
+
+def descriptor(path: Path) -> int | None:
+    """The number of the open descriptor that a path like /dev/stdout stands for."""
+    named = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
+    found = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d+)", str(path))
+    return int(found[1]) if found else named.get(str(path))
+
+
+@contextmanager
+def as_descriptor(number: int) -> Iterator[Path]:
+    """A name to write to, whose content goes to an open descriptor, after what is there."""
+    with tempfile.TemporaryDirectory() as folder:
+        new = Path(folder) / "content"
+        yield new
+        sys.stdout.flush()
+        with os.fdopen(os.dup(number), "wb") as stream:
+            stream.write(new.read_bytes())
 
 
 def write_whole(path: str | Path, content: str | bytes) -> None:
@@ -50,22 +92,28 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[bool]:
     """Hold the lock of a folder, or of a file, which is made.  BlockingIOError if another does.
 
-    Nothing happens where the system has no file locks.
+    False where the system, or the file system, has no such locks.
     """
     try:
         import fcntl
     except ImportError:
-        yield
+        yield False
         return
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
+    number = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        held = True
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:
+            held = False
+        yield held
     finally:
-        os.close(descriptor)
+        os.close(number)
 
 
 @contextmanager
@@ -73,11 +121,20 @@ def new_folder(out: Path) -> Iterator[Path]:
     """A folder to write into that becomes `out` at the end, or vanishes on any exception.
 
     `out` is not there, or empty.  What killed processes left of such folders is removed.
+    ValueError, before the work, for one that cannot be replaced.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
+    if out.exists():
+        try:
+            out.rmdir()
+        except OSError as error:
+            said = f"{out} cannot be replaced ({error.strerror})"
+            raise ValueError(f"{said}: name a folder inside it") from None
+        out.mkdir()
     for leftover in out.parent.glob(f".{glob.escape(out.name)}.new-*"):
-        with suppress(OSError), locked(leftover):  # else somebody writes to it
-            shutil.rmtree(leftover)
+        with suppress(OSError), locked(leftover) as held:  # else somebody writes to it
+            if held:
+                shutil.rmtree(leftover)
     folder = beside(out)
     folder.mkdir()
     try:

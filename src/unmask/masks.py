@@ -164,13 +164,19 @@ class OfRows:
 
     def __init__(self, seed: int, numbers: Sequence[int]):
         self.streams, self.numbers = _Streams(seed, 0, 0), numbers
+        self.calls = [0] * len(numbers)
 
-    def uniform(self, *shape: int, device=None) -> Tensor:
-        """(B, ...) float64 in [0, 1); the next ones at every call."""
-        drawn = np.empty((len(self.numbers), *shape[1:]))
-        for row, number in zip(drawn.reshape(len(drawn), -1), self.numbers, strict=True):
-            self.streams.of_row(number).random(out=row)
-        self.streams.draw += 1
+    def uniform(self, *shape: int, rows: Tensor | None = None, device=None) -> Tensor:
+        """(B, ...) float64 in [0, 1): for `rows` (B,) bool, or all, the next ones at every call.
+
+        0 for the others, whose next ones are still to come.
+        """
+        drawn = np.zeros((len(self.numbers), *shape[1:]))
+        chosen = range(len(drawn)) if rows is None else rows.nonzero()[:, 0].tolist()
+        for i in chosen:
+            self.streams.draw = self.calls[i]
+            self.streams.of_row(self.numbers[i]).random(out=drawn.reshape(len(drawn), -1)[i])
+            self.calls[i] += 1
         return torch.from_numpy(drawn).to(device)
 
 

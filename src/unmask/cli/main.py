@@ -110,8 +110,13 @@ def failed(verb: str, why: str, code: int = 2) -> int:
 
 def speak_utf8(stream) -> None:
     """Write UTF-8 to a stream that is ASCII, as where there is no locale."""
-    if hasattr(stream, "reconfigure") and codecs.lookup(stream.encoding).name == "ascii":
+    if not hasattr(stream, "reconfigure"):
+        return
+    encoding = codecs.lookup(stream.encoding).name
+    if encoding == "ascii":
         stream.reconfigure(encoding="utf-8")
+    elif encoding != "utf-8":
+        stream.reconfigure(errors="backslashreplace")
 
 
 VERBS: dict[str, Callable[[list[str]], int | None]] = {

@@ -50,7 +50,7 @@ def given_splits(
 
 
 def verify(folder: Path, digests: dict[str, str], split: str) -> None:
-    """ValueError if a file of a split is not the one that was prepared.
+    """ValueError if a file of a split, or of the tokens, is not the one that was prepared.
 
     What was verified once is not read again while its size and time are the same; the folder keeps
     a note of them, if it can be written to.
@@ -62,9 +62,11 @@ def verify(folder: Path, digests: dict[str, str], split: str) -> None:
         known = {}
     before = dict(known)
     for name in digests:
-        if not name.startswith(f"{split}."):
+        if name.partition(".")[0] in {*SPLITS} - {split}:
             continue
         path = folder / Path(name).name
+        if not path.is_file():
+            raise ValueError(f"{path} is missing: restore it from a copy")
         state = path.stat()
         stamp = [digests[name], state.st_size, state.st_mtime_ns]
         if known.get(name) != stamp and digest(path) != digests[name]:
@@ -224,6 +226,8 @@ def write_meta(
     bins = {name: folder / f"{name}.bin" for name in SPLITS}
     for path in bins.values():
         path.touch()
+    for name, content in tokenizer.files().items():
+        (folder / name).write_bytes(content)
     meta = {
         "format": FORMAT,
         "kind": kind,
@@ -236,8 +240,6 @@ def write_meta(
         "source": [describe_source(root, files) for root, files in sources],
         "sha256": {path.name: digest(path) for path in sorted(folder.iterdir())},
     }
-    for name, content in tokenizer.files().items():
-        (folder / name).write_bytes(content)
     (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
     return meta
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -133,11 +134,8 @@ class Kind(ABC):
 
     @cached_property
     def tokenizer(self) -> Any:
-        try:
+        with damaged_spec(self.folder):
             return self.load_tokens(self.meta["tokenizer"], self.folder)
-        except (KeyError, TypeError, AttributeError) as error:
-            damaged = f"what {self.folder} says of its tokens is damaged ({error})"
-            raise ValueError(f"{damaged}: restore it from a copy") from None
 
     @property
     def layout(self) -> Layout:
@@ -200,6 +198,16 @@ def blank(length: int) -> Partial:
     import numpy as np
 
     return Partial(np.zeros(length, np.int64), np.full(length, HOLE, np.int8))
+
+
+@contextmanager
+def damaged_spec(folder: Path) -> Iterator[None]:
+    """While the spec of tokens in a folder is read: ValueError if it is malformed."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError) as error:
+        damaged = f"what {folder} says of its tokens is damaged ({error})"
+        raise ValueError(f"{damaged}: restore it from a copy") from None
 
 
 def flag_names(flags: type) -> set[str]:

@@ -32,8 +32,8 @@ SIGNATURES = [
         (rb"\xfd7zXZ\0", "an xz archive"),
         (rb"7z\xbc\xaf\x27\x1c", "a 7z archive"),
         (rb"Rar!\x1a\x07", "a RAR archive"),
-        (rb".{257}ustar", "a tar archive"),
-        (rb"PAR1", "a Parquet file"),
+        (rb".{257}ustar(\0|  \0)", "a tar archive"),
+        (rb"PAR1[^\t\n\r\x20-\x7e]", "a Parquet file"),
         (rb"ARROW1\0\0", "an Arrow file"),
         (rb"Obj\x01", "an Avro file"),
         (rb"\x89HDF\r\n\x1a\n", "an HDF5 file"),
@@ -41,7 +41,7 @@ SIGNATURES = [
         (rb".{4}\0{4}\{[\"}\s]", "a safetensors file"),
         (rb"GGUF[\x01-\x09]\0\0\0", "a GGUF file"),
         (rb"\x80[\x02\x03][(\[\]}Xc\x8aKMJGNU\x58)]|\x80[\x04\x05]\x95", "a Python pickle"),
-        (rb"%PDF-", "a PDF document"),
+        (rb"%PDF-\d\.\d", "a PDF document"),
         (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document (.doc, .xls, .ppt)"),
         (rb"\x89PNG\r\n\x1a\n", "a PNG picture"),
         (rb"\xff\xd8\xff", "a JPEG picture"),
@@ -106,12 +106,15 @@ def first_bytes(path: Path) -> bytes:
         return stream.read(START)
 
 
-def read_blocks(path: Path, bar: tqdm, *, known: str = "") -> Iterator[bytes]:
+def read_blocks(
+    path: Path, bar: tqdm, *, known: str = "", anything: bool = False
+) -> Iterator[bytes]:
     """The content of a file, unpacked, BLOCK bytes at a time.
 
-    ValueError for one that `what_is` recognises, unless it is `known`.
+    ValueError for one that `what_is` recognises, unless it is `known`, or numbers are read, which
+    may begin like `anything`.
     """
-    what = what_is(first_bytes(path))
+    what = "" if anything else what_is(first_bytes(path))
     if what and what != known:
         raise foreign(path, what)
     with unpacked(path) as (raw, stream):

@@ -74,8 +74,8 @@ def first_hitting(
     ts = torch.tensor([1.0, 0.0]) if ts is None else ts
     state = State(model, z, ts, cond, valid, holes, generator, temperature, guidance)
 
-    def hit(u: Tensor, left: Tensor) -> Tensor:
-        r = 1 - state.uniform(len(u))
+    def hit(u: Tensor, left: Tensor, rows: Tensor | None = None) -> Tensor:
+        r = 1 - state.uniform(len(u), rows=rows)
         return u * r ** (1 / left.clamp(min=1))
 
     left = state.masked().sum(-1)
@@ -83,12 +83,12 @@ def first_hitting(
     for s in state.ts[1:]:
         while bool((active := (left > 0) & ((u > model.schedule.masked(s)) | (s == 0))).any()):
             masked = state.masked()
-            score = state.uniform(*masked.shape)
+            score = state.uniform(*masked.shape, rows=active)
             chosen = score.masked_fill(~masked, -1.0).argmax(-1, keepdim=True)
             one = torch.zeros_like(masked).scatter_(1, chosen, active[:, None])
-            state.reveal(one, model.schedule.inverse(1 - u))
+            state.reveal(one, model.schedule.inverse(1 - u), rows=active)
             left = left - active.long()
-            u = torch.where(active, hit(u, left), u)
+            u = torch.where(active, hit(u, left, active), u)
         yield state.z.clone()
 
 

@@ -63,10 +63,10 @@ class State:
         if model.uses_time and model.schedule.num_values == 1:
             self.own_clock = (self.masked().sum(-1) < self.counted().sum(-1)) & (ts[0] == 1)
 
-    def uniform(self, *shape: int) -> Tensor:
-        """(B, ...) float64 in [0, 1)."""
+    def uniform(self, *shape: int, rows: Tensor | None = None) -> Tensor:
+        """(B, ...) float64 in [0, 1), of which those of `rows` (B,) bool, or all, are used."""
         if isinstance(self.generator, OfRows):
-            return self.generator.uniform(*shape, device=self.z.device)
+            return self.generator.uniform(*shape, rows=rows, device=self.z.device)
         return uniform(*shape, generator=self.generator, device=self.z.device)
 
     def of_units(self, marked: Tensor) -> Tensor:
@@ -97,6 +97,7 @@ class State:
         t: Tensor,
         coin: Tensor | None = None,
         probability: Tensor | None = None,
+        rows: Tensor | None = None,
     ) -> None:
         """Draw a token wherever one of `units` (B, U) belongs to it, and reveal those units; the
         network is shown t (B,).
@@ -107,7 +108,7 @@ class State:
         per_row = units.unflatten(1, (-1, self.units.length))  # (B, S, l)
         b, position = per_row.any(-1).nonzero(as_tuple=True)
         # for all tokens, of which some are used: so a row's do not depend on the other rows
-        u = self.uniform(*per_row.shape[:2])[b, position]
+        u = self.uniform(*per_row.shape[:2], rows=rows)[b, position]
         if not len(b):
             return
         if bool(self.own_clock.any()):

@@ -26,9 +26,10 @@ from unmask.device import pick_device, pick_dtype, precision
 from unmask.diffusion import MaskedDiffusion
 from unmask.estimate import Estimate, plus_minus
 from unmask.files import remove_leftovers
+from unmask.kinds.kind import damaged_spec
 from unmask.likelihood import estimate_nelbo
 from unmask.train.build import build, compile_network
-from unmask.train.run import RUN, Log, locked, open_run, stop_signal
+from unmask.train.run import RUN, Log, locked, make_folder, open_run, stop_signal
 from unmask.train.state import State
 
 # --minutes become a number of steps: the first steps are slow and do not count, then the rate is
@@ -61,11 +62,14 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
     state = State(build(config, data.vocab_size, meta).to(device), config)
     if config.compile:
         compile_network(state.model)
-    run = open_run(out, config, data)
+    with damaged_spec(data.folder):
+        data.tokenizer.files()  # what a checkpoint needs: an error here, not after the first steps
+    make_folder(out)
     devices = [device] if device.type == "cuda" else []
     with locked(out), torch.random.fork_rng(devices), stop_signal() as stopped:
         remove_leftovers(out)
         remove_leftovers(out / "checkpoints")
+        run = open_run(out, config, data)
         resume(state, out)
         log = Log(out / "log.jsonl", state.step)
         if not run["steps"] or state.step < run["steps"]:

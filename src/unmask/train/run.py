@@ -21,15 +21,12 @@ def open_run(out: Path, config: TrainConfig, data: Data) -> dict:
     """What a new or resumed run is: its number of steps (0: not known yet) and its identity.
 
     The last checkpoint says so, verified; before there is one, run.json.  ValueError if the folder
-    holds anything else, or another run.
+    holds another run.  To be called where the folder is locked.
     """
     of_data = {key: data.meta[key] for key in ("sha256", "tokenizer")}
     identity = config.identity() | {"data": of_data}
     run = known_run(out)
     if run is None:
-        if out.exists() and (not out.is_dir() or any(map(foreign, out.iterdir()))):
-            raise ValueError(f"{out} exists and is not a training run: choose another --out")
-        out.mkdir(parents=True, exist_ok=True)
         run = {"steps": config.steps, "identity": identity, "unmask": __version__}
         checkpoint.write_json(out / RUN, run)
         return run
@@ -47,6 +44,14 @@ def open_run(out: Path, config: TrainConfig, data: Data) -> dict:
         other = f"other data than {data.folder}"
         raise ValueError(f"{out} was trained on {other}: choose another --out")
     return run
+
+
+def make_folder(out: Path) -> None:
+    """ValueError if there is something else than a run."""
+    strange = not out.is_dir() or (known_run(out) is None and any(map(foreign, out.iterdir())))
+    if out.exists() and strange:
+        raise ValueError(f"{out} exists and is not a training run: choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
 
 
 def foreign(path: Path) -> bool:
@@ -104,7 +109,7 @@ class Log:
             if row is None and not line.endswith(b"\n"):
                 print(f"{path}: its last line was cut short and is left out", file=sys.stderr)
             elif row is None or row["step"] <= step:
-                kept.append(line)
+                kept.append(line if line.endswith(b"\n") else line + b"\n")
         write_whole(path, b"".join(kept))
 
     def evaluated(self, step: int) -> bool:

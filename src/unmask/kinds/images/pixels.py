@@ -22,7 +22,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF
 # how their files begin
 BEGINS = re.compile(
     rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF....WEBP|GIF8[79]a|BM....\0\0\0\0|II\*\0|MM\0\*"
-    rb"|P[1-6]\s+[#\d]|\0\0\0\x0cjP  |\xff\x4f\xff\x51|....ftypavi[fs]",
+    rb"|P[1-6]\s+(#|\d+\s+\d+\s)|\0\0\0\x0cjP  |\xff\x4f\xff\x51|....ftypavi[fs]",
     re.DOTALL,
 )
 UPPER_BITS = "of 16 bits a value the upper 8 were taken"

@@ -361,7 +361,7 @@ def records(path: Path, size: int, what: str, bar: tqdm, skip: int = 0) -> Itera
     Raises ValueError if the last record is cut short.
     """
     rest, count = b"", 0
-    for block in read_blocks(path, bar):
+    for block in read_blocks(path, bar, anything=True):
         rest += block
         rest, skip = rest[skip:], max(0, skip - len(rest))
         whole = len(rest) // size

@@ -216,9 +216,16 @@ def encode_pieces(
                 continue
             yield ids, piece.ends
         return
+    size = 0  # tokens of the document so far
     for batch in batches(pieces):
         encoded = model.encode_batch([piece.text for piece in batch])
-        yield from zip(encoded, [piece.ends for piece in batch], strict=True)
+        for ids, piece in zip(encoded, batch, strict=True):
+            size += len(ids)
+            if piece.ends and not size and piece.text:
+                skipped.add(piece.place, "no tokens")
+            if piece.ends:
+                size = 0
+            yield ids, piece.ends
 
 
 def batches(pieces: Iterator[Piece]) -> Iterator[list]:

@@ -274,7 +274,8 @@ def read_ids(
 ) -> Iterator[tuple[np.ndarray, bool]]:
     """(ids, whether they end) of a raw little-endian array, checked against the vocabulary."""
     kind = np.dtype(dtype).newbyteorder("<")
-    yield from check_ids(read_blocks(path, bar), path, kind, vocab_size)
+    blocks = read_blocks(path, bar, anything=True)
+    yield from check_ids(blocks, path, kind, vocab_size)
 
 
 def read_array(path: Path, vocab_size: int, bar: tqdm) -> Iterator[tuple[np.ndarray, bool]]:
