@@ -456,3 +456,9 @@ def test_a_tokenizer_with_an_absurd_id_is_refused(tmp_path):
     path = write(tmp_path / "tokenizer.json", json.dumps(spec))
     with pytest.raises(ValueError, match="2 tokens and one with the id 2,147,483,648"):
         make_tokenizer(str(path))
+
+
+def test_a_hole_that_is_longer_than_anybody_can_mean_is_refused():
+    with pytest.raises(ValueError, match=r"\[MASK:3000000000\] at character 1 is a hole of"):
+        parse_holes("x[MASK:3000000000]")
+    assert parse_holes("x[MASK:10000000]") == ["x", 10_000_000]

@@ -11,12 +11,13 @@ from unmask.kinds.kind import Partial
 from unmask.roles import GIVEN, HOLE
 
 MARK = re.compile(r"(\\?)\[MASK(?::(\d+))?\]")
+LONGEST_HOLE = 10_000_000  # tokens
 
 
 def parse_holes(text: str) -> list[str | int]:
     """Given pieces of text and, as numbers of tokens, the holes between them.
 
-    Raises ValueError if there is no hole, or an empty one.
+    Raises ValueError if there is no hole, or one that is empty or longer than anybody can mean.
     """
     pieces, given, end = [], "", 0
     for match in MARK.finditer(text):
@@ -28,6 +29,9 @@ def parse_holes(text: str) -> list[str | int]:
         size = int(match[2] or 1)
         if not size:
             raise ValueError(f"{match[0]} at character {match.start()} is a hole of no tokens")
+        if size > LONGEST_HOLE:
+            place = f"{match[0]} at character {match.start()}"
+            raise ValueError(f"{place} is a hole of {size:,} tokens: give at most {LONGEST_HOLE:,}")
         if given:
             pieces.append(given)
         pieces.append(size)
