@@ -687,26 +687,14 @@ def test_what_does_not_fit_a_model_of_pictures_is_refused(
     assert not Path("no").exists() and not list(Path().glob("*filled*"))
 
 
-def test_text_models_refuse_what_is_for_pictures(data, tmp_path, capsys):
-    config = TrainConfig(
-        length=8,
-        dim=16,
-        layers=1,
-        heads=2,
-        batch_size=4,
-        steps=2,
-        eval_windows=8,
-        dtype="float32",
-        device="cpu",
-    )
-    folder = train(config, data, tmp_path / "run")
+def test_text_models_refuse_what_is_for_pictures(text_run, tmp_path, capsys):
     (tmp_path / "in.txt").write_text("the [MASK]")
     for command, said in (
         (
-            ["fill", str(folder), str(tmp_path / "in.txt"), "--mask", "x.png"],
+            ["fill", str(text_run), str(tmp_path / "in.txt"), "--mask", "x.png"],
             "--mask is not for a text",
         ),
-        (["sample", str(folder), "--frames", str(tmp_path / "a.gif")], "must end in .html"),
+        (["sample", str(text_run), "--frames", str(tmp_path / "a.gif")], "must end in .html"),
     ):
         assert main(command) == 2
         assert said in capsys.readouterr().err

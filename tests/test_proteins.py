@@ -746,29 +746,13 @@ def test_long_proteins_are_filled_window_by_window_if_asked_for(run, tmp_path, c
 
 
 def test_what_does_not_fit_a_model_of_proteins_is_refused(
-    folder, run, data, tmp_path, capsys, monkeypatch
+    folder, run, data, text_run, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     Path("none.fa").write_text(">a\nMKV\n")
     Path("zero.fa").write_text(">a\nMKV\n\n[MASK:0]\n")
     Path("gap.fa").write_text(">a\nMK.\n")
     Path("in.fa").write_text(">a\nMK-\n")
-    train(
-        TrainConfig(
-            length=8,
-            dim=16,
-            layers=1,
-            heads=2,
-            batch_size=4,
-            steps=2,
-            eval_windows=8,
-            dtype="float32",
-            device="cpu",
-        ),
-        data,
-        "t",
-    )
-    capsys.readouterr()
     for command, said in (
         (["fill", str(run), "none.fa"], "none.fa has no hole: write X, - or .MASK. for a residue"),
         (["fill", str(run), "zero.fa"], "zero.fa, line 4: .MASK:0. is a hole of 0 residues"),
@@ -781,7 +765,7 @@ def test_what_does_not_fit_a_model_of_proteins_is_refused(
             "has text .characters., and the model was trained on proteins .22 residues.",
         ),
         (
-            ["eval", "t", "--data", str(folder)],
+            ["eval", str(text_run), "--data", str(folder)],
             "has proteins .22 residues., and the model was trained on text .characters.",
         ),
         (

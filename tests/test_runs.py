@@ -216,7 +216,9 @@ def test_the_figures_of_grids_are_on_disk_after_every_setting(home, tmp_path, mo
     assert record["floor_pooled"] < record["floor"]
 
 
-def test_the_picture_of_filling_in_shows_holes_completions_and_truth(home, tmp_path, capsys, data):
+def test_the_picture_of_filling_in_shows_holes_completions_and_truth(
+    home, tmp_path, capsys, data, text_run
+):
     inpainting, out = script("inpainting"), tmp_path / "out.png"
     flags = ["--pictures", "4", "--num", "2", "--steps", "3"]
     inpainting.main([str(home / "run"), str(home / "digits"), str(out), *flags])
@@ -234,20 +236,8 @@ def test_the_picture_of_filling_in_shows_holes_completions_and_truth(home, tmp_p
     assert np.array_equal(
         cells[:, 3], 255 * whole[[(2 * i + 1) * len(whole) // 8 for i in range(4)]].astype(int)
     )
-    text = TrainConfig(
-        length=8,
-        dim=16,
-        layers=1,
-        heads=2,
-        batch_size=4,
-        steps=2,
-        eval_windows=8,
-        dtype="float32",
-        device="cpu",
-    )
-    train(text, data, tmp_path / "text")
     for arguments, said in (
-        ((tmp_path / "text", data, out), "is a model of text, not of pictures"),
+        ((text_run, data, out), "is a model of text, not of pictures"),
         ((home / "run", data, out), "has text .characters., and the model was trained on pictures"),
         ((home / "run", home / "digits", tmp_path / "out.jpg"), "must end in .png"),
         ((tmp_path / "no", home / "digits", out), "there is no folder"),

@@ -143,9 +143,9 @@ def present(
 
 def spoken(bound: Any, baselines: dict, unit: str, notes: list[str]) -> list[str]:
     """The bound below the baselines, and what is to be known of it."""
-    lines = [f"  {name:22} {bits:.3f} bits per {unit}" for name, bits in baselines.items()]
     from unmask.estimate import plus_minus
 
+    lines = [f"  {name:22} {bits:.3f} bits per {unit}" for name, bits in baselines.items()]
     value = plus_minus(bound.bits_per_dim, bound.bits_per_dim_stderr, ".3f") + f" bits per {unit}"
     noise = f"mask noise {bound.bits_per_dim_noise:.3f}"
     lines.append(f"  {'this model':22} {value}, an upper bound ({noise})")
