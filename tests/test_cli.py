@@ -516,7 +516,8 @@ def test_bad_input_is_one_line_with_the_value_and_the_remedy(home, tmp_path, cap
     said = fails(capsys, "fill", run, hole)
     assert "'λ'" in said and "no others" in said
     hole.write_text("[MASK:99999999999]")
-    assert "99999999999 tokens" in fails(capsys, "fill", run, hole)
+    said = fails(capsys, "fill", run, hole)
+    assert "[MASK:99999999999] at character 0" in said and "at most 10,000,000" in said
     hole.write_bytes(b"\xff[MASK]")
     assert "not UTF-8" in fails(capsys, "fill", run, hole)
     hole.write_text("no hole")

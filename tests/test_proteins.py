@@ -803,12 +803,16 @@ def test_learned_schedules_and_digits_work_with_proteins(folder, tmp_path, capsy
         assert main(["eval", out, "--data", str(folder), "--limit", "8", "--repeats", "2"]) == 0
         assert main(["sample", out, "--num", "2", "--steps", "4"]) == 0
         capsys.readouterr()
-        assert main(["fill", out, "in.fa", "--num", "2", "--steps", "4", "--out", f"{out}.fa"]) == 0
+        written = ["--out", f"{out}.fa", "--json", f"{out}.json"]
+        assert main(["fill", out, "in.fa", "--num", "2", "--steps", "4", *written]) == 0
         assert (
             "not scored" in (error := capsys.readouterr().err)
             or "are scored for a schedule with one curve" in error
         ) == (out == "gen")
         assert ("nats=" in Path(f"{out}.fa").read_text(encoding="utf-8")) == (out == "prime")
+        record = json.loads(Path(f"{out}.json").read_text(), parse_constant=pytest.fail)  # of NaN
+        scored = [one["nats"] is not None for one in record["fillings"]]
+        assert scored == [out == "prime"] * 2 and (record["draws"] > 0) == (out == "prime")
     assert main(["schedule", "gen", "--data", str(folder), "--limit", "4", "--repeats", "2"]) == 0
     assert "revealed first" in capsys.readouterr().out
 

@@ -160,13 +160,14 @@ class MaskedDiffusion(Pretrained):
             given["t"] = t.to(torch.float64 if wide else torch.float32)
         try:
             rows = network(z, **given)
-        except IndexError:
-            # an embedding that has no row for the mask
+        except IndexError as error:
+            # most often an embedding that has no row for the mask
             whose = type(self.backbone).__name__
             raise ValueError(
-                f"{whose} cannot look up one of the ids 0 to {self.mask_id}: the last of them is "
-                f"the mask, so an embedding of z needs {self.mask_id + 1} rows"
-            ) from None
+                f"{whose} looked up what is not there ({error}): the ids of z are 0 to "
+                f"{self.mask_id}, the last of them the mask, so an embedding of z needs "
+                f"{self.mask_id + 1} rows"
+            ) from error
         tokens = z.shape[1] // self.subtokenizer.length
         if rows.shape[:2] != (len(z), tokens):
             raise ValueError(

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from unmask import __version__
 from unmask.cli.flags import Machine, Sampler
@@ -80,18 +81,20 @@ def write_record(path: str, **values) -> None:
     if not path:
         return
     made_by = {"command": ["unmask", *sys.argv[1:]], "version": __version__}
-    record = made_by | without_infinities(values)
+    record = without_infinities(made_by | values)
     write_whole(path, json.dumps(record, indent=2) + "\n")
     print(f"wrote {path}", file=sys.stderr)
 
 
-def without_infinities(values: dict) -> dict:
-    """With None in the place of infinities and NaN, which JSON does not have."""
-    found = dict(values)
-    for name, value in values.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            found[name] = None
-    return found
+def without_infinities(value: Any) -> Any:
+    """With None in the place of infinities and NaN, which JSON does not have, however deep."""
+    if isinstance(value, dict):
+        return {name: without_infinities(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_infinities(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def report_checks(
@@ -102,7 +105,7 @@ def report_checks(
     done = []
     for row in rows:
         print(row, flush=True)
-        done.append(without_infinities(row._asdict()) | {"passed": row.passed})
+        done.append(row._asdict() | {"passed": row.passed})
     failed = sum(not row["passed"] for row in done)
     print(f"{failed} of {len(done)} FAILED" if failed else f"all {len(done)} passed")
     runtime.record(folder, **made, failed=failed, rows=done)

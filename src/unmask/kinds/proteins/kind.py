@@ -166,7 +166,7 @@ class Records(Source):
                 kept.append({"header": header, "sequence": letters, **cost})
         write_fasta(self.args.out, "".join(content), written)
         score = "upper bound on -log p(filled in | the rest), nats" if scored else None
-        return {"fillings": kept, "score": score, "draws": DRAWS}
+        return {"fillings": kept, "score": score, "draws": DRAWS if scored else 0}
 
     def spell(self, record: Any, ids: Any) -> str:
         """A record's letters with its holes as in `ids` (S,); all else as it was."""
