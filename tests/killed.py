@@ -1,37 +1,42 @@
-"""A command that is killed at its n-th file operation: python killed.py N VERB ...
+"""A command that is killed at its n-th file operation: python killed.py SIGNAL N VERB ...
 
-Counted are files opened to be written, made, renamed and flushed; at the n-th the process ends as
-by SIGKILL, half of what it was writing being written.  Exit code 137, or the command's own.
+Counted are files opened to be written, made, renamed and flushed.  KILL: at the n-th the process
+ends as by SIGKILL, half of what it was writing being written; exit code 137.  TERM: it gets that
+signal just before, as from a person who is elsewhere.  Else the exit code is the command's own.
 """
 
 import builtins
 import io
 import os
 import pathlib
+import signal
 import sys
 
 import safetensors.torch
 
+how = sys.argv.pop(1)
 left = int(sys.argv.pop(1))
 
 
 def counted(real, half=None):
-    def operation(*given, **how):
+    def operation(*given, **named):
         global left
         left -= 1
-        if left == 0:
+        if left == 0 and how == "TERM":
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif left == 0:
             if half is not None:
                 half(*given)
             os._exit(137)
-        return real(*given, **how)
+        return real(*given, **named)
 
     return operation
 
 
-def opened(file, mode="r", *given, real=builtins.open, **how):
+def opened(file, mode="r", *given, real=builtins.open, **named):
     if not any(letter in mode for letter in "wax+"):
-        return real(file, mode, *given, **how)
-    return counted(real)(file, mode, *given, **how)
+        return real(file, mode, *given, **named)
+    return counted(real)(file, mode, *given, **named)
 
 
 def half_written(self, content):

@@ -622,7 +622,7 @@ def test_control_c_saves_and_the_same_command_continues(home, tmp_path):
     import signal
 
     folders = ["--data", str(home / "data"), "--out", str(tmp_path / "run")]
-    flags = [*folders, *TRAIN[:-1], "2000", "--log-every", "5"]
+    flags = [*folders, *TRAIN[:-1], "200000", "--log-every", "5"]
     command = [sys.executable, "-m", "unmask", "train", "demo", *flags]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     log = tmp_path / "run" / "log.jsonl"

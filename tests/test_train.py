@@ -5,9 +5,6 @@ import math
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -56,33 +53,6 @@ def test_a_stopped_run_ends_with_the_same_bits(data, tmp_path, optimizer, monkey
     steps = [row["step"] for row in read_log(tmp_path / "parts" / "log.jsonl") if "loss" in row]
     assert steps == [4, 8, 12]
     assert train(config, data, tmp_path / "parts") == parts  # a finished run has nothing left to do
-
-
-def test_a_killed_process_continues_to_the_same_bits(data, tmp_path):
-    """The command that a user runs, killed without warning somewhere in the middle, run again."""
-    command = [
-        sys.executable, "-m", "unmask", "train", "demo", "--data", str(data), "--length", "16",
-        "--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "8", "--minutes", "0",
-        "--steps", "150", "--checkpoint-minutes", "0.002", "--eval-minutes", "0",
-        "--threads", "1", "--dtype", "float32",
-    ]  # fmt: skip
-    process = subprocess.Popen(
-        [*command, "--out", str(tmp_path / "killed")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    began = time.monotonic()
-    while len(checkpoint.checkpoints(tmp_path / "killed")) < 2 and time.monotonic() - began < 60:
-        time.sleep(0.01)
-    process.kill()
-    process.communicate()
-    before = checkpoint.checkpoints(tmp_path / "killed")
-    assert before and int(before[-1].name) < 150
-    for out in ("killed", "whole"):
-        subprocess.run([*command, "--out", str(tmp_path / out)], check=True, capture_output=True)
-    ends = [checkpoint.checkpoints(tmp_path / out)[-1] for out in ("killed", "whole")]
-    assert [end.name for end in ends] == ["00000150"] * 2 and same(*(weights(end) for end in ends))
-    assert not list((tmp_path / "killed" / "checkpoints").glob(".*"))
 
 
 def test_accumulation_equals_the_large_batch(data, monkeypatch):
