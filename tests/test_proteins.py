@@ -343,9 +343,7 @@ def test_every_residue_weighs_as_much_in_training_as_in_scoring(folder, monkeypa
     """In a loss that is divided by the residues of its batch: 1 in all, on average, wherever a
     residue is."""
     data, taken, length, batches = open_data(folder), [], 160, 10_000
-    monkeypatch.setattr(
-        type(data), "_take", lambda self, split, start, size: taken.append((start, size))
-    )
+    monkeypatch.setattr(type(data), "_take", lambda self, *places: taken.append(places[2:]))
     for step in range(batches):
         data.batch("train", length, 3, 0, step)
     sizes = np.diff(data.edges("train"))
@@ -450,8 +448,73 @@ def test_a_network_that_marks_the_ends_knows_where_they_are():
     assert Transformer(**marked.config()).ends is not None
 
 
-def test_the_network_of_proteins_marks_their_ends(run):
-    assert unmask.MaskedDiffusion.from_pretrained(run).backbone.config()["ends"]
+def test_pieces_of_a_sequence_have_no_ends_but_its_own():
+    """Marked at neither, one or both of them: by a model of pieces as by the marks alone."""
+    torch.manual_seed(0)
+    kinds = (False, True, "sequence")
+    plain, of_rows, model = (random_network(ends) for ends in kinds)
+    for other in (plain, of_rows):  # the same weights, as far as they go
+        other.load_state_dict(model.state_dict(), strict=other is not plain)
+    x, ends = torch.tensor([[0, 1, 2]] * 3), torch.tensor([[True, True], [False, False], [0, 1]])
+    ends = ends.bool()
+    bounds = exact_nelbo(model, x, ends=ends).detach()
+    assert bounds[0] == exact_nelbo(model, x[:1])[0] == exact_nelbo(of_rows, x, ends=ends)[0]
+    assert bounds[1] == exact_nelbo(plain, x[:1])[0]
+    assert len({round(float(bound), 6) for bound in bounds}) == 3
+    # what is drawn, estimated and sampled is told the same
+    batch = {"x": x.repeat(700, 1), "ends": ends.repeat(700, 1)}
+    estimate = estimate_nelbo(model, [batch])
+    assert abs(estimate.mean - float(bounds.mean())) < 4 * estimate.noise
+    z = torch.full((1, 3), model.mask_id)
+    law = model.predict(z, ends=ends[1:2])[0].exp()
+    assert torch.allclose(law, plain.predict(z)[0].exp(), atol=1e-12)
+    drawn = sample(
+        model, z=z.repeat(4000, 1), ends=ends[1:2].expand(4000, 2), generator=rng(), steps=1
+    )
+    for place in range(3):
+        share = torch.bincount(drawn[:, place], minlength=5) / 4000
+        assert (share - law[place]).abs().max() < 0.04
+    with pytest.raises(ValueError, match=r"ends must be bool \(3, 2\), not torch.bool \(2, 2\)"):
+        model.nelbo(x, ends=ends[:2])
+
+
+def random_network(ends):
+    network = Transformer(5, dim=8, layers=1, heads=2, ends=ends).double()
+    torch.nn.init.normal_(network.head.weight)
+    return unmask.MaskedDiffusion(network, unmask.schedules.Linear(), unmask.Subtokenizer(5)).eval()
+
+
+def test_batches_and_windows_tell_which_ends_they_hold(tmp_path, model):
+    (tmp_path / "x.fa").write_text(">a\nACDEFGHIKLMN\n>b\nPQRS\n")
+    prepare_proteins(tmp_path / "x.fa", tmp_path / "data", split="1,0,0", progress=False)
+    data = open_data(tmp_path / "data")
+    whole = [tuple(row) for row in data.sequences("train")]
+
+    def check(batch):
+        for i, row in enumerate(batch["x"]):
+            size = int(batch["valid"][i].sum()) if "valid" in batch else len(row)
+            piece = tuple(row[:size].tolist())
+            held = [piece in {s[:size] for s in whole}, piece in {s[-size:] for s in whole}]
+            assert batch["ends"][i].tolist() == held, piece
+
+    for batch in data.windows("train", 5, 8):
+        check(batch)
+    for step in range(20):
+        check(data.batch("train", 5, 8, 0, step))
+    assert "ends" not in data.batch("train", 12, 4, 0, 0)
+    # windows of a filling
+    filler = Filler(model, window=True)
+    filler.length = 6
+    holes = np.full(14, HOLE, np.int8)
+    rows = filler.rows([Partial(np.zeros(14), holes), Partial(np.zeros(8), holes[:8])])
+    told = [rows.part(at, 1).told().get("ends") for at, _ in filler.windows(rows.holes)]
+    assert told[0].tolist() == [[True, False], [True, False]]
+    assert told[-1].tolist() == [[False, True], [False, True]]
+
+
+def test_the_network_of_proteins_marks_the_ends_of_whole_sequences(run):
+    config = unmask.MaskedDiffusion.from_pretrained(run).backbone.config()
+    assert config["ends"] == "sequence"
 
 
 def test_lengths_are_drawn_from_the_training_sequences_up_to_the_trained_length(folder, run):
@@ -586,7 +649,7 @@ def test_the_verbs_on_proteins(source, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
         unmask.filling,
         "trajectory",
-        lambda *a, **how: (seen.append(how["valid"]), trajectory(*a, **how))[1],
+        lambda *a, **how: (seen.append(how.get("valid")), trajectory(*a, **how))[1],
     )
     more = ["--num", "5", "--steps", "4", "--batch-size", "5", "--out", "c.fasta"]
     assert main(["sample", "run", *more]) == 0

@@ -204,5 +204,5 @@ def test_valid_is_the_form_for_two_roles():
     assert torch.equal(one.nelbo, model(x, role=role, generator=rng(2)).nelbo)
     with pytest.raises(ValueError, match="not both"):
         model(x, valid=valid, role=role)
-    with pytest.raises(ValueError, match="valid, role, group"):
+    with pytest.raises(ValueError, match="cond, ends, group, role, valid"):
         inputs({"x": x, "mask": valid})

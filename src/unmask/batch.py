@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unmask.roles import ABSENT, SCORED, UNKNOWN
 
-KEYS = {"x", "valid", "role", "cond", "group"}  # of a batch as a loader gives it
+KEYS = {"x", "valid", "role", "cond", "ends", "group"}  # of a batch as a loader gives it
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,12 @@ class Batch:
     codes: Tensor  # (B, S) of the tokens; where a role hides the token, the code of token 0
     y: Tensor  # (B, U) the value of each unit: a digit of a code, or the code
     role: Tensor  # (B, S) int8, see `roles`
-    valid: Tensor | None  # (B, S) bool, what the network is told; None: every position is there
-    cond: Tensor | None  # what the network is given besides
+    told: dict[str, Tensor]  # what the network is told besides z and t, see `told`
 
     def take(self, rows: Tensor) -> "Batch":
         """The examples with these numbers (R,)."""
-        valid = None if self.valid is None else self.valid[rows]
-        cond = None if self.cond is None else self.cond[rows]
-        return Batch(self.codes[rows], self.y[rows], self.role[rows], valid, cond)
+        told = {name: value[rows] for name, value in self.told.items()}
+        return Batch(self.codes[rows], self.y[rows], self.role[rows], told)
 
     @cached_property
     def per_token(self) -> int:
@@ -68,6 +66,19 @@ class Batch:
         return ((self.role != ABSENT) & (self.role != SCORED)).any(-1)
 
 
+def told(
+    device, cond: Tensor | None = None, valid: Tensor | None = None, ends: Tensor | None = None
+) -> dict[str, Tensor]:
+    """What a network is told besides z and t, on `device`; what is None is left out.
+
+    cond: labels (B,), or any tensor whose first axis is the batch.  valid (B, S) bool: the
+    positions that are there; without, all are.  ends (B, 2) bool: whether the first and the last of
+    them are the ends of the sequence, and not of a piece of it; without, they are.
+    """
+    given = {"cond": cond, "valid": valid, "ends": ends}
+    return {name: value.to(device) for name, value in given.items() if value is not None}
+
+
 def roles_of(x: Tensor, valid: Tensor | None, role: Tensor | None) -> Tensor:
     """(B, S) int8: the roles of the positions of x (B, S).
 
@@ -104,7 +115,8 @@ def inputs(batch: Tensor | dict, device=None) -> dict[str, Any]:
         batch = {"x": batch}
     if "x" not in batch or set(batch) - KEYS:
         raise ValueError(
-            "a batch is a tensor, or a dict with x and optionally cond, valid, role, group; not "
+            "a batch is a tensor, or a dict with x and optionally "
+            f"{', '.join(sorted(KEYS - {'x'}))}; not "
             f"one with {', '.join(batch) or 'nothing'}"
         )
     return {

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask import masks, schedules
-from unmask.batch import Batch, roles_of
+from unmask.batch import Batch, roles_of, told
 from unmask.categorical import uniform
 from unmask.formula import continuous, discrete
 from unmask.kernels.marginals import marginal_nats
@@ -45,7 +45,8 @@ class MaskedDiffusion(Pretrained):
     """A network, a masking schedule and a vocabulary; calling it gives the training loss.
 
     `backbone`: any module `(z, t=None, cond=None, valid=None) -> logits`; `z` (B, S*L) ids in which
-    `mask_id` is masked, logits (B, S, V), or (B, S, L, b) for independent digits.  With
+    `mask_id` is masked, logits (B, S, V), or (B, S, L, b) for independent digits.  One that takes
+    `ends`, too, is told which examples are pieces of longer ones (`batch.told`).  With
     `features(...) -> (B, S, D)` and `logits(features)` besides, the head is applied only at the
     rows that need it.  A backbone ignores t if it says `uses_time = False` or its `forward` takes
     none.  Where the subtokenizer permutes the codes of tokens, the V logits are those of the codes.
@@ -136,21 +137,21 @@ class MaskedDiffusion(Pretrained):
             )
         return units
 
-    def hidden(
-        self, z: Tensor, t: Tensor, cond=None, valid: Tensor | None = None
-    ) -> tuple[Tensor, Callable]:
-        """Run the network on z (B, S*L) at t: what it says of every token (B, S, ...), and the head
-        that makes logits of any R of those rows: (R, V), or (R, L, b).
+    def hidden(self, z: Tensor, t: Tensor, **given: Tensor) -> tuple[Tensor, Callable]:
+        """Run the network on z (B, S*L) at t, and what it is `given` besides (`batch.told`): what
+        it says of every token (B, S, ...), and the head that makes logits of any R of those rows:
+        (R, V), or (R, L, b).
 
         Without a head of its own, the network says logits already, and the head changes nothing.
         """
         apart = hasattr(self.backbone, "features") and hasattr(self.backbone, "logits")
         network: Any = self.backbone.features if apart else self.backbone
         head: Any = self.backbone.logits if apart else lambda rows: rows
-        optional = {"cond": cond, "valid": valid}
-        given = {name: value for name, value in optional.items() if value is not None}
+        taken = network if apart else self.backbone.forward
+        if "ends" in given and not accepts(taken, "ends"):
+            del given["ends"]  # a network that does not look at them loses nothing
         for name in given:
-            if not accepts(network if apart else self.backbone.forward, name):
+            if not accepts(taken, name):
                 whose = type(self.backbone).__name__
                 raise ValueError(f"{name} was given, but {whose} takes no {name!r}")
         if self.uses_time:
@@ -211,12 +212,18 @@ class MaskedDiffusion(Pretrained):
         return logits.log_softmax(-1)
 
     def predict(
-        self, z: Tensor, t: Tensor | None = None, *, cond=None, valid: Tensor | None = None
+        self,
+        z: Tensor,
+        t: Tensor | None = None,
+        *,
+        cond: Tensor | None = None,
+        valid: Tensor | None = None,
+        ends: Tensor | None = None,
     ) -> Tensor:
         """(B, S, V) log-probabilities of every token given z (B, S*L); a revealed token has
         probability 1.  t: (), (1,) or (B,)."""
         t = torch.ones((), device=z.device) if t is None else t
-        rows, head = self.hidden(z, t, cond, valid)
+        rows, head = self.hidden(z, t, **told(z.device, cond, valid, ends))
         digits = z.unflatten(1, (-1, self.subtokenizer.length))
         position = torch.arange(digits.shape[1], device=z.device).expand(len(z), -1)
         logits = head(rows.flatten(0, 1))
@@ -238,13 +245,14 @@ class MaskedDiffusion(Pretrained):
         *,
         role: Tensor | None = None,
         cond: Tensor | None = None,
+        ends: Tensor | None = None,
         masking: str | None = None,
     ) -> Batch:
         """A batch of token ids x (B, S), checked.  `role` (B, S) int8, see `roles`; or, where two
         roles are enough, `valid` (B, S) bool: scored where True, absent elsewhere.
 
-        Ids where a role hides them may be anything.  `cond`: labels (B,) or any tensor whose first
-        axis is the batch, passed to the network.  ValueError for ids or roles that cannot be.
+        Ids where a role hides them may be anything.  `cond`, `ends`: what the network is
+        told besides, see `batch.told`.  ValueError for ids, roles or ends that cannot be.
         """
         if x.ndim != 2 or not x.numel():
             raise ValueError(f"x must be token ids of shape (B, S), not {tuple(x.shape)}")
@@ -256,8 +264,12 @@ class MaskedDiffusion(Pretrained):
             check_allowed(x, seen, self.allowed)
         if role is not None and bool((role == ABSENT).any()):
             valid = role != ABSENT  # the network is told of an absence, not of the other roles
+        if ends is not None and (ends.dtype != torch.bool or ends.shape != (len(x), 2)):
+            said = f"{ends.dtype} {tuple(ends.shape)}"
+            raise ValueError(f"ends must be bool ({len(x)}, 2), not {said}")
         codes = self.subtokenizer.code(x.long())
-        return Batch(codes, self.units(masking).digits(codes), roles, valid, cond)
+        digits = self.units(masking).digits(codes)
+        return Batch(codes, digits, roles, told(x.device, cond, valid, ends))
 
     def corrupt(
         self, x: Tensor, masked: Tensor, valid: Tensor | None = None, masking: str | None = None
@@ -329,7 +341,7 @@ class MaskedDiffusion(Pretrained):
         """As `score`, but the second is (B, S, l), what each of a token's l units pays; in discrete
         time and for `joint`, where they pay together, (B, S, 1)."""
         z = self.masked(batch, draw.masked)
-        features, head = self.hidden(z, draw.t, batch.cond, batch.valid)
+        features, head = self.hidden(z, draw.t, **batch.told)
         per_token = (batch.codes.shape[1], -1)
         masked = draw.masked.unflatten(1, per_token)  # (B, S, l)
         b, position = masked.any(-1).nonzero(as_tuple=True)  # (R,) each: the rows
@@ -372,6 +384,7 @@ class MaskedDiffusion(Pretrained):
         valid: Tensor | None = None,
         generator: Generator = None,
         role: Tensor | None = None,
+        ends: Tensor | None = None,
     ) -> Terms:
         """The training loss of token ids x (B, S), and the draw of the bound that it is made of;
         see `Terms`, and `clean` for the arguments.
@@ -380,7 +393,7 @@ class MaskedDiffusion(Pretrained):
         (`schedule_gradient`); `nelbo` is the mean of the two draws, and the value of `loss` is the
         surrogate's, not the bound's.
         """
-        batch = self.clean(x, valid, role=role, cond=cond)
+        batch = self.clean(x, valid, role=role, cond=cond, ends=ends)
         positions = batch.positions.sum().clamp(min=1)
         draw = self.draw(batch, None, generator)
         total, each = self.score_units(batch, draw, joint=self.objective == "joint")
@@ -416,6 +429,7 @@ class MaskedDiffusion(Pretrained):
         masking: str | None = None,
         generator: Generator = None,
         role: Tensor | None = None,
+        ends: Tensor | None = None,
     ) -> Tensor:
         """(B,) float64 nats: one unbiased draw of each example's bound on -log p(what is scored |
         what is given), whatever `objective` the model was trained with.
@@ -424,7 +438,7 @@ class MaskedDiffusion(Pretrained):
         draws one token a step and reveals its digits by their coins; None: continuous time.
         `masking="token"`: the bound of the sampler that reveals all digits of a token together.
         """
-        batch = self.clean(x, valid, role=role, cond=cond, masking=masking)
+        batch = self.clean(x, valid, role=role, cond=cond, ends=ends, masking=masking)
         return self.score(batch, self.draw(batch, steps, generator))[1]
 
 

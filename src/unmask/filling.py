@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from unmask.batch import told
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.kernels.rows import chunks
 from unmask.kinds.kind import Filled, Partial, State
@@ -40,17 +41,26 @@ class Rows(NamedTuple):
     unknown: Tensor  # (B, S) bool: masked, and staying so
     valid: Tensor  # (B, S) bool: not the padding, nor what is absent
     cond: Tensor | None  # (B,) labels
+    ends: Tensor | None = None  # (B, 2) bool, of windows: whether they hold the ends of their rows
 
     def part(self, at: slice, digits: int) -> "Rows":
         """The tokens `at` of every row, of so many `digits` each; views, so that what is filled in
         there is filled in here."""
+        outside = self.valid[:, : at.start].any(1), self.valid[:, at.stop :].any(1)
         return Rows(
             self.z[:, at.start * digits : at.stop * digits],
             self.holes[:, at],
             self.unknown[:, at],
             self.valid[:, at],
             self.cond,
+            ~torch.stack(outside, 1),
         )
+
+    def told(self, device=None) -> dict[str, Tensor]:
+        """What a network is told of the rows, without what goes without saying."""
+        valid = None if bool(self.valid.all()) else self.valid
+        ends = None if self.ends is None or bool(self.ends.all()) else self.ends
+        return told(device, self.cond, valid, ends)
 
 
 class Filler:
@@ -241,9 +251,8 @@ class Filler:
             part = rows.part(at, digits)
             now = part.holes & fill  # (B, W) the holes that are filled in this window
             device = self.model.device
-            valid = None if bool(part.valid.all()) else part.valid.to(device)
-            cond = None if part.cond is None else part.cond.to(device)
-            guidance = self.weight(cond)
+            given = part.told(device)
+            guidance = self.weight(given.get("cond"))
             watching = self.watch > 0 and not self.states
             if watching:
                 self.states.append(self.shown(part.z[: self.watch]))
@@ -252,18 +261,17 @@ class Filler:
                     self.model,
                     part.z.to(device),
                     steps=self.steps,
-                    cond=cond,
-                    valid=valid,
                     holes=now.to(device),
                     generator=OfRows(seed, [WINDOWS * i + window for i in numbers]),
                     guidance=guidance,
+                    **given,
                     **self.how,
                 )
                 for z in zs:
                     bar.update()
                     if watching:
                         self.states.append(self.shown(z[: self.watch].cpu()))
-                x = to_tokens(self.model, z, valid, now.to(device)).cpu()
+                x = to_tokens(self.model, z, given.get("valid"), now.to(device)).cpu()
             filled = self.model.subtokenizer.encode(x.clamp(min=0))  # -1 is in no hole
             part.z.copy_(torch.where(now.repeat_interleave(digits, 1), filled, part.z))
 
@@ -326,10 +334,10 @@ class Filler:
             # Each window has a block of examples to itself: no two of them share strata, so that
             # their noises are independent and add up in squares.
             own = [BLOCK * (WINDOWS * i + window) for i in numbers]
-            given = {"unknown": left[:, at] | part.unknown, "cond": part.cond, "valid": part.valid}
-            how = {"repeats": draws, "seed": seed, "examples": own}
+            given: dict[str, Any] = part.told() | {"unknown": left[:, at] | part.unknown}
+            given |= {"repeats": draws, "seed": seed, "examples": own}
             with self.precision:
-                more, noise = conditional_nats(self.model, self.tokens(part.z), now, **given, **how)
+                more, noise = conditional_nats(self.model, self.tokens(part.z), now, **given)
             nats, variance = nats + more, variance + noise**2
         return nats, variance.sqrt()
 
@@ -359,11 +367,10 @@ class Filler:
         """(row, position, (V,) probabilities by token) of each hole."""
         model, device = self.model, self.model.device
         z = rows.z.to(device)
-        valid = None if bool(rows.valid.all()) else rows.valid.to(device)
-        cond = None if rows.cond is None else rows.cond.to(device)
         # the time that fits the share of what is hidden, as in sampling
         share = (rows.holes | rows.unknown).sum(1) / rows.valid.sum(1).clamp(min=1).double()
-        hidden, head = model.hidden(z, model.schedule.inverse(1 - share.to(device)), cond, valid)
+        t = model.schedule.inverse(1 - share.to(device))
+        hidden, head = model.hidden(z, t, **rows.told(device))
         digits = z.unflatten(1, (-1, model.subtokenizer.length))
         row, position = rows.holes.to(device).nonzero(as_tuple=True)
         for part in chunks(len(row), model.subtokenizer.vocab_size, device):

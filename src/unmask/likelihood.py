@@ -29,7 +29,7 @@ def estimate_nelbo(
     finite: bool = True,
 ) -> Estimate:
     """The bound over all examples of `batches`, tensors x (B, S) or dicts with x and optionally
-    cond, and valid or role; `repeats` draws each.
+    cond, ends, and valid or role; `repeats` draws each.
 
     It bounds -log p(what is scored | what is given), see `roles`, whatever objective the model was
     trained with.  `steps`, `masking`: see `MaskedDiffusion.nelbo`.  The draws of an example are
@@ -152,7 +152,7 @@ def order_nats(model: MaskedDiffusion, batch: Batch, rank: Tensor, *, states: in
             some, s = batch.take(b[part]), position[part]
             not_before = rank[b[part]] >= rank[b[part], unit[part], None]  # the unit itself, too
             z = model.masked(some, not_before & some.scored)
-            hidden, head = model.hidden(z, t, some.cond, some.valid)
+            hidden, head = model.hidden(z, t, **some.told)
             row = torch.arange(len(z), device=device)
             digits = z.unflatten(1, (-1, model.subtokenizer.length))[row, s]
             logp = model.log_probs(head(hidden[row, s]), digits, s)
@@ -218,6 +218,7 @@ def conditional_nats(
     unknown: Tensor | None = None,
     cond: Tensor | None = None,
     valid: Tensor | None = None,
+    ends: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """An upper bound on -log p(x at the holes | the rest) and the noise of its masks (NaN for
     repeats = 1), each (B,) float64 nats, on the CPU.
@@ -253,7 +254,8 @@ def conditional_nats(
     # many replicates: the noise is that of a single row, known from the spread between them alone
     replicates, of_each = split_repeats(repeats, BLOCK)
     numbers = np.arange(len(x)) if examples is None else np.asarray(examples)
-    batch = model.clean(**inputs({"x": x, "role": role, "cond": cond}, model.device))
+    given = {"x": x, "role": role, "cond": cond, "ends": ends}
+    batch = model.clean(**inputs(given, model.device))
     with evaluating(model):
         draws = [
             model.score(batch, model.draw(batch, uniforms=uniforms))[1].cpu()

@@ -19,6 +19,7 @@ def exact_nelbo(
     valid: Tensor | None = None,
     masking: str | None = None,
     role: Tensor | None = None,
+    ends: Tensor | None = None,
 ) -> Tensor:
     """(B,) float64 nats: the bound of token ids x (B, S), by enumeration; differentiable.
 
@@ -28,7 +29,7 @@ def exact_nelbo(
     which takes any power at t = 0.  Discrete time: the sum over the `steps` uniform intervals.
     ValueError beyond 12 units, 4096 masks an example.
     """
-    clean = model.clean(x, valid, role=role, cond=cond, masking=masking)
+    clean = model.clean(x, valid, role=role, cond=cond, ends=ends, masking=masking)
     y, real, scalar = clean.y, clean.scored, model.schedule.num_values == 1
     batch, count = y.shape
     if count > MAX_UNITS:
@@ -59,7 +60,7 @@ def exact_nelbo(
             seen = t.expand(len(z))
             if fits is not None:  # as in `MaskedDiffusion.draw`
                 seen = torch.where(all_masks.conditional, fits, seen)
-            hidden, head = model.hidden(z, seen, all_masks.cond, all_masks.valid)
+            hidden, head = model.hidden(z, seen, **all_masks.told)
             known[:] = [model.log_probs(head(hidden[row, position]), digits, position)]
         each = model.nats(known[0], y_rows, masked_rows, times).double()
         return each.new_zeros(len(z)).index_add(0, row, each).view(batch, -1)

@@ -31,8 +31,9 @@ class Transformer(nn.Module):
     `time`: look at t.
     `classes`: the number of labels in `cond` (B,), 0 for none; the extra label `classes` means "no
     label", as does cond=None.
-    `ends`: mark the first and the last position that has a value; without, a fully masked sequence
-    looks the same everywhere.
+    `ends`: "sequence", mark the first and the last position that has a value, where they are the
+    ends of a sequence and not of a piece; True, of a piece, too, as models of earlier versions do.
+    Without, a fully masked sequence looks the same everywhere.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Transformer(nn.Module):
         digits: int = 1,
         decoder: str = "joint",
         places: int = 0,
-        ends: bool = False,
+        ends: bool | str = False,
     ):
         super().__init__()
         if min(vocab_size, dim, layers, heads, digits) < 1 or classes < 0:
@@ -64,6 +65,8 @@ class Transformer(nn.Module):
                 f"dim {dim} is not a multiple of digits {digits}, whose embeddings are joined to "
                 f"that width: try dim {near}"
             )
+        if ends not in (False, True, "sequence"):
+            raise ValueError(f'ends must be "sequence", True or False, not {ends!r}')
         if decoder not in ("joint", "independent"):
             raise ValueError(f'decoder must be "joint" or "independent", not {decoder!r}')
         if dim % heads or dim // heads % 2:
@@ -88,7 +91,7 @@ class Transformer(nn.Module):
         )
         self.norm = RMSNorm(dim)
         self.modulation = _zero(nn.Linear(dim, 2 * dim)) if condition else None
-        self.ends = nn.Embedding(2, dim) if ends else None
+        self.ends, self.of_sequences = nn.Embedding(2, dim) if ends else None, ends == "sequence"
         self.head = _zero(Head(dim, vocab_size if decoder == "joint" else digits * base))
         self.dropout = nn.Dropout(dropout)
         for embedding in filter(None, (self.embed, self.place, self.ends)):
@@ -104,8 +107,9 @@ class Transformer(nn.Module):
         t: Tensor | None = None,
         cond: Tensor | None = None,
         valid: Tensor | None = None,
+        ends: Tensor | None = None,
     ) -> Tensor:
-        """z (B, S*L) ids, t (), (1,) or (B,), cond (B,) labels, valid (B, S) -> (B, S, dim)."""
+        """z (B, S*L) ids, t (), (1,) or (B,), and what `batch.told` names -> (B, S, dim)."""
         c = condition(self, z, t, cond)
         values = self.embed.num_embeddings // self.digits  # and the mask
         table = torch.arange(self.digits, device=z.device) * values
@@ -115,6 +119,8 @@ class Transformer(nn.Module):
             if there is None:
                 there = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
             first, last = _ends(there)
+            if ends is not None and self.of_sequences:
+                first, last = first & ends[:, :1], last & ends[:, 1:]
             x = x + first[..., None] * self.ends.weight[0] + last[..., None] * self.ends.weight[1]
         rotary = None
         if self.place is None:
@@ -144,9 +150,10 @@ class Transformer(nn.Module):
         t: Tensor | None = None,
         cond: Tensor | None = None,
         valid: Tensor | None = None,
+        ends: Tensor | None = None,
     ) -> Tensor:
         """(B, S*L) ids -> logits (B, S, V), or (B, S, L, base)."""
-        return self.logits(self.features(z, t, cond, valid))
+        return self.logits(self.features(z, t, cond, valid, ends))
 
 
 def condition(

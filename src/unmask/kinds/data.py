@@ -49,7 +49,7 @@ class Data:
     ) -> dict[str, torch.Tensor]:
         """Random examples, the same for the same arguments.
 
-        "x" (batch_size, length) int64, and "valid", "cond" where there are any.
+        "x" (batch_size, length) int64, and "valid", "cond", "ends" where there are any.
         """
         raise NotImplementedError
 

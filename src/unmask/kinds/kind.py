@@ -28,7 +28,7 @@ class Layout(NamedTuple):
     shape: tuple[int, int, int] | None = None  # height, width, channels
     # positions without an order, such as columns, each a place of its own; 0: they are ordered
     places: int = 0
-    ends: bool = False  # the first and the last position that has a value are told apart
+    ends: bool = False  # the two ends of a sequence are told apart from its other positions
     allowed: np.ndarray | None = None  # (S, V) bool: the values that a position can have
 
 

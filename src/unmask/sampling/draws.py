@@ -24,6 +24,7 @@ def sample(
     z: Tensor | None = None,
     cond=None,
     valid: Tensor | None = None,
+    ends: Tensor | None = None,
     holes: Tensor | None = None,
     generator: Generator = None,
     temperature: float = 1.0,
@@ -33,6 +34,7 @@ def sample(
 
     The masked units of `z` are filled in.  `holes` (B, S) bool: fill in those positions only; what
     else is masked stays so, and is -1.  Also -1: where `valid` is False.
+    `cond`, `valid`, `ends`: what the network is told, see `batch.told`.
 
     `length` None: the length that the model was trained at or, where its data has a length model
     (`draw_lengths`), a draw from that for each sequence, and num rows as long as the longest, -1
@@ -59,7 +61,7 @@ def sample(
         raise ValueError(f"z already fixes number and length: leave out num={num}, length={length}")
     if sampler == "first_hitting":
         steps = 1  # its law does not depend on the grid
-    given = {"cond": cond, "valid": valid, "holes": holes}
+    given = {"cond": cond, "valid": valid, "ends": ends, "holes": holes}
     how = {"generator": generator, "temperature": temperature, "guidance": guidance}
     states = trajectory(model, z, sampler=sampler, steps=steps, grid=grid, **given, **how)
     return to_tokens(model, deque(states, maxlen=1).pop(), valid, holes)

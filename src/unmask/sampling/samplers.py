@@ -23,6 +23,7 @@ def ancestral(
     *,
     cond: Tensor | None = None,
     valid: Tensor | None = None,
+    ends: Tensor | None = None,
     holes: Tensor | None = None,
     generator: Generator = None,
     temperature: float = 1.0,
@@ -36,7 +37,7 @@ def ancestral(
     at the largest probability and kept at that of the value drawn.  Digits of one token are
     revealed by their own coins, from one draw of the token.
     """
-    state = State(model, z, ts, cond, valid, holes, generator, temperature, guidance)
+    state = State(model, z, ts, cond, valid, ends, holes, generator, temperature, guidance)
     for t, s in zip(state.ts[:-1], state.ts[1:], strict=True):
         reveal = model.schedule.reveal(t, s)  # (K,)
         masked = state.masked()
@@ -53,6 +54,7 @@ def first_hitting(
     *,
     cond: Tensor | None = None,
     valid: Tensor | None = None,
+    ends: Tensor | None = None,
     holes: Tensor | None = None,
     generator: Generator = None,
     temperature: float = 1.0,
@@ -72,7 +74,7 @@ def first_hitting(
             'sampler="ancestral"'
         )
     ts = torch.tensor([1.0, 0.0]) if ts is None else ts
-    state = State(model, z, ts, cond, valid, holes, generator, temperature, guidance)
+    state = State(model, z, ts, cond, valid, ends, holes, generator, temperature, guidance)
 
     def hit(u: Tensor, left: Tensor, rows: Tensor | None = None) -> Tensor:
         r = 1 - state.uniform(len(u), rows=rows)

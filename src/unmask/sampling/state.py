@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from unmask.batch import told
 from unmask.categorical import categorical, uniform
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.kernels.rows import chunks
@@ -28,6 +29,7 @@ class State:
         ts: Tensor,
         cond: Tensor | None,
         valid: Tensor | None,  # (B, S) bool
+        ends: Tensor | None,  # (B, 2) bool
         holes: Tensor | None,  # (B, S) bool: fill in only these; None: all that is masked
         generator: Generator,
         temperature: float,
@@ -40,11 +42,11 @@ class State:
                 "guidance strengthens what cond says, and there is none: give cond, or leave "
                 "guidance out"
             )
-        self.model, self.cond, self.generator = model, cond, generator
+        self.model, self.generator = model, generator
         self.temperature, self.guidance = temperature, guidance
         self.digits, self.units = model.subtokenizer.length, model.units()
         self.z = z = check_state(model, z, valid).to(model.device, torch.long).clone()
-        self.valid = None if valid is None else valid.to(z.device)
+        self.told = told(z.device, cond, valid, ends)
         self.holes = None
         if holes is not None:
             shape = (len(z), z.shape[1] // self.digits)
@@ -75,8 +77,8 @@ class State:
 
     def counted(self) -> Tensor:
         """(B, U) bool: the units that are there, masked or not."""
-        if self.valid is not None:
-            return self.of_units(self.valid)
+        if "valid" in self.told:
+            return self.of_units(self.told["valid"])
         units = self.z.shape[1] // self.digits * self.units.length
         return self.z.new_ones(len(self.z), units, dtype=torch.bool)
 
@@ -133,14 +135,14 @@ class State:
         model = self.model
         used, among_used = b.unique(return_inverse=True)
         view = self.z.unflatten(1, (-1, self.digits))
-        cond = None if self.cond is None else self.cond[used]
-        valid = None if self.valid is None else self.valid[used]
+        given = {name: value[used] for name, value in self.told.items()}
         tokens = []
         with evaluating(model):
-            hidden, head = model.hidden(self.z[used], t[used], cond, valid)
+            hidden, head = model.hidden(self.z[used], t[used], **given)
             unconditional = None
             if self.guidance is not None:
-                unconditional = model.hidden(self.z[used], t[used], None, valid)[0]
+                del given["cond"]
+                unconditional = model.hidden(self.z[used], t[used], **given)[0]
             for part in chunks(len(b), model.subtokenizer.vocab_size, b.device):
                 i, s = among_used[part], position[part]
                 digits = view[b[part], s]

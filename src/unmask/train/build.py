@@ -51,7 +51,8 @@ def network(config: TrainConfig, vocab_size: int, layout: Layout, classes: int) 
     shared["classes"] = classes
     if config.network == "transformer":
         shared |= {"digits": config.digits, "decoder": config.decoder}
-        return Transformer(vocab_size, places=layout.places, ends=layout.ends, **shared)
+        ends = "sequence" if layout.ends else False
+        return Transformer(vocab_size, places=layout.places, ends=ends, **shared)
     if layout.shape is None:
         unfit = "is for pictures, and this data has none"
         raise ValueError(f"--network unet {unfit}: use --network transformer")

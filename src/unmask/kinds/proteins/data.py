@@ -20,7 +20,8 @@ class ProteinData(Sequences):
 
     A position where it is not known which residue it is has no value: "valid" is False there.  A
     batch has "valid" if it has such a position or padding, and is padded to its longest sequence
-    only.  A window is a sequence or, if that is longer, one of its consecutive pieces.
+    only.  A window is a sequence or, if that is longer, one of its consecutive pieces; a batch with
+    pieces has "ends".
     """
 
     unit = "residue"  # pyrefly: ignore
@@ -46,14 +47,15 @@ class ProteinData(Sequences):
         random = np.random.default_rng((seed, step, micro))
         bucket = int(np.searchsorted(residues, random.integers(int(residues[-1])), side="right"))
         members = order[edges[bucket] : edges[bucket + 1]]
-        begins, sizes = self.edges(split)[members], np.diff(self.edges(split))[members]
+        sizes = np.diff(self.edges(split))[members]
         counts = count_crops(sizes, length)
         ends = np.cumsum(counts)
         rows = max(1, batch_size * length // min(length, int(sizes[0])))
         chosen = random.integers(int(ends[-1]), size=rows)
         which = np.searchsorted(ends, chosen, side="right")
         first, size = place_crops(sizes[which], length, chosen - (ends - counts)[which])
-        return self._take(split, begins[which] + first, size)
+        number = members[which]
+        return self._take(split, number, self.edges(split)[number] + first, size)
 
     def edges(self, split: str) -> np.ndarray:
         """(n + 1,) where in `tokens` each of a split's n sequences begins, and the end."""
@@ -74,7 +76,10 @@ class ProteinData(Sequences):
 
     def protocol(self, split: str, length: int) -> list[str]:
         """Which sequences the windows are of."""
-        return [self.whole_or_cut(split, length, "sequences")]
+        said = [self.whole_or_cut(split, length, "sequences")]
+        if bool((np.diff(self.edges(split)) > length).any()):
+            said.append("which ends of a sequence a window holds is given, as its length is")
+        return said
 
     def batch_name(self, batch_size: int, length: int) -> str:
         return f"up to {batch_size * length:,} residues of sequences of about one length"
@@ -96,8 +101,8 @@ class ProteinData(Sequences):
         return self._places[split, length]
 
     def _examples(self, split: str, length: int, chosen: np.ndarray) -> dict[str, torch.Tensor]:
-        _, start, size = self.window_places(split, length)
-        return self._take(split, start[chosen], size[chosen])
+        places = self.window_places(split, length)
+        return self._take(split, *(of_all[chosen] for of_all in places))
 
     def _groups(self, split: str, length: int, chosen: np.ndarray) -> np.ndarray | None:
         """The windows of one sequence are not independent."""
@@ -106,16 +111,24 @@ class ProteinData(Sequences):
     def describe_groups(self, groups: int, examples: int) -> str:
         return f"over {groups:,} sequences"
 
-    def _take(self, split: str, start: np.ndarray, size: np.ndarray) -> dict[str, torch.Tensor]:
-        """`size` (B,) residues from `start` (B,) on."""
+    def _take(
+        self, split: str, number: np.ndarray, start: np.ndarray, size: np.ndarray
+    ) -> dict[str, torch.Tensor]:
+        """`size` (B,) residues from `start` (B,) on, of the sequences with these numbers (B,)."""
         place = np.arange(int(size.max()))
         inside = place < size[:, None]
         at = np.where(inside, start[:, None] + place, 0)
         ids = np.asarray(self.tokens(split))[at].astype(np.int64)
         valid = inside & (ids < self.vocab_size)
-        if valid.all():
-            return {"x": torch.from_numpy(ids)}
-        return {"x": torch.from_numpy(np.where(valid, ids, 0)), "valid": torch.from_numpy(valid)}
+        batch = {"x": ids}
+        if not valid.all():
+            batch = {"x": np.where(valid, ids, 0), "valid": valid}
+        # of the sequences, not of the pieces
+        edges = self.edges(split)
+        ends = np.stack([start == edges[number], start + size == edges[number + 1]], -1)
+        if not ends.all():
+            batch["ends"] = ends
+        return {name: torch.from_numpy(value) for name, value in batch.items()}
 
     def _plan_buckets(
         self, split: str, length: int, batch_size: int
