@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
 # how, not what: free to differ when a run is resumed
-MACHINE = ("device", "dtype", "threads", "compile")
+MACHINE = ("device", "dtype", "threads", "compile", "shard", "recompute")
 Dtype = Literal["auto", "float32", "bfloat16"]
 # the names of samplers, of their time grids (`unmask.sampling` has both), and of how guidance
 # changes over time
@@ -90,7 +90,8 @@ class TrainConfig:
     """Sequences a step, over all micro-batches; of proteins, as many times --length residues, in
     sequences of about one length."""
     accumulate: int = 1
-    """Micro-batches a step; fresh masks for each."""
+    """Micro-batches a step, fresh masks for each; of several processes, a multiple of their number,
+    by default one each."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """muon: Muon for the matrices of the blocks, AdamW for the rest."""
     learning_rate: float = 3e-3
@@ -142,6 +143,13 @@ class TrainConfig:
     """torch.compile the network's blocks; needs a C++ compiler.  A step of a large network takes
     about half the time on a GPU, after a wait of 15 seconds; on CPUs it pays off in long runs only.
     """
+
+    shard: bool = False
+    """Of several processes, as torchrun starts them: leave each its piece of all weights and
+    optimizer states (FSDP2), instead of a copy."""
+    recompute: bool = False
+    """Compute what is inside a block anew in the backward pass instead of keeping it: less memory,
+    a third more time."""
 
     def check(self) -> None:
         """ValueError for a value that cannot be meant."""

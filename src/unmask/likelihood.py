@@ -14,6 +14,7 @@ from unmask.categorical import uniform
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.estimate import Estimate, errors, steadied
 from unmask.masks import BLOCK, Draw, Uniforms, of_examples, split_repeats
+from unmask.processes import ALONE, Processes
 from unmask.roles import ABSENT, GIVEN, SCORED, UNKNOWN
 
 
@@ -27,6 +28,7 @@ def estimate_nelbo(
     seed: int = 0,
     by_position: bool = False,
     finite: bool = True,
+    processes: Processes = ALONE,
 ) -> Estimate:
     """The bound over all examples of `batches`, tensors x (B, S) or dicts with x and optionally
     cond, ends, and valid or role; `repeats` draws each.
@@ -39,6 +41,8 @@ def estimate_nelbo(
     `by_position`, for examples of one length: also how much of the mean is paid at each position,
     that is, what its token costs on average over the random orders in which tokens are revealed.
 
+    `processes` share the batches, which all of them see; each gets the whole estimate.
+
     ValueError for no examples.
     FloatingPointError for a bound that is not finite, unless `finite` is False: an audit judges it.
     """
@@ -47,21 +51,25 @@ def estimate_nelbo(
             "batches must be a list or another iterable of batches: for one batch, pass [x]"
         )
     replicates, of_each = split_repeats(repeats)
-    all_nats, all_picks, all_positions, all_groups = [], [], [], []  # an entry for each batch
+    found = []  # of each batch: nats and picks (repeats, B, ...), positions and groups (B,)
     with evaluating(model), torch.no_grad():
-        for batch, numbers, group in numbered(model, batches, masking):
+        for batch, numbers, group in numbered(model, batches, masking, processes):
+            spare = not len(numbers)
+            if spare:
+                numbers = np.arange(len(batch.y))  # any
             nats, picks = [], []  # an entry for each draw
             for uniforms in draws_of(numbers, batch, seed, replicates, of_each):
                 draw = model.draw(batch, steps, uniforms=uniforms)
                 paid = model.score_units(batch, draw)[1].sum(-1)  # (B, S)
                 nats.append((paid if by_position else paid.sum(1)).cpu())
                 picks.append(uniforms.pick.cpu())
-            all_nats.append(torch.stack(nats))
-            all_picks.append(torch.stack(picks))
-            all_positions.append(batch.positions.cpu())
-            all_groups.append(group)
-    if not all_nats:
+            if not spare:
+                positions = batch.positions.cpu()
+                found.append((torch.stack(nats), torch.stack(picks), positions, group))
+    found = processes.gather(found)
+    if not found:
         raise ValueError("there are no examples to evaluate")
+    all_nats, all_picks, all_positions, all_groups = zip(*found, strict=True)
     positions, groups = torch.cat(all_positions), joined(all_groups)  # (n,)
     if not positions.any():
         raise ValueError("there are examples, and none of them has a position that is scored")
@@ -95,16 +103,29 @@ def estimate_nelbo(
 
 
 def numbered(
-    model: MaskedDiffusion, batches: Iterable[Tensor | dict], masking: str | None = None
+    model: MaskedDiffusion,
+    batches: Iterable[Tensor | dict],
+    masking: str | None = None,
+    processes: Processes = ALONE,
 ) -> Iterator[tuple[Batch, np.ndarray, Tensor | None]]:
     """Clean batches on the model's device, the numbers (B,) of their examples, counted from 0, and
-    their groups."""
-    done = 0
-    for batch in batches:
-        clean = model.clean(**inputs(batch, model.device), masking=masking)
-        numbers = np.arange(done, done + len(clean.codes))
-        done += len(numbers)
-        yield clean, numbers, batch.get("group") if isinstance(batch, dict) else None
+    their groups.
+
+    Of several processes, those that are this one's; and, where it has none in the last round, the
+    last once more, with no numbers, since what is called together has to be called by all.
+    """
+    size = processes.size
+    done = i = 0
+    batch: Tensor | dict = {}
+    for i, batch in enumerate(batches, 1):
+        rows = len(batch["x"] if isinstance(batch, dict) else batch)
+        if (i - 1) % size == processes.rank:
+            clean = model.clean(**inputs(batch, model.device), masking=masking)
+            group = batch.get("group") if isinstance(batch, dict) else None
+            yield clean, np.arange(done, done + rows), group
+        done += rows
+    if 0 < i % size <= processes.rank:
+        yield model.clean(**inputs(batch, model.device), masking=masking), np.arange(0), None
 
 
 def draws_of(
@@ -118,7 +139,7 @@ def draws_of(
         yield of_examples(numbers, units, seed=seed, device=device, **which)
 
 
-def joined(groups: list[Tensor | None]) -> Tensor | None:
+def joined(groups: Sequence[Tensor | None]) -> Tensor | None:
     """(n,) the groups of all batches, or None if some have none."""
     known = [group for group in groups if group is not None]
     return torch.cat(known) if len(known) == len(groups) else None

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unmask.backbones.part import Part
 from unmask.subtokens import least_base
 
 
@@ -211,7 +212,7 @@ class Head(nn.Linear):
         return F.linear(x, weight, bias)[..., : self.out_features]
 
 
-class Block(nn.Module):
+class Block(Part):
     """x + gate * attention(norm(x)), then x + gate * mlp(norm(x)).
 
     Shift, scale and gate are from c, `condition` wide, where there is one.
@@ -233,7 +234,7 @@ class Block(nn.Module):
         for linear in (self.out, self.down):  # the residual stream keeps its scale at any depth
             nn.init.normal_(linear.weight, std=(2 * layers * linear.in_features) ** -0.5)
 
-    def forward(
+    def run(
         self,
         x: Tensor,
         rotary: tuple[Tensor, Tensor] | None,

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unmask.backbones.part import Part
 from unmask.backbones.transformer import Block, RMSNorm, _rotary, _zero, condition
 
 # of a group norm: at most so many groups, of at least so many channels (fewer are slow on CPUs)
@@ -170,7 +171,7 @@ def norm(width: int) -> nn.GroupNorm:
     return nn.GroupNorm(next(n for n in range(most, 0, -1) if width % n == 0), width, eps=1e-6)
 
 
-class Residual(nn.Module):
+class Residual(Part):
     """x + conv(drop(swish(norm(conv(swish(norm(x))) + c)))).
 
     Where the width changes, the first x passes a 1 x 1 convolution.
@@ -186,7 +187,7 @@ class Residual(nn.Module):
         self.skip = nn.Conv2d(width_in, width_out, 1) if width_in != width_out else None
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, c: Tensor | None) -> Tensor:
+    def run(self, x: Tensor, c: Tensor | None) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
         if self.condition is not None:
             h = h + self.condition(c)[:, :, None, None]
@@ -194,7 +195,7 @@ class Residual(nn.Module):
         return (x if self.skip is None else self.skip(x)) + h
 
 
-class Attention(nn.Module):
+class Attention(Part):
     """x + attention(norm(x)) over all pixels."""
 
     def __init__(self, width: int, heads: int):
@@ -202,7 +203,7 @@ class Attention(nn.Module):
         self.heads, self.norm = heads, norm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), _zero(nn.Linear(width, width))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def run(self, x: Tensor) -> Tensor:
         rows = self.norm(x).permute(0, 2, 3, 1).flatten(1, 2)
         # each (B, heads, H*W, D/heads)
         q, k, v = self.qkv(rows).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from unmask import schedules
-from unmask.backbones import Transformer, UNet
+from unmask.backbones import Transformer, UNet, parts_of
 from unmask.config import TrainConfig
 from unmask.diffusion import MaskedDiffusion
 from unmask.kinds.kind import Layout
@@ -63,18 +63,15 @@ def network(config: TrainConfig, vocab_size: int, layout: Layout, classes: int) 
 
 
 def compile_network(model: MaskedDiffusion) -> None:
-    """torch.compile the part that turns z into features.
+    """torch.compile the parts of the network.
 
-    The head stays out of it: its rows change in number every step.
+    Those that are alike are compiled once for all of them.  The head is none: its rows change in
+    number every step.
     """
     if not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")):
         raise ValueError(
             "--compile needs a C++ compiler (g++ or clang++), and there is none: "
             "leave it out, or install one"
         )
-    network: Any = model.backbone
-    if isinstance(network, Transformer):
-        for block in network.blocks:  # all alike: one compilation serves them all
-            block.compile()
-    else:
-        network.features = torch.compile(network.features)
+    for part in parts_of(model.backbone):
+        part.compile()

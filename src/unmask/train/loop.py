@@ -6,10 +6,12 @@ on the same CPU machine with the same number of threads, ends with the same bits
 """
 
 import math
+import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,13 +25,14 @@ from unmask.batch import inputs, scored_positions
 from unmask.config import TrainConfig
 from unmask.data import Data, open_data
 from unmask.device import pick_device, pick_dtype, precision
-from unmask.diffusion import MaskedDiffusion
 from unmask.estimate import Estimate, plus_minus
 from unmask.files import remove_leftovers
 from unmask.kinds.kind import damaged_spec
 from unmask.likelihood import estimate_nelbo
+from unmask.processes import Processes, own_device, together
 from unmask.train.build import build, compile_network
-from unmask.train.run import RUN, Log, locked, make_folder, open_run, stop_signal
+from unmask.train.run import RUN, Log, known_run, locked, make_folder, open_run, stop_signal
+from unmask.train.shards import whole
 from unmask.train.state import State
 
 # --minutes become a number of steps: the first steps are slow and do not count, then the rate is
@@ -40,6 +43,8 @@ SLOW, LEAST, CALIBRATE = 5, 5, 0.06
 def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path:
     """Train `config` on prepared data into the folder `out`, or continue what is there.
 
+    Where torchrun started several processes, each calls this, and they share every step.
+
     Returns the last checkpoint's folder.  ValueError before any work for a configuration, data or
     folder that do not fit; FloatingPointError when the loss is not finite (the last good checkpoint
     stays); KeyboardInterrupt after a checkpoint on Ctrl-C or SIGTERM.
@@ -48,7 +53,7 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
     data, out = open_data(data_folder, labels=config.labels), Path(out)
     config = replace(config, length=config.length or data.length)
     data.batch("train", config.length, 1, 0, 0)  # a length that does not fit is an error here
-    device = pick_device(config.device)
+    device = pick_device(own_device(config.device))
     config = replace(config, device=str(device), dtype=pick_dtype(config.dtype, device))
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -59,27 +64,72 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
         "label_dropout": config.label_dropout if config.labels else 0.0,
         "unmask": __version__,
     }
-    state = State(build(config, data.vocab_size, meta).to(device), config)
+    model = build(config, data.vocab_size, meta).to(device)
     if config.compile:
-        compile_network(state.model)
+        compile_network(model)
     with damaged_spec(data.folder):
         data.tokenizer.files()  # what a checkpoint needs: an error here, not after the first steps
-    make_folder(out)
     devices = [device] if device.type == "cuda" else []
-    with locked(out), torch.random.fork_rng(devices), stop_signal() as stopped:
-        remove_leftovers(out)
-        remove_leftovers(out / "checkpoints")
-        run = open_run(out, config, data)
+    with ExitStack() as held:
+        processes = held.enter_context(together(device))
+        held.enter_context(torch.random.fork_rng(devices))
+        stopped = held.enter_context(stop_signal())
+        config, run = processes.of_first(lambda: opened(config, data, out, processes.size, held))
+        config = replace(config, device=str(device))
+        state = State(model, config, processes)
         resume(state, out)
-        log = Log(out / "log.jsonl", state.step)
+        log = Log(out / "log.jsonl", state.step) if processes.rank == 0 else None
+        evaluated = processes.of_first(lambda: log is not None and log.evaluated(state.step))
         if not run["steps"] or state.step < run["steps"]:
-            print(described(config, run, state, data), file=sys.stderr)
+            say(processes, described(config, run, state, data))
             loop(config, data, out, run, state, log, stopped)
-        elif "validation" in data.splits and not log.evaluated(state.step):
-            print(write_bound(config, state, log, data, stopped), file=sys.stderr)
+        elif "validation" in data.splits and not evaluated:
+            say(processes, write_bound(config, state, log, data, stopped))
         else:
-            print(f"this run is finished: {state.step} steps", file=sys.stderr)
+            say(processes, f"this run is finished: {state.step} steps")
     return checkpoint.resolve(out)
+
+
+def opened(
+    config: TrainConfig, data: Data, out: Path, processes: int, held: ExitStack
+) -> tuple[TrainConfig, dict]:
+    """What is run, and its folder's run.json; the folder stays locked while `held` is."""
+    make_folder(out)
+    held.enter_context(locked(out))
+    remove_leftovers(out)
+    remove_leftovers(out / "checkpoints")
+    config = shared_out(config, known_run(out), processes)
+    return config, open_run(out, config, data)
+
+
+def shared_out(config: TrainConfig, run: dict | None, processes: int) -> TrainConfig:
+    """With a number of micro-batches that so many processes can share: what `run` has, or one each.
+
+    ValueError if there is none.
+    """
+    if config.shard and "RANK" not in os.environ:
+        raise ValueError(
+            "--shard is for several processes: torchrun --nproc-per-node 2 -m unmask train ..."
+        )
+    if processes == 1:
+        return config
+    micro = config.accumulate
+    if micro == 1:
+        micro = processes if run is None else run["identity"].get("accumulate", 1)
+    if micro % processes:
+        raise ValueError(
+            f"{micro} micro-batches a step cannot be shared by {processes} processes: give a "
+            "--accumulate that is a multiple of their number, when a run begins"
+        )
+    config = replace(config, accumulate=micro)
+    config.check()
+    return config
+
+
+def say(processes: Processes, what: str) -> None:
+    """To standard error, once."""
+    if processes.rank == 0:
+        print(what, file=sys.stderr)
 
 
 def resume(state: State, out: Path) -> None:
@@ -106,8 +156,12 @@ def described(config: TrainConfig, run: dict, state: State, data: Data) -> str:
     if config.digits > 1:
         subtokenizer = state.model.subtokenizer
         batch += f" of {subtokenizer.length} digits in base {subtokenizer.base}"
+    on = config.device
+    if state.processes.size > 1:
+        held = "pieces" if config.shard else "copies"
+        on += f", {held} in {state.processes.size} processes,"
     return (
-        f"{size:.2f} M parameters on {config.device} in {config.dtype}; {batch} a step; {lasts}; "
+        f"{size:.2f} M parameters on {on} in {config.dtype}; {batch} a step; {lasts}; "
         "Ctrl-C saves, and the same command continues"
     )
 
@@ -118,7 +172,7 @@ def loop(
     out: Path,
     run: dict,
     state: State,
-    log: Log,
+    log: Log | None,
     stopped: threading.Event,
 ) -> None:
     """From `state.step` to the last step, `run["steps"]`, which is 0 until --minutes have become a
@@ -127,8 +181,10 @@ def loop(
     first, first_time = state.step + SLOW, time.monotonic()
     last_eval = last_saved = last_log = time.monotonic()
     tokens_since, losses = 0, []  # since last_log
+    processes = state.processes
     counted = {"total": run["steps"] or None, "initial": state.step, "unit": "step"}
-    with tqdm(**counted, dynamic_ncols=True, disable=None) as bar:
+    hidden = True if processes.rank else None  # None: where there is no terminal
+    with tqdm(**counted, dynamic_ncols=True, disable=hidden) as bar:
         while not run["steps"] or state.step < run["steps"]:
             loss, norm, tokens = train_step(config, data, state, run["steps"])
             if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -140,32 +196,40 @@ def loop(
             if state.step == first:
                 first_time = now
             calibrating = not run["steps"] and state.step >= first + LEAST
-            if calibrating and now - first_time > min(CALIBRATE * config.minutes, 1) * 60:
+            calibrated, stop, evaluate_now, save_now = processes.any(
+                calibrating and now - first_time > min(CALIBRATE * config.minutes, 1) * 60,
+                stopped.is_set(),
+                config.eval_minutes > 0 and now - last_eval > 60 * config.eval_minutes,
+                now - last_saved > 60 * config.checkpoint_minutes,
+            )
+            if calibrated:
                 steps_a_second = (state.step - first) / (now - first_time)
                 left = round(steps_a_second * (60 * config.minutes - state.seconds))
-                run["steps"] = bar.total = max(state.step + 1, state.step + left)
+                enough = max(state.step + 1, state.step + left)
+                run["steps"] = bar.total = processes.of_first(lambda: enough)  # noqa: B023
                 # Saved first, so that a resumed run never repeats the steps so far: knowing their
                 # number, it would take them at other learning rates.
                 state.save(out, run, data)
-                checkpoint.write_json(out / RUN, run)
+                processes.of_first(lambda: checkpoint.write_json(out / RUN, run))
             bar.update()
             final = state.step == run["steps"]
             if state.step % config.log_every == 0 or final:
                 mean, rate = sum(losses) / len(losses), tokens_since / (now - last_log)
                 bar.set_postfix_str(write_loss(config, state, log, mean, norm, rate))
                 losses, tokens_since, last_log = [], 0, now
-            due = config.eval_minutes and now - last_eval > 60 * config.eval_minutes
-            if "validation" in data.splits and (final or due):
+            if "validation" in data.splits and (final or evaluate_now):
                 state.check_finite()
                 try:
-                    bar.write(write_bound(config, state, log, data, stopped), file=sys.stderr)
+                    said = write_bound(config, state, log, data, stopped)
+                    if processes.rank == 0:
+                        bar.write(said, file=sys.stderr)
                 except Interrupted:
-                    final = False  # the same command evaluates
+                    final, stop = False, True  # the same command evaluates
                 last_eval = time.monotonic()
-            if final or stopped.is_set() or now - last_saved > 60 * config.checkpoint_minutes:
+            if final or stop or save_now:
                 folder = state.save(out, run, data)
                 last_saved = time.monotonic()
-                if stopped.is_set() and not final:
+                if stop and not final:
                     raise KeyboardInterrupt(
                         f"stopped at step {state.step}; the same command continues from {folder}"
                     )
@@ -183,7 +247,7 @@ def diverged(step: int, loss: float, norm: float, out: Path) -> FloatingPointErr
 
 
 def write_loss(
-    config: TrainConfig, state: State, log: Log, mean: float, norm: float, rate: float
+    config: TrainConfig, state: State, log: Log | None, mean: float, norm: float, rate: float
 ) -> str:
     """Log `mean`, the mean loss since the last such row in nats a position, and `rate`, in tokens a
     second; both in words."""
@@ -191,18 +255,20 @@ def write_loss(
     if config.objective != "nelbo":
         name, said = "joint_loss", f"joint loss {mean:.3f} (not a bound)"
     row = {"step": state.step, "seconds": state.seconds, name: mean, "norm": norm, "rate": rate}
-    log.write(**row, **state.rates())
+    if log is not None:
+        log.write(**row, **state.rates())
     return f"{said}, {rate:,.0f} tokens/s"
 
 
 def write_bound(
-    config: TrainConfig, state: State, log: Log, data: Data, stopped: threading.Event
+    config: TrainConfig, state: State, log: Log | None, data: Data, stopped: threading.Event
 ) -> str:
     """Evaluate and log the bound on the validation split; the bound in words."""
-    bound = evaluate(state.averaged, data, "validation", config, stopped)
+    bound = evaluate(state, data, "validation", config, stopped)
     bits, stderr = bound.bits_per_dim, bound.bits_per_dim_stderr
     row = {"step": state.step, "seconds": state.seconds, "bits": bits, "stderr": stderr}
-    log.write(**row, noise=bound.bits_per_dim_noise, windows=len(bound.positions))
+    if log is not None:
+        log.write(**row, noise=bound.bits_per_dim_noise, windows=len(bound.positions))
     said = f"validation bound {plus_minus(bits, stderr, '.3f')} bits per {data.unit}"
     return f"step {state.step}: {said}"
 
@@ -213,18 +279,22 @@ def train_step(
     """One step of the optimizers: (loss in nats per scored position, norm of the network's
     gradient, number of scored positions).
 
+    The processes share its micro-batches; what is random about one depends on its number alone.
     Where the loss or a gradient is not finite, no step is taken, and one of the two says so.
     """
     model, device, step = state.model, torch.device(config.device), state.step
+    processes = state.processes
     size = config.batch_size // config.accumulate
     batches = [
         data.batch("train", config.length, size, config.seed, step, micro)
-        for micro in range(config.accumulate)
+        for micro in processes.share(config.accumulate)
     ]
     counts = [scored_positions(batch) for batch in batches]
+    count_of_all = int(processes.sum(torch.tensor(sum(counts))))
     model.train()
     loss = torch.zeros((), device=device)
-    for micro, (batch, count) in enumerate(zip(batches, counts, strict=True)):
+    for i, micro in enumerate(processes.share(config.accumulate)):
+        batch, count = batches[i], counts[i]
         torch.manual_seed(seed_of(config.seed, step, micro))  # masks and dropout
         given = inputs(batch, device)
         if "cond" in given and config.label_dropout:
@@ -232,10 +302,11 @@ def train_step(
             given["cond"] = given["cond"].masked_fill(dropped, data.classes)
         if config.draws == 2 and config.schedule != "learned":
             given = {name: value.repeat_interleave(2, 0) for name, value in given.items()}
-        with precision(config.dtype, device):
-            terms = model(**given)
-        share = count / max(1, sum(counts))  # nothing may be known of a batch
-        (share * terms.loss).backward()
+        share = count / max(1, count_of_all)  # nothing may be known of a batch
+        with state.last_of_step(i + 1 == len(batches)):
+            with precision(config.dtype, device):
+                terms = state.called(**given)
+            (processes.size * share * terms.loss).backward()  # the mean over processes is taken
         reported = terms.loss.detach()
         if terms.nelbo is not None:
             # the bound: the value of GenMD4's loss, a surrogate, means nothing.  A mean over rows,
@@ -244,9 +315,9 @@ def train_step(
         loss += share * reported
     # clipped apart: in one norm, the schedule's gradient, which is noisier, would shrink the other
     clip = config.clip or math.inf
-    norm = nn.utils.clip_grad_norm_(model.backbone.parameters(), clip)
-    of_schedule = nn.utils.clip_grad_norm_(list(model.schedule.parameters()), clip)
-    loss, norm = float(loss), float(norm)
+    norm = whole(nn.utils.clip_grad_norm_(model.backbone.parameters(), clip))
+    of_schedule = whole(nn.utils.clip_grad_norm_(list(model.schedule.parameters()), clip))
+    loss, norm = float(processes.sum(loss)), float(norm)
     if not math.isfinite(float(of_schedule)):
         norm = math.nan
     if math.isfinite(loss) and math.isfinite(norm):
@@ -256,9 +327,9 @@ def train_step(
                 group["lr"] = group["base_lr"] * factor
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        state.ema.update_parameters(model)
+        state.average()
         state.step += 1
-    return loss, norm, sum(counts)
+    return loss, norm, count_of_all
 
 
 def seed_of(*parts: int) -> int:
@@ -284,20 +355,26 @@ class Interrupted(Exception):
 
 
 def evaluate(
-    model: MaskedDiffusion, data: Data, split: str, config: TrainConfig, stopped: threading.Event
+    state: State, data: Data, split: str, config: TrainConfig, stopped: threading.Event
 ) -> Estimate:
-    """The bound on evenly spread windows of a split, at the run's precision.
+    """The bound on evenly spread windows of a split, at the run's precision, of averaged weights.
 
     The same windows and masks every time.  `Interrupted` between two batches, once `stopped`.
     """
     size = max(1, config.batch_size // config.accumulate)
-    windows = until(stopped, data.windows(split, config.length, size, limit=config.eval_windows))
+    processes = state.processes
+    windows = data.windows(split, config.length, size, limit=config.eval_windows)
+    windows = until(stopped, processes, windows)
+    how = {"repeats": config.eval_repeats, "seed": config.seed, "processes": processes}
     with precision(config.dtype, torch.device(config.device)):
-        return estimate_nelbo(model, windows, repeats=config.eval_repeats, seed=config.seed)
+        return state.within(lambda: estimate_nelbo(state.averaged, windows, **how))
 
 
-def until(stopped: threading.Event, batches: Iterator[dict]) -> Iterator[dict]:
-    for batch in batches:
-        if stopped.is_set():
+def until(
+    stopped: threading.Event, processes: Processes, batches: Iterator[dict]
+) -> Iterator[dict]:
+    for i, batch in enumerate(batches):
+        # they agree once in a round, in which each has a batch
+        if i % processes.size == 0 and processes.any(stopped.is_set())[0]:
             raise Interrupted
         yield batch

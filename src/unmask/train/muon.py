@@ -14,6 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unmask.processes import ALONE, Processes
+from unmask.train.shards import is_sharded, local
+
 # Of the quintic whose repetition drives singular values near 1 (Jordan et al. 2024,
 # kellerjordan.github.io/posts/muon).
 A, B, C, STEPS = 3.4445, -4.7750, 2.0315, 5
@@ -40,7 +43,8 @@ class Muon(torch.optim.Optimizer):
     The decay of weights is AdamW's.  A kernel (out, in, ...) counts as the matrix (out, in * ...).
     `transposed`: those of `params` that are kernels (in, out, ...), of transposed convolutions,
     which count as (out * ..., in): what becomes of one pixel.  `dtype`: of the orthogonalization
-    alone.
+    alone.  `processes`: each makes its share of the matrices orthogonal, and all get the results;
+    parameters may be pieces of sharded ones.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         transposed: Iterable[Tensor] = (),
         dtype: torch.dtype = torch.float32,
+        processes: Processes = ALONE,
     ):
         params = list(params)
         flat = next((p for p in params if p.ndim < 2), None)
@@ -60,6 +65,7 @@ class Muon(torch.optim.Optimizer):
             raise ValueError(f"Muon is for matrices and kernels, and {odd}")
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
         self.dtype, self.transposed = dtype, {id(p) for p in transposed}
+        self.processes = processes
 
     @torch.no_grad()
     def step(self, closure=None) -> Any:
@@ -70,17 +76,33 @@ class Muon(torch.optim.Optimizer):
                 if p.grad is not None:
                     shapes[*p.flatten(1).shape, id(p) in self.transposed].append(p)
             for (rows, columns, turned), params in shapes.items():
-                gradients = torch.stack([p.grad.flatten(1) for p in params])  # pyrefly: ignore
                 for p in params:
                     if "momentum_buffer" not in self.state[p]:
                         self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-                momenta = [self.state[p]["momentum_buffer"] for p in params]
-                torch._foreach_lerp_(momenta, [p.grad for p in params], 1 - group["momentum"])  # pyrefly: ignore
+                pieces = [local(p) for p in params]
+                momenta = [local(self.state[p]["momentum_buffer"]) for p in params]
+                gradients = [local(p.grad) for p in params if p.grad is not None]
+                torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
                 averages = torch.stack([m.flatten(1) for m in momenta])
-                ahead = gradients.lerp_(averages, group["momentum"])
-                change = orthogonalized(ahead, self.dtype).to(gradients.dtype).contiguous()
-                torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-                changes = [c.view_as(p) for c, p in zip(change, params, strict=True)]
+                ahead = torch.stack([g.flatten(1) for g in gradients])
+                ahead = ahead.lerp_(averages, group["momentum"])
+                sharded = is_sharded(params[0])
+                change = self.direction(ahead, rows, sharded).to(ahead.dtype).contiguous()
+                torch._foreach_mul_(pieces, 1 - group["lr"] * group["weight_decay"])
+                changes = [c.view_as(p) for c, p in zip(change, pieces, strict=True)]
                 # the orthogonal matrix of a transposed one is its transpose
                 tall = columns / rows if turned else rows / columns
-                torch._foreach_add_(params, changes, alpha=-group["lr"] * math.sqrt(max(1.0, tall)))
+                torch._foreach_add_(pieces, changes, alpha=-group["lr"] * math.sqrt(max(1.0, tall)))
+
+    def direction(self, ahead: Tensor, rows: int, sharded: bool) -> Tensor:
+        """(n, rows, columns) orthogonalized; where they are sharded, the rows of this process, from
+        the same rows of what is `ahead`."""
+        processes = self.processes
+        if sharded:
+            ahead = processes.rows(ahead, rows, dim=1)
+        change = orthogonalized(processes.piece(ahead), self.dtype)
+        if processes.size > 1:
+            change = processes.rows(change, len(ahead))
+        if sharded:
+            change = processes.piece(change, dim=1)
+        return change

@@ -1,39 +1,73 @@
 """What a checkpoint holds: weights, their average, the state of the optimizers, the step."""
 
+import copy
 import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from unmask import checkpoint
+from unmask.backbones import parts_of
 from unmask.config import TrainConfig
 from unmask.data import Data
 from unmask.diffusion import MaskedDiffusion
+from unmask.processes import ALONE, Processes
 from unmask.train.muon import Muon
+from unmask.train.shards import is_sharded, local, piece, whole
+
+T = TypeVar("T")
 
 
 class State:
-    """A model in training, and all that goes on with it."""
+    """A model in training, and all that goes on with it, in one of several processes.
 
-    def __init__(self, model: MaskedDiffusion, config: TrainConfig):
-        self.model, self.step, self.seconds = model, 0, 0.0
-        decay = config.ema
+    `called`: the model, as a step calls it.  `averaged`: a model with the averaged weights.
+    """
 
-        @torch.no_grad()
-        def average(averaged, current, n) -> None:
-            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + int(n)) / (10 + int(n))))
+    def __init__(self, model: MaskedDiffusion, config: TrainConfig, processes: Processes = ALONE):
+        self.model, self.processes, self.decay = model, processes, config.ema
+        self.step, self.averages, self.seconds = 0, 0, 0.0
+        self.averaged = copy.deepcopy(model).eval()
+        self.called: Any = model
+        self.sharded = config.shard
+        for part in parts_of(model.backbone):
+            part.recompute = config.recompute
+        if config.shard:
+            from unmask.train.distributed import shard
 
-        self.ema = AveragedModel(model, multi_avg_fn=average)
-        self.ema.eval()
-        self.optimizers = optimizers(model, config)
+            shard(self.averaged, processes, config.dtype)
+            shard(model, processes, config.dtype)
+        elif processes.size > 1:
+            from unmask.train.distributed import replicated
 
-    @property
-    def averaged(self) -> MaskedDiffusion:
-        assert isinstance(self.ema.module, MaskedDiffusion)
-        return self.ema.module
+            self.called = replicated(model)
+        self.optimizers = optimizers(model, config, processes)
+
+    def last_of_step(self, last: bool) -> AbstractContextManager:
+        """Around a micro-batch: only after the last need gradients be those of all processes."""
+        if last or self.called is self.model:
+            return nullcontext()
+        return self.called.no_sync()
+
+    def within(self, function: Callable[[], T]) -> T:
+        """What `function` returns, which may use `averaged`; called by all processes."""
+        if not self.sharded:
+            return function()
+        from unmask.train.distributed import within
+
+        return within(self.averaged, function)
+
+    @torch.no_grad()
+    def average(self) -> None:
+        """Take the weights into their average."""
+        n, self.averages = self.averages, self.averages + 1
+        averaged, weights = (list[Tensor](m.parameters()) for m in (self.averaged, self.model))
+        decay = min(self.decay, (1 + n) / (10 + n)) if n else 0.0
+        torch._foreach_lerp_(averaged, weights, 1 - decay)
 
     def rates(self) -> dict[str, float]:
         """The learning rates of the optimizers, as a log names them."""
@@ -48,29 +82,50 @@ class State:
         """
         self.check_finite()
         folder = out / "checkpoints" / f"{self.step:08d}"
-        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        averaged, training = self.whole_tensors()
+
+        def write() -> None:
+            made = {"step": self.step, "seconds": self.seconds, "run": run}
+            config = self.averaged.config() | {"training": made | {"averaged": self.averages}}
+            files = {"model.safetensors": averaged, "training.safetensors": training}
+            checkpoint.save(folder, config, files, data.tokenizer.files())
+            for old in checkpoint.checkpoints(out)[:-2]:
+                shutil.rmtree(old)
+
+        self.processes.of_first(write)
+        return folder
+
+    def whole_tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The averaged weights, and what else training needs to go on; the tensors of a sharded
+        model are gathered for the first process, which writes them."""
+        training = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         for i, optimizer in enumerate(self.optimizers):
             for index, entries in optimizer.state_dict()["state"].items():
                 start = f"optimizer.{i}.{index}."
-                tensors |= {start + name: value for name, value in entries.items()}
-        training = {"step": self.step, "seconds": self.seconds, "run": run}
-        training["averaged"] = int(self.ema.n_averaged)
-        config = self.averaged.config() | {"training": training}
-        files = {"model.safetensors": self.averaged.state_dict(), "training.safetensors": tensors}
-        checkpoint.save(folder, config, files, data.tokenizer.files())
-        for old in checkpoint.checkpoints(out)[:-2]:
-            shutil.rmtree(old)
-        return folder
+                training |= {start + name: value for name, value in entries.items()}
+        averaged = self.averaged.state_dict()
+        for tensors in (averaged, training):
+            for name, tensor in tensors.items():
+                if is_sharded(tensor):
+                    gathered = whole(tensor)
+                    tensors[name] = gathered.cpu() if self.processes.rank == 0 else gathered[:0]
+        return averaged, training
 
     def check_finite(self) -> None:
         """FloatingPointError for weights, or their averages, that are not finite."""
-        for model in (self.model, self.averaged):
-            for name, weights in model.state_dict().items():
-                if not bool(weights.isfinite().all()):
-                    raise FloatingPointError(
-                        f"{name} is not finite at step {self.step}: training stopped, and the "
-                        "checkpoints before are kept; try a lower learning rate in another folder"
-                    )
+        states = (self.model.state_dict(), self.averaged.state_dict())
+        wrong = [
+            name
+            for state in states
+            for name, weights in state.items()
+            if not bool(local(weights).isfinite().all())
+        ]
+        if self.processes.any(bool(wrong))[0]:
+            name = wrong[0] if wrong else "a weight of another process"
+            raise FloatingPointError(
+                f"{name} is not finite at step {self.step}: training stopped, and the checkpoints "
+                "before are kept; try a lower learning rate in another folder"
+            )
 
     def load(self, folder: Path) -> None:
         """Take all of it from the folder of a checkpoint."""
@@ -78,21 +133,29 @@ class State:
         _, tensors = checkpoint.load(folder, "training.safetensors")
         training = config["training"]
         self.step, self.seconds = training["step"], training["seconds"]
-        self.averaged.load_state_dict(averaged)
-        self.ema.n_averaged.fill_(training["averaged"])
-        self.model.load_state_dict(below(tensors, "model."))
+        self.averages = training["averaged"]
+        put(self.averaged, averaged)
+        put(self.model, below(tensors, "model."))
         for i, optimizer in enumerate(self.optimizers):
             entries: dict[int, dict[str, Tensor]] = {}
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             for name, tensor in below(tensors, f"optimizer.{i}.").items():
                 index, key = name.split(".")
                 like = parameters[int(index)]
-                # in its parameter's layout: a file does not keep it, and fused kernels rely on it
                 if tensor.shape == like.shape:
+                    tensor = piece(tensor, like)
+                    # in its parameter's layout: no file keeps it, and fused kernels rely on it
                     tensor = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
                 entries.setdefault(int(index), {})[key] = tensor
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": entries, "param_groups": groups})
+
+
+def put(model: MaskedDiffusion, tensors: dict[str, Tensor]) -> None:
+    """Load whole tensors into a model that may be sharded."""
+    state = model.state_dict()
+    placed = {name: piece(t, state[name]) if name in state else t for name, t in tensors.items()}
+    model.load_state_dict(placed)
 
 
 def below(tensors: dict[str, Tensor], start: str) -> dict[str, Tensor]:
@@ -100,7 +163,9 @@ def below(tensors: dict[str, Tensor], start: str) -> dict[str, Tensor]:
     return {name[len(start) :]: t for name, t in tensors.items() if name.startswith(start)}
 
 
-def optimizers(model: MaskedDiffusion, config: TrainConfig) -> list[torch.optim.Optimizer]:
+def optimizers(
+    model: MaskedDiffusion, config: TrainConfig, processes: Processes = ALONE
+) -> list[torch.optim.Optimizer]:
     """Muon for the matrices and kernels of the blocks (if asked for), AdamW for all else.
 
     Weights decay in those matrices and kernels alone.  The powers of a learned
@@ -122,7 +187,9 @@ def optimizers(model: MaskedDiffusion, config: TrainConfig) -> list[torch.optim.
         half = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
         turned = [m.weight for m in model.modules() if isinstance(m, nn.ConvTranspose2d)]
         how: dict[str, Any] = {"weight_decay": config.weight_decay, "dtype": half}
-        found.append(Muon(matrices, config.muon_learning_rate, transposed=turned, **how))
+        found.append(
+            Muon(matrices, config.muon_learning_rate, transposed=turned, processes=processes, **how)
+        )
     for optimizer in found:
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]

@@ -1,0 +1,137 @@
+"""The processes that share a command's work, as torchrun starts them; most often there is one.
+
+Who does what follows from numbers (of a micro-batch, a batch, a sample), never from who is free, so
+a result does not depend on how many they are, but for the rounding of sums.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class OtherProcessError(OSError):
+    """Another process of the same command has stopped; it says why."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Of `size` processes, the one with the number `rank`.
+
+    Every method but `share` is called by all of them, in the same order.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def share(self, count: int) -> range:
+        """Which of `count` things are this process's."""
+        return range(self.rank, count, self.size)
+
+    def any(self, *flags: bool) -> list[bool]:
+        """For each flag, whether it is set in any process."""
+        if self.size == 1:
+            return list(flags)
+        told = torch.tensor(flags, dtype=torch.uint8)
+        dist.all_reduce(told, dist.ReduceOp.MAX)
+        return told.bool().tolist()
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Added up over the processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def of_first(self, function: Callable[[], Any]) -> Any:
+        """What `function` returns in the first process, which alone calls it; OtherProcessError
+        elsewhere if it fails there."""
+        if self.size == 1:
+            return function()
+        answer: list[Any] = [None, "it has stopped"]
+        try:
+            if self.rank == 0:
+                answer = [function(), None]
+        finally:
+            dist.broadcast_object_list(answer)
+        if answer[1] is not None:
+            raise OtherProcessError("the first process has stopped, and says why")
+        return answer[0]
+
+    def gather(self, mine: Sequence[Any]) -> list[Any]:
+        """Of things of which every process has its `share`, all, in their order.
+
+        Tensors on the CPU, tuples of such, or numbers.
+        """
+        if self.size == 1:
+            return list(mine)
+        shares: list[Any] = [None] * self.size
+        dist.all_gather_object(shares, list(mine))
+        count = sum(map(len, shares))
+        return [shares[i % self.size][i // self.size] for i in range(count)]
+
+    def piece(self, whole: Tensor, dim: int = 0) -> Tensor:
+        """This process's rows along `dim`, which may be none: what `rows` takes."""
+        most = -(-whole.shape[dim] // self.size)
+        first = min(self.rank * most, whole.shape[dim])
+        return whole.narrow(dim, first, min(most, whole.shape[dim] - first))
+
+    def rows(self, mine: Tensor, count: int, dim: int = 0) -> Tensor:
+        """The `count` rows along `dim`, of which every process has a piece: as long as
+        `torch.chunk` makes them, in their order."""
+        most = -(-count // self.size)
+        mine = mine.movedim(dim, 0)
+        padded = mine.new_zeros(most, *mine.shape[1:])
+        padded[: len(mine)] = mine
+        together = mine.new_empty(most * self.size, *mine.shape[1:])
+        dist.all_gather(list(together.chunk(self.size)), padded)
+        return together[:count].movedim(0, dim)
+
+
+ALONE = Processes()
+
+
+def started() -> Processes:
+    """What torchrun says in the environment."""
+    return Processes(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
+
+
+def own_device(name: str) -> str:
+    """Of a command's --device: where torchrun started several processes on a machine with GPUs, the
+    one that is this process's."""
+    local = os.environ.get("LOCAL_RANK")
+    if local is None or name not in ("auto", "cuda") or not torch.cuda.is_available():
+        return name
+    return f"cuda:{local}"
+
+
+@contextmanager
+def together(device: torch.device) -> Iterator[Processes]:
+    """The processes that torchrun started, connected; alone without it.
+
+    OtherProcessError if another of them stops.
+    """
+    processes = started()
+    # they connect once: who does it again waits for ever
+    if "RANK" not in os.environ or dist.is_initialized():
+        yield processes
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    # tensors on the CPU, such as flags, go by gloo everywhere
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend)
+    try:
+        yield processes
+    except dist.DistError as error:
+        raise OtherProcessError(f"another process has stopped ({error})") from error
+    except RuntimeError as error:
+        if "gloo" not in str(error):
+            raise
+        raise OtherProcessError("another process has stopped, and says why") from error
+    finally:
+        dist.destroy_process_group()
