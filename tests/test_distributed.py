@@ -8,12 +8,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
 from test_images import BUNDLED
 from test_train import weights
 
 import unmask
 from unmask.config import TrainConfig
 from unmask.data import prepare_images
+from unmask.processes import Processes
 from unmask.train import read_log, train
 
 SMALL = TrainConfig(
@@ -36,7 +38,7 @@ OURS = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(unmask.__fi
 def torchrun(*command, processes=2, **how):
     start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     return subprocess.run(
-        [sys.executable, *start, *map(str, command)],
+        [sys.executable, *start, "--", *map(str, command)],
         env=OURS, capture_output=True, encoding="utf-8", **how,
     )  # fmt: skip
 
@@ -49,10 +51,8 @@ def runs(data, tmp_path_factory):
     digits = BUNDLED / "digits-images-idx3-ubyte.gz"
     prepare_images(digits, pictures, levels=5, split="0.9,0.05,0.05", progress=False)
     of = {name: pictures if name.startswith("unet") else data for name in CASES | SHARDED}
-    several = [
-        (asdict(config), str(of[name]), str(home / name))
-        for name, config in (CASES | SHARDED).items()
-    ]
+    every = CASES | SHARDED
+    several = [(asdict(every[name]), str(of[name]), str(home / name)) for name in every]
     (home / "runs.json").write_text(json.dumps(several))
     done = torchrun(Path(__file__).with_name("together.py"), home / "runs.json")
     assert done.returncode == 0, done.stderr[-5000:]
@@ -77,3 +77,60 @@ def test_fifty_steps_in_two_processes_are_those_of_one(runs, name):
         assert a.keys() == b.keys() and a["step"] == b["step"]
         for key in a.keys() - {"seconds", "rate"}:
             assert a[key] == pytest.approx(b[key], rel=1e-3), key
+
+
+def record_of(path):
+    record = json.loads(path.read_text(encoding="utf-8"))
+    return {name: record[name] for name in record.keys() - {"command", "seconds"}}
+
+
+@pytest.mark.parametrize("estimator", ["bound", "orders"])
+def test_what_several_processes_evaluate_is_what_one_does(runs, data, tmp_path, estimator):
+    command = ["-m", "unmask", "eval", runs / "text, alone", "--data", data, "--limit", "37"]
+    command += ["--batch-size", "8", "--repeats", "2", "--estimator", estimator, "--dtype"]
+    command += ["float32", "--threads", "1", "--json"]
+    done = torchrun(*command, tmp_path / "two.json")
+    assert done.returncode == 0, done.stderr[-3000:]
+    alone = subprocess.run(
+        [sys.executable, *map(str, command), str(tmp_path / "one.json")],
+        env=OURS, capture_output=True, encoding="utf-8", check=True,
+    )  # fmt: skip
+    assert done.stdout == alone.stdout and alone.stdout.count("upper bound") == 1
+    one, two = record_of(tmp_path / "one.json"), record_of(tmp_path / "two.json")
+    assert one["n"] == 37
+    for name in ("examples",):
+        one.pop(name), two.pop(name)
+    assert one == two
+
+
+def test_what_several_processes_sample_is_what_one_does(runs, tmp_path):
+    command = ["-m", "unmask", "sample", runs / "text, alone", "--num", "9", "--steps", "8"]
+    command += ["--dtype", "float32", "--threads", "1", "--device", "cpu"]
+    done = torchrun(*command, processes=3)
+    assert done.returncode == 0, done.stderr[-3000:]
+    alone = subprocess.run(
+        [sys.executable, *map(str, command)],
+        env=OURS, capture_output=True, encoding="utf-8", check=True,
+    )  # fmt: skip
+    assert done.stdout == alone.stdout and len(alone.stdout) > 9 * 16
+
+
+def test_what_several_processes_cannot_share_is_refused(runs, data, tmp_path):
+    done = torchrun("-m", "unmask", "audit", runs / "text, alone")
+    assert done.returncode != 0
+    assert "audit is no work for several processes: leave out torchrun" in done.stderr
+    flags = ["--data", data, "--accumulate", "3", "--batch-size", "6", "--out", tmp_path / "run"]
+    done = torchrun("-m", "unmask", "train", "demo", *flags)
+    assert "3 micro-batches a step cannot be shared by 2 processes" in done.stderr
+    assert "Traceback" not in done.stderr.split("torch.distributed.elastic")[0]
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_shares_and_pieces():
+    for size in (1, 2, 3, 5):
+        every = [Processes(rank, size) for rank in range(size)]
+        assert sorted(i for one in every for i in one.share(7)) == list(range(7))
+        whole = torch.arange(14).view(7, 2)
+        assert torch.equal(torch.cat([one.piece(whole) for one in every]), whole)
+        pieces = [one.piece(whole) for one in every]
+        assert [len(p) for p in pieces if len(p)] == [len(c) for c in whole.chunk(size)]

@@ -27,13 +27,8 @@ ABOVE = [
 ]  # fmt: skip
 LEAVES = ["documents", "files", "config", "roles", "report.page"]
 BELOW = ["config", "device", "documents", "files", "processes", "roles"]  # of all
-ORDER = [
-    ["config", "documents", "files", "roles"],
-    ["device", "processes"],
-    *MATHEMATICS,
-    ["kinds"],
-    *ABOVE,
-]
+LOWEST = ["config", "documents", "files", "processes", "roles"]
+ORDER = [LOWEST, ["device"], *MATHEMATICS, ["kinds"], *ABOVE]
 LEVEL = {name: level for level, group in enumerate(ORDER) for name in group}
 KINDS_MAY = {"checkpoint", "kinds", *BELOW}  # no model, sampler, trainer or command line
 NAMED = {"data"}  # the face for Python, which says prepare_text and the like

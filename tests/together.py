@@ -7,12 +7,10 @@ import json
 import sys
 from pathlib import Path
 
-import torch
-
 from unmask.config import TrainConfig
 from unmask.processes import together
 from unmask.train import train
 
-with together(torch.device("cpu")):
+with together():
     for fields, data, out in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
         train(TrainConfig(**fields), data, out)

@@ -6,6 +6,7 @@ windows; a sampler reveals the holes, and the bound of `conditional_nats` scores
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from unmask.kernels.rows import chunks
 from unmask.kinds.kind import Filled, Partial, State
 from unmask.likelihood import conditional_nats
 from unmask.masks import BLOCK, OfRows
+from unmask.processes import ALONE, Processes
 from unmask.roles import ABSENT, GIVEN, HOLE, UNKNOWN
 from unmask.sampling import SAMPLERS, to_tokens, trajectory
 
@@ -64,8 +66,9 @@ class Rows(NamedTuple):
 
 
 class Filler:
-    """A model with a sampler.  `guidance` 0 and `temperature` 1 are the model's own law; anything
-    else is not.
+    """A model with a sampler, in one of `processes` that share its batches.
+
+    `guidance` 0 and `temperature` 1 are the model's own law; anything else is not.
 
     `batch_size`: rows that run through the network at a time; 0: 64, or more where they are short.
     `window`: fill an example that is longer than the model was trained at window by window;
@@ -91,6 +94,7 @@ class Filler:
         generator: torch.Generator | None = None,
         precision: Any = None,
         progress: bool = False,
+        processes: Processes = ALONE,
     ):
         if not math.isfinite(guidance):
             raise ValueError(f"--guidance must be a finite number, not {guidance}")
@@ -112,7 +116,7 @@ class Filler:
         self.batch_size, self.window, self.watch, self.seed = batch_size, window, watch, seed
         self.generator = torch.Generator().manual_seed(seed) if generator is None else generator
         self.precision = nullcontext() if precision is None else precision
-        self.progress = progress
+        self.progress, self.processes = progress, processes
         self.states: list[State] = []
         self.length: int = model.meta.get("length", 0)  # 0: not known
         self.can_score = model.schedule.num_values == 1
@@ -130,17 +134,19 @@ class Filler:
         hole come back as they are, once each.
         """
         holed = with_holes(examples)
-        found: list[list[Filled]] = [[] for _ in examples]
-        ranks: list[list[float]] = [[] for _ in examples]
         batches = [
             [holed[i] for i in batch]
             for batch in self.batches([len(examples[i].ids) for i in holed], num)
         ]
+        copies = numbered(batches, num)
         seed = int(torch.randint(2**62, (), generator=self.generator))
-        with self.bar([[examples[i] for i in batch] for batch in batches]) as bar:
-            for numbers in batches:
+        done: list[list[tuple[int, Filled, float]]] = []  # of each batch: example, filling, rank
+        mine = self.processes.share(len(batches))
+        with self.bar([[examples[i] for i in batches[own]] for own in mine]) as bar:
+            for own in mine:
+                numbers = batches[own]
                 rows = self.rows([examples[i] for i in numbers])
-                self.fill_rows(rows, bar, seed, self.copies(numbers, num, found))
+                self.fill_rows(rows, bar, seed, copies[own])
                 ids = self.tokens(rows.z).numpy()
                 rank = nats = noise = torch.full((len(numbers),), math.nan)
                 if score:
@@ -148,26 +154,23 @@ class Filler:
                     rank = nats
                     if num > 1:  # afresh
                         nats, noise = self.score_rows(rows, numbers, score, self.seed + 1)
+                done.append([])
                 for row, i in enumerate(numbers):
                     known, role = examples[i].ids, examples[i].role
                     whole = np.where(role == HOLE, ids[row, : len(known)], known)
-                    found[i].append(Filled(whole, float(nats[row]), float(noise[row])))
-                    ranks[i].append(float(rank[row]))
+                    filled = Filled(whole, float(nats[row]), float(noise[row]))
+                    done[-1].append((i, filled, float(rank[row])))
+        found: list[list[Filled]] = [[] for _ in examples]
+        ranks: list[list[float]] = [[] for _ in examples]
+        for i, filled, rank in itertools.chain(*self.processes.gather(done)):
+            found[i].append(filled)
+            ranks[i].append(rank)
         for i in set(range(len(examples))) - set(holed):
             found[i] = [Filled(examples[i].ids, 0.0, 0.0)]
         if score:
             for i in holed:
                 found[i] = [found[i][k] for k in np.argsort(ranks[i], kind="stable")]
         return found
-
-    def copies(self, numbers: list[int], num: int, found: list[list[Filled]]) -> list[int]:
-        """A number for each row of a batch, of all `num` fillings of all examples."""
-        before = [len(fillings) for fillings in found]
-        rows = []
-        for i in numbers:
-            rows.append(num * i + before[i])
-            before[i] += 1
-        return rows
 
     def bar(self, batches: list[list[Partial]]) -> tqdm:
         """Progress over the sampler's steps in all windows of all batches."""
@@ -191,6 +194,7 @@ class Filler:
         together = longest_first[len(alone) :]
         length = self.length or max(sizes, default=1)
         size = rows_at_a_time(self.batch_size, length * self.model.subtokenizer.length)
+        size = min(size, max(1, -(-len(sizes) * num // self.processes.size)))  # one each, at least
         for examples in [*([i] for i in alone), together]:
             numbers = [i for i in examples for _ in range(num)]
             for first in range(0, len(numbers), size):
@@ -387,6 +391,19 @@ def fill(
 ) -> list[list[Filled]]:
     """`num` fillings of every example; `how`: of `Filler`, such as sampler, steps, generator."""
     return Filler(model, **how).fill(examples, num=num, score=score)
+
+
+def numbered(batches: list[list[int]], num: int) -> list[list[int]]:
+    """For each row of each batch, which names its example, a number of its own among the `num`
+    fillings of all examples."""
+    before: Counter[int] = Counter()
+    found = []
+    for batch in batches:
+        found.append([])
+        for i in batch:
+            found[-1].append(num * i + before[i])
+            before[i] += 1
+    return found
 
 
 def with_holes(examples: Sequence[Partial]) -> list[int]:

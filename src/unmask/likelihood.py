@@ -194,7 +194,12 @@ def check_orders(model: MaskedDiffusion) -> None:
 
 
 def estimate_orders(
-    model: MaskedDiffusion, batches: Iterable[Tensor | dict], *, orders: int = 8, seed: int = 0
+    model: MaskedDiffusion,
+    batches: Iterable[Tensor | dict],
+    *,
+    orders: int = 8,
+    seed: int = 0,
+    processes: Processes = ALONE,
 ) -> tuple[Estimate, Estimate]:
     """Two bounds from the same K = `orders` random orders of each example: that of their mean,
     -log (1/K) sum p(x | order), and the mean of theirs, (1/K) sum -log p(x | order).
@@ -206,17 +211,19 @@ def estimate_orders(
     if orders < 1:
         raise ValueError(f"orders must be at least 1, not {orders}")
     check_orders(model)
-    all_nats, all_positions, all_groups = [], [], []  # an entry for each batch
-    for batch, numbers, group in numbered(model, batches):
+    found = []  # of each batch: nats (orders, B), positions and groups (B,)
+    for batch, numbers, group in numbered(model, batches, processes=processes):
+        if not len(numbers):
+            continue
         nats = []
         for uniforms in draws_of(numbers, batch, seed, orders, 1):
             rank = uniforms.score.argsort(-1).argsort(-1)
             nats.append(order_nats(model, batch, rank))
-        all_nats.append(torch.stack(nats))
-        all_positions.append(batch.positions.cpu())
-        all_groups.append(group)
-    if not all_nats:
+        found.append((torch.stack(nats), batch.positions.cpu(), group))
+    found = processes.gather(found)
+    if not found:
         raise ValueError("there are no examples to evaluate")
+    all_nats, all_positions, all_groups = zip(*found, strict=True)
     single, positions = torch.cat(all_nats, 1), torch.cat(all_positions)  # (K, n), (n,)
     ensemble = math.log(orders) - (-single).logsumexp(0, keepdim=True)  # (1, n)
     how: dict[str, Any] = {"repeats": orders, "steps": None, "masking": model.masking, "seed": seed}

@@ -110,7 +110,7 @@ def own_device(name: str) -> str:
 
 
 @contextmanager
-def together(device: torch.device) -> Iterator[Processes]:
+def together() -> Iterator[Processes]:
     """The processes that torchrun started, connected; alone without it.
 
     OtherProcessError if another of them stops.
@@ -120,10 +120,10 @@ def together(device: torch.device) -> Iterator[Processes]:
     if "RANK" not in os.environ or dist.is_initialized():
         yield processes
         return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    # tensors on the CPU, such as flags, go by gloo everywhere
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    backend = "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+        backend = "cpu:gloo,cuda:nccl"  # flags and records are on the CPU
     dist.init_process_group(backend)
     try:
         yield processes

@@ -95,10 +95,11 @@ def evaluate(argv: list[str]) -> None:
         )
     total = -(-count // batch_size)
     bar = tqdm(windows, total=total, unit="batch", disable=None, dynamic_ncols=True)
+    shared = {"seed": args.seed, "processes": runtime.processes}
     scored = Scored(model, folder, data, count, length)
     if args.estimator == "orders":
         with runtime.precision:
-            bound, single = estimate_orders(model, bar, orders=args.repeats, seed=args.seed)
+            bound, single = estimate_orders(model, bar, orders=args.repeats, **shared)
         estimator = f"mean of the likelihood over {args.repeats} random orders"
         report_bound(args, runtime, scored, bound, estimator, single_order_nats=single.mean)
         gain, error, _ = difference(single, bound)
@@ -111,7 +112,7 @@ def evaluate(argv: list[str]) -> None:
     how = {"repeats": args.repeats, "steps": args.steps or None, "masking": masking}
     columns = kind.columns
     with runtime.precision:
-        bound = estimate_nelbo(model, bar, **how, seed=args.seed, by_position=bool(columns))
+        bound = estimate_nelbo(model, bar, **how, **shared, by_position=bool(columns))
     estimator = estimator_name(model.schedule.num_values > 1, args.steps)
     more = {}
     if bound.by_position is not None:

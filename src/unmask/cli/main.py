@@ -11,7 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 
 from unmask import __version__
 from unmask.cli.audit import audit
@@ -44,6 +44,28 @@ def main(argv: list[str] | None = None) -> int:
         faulthandler.enable()  # data cut short while they are mapped end a process without a word
     with terminating():
         return guarded(argv)
+
+
+@contextmanager
+def shared(verb: str) -> Iterator[None]:
+    """Where torchrun started several processes: they are connected, and the first alone speaks.
+
+    ValueError for a verb whose work they cannot share.
+    """
+    if "RANK" not in os.environ:
+        yield
+        return
+    from unmask.processes import together
+
+    with ExitStack() as held:
+        processes = held.enter_context(together())
+        if processes.size > 1 and verb not in SHARED:
+            raise ValueError(f"{verb} is no work for several processes: leave out torchrun")
+        if processes.rank:
+            nowhere = held.enter_context(open(os.devnull, "w"))
+            held.enter_context(redirect_stdout(nowhere))
+            held.enter_context(redirect_stderr(nowhere))
+        yield
 
 
 def guarded(argv: list[str]) -> int:
@@ -98,13 +120,16 @@ def run(argv: list[str]) -> int:
         print(HELP)
         return 2
     if argv[0] in VERBS:
-        return VERBS[argv[0]](argv[1:]) or 0
+        with shared(argv[0]):
+            return VERBS[argv[0]](argv[1:]) or 0
     print(f"unmask {__version__}" if argv[0] in ("-V", "--version") else HELP)
     return 0
 
 
 def failed(verb: str, why: str, code: int = 2) -> int:
-    print(f"unmask {verb}: {why}", file=sys.stderr)
+    rank = int(os.environ.get("RANK", 0))
+    which = f" (process {rank})" if rank else ""
+    print(f"unmask {verb}{which}: {why}", file=sys.stderr)
     return code
 
 
@@ -124,6 +149,7 @@ VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "audit": audit, "schedule": schedule, "sample": sample, "fill": fill, "distance": distance,
     "bench": bench,
 }  # fmt: skip
+SHARED = {"train", "eval", "sample"}  # by several processes
 
 
 HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -21,13 +22,15 @@ class Runtime:
         import torch
 
         from unmask.device import keep_freed_memory, pick_device, pick_dtype, precision
+        from unmask.processes import own_device, started
 
         keep_freed_memory()
         if args.threads < 0:
             raise ValueError(f"--threads must not be negative, not {args.threads}")
         if args.threads:
             torch.set_num_threads(args.threads)
-        self.device = pick_device(args.device)
+        self.device = pick_device(own_device(args.device))
+        self.processes = started()
         self.dtype = pick_dtype(args.dtype, self.device)
         self.precision = precision(self.dtype, self.device)
         self.generator = torch.Generator().manual_seed(args.seed)
@@ -57,7 +60,8 @@ class Runtime:
             "batch_size", "seed",
         )  # fmt: skip
         flags = {name: getattr(self.args, name) for name in names}
-        return flags | {"generator": self.generator, "precision": self.precision, "progress": True}
+        own = {"generator": self.generator, "precision": self.precision, "progress": True}
+        return flags | own | {"processes": self.processes}
 
     def record(self, folder: Path | None = None, **values) -> None:
         """Write --json, if asked for."""
@@ -77,8 +81,8 @@ class Runtime:
 
 
 def write_record(path: str, **values) -> None:
-    """A result and what made it, as JSON, if a path was given."""
-    if not path:
+    """A result and what made it, as JSON, if a path was given; the first process alone writes."""
+    if not path or int(os.environ.get("RANK", 0)):
         return
     made_by = {"command": ["unmask", *sys.argv[1:]], "version": __version__}
     record = without_infinities(made_by | values)

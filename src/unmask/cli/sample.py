@@ -55,10 +55,10 @@ def sample(argv: list[str]) -> None:
         watch = min(args.num, together, 64)
     filler = Filler(model, **runtime.filling(), watch=watch)
     rows = [one.ids for (one,) in filler.fill(examples)]
-    made |= kind.write(rows, args)
+    made |= runtime.processes.of_first(lambda: kind.write(rows, args))
     if not kind.no_labels:
         made["labels"] = labels
-    if args.frames:
+    if args.frames and runtime.processes.rank == 0:
         write_frames(args.frames, kind, filler.states)
     runtime.record(folder, **made, **how(args))
 

@@ -49,14 +49,11 @@ def train(argv: list[str]) -> None:
     from unmask.checkpoint import digest
     from unmask.data import open_data
     from unmask.device import keep_freed_memory
-    from unmask.processes import started
     from unmask.train import read_log
     from unmask.train import train as run
 
     keep_freed_memory()
     folder = run(TrainConfig(**values), data, out)
-    if started().rank:
-        return  # the first process says what came of it
     print(folder)
     last = read_log(out / "log.jsonl")[-1]
     trained_on = open_data(data)

@@ -71,7 +71,7 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
         data.tokenizer.files()  # what a checkpoint needs: an error here, not after the first steps
     devices = [device] if device.type == "cuda" else []
     with ExitStack() as held:
-        processes = held.enter_context(together(device))
+        processes = held.enter_context(together())
         held.enter_context(torch.random.fork_rng(devices))
         stopped = held.enter_context(stop_signal())
         config, run = processes.of_first(lambda: opened(config, data, out, processes.size, held))
