@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -187,6 +188,57 @@ def test_a_run_killed_at_a_file_operation_ends_with_the_same_bits(data, tmp_path
 def test_a_run_killed_at_any_file_operation_ends_with_the_same_bits(data, tmp_path):
     operations = kill_everywhere(data, tmp_path, range(1, 1000))
     assert operations is not None and operations > 60
+
+
+class Killed(BaseException):
+    """From some file operation on, by all: so nothing is tidied up."""
+
+
+def test_a_model_that_is_replaced_is_there_whenever_the_process_is_killed(
+    tmp_path, monkeypatch, capsys
+):
+    """Also between the two renames; what is left beside it is removed by the next save."""
+    path = tmp_path / "my.model"
+    first, second = (build(replace(SMALL, layers=layers), 20, {}) for layers in (1, 2))
+
+    def killed(n, model):
+        """Save, up to the n-th file operation; how many were left."""
+        left = n
+
+        def operation(real):
+            def counted(*given, **named):
+                nonlocal left
+                left -= 1
+                if left <= 0:
+                    raise Killed
+                return real(*given, **named)
+
+            return counted
+
+        with monkeypatch.context() as patch:
+            for name in ("mkdir", "rename", "fsync", "rmdir", "unlink"):
+                patch.setattr(os, name, operation(getattr(os, name)))
+            with suppress(Killed):
+                model.save_pretrained(path)
+        return left
+
+    first.save_pretrained(path)
+    put_back = set()
+    for n in range(1, 100):
+        left = killed(n, second)
+        hidden, _ = not path.exists(), capsys.readouterr()
+        model = unmask.MaskedDiffusion.from_pretrained(path)
+        said = "was killed, and a whole copy is put back" in capsys.readouterr().err
+        assert said == hidden and len(list(tmp_path.glob(".*"))) <= 1, n
+        if hidden:
+            put_back.add(len(model.backbone.blocks))
+        if left > 0:
+            break
+        killed(n, second)
+        killed(n, second)
+        first.save_pretrained(path)
+        assert list(tmp_path.iterdir()) == [path], n
+    assert put_back <= {1, 2} and put_back
 
 
 # ---------------------------------------------------------------- data
