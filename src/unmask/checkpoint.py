@@ -20,6 +20,7 @@ from unmask.files import beside, flush, leftovers, locked, write_whole
 
 FORMAT = 1
 CONFIG = "config.json"
+MOST_HEADER = 10 << 20  # bytes: of about 100,000 tensors, which take seconds to be read
 
 
 def save(
@@ -105,6 +106,7 @@ def save_tensors(state: dict[str, Tensor], path: Path) -> None:
         safetensors.torch.save_file(separate(state), path)
     except SafetensorError as error:
         raise OSError(f"{path} cannot be written: {error}") from None
+    check_header(path)  # what could not be read again
     path.chmod(mode)  # safetensors makes it private
 
 
@@ -192,6 +194,17 @@ def config_digest(config: dict) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
+def check_header(path: Path) -> None:
+    """ValueError for a safetensors file with more tensors than a model has."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if MOST_HEADER < size < path.stat().st_size:  # else it is damaged, which is told later
+        raise ValueError(
+            f"{path} lists its tensors in {size:,} bytes, more than any model's "
+            f"({MOST_HEADER:,}): name another model"
+        )
+
+
 def verify(folder: str | Path, names: Iterable[str], digests: dict[str, str]) -> None:
     """ValueError unless files are there, `config.json` aside, and their digests are these."""
     for name in names:
@@ -213,6 +226,7 @@ def load(folder: str | Path, name: str) -> tuple[dict, dict[str, Tensor]]:
     large = {other for other in config["sha256"] if other.endswith(".safetensors")}
     verify(folder, {name, *config["sha256"]} - (large - {name}), config["sha256"])
     path = Path(folder) / name
+    check_header(path)
     try:
         return config, safetensors.torch.load_file(path)
     except SafetensorError as error:

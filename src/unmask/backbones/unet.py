@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unmask.backbones.transformer import Block, RMSNorm, _rotary, _zero, condition
+from unmask.backbones.transformer import MOST_LAYERS, Block, RMSNorm, _rotary, _zero, condition
 
 # of a group norm: at most so many groups, of at least so many channels (fewer are slow on CPUs)
 GROUPS, LEAST = 32, 4
@@ -59,6 +59,10 @@ class UNet(nn.Module):
                 f"shape {shape} must be (height, width, channels), and vocab_size {vocab_size}, "
                 f"widths {widths}, blocks {blocks}, heads {heads}, patch {patch} at least 1, "
                 f"layers {layers} and classes {classes} at least 0"
+            )
+        if max(layers, blocks) > MOST_LAYERS:
+            raise ValueError(
+                f"layers and blocks must be at most {MOST_LAYERS:,}, not {layers:,} and {blocks:,}"
             )
         if not layers and widths[-1] % heads:
             raise ValueError(f"the last width, {widths[-1]}, is not a multiple of heads {heads}")

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ def build(config: TrainConfig, vocab_size: int, meta: dict) -> MaskedDiffusion:
     data = meta.get("data", {})
     layout = kind_of(data, Path()).layout if "kind" in data else Layout()
     allowed = None if layout.allowed is None else torch.from_numpy(layout.allowed)
+    classes = data.get("classes", 0) if config.labels else 0
+    check_memory(lambda: network(config, vocab_size, layout, classes))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        classes = data.get("classes", 0) if config.labels else 0
         backbone = network(config, vocab_size, layout, classes)
         how: dict[str, Any] = {"objective": config.objective, "masking": config.masking}
         how |= {"allowed": allowed, "meta": meta}
@@ -59,6 +61,25 @@ def network(config: TrainConfig, vocab_size: int, layout: Layout, classes: int) 
         unfit = f"takes whole values, not digits {config.digits}"
         raise ValueError(f"--network unet {unfit}: use --network transformer")
     return UNet(vocab_size, layout.shape, widths=config.channels(), blocks=config.blocks, **shared)
+
+
+def check_memory(make: Callable[[], nn.Module]) -> None:
+    """ValueError for a network whose weights are more than this machine's memory."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not told, as on Windows
+        return
+    try:
+        with torch.device("meta"):
+            parameters = sum(p.numel() for p in make().parameters())
+    except RuntimeError:  # so many that their bytes overflow
+        parameters = 1 << 61
+    if 4 * parameters > memory:
+        needed, there = (f"{size / 1e9:,.0f} GB" for size in (4 * parameters, memory))
+        raise ValueError(
+            f"the weights of this network are {needed}, and the memory of this machine is {there}: "
+            "give a smaller dim, or fewer layers"
+        )
 
 
 def compile_network(model: MaskedDiffusion) -> None:
