@@ -8,6 +8,7 @@ import glob
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 import uuid
@@ -16,6 +17,23 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LEFTOVER = ".*.new-*"
+SPECIAL = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def no_file(path: Path, said: str) -> ValueError:
+    """The error of an input that is no file: that it is a pipe, say, or else `said`."""
+    try:
+        what = SPECIAL.get(stat.S_IFMT(path.stat().st_mode), "")
+    except OSError:
+        what = ""
+    if what:
+        said = f"{path} is {what}, not a file: write what comes from it to a file first"
+    return ValueError(said)
 
 
 def beside(path: Path) -> Path:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from unmask.files import no_file
 from unmask.kinds.folder import (
     SPLITS,
     check_new,
@@ -97,7 +98,7 @@ def prepare_images(
     files = [path for part in parts.values() for path in files_of(part)]
     for path in files:
         if not path.is_file():
-            raise ValueError(f"{path} does not exist: name a file of labels")
+            raise no_file(path, f"{path} does not exist: name a file of labels")
     train = parts["train"]
     levels = levels or {"packbits": 2}.get(train.format, 256)
     bar = progress_bars(files, progress)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from unmask.files import no_file
 from unmask.kinds.folder import (
     SPLITS,
     check_new,
@@ -90,7 +91,7 @@ def prepare_table(
     paths = given_splits(source, validation, test)
     for path in paths.values():
         if not path.is_file():
-            raise ValueError(f"{path} is not a file: name a CSV file")
+            raise no_file(path, f"{path} is not a file: name a CSV file")
     settings = {
         "header": (header, "auto"),
         "delimiter": (delimiter, "auto"),
