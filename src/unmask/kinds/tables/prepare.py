@@ -307,9 +307,10 @@ def is_of_numbers(
         fix = "correct it, count it among --missing, or name the column in --categories"
         raise ValueError(f"{parts[part].where(c, text)}: {said}: {fix}")
     if len(texts) > max(MANY, total / 2):
+        flags = "--categories" if strange else "--numbers or --categories"
         raise ValueError(
             f"column {name!r} has {len(texts):,} different values in {total:,} rows, which says "
-            "nothing about other rows: leave it out with --drop, or keep it with --categories"
+            f"nothing about other rows: leave it out with --drop, or keep it with {flags}"
         )
     return False
 
