@@ -24,6 +24,7 @@ from unmask.estimate import plus_minus
 from unmask.files import locked, replacing, write_whole
 from unmask.likelihood import estimate_nelbo
 from unmask.train import State, build, read_log, train, train_step
+from unmask.train.run import Log
 
 STEPWISE = replace(SMALL, checkpoint_minutes=1e-9)
 
@@ -521,6 +522,13 @@ def test_a_last_line_without_its_end_is_not_glued_to_the_next(data, tmp_path, mo
     log.write_bytes(log.read_bytes().removesuffix(b"\n"))
     train(STEPWISE, data, run)
     assert [row["step"] for row in read_log(log) if "loss" in row] == [4, 8, 12]
+
+
+def test_a_log_is_json_without_the_numbers_that_are_not_finite(tmp_path):
+    log = Log(tmp_path / "log.jsonl", 0)
+    log.write(step=1, loss=math.inf, norm=-math.inf, bits=math.nan, rate=1 / 3)
+    (line,) = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert json.loads(line, parse_constant=pytest.fail) == {"step": 1, "rate": 0.333333}
 
 
 def test_tokens_that_cannot_be_kept_are_an_error_before_training(copy, tmp_path):
