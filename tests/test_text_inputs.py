@@ -274,6 +274,20 @@ def test_texts_that_cannot_be_read_are_left_out_and_counted(tmp_path):
     assert bytes(prepare(folder, tmp_path, skip_bad=True).tokens("train")) == b"wholecaf\xe9WHOLE"
 
 
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.json.gz"])
+def test_a_stream_of_documents_that_is_cut_short_is_refused_also_where_bad_ones_are_not(
+    name, tmp_path
+):
+    """It is not one document that is bad: where it was cut, as many are missing as there were."""
+    random = np.random.default_rng(0).bytes(9999).hex()
+    content = json.dumps([{"text": random[i : i + 99]} for i in range(0, 9999, 99)])
+    if "jsonl" in name:
+        content = content[1:-1].replace("}, ", "}\n")
+    source = write(tmp_path / name, gzip.compress(content.encode())[:-2000])
+    with pytest.raises(ValueError, match="is truncated or damaged .*: fetch it again$"):
+        prepare(source, tmp_path, skip_bad=True)
+
+
 def test_nothing_left_out_leaves_no_trace_and_empty_documents_are_counted(tmp_path):
     source = write(tmp_path / "a.jsonl", LINES)
     assert not {"skipped", "converted"} & set(prepare(source, tmp_path).meta)
