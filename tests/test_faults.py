@@ -99,6 +99,20 @@ def test_a_checkpoint_without_its_config_is_damaged_and_not_passed_over(data, tm
         train(STEPWISE, data, tmp_path / "run")
 
 
+@pytest.mark.parametrize("name", ["model.backbone.more", "optimizer.0.999.step", "optimizer.0.x"])
+def test_a_training_state_of_another_network_is_one_sentence(data, tmp_path, name):
+    """As one that another version of this package wrote may be."""
+    run = tmp_path / "run"
+    folder = train(SMALL, data, run)
+    config, tensors = checkpoint.load(folder, "training.safetensors")
+    checkpoint.save_tensors(tensors | {name: torch.ones(1)}, folder / "training.safetensors")
+    config["sha256"]["training.safetensors"] = checkpoint.digest(folder / "training.safetensors")
+    config["sha256"]["config.json"] = checkpoint.config_digest(config)
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=f"{folder.name} does not fit this run, and cannot be"):
+        train(SMALL, data, run)
+
+
 def test_a_log_blocks_nothing_and_loses_no_line_that_can_be_read(
     data, tmp_path, monkeypatch, capsys
 ):

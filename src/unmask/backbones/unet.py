@@ -60,9 +60,10 @@ class UNet(nn.Module):
                 f"widths {widths}, blocks {blocks}, heads {heads}, patch {patch} at least 1, "
                 f"layers {layers} and classes {classes} at least 0"
             )
-        if max(layers, blocks) > MOST_LAYERS:
+        if max(layers, blocks * len(widths)) > MOST_LAYERS:
             raise ValueError(
-                f"layers and blocks must be at most {MOST_LAYERS:,}, not {layers:,} and {blocks:,}"
+                f"layers, and blocks of all {len(widths)} widths together, must be at most "
+                f"{MOST_LAYERS:,}, not {layers:,} and {blocks * len(widths):,}"
             )
         if not layers and widths[-1] % heads:
             raise ValueError(f"the last width, {widths[-1]}, is not a multiple of heads {heads}")
