@@ -5,6 +5,7 @@ They are written whole or not at all, and verified on reading.
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterable
@@ -33,6 +34,7 @@ def save(
     reader never sees half of it; see `put_back` for kills between two renames.  ValueError if the
     path is a file, or a folder that holds something else.
     """
+    config = json.loads(json.dumps(config))  # as it will be read: the digest is of that
     path = Path(path).resolve()
     put_back(path)
     if path.exists() and not replaceable(path):
@@ -66,7 +68,6 @@ def write_folder(
     for name, content in files.items():
         (folder / name).write_bytes(content)
     digests = {name: digest(folder / name) for name in sorted([*tensors, *files])}
-    config = json.loads(json.dumps(config))  # as it will be read: the digest is of that
     config = {"format": FORMAT, **config, "sha256": digests}
     digests[CONFIG] = config_digest(config)
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -140,7 +141,7 @@ def digest(path: Path) -> str:
 def resolve(path: str | Path) -> Path:
     """The folder of a model: `path`, or the newest complete checkpoint of a training folder."""
     path = Path(path)
-    put_back(path.absolute())
+    put_back(Path(os.path.realpath(path)))  # as `save` does, where it is a link
     if (path / CONFIG).is_file():
         return path
     newest = checkpoints(path)
@@ -195,13 +196,13 @@ def config_digest(config: dict) -> str:
 
 
 def check_header(path: Path) -> None:
-    """ValueError for a safetensors file with more tensors than a model has."""
+    """ValueError for a safetensors file with more tensors than any network here has."""
     with open(path, "rb") as file:
         size = int.from_bytes(file.read(8), "little")
     if MOST_HEADER < size < path.stat().st_size:  # else it is damaged, which is told later
         raise ValueError(
-            f"{path} lists its tensors in {size:,} bytes, more than any model's "
-            f"({MOST_HEADER:,}): name another model"
+            f"{path} lists its tensors in {size:,} bytes, of which {MOST_HEADER:,} are read: "
+            "give a model of fewer tensors"
         )
 
 

@@ -74,7 +74,7 @@ def check_memory(make: Callable[[], nn.Module]) -> None:
             parameters = sum(p.numel() for p in make().parameters())
     except RuntimeError:  # so many that their bytes overflow
         parameters = 1 << 61
-    if 4 * parameters > memory:
+    if 0 < memory < 4 * parameters:
         needed, there = (f"{size / 1e9:,.0f} GB" for size in (4 * parameters, memory))
         raise ValueError(
             f"the weights of this network are {needed}, and the memory of this machine is {there}: "

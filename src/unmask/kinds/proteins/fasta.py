@@ -165,9 +165,10 @@ def dashes(match: re.Match, name: str, first: int) -> str:
     """As many - as a [MASK] stands for; `first`: the number of the first line."""
     size = int(match[1] or 1)
     if not 1 <= size <= LONGEST_HOLE:
-        place = f"{name}, line {first + match.string.count(chr(10), 0, match.start())}"
+        number = first + match.string.count("\n", 0, match.start())
         raise ValueError(
-            f"{place}: {match[0]} is a hole of {size} residues: give 1 to {LONGEST_HOLE:,}"
+            f"{name}, line {number}: {match[0]} is a hole of {size} residues: "
+            f"give 1 to {LONGEST_HOLE:,}"
         )
     return "-" * size
 
