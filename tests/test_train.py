@@ -263,12 +263,13 @@ def test_another_configuration_or_other_data_is_refused(data, tmp_path):
         {"ema": 1.0},
         {"device": "tpu"},
         {"layers": 1001},
-        {"dim": 99_999_998},
+        {"dim": 10**8},
         {"dim": 2**40},
+        {"batch_size": 2**50},
     ],
 )
 def test_a_configuration_that_cannot_be_meant_is_refused_before_any_work(data, tmp_path, wrong):
-    said = f"{next(iter(wrong.values()))}|1,001|memory of this machine"
+    said = f"{next(iter(wrong.values()))}|1,001|more than all memory"
     with pytest.raises(ValueError, match=said):
         train(replace(SMALL, **wrong), data, tmp_path / "run")
     assert not (tmp_path / "run").exists()
