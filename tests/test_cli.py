@@ -525,6 +525,26 @@ def test_bad_input_is_one_line_with_the_value_and_the_remedy(home, tmp_path, cap
     assert "there is no verb 'evl'" in fails(capsys, "evl")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="named pipes are POSIX's")
+def test_a_pipe_in_the_place_of_a_file_is_told_of_and_not_waited_for(home, tmp_path, capsys):
+    pipe, text = tmp_path / "pipe", tmp_path / "a.txt"
+    os.mkfifo(pipe)
+    text.write_text("abc\n" * 99)
+    for given in (
+        *(["prepare", kind, pipe, tmp_path / "out"] for kind in ("text", "proteins", "images")),
+        ["prepare", "tables", "/dev/null", tmp_path / "out"],
+        ["prepare", "text", text, tmp_path / "out", "--validation", pipe],
+        ["prepare", "text", text, tmp_path / "out", "--tokenizer", pipe],
+        ["fill", home / "run", pipe],
+        ["compare", pipe, pipe],
+        ["distance", pipe, pipe],
+    ):
+        what = "device" if "/dev/null" in given else "pipe"
+        assert main([str(part) for part in given]) == 2
+        said = capsys.readouterr().err
+        assert f"is a {what}, not a file: write what comes from it to a file first" in said, given
+
+
 def test_a_damaged_model_is_refused(home, tmp_path, capsys):
     saved = tmp_path / "model"
     unmask.MaskedDiffusion.from_pretrained(home / "run").save_pretrained(saved)

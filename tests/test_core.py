@@ -7,6 +7,7 @@ bits.
 import itertools
 import json
 import math
+import struct
 
 import pytest
 import torch
@@ -1264,6 +1265,31 @@ def test_sizes_that_a_file_only_claims_cost_nothing(tmp_path, huge):
     config["backbone"]["config"] |= huge
     write_config(tmp_path, config)
     with pytest.raises(ValueError, match=r"config\.json|do not fit"):
+        unmask.MaskedDiffusion.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "tensors,layers,said",
+    [
+        (200_000, 1, "give a model of fewer tensors"),
+        (5_000, 4_000, "layers must be at most 1,000, not 4,000"),
+    ],
+)
+def test_a_file_of_very_many_tensors_is_refused_at_once(tmp_path, tensors, layers, said):
+    network = unmask.backbones.Transformer(9, dim=8, layers=1, heads=2)
+    model = unmask.MaskedDiffusion(network, schedules.Linear(), unmask.Subtokenizer(9))
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    named = {
+        f"t{i}": {"dtype": "U8", "shape": [1], "data_offsets": [i, i + 1]} for i in range(tensors)
+    }
+    header = json.dumps(named).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(tensors))
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    config["backbone"]["config"]["layers"] = layers
+    config["sha256"]["model.safetensors"] = checkpoint.digest(path)
+    write_config(tmp_path, config)
+    with pytest.raises(ValueError, match=said):
         unmask.MaskedDiffusion.from_pretrained(tmp_path)
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from unmask.estimate import plus_minus
 from unmask.files import locked, replacing, write_whole
 from unmask.likelihood import estimate_nelbo
 from unmask.train import State, build, read_log, train, train_step
+from unmask.train.run import Log
 
 STEPWISE = replace(SMALL, checkpoint_minutes=1e-9)
 
@@ -95,6 +97,20 @@ def test_a_checkpoint_without_its_config_is_damaged_and_not_passed_over(data, tm
     assert f"{newest}/config.json is missing" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"config\.json cannot be read"):
         train(STEPWISE, data, tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["model.backbone.more", "optimizer.0.999.step", "optimizer.0.x"])
+def test_a_training_state_of_another_network_is_one_sentence(data, tmp_path, name):
+    """As one that another version of this package wrote may be."""
+    run = tmp_path / "run"
+    folder = train(SMALL, data, run)
+    config, tensors = checkpoint.load(folder, "training.safetensors")
+    checkpoint.save_tensors(tensors | {name: torch.ones(1)}, folder / "training.safetensors")
+    config["sha256"]["training.safetensors"] = checkpoint.digest(folder / "training.safetensors")
+    config["sha256"]["config.json"] = checkpoint.config_digest(config)
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=f"{folder.name} does not fit this run, and cannot be"):
+        train(SMALL, data, run)
 
 
 def test_a_log_blocks_nothing_and_loses_no_line_that_can_be_read(
@@ -187,6 +203,59 @@ def test_a_run_killed_at_a_file_operation_ends_with_the_same_bits(data, tmp_path
 def test_a_run_killed_at_any_file_operation_ends_with_the_same_bits(data, tmp_path):
     operations = kill_everywhere(data, tmp_path, range(1, 1000))
     assert operations is not None and operations > 60
+
+
+class Killed(BaseException):
+    """From some file operation on, by all: so nothing is tidied up."""
+
+
+def test_a_model_that_is_replaced_is_there_whenever_the_process_is_killed(
+    tmp_path, monkeypatch, capsys
+):
+    """Also between the two renames; what is left beside it is removed by the next save."""
+    path = tmp_path / "my.model"
+    first, second = (build(replace(SMALL, layers=layers), 20, {}) for layers in (1, 2))
+
+    def killed(n, model):
+        """Save, up to the n-th file operation; how many were left."""
+        left = n
+
+        def operation(real):
+            def counted(*given, **named):
+                nonlocal left
+                left -= 1
+                if left <= 0:
+                    raise Killed
+                return real(*given, **named)
+
+            return counted
+
+        with monkeypatch.context() as patch:
+            for name in ("mkdir", "rename", "fsync", "rmdir", "unlink"):
+                patch.setattr(os, name, operation(getattr(os, name)))
+            with suppress(Killed):
+                model.save_pretrained(path)
+        return left
+
+    first.save_pretrained(path)
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    put_back = set()
+    for n in range(1, 100):
+        left = killed(n, second)
+        hidden, _ = not path.exists(), capsys.readouterr()
+        model = unmask.MaskedDiffusion.from_pretrained(link if n % 2 else path)
+        said = "was killed, and a whole copy is put back" in capsys.readouterr().err
+        assert said == hidden and len(list(tmp_path.glob(".*"))) <= 1, n
+        if hidden:
+            put_back.add(len(model.backbone.blocks))
+        if left > 0:
+            break
+        killed(n, second)
+        killed(n, second)
+        first.save_pretrained(path)
+        assert {*tmp_path.iterdir()} == {path, link}, n
+    assert put_back <= {1, 2} and put_back
 
 
 # ---------------------------------------------------------------- data
@@ -469,6 +538,13 @@ def test_a_last_line_without_its_end_is_not_glued_to_the_next(data, tmp_path, mo
     log.write_bytes(log.read_bytes().removesuffix(b"\n"))
     train(STEPWISE, data, run)
     assert [row["step"] for row in read_log(log) if "loss" in row] == [4, 8, 12]
+
+
+def test_a_log_is_json_without_the_numbers_that_are_not_finite(tmp_path):
+    log = Log(tmp_path / "log.jsonl", 0)
+    log.write(step=1, loss=math.inf, norm=-math.inf, bits=math.nan, rate=1 / 3)
+    (line,) = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert json.loads(line, parse_constant=pytest.fail) == {"step": 1, "rate": 0.333333}
 
 
 def test_tokens_that_cannot_be_kept_are_an_error_before_training(copy, tmp_path):

@@ -136,6 +136,24 @@ def test_official_folders_are_read_whole_with_their_test_part_and_labels(
     assert np.array_equal(x.numpy(), pictures[0])
 
 
+@pytest.mark.parametrize("write", [write_idx, write_cifar10, write_npz])
+def test_what_else_is_in_an_official_folder_is_left_out_and_counted(
+    tmp_path, digits, write, capsys
+):
+    source = tmp_path / "source"
+    source.mkdir()
+    write(source, digits[0][:60], digits[1][:60])
+    (source / "more").mkdir()
+    for name in ("readme.html", "more/readme.html", "batches"):
+        (source / name).write_text("words")
+    assert main(["prepare", "images", str(source), str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "left out: 2 (in no part of the data, .html): more/readme.html; readme.html" in said
+    assert "left out: 1 (in no part of the data, without an ending): batches" in said
+    meta = prepare_images(source, tmp_path / "of one", test=source, progress=False)
+    assert sum(entry["count"] for entry in meta["skipped"].values()) == 3
+
+
 def test_single_files_and_parts_of_their_own(tmp_path, digits):
     images, labels = digits[0][:30], digits[1][:30]
     (tmp_path / "a.gz").write_bytes(gzip.compress(idx(images)))

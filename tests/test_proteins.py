@@ -7,6 +7,7 @@ import io
 import json
 import lzma
 import re
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -124,6 +125,29 @@ GOOD = {
     "comments": b"; of old\n>a one\n;no\nMKVLX\n\n\n>b\n\nACD\n",
     "a header in Latin-1": b">a one\nMKVLX\n>b\nACD\n".replace(b"one", b"\xfcber"),
 }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks are told in other units elsewhere")
+def test_short_lines_take_a_small_multiple_of_the_file(tmp_path):
+    size = 12 << 20
+    (tmp_path / "short.fa").write_bytes(b">a\n" + b"MK\n" * (size // 3))
+    code = (
+        "import resource; from unmask.kinds.proteins.prepare import prepare_proteins; "
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10; before = peak(); "
+        "prepare_proteins('short.fa', 'data', split='1,0,0', progress=False); "
+        "print(peak() - before)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 15 * size, f"{int(done.stdout) / size:.1f} times"
+    assert letters_of(open_data(tmp_path / "data"), "train") == ["MK" * (size // 3)]
+
+
+def test_a_wrong_letter_is_found_in_its_line_whatever_the_lines_are(tmp_path):
+    content = b">a\nMK\n; not M1\n\n M K\t\n" + b"A\n" * 5000 + b"M1\n"
+    with pytest.raises(ValueError, match=r"line 5006: '1' at residue 5006 of record 'a'"):
+        list(parse_fasta([content], "a.fa"))
 
 
 @pytest.mark.parametrize("block", [1, 2, 8 << 20])

@@ -132,6 +132,43 @@ def test_nothing_that_is_text_is_taken_for_something_else():
     assert not what_is("漢字".encode("utf-16")) and not what_is(b"") and not what_is(bytes(600))
 
 
+BINARY = {
+    "random": np.random.default_rng(0).bytes(3000),
+    "short": np.random.default_rng(1).bytes(200),
+    "zeros": bytes(3000),
+    "utf-16 without a mark": ("one two three " * 99).encode("utf-16-le"),
+    "floats": np.linspace(-3, 3, 999, dtype=np.float32).tobytes(),
+}
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_what_looks_binary_is_text_to_who_says_so_alone(name, tmp_path):
+    source = write(tmp_path / "a", BINARY[name])
+    packed = write(tmp_path / "a.gz", gzip.compress(BINARY[name]))
+    for path in (source, packed):
+        with pytest.raises(ValueError, match=r"a(\.gz)? looks like binary data.*--format text"):
+            prepare_text(path, tmp_path / "out", progress=False)
+        assert not (tmp_path / "out").exists()
+    out, how = tmp_path / "out", {"split": "1,0,0", "progress": False}
+    prepare_text(source, out, format="text", **how)
+    assert bytes(open_data(out).tokens("train")) == BINARY[name]
+    (tmp_path / "texts").mkdir()
+    write(tmp_path / "texts" / "a", BINARY[name])
+    write(tmp_path / "texts" / "b", "some text")
+    meta = prepare_text(tmp_path / "texts", tmp_path / "folder", **how)
+    assert meta["skipped"] == {"binary data": {"count": 1, "first": ["a"]}}
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "koi8-r", "shift_jis", "cp437"])
+def test_texts_in_encodings_of_old_are_bytes_as_before(encoding, tmp_path):
+    text = {"koi8-r": "Привет, мир! ", "shift_jis": "こんにちは世界 "}.get(
+        encoding, "Grüße à tous\f\r\n "
+    )
+    source = write(tmp_path / "a.txt", (text * 99).encode(encoding))
+    prepare_text(source, tmp_path / "out", split="1,0,0", progress=False)
+    assert bytes(open_data(tmp_path / "out").tokens("train")) == (text * 99).encode(encoding)
+
+
 # JSON
 
 
@@ -219,7 +256,7 @@ def test_texts_that_cannot_be_read_are_left_out_and_counted(tmp_path):
     folder.mkdir()
     write(folder / "a", "whole")
     write(folder / "b", b"caf\xe9")
-    write(folder / "c.gz", gzip.compress(bytes(range(256)) * 99)[:-9])
+    write(folder / "c.gz", gzip.compress("Grüße".encode("latin-1") * 9999)[:-9])
     write(folder / "d", b"\xff\xfea\0b")
     write(folder / "e", "WHOLE")
     write(folder / "f.gz", b"not packed")
@@ -235,6 +272,20 @@ def test_texts_that_cannot_be_read_are_left_out_and_counted(tmp_path):
         "a character outside the alphabet": {"count": 1, "first": ["e"]},
     }
     assert bytes(prepare(folder, tmp_path, skip_bad=True).tokens("train")) == b"wholecaf\xe9WHOLE"
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.json.gz"])
+def test_a_stream_of_documents_that_is_cut_short_is_refused_also_where_bad_ones_are_not(
+    name, tmp_path
+):
+    """It is not one document that is bad: where it was cut, as many are missing as there were."""
+    random = np.random.default_rng(0).bytes(9999).hex()
+    content = json.dumps([{"text": random[i : i + 99]} for i in range(0, 9999, 99)])
+    if "jsonl" in name:
+        content = content[1:-1].replace("}, ", "}\n")
+    source = write(tmp_path / name, gzip.compress(content.encode())[:-2000])
+    with pytest.raises(ValueError, match="is truncated or damaged .*: fetch it again$"):
+        prepare(source, tmp_path, skip_bad=True)
 
 
 def test_nothing_left_out_leaves_no_trace_and_empty_documents_are_counted(tmp_path):

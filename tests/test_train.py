@@ -262,10 +262,15 @@ def test_another_configuration_or_other_data_is_refused(data, tmp_path):
         {"learning_rate": -1.0},
         {"ema": 1.0},
         {"device": "tpu"},
+        {"layers": 1001},
+        {"dim": 10**8},
+        {"dim": 2**40},
+        {"batch_size": 2**50},
     ],
 )
 def test_a_configuration_that_cannot_be_meant_is_refused_before_any_work(data, tmp_path, wrong):
-    with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
+    said = f"{next(iter(wrong.values()))}|1,001|more than all memory"
+    with pytest.raises(ValueError, match=said):
         train(replace(SMALL, **wrong), data, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -5,7 +5,11 @@ They are written whole or not at all, and verified on reading.
 
 import hashlib
 import json
+import os
 import shutil
+import sys
+from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 import safetensors.torch
@@ -13,10 +17,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from unmask.documents import read_json
-from unmask.files import beside, flush, write_whole
+from unmask.files import beside, flush, leftovers, locked, write_whole
 
 FORMAT = 1
 CONFIG = "config.json"
+MOST_HEADER = 10 << 20  # bytes: of about 100,000 tensors, which take seconds to be read
 
 
 def save(
@@ -26,36 +31,72 @@ def save(
 
     An older model there is replaced.  `config.json` holds the SHA-256 of every file, of itself
     without that line.  The folder is written under another name, flushed to disk and renamed, so a
-    reader never sees half of it.  ValueError if the path is a file, or a folder that holds
-    something else.
+    reader never sees half of it; see `put_back` for kills between two renames.  ValueError if the
+    path is a file, or a folder that holds something else.
     """
     config = json.loads(json.dumps(config))  # as it will be read: the digest is of that
     path = Path(path).resolve()
+    put_back(path)
     if path.exists() and not replaceable(path):
         raise ValueError(f"{path} exists and is not a saved model: choose another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in leftovers(path):
+        shutil.rmtree(leftover, ignore_errors=True)
     new, old = beside(path), beside(path)
     try:
         new.mkdir()
-        for name, state in tensors.items():
-            save_tensors(state, new / name)
-        for name, content in files.items():
-            (new / name).write_bytes(content)
-        digests = {name: digest(new / name) for name in sorted([*tensors, *files])}
-        config = {"format": FORMAT, **config, "sha256": digests}
-        digests[CONFIG] = config_digest(config)
-        (new / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        for written in [*(new / name for name in digests), new]:
-            flush(written)
-        if path.exists():
-            path.rename(old)
-        new.rename(path)
+        with locked(new):  # and `path`, once it is `old`: nobody puts them back meanwhile
+            write_folder(new, config, tensors, files)
+            with locked(path) if path.exists() else nullcontext():
+                if path.exists():
+                    path.rename(old)
+                new.rename(path)
         flush(path.parent)
     finally:
         if old.exists() and not path.exists():
             old.rename(path)
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def write_folder(
+    folder: Path, config: dict, tensors: dict[str, dict[str, Tensor]], files: dict[str, bytes]
+) -> None:
+    """Fill an empty folder, `config.json` last, and flush it to disk."""
+    for name, state in tensors.items():
+        save_tensors(state, folder / name)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    digests = {name: digest(folder / name) for name in sorted([*tensors, *files])}
+    config = {"format": FORMAT, **config, "sha256": digests}
+    digests[CONFIG] = config_digest(config)
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    for written in [*(folder / name for name in digests), folder]:
+        flush(written)
+
+
+def put_back(path: Path) -> None:
+    """Give a model its name again, where a kill between the two renames of `save` left it without.
+
+    Of the older and the newer one, both whole, whichever is found first.
+    """
+    if path.exists():
+        return
+    for copy in leftovers(path):
+        if is_whole(copy) and not path.exists():
+            copy.rename(path)
+            said = "a process that was writing it was killed, and a whole copy is put back"
+            print(f"{path}: {said}", file=sys.stderr)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether all files of a model are those that its `config.json` names."""
+    try:
+        digests = read_config(folder)["sha256"]
+        verify(folder, digests, digests)
+    except ValueError:
+        return False
+    return True
 
 
 def save_tensors(state: dict[str, Tensor], path: Path) -> None:
@@ -66,6 +107,7 @@ def save_tensors(state: dict[str, Tensor], path: Path) -> None:
         safetensors.torch.save_file(separate(state), path)
     except SafetensorError as error:
         raise OSError(f"{path} cannot be written: {error}") from None
+    check_header(path)  # what could not be read again
     path.chmod(mode)  # safetensors makes it private
 
 
@@ -99,6 +141,7 @@ def digest(path: Path) -> str:
 def resolve(path: str | Path) -> Path:
     """The folder of a model: `path`, or the newest complete checkpoint of a training folder."""
     path = Path(path)
+    put_back(Path(os.path.realpath(path)))  # as `save` does, where it is a link
     if (path / CONFIG).is_file():
         return path
     newest = checkpoints(path)
@@ -152,21 +195,39 @@ def config_digest(config: dict) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
+def check_header(path: Path) -> None:
+    """ValueError for a safetensors file with more tensors than any network here has."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if MOST_HEADER < size < path.stat().st_size:  # else it is damaged, which is told later
+        raise ValueError(
+            f"{path} lists its tensors in {size:,} bytes, of which {MOST_HEADER:,} are read: "
+            "give a model of fewer tensors"
+        )
+
+
+def verify(folder: str | Path, names: Iterable[str], digests: dict[str, str]) -> None:
+    """ValueError unless files are there, `config.json` aside, and their digests are these."""
+    for name in names:
+        if name == CONFIG:
+            continue
+        file = Path(folder) / Path(name).name
+        if not file.is_file():
+            raise ValueError(f"{file} is missing")
+        if digest(file) != digests.get(name):
+            raise damaged(file, f"the one in {CONFIG}")
+
+
 def load(folder: str | Path, name: str) -> tuple[dict, dict[str, Tensor]]:
     """`config.json` and one of the safetensors files.
 
     ValueError unless the digests of that and of all small files are the recorded ones.
     """
     config = read_config(folder)
+    large = {other for other in config["sha256"] if other.endswith(".safetensors")}
+    verify(folder, {name, *config["sha256"]} - (large - {name}), config["sha256"])
     path = Path(folder) / name
-    for other in {name, *config["sha256"]} - {CONFIG}:
-        if other != name and other.endswith(".safetensors"):
-            continue  # large, and not read
-        file = Path(folder) / Path(other).name
-        if not file.is_file():
-            raise ValueError(f"{file} is missing")
-        if digest(file) != config["sha256"].get(other):
-            raise damaged(file, f"the one in {CONFIG}")
+    check_header(path)
     try:
         return config, safetensors.torch.load_file(path)
     except SafetensorError as error:

@@ -1,10 +1,12 @@
-"""JSON from elsewhere: read, and held against what it must be, before anyone indexes it.
+"""JSON from elsewhere: read, and held against what it must be, before anyone indexes it.  And of
+what is written, `without_infinities`.
 
 A form is a type; a list of one form, for lists; {str: form}, for mappings; a dict of forms by key,
 where a key that ends in "?" may be missing and others may be there besides; or a `Test`.
 """
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,3 +84,14 @@ def said(value: Any, what: str, where: str) -> str:
     if len(shown) > 40:
         shown = f"{shown[:37]}..."
     return f"{where or 'all of it'} is {shown}, expected {what}"
+
+
+def without_infinities(value: Any) -> Any:
+    """With None in the place of infinities and NaN, which JSON does not have, however deep."""
+    if isinstance(value, dict):
+        return {name: without_infinities(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_infinities(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -8,6 +8,7 @@ import glob
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 import uuid
@@ -16,13 +17,33 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LEFTOVER = ".*.new-*"
+SPECIAL = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def no_file(path: Path, said: str) -> ValueError:
+    """The error of an input that is no file: that it is a pipe, say, or else `said`."""
+    try:
+        what = SPECIAL.get(stat.S_IFMT(path.stat().st_mode), "")
+    except OSError:
+        what = ""
+    if what:
+        said = f"{path} is {what}, not a file: write what comes from it to a file first"
+    return ValueError(said)
 
 
 def beside(path: Path) -> Path:
     """A name of its own in the same folder, with the same ending."""
     # not the number of the process: in containers they are all alike
-    name = path.name[: 255 - len(".new-01234567.") - len(path.suffix) - 1]
-    return path.with_name(f".{name}.new-{uuid.uuid4().hex[:8]}{path.suffix}")
+    return path.with_name(f".{short_name(path)}.new-{uuid.uuid4().hex[:8]}{path.suffix}")
+
+
+def short_name(path: Path) -> str:
+    return path.name[: 255 - len(".new-01234567.") - len(path.suffix) - 1]
 
 
 @contextmanager
@@ -116,6 +137,17 @@ def locked(path: Path) -> Iterator[bool]:
         os.close(number)
 
 
+def leftovers(path: Path) -> Iterator[Path]:
+    """Folders that killed writes of `path` left beside it, each locked while it is looked at.
+
+    None where somebody writes to it, or where there are no locks to tell.
+    """
+    for leftover in path.parent.glob(f".{glob.escape(short_name(path))}.new-*"):
+        with suppress(OSError), locked(leftover) as held:
+            if held:
+                yield leftover
+
+
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
     """A folder to write into that becomes `out` at the end, or vanishes on any exception.
@@ -131,10 +163,8 @@ def new_folder(out: Path) -> Iterator[Path]:
             said = f"{out} cannot be replaced ({error.strerror})"
             raise ValueError(f"{said}: name a folder inside it") from None
         out.mkdir()
-    for leftover in out.parent.glob(f".{glob.escape(out.name)}.new-*"):
-        with suppress(OSError), locked(leftover) as held:  # else somebody writes to it
-            if held:
-                shutil.rmtree(leftover)
+    for leftover in leftovers(out):
+        shutil.rmtree(leftover, ignore_errors=True)
     folder = beside(out)
     folder.mkdir()
     try:

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from unmask.backbones.part import Part
 from unmask.subtokens import least_base
 
+MOST_LAYERS = 1000  # more take minutes to be built
+
 
 class Transformer(nn.Module):
     """`vocab_size` values and one mask id in, logits (B, S, V) out.
@@ -59,6 +61,8 @@ class Transformer(nn.Module):
                 f"vocab_size {vocab_size}, dim {dim}, layers {layers}, heads {heads}, "
                 f"digits {digits} must be at least 1, classes {classes} at least 0"
             )
+        if layers > MOST_LAYERS:
+            raise ValueError(f"layers must be at most {MOST_LAYERS:,}, not {layers:,}")
         if dim % digits:
             step = math.lcm(digits, 2 * heads)
             near = max(step, step * round(dim / step))

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unmask.backbones.part import Part
-from unmask.backbones.transformer import Block, RMSNorm, _rotary, _zero, condition
+from unmask.backbones.transformer import MOST_LAYERS, Block, RMSNorm, _rotary, _zero, condition
 
 # of a group norm: at most so many groups, of at least so many channels (fewer are slow on CPUs)
 GROUPS, LEAST = 32, 4
@@ -60,6 +60,11 @@ class UNet(nn.Module):
                 f"shape {shape} must be (height, width, channels), and vocab_size {vocab_size}, "
                 f"widths {widths}, blocks {blocks}, heads {heads}, patch {patch} at least 1, "
                 f"layers {layers} and classes {classes} at least 0"
+            )
+        if max(layers, blocks * len(widths)) > MOST_LAYERS:
+            raise ValueError(
+                f"layers, and blocks of all {len(widths)} widths together, must be at most "
+                f"{MOST_LAYERS:,}, not {layers:,} and {blocks * len(widths):,}"
             )
         if not layers and widths[-1] % heads:
             raise ValueError(f"the last width, {widths[-1]}, is not a multiple of heads {heads}")

@@ -15,7 +15,7 @@ import tyro
 from unmask.cli.flags import parse
 from unmask.cli.runtime import write_record
 from unmask.documents import read_json, whole
-from unmask.files import write_whole
+from unmask.files import no_file, write_whole
 from unmask.kinds.output import check_out
 
 # what has to be the same
@@ -137,7 +137,7 @@ def read_evaluation(path: Path) -> tuple[dict, Any]:
 
     again = "write it with unmask eval --json"
     if not path.is_file():
-        raise ValueError(f"there is no file {path}: {again}")
+        raise no_file(path, f"there is no file {path}: {again}")
     try:
         record = read_json(path, RECORD)
     except ValueError:

@@ -8,6 +8,7 @@ import tyro
 
 from unmask.cli.flags import Sampler, flags_of, parse
 from unmask.cli.runtime import Runtime, check_positive, flag, how, label_of
+from unmask.files import no_file
 from unmask.kinds.kind import flag_names
 from unmask.kinds.registry import kinds
 
@@ -43,9 +44,10 @@ def fill(argv: list[str]) -> None:
 
     check_positive(args, "num", "steps")
     if str(args.input) != "-" and not args.input.is_file():
-        raise ValueError(
+        raise no_file(
+            args.input,
             f"there is no file {args.input}: "
-            "INPUT is a text, a picture, a table or a FASTA file, or - for standard input"
+            "INPUT is a text, a picture, a table or a FASTA file, or - for standard input",
         )
     model, kind, folder = runtime.load(args.model)
     refuse_others(args, kind)

@@ -1,16 +1,15 @@
 """What the verbs share: device and precision, the record of a result, checks before the work."""
 
 import json
-import math
 import os
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from unmask import __version__
 from unmask.cli.flags import Machine, Sampler
+from unmask.documents import without_infinities
 from unmask.files import write_whole
 from unmask.kinds.output import check_out
 
@@ -88,17 +87,6 @@ def write_record(path: str, **values) -> None:
     record = without_infinities(made_by | values)
     write_whole(path, json.dumps(record, indent=2) + "\n")
     print(f"wrote {path}", file=sys.stderr)
-
-
-def without_infinities(value: Any) -> Any:
-    """With None in the place of infinities and NaN, which JSON does not have, however deep."""
-    if isinstance(value, dict):
-        return {name: without_infinities(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_infinities(one) for one in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def report_checks(

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unmask.files import no_file
+
 MOST = 1 << 28  # values of an array that is read: 2 GB of float64
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -139,7 +141,7 @@ def read_moments(path: str | Path) -> Moments:
     path = Path(path)
     if not path.is_file():
         wanted = "name an .npy or .npz file of features, or of their statistics"
-        raise ValueError(f"there is no file {path}: {wanted}")
+        raise no_file(path, f"there is no file {path}: {wanted}")
     try:
         arrays = read_arrays(path)
         if "mu" in arrays:

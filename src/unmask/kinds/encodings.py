@@ -13,6 +13,7 @@ MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 LONGEST = max(map(len, MARKS))
+CONTROLS = bytes({*range(32), 127} - set(b"\b\t\n\f\r\x1b"))  # but those that texts have
 
 
 def encoding_of(start: bytes) -> str:
@@ -21,6 +22,19 @@ def encoding_of(start: bytes) -> str:
         if start.startswith(mark):
             return name
     return "utf-8"
+
+
+def looks_binary(start: bytes) -> bool:
+    """Whether a file that begins so is no text in an encoding of its own, nor UTF-16 without a
+    mark: of random bytes a tenth are control characters, of text next to none."""
+    if encoding_of(start) != "utf-8":
+        return False
+    zeros, controls = start.count(0), len(start) - len(start.translate(None, CONTROLS))
+    try:
+        codecs.utf_8_decode(start, "strict", False)
+    except UnicodeDecodeError:
+        return controls > len(start) / 50
+    return zeros > len(start) / 20
 
 
 def without_mark(blocks: Iterable[bytes], name: str) -> Iterator[bytes]:

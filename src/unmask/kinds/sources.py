@@ -12,6 +12,8 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
+from unmask.files import no_file
+
 BLOCK = 8 << 20  # bytes read at a time
 START = 1024  # bytes by which a file is recognised
 ARRAY = "a NumPy array (.npy)"
@@ -77,7 +79,7 @@ def list_files(root: Path) -> list[Path]:
     if root.is_file():
         return [root]
     if not root.is_dir():
-        raise ValueError(f"{root} does not exist: name a file or a folder of text")
+        raise no_file(root, f"{root} does not exist: name a file or a folder of text")
     files = []
     for folder, inside, names in os.walk(root):
         inside[:] = [name for name in inside if not name.startswith(".")]

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ def build(config: TrainConfig, vocab_size: int, meta: dict) -> MaskedDiffusion:
     data = meta.get("data", {})
     layout = kind_of(data, Path()).layout if "kind" in data else Layout()
     allowed = None if layout.allowed is None else torch.from_numpy(layout.allowed)
+    classes = data.get("classes", 0) if config.labels else 0
+    check_memory(config, lambda: network(config, vocab_size, layout, classes))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        classes = data.get("classes", 0) if config.labels else 0
         backbone = network(config, vocab_size, layout, classes)
         how: dict[str, Any] = {"objective": config.objective, "masking": config.masking}
         how |= {"allowed": allowed, "meta": meta}
@@ -60,6 +62,30 @@ def network(config: TrainConfig, vocab_size: int, layout: Layout, classes: int) 
         unfit = f"takes whole values, not digits {config.digits}"
         raise ValueError(f"--network unet {unfit}: use --network transformer")
     return UNet(vocab_size, layout.shape, widths=config.channels(), blocks=config.blocks, **shared)
+
+
+def check_memory(config: TrainConfig, make: Callable[[], nn.Module]) -> None:
+    """ValueError where the weights, or the tokens of a batch, are more than this machine's memory.
+
+    Much less may be too much as well; this is what nobody can mean.
+    """
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not told, as on Windows
+        return
+    try:
+        with torch.device("meta"):
+            weights = 4 * sum(p.numel() for p in make().parameters())
+    except RuntimeError:  # so many that their bytes overflow
+        weights = 1 << 63
+    tokens = 8 * config.batch_size // config.accumulate * config.length
+    for what, size, fix in (
+        ("the weights of this network", weights, "a smaller dim, or fewer layers"),
+        ("the tokens of a batch", tokens, "a smaller batch_size"),
+    ):
+        if 0 < memory < size:
+            needed, there = f"{size / 1e9:,.0f} GB", f"{memory / 1e9:,.0f} GB"
+            raise ValueError(f"{what} are {needed}, more than all memory ({there}): give {fix}")
 
 
 def compile_network(model: MaskedDiffusion) -> None:

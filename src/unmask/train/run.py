@@ -11,7 +11,7 @@ from pathlib import Path
 from unmask import __version__, checkpoint, files
 from unmask.config import TrainConfig, differences
 from unmask.data import Data
-from unmask.documents import read_json, whole
+from unmask.documents import read_json, whole, without_infinities
 from unmask.files import LEFTOVER, write_whole
 
 RUN = "run.json"
@@ -93,7 +93,7 @@ def locked(out: Path) -> Iterator[None]:
 
 
 class Log:
-    """log.jsonl: a line per `write`.
+    """log.jsonl: a line per `write`, without the numbers that are not finite.
 
     Lines of steps that a resumed run will do again are dropped, and a last line that a kill cut
     short; a damaged line stays, and blocks nothing.
@@ -118,7 +118,7 @@ class Log:
         return any(row["step"] == step and "bits" in row for row in rows)
 
     def write(self, **row) -> None:
-        row = {name: value for name, value in row.items() if value == value}  # JSON has no NaN
+        row = {name: v for name, v in without_infinities(row).items() if v is not None}
         row |= {name: float(f"{v:.6g}") for name, v in row.items() if isinstance(v, float)}
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

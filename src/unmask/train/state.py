@@ -128,10 +128,19 @@ class State:
             )
 
     def load(self, folder: Path) -> None:
-        """Take all of it from the folder of a checkpoint."""
+        """Take all of it from the folder of a checkpoint.  ValueError where that does not fit."""
         config, averaged = checkpoint.load(folder, "model.safetensors")
         _, tensors = checkpoint.load(folder, "training.safetensors")
-        training = config["training"]
+        try:
+            self.take(config["training"], averaged, tensors)
+        except (KeyError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            said = " ".join(str(error).split())[:300]
+            raise ValueError(
+                f"{folder} does not fit this run, and cannot be continued: {said}"
+            ) from error
+
+    def take(self, training: dict, averaged: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
+        """What `save` wrote: config.json's part, and two files of tensors."""
         self.step, self.seconds = training["step"], training["seconds"]
         self.averages = training["averaged"]
         put(self.averaged, averaged)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unmask.files import write_whole
+from unmask.files import no_file, write_whole
 from unmask.kinds.images.flags import PrepareImages
 from unmask.kinds.images.presets import PRESETS
 from unmask.kinds.kind import Filler, Kind, Layout, Source, State, own_flags
@@ -127,9 +127,10 @@ class Picture(Source):
                 "leave it out"
             )
         if args.mask and not Path(args.mask).is_file():
-            raise ValueError(
+            raise no_file(
+                Path(args.mask),
                 f"there is no file {args.mask}: "
-                "--mask is a picture, white where there is something to fill in"
+                "--mask is a picture, white where there is something to fill in",
             )
         out = Path(args.out or f"{path.stem}-filled.png")
         self.names = numbered(out, args.num, path, ".png")

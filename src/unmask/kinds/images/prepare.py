@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from unmask.files import no_file
 from unmask.kinds.folder import (
     SPLITS,
     check_new,
@@ -31,11 +32,14 @@ from unmask.kinds.images.sources import (
     Block,
     Reading,
     Source,
+    ending,
     find_sources,
     picture_folder,
     read_images,
+    within,
 )
 from unmask.kinds.leftout import LeftOut
+from unmask.kinds.sources import list_files
 
 SLICE = 1024  # pictures that are turned into tokens at a time
 SPLIT = "0.9,0.05,0.05"  # of a source of one part
@@ -97,7 +101,7 @@ def prepare_images(
     files = [path for part in parts.values() for path in files_of(part)]
     for path in files:
         if not path.is_file():
-            raise ValueError(f"{path} does not exist: name a file of labels")
+            raise no_file(path, f"{path} does not exist: name a file of labels")
     train = parts["train"]
     levels = levels or {"packbits": 2}.get(train.format, 256)
     bar = progress_bars(files, progress)
@@ -190,7 +194,20 @@ def find_parts(
                 f"--labels {labels} goes with IDX files, not with the format {train.format}"
             )
         parts["train"] = train._replace(labels=Path(labels))
+    note_unread(given, parts, left_out)
     return parts
+
+
+def note_unread(given: dict[str, Path], parts: dict[str, Source], left_out: LeftOut) -> None:
+    """Files in the folders of official sets that are of no part; a folder of pictures has its own
+    tally."""
+    read = {path.resolve() for part in parts.values() for path in files_of(part)}
+    for name, root in given.items():
+        if root.is_dir() and parts[name].format != "folder":
+            for path in list_files(root):
+                if path.resolve() not in read:
+                    read.add(path.resolve())  # two parts may come from one folder
+                    left_out.add(within(root, path), f"in no part of the data, {ending(path)}")
 
 
 def files_of(part: Source) -> list[Path]:

@@ -103,11 +103,10 @@ def find_sources(root: Path, format: str, left_out: LeftOut) -> dict[str, Source
         pictures = [path for path in files if is_picture(path)]
         if pictures:
             for path in sorted(set(files) - set(pictures)):
-                ending = path.suffix.lower() or "without an ending"
-                left_out.add(within(root, path), f"not a picture, {ending}")
+                left_out.add(within(root, path), f"not a picture, {ending(path)}")
             return picture_parts(root, pictures, left_out)
-    endings = Counter(path.suffix.lower() or "without an ending" for path in files)
-    there = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(5))
+    endings = Counter(map(ending, files))
+    there = ", ".join(f"{count:,} {name}" for name, count in endings.most_common(5))
     raise ValueError(
         f"{root} has no images of format {format!r} among its files ({there}): "
         "give MNIST's or CIFAR-10's files, .npz, PNG, JPEG, WebP or other pictures; "
@@ -118,6 +117,10 @@ def find_sources(root: Path, format: str, left_out: LeftOut) -> dict[str, Source
 def is_picture(path: Path) -> bool:
     """Whether a file begins like a picture, or has to be one by its name."""
     return path.suffix.lower() in PICTURES or begins_like_picture(path)
+
+
+def ending(path: Path) -> str:
+    return path.suffix.lower() or "without an ending"
 
 
 def within(root: Path, path: Path) -> str:

@@ -6,6 +6,7 @@ dropped.
 """
 
 import codecs
+import io
 import itertools
 import re
 import string
@@ -25,6 +26,11 @@ from unmask.kinds.sources import read_blocks
 HOLE = re.compile(r"\[MASK(?::(\d+))?\]", re.IGNORECASE)
 LONGEST_HOLE = 100_000  # residues; the longest known protein has 36,000 or so
 WIDTH = 60  # letters a line
+# the many short lines of a file are never all in a list, which would be many times its size
+PIECE, TOGETHER = 1 << 16, 1 << 10  # characters split at once, lines joined at once
+COMMENT = re.compile("^;.*", re.MULTILINE)
+# to be dropped from a line; the last one is the ideographic blank
+BLANKS = {i: None for i in range(0x3001) if chr(i).isspace() and chr(i) != "\n"}
 WHAT_TO_GIVE = "give a FASTA file, whose records begin with a line like >name"
 # of ASCII only: the capital of a sharp s is two letters
 CAPITALS = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
@@ -38,7 +44,7 @@ class Record(NamedTuple):
     letters: str  # (n,) as in the file, but in capitals; - for a hole
     place: str  # file, record and line, for messages
     written: str  # the letters in their own case, and stars at the end
-    lines: list[str]  # of the file, the first being the header's
+    source: str  # the lines of the file, the first being the header's
 
     @property
     def holes(self) -> np.ndarray:
@@ -68,77 +74,81 @@ def parse_fasta(
     without residues, text before the first header, and a file without records.
     """
     residues = Residues()
-    for began, lines in split_records(blocks, name):
+    for began, source in split_records(blocks, name):
         try:
-            record = make_record(residues, lines, name, began, holes)
+            record = make_record(residues, source, name, began, holes)
         except BadRecord as bad:
             if left_out is None:
                 raise
-            left_out.skip(bad, f"{Path(name).name}, line {began}: {said_of(lines)}")
+            left_out.skip(bad, f"{Path(name).name}, line {began}: {said_of(source)}")
             continue
         yield record
 
 
-def split_records(blocks: Iterable[bytes], name: str) -> Iterator[tuple[int, list[str]]]:
+def split_records(blocks: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:
     """The number of the first line of every record, and its lines, as they are."""
-    began, lines = 0, []
+    began, joined, lines = 0, [], []
     for number, line in enumerate(split_lines(blocks, name), 1):
         start = line.lstrip()
         if start.startswith(">"):
-            if lines:
-                yield began, lines
-            began, lines = number, [line]
-        elif lines:
+            if began:
+                yield began, "\n".join([*joined, *lines])
+            began, joined, lines = number, [], [line]
+        elif began:
             lines.append(line)
         elif start and not start.startswith(";"):
             raise ValueError(
                 f"{name}, line {number}: {shown(line.strip())} stands before the first header: "
                 f"{WHAT_TO_GIVE}"
             )
-    if not lines:
+        if len(lines) == TOGETHER:
+            joined.append("\n".join(lines))
+            lines = []
+    if not began:
         raise ValueError(f"{name} has no records: {WHAT_TO_GIVE}")
-    yield began, lines
+    yield began, "\n".join([*joined, *lines])
 
 
-def header_of(lines: list[str]) -> str:
-    return lines[0].strip()[1:].strip()
+def header_of(source: str) -> str:
+    return source.partition("\n")[0].strip()[1:].strip()
 
 
-def said_of(lines: list[str]) -> str:
+def said_of(source: str) -> str:
     """A record's name, for messages."""
-    return f"record {shown(header_of(lines))}"
+    return f"record {shown(header_of(source))}"
 
 
-def make_record(residues: Residues, lines: list[str], name: str, began: int, holes: bool) -> Record:
+def make_record(residues: Residues, source: str, name: str, began: int, holes: bool) -> Record:
     """A record of its lines, the first of which is line `began` of the file `name`."""
-    said = said_of(lines)
+    said = said_of(source)
     place = f"{name}, line {began}: {said}"
-    rows = []
-    for number, line in enumerate(lines[1:], began + 1):
-        row = "".join(line.split())
-        if row.startswith(";"):
-            row = ""
-        if holes:
-            row = HOLE.sub(partial(dashes, place=f"{name}, line {number}"), row)
-        rows.append(row)
-    written = "".join(rows)
+    rows = COMMENT.sub("", source.partition("\n")[2].translate(BLANKS))
+    if holes:
+        rows = HOLE.sub(partial(dashes, name=name, first=began + 1), rows)
+    written = rows.replace("\n", "")
     letters = written.rstrip("*").translate(CAPITALS)
     if not letters:
         raise BadRecord(
             f"{place} has no residues: give its sequence, or take the record out", "no residues"
         )
-    codes = np.frombuffer(letters.encode("latin-1", "replace"), np.uint8)
+    codes = codes_of(letters)
     ids = residues.table[codes]
     if holes:
         ids[codes == ord("-")] = residues.vocab_size
     if (ids == STRANGE).any():
         at = int(np.argmax(ids == STRANGE))
-        ends = np.cumsum([len(row) for row in rows])
+        newlines = np.flatnonzero(codes_of(rows) == ord("\n"))
+        ends = newlines - np.arange(len(newlines))  # of the rows, in `written`
         number = began + 1 + int(np.searchsorted(ends, at, side="right"))
         letter = f"{letters[at]!r} at residue {at + 1} of {said}"
         what, fix = wrong(letters[at])
         raise BadRecord(f"{name}, line {number}: {letter} is {what}: {fix}", what)
-    return Record(header_of(lines), ids, letters, place, written, lines)
+    return Record(header_of(source), ids, letters, place, written, source)
+
+
+def codes_of(text: str) -> np.ndarray:
+    """(n,) uint8; ? for a character beyond Latin-1."""
+    return np.frombuffer(text.encode("latin-1", "replace"), np.uint8)
 
 
 def wrong(letter: str) -> tuple[str, str]:
@@ -151,25 +161,32 @@ def wrong(letter: str) -> tuple[str, str]:
     return "no residue", known
 
 
-def dashes(match: re.Match, place: str) -> str:
-    """As many - as a [MASK] stands for."""
+def dashes(match: re.Match, name: str, first: int) -> str:
+    """As many - as a [MASK] stands for; `first`: the number of the first line."""
     size = int(match[1] or 1)
     if not 1 <= size <= LONGEST_HOLE:
+        number = first + match.string.count("\n", 0, match.start())
         raise ValueError(
-            f"{place}: {match[0]} is a hole of {size} residues: give 1 to {LONGEST_HOLE:,}"
+            f"{name}, line {number}: {match[0]} is a hole of {size} residues: "
+            f"give 1 to {LONGEST_HOLE:,}"
         )
     return "-" * size
 
 
 def split_lines(blocks: Iterable[bytes], name: str) -> Iterator[str]:
     """Lines that end in LF, CR LF or CR."""
-    rest = ""
+    newlines = io.IncrementalNewlineDecoder(None, translate=True)
+    rest: list[str] = []  # of a line whose end has not been met
     for text in decode(blocks, name):
-        *lines, rest = (rest + text).split("\n")
-        for line in lines:
-            yield from line.removesuffix("\r").split("\r")
-    if rest:
-        yield from rest.removesuffix("\r").split("\r")
+        text = newlines.decode(text)
+        for start in range(0, len(text), PIECE):
+            first, *lines = text[start : start + PIECE].split("\n")
+            rest.append(first)
+            for line in lines:
+                yield "".join(rest)
+                rest = [line]
+    if last := "".join(rest):
+        yield last
 
 
 def decode(blocks: Iterable[bytes], name: str) -> Iterator[str]:

@@ -151,7 +151,7 @@ class Records(Source):
         content, written, kept = [], [], []
         for record, candidates in zip(self.records, found, strict=True):
             if not record.holes.any():
-                content += [f"{line}\n" for line in record.lines]
+                content.append(f"{record.source}\n")
                 written.append(record.written)
                 continue
             many = int(record.holes.sum())

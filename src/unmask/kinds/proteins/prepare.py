@@ -118,7 +118,8 @@ def write_sequences(
                 stream.write(record.ids.tobytes())
                 edges.append(edges[-1] + len(record.ids))
                 digests.append(short_digest(record.letters.encode()))
-                counts += np.bincount(record.ids, minlength=len(counts))
+                for start in range(0, len(record.ids), BLOCK):  # counting takes 8 bytes each
+                    counts += np.bincount(record.ids[start : start + BLOCK], minlength=len(counts))
     return np.array(edges), np.array(digests), counts
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from unmask.files import no_file
 from unmask.kinds.folder import (
     SPLITS,
     check_new,
@@ -90,7 +91,7 @@ def prepare_table(
     paths = given_splits(source, validation, test)
     for path in paths.values():
         if not path.is_file():
-            raise ValueError(f"{path} is not a file: name a CSV file")
+            raise no_file(path, f"{path} is not a file: name a CSV file")
     settings = {
         "header": (header, "auto"),
         "delimiter": (delimiter, "auto"),
@@ -306,9 +307,10 @@ def is_of_numbers(
         fix = "correct it, count it among --missing, or name the column in --categories"
         raise ValueError(f"{parts[part].where(c, text)}: {said}: {fix}")
     if len(texts) > max(MANY, total / 2):
+        flags = "--categories" if strange else "--numbers or --categories"
         raise ValueError(
             f"column {name!r} has {len(texts):,} different values in {total:,} rows, which says "
-            "nothing about other rows: leave it out with --drop, or keep it with --categories"
+            f"nothing about other rows: leave it out with --drop, or keep it with {flags}"
         )
     return False
 

@@ -13,7 +13,8 @@ class PrepareText:
     """Of --tokenizer characters: the characters themselves, or text8 for its 27 letters; empty:
     those of the source."""
     format: Literal["auto", "text", "jsonl", "ids"] = "auto"
-    """ids: a .npy file, or a raw little-endian array of --dtype."""
+    """text: also what looks like binary data; ids: a .npy file, or a raw little-endian array of
+    --dtype."""
     field: str = "text"
     """The field of a JSON line that is the text."""
     skip_bad: bool = False

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from unmask.kinds.encodings import encoding_of, without_mark
+from unmask.kinds.encodings import encoding_of, looks_binary, without_mark
 from unmask.kinds.leftout import BadRecord, LeftOut, described
 from unmask.kinds.sources import ARRAY, first_bytes, list_files, read_blocks, unpacked, what_is
 from unmask.kinds.text.tokenizers import Bytes, CharacterError, Characters, Subwords, Tokenizer
@@ -21,6 +21,7 @@ LINES = (".jsonl", ".ndjson", ".jsonlines")
 # JSON that is not lines: an array, or an object whose first line is no whole one
 WHOLE = re.compile(r"\[|\{(?:[^\n]*[{\[,:])?[ \t\r]*\n")
 EMPTY, OUTSIDE = "empty", "a character outside the alphabet"
+BINARY = "binary data"
 ID_TYPES = ("uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64")
 
 
@@ -39,7 +40,8 @@ def find_files(
     """The files of each split, and how each is read: see `file_kind`, or "npy".
 
     In a folder, files that are something else than text are left out, as are NumPy arrays beside
-    texts; ValueError if there is nothing else.
+    texts; ValueError if there is nothing else.  What only looks like that is text to the format
+    "text".
     """
     starts: dict[Path, bytes] = {}
     files = {}
@@ -61,8 +63,13 @@ def find_files(
     for name, root in roots.items():
         for path in files[name]:
             what = what_is(starts[path])
+            if not what and format == "auto" and looks_binary(starts[path]):
+                what = BINARY
             if path in arrays:
                 kinds[path] = "npy"
+            elif what == BINARY and root.is_file():
+                said = f"{path} looks like {BINARY}, or like UTF-16 without a mark"
+                raise ValueError(f"{said}: name a text, or take it byte by byte (--format text)")
             elif not what or root.is_file():  # then reading it is an error
                 kinds[path] = file_kind(path, format, starts[path])
                 note_encoding(path, kinds[path], starts[path], converted)

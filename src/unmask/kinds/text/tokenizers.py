@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from unmask.files import no_file
 from unmask.kinds.encodings import decode_text
 from unmask.kinds.folder import find_tokens
 
@@ -302,9 +303,10 @@ def make_tokenizer(name: str, alphabet: str | None = None) -> Tokenizer:
     if path.is_dir():
         return read_gpt2(path)
     if not path.is_file():
-        raise ValueError(
+        raise no_file(
+            path,
             f"tokenizer {str(name)!r}: give 'bytes', 'characters', a tokenizer .json, or a folder: "
-            "GPT-2's files, prepared data, a model"
+            "GPT-2's files, prepared data, a model",
         )
     return _read_json(path)
 
