@@ -25,9 +25,10 @@ MATHEMATICS = [
 ABOVE = [
     ["filling", "audit"], ["data"], ["train"], ["report"], ["evaluation"], ["bench"], ["cli"],
 ]  # fmt: skip
-LEAVES = ["documents", "files", "config", "roles", "report.page"]
-BELOW = ["config", "device", "documents", "files", "roles"]  # of all
-ORDER = [["config", "documents", "files", "roles"], ["device"], *MATHEMATICS, ["kinds"], *ABOVE]
+LEAVES = ["arrays", "documents", "files", "config", "roles", "report.page"]
+BELOW = ["arrays", "config", "device", "documents", "files", "roles"]  # of all
+FIRST = ["arrays", "config", "documents", "files", "roles"]
+ORDER = [FIRST, ["device"], *MATHEMATICS, ["kinds"], *ABOVE]
 LEVEL = {name: level for level, group in enumerate(ORDER) for name in group}
 KINDS_MAY = {"checkpoint", "kinds", *BELOW}  # no model, sampler, trainer or command line
 NAMED = {"data"}  # the face for Python, which says prepare_text and the like

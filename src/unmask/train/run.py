@@ -11,10 +11,13 @@ from pathlib import Path
 from unmask import __version__, checkpoint, files
 from unmask.config import TrainConfig, differences
 from unmask.data import Data
-from unmask.documents import read_json, whole
+from unmask.documents import Test, misfit, read_json, whole
 from unmask.files import LEFTOVER, write_whole
 
 RUN = "run.json"
+OF_RUN = {"identity": dict, "steps": whole(0)}
+SECONDS = Test(lambda v: type(v) in (int, float) and 0 <= v < 1e12, "a number of seconds")
+TRAINING = {"step": whole(0), "seconds": SECONDS, "averaged": whole(0), "run?": OF_RUN}
 
 
 def open_run(out: Path, config: TrainConfig, data: Data) -> dict:
@@ -66,7 +69,7 @@ def known_run(out: Path) -> dict | None:
     """
     path, done = out / RUN, checkpoint.checkpoints(out)
     if done:
-        run = checkpoint.read_config(done[-1])["training"].get("run")
+        run = read_training(done[-1]).get("run")
         if run is not None:
             return run
     if not path.is_file():
@@ -74,9 +77,18 @@ def known_run(out: Path) -> dict | None:
             raise ValueError(f"{path} is missing: restore it from a copy, or choose another --out")
         return None
     try:
-        return read_json(path, {"identity": dict, "steps": whole(0)})
+        return read_json(path, OF_RUN)
     except ValueError as error:
         raise ValueError(f"{path} is damaged: choose another --out ({error})") from None
+
+
+def read_training(folder: Path) -> dict:
+    """What the config.json of a checkpoint says of its training."""
+    config = checkpoint.read_config(folder)
+    if wrong := misfit(config, {"training": TRAINING}):
+        path = folder / checkpoint.CONFIG
+        raise ValueError(f"{path} is not of a run ({wrong}): restore it from a copy")
+    return config["training"]
 
 
 @contextmanager

@@ -13,6 +13,10 @@ from unmask.config import TrainConfig
 from unmask.data import Data
 from unmask.diffusion import MaskedDiffusion
 from unmask.train.muon import Muon
+from unmask.train.run import read_training
+
+# what optimizers keep of a parameter
+KEPT = {"AdamW": {"step", "exp_avg", "exp_avg_sq"}, "Muon": {"momentum_buffer"}}
 
 
 class State:
@@ -74,25 +78,45 @@ class State:
 
     def load(self, folder: Path) -> None:
         """Take all of it from the folder of a checkpoint."""
-        config, averaged = checkpoint.load(folder, "model.safetensors")
+        training = read_training(folder)
+        _, averaged = checkpoint.load(folder, "model.safetensors")
         _, tensors = checkpoint.load(folder, "training.safetensors")
-        training = config["training"]
-        self.step, self.seconds = training["step"], training["seconds"]
-        self.averaged.load_state_dict(averaged)
+        self.step, self.seconds = training["step"], float(training["seconds"])
         self.ema.n_averaged.fill_(training["averaged"])
-        self.model.load_state_dict(below(tensors, "model."))
+        self.load_weights(self.averaged, averaged, folder / "model.safetensors")
+        path = folder / "training.safetensors"
+        self.load_weights(self.model, below(tensors, "model."), path)
         for i, optimizer in enumerate(self.optimizers):
             entries: dict[int, dict[str, Tensor]] = {}
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             for name, tensor in below(tensors, f"optimizer.{i}.").items():
-                index, key = name.split(".")
+                index, _, key = name.partition(".")
+                if not index.isdecimal() or int(index) >= len(parameters):
+                    raise other_optimizer(path, name)
                 like = parameters[int(index)]
+                if tensor.shape not in ((), like.shape):
+                    raise other_optimizer(path, name)
                 # in its parameter's layout: a file does not keep it, and fused kernels rely on it
                 if tensor.shape == like.shape:
                     tensor = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
                 entries.setdefault(int(index), {})[key] = tensor
+            for index, entry in entries.items():
+                if entry.keys() != KEPT[type(optimizer).__name__]:
+                    raise other_optimizer(path, f"{index}: {', '.join(entry)}")
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": entries, "param_groups": groups})
+
+    def load_weights(self, model: MaskedDiffusion, tensors: dict[str, Tensor], path: Path) -> None:
+        """ValueError that names the file if they are not those of the model."""
+        try:
+            model.load_state_dict(tensors)
+        except RuntimeError as error:
+            said = " ".join(str(error).split())[:300]
+            raise ValueError(f"{path} does not fit the model of the run: {said}") from None
+
+
+def other_optimizer(path: Path, name: str) -> ValueError:
+    return ValueError(f"{path} is not of the optimizer of the run ({name})")
 
 
 def below(tensors: dict[str, Tensor], start: str) -> dict[str, Tensor]:
