@@ -32,7 +32,7 @@ import pytest
 from test_documents import WRONG, places
 
 from unmask import checkpoint
-from unmask.cli.main import VERBS
+from unmask.cli.main import VERBS, guarded
 from unmask.kinds.kind import Filled
 from unmask.roles import HOLE
 
@@ -909,8 +909,136 @@ def counts(total: int) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_damaged_files_are_read_or_refused_in_a_sentence(name):
+def test_damaged_files_are_read_or_refused_in_a_sentence(name, tmp_path):
+    one = READERS[name]
+    with quiet():
+        one.read(tmp_path, one.pack(one.seeds()[0]))  # what is sound is read
     assert not wrong(name, made(name, 0, 0))
+
+
+def reshaped(content: bytes, old: bytes, new: bytes) -> bytes:
+    """A .npy file with another shape in its header, which stays as long."""
+    assert old in content
+    return content.replace(old + b", }" + b" " * (len(new) - len(old)), new + b", }", 1)
+
+
+UNENDED = reshaped(npy(features()), b"(9, 3)", b"((9, 3)")
+HUGE = reshaped(npy(features()), b"(9, 3)", b"(9, 99999999999999999999)")
+NEGATIVE = reshaped(npy(features()), b"(9, 3)", b"(-9, -3)")
+WORDS_ONLY = npy(np.full((9, 3), "x"))
+NO_HEADER = "no header that can be read"
+NO_VALUES = "a.npz does not hold the values of an evaluation"
+OTHER_TOKEN = r"\.bin is damaged: token 255 of [0-9]+ values"
+
+
+def members(**changed: bytes) -> bytes:
+    return archive(**(evaluation() | changed))
+
+
+def spoiled(content: bytes) -> bytes:
+    """An archive whose first member is not what its compression makes."""
+    at = content.index(b"replicates.npy") + 14
+    return content[:at] + b"\xff" * 20 + content[at + 20 :]
+
+
+def without_unknown() -> bytes:
+    return tokenizer_files()[3].replace(b'"unk_token":"[UNK]"', b'"unk_token":"none"')
+
+
+def without_words() -> bytes:
+    document = json.loads(tokenizer_files()[3])
+    document["model"]["vocab"], document["added_tokens"] = {}, []
+    return json.dumps(document).encode()
+
+
+def retrained(change: Callable[[dict], None]) -> bytes:
+    """training.safetensors, its tensors changed."""
+    import safetensors.torch
+
+    tensors = safetensors.torch.load_file(newest(run()) / "training.safetensors")
+    change(tensors)
+    return safetensors.torch.save(tensors)
+
+
+def renamed(tensors: dict) -> None:
+    tensors["optimizer.0.99.step"] = tensors.pop("optimizer.0.0.step")
+
+
+def flattened(tensors: dict) -> None:
+    tensors["optimizer.0.0.exp_avg"] = tensors["optimizer.0.0.exp_avg"].reshape(-1)
+
+
+def without_step(tensors: dict) -> None:
+    del tensors["optimizer.0.0.step"]
+
+
+def without_weights(tensors: dict) -> None:
+    del tensors["model.backbone.embed.weight"]
+
+
+def configured(**changed) -> bytes:
+    """config.json of a checkpoint, with other facts of its training."""
+    config = json.loads((newest(run()) / checkpoint.CONFIG).read_bytes())
+    config["training"] |= changed
+    return json.dumps(config).encode()
+
+
+# what the fuzzer found: a reader, what it got, what is said of it now
+FOUND: list[tuple[str, Callable[[], bytes], str]] = [
+    ("features_npy", lambda: UNENDED, NO_HEADER),
+    ("features_npy", lambda: HUGE, "more than the 268,435,456 values"),
+    ("features_npy", lambda: NEGATIVE, r"\(-9, -3\) in [0-9]+ bytes: it is truncated"),
+    ("features_npz", lambda: archive(features=UNENDED), NO_HEADER),
+    ("features_npz", lambda: archive(features=b"no array"), NO_HEADER),
+    ("features_npy", lambda: npy(features() * 1e200), "in.npy and .*: divide all features"),
+    ("features_npy", lambda: npy(features() * 1e120), "halves of .*in.npy: .* divide all features"),
+    ("statistics_npz", lambda: statistics(UNENDED), NO_HEADER),
+    ("npz_data", lambda: with_labels(UNENDED), NO_HEADER),
+    ("npz_data", lambda: with_labels(HUGE), "more than the"),
+    ("npz_labels", lambda: as_labels(UNENDED), NO_HEADER),
+    ("ids_npy", lambda: UNENDED, NO_HEADER),
+    ("replicates", lambda: members(replicates=UNENDED), NO_VALUES),
+    ("replicates", lambda: members(replicates=HUGE), NO_VALUES),
+    ("replicates", lambda: members(replicates=b"no array"), NO_VALUES),
+    ("replicates", lambda: members(replicates=WORDS_ONLY), NO_VALUES),
+    ("replicates", lambda: members(replicates=npy(np.full((2, 8), np.nan))), NO_VALUES),
+    ("replicates", lambda: spoiled(members()), NO_VALUES),
+    ("steady", lambda: members(steady=npy(np.ones((2, 7)))), NO_VALUES),
+    ("positions", lambda: members(positions=npy(np.ones(8, "<u2"))), NO_VALUES),
+    ("groups", lambda: members(groups=npy(np.ones((2, 8), int))), NO_VALUES),
+    ("idx_labels", lambda: LABELS[:8], "truncated: 0 of 6 labels"),
+    ("fill_text", lambda: b"[MASK:%s]" % (b"1" * 5000), r"in.txt: .* \[MASK:1+\.\.\.\] is no hole"),
+    ("fill_proteins", lambda: b">a\n[MASK:%s]" % (b"1" * 5000), r"line 2: \[MASK:1+.* no hole"),
+    ("text validation.bin", lambda: b"\xff" * 999, OTHER_TOKEN),
+    ("images train.bin", lambda: b"\xff" * 999, OTHER_TOKEN),
+    ("proteins train.bin", lambda: b"\xff" * 999, OTHER_TOKEN),
+    ("tables train.bin", lambda: b"\xff" * 999, OTHER_TOKEN),
+    ("tokenizer_json", without_unknown, "cannot encode the text: .*: give another tokenizer"),
+    ("gpt2", lambda: GPT2[0].replace(b"4}", b"1215752191}"), "gpt2: .* the id 1,215,752,191"),
+    ("tokenizer_json", without_words, "tokenizer.json: the tokenizer has no tokens"),
+    ("training", lambda: retrained(renamed), r"not of the optimizer of the run \(99.step\)"),
+    ("training", lambda: retrained(flattened), r"of the run \(0.exp_avg\)"),
+    ("training", lambda: retrained(without_step), r"of the run \(0: exp_avg, exp_avg_sq\)"),
+    ("training", lambda: retrained(without_weights), "does not fit the model of the run"),
+    ("training_config", lambda: configured(run=None), "not of a run .training.run is null"),
+    ("training_config", lambda: configured(run={}), "not of a run .'training.run.identity' is"),
+    ("training_config", lambda: configured(seconds="x"), "not of a run .training.seconds is"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(FOUND)))
+def test_what_was_found_is_a_sentence(number, tmp_path):
+    name, content, said = FOUND[number]
+    sized = READERS[name].pack if name.endswith(".bin") else bytes
+    with pytest.raises(ValueError, match=said), quiet():
+        READERS[name].read(tmp_path, sized(content()))
+
+
+def test_a_sentence_that_quotes_a_file_is_short(tmp_path, capsys):
+    source = put(tmp_path / "in.jsonl", b'{"%s": "x"}\n' % (b"text" * 5000))
+    assert guarded(["prepare", "text", str(source), str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "the field 'text' is missing" in said and "--skip-bad" in said and len(said) < 1100
 
 
 @pytest.mark.slow

@@ -416,7 +416,8 @@ def read_idx_labels(path: Path, images: Path, count: int) -> np.ndarray:
             "give the labels of these images"
         )
     with tqdm(disable=True) as quiet:
-        labels = np.concatenate(list(records(path, 1, "label", quiet, skip=8)))[:, 0]
+        blocks = list(records(path, 1, "label", quiet, skip=8))
+    labels = np.concatenate([np.empty((0, 1), np.uint8), *blocks])[:, 0]
     if len(labels) != count:
         raise ValueError(
             f"{path} is truncated: {len(labels):,} of {count:,} labels; fetch it again"

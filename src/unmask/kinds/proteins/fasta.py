@@ -18,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from unmask.kinds.encodings import encoding_of
+from unmask.kinds.kind import hole_size
 from unmask.kinds.leftout import BadRecord, LeftOut
 from unmask.kinds.proteins.residues import LETTERS, STRANGE, UNKNOWN, Residues
 from unmask.kinds.sources import read_blocks
@@ -153,12 +154,7 @@ def wrong(letter: str) -> tuple[str, str]:
 
 def dashes(match: re.Match, place: str) -> str:
     """As many - as a [MASK] stands for."""
-    size = int(match[1] or 1)
-    if not 1 <= size <= LONGEST_HOLE:
-        raise ValueError(
-            f"{place}: {match[0]} is a hole of {size} residues: give 1 to {LONGEST_HOLE:,}"
-        )
-    return "-" * size
+    return "-" * hole_size(match[0], match[1], LONGEST_HOLE, "residue", place)
 
 
 def split_lines(blocks: Iterable[bytes], name: str) -> Iterator[str]:
