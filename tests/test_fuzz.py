@@ -818,14 +818,18 @@ def training_config(folder, content):
     train(changed)
 
 
-@reader(lambda: [(run() / "log.jsonl").read_bytes()], often=0.5)
+@reader(lambda: [(run() / "log.jsonl").read_bytes()])
 def log(folder, content):
-    from unmask.train import read_log
+    from unmask.report import write_report
+    from unmask.train import last_row, read_log
 
     changed = copied(run(), folder / "run")
     put(changed / "log.jsonl", content)
     train(changed)
-    read_log(changed / "log.jsonl")
+    last = last_row(changed, newest(changed))
+    assert last["step"] >= 0 and last["seconds"] >= 0
+    rows = read_log(changed / "log.jsonl")
+    write_report(folder / "report.html", title="", unit="", sources="", log=rows)
 
 
 def data_file(kind: str, name: str, use: Callable[[Path], None]) -> None:
@@ -1032,6 +1036,19 @@ def test_what_was_found_is_a_sentence(number, tmp_path):
     sized = READERS[name].pack if name.endswith(".bin") else bytes
     with pytest.raises(ValueError, match=said), quiet():
         READERS[name].read(tmp_path, sized(content()))
+
+
+DAMAGED_LOGS = (
+    b"", b"[]", b'{"step": 2}', b'{"step": 2, "seconds": "x"}', b'{"step": 2, "bits": []}',
+    b'{"step": 2, "loss": 1%s}' % (b"0" * 400), b'{"step": 1, "loss": 1.7e308}',
+    b'{"step": 1, "loss": -1e308}\n{"step": 2, "bits": 1e308, "stderr": 1e308}',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("content", DAMAGED_LOGS)
+def test_damaged_rows_of_a_log_are_left_out(content, tmp_path):
+    with quiet():
+        READERS["log"].read(tmp_path, content + b"\n")
 
 
 def test_a_sentence_that_quotes_a_file_is_short(tmp_path, capsys):

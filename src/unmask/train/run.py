@@ -16,7 +16,8 @@ from unmask.files import LEFTOVER, write_whole
 
 RUN = "run.json"
 OF_RUN = {"identity": dict, "steps": whole(0)}
-SECONDS = Test(lambda v: type(v) in (int, float) and 0 <= v < 1e12, "a number of seconds")
+NUMBER = Test(lambda v: type(v) in (int, float) and abs(v) < 1e100, "a number")
+SECONDS = Test(lambda v: NUMBER.holds(v) and 0 <= v < 1e12, "a number of seconds")
 TRAINING = {"step": whole(0), "seconds": SECONDS, "averaged": whole(0), "run?": OF_RUN}
 
 
@@ -142,9 +143,9 @@ def parsed(line: bytes) -> dict | None:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if isinstance(row, dict) and isinstance(row.get("step"), int):
-        return row
-    return None
+    if misfit(row, {str: NUMBER}) or misfit(row, {"step": whole(0)}):
+        return None
+    return row
 
 
 def read_log(path: Path) -> list[dict]:
@@ -156,6 +157,15 @@ def read_log(path: Path) -> list[dict]:
     if damaged:
         print(f"{path}: {damaged} damaged lines are left out", file=sys.stderr)
     return rows
+
+
+def last_row(out: Path, folder: Path) -> dict:
+    """The last row of a run's log; what is lost there of step and seconds, of its checkpoint."""
+    of_run = read_training(folder)
+    known = {name: of_run[name] for name in ("step", "seconds")}
+    for row in read_log(out / "log.jsonl")[-1:]:
+        known |= row
+    return known
 
 
 @contextmanager
