@@ -31,9 +31,10 @@ import numpy as np
 import pytest
 from test_documents import WRONG, places
 
-from unmask import checkpoint
+from unmask import arrays, checkpoint
 from unmask.cli.main import VERBS, guarded
 from unmask.kinds.kind import Filled
+from unmask.kinds.proteins import fasta as fasta_source
 from unmask.roles import HOLE
 
 SENTENCES = (ValueError, OSError, FloatingPointError, MemoryError)
@@ -1049,6 +1050,33 @@ DAMAGED_LOGS = (
 def test_damaged_rows_of_a_log_are_left_out(content, tmp_path):
     with quiet():
         READERS["log"].read(tmp_path, content + b"\n")
+
+
+BOMBS = {
+    "text_xz": b" ", "jsonl_gz": b" ", "idx_gz": b"\0", "table_xz": b",\n", "fasta_gz": b"\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_small_file_of_a_large_content_is_refused(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(arrays, "UNPACKED", 1 << 16)
+    one = READERS[name]
+    content = one.seeds()[0] + BOMBS[name] * (1 << 20)
+    with pytest.raises(ValueError, match="more than 100 times what it is packed"), quiet():
+        one.read(tmp_path, one.pack(content))
+
+
+def test_so_is_such_an_array(tmp_path):
+    content = with_labels(npy(np.zeros((1, 1 << 25), "u1")))
+    with pytest.raises(ValueError, match=r"in.npz: data is more than 100 times .* packed"):
+        READERS["npz_data"].read(tmp_path, content)
+
+
+def test_a_record_longer_than_any_protein_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(fasta_source, "LONGEST_RECORD", 1000)
+    for content in (b"\n" * 1001, b"A" * 1001, b"AAAAA\n" * 170):
+        with pytest.raises(ValueError, match="line 4: record 'b' has more than 1,000 letters"):
+            READERS["fill_proteins"].read(tmp_path, b">a\nX\n\n>b\n" + content)
 
 
 def test_a_sentence_that_quotes_a_file_is_short(tmp_path, capsys):

@@ -17,6 +17,7 @@ import numpy as np
 MAGIC = np.lib.format.MAGIC_PREFIX
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 LARGEST = 2**62  # of a shape, before NumPy's own numbers overflow
+UNPACKED, RATIO = 32 << 20, 100  # what is packed may be so many bytes, or so many times its size
 # what reading a file raises that is cut off, altered, or something else
 DAMAGE = (
     OSError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error,
@@ -69,8 +70,16 @@ class Archive:
 
     def read(self, name: str, most: int = LARGEST) -> np.ndarray:
         entry = self.entries[name]
+        check_ratio(name, entry.file_size, entry.compress_size)
         with self.file.open(entry) as stream:
             return read_array(stream, entry.file_size, most)
+
+
+def check_ratio(name: Path | str, size: int, packed: int) -> None:
+    """ValueError for what unpacks to much more than files of data do."""
+    if size > max(UNPACKED, RATIO * packed):
+        more = f"more than {RATIO} times what it is packed"
+        raise ValueError(f"{name} is {more}, {packed:,} bytes: unpack it first if that is meant")
 
 
 @contextmanager

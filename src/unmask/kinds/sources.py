@@ -12,6 +12,8 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
+from unmask.arrays import check_ratio
+
 BLOCK = 8 << 20  # bytes read at a time
 START = 1024  # bytes by which a file is recognised
 ARRAY = "a NumPy array (.npy)"
@@ -118,8 +120,10 @@ def read_blocks(
     if what and what != known:
         raise foreign(path, what)
     with unpacked(path) as (raw, stream):
-        shown = 0
+        shown = size = 0
         while block := stream.read(BLOCK):
+            size += len(block)
+            check_ratio(path, size, path.stat().st_size)
             bar.update(raw.tell() - shown)
             shown = raw.tell()
             yield block

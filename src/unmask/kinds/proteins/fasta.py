@@ -25,6 +25,7 @@ from unmask.kinds.sources import read_blocks
 
 HOLE = re.compile(r"\[MASK(?::(\d+))?\]", re.IGNORECASE)
 LONGEST_HOLE = 100_000  # residues; the longest known protein has 36,000 or so
+LONGEST_RECORD = 10_000_000  # characters, ends of lines among them
 WIDTH = 60  # letters a line
 WHAT_TO_GIVE = "give a FASTA file, whose records begin with a line like >name"
 # of ASCII only: the capital of a sharp s is two letters
@@ -82,15 +83,21 @@ def parse_fasta(
 
 def split_records(blocks: Iterable[bytes], name: str) -> Iterator[tuple[int, list[str]]]:
     """The number of the first line of every record, and its lines, as they are."""
-    began, lines = 0, []
+    began, lines, size = 0, [], 0
     for number, line in enumerate(split_lines(blocks, name), 1):
         start = line.lstrip()
         if start.startswith(">"):
             if lines:
                 yield began, lines
-            began, lines = number, [line]
+            began, lines, size = number, [line], 0
         elif lines:
             lines.append(line)
+            size += len(line) + 1
+            if size > LONGEST_RECORD:
+                raise ValueError(
+                    f"{name}, line {began}: {said_of(lines)} has more than {LONGEST_RECORD:,} "
+                    f"letters, and no protein has: {WHAT_TO_GIVE}"
+                )
         elif start and not start.startswith(";"):
             raise ValueError(
                 f"{name}, line {number}: {shown(line.strip())} stands before the first header: "
