@@ -517,7 +517,7 @@ def test_bad_input_is_one_line_with_the_value_and_the_remedy(home, tmp_path, cap
     assert "'λ'" in said and "no others" in said
     hole.write_text("[MASK:99999999999]")
     said = fails(capsys, "fill", run, hole)
-    assert "[MASK:99999999999] at character 0" in said and "at most 10,000,000" in said
+    assert "character 0: [MASK:99999999999] is no hole of 1 to 10,000,000 tokens" in said
     hole.write_bytes(b"\xff[MASK]")
     assert "not UTF-8" in fails(capsys, "fill", run, hole)
     hole.write_text("no hole")

@@ -307,7 +307,7 @@ def damaged(tmp_path, digits):
         "names.npz": ([], "names.npz: no array 'data', only pixels"),
         "labels.npz": ([], "7 labels and 20 images"),
         "zero.npz": ([], "a label is 0; they count from 1"),
-        "objects.npz": ([], "objects.npz: Object arrays cannot be loaded"),
+        "objects.npz": ([], "objects.npz: an array of object: give real numbers"),
         "broken.npz": ([], "broken.npz is truncated, or not an .npz file"),
         "sizes": (
             [],

@@ -25,9 +25,9 @@ MATHEMATICS = [
 ABOVE = [
     ["filling", "audit"], ["data"], ["train"], ["report"], ["evaluation"], ["bench"], ["cli"],
 ]  # fmt: skip
-LEAVES = ["documents", "files", "config", "roles", "report.page"]
-BELOW = ["config", "device", "documents", "files", "processes", "roles"]  # of all
-LOWEST = ["config", "documents", "files", "processes", "roles"]
+LEAVES = ["arrays", "documents", "files", "config", "roles", "report.page"]
+BELOW = ["arrays", "config", "device", "documents", "files", "processes", "roles"]  # of all
+LOWEST = ["arrays", "config", "documents", "files", "processes", "roles"]
 ORDER = [LOWEST, ["device"], *MATHEMATICS, ["kinds"], *ABOVE]
 LEVEL = {name: level for level, group in enumerate(ORDER) for name in group}
 KINDS_MAY = {"checkpoint", "kinds", *BELOW}  # no model, sampler, trainer or command line

@@ -243,12 +243,12 @@ def bad_files(at):
         archive.writestr("features.npy", huge)
     (at / "folder").mkdir()
     return {
-        "objects.npz": "an array of object, and features are real numbers",
+        "objects.npz": "an array of object: give real numbers",
         "objects.npy": "an array of object",
         "words.npz": "an array of <U1",
         "complex.npz": "an array of complex128",
         "structured.npy": r"an array of \[",
-        "third.npy": "not plain numbers",
+        "third.npy": "no header that can be read",
         "pictures.npz": r"shape \(5, 8, 8, 3\) is not features \(n, D\)",
         "names.npz": "no array `features`, nor `mu` and `sigma`, but x, y",
         "half.npz": "but mu, x",

@@ -842,7 +842,7 @@ def test_what_does_not_fit_a_model_of_proteins_is_refused(
     Path("in.fa").write_text(">a\nMK-\n")
     for command, said in (
         (["fill", str(run), "none.fa"], "none.fa has no hole: write X, - or .MASK. for a residue"),
-        (["fill", str(run), "zero.fa"], "zero.fa, line 4: .MASK:0. is a hole of 0 residues"),
+        (["fill", str(run), "zero.fa"], "zero.fa, line 4: .MASK:0. is no hole of 1 to 100,000"),
         (["fill", str(run), "gap.fa"], "gap.fa, line 2: '.' at residue 3 of record 'a' is a gap"),
         (["fill", str(run), "in.fa", "--mask", "m.png"], "--mask is not for proteins"),
         (["sample", str(run), "--label", "3"], "the model knows no classes"),

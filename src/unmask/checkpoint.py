@@ -164,7 +164,7 @@ def checkpoints(run: str | Path) -> list[Path]:
     A folder with a step's name was whole when it got it: without a config.json it is damaged, which
     who reads it is told.
     """
-    folders = (f for f in Path(run).glob("checkpoints/*") if f.name.isdigit() and f.is_dir())
+    folders = (f for f in Path(run).glob("checkpoints/*") if f.name.isdecimal() and f.is_dir())
     return sorted(folders, key=lambda folder: int(folder.name))
 
 

@@ -196,8 +196,8 @@ def freedom(a: Estimate, b: Estimate | None = None) -> float:
         return float(min(of_groups, of_masks))
     if not noise < stderr:  # one of them is NaN
         return float(of_groups)
-    parts = ((stderr**2 - noise**2, of_groups), (noise**2, of_masks))
-    return stderr**4 / sum(variance**2 / of for variance, of in parts)
+    share = (noise / stderr) ** 2  # of the variance; its square may be beyond what floats hold
+    return 1 / ((1 - share) ** 2 / of_groups + share**2 / of_masks)
 
 
 def difference_errors(a: Estimate, b: Estimate | None = None) -> tuple[float, float]:

@@ -5,13 +5,13 @@ And the values per example that `unmask eval --json` keeps for it.
 
 import io
 import math
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from unmask.arrays import DAMAGE, Archive
 from unmask.cli.flags import parse
 from unmask.cli.runtime import write_record
 from unmask.documents import read_json, whole
@@ -21,6 +21,7 @@ from unmask.kinds.output import check_out
 # what has to be the same
 PAIRED = ("unit", "data_sha256", "split", "length", "n", "positions", "given", "seed", "repeats")
 OF_MASKS = ("estimator", "revealed_at_an_instant")  # what has to be the same for the same masks
+LARGEST = 1e100  # nats, so that their squares are numbers
 ARRAYS = ("replicates", "steady", "positions", "groups")
 
 
@@ -130,7 +131,6 @@ def read_evaluation(path: Path) -> tuple[dict, Any]:
     """The record of an evaluation, and its `Estimate`.  ValueError for anything else."""
     import hashlib
 
-    import numpy as np
     import torch
 
     from unmask.estimate import Estimate
@@ -147,13 +147,34 @@ def read_evaluation(path: Path) -> tuple[dict, Any]:
     if hashlib.sha256(content).hexdigest() != record["examples"]["sha256"]:
         raise ValueError(f"{kept} is not what {path} was written with: evaluate again")
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            there = [name for name in ARRAYS if name in file]
-            arrays: dict[str, Any] = {name: torch.from_numpy(file[name]) for name in there}
-        protocol = {name: record[name] for name in ("repeats", "masking", "seed")}
-        values = arrays.pop("replicates"), arrays.pop("positions")
-        found = Estimate(*values, steps=None, **protocol, **arrays)
-    except (ValueError, KeyError, zipfile.BadZipFile):
+        of = read_examples(content)
+    except (ValueError, *DAMAGE):
         why = f"{kept} does not hold the values of an evaluation: evaluate again"
         raise ValueError(why) from None
-    return record, found
+    protocol = {name: record[name] for name in ("repeats", "masking", "seed")}
+    found: dict[str, Any] = {name: torch.from_numpy(array) for name, array in of.items()}
+    values = found.pop("replicates"), found.pop("positions")
+    return record, Estimate(*values, steps=None, **protocol, **found)
+
+
+def read_examples(content: bytes) -> dict[str, Any]:
+    """The arrays that `keep_examples` wrote.  ValueError, or one of DAMAGE, for others."""
+    import numpy as np
+
+    archive = Archive(io.BytesIO(content))
+    of = {name: archive.read(name) for name in ARRAYS if name in archive.names}
+    if not {"replicates", "positions"} <= of.keys():
+        raise ValueError("no replicates, or no positions")
+    n = len(of["positions"].reshape(-1))
+    draws = of["replicates"].size // max(n, 1)
+    shapes = {"replicates": (draws, n), "steady": (draws, n), "positions": (n,), "groups": (n,)}
+    types = {"replicates": ("<f4", "<f8"), "positions": ("<i4", "<i8")}
+    types |= {"steady": types["replicates"], "groups": types["positions"]}
+    for name, array in of.items():
+        if array.shape != shapes[name] or array.dtype not in map(np.dtype, types[name]):
+            raise ValueError(f"{name} has another shape or type")
+        if not array.size or not (np.abs(array.astype(float)) < LARGEST).all():
+            raise ValueError(f"{name} is empty, or not finite")
+    if of["positions"].min() < 0 or not of["positions"].any():
+        raise ValueError("positions that are no counts")
+    return of

@@ -94,10 +94,11 @@ def present(
     one: Demo, kind: Kind, data: Any, model: Any, runtime: Runtime, config: Any, out: Path
 ) -> dict:
     """Evaluate, sample, fill in; say and report what came out.  Returns what is to be recorded."""
+    from unmask import checkpoint
     from unmask.filling import Filler
     from unmask.likelihood import cross_entropy_by_count, estimate_nelbo
     from unmask.sampling import draw_lengths
-    from unmask.train import read_log
+    from unmask.train import last_row, read_log
 
     length, seed, generator = model.meta["length"], runtime.args.seed, runtime.generator
     windows = data.windows("test", length, one.batch_size)
@@ -121,7 +122,8 @@ def present(
         say(line)
 
     log = read_log(out / "run" / "log.jsonl")
-    summary = summarized(bound, data, kind, model, config, log[-1], notes)
+    end = last_row(out / "run", checkpoint.resolve(out / "run"))
+    summary = summarized(bound, data, kind, model, config, end, notes)
     made = " ".join(["unmask", __version__, "demo", *sys.argv[2:]])
     report = write(out, one, shown, kind, drawer.states, {
         "summary": summary, "log": log, "schedule": model.schedule, "bound_by_count": by_count,
@@ -137,7 +139,7 @@ def present(
         "stderr": bound.bits_per_dim_stderr, "noise": bound.bits_per_dim_noise,
         "n": len(bound.positions), "estimator": "continuous time, exact count",
         "repeats": bound.repeats, "baselines": baselines, "data_sha256": data.meta["sha256"],
-        "steps": log[-1]["step"], "training_seconds": log[-1]["seconds"], **whole, **shown.record,
+        "steps": end["step"], "training_seconds": end["seconds"], **whole, **shown.record,
     }  # fmt: skip
 
 

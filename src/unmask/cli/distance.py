@@ -2,6 +2,8 @@
 
 import math
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,7 +47,8 @@ def distance(argv: list[str]) -> None:
         torch.set_num_threads(args.threads)
     sides = {path: read_moments(path) for path in (args.a, args.b)}
     a, b = (sides[path] for path in (args.a, args.b))
-    found, wide = frechet(a, b), len(a.mean)
+    with naming(f"{args.a} and {args.b}"):
+        found, wide = frechet(a, b), len(a.mean)
     error = "" if math.isnan(found.stderr) else f" +- {found.stderr:.2g}"
     print(f"{found.value:.4g}{error}: Frechet distance of {wide:,} features; {WHOSE}")
     for path, side in sides.items():
@@ -60,7 +63,8 @@ def distance(argv: list[str]) -> None:
         path = min(known, key=lambda path: sides[path].num)
         features = sides[path].features
         assert features is not None
-        halves = of_halves(features, args.seed)
+        with naming(f"two halves of {path}"):
+            halves = of_halves(features, args.seed)
         print(
             f"  two halves of {path}, {len(features) // 2:,} samples each, have {halves:.4g}: "
             "small samples do, so compare sets of one size"
@@ -81,6 +85,15 @@ def distance(argv: list[str]) -> None:
         "estimator": f"Frechet distance; {WHOSE}",
     }  # fmt: skip
     write_record(args.json, **record)
+
+
+@contextmanager
+def naming(files: str) -> Iterator[None]:
+    """While features are compared: a ValueError says of which files."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{files}: {error}") from None
 
 
 def of_halves(features: Any, seed: int) -> float:

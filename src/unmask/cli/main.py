@@ -94,6 +94,7 @@ def guarded(argv: list[str]) -> int:
         return failed(argv[0], f"{why}; please report it, with the command and the lines above", 70)
 
 
+LONGEST = 1000  # characters of a sentence
 SMALLER = "try a smaller --batch-size, --length or --num"
 
 
@@ -127,6 +128,8 @@ def run(argv: list[str]) -> int:
 
 
 def failed(verb: str, why: str, code: int = 2) -> int:
+    if len(why) > LONGEST:  # it quotes a file, whose words may be of any length
+        why = f"{why[: LONGEST // 2]} ... {why[-LONGEST // 2 :]}"
     rank = int(os.environ.get("RANK", 0))
     which = f" (process {rank})" if rank else ""
     print(f"unmask {verb}{which}: {why}", file=sys.stderr)

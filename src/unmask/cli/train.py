@@ -49,13 +49,13 @@ def train(argv: list[str]) -> None:
     from unmask.checkpoint import digest
     from unmask.data import open_data
     from unmask.device import keep_freed_memory
-    from unmask.train import read_log
+    from unmask.train import last_row
     from unmask.train import train as run
 
     keep_freed_memory()
     folder = run(TrainConfig(**values), data, out)
     print(folder)
-    last = read_log(out / "log.jsonl")[-1]
+    last = last_row(out, folder)
     trained_on = open_data(data)
     made = {
         "seed": args.seed, "preset": argv[0], "data_sha256": trained_on.meta["sha256"],

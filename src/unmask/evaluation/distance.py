@@ -4,22 +4,17 @@ And how sure and how varied a classifier finds samples.
 """
 
 import math
-import zipfile
-import zlib
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from unmask import arrays
 from unmask.files import no_file
 
 MOST = 1 << 28  # values of an array that is read: 2 GB of float64
-HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-
-# what reading a file raises that is cut off, or something else
-UNREADABLE = (OSError, zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError)
 
 
 class Moments(NamedTuple):
@@ -105,8 +100,19 @@ def influences(a: Moments, b: Moments) -> Tensor:
 
 
 def _power(matrix: Tensor, exponent: float) -> Tensor:
-    """Of a symmetric matrix without negative eigenvalues but by rounding; zeros stay zero."""
-    values, vectors = torch.linalg.eigh(matrix)
+    """Of a symmetric matrix without negative eigenvalues but by rounding; zeros stay zero.
+
+    ValueError where numbers are too large for that.
+    """
+    try:
+        values, vectors = torch.linalg.eigh(matrix)
+    except torch.linalg.LinAlgError:
+        values = vectors = torch.full_like(matrix, math.nan)
+    if not bool(values.isfinite().all() and vectors.isfinite().all()):
+        raise ValueError(
+            "the covariance of the features has no eigenvalues that 64 bits hold: "
+            "divide all features, on both sides, by their largest"
+        )
     there = values > values[-1] * len(values) * torch.finfo(values.dtype).eps
     return (vectors * torch.where(there, values, 1.0).pow(exponent) * there) @ vectors.T
 
@@ -142,16 +148,11 @@ def read_moments(path: str | Path) -> Moments:
     if not path.is_file():
         wanted = "name an .npy or .npz file of features, or of their statistics"
         raise no_file(path, f"there is no file {path}: {wanted}")
-    try:
-        arrays = read_arrays(path)
-        if "mu" in arrays:
-            return of_statistics(arrays["mu"], arrays["sigma"])
-        return of_features(arrays["features"])
-    except UNREADABLE as error:
-        said = " ".join(str(error).split())
-        raise ValueError(f"{path} is truncated, or not an .npy or .npz file ({said})") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+    with arrays.reading(path, "an .npy or .npz file"):
+        found = read_arrays(path)
+        if "mu" in found:
+            return of_statistics(found["mu"], found["sigma"])
+        return of_features(found["features"])
 
 
 def of_features(array: np.ndarray) -> Moments:
@@ -180,39 +181,19 @@ def of_statistics(mu: np.ndarray, sigma: np.ndarray) -> Moments:
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """`features`, or `mu` and `sigma`, of an .npy or .npz file, as float64."""
     with open(path, "rb") as raw:
-        npy = raw.read(6) == np.lib.format.MAGIC_PREFIX
+        npy = raw.read(len(arrays.MAGIC)) == arrays.MAGIC
         raw.seek(0)
         if npy:
-            return {"features": read_array(raw)}
-        with zipfile.ZipFile(raw) as archive:
-            names = {name.removesuffix(".npy"): name for name in archive.namelist()}
-            if "features" in names or len(names) == 1:
-                wanted = {"features": names.get("features") or next(iter(names.values()))}
-            elif {"mu", "sigma"} <= names.keys():
-                wanted = {name: names[name] for name in ("mu", "sigma")}
-            else:
-                others = ", ".join(names) or "nothing"
-                raise ValueError(f"no array `features`, nor `mu` and `sigma`, but {others}")
-            found = {}
-            for name, entry in wanted.items():
-                with archive.open(entry) as file:
-                    found[name] = read_array(file)
-            return found
-
-
-def read_array(file: IO[bytes]) -> np.ndarray:
-    """An array of numbers, its size looked at before its values."""
-    version = np.lib.format.read_magic(file)
-    if version not in HEADERS:
-        odd = "is for arrays that are not plain numbers"
-        raise ValueError(f"version {version} of the .npy format {odd}")
-    shape, _, dtype = HEADERS[version](file)
-    if dtype.kind not in "fiu":
-        raise ValueError(f"an array of {dtype}, and features are real numbers")
-    if math.prod(shape) > MOST:
-        raise ValueError(
-            f"an array of shape {shape}, more than the {MOST:,} values that are read: "
-            "give fewer samples"
-        )
-    file.seek(0)
-    return np.lib.format.read_array(file, allow_pickle=False).astype(np.float64)
+            found = arrays.read_array(raw, path.stat().st_size, MOST)
+            return {"features": found.astype(np.float64)}
+        archive = arrays.Archive(raw)
+        names = archive.names
+        if "features" in names or len(names) == 1:
+            one = "features" if "features" in names else names[0]
+            wanted = {"features": one}
+        elif {"mu", "sigma"} <= set(names):
+            wanted = {"mu": "mu", "sigma": "sigma"}
+        else:
+            others = ", ".join(names) or "nothing"
+            raise ValueError(f"no array `features`, nor `mu` and `sigma`, but {others}")
+        return {name: archive.read(one, MOST).astype(np.float64) for name, one in wanted.items()}

@@ -44,6 +44,21 @@ class Data:
             self._tokens[split] = np.memmap(self.folder / f"{split}.bin", stored, "r")
         return self._tokens[split]
 
+    def known(self, split: str, stored: np.ndarray, missing: bool = False) -> np.ndarray:
+        """Tokens of a split as int64.  ValueError for one that there is not.
+
+        `missing`: `vocab_size` stands for no value.
+        """
+        x = stored.astype(np.int64)
+        low, high = x.min(initial=0), x.max(initial=0)
+        if low < 0 or high >= self.vocab_size + missing:
+            strange = low if low < 0 else high
+            raise ValueError(
+                f"{self.folder / split}.bin is damaged: token {strange} of "
+                f"{self.vocab_size} values: copy or prepare the data again"
+            )
+        return x
+
     def batch(
         self, split: str, length: int, batch_size: int, seed: int, step: int, micro: int = 0
     ) -> dict[str, torch.Tensor]:

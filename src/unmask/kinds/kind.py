@@ -219,6 +219,18 @@ def own_flags(flags: type, args: Any) -> dict[str, Any]:
     return {name: getattr(args, name) for name in flag_names(flags)}
 
 
+def hole_size(mark: str, number: str | None, most: int, unit: str, place: str) -> int:
+    """What `number` says of a hole, `mark`; none: one.  ValueError if nobody can mean that."""
+    number = (number or "1").lstrip("0") or "0"
+    size = most + 1
+    if len(number) <= len(str(most)):  # Python reads no number of thousands of digits
+        size = int(number)
+    if 1 <= size <= most:
+        return size
+    shown = mark if len(mark) <= 40 else f"{mark[:36]}...]"
+    raise ValueError(f"{place}: {shown} is no hole of 1 to {most:,} {unit}s: give such a number")
+
+
 def too_long(place: str, size: int, unit: str, length: int) -> ValueError:
     """A document with holes that is longer than the model's length."""
     return ValueError(

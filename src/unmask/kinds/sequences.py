@@ -138,7 +138,7 @@ class Sequences(Data):
         place = np.arange(length)
         valid = place < size[:, None]
         chosen = np.where(valid, start[:, None] + place, 0)
-        x = np.asarray(self.tokens(split))[chosen].astype(np.int64)
+        x = self.known(split, np.asarray(self.tokens(split))[chosen])
         if not padded and valid.all():
             return {"x": torch.from_numpy(x)}
         return {"x": torch.from_numpy(np.where(valid, x, 0)), "valid": torch.from_numpy(valid)}

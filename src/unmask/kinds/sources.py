@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
+from unmask.arrays import check_ratio
 from unmask.files import no_file
 
 BLOCK = 8 << 20  # bytes read at a time
@@ -120,8 +121,10 @@ def read_blocks(
     if what and what != known:
         raise foreign(path, what)
     with unpacked(path) as (raw, stream):
-        shown = 0
+        shown = size = 0
         while block := stream.read(BLOCK):
+            size += len(block)
+            check_ratio(path, size, path.stat().st_size)
             bar.update(raw.tell() - shown)
             shown = raw.tell()
             yield block

@@ -11,10 +11,14 @@ from pathlib import Path
 from unmask import __version__, checkpoint, files
 from unmask.config import TrainConfig, differences
 from unmask.data import Data
-from unmask.documents import read_json, whole, without_infinities
+from unmask.documents import Test, misfit, read_json, whole, without_infinities
 from unmask.files import LEFTOVER, write_whole
 
 RUN = "run.json"
+OF_RUN = {"identity": dict, "steps": whole(0)}
+NUMBER = Test(lambda v: type(v) in (int, float) and abs(v) < 1e100, "a number")
+SECONDS = Test(lambda v: NUMBER.holds(v) and 0 <= v < 1e12, "a number of seconds")
+TRAINING = {"step": whole(0), "seconds": SECONDS, "averaged": whole(0), "run?": OF_RUN}
 
 
 def open_run(out: Path, config: TrainConfig, data: Data) -> dict:
@@ -66,7 +70,7 @@ def known_run(out: Path) -> dict | None:
     """
     path, done = out / RUN, checkpoint.checkpoints(out)
     if done:
-        run = checkpoint.read_config(done[-1])["training"].get("run")
+        run = read_training(done[-1]).get("run")
         if run is not None:
             return run
     if not path.is_file():
@@ -74,9 +78,18 @@ def known_run(out: Path) -> dict | None:
             raise ValueError(f"{path} is missing: restore it from a copy, or choose another --out")
         return None
     try:
-        return read_json(path, {"identity": dict, "steps": whole(0)})
+        return read_json(path, OF_RUN)
     except ValueError as error:
         raise ValueError(f"{path} is damaged: choose another --out ({error})") from None
+
+
+def read_training(folder: Path) -> dict:
+    """What the config.json of a checkpoint says of its training."""
+    config = checkpoint.read_config(folder)
+    if wrong := misfit(config, {"training": TRAINING}):
+        path = folder / checkpoint.CONFIG
+        raise ValueError(f"{path} is not of a run ({wrong}): restore it from a copy")
+    return config["training"]
 
 
 @contextmanager
@@ -130,9 +143,9 @@ def parsed(line: bytes) -> dict | None:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if isinstance(row, dict) and isinstance(row.get("step"), int):
-        return row
-    return None
+    if misfit(row, {str: NUMBER}) or misfit(row, {"step": whole(0)}):
+        return None
+    return row
 
 
 def read_log(path: Path) -> list[dict]:
@@ -144,6 +157,15 @@ def read_log(path: Path) -> list[dict]:
     if damaged:
         print(f"{path}: {damaged} damaged lines are left out", file=sys.stderr)
     return rows
+
+
+def last_row(out: Path, folder: Path) -> dict:
+    """The last row of a run's log; what is lost there of step and seconds, of its checkpoint."""
+    of_run = read_training(folder)
+    known = {name: of_run[name] for name in ("step", "seconds")}
+    for row in read_log(out / "log.jsonl")[-1:]:
+        known |= row
+    return known
 
 
 @contextmanager

@@ -17,8 +17,11 @@ from unmask.data import Data
 from unmask.diffusion import MaskedDiffusion
 from unmask.processes import ALONE, Processes
 from unmask.train.muon import Muon
+from unmask.train.run import read_training
 from unmask.train.shards import is_sharded, local, piece, whole
 
+# what optimizers keep of a parameter
+KEPT = {"AdamW": {"step", "exp_avg", "exp_avg_sq"}, "Muon": {"momentum_buffer"}}
 T = TypeVar("T")
 
 
@@ -129,42 +132,54 @@ class State:
 
     def load(self, folder: Path) -> None:
         """Take all of it from the folder of a checkpoint.  ValueError where that does not fit."""
-        config, averaged = checkpoint.load(folder, "model.safetensors")
+        training = read_training(folder)
+        _, averaged = checkpoint.load(folder, "model.safetensors")
         _, tensors = checkpoint.load(folder, "training.safetensors")
-        try:
-            self.take(config["training"], averaged, tensors)
-        except (KeyError, IndexError, RuntimeError, TypeError, ValueError) as error:
-            said = " ".join(str(error).split())[:300]
-            raise ValueError(
-                f"{folder} does not fit this run, and cannot be continued: {said}"
-            ) from error
-
-    def take(self, training: dict, averaged: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
-        """What `save` wrote: config.json's part, and two files of tensors."""
-        self.step, self.seconds = training["step"], training["seconds"]
+        self.step, self.seconds = training["step"], float(training["seconds"])
         self.averages = training["averaged"]
-        put(self.averaged, averaged)
-        put(self.model, below(tensors, "model."))
+        put(self.averaged, averaged, folder / "model.safetensors")
+        path = folder / "training.safetensors"
+        put(self.model, below(tensors, "model."), path)
         for i, optimizer in enumerate(self.optimizers):
             entries: dict[int, dict[str, Tensor]] = {}
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             for name, tensor in below(tensors, f"optimizer.{i}.").items():
-                index, key = name.split(".")
+                index, _, key = name.partition(".")
+                if not index.isdecimal() or int(index) >= len(parameters):
+                    raise other_optimizer(path, name)
                 like = parameters[int(index)]
+                if tensor.shape not in ((), like.shape):
+                    raise other_optimizer(path, name)
                 if tensor.shape == like.shape:
                     tensor = piece(tensor, like)
                     # in its parameter's layout: no file keeps it, and fused kernels rely on it
                     tensor = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
                 entries.setdefault(int(index), {})[key] = tensor
+            for index, entry in entries.items():
+                if entry.keys() != KEPT[type(optimizer).__name__]:
+                    raise other_optimizer(path, f"{index}: {', '.join(entry)}")
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": entries, "param_groups": groups})
 
 
-def put(model: MaskedDiffusion, tensors: dict[str, Tensor]) -> None:
-    """Load whole tensors into a model that may be sharded."""
+def other_optimizer(path: Path, name: str) -> ValueError:
+    return ValueError(f"{path} is not of the optimizer of the run ({name})")
+
+
+def put(model: MaskedDiffusion, tensors: dict[str, Tensor], path: Path) -> None:
+    """Load whole tensors into a model that may be sharded; ValueError that names their file if they
+    are not those of the model."""
     state = model.state_dict()
-    placed = {name: piece(t, state[name]) if name in state else t for name, t in tensors.items()}
-    model.load_state_dict(placed)
+    placed = tensors
+    if any(map(is_sharded, state.values())):
+        placed = {
+            name: piece(t, state[name]) if name in state else t for name, t in tensors.items()
+        }
+    try:
+        model.load_state_dict(placed)
+    except RuntimeError as error:
+        said = " ".join(str(error).split())[:300]
+        raise ValueError(f"{path} does not fit the model of the run: {said}") from None
 
 
 def below(tensors: dict[str, Tensor], start: str) -> dict[str, Tensor]:

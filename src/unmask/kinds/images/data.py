@@ -51,7 +51,7 @@ class ImageData(Whole):
         return f"{batch_size} images of {length:,} values"
 
     def _examples(self, split: str, length: int, chosen: np.ndarray) -> dict[str, torch.Tensor]:
-        x = self.tokens(split).reshape(-1, self.length)[chosen].astype(np.int64)
+        x = self.known(split, self.tokens(split).reshape(-1, self.length)[chosen])
         if not self.with_labels:
             return {"x": torch.from_numpy(x)}
         path = self.folder / f"{split}.labels.bin"

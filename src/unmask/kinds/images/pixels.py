@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from unmask.arrays import one_line
 from unmask.kinds.leftout import BadRecord
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")  # of Pillow
@@ -78,11 +79,6 @@ class Pixels:
 
     def files(self) -> dict[str, bytes]:
         return {}
-
-
-def one_line(error: Exception) -> str:
-    """What an error says, for the middle of a message."""
-    return " ".join(str(error).split())
 
 
 def begins_like_picture(path: Path) -> bool:

@@ -14,7 +14,6 @@ folder     PNG, JPEG, WebP, GIF and other files, told by their first bytes; wher
 import gzip
 import hashlib
 import math
-import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -24,7 +23,8 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from unmask.kinds.images.pixels import begins_like_picture, one_line, open_picture, to_array
+from unmask import arrays
+from unmask.kinds.images.pixels import begins_like_picture, open_picture, to_array
 from unmask.kinds.leftout import BadRecord, LeftOut
 from unmask.kinds.sources import list_files, read_blocks
 
@@ -33,8 +33,6 @@ FORMATS = ("auto", "idx", "cifar10", "npz", "packbits", "folder")
 PICTURES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 LABELS = ("-images-idx3-ubyte", "-labels-idx1-ubyte")
 MOST_VALUES = 1 << 24  # of a picture
-# what NumPy raises for an .npz file that is cut off or altered
-DAMAGE = (OSError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 # how official sets call their files, of training and of test
 LAYOUTS = {
     "idx": ("train-images-idx3-ubyte*", "t10k-images-idx3-ubyte*"),
@@ -421,7 +419,8 @@ def read_idx_labels(path: Path, images: Path, count: int) -> np.ndarray:
             "give the labels of these images"
         )
     with tqdm(disable=True) as quiet:
-        labels = np.concatenate(list(records(path, 1, "label", quiet, skip=8)))[:, 0]
+        blocks = list(records(path, 1, "label", quiet, skip=8))
+    labels = np.concatenate([np.empty((0, 1), np.uint8), *blocks])[:, 0]
     if len(labels) != count:
         raise ValueError(
             f"{path} is truncated: {len(labels):,} of {count:,} labels; fetch it again"
@@ -480,22 +479,15 @@ def read_npz(path: Path) -> Block:
 
 def load_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """The arrays `data` and, where there is one, `labels` of an .npz file."""
-    try:
-        with open(path, "rb") as raw:
-            file = np.load(raw, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("not an .npz file, but a single array")
-            with file:
-                if "data" not in file:
-                    raise ValueError(f"no array 'data', only {', '.join(file) or 'nothing'}")
-                data = file["data"]
-                labels = file.get("labels")
-        if not isinstance(data, np.ndarray) or not isinstance(labels, np.ndarray | None):
-            raise ValueError("`data` or `labels` is not an array")
-    except DAMAGE as error:
-        raise ValueError(f"{path} is truncated, or not an .npz file ({one_line(error)})") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: {one_line(error)}") from None
+    with arrays.reading(path, "an .npz file"), open(path, "rb") as raw:
+        if raw.read(len(arrays.MAGIC)) == arrays.MAGIC:
+            raise ValueError("not an .npz file, but a single array")
+        archive = arrays.Archive(raw)
+        if "data" not in archive.names:
+            raise ValueError(f"no array 'data', only {', '.join(archive.names) or 'nothing'}")
+        data, labels = archive.read("data"), None
+        if "labels" in archive.names:
+            labels = archive.read("labels")
     return data, labels
 
 

@@ -118,7 +118,7 @@ class ProteinData(Sequences):
         place = np.arange(int(size.max()))
         inside = place < size[:, None]
         at = np.where(inside, start[:, None] + place, 0)
-        ids = np.asarray(self.tokens(split))[at].astype(np.int64)
+        ids = self.known(split, np.asarray(self.tokens(split))[at], missing=True)
         valid = inside & (ids < self.vocab_size)
         batch = {"x": ids}
         if not valid.all():

@@ -19,12 +19,14 @@ import numpy as np
 from tqdm import tqdm
 
 from unmask.kinds.encodings import encoding_of
+from unmask.kinds.kind import hole_size
 from unmask.kinds.leftout import BadRecord, LeftOut
 from unmask.kinds.proteins.residues import LETTERS, STRANGE, UNKNOWN, Residues
 from unmask.kinds.sources import read_blocks
 
 HOLE = re.compile(r"\[MASK(?::(\d+))?\]", re.IGNORECASE)
 LONGEST_HOLE = 100_000  # residues; the longest known protein has 36,000 or so
+LONGEST_RECORD = 10_000_000  # characters, ends of lines among them
 WIDTH = 60  # letters a line
 # the many short lines of a file are never all in a list, which would be many times its size
 PIECE, TOGETHER = 1 << 16, 1 << 10  # characters split at once, lines joined at once
@@ -87,15 +89,21 @@ def parse_fasta(
 
 def split_records(blocks: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:
     """The number of the first line of every record, and its lines, as they are."""
-    began, joined, lines = 0, [], []
+    began, joined, lines, size, first = 0, [], [], 0, ""
     for number, line in enumerate(split_lines(blocks, name), 1):
         start = line.lstrip()
         if start.startswith(">"):
             if began:
                 yield began, "\n".join([*joined, *lines])
-            began, joined, lines = number, [], [line]
+            began, joined, lines, size, first = number, [], [line], 0, line
         elif began:
             lines.append(line)
+            size += len(line) + 1
+            if size > LONGEST_RECORD:
+                raise ValueError(
+                    f"{name}, line {began}: {said_of(first)} has more than {LONGEST_RECORD:,} "
+                    f"letters, and no protein has: {WHAT_TO_GIVE}"
+                )
         elif start and not start.startswith(";"):
             raise ValueError(
                 f"{name}, line {number}: {shown(line.strip())} stands before the first header: "
@@ -163,14 +171,8 @@ def wrong(letter: str) -> tuple[str, str]:
 
 def dashes(match: re.Match, name: str, first: int) -> str:
     """As many - as a [MASK] stands for; `first`: the number of the first line."""
-    size = int(match[1] or 1)
-    if not 1 <= size <= LONGEST_HOLE:
-        number = first + match.string.count("\n", 0, match.start())
-        raise ValueError(
-            f"{name}, line {number}: {match[0]} is a hole of {size} residues: "
-            f"give 1 to {LONGEST_HOLE:,}"
-        )
-    return "-" * size
+    number = first + match.string.count("\n", 0, match.start())
+    return "-" * hole_size(match[0], match[1], LONGEST_HOLE, "residue", f"{name}, line {number}")
 
 
 def split_lines(blocks: Iterable[bytes], name: str) -> Iterator[str]:

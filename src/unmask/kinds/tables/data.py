@@ -46,7 +46,7 @@ class TableData(Whole):
         tokens = self.tokens(split)
         if split not in self._holed:
             self._holed[split] = bool((tokens == self.vocab_size).any())
-        x = tokens.reshape(-1, self.length)[chosen].astype(np.int64)
+        x = self.known(split, tokens.reshape(-1, self.length)[chosen], missing=True)
         if not self._holed[split]:
             return {"x": torch.from_numpy(x)}
         valid = x != self.vocab_size

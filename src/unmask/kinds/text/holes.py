@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from unmask.kinds.kind import Partial
+from unmask.kinds.kind import Partial, hole_size
 from unmask.roles import GIVEN, HOLE
 
 MARK = re.compile(r"(\\?)\[MASK(?::(\d+))?\]")
@@ -26,12 +26,7 @@ def parse_holes(text: str) -> list[str | int]:
         if match[1]:
             given += match[0][1:]
             continue
-        size = int(match[2] or 1)
-        if not size:
-            raise ValueError(f"{match[0]} at character {match.start()} is a hole of no tokens")
-        if size > LONGEST_HOLE:
-            place = f"{match[0]} at character {match.start()}"
-            raise ValueError(f"{place} is a hole of {size:,} tokens: give at most {LONGEST_HOLE:,}")
+        size = hole_size(match[0], match[2], LONGEST_HOLE, "token", f"character {match.start()}")
         if given:
             pieces.append(given)
         pieces.append(size)

@@ -130,7 +130,11 @@ class Passage(Source):
         if what := what_is(raw):
             raise foreign(path, what)
         text = decode_text(raw, str(path))
-        self.pieces, self.tokenizer, self.args = parse_holes(text), tokenizer, args
+        self.tokenizer, self.args = tokenizer, args
+        try:
+            self.pieces = parse_holes(text)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
         if isinstance(tokenizer, Characters):
             given = "".join(piece for piece in self.pieces if isinstance(piece, str))
             strange = set(given) - set(tokenizer.alphabet)

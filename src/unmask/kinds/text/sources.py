@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from unmask.arrays import read_header
 from unmask.kinds.encodings import encoding_of, looks_binary, without_mark
 from unmask.kinds.leftout import BadRecord, LeftOut, described
 from unmask.kinds.sources import ARRAY, first_bytes, list_files, read_blocks, unpacked, what_is
@@ -302,15 +303,10 @@ def array_header(path: Path) -> tuple[np.dtype, int, int]:
 
     Nothing is unpickled.
     """
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
     with unpacked(path) as (_, stream):
         try:
-            read = readers[np.lib.format.read_magic(stream)]
-            shape, _, kind = read(stream)
-        except Exception:  # whatever NumPy's parser of its headers raises
+            shape, kind = read_header(stream)
+        except ValueError:
             damaged = f"{path} begins like {ARRAY} and has no header that can be read"
             raise ValueError(f"{damaged}: save the ids again") from None
         skip = stream.tell()

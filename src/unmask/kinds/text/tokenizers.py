@@ -9,6 +9,8 @@ another.
 
 import json
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -134,22 +136,13 @@ class Subwords:
     def __init__(self, text: str, eot: int | str | None = None):
         import tokenizers
 
-        try:
+        with _library("not a tokenizer of the Hugging Face `tokenizers` library"):
             self.model = tokenizers.Tokenizer.from_str(text)
-        except Exception as error:  # the library raises a bare Exception
-            raise ValueError(
-                f"not a tokenizer of the Hugging Face `tokenizers` library: {_line(error)}"
-            ) from error
         self.model.no_truncation()  # a published file often has a limit of 512 or so switched on
         self.model.no_padding()
-        vocabulary = self.model.get_vocab(with_added_tokens=True)
+        vocabulary = _vocabulary(self.model)
         # the highest id and not the number of tokens: published vocabularies have gaps
         self.vocab_size = max(vocabulary.values()) + 1
-        if self.vocab_size > MOST:
-            raise ValueError(
-                f"the tokenizer has {len(vocabulary):,} tokens and one with the id "
-                f"{self.vocab_size - 1:,}: ids up to {MOST - 1:,} are read"
-            )
         if eot is None:
             eot = next((vocabulary[name] for name in EOT_NAMES if name in vocabulary), None)
         elif isinstance(eot, str):
@@ -166,11 +159,14 @@ class Subwords:
 
     def encode_batch(self, texts: list[str]) -> list[np.ndarray]:
         """Ids (n,) of each text, uint32; the texts are spread over the cores."""
-        batch = self.model.encode_batch_fast(texts, add_special_tokens=False)
+        with _library("the tokenizer cannot encode the text"):
+            batch = self.model.encode_batch_fast(texts, add_special_tokens=False)
         return [np.array(encoding.ids, np.uint32) for encoding in batch]
 
     def decode(self, ids) -> str:
-        return self.model.decode(_checked(ids, self.vocab_size).tolist(), skip_special_tokens=False)
+        known = _checked(ids, self.vocab_size).tolist()
+        with _library("the tokenizer cannot decode its tokens"):
+            return self.model.decode(known, skip_special_tokens=False)
 
     @cached_property
     def inner(self) -> Any:
@@ -185,7 +181,9 @@ class Subwords:
 
     def encode_after(self, text: str) -> np.ndarray:
         """Ids (n,) of a text that goes on after another: no blank is put in front."""
-        return np.array(self.inner.encode(text, add_special_tokens=False).ids, np.uint32)
+        with _library("the tokenizer cannot encode the text"):
+            found = self.inner.encode(text, add_special_tokens=False)
+        return np.array(found.ids, np.uint32)
 
     def decode_after(self, before: str, ids) -> str:
         """The text of ids after the text `before`.
@@ -320,14 +318,16 @@ def read_gpt2(folder: str | Path) -> Subwords:
         if not path.is_file():
             needed = "a tokenizer folder has encoder.json and vocab.bpe"
             raise ValueError(f"{path} is missing: {needed}")
-    try:
+    with _library(f"{folder}: not the files of a byte-level BPE"):
         model = tokenizers.Tokenizer(tokenizers.models.BPE.from_file(str(vocabulary), str(merges)))
-    except Exception as error:
-        raise ValueError(f"{folder}: not the files of a byte-level BPE: {_line(error)}") from error
     model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     model.decoder = tokenizers.decoders.ByteLevel()
     model.add_special_tokens(["<|endoftext|>"])
-    return Subwords(model.to_str())
+    try:
+        _vocabulary(model)  # before it is written out, which takes memory by the highest id
+        return Subwords(model.to_str())
+    except ValueError as error:
+        raise ValueError(f"{folder}: {_line(error)}") from error
 
 
 def load_tokenizer(spec: dict, folder: str | Path) -> Tokenizer:
@@ -427,5 +427,30 @@ def _checked(ids, vocab_size: int) -> np.ndarray:
     return ids
 
 
-def _line(error: Exception) -> str:
+def _vocabulary(model: Any) -> dict[str, int]:
+    """The tokens of a model of the library.  ValueError if there are none, or ids too high."""
+    vocabulary = model.get_vocab(with_added_tokens=True)
+    if not vocabulary:
+        raise ValueError("the tokenizer has no tokens: give one with a vocabulary")
+    highest = max(vocabulary.values())
+    if highest >= MOST:
+        raise ValueError(
+            f"the tokenizer has {len(vocabulary):,} tokens and one with the id {highest:,}: "
+            f"ids up to {MOST - 1:,} are read"
+        )
+    return vocabulary
+
+
+@contextmanager
+def _library(failed: str) -> Iterator[None]:
+    """While the library runs: ValueError that begins so for whatever it cannot do."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # it raises a bare Exception, and a panic of Rust's is none
+        raise ValueError(f"{failed}: {_line(error)}: give another tokenizer") from error
+
+
+def _line(error: BaseException) -> str:
     return " ".join(str(error).split())
