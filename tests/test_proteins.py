@@ -129,7 +129,7 @@ GOOD = {
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are told in other units elsewhere")
 def test_short_lines_take_a_small_multiple_of_the_file(tmp_path):
-    size = 12 << 20
+    size = 9 << 20
     (tmp_path / "short.fa").write_bytes(b">a\n" + b"MK\n" * (size // 3))
     code = (
         "import resource; from unmask.kinds.proteins.prepare import prepare_proteins; "

@@ -1,16 +1,37 @@
 """Runs, one after the other, in each of several processes: torchrun tests/together.py RUNS.json
 
-RUNS.json: a list of (fields of a TrainConfig, the folder of the data, the run's folder).
+RUNS.json: a list of objects with the fields of a TrainConfig, the folder of the data, the run's
+folder and perhaps `stop` or `kill`: the step at which the first process gets Ctrl-C, or the last
+one SIGKILL, if torchrun has not restarted it yet.
 """
 
 import json
+import os
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import unmask.train.loop
 from unmask.config import TrainConfig
 from unmask.processes import together
 from unmask.train import train
 
+step = unmask.train.loop.train_step
+run: dict = {}
+
+
+def interrupted(config, data, state, steps):
+    first, last = state.processes.rank == 0, state.processes.rank == state.processes.size - 1
+    if first and state.step == run.get("stop"):
+        os.kill(os.getpid(), signal.SIGINT)
+    if last and state.step == run.get("kill") and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(config, data, state, steps)
+
+
+unmask.train.loop.train_step = interrupted
 with together():
-    for fields, data, out in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
-        train(TrainConfig(**fields), data, out)
+    for run in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
+        with suppress(KeyboardInterrupt):
+            train(TrainConfig(**run["config"]), run["data"], run["out"])

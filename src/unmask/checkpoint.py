@@ -34,7 +34,6 @@ def save(
     reader never sees half of it; see `put_back` for kills between two renames.  ValueError if the
     path is a file, or a folder that holds something else.
     """
-    config = json.loads(json.dumps(config))  # as it will be read: the digest is of that
     path = Path(path).resolve()
     put_back(path)
     if path.exists() and not replaceable(path):
@@ -42,9 +41,25 @@ def save(
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in leftovers(path):
         shutil.rmtree(leftover, ignore_errors=True)
-    new, old = beside(path), beside(path)
+    new = beside(path)
+    new.mkdir()
+    complete(new, path, config, tensors, files)
+
+
+def complete(
+    new: Path,
+    path: Path,
+    config: dict,
+    tensors: dict[str, dict[str, Tensor]],
+    files: dict[str, bytes],
+) -> None:
+    """Add what `save` takes to a folder, and give it the name `path`; it is gone if that fails.
+
+    What the folder holds already belongs to it, too.
+    """
+    config = json.loads(json.dumps(config))  # as it will be read: the digest is of that
+    old = beside(path)
     try:
-        new.mkdir()
         with locked(new):  # and `path`, once it is `old`: nobody puts them back meanwhile
             write_folder(new, config, tensors, files)
             with locked(path) if path.exists() else nullcontext():
@@ -62,12 +77,12 @@ def save(
 def write_folder(
     folder: Path, config: dict, tensors: dict[str, dict[str, Tensor]], files: dict[str, bytes]
 ) -> None:
-    """Fill an empty folder, `config.json` last, and flush it to disk."""
+    """Add to a folder, `config.json` last, and flush it to disk."""
     for name, state in tensors.items():
         save_tensors(state, folder / name)
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    digests = {name: digest(folder / name) for name in sorted([*tensors, *files])}
+    digests = {path.name: digest(path) for path in sorted(folder.iterdir())}
     config = {"format": FORMAT, **config, "sha256": digests}
     digests[CONFIG] = config_digest(config)
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -77,6 +77,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
         new.unlink(missing_ok=True)
 
 
+def is_writer() -> bool:
+    """Of several processes, as torchrun starts them, the first writes files."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def can_make(path: Path) -> bool:
     try:
         path.touch()

@@ -118,7 +118,7 @@ def numbered(
     done = i = 0
     batch: Tensor | dict = {}
     for i, batch in enumerate(batches, 1):
-        rows = len(batch["x"] if isinstance(batch, dict) else batch)
+        rows = len(inputs(batch)["x"])
         if (i - 1) % size == processes.rank:
             clean = model.clean(**inputs(batch, model.device), masking=masking)
             group = batch.get("group") if isinstance(batch, dict) else None

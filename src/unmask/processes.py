@@ -116,7 +116,6 @@ def together() -> Iterator[Processes]:
     OtherProcessError if another of them stops.
     """
     processes = started()
-    # they connect once: who does it again waits for ever
     if "RANK" not in os.environ or dist.is_initialized():
         yield processes
         return
@@ -124,7 +123,11 @@ def together() -> Iterator[Processes]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
         backend = "cpu:gloo,cuda:nccl"  # flags and records are on the CPU
-    dist.init_process_group(backend)
+    # where torchrun starts processes again, its store still holds the addresses of those before
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store, rank, size = next(dist.rendezvous("env://"))
+    store = dist.PrefixStore(f"unmask/{attempt}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
         yield processes
     except dist.DistError as error:

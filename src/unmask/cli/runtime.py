@@ -1,7 +1,6 @@
 """What the verbs share: device and precision, the record of a result, checks before the work."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterable
@@ -10,7 +9,7 @@ from pathlib import Path
 from unmask import __version__
 from unmask.cli.flags import Machine, Sampler
 from unmask.documents import without_infinities
-from unmask.files import write_whole
+from unmask.files import is_writer, write_whole
 from unmask.kinds.output import check_out
 
 
@@ -81,7 +80,7 @@ class Runtime:
 
 def write_record(path: str, **values) -> None:
     """A result and what made it, as JSON, if a path was given; the first process alone writes."""
-    if not path or int(os.environ.get("RANK", 0)):
+    if not path or not is_writer():
         return
     made_by = {"command": ["unmask", *sys.argv[1:]], "version": __version__}
     record = without_infinities(made_by | values)

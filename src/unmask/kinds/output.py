@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from unmask.files import write_whole
+from unmask.files import is_writer, write_whole
 
 
 def write_texts(out: str, texts: list[str]) -> None:
@@ -32,7 +32,7 @@ def table(rows: list[list[str]]) -> list[str]:
 
 def check_out(path: str, suffix: str = "") -> None:
     """An output file that cannot be written is an error before the work, not after."""
-    if not path:
+    if not path or not is_writer():
         return
     file = Path(path)
     if not file.resolve().parent.is_dir():

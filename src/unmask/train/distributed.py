@@ -3,11 +3,18 @@
 Both average gradients over the processes, so a step's loss is multiplied by their number.
 """
 
+import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch import Tensor, nn
+from torch.distributed.checkpoint import HuggingFaceStorageWriter
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import (
     FSDPModule,
@@ -17,9 +24,12 @@ from torch.distributed.fsdp import (
 )
 from torch.nn.parallel import DistributedDataParallel
 
+from unmask import checkpoint
 from unmask.backbones import parts_of
 from unmask.diffusion import MaskedDiffusion
+from unmask.files import beside
 from unmask.processes import Processes
+from unmask.train.shards import AVERAGED, read_shards
 
 T = TypeVar("T")
 
@@ -62,3 +72,73 @@ def within(model: MaskedDiffusion, function: Callable[[], T]) -> T:
     found = shards.within(function)
     model.reshard()
     return found
+
+
+class Writer:
+    """Writes checkpoints of a sharded model while the run goes on.
+
+    Every process writes its pieces, by torch.distributed.checkpoint, as safetensors: nothing is
+    unpickled on reading.  Then the first makes the averaged weights whole, in the file that
+    everything else reads, records the digests, and gives the folder its name.
+    """
+
+    def __init__(self, averaged: MaskedDiffusion, processes: Processes):
+        self.averaged, self.processes = averaged, processes
+        self.group = dist.new_group(backend="gloo")  # the run's own is in use meanwhile
+        self.finishing = ThreadPoolExecutor(1)
+        self.pending: Any = None
+
+    def write(
+        self,
+        folder: Path,
+        config: dict,
+        tensors: dict[str, Tensor],
+        files: dict[str, bytes],
+        then: Callable[[], None],
+    ) -> None:
+        """Begin to; returns once the tensors are copied.  `then`: what to do last."""
+        self.settle()
+
+        def begin() -> Path:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            new = beside(folder)
+            new.mkdir()
+            return new
+
+        new = self.processes.of_first(begin)
+        averaged = self.averaged.state_dict()
+        tensors = tensors | {AVERAGED + name: tensor for name, tensor in averaged.items()}
+        storage = HuggingFaceStorageWriter(str(new), save_distributed=True)
+        how: Any = {"storage_writer": storage, "process_group": self.group}
+        written: Any = dcp.async_save(tensors, **how)
+
+        def finish() -> None:
+            try:
+                written.result()  # of all processes
+                whole = {
+                    AVERAGED + name: torch.empty(like.shape, dtype=like.dtype)
+                    for name, like in averaged.items()
+                }
+            except BaseException:
+                shutil.rmtree(new, ignore_errors=True)
+                raise
+            read_shards(new, [path.name for path in new.iterdir()], whole, verified=True)
+            model = {name.removeprefix(AVERAGED): tensor for name, tensor in whole.items()}
+            checkpoint.complete(new, folder, config, {"model.safetensors": model}, files)
+            then()
+
+        self.pending = written
+        if self.processes.rank == 0:
+            self.pending = self.finishing.submit(finish)
+
+    def settle(self) -> None:
+        """Wait for the last one; OSError if it could not be written."""
+        pending, self.pending = self.pending, None
+        if pending is None:
+            return
+        try:
+            self.processes.of_first(pending.result)
+            pending.result()
+        except CheckpointException as error:
+            first = next(iter(error.failures.values()))[0]
+            raise OSError(f"a checkpoint cannot be written: {first}") from error

@@ -229,6 +229,8 @@ def loop(
             if final or stop or save_now:
                 folder = state.save(out, run, data)
                 last_saved = time.monotonic()
+                if final or stop:
+                    state.settle()
                 if stop and not final:
                     raise KeyboardInterrupt(
                         f"stopped at step {state.step}; the same command continues from {folder}"

@@ -1,9 +1,14 @@
 """Tensors of which every process may have only a piece, cut along the first axis (DTensor)."""
 
+import re
 import sys
+import warnings
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+
+from unmask import checkpoint
 
 
 def is_sharded(tensor: Tensor) -> bool:
@@ -30,3 +35,40 @@ def piece(tensor: Tensor, like: Any) -> Tensor:
 
     placed = tensor.to(like.device)
     return distribute_tensor(placed, like.device_mesh, like.placements, src_data_rank=None)
+
+
+def unfit(folder: Path, why: str) -> ValueError:
+    return ValueError(f"{folder} does not fit this run, and cannot be continued: {why}")
+
+
+AVERAGED = "averaged."  # of the names of averaged weights among the pieces of a checkpoint
+
+
+def shards_of(folder: Path) -> list[str]:
+    """The files of a checkpoint's pieces; none where it is written whole."""
+    names = checkpoint.read_config(folder)["sha256"]
+    return sorted(name for name in names if re.fullmatch(r"shard-\d+-.*\.safetensors", name))
+
+
+def read_shards(
+    folder: Path, names: list[str], into: dict[str, Tensor], *, verified: bool = False
+) -> None:
+    """Read what corresponds to these tensors, whole or pieces, from a checkpoint's pieces.
+
+    ValueError for damaged ones, and for those of something else.
+    """
+    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint import HuggingFaceStorageReader
+
+    if not verified:
+        checkpoint.verify(folder, names, checkpoint.read_config(folder)["sha256"])
+    for name in names:
+        checkpoint.check_header(folder / name)
+    try:
+        reader = HuggingFaceStorageReader(str(folder))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            dcp.load(into, storage_reader=reader, no_dist=True)
+    except Exception as error:
+        said = " ".join(str(error).split())[-300:]
+        raise unfit(folder, said) from error

@@ -18,7 +18,7 @@ from unmask.diffusion import MaskedDiffusion
 from unmask.processes import ALONE, Processes
 from unmask.train.muon import Muon
 from unmask.train.run import read_training
-from unmask.train.shards import is_sharded, local, piece, whole
+from unmask.train.shards import local, piece, read_shards, shards_of, unfit
 
 # what optimizers keep of a parameter
 KEPT = {"AdamW": {"step", "exp_avg", "exp_avg_sq"}, "Muon": {"momentum_buffer"}}
@@ -36,14 +36,15 @@ class State:
         self.step, self.averages, self.seconds = 0, 0, 0.0
         self.averaged = copy.deepcopy(model).eval()
         self.called: Any = model
-        self.sharded = config.shard
+        self.sharded, self.writer = config.shard, None
         for part in parts_of(model.backbone):
             part.recompute = config.recompute
         if config.shard:
-            from unmask.train.distributed import shard
+            from unmask.train.distributed import Writer, shard
 
             shard(self.averaged, processes, config.dtype)
             shard(model, processes, config.dtype)
+            self.writer = Writer(self.averaged, processes)
         elif processes.size > 1:
             from unmask.train.distributed import replicated
 
@@ -81,38 +82,45 @@ class State:
         """Write checkpoints/STEP, whole or not at all, and drop all but the newest two.
 
         With what `run` is, so that it can be continued.  FloatingPointError for weights that are
-        not finite, which would take the place of good ones.
+        not finite, which would take the place of good ones.  Of a sharded model it is written while
+        the run goes on: see `settle`.
         """
         self.check_finite()
         folder = out / "checkpoints" / f"{self.step:08d}"
-        averaged, training = self.whole_tensors()
+        made = {"step": self.step, "seconds": self.seconds, "run": run, "averaged": self.averages}
+        config = self.averaged.config() | {"training": made}
+        files = data.tokenizer.files()
 
-        def write() -> None:
-            made = {"step": self.step, "seconds": self.seconds, "run": run}
-            config = self.averaged.config() | {"training": made | {"averaged": self.averages}}
-            files = {"model.safetensors": averaged, "training.safetensors": training}
-            checkpoint.save(folder, config, files, data.tokenizer.files())
+        def drop_older() -> None:
             for old in checkpoint.checkpoints(out)[:-2]:
                 shutil.rmtree(old)
+
+        if self.writer is not None:
+            self.writer.write(folder, config, self.tensors(), files, drop_older)
+            return folder
+
+        def write() -> None:
+            tensors = {"model.safetensors": self.averaged.state_dict()}
+            tensors["training.safetensors"] = self.tensors()
+            checkpoint.save(folder, config, tensors, files)
+            drop_older()
 
         self.processes.of_first(write)
         return folder
 
-    def whole_tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The averaged weights, and what else training needs to go on; the tensors of a sharded
-        model are gathered for the first process, which writes them."""
-        training = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+    def settle(self) -> None:
+        """Wait until the last checkpoint is written; an error if it was not."""
+        if self.writer is not None:
+            self.writer.settle()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What training needs to go on, besides the averaged weights."""
+        found = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         for i, optimizer in enumerate(self.optimizers):
             for index, entries in optimizer.state_dict()["state"].items():
                 start = f"optimizer.{i}.{index}."
-                training |= {start + name: value for name, value in entries.items()}
-        averaged = self.averaged.state_dict()
-        for tensors in (averaged, training):
-            for name, tensor in tensors.items():
-                if is_sharded(tensor):
-                    gathered = whole(tensor)
-                    tensors[name] = gathered.cpu() if self.processes.rank == 0 else gathered[:0]
-        return averaged, training
+                found |= {start + name: value for name, value in entries.items()}
+        return found
 
     def check_finite(self) -> None:
         """FloatingPointError for weights, or their averages, that are not finite."""
@@ -133,23 +141,26 @@ class State:
     def load(self, folder: Path) -> None:
         """Take all of it from the folder of a checkpoint.  ValueError where that does not fit."""
         training = read_training(folder)
-        _, averaged = checkpoint.load(folder, "model.safetensors")
-        _, tensors = checkpoint.load(folder, "training.safetensors")
         self.step, self.seconds = training["step"], float(training["seconds"])
         self.averages = training["averaged"]
-        put(self.averaged, averaged, folder / "model.safetensors")
-        path = folder / "training.safetensors"
-        put(self.model, below(tensors, "model."), path)
+        put(self.averaged, checkpoint.load(folder, "model.safetensors")[1], folder)
+        if names := shards_of(folder):
+            for optimizer in self.optimizers:
+                begin(optimizer)
+            read_shards(folder, names, self.tensors())
+            return
+        tensors = checkpoint.load(folder, "training.safetensors")[1]
+        put(self.model, below(tensors, "model."), folder)
         for i, optimizer in enumerate(self.optimizers):
             entries: dict[int, dict[str, Tensor]] = {}
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             for name, tensor in below(tensors, f"optimizer.{i}.").items():
                 index, _, key = name.partition(".")
                 if not index.isdecimal() or int(index) >= len(parameters):
-                    raise other_optimizer(path, name)
+                    raise unfit(folder, f"its optimizer has {name}")
                 like = parameters[int(index)]
                 if tensor.shape not in ((), like.shape):
-                    raise other_optimizer(path, name)
+                    raise unfit(folder, f"its optimizer has {name}")
                 if tensor.shape == like.shape:
                     tensor = piece(tensor, like)
                     # in its parameter's layout: no file keeps it, and fused kernels rely on it
@@ -157,29 +168,33 @@ class State:
                 entries.setdefault(int(index), {})[key] = tensor
             for index, entry in entries.items():
                 if entry.keys() != KEPT[type(optimizer).__name__]:
-                    raise other_optimizer(path, f"{index}: {', '.join(entry)}")
+                    kept = ", ".join(entry)
+                    raise unfit(folder, f"its optimizer has {kept} of parameter {index}")
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": entries, "param_groups": groups})
 
 
-def other_optimizer(path: Path, name: str) -> ValueError:
-    return ValueError(f"{path} is not of the optimizer of the run ({name})")
+def begin(optimizer: torch.optim.Optimizer) -> None:
+    """Give it the state in which it begins, to be loaded into."""
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            kept = KEPT[type(optimizer).__name__]
+            state = {name: torch.zeros_like(p) for name in kept - {"step"}}
+            if "step" in kept:
+                state["step"] = torch.zeros((), device=p.device)
+            optimizer.state[p] = state
 
 
-def put(model: MaskedDiffusion, tensors: dict[str, Tensor], path: Path) -> None:
-    """Load whole tensors into a model that may be sharded; ValueError that names their file if they
-    are not those of the model."""
+def put(model: MaskedDiffusion, tensors: dict[str, Tensor], folder: Path) -> None:
+    """Load whole tensors into a model that may be sharded; ValueError that names where they are
+    from if they are not those of the model."""
     state = model.state_dict()
-    placed = tensors
-    if any(map(is_sharded, state.values())):
-        placed = {
-            name: piece(t, state[name]) if name in state else t for name, t in tensors.items()
-        }
+    placed = {name: piece(tensor, state.get(name)) for name, tensor in tensors.items()}
     try:
         model.load_state_dict(placed)
     except RuntimeError as error:
         said = " ".join(str(error).split())[:300]
-        raise ValueError(f"{path} does not fit the model of the run: {said}") from None
+        raise unfit(folder, said) from None
 
 
 def below(tensors: dict[str, Tensor], start: str) -> dict[str, Tensor]:
