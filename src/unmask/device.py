@@ -1,6 +1,7 @@
 """Which device and precision a command runs at."""
 
 import ctypes
+import math
 import os
 from contextlib import nullcontext
 from typing import cast, get_args
@@ -23,6 +24,16 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         for parameter in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
             mallopt(parameter, 2**31 - 1)
+
+
+def physical_memory(device: torch.device | None = None) -> float:
+    """Bytes of a GPU, or else of this machine; infinity where the system does not tell."""
+    if device is not None and device.type == "cuda":
+        return float(torch.cuda.get_device_properties(device).total_memory)
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):  # as on Windows
+        return math.inf
 
 
 def pick_device(name: str = "auto") -> torch.device:

@@ -3,6 +3,7 @@
 import textwrap
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -19,6 +20,10 @@ class Train(TrainConfig):
     """A folder that `unmask prepare` made."""
     out: Path
     """The run's folder; if the run is there already, it continues."""
+    dry_run: bool = False
+    """Train nothing: say what the run takes in memory, work and time, here and on GPUs."""
+    gpu: Literal["a100", "h100", "h200", "b200"] = "h100"
+    """With --dry-run: the kind of GPU to reckon with."""
     json: str = ""
     """Also write the run's end, with what made it, to this file."""
 
@@ -45,6 +50,7 @@ def train(argv: list[str]) -> None:
     elif args.minutes == preset.config.minutes and args.steps != preset.config.steps:
         values["minutes"] = 0.0
     data, out, record = values.pop("data"), values.pop("out"), values.pop("json")
+    dry_run, gpu = values.pop("dry_run"), values.pop("gpu")
     check_out(record)
     from unmask.checkpoint import digest
     from unmask.data import open_data
@@ -53,6 +59,9 @@ def train(argv: list[str]) -> None:
     from unmask.train import train as run
 
     keep_freed_memory()
+    if dry_run:
+        print_plan(TrainConfig(**values), data, gpu, record)
+        return
     folder = run(TrainConfig(**values), data, out)
     print(folder)
     last = last_row(out, folder)
@@ -67,6 +76,19 @@ def train(argv: list[str]) -> None:
         "steps": last["step"], "seconds": last["seconds"], "config": values,
     }  # fmt: skip
     write_record(record, **made)
+
+
+def print_plan(config: TrainConfig, folder: Path, gpu: str, record: str) -> None:
+    """What the run takes, in words and as a record."""
+    from unmask.train import State
+    from unmask.train.loop import untrained
+    from unmask.train.plan import described, plan
+
+    config, data, model = untrained(config, folder)
+    made = plan(config, data, State(model, config))
+    for line in described(made, config, data.unit, gpu):
+        print(line)
+    write_record(record, **made._asdict(), precision=config.dtype, device=config.device)
 
 
 def print_presets() -> None:

@@ -12,6 +12,7 @@ from torch import nn
 from unmask import schedules
 from unmask.backbones import Transformer, UNet, parts_of
 from unmask.config import TrainConfig
+from unmask.device import physical_memory
 from unmask.diffusion import MaskedDiffusion
 from unmask.kinds.kind import Layout
 from unmask.kinds.registry import kind_of
@@ -69,10 +70,7 @@ def check_memory(config: TrainConfig, make: Callable[[], nn.Module]) -> None:
 
     Much less may be too much as well; this is what nobody can mean.
     """
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not told, as on Windows
-        return
+    memory = physical_memory()
     try:
         with torch.device("meta"):
             weights = 4 * sum(p.numel() for p in make().parameters())
@@ -83,7 +81,7 @@ def check_memory(config: TrainConfig, make: Callable[[], nn.Module]) -> None:
         ("the weights of this network", weights, "a smaller dim, or fewer layers"),
         ("the tokens of a batch", tokens, "a smaller batch_size"),
     ):
-        if 0 < memory < size:
+        if memory < size:
             needed, there = f"{size / 1e9:,.0f} GB", f"{memory / 1e9:,.0f} GB"
             raise ValueError(f"{what} are {needed}, more than all memory ({there}): give {fix}")
 

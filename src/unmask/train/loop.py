@@ -25,6 +25,7 @@ from unmask.batch import inputs, scored_positions
 from unmask.config import TrainConfig
 from unmask.data import Data, open_data
 from unmask.device import pick_device, pick_dtype, precision
+from unmask.diffusion import MaskedDiffusion
 from unmask.estimate import Estimate, plus_minus
 from unmask.files import remove_leftovers
 from unmask.kinds.kind import damaged_spec
@@ -49,24 +50,9 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
     folder that do not fit; FloatingPointError when the loss is not finite (the last good checkpoint
     stays); KeyboardInterrupt after a checkpoint on Ctrl-C or SIGTERM.
     """
-    config.check()
-    data, out = open_data(data_folder, labels=config.labels), Path(out)
-    config = replace(config, length=config.length or data.length)
-    data.batch("train", config.length, 1, 0, 0)  # a length that does not fit is an error here
-    device = pick_device(own_device(config.device))
-    config = replace(config, device=str(device), dtype=pick_dtype(config.dtype, device))
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    meta = {
-        "length": config.length,
-        "data": data.meta,
-        "labels": config.labels,
-        "label_dropout": config.label_dropout if config.labels else 0.0,
-        "unmask": __version__,
-    }
-    model = build(config, data.vocab_size, meta).to(device)
-    if config.compile:
-        compile_network(model)
+    out = Path(out)
+    config, data, model = untrained(config, data_folder)
+    device = model.device
     with damaged_spec(data.folder):
         data.tokenizer.files()  # what a checkpoint needs: an error here, not after the first steps
     devices = [device] if device.type == "cuda" else []
@@ -88,6 +74,31 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
         else:
             say(processes, f"this run is finished: {state.step} steps")
     return checkpoint.resolve(out)
+
+
+def untrained(
+    config: TrainConfig, data_folder: str | Path
+) -> tuple[TrainConfig, Data, MaskedDiffusion]:
+    """A configuration without what it left open, its data and its model."""
+    config.check()
+    data = open_data(data_folder, labels=config.labels)
+    config = replace(config, length=config.length or data.length)
+    data.batch("train", config.length, 1, 0, 0)  # a length that does not fit is an error here
+    device = pick_device(own_device(config.device))
+    config = replace(config, device=str(device), dtype=pick_dtype(config.dtype, device))
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    meta = {
+        "length": config.length,
+        "data": data.meta,
+        "labels": config.labels,
+        "label_dropout": config.label_dropout if config.labels else 0.0,
+        "unmask": __version__,
+    }
+    model = build(config, data.vocab_size, meta).to(device)
+    if config.compile:
+        compile_network(model)
+    return config, data, model
 
 
 def opened(
