@@ -15,7 +15,9 @@ saw.  What failed is run again by --only.
 import argparse
 import json
 import math
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -43,9 +45,11 @@ from unmask.sampling import sample, time_grid
 from unmask.subtokens import Subtokenizer, consistent
 from unmask.train import State, build, compile_network, read_log, train, train_step
 
-STAGES = ("exact", "speed", "sampling", "learn", "compile")
+STAGES = ("exact", "speed", "sampling", "processes", "learn", "compile")
 # of --minutes, that may have passed at a stage's end
-SHARES = {"exact": 1.0, "speed": 0.5, "sampling": 0.6, "learn": 0.9, "compile": 1.0}
+SHARES = {
+    "exact": 1.0, "speed": 0.5, "sampling": 0.55, "processes": 0.65, "learn": 0.9, "compile": 1.0,
+}  # fmt: skip
 BUNDLED = Path(unmask.__file__).parent / "kinds" / "text" / "bundled" / "tinyshakespeare.txt"
 LAW_STEPS, LAW_DRAWS = 16, 20_000
 
@@ -359,6 +363,71 @@ def sampling(bench: Bench) -> None:
 # ---------------------------------------------------------------- what does it learn?
 
 
+def processes(bench: Bench) -> None:
+    """The same run plainly, stopped and continued, as a copy (DDP) and in pieces (FSDP2).
+
+    The last two by torchrun, in one process on a GPU and two on a CPU: that is what there is.
+    """
+    work = Path(tempfile.mkdtemp())
+    prepare_text(BUNDLED, work / "data", tokenizer="characters", progress=False)
+    plain: dict[str, Any] = {
+        "length": 64, "dim": 64, "layers": 2, "heads": 2, "batch_size": 16, "accumulate": 2,
+        "steps": 20, "warmup": 5, "eval_minutes": 0.0, "eval_windows": 8, "dtype": "float32",
+        "device": bench.device.type,
+    }  # fmt: skip
+    many = 1 if bench.device.type == "cuda" else 2
+    bounds = {}
+    for name, changes, stop, count in (
+        ("plain", {}, 0, 0),
+        ("continued", {}, 11, 0),
+        ("copies", {}, 0, many),
+        ("pieces", {"shard": True}, 0, many),
+        ("pieces in bfloat16", {"shard": True, "dtype": "bfloat16"}, 0, many),
+        ("recomputed", {"recompute": True}, 0, 0),
+    ):
+        run = [json.dumps(plain | changes), str(work / "data"), str(work / name)]
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+        start = [sys.executable, *(torchrun if count else []), str(work / "run.py")]
+        (work / "run.py").write_text(TRAIN)
+        env = {**os.environ, "PYTHONPATH": str(Path(unmask.__file__).parents[1])}
+        for at in [stop, 0] if stop else [0]:
+            done = subprocess.run(
+                [*start, *run, str(at)], env=env, capture_output=True, encoding="utf-8"
+            )
+            if done.returncode:
+                print(done.stderr[-3000:], flush=True)
+                raise RuntimeError(f"{name}: exit code {done.returncode}")
+        last = [row for row in read_log(work / name / "log.jsonl") if "bits" in row][-1]
+        bounds[name] = last["bits"]
+        difference = abs(last["bits"] - bounds["plain"])
+        limit = 2e-2 if "bfloat16" in name else 1e-3
+        found = {"processes": count or 1, "bits": last["bits"], "difference": difference}
+        bench.record(f"processes {name}", **found, passed=difference < limit)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+# what a process of that stage runs: fields, data, folder, the step at which Ctrl-C comes (0: none)
+TRAIN = """
+import json, os, signal, sys
+from contextlib import suppress
+import unmask.train.loop
+from unmask.config import TrainConfig
+from unmask.train import train
+
+fields, data, out, stop = sys.argv[1:]
+step = unmask.train.loop.train_step
+
+def interrupted(config, data, state, steps):
+    if state.step == int(stop) > 0:
+        os.kill(os.getpid(), signal.SIGINT)
+    return step(config, data, state, steps)
+
+unmask.train.loop.train_step = interrupted
+with suppress(KeyboardInterrupt):
+    train(TrainConfig(**json.loads(fields)), data, out)
+"""
+
+
 def learn(bench: Bench) -> None:
     """The text8 network on a text, as long as the stage has time.
 
@@ -424,7 +493,7 @@ def main(argv: list[str] | None = None) -> int:
         "tf32": torch.backends.cuda.matmul.allow_tf32, "unmask": unmask.__version__,
     }  # fmt: skip
     bench.record("machine", **machine)
-    work = (exact, speed, sampling, learn, compiling)
+    work = (exact, speed, sampling, processes, learn, compiling)
     for stage, do in zip(STAGES, work, strict=True):
         if stage in args.only:
             bench.until = began + SHARES[stage] * bench.seconds
