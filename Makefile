@@ -5,7 +5,7 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --no-input -q
 
-.PHONY: demo test test-slow test-machines lint bench clean
+.PHONY: demo test test-slow test-machines lint bench faults clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/unmask demo
@@ -27,6 +27,9 @@ lint: $(VENV)/developing
 
 bench: $(VENV)/installed
 	$(VENV)/bin/unmask bench --json bench.json
+
+faults: $(VENV)/developing
+	$(VENV)/bin/python runs/faults.py --out docs/reliability.md
 
 clean:
 	rm -rf $(VENV)

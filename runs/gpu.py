@@ -425,6 +425,7 @@ def interrupted(config, data, state, steps):
 unmask.train.loop.train_step = interrupted
 with suppress(KeyboardInterrupt):
     train(TrainConfig(**json.loads(fields)), data, out)
+os._exit(0)
 """
 
 

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -126,6 +128,41 @@ def test_a_sharded_run_continues_in_any_number_of_processes(runs, data, tmp_path
     assert newest(run).name == "00000050" and not shards_of(newest(run))
     assert_close(state_of(newest(alone)), state_of(newest(run)))
     assert not [path for path in run.rglob(".*.new-*")]
+
+
+@pytest.mark.parametrize("shard", [[], ["--shard"]])
+def test_control_c_stops_all_processes_with_a_checkpoint(data, tmp_path, shard):
+    """From a terminal it reaches torchrun and the processes, and torchrun passes it on."""
+    flags = ["--length", "16", "--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "8"]
+    flags += [
+        "--minutes",
+        "0",
+        "--steps",
+        "100000",
+        "--log-every",
+        "5",
+        "--dtype",
+        "float32",
+        *shard,
+    ]
+    flags += ["--data", str(data), "--out", str(tmp_path / "run"), *shard]
+    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--", "-m"]
+    process = subprocess.Popen(
+        [sys.executable, *start, "unmask", "train", "demo", *flags],
+        env=OURS, stderr=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8",
+        start_new_session=True,
+    )  # fmt: skip
+    log = tmp_path / "run" / "log.jsonl"
+    began = time.monotonic()
+    while not log.exists() and time.monotonic() - began < 100:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=100)
+    assert process.returncode != 0 and "the same command continues from" in said
+    assert "this is a bug" not in said
+    (folder,) = (tmp_path / "run" / "checkpoints").iterdir()
+    assert f"stopped at step {int(folder.name)};" in said
+    state_of(folder)
 
 
 def test_a_piece_that_was_changed_is_noticed(runs, tmp_path):

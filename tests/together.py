@@ -35,3 +35,5 @@ with together():
     for run in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
         with suppress(KeyboardInterrupt):
             train(TrainConfig(**run["config"]), run["data"], run["out"])
+sys.stderr.flush()
+os._exit(0)  # as `python -m unmask` ends

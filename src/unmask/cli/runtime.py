@@ -41,7 +41,8 @@ class Runtime:
         from unmask.diffusion import MaskedDiffusion
         from unmask.kinds.registry import kind_of
 
-        folder = resolve(path)
+        # the same in all processes: the run may go on meanwhile
+        folder = self.processes.of_first(lambda: resolve(path))
         model = MaskedDiffusion.from_pretrained(folder).to(self.device)
         trained_on = model.meta.get("data", {})
         if not {"tokenizer", "vocab_size"} <= set(trained_on) or "length" not in model.meta:

@@ -38,17 +38,19 @@ def replicated(model: MaskedDiffusion) -> nn.Module:
     """What a step calls so that gradients become those of all processes."""
     device = model.device
     ids = [device.index] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+    how = {"gradient_as_bucket_view": True, "broadcast_buffers": False}
+    return DistributedDataParallel(model, device_ids=ids, **how)
 
 
-def shard(model: MaskedDiffusion, processes: Processes, dtype: str) -> None:
-    """Leave each process its piece of every parameter, cut along the first axis (FSDP2).
+def shard(model: MaskedDiffusion, processes: Processes, device: torch.device, dtype: str) -> None:
+    """Leave each process its piece of every parameter, on `device`, cut along the first axis
+    (FSDP2).
 
     The weights of a part (`backbones.Part`) are whole only while it runs, in `dtype`.  What lies
     outside of the parts (embeddings, the head, which is called row by row, and the schedule, to
     which bfloat16 would be too coarse) is whole in float32 within a step.
     """
-    mesh = init_device_mesh(model.device.type, (processes.size,))
+    mesh = init_device_mesh(device.type, (processes.size,))
     backbone: Any = model.backbone
     backbone.to(memory_format=torch.contiguous_format)  # pieces of other layouts are refused
     half = torch.bfloat16 if dtype == "bfloat16" else None
@@ -69,9 +71,10 @@ def within(model: MaskedDiffusion, function: Callable[[], T]) -> T:
     if not isinstance(model, FSDPModule):
         return function()
     shards: Any = model
-    found = shards.within(function)
-    model.reshard()
-    return found
+    try:
+        return shards.within(function)
+    finally:
+        model.reshard()
 
 
 class Writer:

@@ -52,23 +52,27 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
     """
     out = Path(out)
     config, data, model = untrained(config, data_folder)
-    device = model.device
     with damaged_spec(data.folder):
         data.tokenizer.files()  # what a checkpoint needs: an error here, not after the first steps
+    device = torch.device(config.device)
     devices = [device] if device.type == "cuda" else []
     with ExitStack() as held:
         processes = held.enter_context(together())
         held.enter_context(torch.random.fork_rng(devices))
         stopped = held.enter_context(stop_signal())
         config, run = processes.of_first(lambda: opened(config, data, out, processes.size, held))
-        config = replace(config, device=str(device))
+        config = replace(config, device=str(device))  # of the first process until here
         state = State(model, config, processes)
         resume(state, out)
         log = Log(out / "log.jsonl", state.step) if processes.rank == 0 else None
         evaluated = processes.of_first(lambda: log is not None and log.evaluated(state.step))
         if not run["steps"] or state.step < run["steps"]:
             say(processes, described(config, run, state, data))
-            loop(config, data, out, run, state, log, stopped)
+            try:
+                loop(config, data, out, run, state, log, stopped)
+            except FloatingPointError:  # in all processes: what is being written is good
+                state.settle()
+                raise
         elif "validation" in data.splits and not evaluated:
             say(processes, write_bound(config, state, log, data, stopped))
         else:
@@ -81,6 +85,10 @@ def untrained(
 ) -> tuple[TrainConfig, Data, MaskedDiffusion]:
     """A configuration without what it left open, its data and its model."""
     config.check()
+    if config.shard and "RANK" not in os.environ:
+        raise ValueError(
+            "--shard is for several processes: torchrun --nproc-per-node 2 -m unmask train ..."
+        )
     data = open_data(data_folder, labels=config.labels)
     config = replace(config, length=config.length or data.length)
     data.batch("train", config.length, 1, 0, 0)  # a length that does not fit is an error here
@@ -95,7 +103,9 @@ def untrained(
         "label_dropout": config.label_dropout if config.labels else 0.0,
         "unmask": __version__,
     }
-    model = build(config, data.vocab_size, meta).to(device)
+    model = build(config, data.vocab_size, meta)
+    if not config.shard:  # else it goes there piece by piece
+        model.to(device)
     if config.compile:
         compile_network(model)
     return config, data, model
@@ -118,10 +128,6 @@ def shared_out(config: TrainConfig, run: dict | None, processes: int) -> TrainCo
 
     ValueError if there is none.
     """
-    if config.shard and "RANK" not in os.environ:
-        raise ValueError(
-            "--shard is for several processes: torchrun --nproc-per-node 2 -m unmask train ..."
-        )
     if processes == 1:
         return config
     micro = config.accumulate

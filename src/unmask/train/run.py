@@ -1,6 +1,7 @@
 """The folder of a run, kept by one process: run.json, log.jsonl, and the signals that stop it."""
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -172,7 +173,8 @@ def last_row(out: Path, folder: Path) -> dict:
 def stop_signal() -> Iterator[threading.Event]:
     """An event that Ctrl-C and SIGTERM set; a second Ctrl-C is at once.
 
-    So the step under way ends and a checkpoint is written.
+    So the step under way ends and a checkpoint is written.  Under torchrun each Ctrl-C arrives
+    twice, from the terminal and from torchrun, which kills who takes too long.
     """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -181,7 +183,7 @@ def stop_signal() -> Iterator[threading.Event]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def stop(number, frame):
-        if event.is_set():
+        if event.is_set() and "RANK" not in os.environ:
             raise KeyboardInterrupt
         event.set()
 

@@ -42,8 +42,8 @@ class State:
         if config.shard:
             from unmask.train.distributed import Writer, shard
 
-            shard(self.averaged, processes, config.dtype)
-            shard(model, processes, config.dtype)
+            for one in (self.averaged, model):
+                shard(one, processes, torch.device(config.device), config.dtype)
             self.writer = Writer(self.averaged, processes)
         elif processes.size > 1:
             from unmask.train.distributed import replicated
