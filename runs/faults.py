@@ -129,16 +129,17 @@ def kills_of_a_run(bench: Bench) -> Row:
     return Row("SIGKILL of a training process", killed, wrong, lost)
 
 
-def kills_of_a_rank(bench: Bench) -> Row:
+def kills_of_ranks(bench: Bench, sharded: bool) -> Row:
     """SIGKILL of one of two processes at random moments; torchrun starts both again."""
-    wanted = bench.times(50, 1)
+    wanted = bench.times(25, 1)
     killed = wrong = runs = 0
-    whole = bench.start("train", "demo", *bench.run("two", 150), processes=2)
+    flags = ["--shard"] if sharded else []
+    whole = bench.start("train", "demo", *bench.run("two", 150), *flags, processes=2)
     whole.communicate(timeout=300)
     while killed < wanted:
         out = f"ranks-{runs}"
         runs += 1
-        process = bench.start("train", "demo", *bench.run(out, 150), processes=2)
+        process = bench.start("train", "demo", *bench.run(out, 150), *flags, processes=2)
         while process.poll() is None and killed < wanted:
             time.sleep(bench.random.uniform(2.5, 6.0))
             ranks = children(process.pid)
@@ -152,7 +153,13 @@ def kills_of_a_rank(bench: Bench) -> Row:
         bench.clean(out)
     bench.clean("two")
     lost = f"nothing but the steps since the last checkpoint; {runs} runs, all bit for bit"
-    return Row("SIGKILL of one of two processes under torchrun", killed, wrong, lost)
+    what = "pieces" if sharded else "copies"
+    return Row(f"SIGKILL of one of two processes, {what}", killed, wrong, lost)
+
+
+def kills_of_a_rank(bench: Bench) -> Iterator[Row]:
+    for sharded in (False, True):
+        yield kills_of_ranks(bench, sharded)
 
 
 def children(pid: int) -> list[int]:
@@ -214,6 +221,9 @@ def terminated(bench: Bench) -> Row:
         time.sleep(bench.random.uniform(0, 2))
         began = time.monotonic()
         process.terminate()
+        if bench.random.random() < 0.5:  # by who sends it, and by who passes it on
+            time.sleep(0.01)
+            process.terminate()
         _, said = process.communicate()
         slowest = max(slowest, time.monotonic() - began)
         at = checkpoint.checkpoints(bench.home / f"term-{i}")
@@ -467,7 +477,8 @@ def main(argv: list[str] | None = None) -> int:
                 continue
             found = fault(bench)
             for row in [found] if isinstance(found, Row) else found:
-                lines.append(f"| {row.what} | {row.times} | {row.wrong} | {row.lost} |")
+                lost = f"SEE ABOVE: {row.lost}" if row.wrong else row.lost
+                lines.append(f"| {row.what} | {row.times} | {row.wrong} | {lost} |")
                 print(lines[-1], flush=True)
                 wrong += row.wrong
     if args.out:

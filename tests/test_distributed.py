@@ -29,6 +29,8 @@ SMALL = TrainConfig(
 )  # fmt: skip
 CASES = {
     "text": SMALL,
+    "text, in chunks": replace(SMALL, steps=10),  # of the head's rows
+    "bfloat16": replace(SMALL, dtype="bfloat16", steps=10),
     "learned": replace(SMALL, schedule="learned", time=True),
     "digits": replace(SMALL, digits=2, optimizer="adamw"),
     "unet": replace(
@@ -69,9 +71,18 @@ def runs(data, tmp_path_factory):
     prepare_images(digits, pictures, levels=5, split="0.9,0.05,0.05", progress=False)
     of = {name: pictures if name.startswith("unet") else data for name in CASES | SHARDED}
     every = CASES | SHARDED
-    run_together(home, [(every[name], of[name], home / name, {}) for name in every])
+    few = {"text, in chunks": 512}
+    run_together(
+        home,
+        [
+            (every[name], of[name], home / name, {"chunk": few.get(name.split(", sh")[0], 2**24)})
+            for name in every
+        ],
+    )
     for name, config in CASES.items():
-        train(config, of[name], home / f"{name}, alone")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(unmask.kernels.rows.CHUNK, "cpu", few.get(name, 2**24))
+            train(config, of[name], home / f"{name}, alone")
     return home
 
 
@@ -103,10 +114,11 @@ def assert_close(ours, theirs):
 @pytest.mark.parametrize("name", [*CASES, *SHARDED])
 def test_fifty_steps_in_two_processes_are_those_of_one(runs, name):
     alone, shared = runs / f"{name.removesuffix(', sharded')}, alone", runs / name
-    assert newest(alone).name == newest(shared).name == "00000050"
+    steps = CASES[name.removesuffix(", sharded")].steps
+    assert newest(alone).name == newest(shared).name == f"{steps:08d}"
     assert_close(state_of(newest(alone)), state_of(newest(shared)))
     rows = [read_log(run / "log.jsonl") for run in (alone, shared)]
-    assert len(rows[0]) == len(rows[1]) == 6
+    assert len(rows[0]) == len(rows[1]) == steps // 10 + 1
     for a, b in zip(*rows, strict=True):
         assert a.keys() == b.keys() and a["step"] == b["step"]
         for key in a.keys() - {"seconds", "rate"}:
@@ -130,9 +142,10 @@ def test_a_sharded_run_continues_in_any_number_of_processes(runs, data, tmp_path
     assert not [path for path in run.rglob(".*.new-*")]
 
 
-@pytest.mark.parametrize("shard", [[], ["--shard"]])
-def test_control_c_stops_all_processes_with_a_checkpoint(data, tmp_path, shard):
-    """From a terminal it reaches torchrun and the processes, and torchrun passes it on."""
+@pytest.mark.parametrize("shard,signum", [([], signal.SIGINT), (["--shard"], signal.SIGTERM)])
+def test_a_signal_stops_all_processes_with_a_checkpoint(data, tmp_path, shard, signum):
+    """From a terminal, or a cluster, it reaches torchrun and the processes, and torchrun passes it
+    on."""
     flags = ["--length", "16", "--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "8"]
     flags += [
         "--minutes",
@@ -156,7 +169,7 @@ def test_control_c_stops_all_processes_with_a_checkpoint(data, tmp_path, shard):
     began = time.monotonic()
     while not log.exists() and time.monotonic() - began < 100:
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signum)
     _, said = process.communicate(timeout=100)
     assert process.returncode != 0 and "the same command continues from" in said
     assert "this is a bug" not in said
@@ -235,7 +248,9 @@ def test_what_several_processes_cannot_share_is_refused(runs, data, tmp_path):
     assert "audit is no work for several processes: leave out torchrun" in done.stderr
     flags = ["--data", data, "--accumulate", "3", "--batch-size", "6", "--out", tmp_path / "run"]
     done = torchrun("-m", "unmask", "train", "demo", *flags)
-    assert "3 micro-batches a step cannot be shared by 2 processes" in done.stderr
+    assert (
+        "the 3 micro-batches a step (--accumulate) cannot be shared by 2 processes" in done.stderr
+    )
     assert "unmask train (process 1): the first process has stopped" in done.stderr
     assert "this is a bug" not in done.stderr and "cli/main.py" not in done.stderr
     assert not (tmp_path / "run" / "run.json").exists()

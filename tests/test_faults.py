@@ -156,6 +156,10 @@ def test_sigterm_does_not_wait_for_the_validation_and_nothing_is_forgotten(
     assert len(seen) == config.eval_repeats  # one batch of 50
     assert same(weights(checkpoint.resolve(tmp_path / "run")), weights(whole))
     assert not any("bits" in row for row in read_log(tmp_path / "run" / "log.jsonl"))
+    seen.clear()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="evaluates"):
+        patch.setattr(unmask.MaskedDiffusion, "score_units", slow)
+        train(config, data, tmp_path / "run")
     train(config, data, tmp_path / "run")
     (row,) = (row for row in read_log(tmp_path / "run" / "log.jsonl") if "bits" in row)
     assert row["step"] == 12 and math.isfinite(row["bits"])

@@ -47,6 +47,17 @@ def test_a_dry_run_says_what_a_run_takes_and_leaves_nothing(data, tmp_path, caps
     assert made["peak"] > 50e6 and made["estimate"] > 50e6 and made["seconds"] > 0
 
 
+def test_pieces_are_planned_without_processes(data, tmp_path, capsys):
+    flags = ["--length", "16", "--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "16"]
+    flags += ["--threads", "1", "--dtype", "float32", "--minutes", "1", "--dry-run", "--shard"]
+    assert main(["train", "demo", "--data", str(data), "--out", str(tmp_path / "r"), *flags]) == 0
+    assert "the run      " in capsys.readouterr().out
+    assert (
+        main(["train", "demo", "--data", str(data), "--out", str(tmp_path / "r"), "--shard"]) == 2
+    )
+    assert "--shard is for several processes: torchrun" in capsys.readouterr().err
+
+
 def test_operations_are_those_of_the_products(data):
     config, loaded, model = untrained(replace(SMALL, layers=2, dim=32), data)
     state = State(model, config)
@@ -56,6 +67,8 @@ def test_operations_are_those_of_the_products(data):
     of_blocks = 6 * inside * rows * length + 12 * 2 * rows * length**2 * dim
     head = 6 * model.backbone.head.weight.numel() * rows * length
     assert of_blocks < done < of_blocks + head
+    twice = work_of(replace(config, draws=2), loaded, state)
+    assert twice > 1.8 * done
     assert all(p.grad is None for p in model.parameters())
 
 

@@ -2,7 +2,7 @@
 
 RUNS.json: a list of objects with the fields of a TrainConfig, the folder of the data, the run's
 folder and perhaps `stop` or `kill`: the step at which the first process gets Ctrl-C, or the last
-one SIGKILL, if torchrun has not restarted it yet.
+one SIGKILL, if torchrun has not restarted it yet; or `chunk`, the logits that exist at a time.
 """
 
 import json
@@ -12,6 +12,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import unmask.kernels.rows
 import unmask.train.loop
 from unmask.config import TrainConfig
 from unmask.processes import together
@@ -33,6 +34,7 @@ def interrupted(config, data, state, steps):
 unmask.train.loop.train_step = interrupted
 with together():
     for run in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
+        unmask.kernels.rows.CHUNK["cpu"] = run.get("chunk", 2**24)
         with suppress(KeyboardInterrupt):
             train(TrainConfig(**run["config"]), run["data"], run["out"])
 sys.stderr.flush()

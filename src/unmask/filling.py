@@ -194,7 +194,8 @@ class Filler:
         together = longest_first[len(alone) :]
         length = self.length or max(sizes, default=1)
         size = rows_at_a_time(self.batch_size, length * self.model.subtokenizer.length)
-        size = min(size, max(1, -(-len(sizes) * num // self.processes.size)))  # one each, at least
+        if not self.watch:  # what is watched is the first batch
+            size = min(size, max(1, -(-len(sizes) * num // self.processes.size)))  # one each
         for examples in [*([i] for i in alone), together]:
             numbers = [i for i in examples for _ in range(num)]
             for first in range(0, len(numbers), size):

@@ -102,39 +102,57 @@ def started() -> Processes:
 
 def own_device(name: str) -> str:
     """Of a command's --device: where torchrun started several processes on a machine with GPUs, the
-    one that is this process's."""
-    local = os.environ.get("LOCAL_RANK")
-    if local is None or name not in ("auto", "cuda") or not torch.cuda.is_available():
+    one that is this process's.
+
+    ValueError where there is none for it.
+    """
+    local, there = os.environ.get("LOCAL_RANK"), torch.cuda.device_count()
+    if local is None or name == "cpu" or not there:
         return name
-    return f"cuda:{local}"
+    if name not in ("auto", "cuda") and int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > 1:
+        raise ValueError(f"device {name} is one for several processes: leave out --device")
+    if int(local) >= there:
+        raise ValueError(
+            f"there are more processes than GPUs ({there}): give --nproc-per-node {there}, or "
+            "--device cpu"
+        )
+    return f"cuda:{local}" if name in ("auto", "cuda") else name
 
 
 @contextmanager
 def together() -> Iterator[Processes]:
     """The processes that torchrun started, connected; alone without it.
 
-    OtherProcessError if another of them stops.
+    OtherProcessError if they cannot be connected, or another of them stops.
     """
     processes = started()
     if "RANK" not in os.environ or dist.is_initialized():
         yield processes
         return
-    backend = "gloo"
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    backend, local = "gloo", int(os.environ.get("LOCAL_RANK", 0))
+    if local < torch.cuda.device_count():
+        torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl"  # flags and records are on the CPU
-    # where torchrun starts processes again, its store still holds the addresses of those before
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    store, rank, size = next(dist.rendezvous("env://"))
-    store = dist.PrefixStore(f"unmask/{attempt}", store)
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+    together_at_the_end = False
     try:
+        # where torchrun starts processes again, its store still holds the addresses of those before
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store, rank, size = next(dist.rendezvous("env://"))
+        store = dist.PrefixStore(f"unmask/{attempt}", store)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
         yield processes
-    except dist.DistError as error:
-        raise OtherProcessError(f"another process has stopped ({error})") from error
+        together_at_the_end = True
+    except KeyboardInterrupt:
+        together_at_the_end = True
+        raise
     except RuntimeError as error:
-        if "gloo" not in str(error):
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
-        raise OtherProcessError("another process has stopped, and says why") from error
+        why = " ".join(str(error).split())[:300]
+        raise OtherProcessError(
+            f"the connection to another process is lost; if that one says nothing: {why}"
+        ) from error
     finally:
-        dist.destroy_process_group()
+        # NCCL would wait here for those who do not come
+        if dist.is_initialized() and (together_at_the_end or backend == "gloo"):
+            dist.destroy_process_group()

@@ -1,7 +1,7 @@
 """unmask train."""
 
 import textwrap
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -84,7 +84,8 @@ def print_plan(config: TrainConfig, folder: Path, gpu: str, record: str) -> None
     from unmask.train.loop import untrained
     from unmask.train.plan import described, plan
 
-    config, data, model = untrained(config, folder)
+    # pieces are arithmetic here
+    config, data, model = untrained(replace(config, shard=False), folder)
     made = plan(config, data, State(model, config))
     for line in described(made, config, data.unit, gpu):
         print(line)

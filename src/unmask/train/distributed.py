@@ -5,7 +5,7 @@ Both average gradients over the processes, so a step's loss is multiplied by the
 
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +32,8 @@ from unmask.processes import Processes
 from unmask.train.shards import AVERAGED, read_shards
 
 T = TypeVar("T")
+HEAVY = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+PATIENCE = 60.0  # seconds, for what is being written when a run ends otherwise
 
 
 def replicated(model: MaskedDiffusion) -> nn.Module:
@@ -46,9 +48,9 @@ def shard(model: MaskedDiffusion, processes: Processes, device: torch.device, dt
     """Leave each process its piece of every parameter, on `device`, cut along the first axis
     (FSDP2).
 
-    The weights of a part (`backbones.Part`) are whole only while it runs, in `dtype`.  What lies
-    outside of the parts (embeddings, the head, which is called row by row, and the schedule, to
-    which bfloat16 would be too coarse) is whole in float32 within a step.
+    The matrices and kernels of a part (`backbones.Part`) are whole only while it runs, in `dtype`,
+    as autocast would have them.  All else (norms and gains, to which bfloat16 would be too coarse,
+    embeddings, the head, which is called row by row, the schedule) is whole in float32 in a step.
     """
     mesh = init_device_mesh(device.type, (processes.size,))
     backbone: Any = model.backbone
@@ -56,7 +58,8 @@ def shard(model: MaskedDiffusion, processes: Processes, device: torch.device, dt
     half = torch.bfloat16 if dtype == "bfloat16" else None
     policy = MixedPrecisionPolicy(half, torch.float32, cast_forward_inputs=False)
     for part in parts_of(backbone):
-        fully_shard(part, mesh=mesh, mp_policy=policy)
+        heavy: Any = [module for module in part.modules() if isinstance(module, HEAVY)]
+        fully_shard(heavy, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh)
     unprotected: Any = model
     unprotected.within = lambda function: function()
@@ -122,13 +125,12 @@ class Writer:
                     AVERAGED + name: torch.empty(like.shape, dtype=like.dtype)
                     for name, like in averaged.items()
                 }
-            except BaseException:
-                shutil.rmtree(new, ignore_errors=True)
-                raise
-            read_shards(new, [path.name for path in new.iterdir()], whole, verified=True)
-            model = {name.removeprefix(AVERAGED): tensor for name, tensor in whole.items()}
-            checkpoint.complete(new, folder, config, {"model.safetensors": model}, files)
-            then()
+                read_shards(new, [path.name for path in new.iterdir()], whole, verified=True)
+                model = {name.removeprefix(AVERAGED): tensor for name, tensor in whole.items()}
+                checkpoint.complete(new, folder, config, {"model.safetensors": model}, files)
+                then()
+            finally:
+                shutil.rmtree(new, ignore_errors=True)  # it has another name if all went well
 
         self.pending = written
         if self.processes.rank == 0:
@@ -145,3 +147,9 @@ class Writer:
         except CheckpointException as error:
             first = next(iter(error.failures.values()))[0]
             raise OSError(f"a checkpoint cannot be written: {first}") from error
+
+    def close(self) -> None:
+        """Wait for this process's part of what is being written, whatever becomes of it."""
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            wait([pending], PATIENCE)

@@ -63,18 +63,18 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
         config, run = processes.of_first(lambda: opened(config, data, out, processes.size, held))
         config = replace(config, device=str(device))  # of the first process until here
         state = State(model, config, processes)
+        held.callback(state.close)
         resume(state, out)
         log = Log(out / "log.jsonl", state.step) if processes.rank == 0 else None
         evaluated = processes.of_first(lambda: log is not None and log.evaluated(state.step))
         if not run["steps"] or state.step < run["steps"]:
             say(processes, described(config, run, state, data))
-            try:
-                loop(config, data, out, run, state, log, stopped)
-            except FloatingPointError:  # in all processes: what is being written is good
-                state.settle()
-                raise
+            loop(config, data, out, run, state, log, stopped)
         elif "validation" in data.splits and not evaluated:
-            say(processes, write_bound(config, state, log, data, stopped))
+            try:
+                say(processes, write_bound(config, state, log, data, stopped))
+            except Interrupted:
+                raise KeyboardInterrupt("stopped; the same command evaluates") from None
         else:
             say(processes, f"this run is finished: {state.step} steps")
     return checkpoint.resolve(out)
@@ -124,19 +124,19 @@ def opened(
 
 
 def shared_out(config: TrainConfig, run: dict | None, processes: int) -> TrainConfig:
-    """With a number of micro-batches that so many processes can share: what `run` has, or one each.
+    """With a number of micro-batches that so many processes can share: where none is given, what
+    `run` has, or one each.
 
-    ValueError if there is none.
+    ValueError if they cannot.
     """
-    if processes == 1:
-        return config
     micro = config.accumulate
     if micro == 1:
         micro = processes if run is None else run["identity"].get("accumulate", 1)
     if micro % processes:
+        whose = "of this run " if run is not None else ""
         raise ValueError(
-            f"{micro} micro-batches a step cannot be shared by {processes} processes: give a "
-            "--accumulate that is a multiple of their number, when a run begins"
+            f"the {micro} micro-batches {whose}a step (--accumulate) cannot be shared by "
+            f"{processes} processes: take a number of processes that divides them"
         )
     config = replace(config, accumulate=micro)
     config.check()
@@ -205,6 +205,7 @@ def loop(
         while not run["steps"] or state.step < run["steps"]:
             loss, norm, tokens = train_step(config, data, state, run["steps"])
             if not (math.isfinite(loss) and math.isfinite(norm)):
+                state.settle()  # what is being written is good
                 raise diverged(state.step, loss, norm, out)
             losses.append(loss)
             tokens_since += tokens
@@ -227,6 +228,7 @@ def loop(
                 # Saved first, so that a resumed run never repeats the steps so far: knowing their
                 # number, it would take them at other learning rates.
                 state.save(out, run, data)
+                state.settle()
                 processes.of_first(lambda: checkpoint.write_json(out / RUN, run))
             bar.update()
             final = state.step == run["steps"]

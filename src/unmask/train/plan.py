@@ -122,10 +122,11 @@ def work_of(config: TrainConfig, data: Data, state: State) -> float:
     batch = data.batch("train", config.length, config.batch_size, config.seed, 0, 0)
     device = state.model.device
     state.model.train()
+    draws = 2 if config.draws == 2 and config.schedule != "learned" else 1
     with FlopCounterMode(display=False) as counted, precision(config.dtype, device):
         state.model(**inputs(batch, device)).loss.backward()
     state.model.zero_grad(set_to_none=True)
-    return float(counted.get_total_flops())
+    return float(draws * counted.get_total_flops())
 
 
 def timed(config: TrainConfig, data: Data, state: State) -> tuple[float, float]:

@@ -173,8 +173,8 @@ def last_row(out: Path, folder: Path) -> dict:
 def stop_signal() -> Iterator[threading.Event]:
     """An event that Ctrl-C and SIGTERM set; a second Ctrl-C is at once.
 
-    So the step under way ends and a checkpoint is written.  Under torchrun each Ctrl-C arrives
-    twice, from the terminal and from torchrun, which kills who takes too long.
+    So the step under way ends and a checkpoint is written.  Under torchrun each of them may arrive
+    twice, from who sends it and from torchrun, which kills who takes too long.
     """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -183,7 +183,8 @@ def stop_signal() -> Iterator[threading.Event]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def stop(number, frame):
-        if event.is_set() and "RANK" not in os.environ:
+        again = event.is_set() and number == signal.SIGINT
+        if again and "RANK" not in os.environ:
             raise KeyboardInterrupt
         event.set()
 

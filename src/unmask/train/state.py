@@ -113,6 +113,11 @@ class State:
         if self.writer is not None:
             self.writer.settle()
 
+    def close(self) -> None:
+        """Leave nothing half written behind, however the run ends; not called together."""
+        if self.writer is not None:
+            self.writer.close()
+
     def tensors(self) -> dict[str, Tensor]:
         """What training needs to go on, besides the averaged weights."""
         found = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
@@ -132,6 +137,7 @@ class State:
             if not bool(local(weights).isfinite().all())
         ]
         if self.processes.any(bool(wrong))[0]:
+            self.settle()  # what is being written is good
             name = wrong[0] if wrong else "a weight of another process"
             raise FloatingPointError(
                 f"{name} is not finite at step {self.step}: training stopped, and the checkpoints "
