@@ -27,6 +27,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,6 +42,7 @@ from unmask.formula import continuous
 from unmask.kernels.marginals import marginal_nats
 from unmask.kinds.registry import presets
 from unmask.likelihood import estimate_nelbo
+from unmask.masks import Draw
 from unmask.sampling import sample, time_grid
 from unmask.subtokens import Subtokenizer, consistent
 from unmask.train import State, build, compile_network, read_log, train, train_step
@@ -141,6 +143,52 @@ def exact(bench: Bench) -> None:
     for name in ("md4", "cosine", "genmd4", "prime"):
         bench.attempt(f"model {name}", check_model, name)
     bench.attempt("estimate", check_estimate)
+    bench.attempt("golden", check_golden)
+
+
+class Given(torch.nn.Module):
+    """A network that says these logits, in 64 bits, whatever it sees."""
+
+    uses_time = True
+
+    def __init__(self, logits: Tensor):
+        super().__init__()
+        self.logits_given = torch.nn.Parameter(logits)
+
+    def forward(self, z: Tensor, t: Tensor) -> Tensor:
+        return self.logits_given
+
+
+def check_golden(bench: Bench) -> None:
+    """MD4's own figures in 64 bits, of tests/golden: losses in continuous time, their gradients.
+
+    The reference's schedules hold an epsilon: 1 - alpha = e + (1 - 2 e) (1 - alpha_ours).
+    """
+    e, largest = 1e-4, 0.0
+    with np.load(Path(__file__).resolve().parents[1] / "tests" / "golden" / "md4_f64.npz") as file:
+        figures = {name: file[name] for name in file.files if file[name].dtype.kind in "if"}
+    known = {name: torch.from_numpy(values).to(bench.device) for name, values in figures.items()}
+    x, t, u = known["in/x0"].long(), known["in/t"], known["in/u"]
+    curves = {"linear": schedules.Linear(), "cosine": schedules.Cosine()}
+    curves |= {f"poly{power:g}": schedules.Polynomial(power) for power in (0.5, 1.0, 2.0)}
+    for name, schedule in curves.items():
+        network = Given(known["in/logits"])
+        model = unmask.MaskedDiffusion(network, schedule, Subtokenizer(7)).to(bench.device)
+        ours = schedule.masked(t)[:, 0]
+        theirs = e + (1 - 2 * e) * ours
+        scale = schedule.weight(t)[:, 0] * (1 - 2 * e) * ours / theirs
+        draw = Draw(t, u >= 1 - theirs[:, None], scale)
+        total, each = model.score(model.clean(x), draw)
+        total.backward()
+        gradient = network.logits_given.grad
+        assert gradient is not None
+        for found, figure in (
+            (each, known[f"loss_ct/{name}/loss_diff"]),
+            (gradient, known[f"loss_ct/{name}/grad_logits_of_sum"]),
+        ):
+            difference = (found - figure).abs().max() / figure.abs().max()
+            largest = max(largest, float(difference))
+    bench.record("golden md4", largest_relative=largest, passed=largest < 1e-9)
 
 
 def check_kernel(bench: Bench, vocab_size: int, length: int) -> None:
@@ -324,6 +372,37 @@ def train_speed(
         "parameters": size, "batch": config.batch_size,
     }  # fmt: skip
     bench.record(label, **found)
+    if values > 256 and not config.compile and config.digits == 1:
+        dense_head(bench, label, config, state, data, seconds)
+
+
+def dense_head(
+    bench: Bench, label: str, config: TrainConfig, state: State, data: Any, ours: float
+) -> None:
+    """The same step with logits of every position, as the reference implementations take it."""
+
+    def step() -> None:
+        x = data.batch("train", config.length, config.batch_size, 0, 0, 0)["x"].to(bench.device)
+        masked = torch.rand(x.shape, device=x.device) < 0.5
+        with precision(config.dtype, bench.device):
+            logits = state.model.backbone(x.masked_fill(masked, state.model.mask_id))
+            each = torch.nn.functional.cross_entropy(
+                logits.flatten(0, 1).float(), x.flatten(), reduction="none"
+            )
+        (each * masked.flatten()).mean().backward()
+        torch.nn.utils.clip_grad_norm_(state.model.backbone.parameters(), 1.0)
+        for optimizer in state.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    if bench.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    seconds = bench.timed(step, 2.0)
+    on_gpu = bench.device.type == "cuda"
+    memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None
+    bench.record(
+        f"{label}, dense head", ms=1000 * seconds, times_ours=seconds / ours, peak_gib=memory
+    )
 
 
 def flops_per_token(model: unmask.MaskedDiffusion, length: int) -> float:

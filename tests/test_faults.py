@@ -262,6 +262,18 @@ def test_a_model_that_is_replaced_is_there_whenever_the_process_is_killed(
     assert put_back <= {1, 2} and put_back
 
 
+@pytest.mark.parametrize("name", ["log.jsonl", "checkpoints/00000006/config.json", "run.json"])
+def test_a_pipe_in_a_run_is_not_waited_for(data, tmp_path, monkeypatch, name):
+    run = tmp_path / "run"
+    half(data, run, monkeypatch)
+    if name == "run.json":  # believed where there is no checkpoint yet
+        shutil.rmtree(run / "checkpoints")
+    (run / name).unlink()
+    os.mkfifo(run / name)
+    with pytest.raises(ValueError, match="is a pipe, not a file|is missing|not a training run"):
+        train(STEPWISE, data, run)
+
+
 # ---------------------------------------------------------------- data
 
 

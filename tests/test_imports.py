@@ -25,10 +25,10 @@ MATHEMATICS = [
 ABOVE = [
     ["filling", "audit"], ["data"], ["train"], ["report"], ["evaluation"], ["bench"], ["cli"],
 ]  # fmt: skip
-LEAVES = ["arrays", "documents", "files", "config", "roles", "report.page"]
+LEAVES = ["arrays", "files", "config", "roles", "report.page"]
 BELOW = ["arrays", "config", "device", "documents", "files", "processes", "roles"]  # of all
-LOWEST = ["arrays", "config", "documents", "files", "processes", "roles"]
-ORDER = [LOWEST, ["device"], *MATHEMATICS, ["kinds"], *ABOVE]
+LOWEST = ["arrays", "config", "files", "processes", "roles"]
+ORDER = [LOWEST, ["device", "documents"], *MATHEMATICS, ["kinds"], *ABOVE]
 LEVEL = {name: level for level, group in enumerate(ORDER) for name in group}
 KINDS_MAY = {"checkpoint", "kinds", *BELOW}  # no model, sampler, trainer or command line
 NAMED = {"data"}  # the face for Python, which says prepare_text and the like

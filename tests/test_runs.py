@@ -281,6 +281,8 @@ def test_what_is_measured_on_a_gpu_can_be_rehearsed_without_one(tmp_path):
         "train owt-small, 2 digits",
         "train cifar10",
         "processes pieces in bfloat16",
+        "golden md4",
+        "train owt-small, dense head",
     )
     assert {*names, "sample first_hitting 1", "learn", "machine", "done"} <= set(record) and record[
         "done"

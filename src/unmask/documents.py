@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from unmask.files import check_file
+
 
 class Test(NamedTuple):
     """A form that is a condition, and what it asks for in words."""
@@ -34,6 +36,7 @@ WORDS = {str: "a text", bool: "true or false", dict: "an object", list: "a list"
 
 def read_json(path: Path, form: Any = None) -> Any:
     """The content of a JSON file.  ValueError that names the file if it is none, or misfits."""
+    check_file(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except RecursionError:

@@ -36,6 +36,12 @@ def no_file(path: Path, said: str) -> ValueError:
     return ValueError(said)
 
 
+def check_file(path: Path) -> None:
+    """ValueError for what is there and is no file: who opens a pipe waits for its other end."""
+    if path.exists() and not path.is_file():
+        raise no_file(path, f"{path} is not a file: remove it, or restore it from a copy")
+
+
 def beside(path: Path) -> Path:
     """A name of its own in the same folder, with the same ending."""
     # not the number of the process: in containers they are all alike

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from unmask import files
 from unmask.checkpoint import CONFIG, checkpoints, digest
 from unmask.documents import misfit, one_of, whole
-from unmask.files import write_whole
+from unmask.files import check_file, write_whole
 
 FORMAT = 1
 SPLITS = ("train", "validation", "test")
@@ -56,6 +56,7 @@ def verify(folder: Path, digests: dict[str, str], split: str) -> None:
     a note of them, if it can be written to.
     """
     note = folder / ".verified.json"
+    check_file(note)
     try:
         known = dict(json.loads(note.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

@@ -13,7 +13,7 @@ from unmask import __version__, checkpoint, files
 from unmask.config import TrainConfig, differences
 from unmask.data import Data
 from unmask.documents import Test, misfit, read_json, whole, without_infinities
-from unmask.files import LEFTOVER, write_whole
+from unmask.files import LEFTOVER, check_file, write_whole
 
 RUN = "run.json"
 OF_RUN = {"identity": dict, "steps": whole(0)}
@@ -115,6 +115,7 @@ class Log:
 
     def __init__(self, path: Path, step: int):
         self.path = path
+        check_file(path)
         if not path.exists():
             return
         kept = []
@@ -151,6 +152,7 @@ def parsed(line: bytes) -> dict | None:
 
 def read_log(path: Path) -> list[dict]:
     """The rows of log.jsonl; what cannot be read is left out, and counted on standard error."""
+    check_file(path)
     lines = path.read_bytes().splitlines(keepends=True)
     rows = [row for row in map(parsed, lines) if row is not None]
     cut = bool(lines) and not lines[-1].endswith(b"\n") and parsed(lines[-1]) is None
