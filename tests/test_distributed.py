@@ -39,12 +39,8 @@ CASES = {
 }
 SHARDED = {f"{name}, sharded": replace(config, shard=True) for name, config in CASES.items()}
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
-OURS = {
-    **os.environ,
-    **LOOPBACK,
-    "OMP_NUM_THREADS": "1",
-    "PYTHONPATH": str(Path(unmask.__file__).parents[1]),
-}
+OURS = {**os.environ, **LOOPBACK, "OMP_NUM_THREADS": "1"}
+OURS["PYTHONPATH"] = str(Path(unmask.__file__).parents[1])
 
 
 def torchrun(*command, processes=2, restarts=0):

@@ -83,6 +83,7 @@ def guarded(argv: list[str]) -> int:
     except (ValueError, FloatingPointError, OSError) as error:
         return failed(argv[0], " ".join(str(error).split()))
     except KeyboardInterrupt as stop:
+        ignore_more()  # of those who send it twice
         return failed(argv[0], str(stop) or "stopped", code=130)
     except Exception as error:
         said = " ".join(str(error).split())[:200]
@@ -98,11 +99,18 @@ LONGEST = 1000  # characters of a sentence
 SMALLER = "try a smaller --batch-size, --length or --num"
 
 
+def ignore_more() -> None:
+    """SIGTERM has been heard: what it ends is not to be interrupted by another one."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 @contextmanager
 def terminating() -> Iterator[None]:
     """SIGTERM is as Ctrl-C inside, so that what is half written is removed."""
 
     def stop(number, frame):
+        ignore_more()
         raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
 
     if threading.current_thread() is not threading.main_thread():
