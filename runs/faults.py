@@ -114,7 +114,7 @@ def one_sentence(code: int, said: str) -> bool:
 
 def kills_of_a_run(bench: Bench) -> Row:
     """SIGKILL at random moments, the same command again, until it has ended."""
-    wanted, killed, wrong, runs = bench.times(50, 4), 0, 0, 0
+    wanted, killed, wrong, runs = bench.times(50, 2), 0, 0, 0
     while killed < wanted:
         out = f"killed-{runs}"
         runs += 1
@@ -143,12 +143,16 @@ def kills_of_ranks(bench: Bench, sharded: bool) -> Row:
     wanted = bench.times(25, 1)
     killed = wrong = runs = 0
     flags = ["--shard"] if sharded else []
-    whole = bench.start("train", "demo", *bench.run("two", 150), *flags, processes=2)
+    whole = bench.start(
+        "train", "demo", *bench.run("two", bench.times(150, 70)), *flags, processes=2
+    )
     whole.communicate(timeout=300)
     while killed < wanted:
         out = f"ranks-{runs}"
         runs += 1
-        process = bench.start("train", "demo", *bench.run(out, 150), *flags, processes=2)
+        process = bench.start(
+            "train", "demo", *bench.run(out, bench.times(150, 70)), *flags, processes=2
+        )
         while process.poll() is None and killed < wanted:
             time.sleep(bench.random.uniform(2.5, 6.0))
             ranks = children(process.pid)
@@ -167,7 +171,7 @@ def kills_of_ranks(bench: Bench, sharded: bool) -> Row:
 
 
 def kills_of_a_rank(bench: Bench) -> Iterator[Row]:
-    for sharded in (False, True):
+    for sharded in (True,) if bench.short else (False, True):
         yield kills_of_ranks(bench, sharded)
 
 
@@ -184,7 +188,7 @@ def kills_of_writers(bench: Bench) -> Iterator[Row]:
         "fill --out": (["fill", "whole", "holes.txt", "--out", "OUT"], 3.0),
     }
     for name, (command, longest) in commands.items():
-        times, wrong = bench.times(30, 2), 0
+        times, wrong = bench.times(30, 1), 0
         bench.done(*(part.replace("OUT", "right") for part in command))
         for _ in range(times):
             given = [part.replace("OUT", "killed") for part in command]

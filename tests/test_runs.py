@@ -254,7 +254,7 @@ def test_a_little_of_every_fault(capsys):
     faults = script("faults")
     assert faults.main(["--short"]) == 0
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
-    assert len(rows) == len(faults.FAULTS) + 3
+    assert len(rows) == len(faults.FAULTS) + 2
     assert all(wrong == "0" for _, _, wrong, _ in rows)
     assert all(int(times) or "not tried" in lost for _, times, _, lost in rows)
 
