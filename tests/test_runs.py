@@ -246,19 +246,6 @@ def test_the_picture_of_filling_in_shows_holes_completions_and_truth(
         assert re.search(said, refused(inpainting, capsys, *arguments)), said
 
 
-# ---------------------------------------------------------------- faults
-
-
-def test_a_little_of_every_fault(capsys):
-    """What `make faults` does at length: nothing is wrong, and every fault was tried."""
-    faults = script("faults")
-    assert faults.main(["--short"]) == 0
-    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
-    assert len(rows) == len(faults.FAULTS) + 2
-    assert all(wrong == "0" for _, _, wrong, _ in rows)
-    assert all(int(times) or "not tried" in lost for _, times, _, lost in rows)
-
-
 # ---------------------------------------------------------------- a machine with a GPU
 
 
