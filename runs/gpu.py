@@ -471,7 +471,7 @@ def processes(bench: Bench) -> None:
         env = {**os.environ, "PYTHONPATH": str(Path(unmask.__file__).parents[1])}
         for at in [stop, 0] if stop else [0]:
             done = subprocess.run(
-                [*start, *run, str(at)], env=env, capture_output=True, encoding="utf-8"
+                [*start, *run, str(at)], env=env, capture_output=True, encoding="utf-8", timeout=150
             )
             if done.returncode:
                 print(done.stderr[-3000:], flush=True)

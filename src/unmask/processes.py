@@ -93,6 +93,9 @@ class Processes:
 
 
 ALONE = Processes()
+# What connects processes is kept until they end: where it was freed before, threads of PyTorch have
+# been seen to wait for each other for ever, or to abort.
+CONNECTED: list[Any] = []
 
 
 def started() -> Processes:
@@ -140,6 +143,7 @@ def together() -> Iterator[Processes]:
         store, rank, size = next(dist.rendezvous("env://"))
         store = dist.PrefixStore(f"unmask/{attempt}", store)
         dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+        CONNECTED.append((store, dist.group.WORLD))
         yield processes
         together_at_the_end = True
     except KeyboardInterrupt:

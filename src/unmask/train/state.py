@@ -15,7 +15,7 @@ from unmask.backbones import parts_of
 from unmask.config import TrainConfig
 from unmask.data import Data
 from unmask.diffusion import MaskedDiffusion
-from unmask.processes import ALONE, Processes
+from unmask.processes import ALONE, CONNECTED, Processes
 from unmask.train.muon import Muon
 from unmask.train.run import read_training
 from unmask.train.shards import local, piece, read_shards, shards_of, unfit
@@ -49,6 +49,8 @@ class State:
             from unmask.train.distributed import replicated
 
             self.called = replicated(model)
+        if config.shard or processes.size > 1:
+            CONNECTED.append(self)
         self.optimizers = optimizers(model, config, processes)
 
     def last_of_step(self, last: bool) -> AbstractContextManager:
