@@ -56,6 +56,9 @@ def test_pieces_are_planned_without_processes(data, tmp_path, capsys):
         main(["train", "demo", "--data", str(data), "--out", str(tmp_path / "r"), "--shard"]) == 2
     )
     assert "--shard is for several processes: torchrun" in capsys.readouterr().err
+    flags = ["--data", str(data), "--out", str(tmp_path / "r"), "--gpu", "h200"]
+    assert main(["train", "demo", *flags]) == 2
+    assert "--gpu h200 is what --dry-run reckons with" in capsys.readouterr().err
 
 
 def test_operations_are_those_of_the_products(data):

@@ -32,7 +32,7 @@ from unmask.kinds.proteins import demo as demo_proteins
 from unmask.kinds.proteins.demo import UniProt
 from unmask.kinds.proteins.fasta import format_fasta, parse_fasta
 from unmask.kinds.proteins.residues import LETTERS
-from unmask.likelihood import conditional_nats, estimate_nelbo
+from unmask.likelihood import conditional_nats, cross_entropy_by_count, estimate_nelbo
 from unmask.masks import Draw
 from unmask.roles import GIVEN, HOLE
 from unmask.sampling import draw_lengths, sample
@@ -498,6 +498,9 @@ def test_pieces_of_a_sequence_have_no_ends_but_its_own():
     for place in range(3):
         share = torch.bincount(drawn[:, place], minlength=5) / 4000
         assert (share - law[place]).abs().max() < 0.04
+    pieces = {"x": x, "ends": torch.zeros(3, 2, dtype=torch.bool)}
+    curves = [cross_entropy_by_count(*of, generator=rng()) for of in ((model, pieces), (plain, x))]
+    assert curves[0] == curves[1] != cross_entropy_by_count(model, x, generator=rng())
     with pytest.raises(ValueError, match=r"ends must be bool \(3, 2\), not torch.bool \(2, 2\)"):
         model.nelbo(x, ends=ends[:2])
 

@@ -7,7 +7,8 @@ where a key that ends in "?" may be missing and others may be there besides; or 
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,6 +48,16 @@ def read_json(path: Path, form: Any = None) -> Any:
     if wrong:
         raise ValueError(f"{path}: {wrong}")
     return content
+
+
+@contextmanager
+def malformed(what: str, fix: str) -> Iterator[None]:
+    """While facts of a document are used, `what`: ValueError for one that is missing, or of another
+    type, which says how to `fix` it."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{what} is damaged ({error}): {fix}") from None
 
 
 def misfit(value: Any, form: Any, where: str = "") -> str:

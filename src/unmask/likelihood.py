@@ -328,23 +328,30 @@ def joint_loss(
 
 @torch.no_grad()
 def cross_entropy_by_count(
-    model: MaskedDiffusion, x: Tensor, *, levels: int = 12, generator: torch.Generator | None = None
+    model: MaskedDiffusion,
+    examples: Tensor | dict,
+    *,
+    levels: int = 12,
+    generator: torch.Generator | None = None,
 ) -> list[tuple[float, float, float]]:
     """(share of units that are masked, mean nats per masked unit, its standard error over examples)
-    of x (B, S), for a number of units from 1 to all, in about `levels` equal steps.
+    of a batch in which all is scored, for a number of units from 1 to all, in about `levels` equal
+    steps.
 
     For a schedule with one curve for all values the bound per unit is the area under this curve.
     """
     if model.schedule.num_values > 1:
         raise ValueError("with one curve per value the bound is not an area under cross-entropies")
-    batch = model.clean(x.to(model.device))
+    batch = model.clean(**inputs(examples, model.device))
     count = batch.y.shape[1]
     masked_counts = sorted({max(1, round(count * level / levels)) for level in range(levels + 1)})
     found = []
     with evaluating(model):
         for k in masked_counts:
             order = uniform(*batch.y.shape, generator=generator, device=batch.y.device).argsort(-1)
-            share = torch.full((len(x),), k / count, dtype=torch.float64, device=batch.y.device)
+            share = torch.full(
+                (len(batch.y),), k / count, dtype=torch.float64, device=batch.y.device
+            )
             per_unit = torch.full_like(share, 1 / k)
             draw = Draw(model.schedule.inverse(1 - share), order < k, per_unit)
             nats = model.score(batch, draw)[1]

@@ -77,6 +77,8 @@ def windows_of(
     batch = next(data.windows(split, length, limit, limit=limit))
     x = batch["x"]
     what = f"{len(x)} windows of {length} tokens, {split} split of {data.folder}"
+    if "ends" in batch:
+        what += ", pieces of sequences taken as whole ones"
     return x, batch.get("valid"), what
 
 

@@ -22,8 +22,8 @@ class Train(TrainConfig):
     """The run's folder; if the run is there already, it continues."""
     dry_run: bool = False
     """Train nothing: say what the run takes in memory, work and time, here and on GPUs."""
-    gpu: Literal["a100", "h100", "h200", "b200"] = "h100"
-    """With --dry-run: the kind of GPU to reckon with."""
+    gpu: Literal["", "a100", "h100", "h200", "b200"] = ""
+    """With --dry-run: the kind of GPU to reckon with; empty: h100."""
     json: str = ""
     """Also write the run's end, with what made it, to this file."""
 
@@ -52,6 +52,8 @@ def train(argv: list[str]) -> None:
     data, out, record = values.pop("data"), values.pop("out"), values.pop("json")
     dry_run, gpu = values.pop("dry_run"), values.pop("gpu")
     check_out(record)
+    if gpu and not dry_run:
+        raise ValueError(f"--gpu {gpu} is what --dry-run reckons with: give that, or leave it out")
     from unmask.checkpoint import digest
     from unmask.data import open_data
     from unmask.device import keep_freed_memory
@@ -60,7 +62,7 @@ def train(argv: list[str]) -> None:
 
     keep_freed_memory()
     if dry_run:
-        print_plan(TrainConfig(**values), data, gpu, record)
+        print_plan(TrainConfig(**values), data, gpu or "h100", record)
         return
     folder = run(TrainConfig(**values), data, out)
     print(folder)

@@ -75,12 +75,12 @@ class Demo(ABC):
         """Of the sampler."""
         return length
 
-    def examples(self, data: Any, length: int) -> torch.Tensor:
-        """(n, S) held-out tokens, all known, in which the share that is hidden is varied."""
+    def examples(self, data: Any, length: int) -> dict[str, torch.Tensor]:
+        """A batch of held-out tokens, all known, in which the share that is hidden is varied."""
         batch = next(data.windows("test", length, self.curve, limit=self.curve))
         if "valid" not in batch:
-            return batch["x"]
-        return batch["x"][batch["valid"].all(1)]
+            return {"x": batch["x"]}
+        return {"x": batch["x"][batch["valid"].all(1)]}
 
     @abstractmethod
     def baselines(self, data: Any, positions: int) -> dict[str, float]:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from unmask import files
 from unmask.checkpoint import CONFIG, checkpoints, digest
-from unmask.documents import misfit, one_of, whole
+from unmask.documents import malformed, misfit, one_of, whole
 from unmask.files import check_file, write_whole
 
 FORMAT = 1
@@ -294,14 +294,9 @@ def read_meta(folder: Path, kinds: dict[str, tuple[str, ...]]) -> dict:
     return meta
 
 
-@contextmanager
-def facts_of_meta(folder: Path) -> Iterator[None]:
+def facts_of_meta(folder: Path) -> AbstractContextManager:
     """While facts of meta.json are read: ValueError for one that is missing or malformed."""
-    try:
-        yield
-    except (KeyError, TypeError, AttributeError) as error:
-        damaged = f"{folder / 'meta.json'} is damaged ({error})"
-        raise ValueError(f"{damaged}: prepare the data again") from None
+    return malformed(f"{folder / 'meta.json'}", "prepare the data again")
 
 
 def check_sizes(folder: Path, sizes: dict[str, int]) -> None:

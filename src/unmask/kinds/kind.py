@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from unmask.config import Preset
+from unmask.documents import malformed
 from unmask.kinds.output import check_out
 from unmask.roles import HOLE
 
@@ -200,14 +201,9 @@ def blank(length: int) -> Partial:
     return Partial(np.zeros(length, np.int64), np.full(length, HOLE, np.int8))
 
 
-@contextmanager
-def damaged_spec(folder: Path) -> Iterator[None]:
+def damaged_spec(folder: Path) -> AbstractContextManager:
     """While the spec of tokens in a folder is read: ValueError if it is malformed."""
-    try:
-        yield
-    except (KeyError, TypeError, AttributeError) as error:
-        damaged = f"what {folder} says of its tokens is damaged ({error})"
-        raise ValueError(f"{damaged}: restore it from a copy") from None
+    return malformed(f"what {folder} says of its tokens", "restore it from a copy")
 
 
 def flag_names(flags: type) -> set[str]:

@@ -80,14 +80,14 @@ def list_files(root: Path) -> list[Path]:
     if root.is_file():
         return [root]
     if not root.is_dir():
-        raise no_file(root, f"{root} does not exist: name a file or a folder of text")
+        raise no_file(root, f"{root} does not exist: name a file or a folder")
     files = []
     for folder, inside, names in os.walk(root):
         inside[:] = [name for name in inside if not name.startswith(".")]
         files += [Path(folder, name) for name in names if not name.startswith(".")]
     files = sorted(path for path in files if path.is_file())
     if not files:
-        raise ValueError(f"{root} is an empty folder: put text files into it or name another")
+        raise ValueError(f"{root} is an empty folder: put files into it or name another")
     return files
 
 

@@ -16,12 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint import HuggingFaceStorageWriter
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import (
-    FSDPModule,
-    MixedPrecisionPolicy,
-    fully_shard,
-    register_fsdp_forward_method,
-)
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.nn.parallel import DistributedDataParallel
 
 from unmask import checkpoint
@@ -66,16 +61,13 @@ def shard(model: MaskedDiffusion, processes: Processes, device: torch.device, dt
     register_fsdp_forward_method(model, "within")
 
 
-def within(model: MaskedDiffusion, function: Callable[[], T]) -> T:
-    """What `function` returns, which calls any of the model's methods, without gradients.
+def within(model: Any, function: Callable[[], T]) -> T:
+    """What `function` returns, which calls any of the sharded model's methods, without gradients.
 
-    Of a sharded model, only its forward pass can be called otherwise.
+    Otherwise only its forward pass can be called.
     """
-    if not isinstance(model, FSDPModule):
-        return function()
-    shards: Any = model
     try:
-        return shards.within(function)
+        return model.within(function)
     finally:
         model.reshard()
 

@@ -36,7 +36,7 @@ class State:
         self.step, self.averages, self.seconds = 0, 0, 0.0
         self.averaged = copy.deepcopy(model).eval()
         self.called: Any = model
-        self.sharded, self.writer = config.shard, None
+        self.writer = None
         for part in parts_of(model.backbone):
             part.recompute = config.recompute
         if config.shard:
@@ -61,7 +61,7 @@ class State:
 
     def within(self, function: Callable[[], T]) -> T:
         """What `function` returns, which may use `averaged`; called by all processes."""
-        if not self.sharded:
+        if self.writer is None:
             return function()
         from unmask.train.distributed import within
 

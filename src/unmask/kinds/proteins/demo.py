@@ -43,9 +43,11 @@ class UniProt(Demo):
         import numpy as np
         import torch
 
-        rows = [row[:CURVE] for row in data.sequences("test") if len(row) >= CURVE]
-        known = [row for row in rows if row.max() < data.vocab_size]
-        return torch.from_numpy(np.stack(known[:PIECES]).astype(np.int64))
+        rows = [row for row in data.sequences("test") if len(row) >= CURVE]
+        known = [row for row in rows if row[:CURVE].max() < data.vocab_size][:PIECES]
+        x = np.stack([row[:CURVE] for row in known]).astype(np.int64)
+        ends = torch.tensor([[True, len(row) == CURVE] for row in known])
+        return {"x": torch.from_numpy(x), "ends": ends}
 
     def baselines(self, data: Any, positions: int) -> dict[str, float]:
         import numpy as np

@@ -47,7 +47,7 @@ class Census(Demo):
         from unmask.kinds.tables.holes import describe_guess, guess, partials
 
         table, rows = data.tokenizer, np.stack(drawn)
-        full = self.examples(data, table.length).numpy()
+        full = self.examples(data, table.length)["x"].numpy()
         given = full[:: len(full) // 4][:4]
         hidden = np.array([name in HIDDEN for name in table.names])
         holed = np.where(hidden, data.vocab_size, given)
