@@ -20,7 +20,7 @@ ROOT = Path(unmask.__file__).parent
 MATHEMATICS = [
     ["schedules", "subtokens", "categorical", "formula", "schedule_gradient", "batch", "masks",
      "kernels", "backbones", "checkpoint", "pretrained"],
-    ["diffusion"], ["sampling", "estimate"], ["likelihood"],
+    ["diffusion"], ["policies"], ["sampling", "estimate"], ["likelihood"],
 ]  # fmt: skip
 ABOVE = [
     ["filling", "audit"], ["data"], ["train"], ["report"], ["evaluation"], ["bench"], ["cli"],

@@ -11,7 +11,10 @@ MACHINE = ("device", "dtype", "threads", "compile", "shard", "recompute")
 Dtype = Literal["auto", "float32", "bfloat16"]
 # the names of samplers, of their time grids (`unmask.sampling` has both), and of how guidance
 # changes over time
-SamplerName = Literal["ancestral", "first_hitting"]
+SamplerName = Literal[
+    "ancestral", "first_hitting", "counts", "left-to-right", "right-to-left",
+    "confidence", "margin", "entropy",
+]  # fmt: skip
 GridName = Literal["cosine", "uniform"]
 Ramp = Literal["constant", "rising", "falling"]
 OF_UNET = {"widths": "32,64,128", "blocks": 2}

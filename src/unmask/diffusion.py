@@ -291,6 +291,7 @@ class MaskedDiffusion(Pretrained):
         steps: int | None = None,
         generator: Generator = None,
         uniforms: Uniforms | None = None,
+        shares: Tensor | None = None,
     ) -> Draw:
         """Times and masks for the scored units of a batch, see `masks.draw`, from `uniforms`, or
         from `generator` as one micro-batch.
@@ -301,7 +302,7 @@ class MaskedDiffusion(Pretrained):
         """
         if uniforms is None:
             uniforms = masks.of_batch(batch.y, generator)
-        drawn = masks.draw(self.schedule, batch.y, batch.scored, steps, uniforms)
+        drawn = masks.draw(self.schedule, batch.y, batch.scored, steps, uniforms, shares)
         if self.schedule.num_values > 1:
             return drawn
         fits = self.schedule.inverse(1 - batch.hidden_share(drawn.masked))

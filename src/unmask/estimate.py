@@ -11,12 +11,14 @@ from unmask.masks import BLOCK
 
 @dataclass(frozen=True, repr=False)
 class Estimate:
-    """An upper bound on the mean negative log-likelihood, in nats per example.
+    """What an estimator says of the mean negative log-likelihood, in nats per example: a bound
+    above it or, where `what` says so, the likelihood of one sampler itself.
 
     `stderr`: over examples, what another sample of this size would change; it holds the noise.
     `noise`: over the random masks alone, for these examples.  Both are NaN where they are not
-    known: the noise of one replicate, the stderr of one group of examples.  The other units follow
-    from the totals, exponentiated after averaging over the corpus.
+    known: the noise of one replicate, the stderr of one group of examples.  The noise of what is
+    exact is 0.  The other units follow from the totals, exponentiated after averaging over the
+    corpus.
     """
 
     replicates: Tensor  # (G, n) nats of each example, in G independent draws of all of them
@@ -31,6 +33,10 @@ class Estimate:
     steady: Tensor | None = None
     # (S, 2) nats of `mean` paid at each position, which they add up to, and their stderr
     by_position: Tensor | None = None
+    what: str = ""  # a bound, or a likelihood
+    name: str = ""  # how it was drawn
+    sampler: str = ""  # whose it is
+    calls: int = 0  # of the network, one for each example and state
 
     def __repr__(self) -> str:
         error = f"stderr={self.stderr:.4f}, noise={self.noise:.4f}"

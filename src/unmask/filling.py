@@ -24,7 +24,7 @@ from unmask.likelihood import conditional_nats
 from unmask.masks import BLOCK, OfRows
 from unmask.processes import ALONE, Processes
 from unmask.roles import ABSENT, GIVEN, HOLE, UNKNOWN
-from unmask.sampling import SAMPLERS, to_tokens, trajectory
+from unmask.sampling import SAMPLERS, times_of, to_tokens, trajectory
 
 WINDOWS = 2**24  # more windows than an example has
 # how the weight of guidance changes with t, the share of the way still to go
@@ -73,7 +73,8 @@ class Filler:
     `batch_size`: rows that run through the network at a time; 0: 64, or more where they are short.
     `window`: fill an example that is longer than the model was trained at window by window;
     without, it is given to the network whole.  `watch`: keep the states of so many rows of the
-    first batch, in `states`.  ValueError for what cannot be: an unknown sampler, no steps, guidance
+    first batch, in `states`.  `steps`, `grid`: see `sampling.times_of`.
+    ValueError for what cannot be: an unknown sampler, no steps, guidance
     without labels, or of a network that did not learn to do without.
     """
 
@@ -82,8 +83,8 @@ class Filler:
         model: MaskedDiffusion,
         *,
         sampler: str = "ancestral",
-        steps: int = 256,
-        grid: str = "cosine",
+        steps: int | None = None,
+        grid: str | Tensor = "cosine",
         temperature: float = 1.0,
         guidance: float = 0.0,
         guidance_schedule: str = "constant",
@@ -105,7 +106,7 @@ class Filler:
             )
         if sampler not in SAMPLERS:
             raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, not {sampler!r}")
-        if steps < 1 or not temperature > 0:
+        if (steps is not None and steps < 1) or not temperature > 0:
             raise ValueError(
                 f"steps must be at least 1 and temperature positive, not {steps} and {temperature}"
             )
@@ -174,9 +175,18 @@ class Filler:
 
     def bar(self, batches: list[list[Partial]]) -> tqdm:
         """Progress over the sampler's steps in all windows of all batches."""
-        windows = sum(len(list(self.windows(self.holes_of(batch)))) for batch in batches)
+        total = sum(self.steps_in(self.holes_of(batch)) for batch in batches)
         disable = None if self.progress else True  # None: shown where there is a terminal
-        return tqdm(total=self.steps * windows, unit="step", disable=disable, dynamic_ncols=True)
+        return tqdm(total=total, unit="step", disable=disable, dynamic_ncols=True)
+
+    def steps_in(self, holes: Tensor) -> int:
+        """How many steps the sampler takes for the holes (B, S) of a batch."""
+        times = times_of(self.model, self.how["sampler"], self.steps, self.how["grid"])
+        if times is not None:
+            return (len(times) - 1) * len(list(self.windows(holes)))
+        units = self.model.units().length
+        within = (holes[:, at] & fill for at, fill in self.windows(holes))
+        return sum(units * int(now.sum(-1).max()) for now in within)
 
     def tokens(self, z: Tensor) -> Tensor:
         """z (B, S*L) as token ids (B, S); of a token with a masked digit, any id."""

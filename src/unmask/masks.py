@@ -40,7 +40,12 @@ class Draw(NamedTuple):
 
 
 def draw(
-    schedule: Schedule, y: Tensor, scored: Tensor, steps: int | None, uniforms: Uniforms
+    schedule: Schedule,
+    y: Tensor,
+    scored: Tensor,
+    steps: int | None,
+    uniforms: Uniforms,
+    shares: Tensor | None = None,
 ) -> Draw:
     """Times and masks for the units y (B, U), of which only those `scored` (B, U) are masked: the
     estimators of the bound.
@@ -53,6 +58,10 @@ def draw(
     is finite; the factor weight / density = w / (a u) is formed without t, which may underflow.
 
     Discrete time: one of `steps` equal intervals, that which holds such a t.
+
+    `shares` (T + 1,): the exact count, rounded up to one of `counts_of`: the bound of the sampler
+    that leaves exactly those numbers of units masked (arXiv 2110.02037).  A step from k to k' pays
+    (k - k') E[CE | k], and k - k' of the N counts are rounded up to k.  One curve only.
     """
     u = uniforms.pick
     score = uniforms.score.masked_fill(~scored, 2.0)  # above every threshold: never masked
@@ -70,12 +79,20 @@ def draw(
     if power is None:
         n = scored.sum(-1)
         k = ((u * n).long() + 1).minimum(n).clamp(min=1)
+        if shares is not None:
+            counts = counts_of(shares, n)
+            k = counts.masked_fill(counts < k[:, None], len(y[0])).amin(-1).clamp(min=1)
         threshold = score.sort(-1).values.gather(1, k[:, None] - 1).clamp(max=1)
         t = schedule.inverse(1 - threshold[:, 0])
         return Draw(t, (score <= threshold) & scored, n / k.double())
     u = (1 - u).clamp(2.0**-54, 1 - 2.0**-53)  # log(1 - t^w) is finite
     log_t = u.log() / a
     return Draw(log_t.exp(), score < (power * log_t[:, None]).exp(), 1 / (a * u), log_t=log_t)
+
+
+def counts_of(shares: Tensor, n: Tensor) -> Tensor:
+    """(B, T + 1) int64: `shares` (T + 1,), falling from 1 to 0, of n (B,) units, rounded."""
+    return (shares.to(n.device, torch.float64) * n[:, None]).round().long()
 
 
 def at(values: Tensor, y: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ The exact bound by enumeration, any loss against known entropies, checks of this
 model.
 """
 
-from unmask.audit.exact import MAX_UNITS, exact_nelbo
 from unmask.audit.floor import (
     SIGMAS,
     Floor,
@@ -16,6 +15,7 @@ from unmask.audit.floor import (
     measure,
     tables,
 )
+from unmask.likelihood import MAX_UNITS, exact_nelbo
 
 __all__ = [
     "MAX_UNITS", "SIGMAS", "Floor", "Posterior", "Table",

@@ -42,7 +42,7 @@ def fill(argv: list[str]) -> None:
     runtime = Runtime(args)
     from unmask.filling import Filler
 
-    check_positive(args, "num", "steps")
+    check_positive(args, "num")
     if str(args.input) != "-" and not args.input.is_file():
         raise no_file(
             args.input,

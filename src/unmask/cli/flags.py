@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 import tyro
 
-from unmask.config import Dtype, GridName, Ramp, SamplerName
+from unmask.config import Dtype, Ramp, SamplerName
 from unmask.kinds.registry import kinds
 
 LARGEST, THREADS = 2**48, 4096
@@ -32,11 +32,15 @@ class Machine:
 @dataclass(frozen=True, kw_only=True)
 class Sampler(Machine):
     sampler: SamplerName = "ancestral"
-    """ancestral: --steps parallel steps; first_hitting: exact, one position at a time."""
-    steps: int = 256
-    """Of the ancestral sampler: more are closer to the exact law, and slower."""
-    grid: GridName = "cosine"
-    """Times of the steps: cosine reveals few positions first."""
+    """ancestral: --steps parallel steps; first_hitting: exact, one position at a time;
+    counts: exact numbers of positions a step, in random order; the others: in an order that follows
+    from what is revealed, the surest first by one of three measures."""
+    steps: int = 0
+    """More are closer to the exact law, and slower; 0: 256 of the ancestral sampler,
+    of counts and orders one position a step."""
+    grid: str = "cosine"
+    """Times of the steps: cosine reveals few positions first; uniform;
+    or a file that `unmask grid` wrote."""
     temperature: float = 1.0
     """1: the model's own law; anything else is not."""
     guidance: float = 0.0

@@ -60,6 +60,7 @@ class Runtime:
         )  # fmt: skip
         flags = {name: getattr(self.args, name) for name in names}
         own = {"generator": self.generator, "precision": self.precision, "progress": True}
+        flags |= {"grid": grid_of(flags["grid"]), "steps": flags["steps"] or None}
         return flags | own | {"processes": self.processes}
 
     def record(self, folder: Path | None = None, **values) -> None:
@@ -125,13 +126,32 @@ def check_positive(args, *names: str) -> None:
 
 def how(args: Sampler) -> dict:
     """What a record says of the sampler: the flags that have an effect."""
-    names = ["sampler"]
-    if args.sampler == "ancestral":
-        names += ["steps", "grid"]
-    names.append("temperature")
+    names = ["sampler", "temperature"]
     if args.guidance:
         names += ["guidance", "guidance_schedule"]
-    return {name: getattr(args, name) for name in names}
+    made = {name: getattr(args, name) for name in names}
+    if args.sampler != "first_hitting":
+        made |= steps_of(args)
+    return made
+
+
+def steps_of(args) -> dict:
+    """What a record says of --steps and --grid."""
+    from unmask.sampling import STEPS
+
+    grid = grid_of(args.grid)
+    if not isinstance(grid, str):
+        return {"steps": len(grid) - 1, "grid": args.grid}
+    if args.steps or args.sampler == "ancestral":
+        return {"steps": args.steps or STEPS, "grid": grid}
+    return {"steps": "one unit a step"}
+
+
+def grid_of(said: str):
+    """The kind of a time grid, or the shares of masked units that a file says."""
+    from unmask.sampling import GRIDS, read_grid
+
+    return said if said in GRIDS else read_grid(Path(said))
 
 
 def classes_of(model) -> tuple[int, list[str]]:

@@ -39,7 +39,7 @@ def sample(argv: list[str]) -> None:
     runtime = Runtime(args)
     from unmask.filling import Filler, rows_at_a_time
 
-    check_positive(args, "num", "steps")
+    check_positive(args, "num")
     model, kind, folder = runtime.load(args.model)
     kind.check(args)
     if args.frames and not kind.frames:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unmask.categorical import categorical
 from unmask.diffusion import Generator, MaskedDiffusion
-from unmask.sampling.grids import time_grid
+from unmask.sampling.grids import times_of
 from unmask.sampling.samplers import SAMPLERS
 from unmask.sampling.state import Guidance
 
@@ -19,8 +19,8 @@ def sample(
     num: int | None = None,
     length: int | None = None,
     sampler: str = "ancestral",
-    steps: int = 256,
-    grid: str = "cosine",
+    steps: int | None = None,
+    grid: str | Tensor = "cosine",
     z: Tensor | None = None,
     cond=None,
     valid: Tensor | None = None,
@@ -38,8 +38,9 @@ def sample(
 
     `length` None: the length that the model was trained at or, where its data has a length model
     (`draw_lengths`), a draw from that for each sequence, and num rows as long as the longest, -1
-    after the end.  `sampler`: "ancestral" in `steps` steps of the time grid `grid`, or
-    "first_hitting".  temperature 1 is the model's own law; anything else is not.  `guidance`: see
+    after the end.  `sampler`: "ancestral" in `steps` steps, by default 256, of the grid `grid`;
+    "first_hitting"; "counts", or one of `policies.ORDERS`, see `in_order`, by default one unit a
+    step.  temperature 1 is the model's own law; anything else is not.  `guidance`: see
     `guided`.
     """
     if z is None:
@@ -95,17 +96,15 @@ def trajectory(
     z: Tensor,
     *,
     sampler: str = "ancestral",
-    steps: int = 256,
-    grid: str = "cosine",
+    steps: int | None = None,
+    grid: str | Tensor = "cosine",
     **how,
 ) -> Iterator[Tensor]:
-    """The states that a sampler, chosen by name, passes through, from z (B, S*L) to revealed.
-
-    There are `steps` of them.
-    """
+    """The states that a sampler, chosen by name, passes through, from z (B, S*L) to revealed, one
+    for each step: see `times_of`."""
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, not {sampler!r}")
-    return SAMPLERS[sampler](model, z, time_grid(steps, grid), **how)
+    return SAMPLERS[sampler](model, z, times_of(model, sampler, steps, grid), **how)
 
 
 def to_tokens(

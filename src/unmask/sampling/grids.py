@@ -1,11 +1,16 @@
 """Times at which a sampler's states are taken."""
 
+import itertools
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from unmask.config import GridName
+from unmask.diffusion import MaskedDiffusion
+from unmask.documents import read_json, whole
+from unmask.files import no_file
 from unmask.schedules import Schedule
 
 
@@ -20,6 +25,7 @@ def cosine(i: Tensor) -> Tensor:
     return ts
 
 
+STEPS = 256  # of a sampler that needs some, where nobody says how many
 # of i / steps, from 0 to 1
 GRIDS: dict[GridName, Callable[[Tensor], Tensor]] = {"cosine": cosine, "uniform": uniform}
 
@@ -31,6 +37,39 @@ def time_grid(steps: int, kind: str = "cosine") -> Tensor:
     if kind not in GRIDS:
         raise ValueError(f'grid must be "uniform" or "cosine", not {kind!r}')
     return GRIDS[kind](torch.arange(steps + 1, dtype=torch.float64) / steps)
+
+
+def read_grid(path: Path) -> Tensor:
+    """(T + 1,) float64 shares of units that are masked, from 1 to 0, of a file of `unmask grid`."""
+    if not path.is_file():
+        named = f"grid must be {' or '.join(GRIDS)}, or a file that unmask grid wrote"
+        raise no_file(path, f"{named}: there is no file {path}")
+    counts = read_json(path, {"counts": [whole(0)]})["counts"]
+    falls = all(a > b for a, b in itertools.pairwise(counts))
+    if len(counts) < 2 or counts[-1] != 0 or not falls:
+        raise ValueError(f"{path}: counts must fall from the number of units to 0: {counts[:8]}")
+    return torch.tensor(counts, dtype=torch.float64) / counts[0]
+
+
+def times_of(
+    model: MaskedDiffusion, sampler: str, steps: int | None, grid: str | Tensor
+) -> Tensor | None:
+    """(T + 1,) the times of a sampler; None: as many steps as there are masked units, one each.
+
+    `grid`: the kind of a time grid, or the shares of units that are masked, as `read_grid` says.
+    """
+    if not isinstance(grid, str):
+        if steps not in (None, len(grid) - 1):
+            raise ValueError(f"the grid has {len(grid) - 1} steps, not {steps}: leave steps out")
+        if model.schedule.num_values > 1:
+            raise ValueError(
+                "a grid of numbers of masked units needs a schedule with one curve for all values"
+            )
+        return model.schedule.inverse(1 - grid)
+    if steps is None and sampler not in ("ancestral", "first_hitting"):
+        time_grid(1, grid)  # an error here, if there is no such grid
+        return None
+    return time_grid(STEPS if steps is None else steps, grid)
 
 
 def idle_share(schedule: Schedule, ts: Tensor, units: int) -> float:

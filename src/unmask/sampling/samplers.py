@@ -6,12 +6,13 @@ of its own: it starts from a z with holes.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from unmask.config import SamplerName
 from unmask.diffusion import MaskedDiffusion
+from unmask.policies import ORDERS, check_curve, check_order, first, keys, targets
 from unmask.sampling.state import Generator, Guidance, State
 
 
@@ -94,7 +95,51 @@ def first_hitting(
         yield state.z.clone()
 
 
-SAMPLERS: dict[SamplerName, Callable[..., Iterator[Tensor]]] = {
+@torch.no_grad()
+def in_order(
+    model: MaskedDiffusion,
+    z: Tensor,
+    ts: Tensor | None = None,
+    *,
+    order: str = "counts",
+    cond: Tensor | None = None,
+    valid: Tensor | None = None,
+    ends: Tensor | None = None,
+    holes: Tensor | None = None,
+    generator: Generator = None,
+    temperature: float = 1.0,
+    guidance: Guidance | None = None,
+) -> Iterator[Tensor]:
+    """Exact numbers of units at a step, in an order that is a function of what is revealed.
+
+    After the step to s, the share 1 - alpha_s of the n masked units with which a sequence begins is
+    still masked, rounded; `ts` None: one unit a step.  `order`: one of `policies.ORDERS`, whose
+    likelihood is known exactly (`likelihood.Path`); or "counts", uniformly chosen (`Counts`).  The
+    units of a step are drawn given the state before it, those of one token jointly.  One curve for
+    all values only, else ValueError.
+    """
+    check_curve(model, order)
+    if order != "counts":
+        check_order(order)
+    times = torch.tensor([1.0, 0.0]) if ts is None else ts
+    state = State(model, z, times, cond, valid, ends, holes, generator, temperature, guidance)
+    shares = None if ts is None else model.schedule.masked(state.ts)[:, 0]
+    for target in targets(state.masked().sum(-1), shares):
+        masked = state.masked()
+        number = (masked.sum(-1) - target).clamp(min=0)
+        active, t = number > 0, state.fitting()
+        if order == "counts":
+            key = state.uniform(*masked.shape, rows=active)
+        else:
+            seen = state.seen = state.look(active.nonzero()[:, 0], t)
+            key = keys(model, order, masked & active[:, None], partial(state.log_probs, seen))
+        state.reveal(first(key, masked, number), t, rows=active)
+        state.seen = None
+        yield state.z.clone()
+
+
+SAMPLERS: dict[str, Callable[..., Iterator[Tensor]]] = {  # the names of `config.SamplerName`
     "ancestral": ancestral,
     "first_hitting": first_hitting,
+    **{name: partial(in_order, order=name) for name in ("counts", *ORDERS)},
 }

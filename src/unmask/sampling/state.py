@@ -1,6 +1,7 @@
 """What every sampler needs: the state on its way, and how units of it are revealed."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from unmask.categorical import categorical, uniform
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.kernels.rows import chunks
 from unmask.masks import OfRows
+from unmask.policies import tempered
 from unmask.subtokens import check_ids
 
 Generator = torch.Generator | OfRows | None
@@ -44,6 +46,7 @@ class State:
             )
         self.model, self.generator = model, generator
         self.temperature, self.guidance = temperature, guidance
+        self.seen: Seen | None = None  # of z as it is, if that is known
         self.digits, self.units = model.subtokenizer.length, model.units()
         self.z = z = check_state(model, z, valid).to(model.device, torch.long).clone()
         self.told = told(z.device, cond, valid, ends)
@@ -114,8 +117,7 @@ class State:
         if not len(b):
             return
         if bool(self.own_clock.any()):
-            share = self.hidden().sum(-1) / self.counted().sum(-1).clamp(min=1).double()
-            t = torch.where(self.own_clock, self.model.schedule.inverse(1 - share), t)
+            t = torch.where(self.own_clock, self.fitting(), t)
         token = self.draw_tokens(b, position, t, u)[:, None]  # (R, 1)
         shown = per_row[b, position]
         if coin is not None and probability is not None and len(probability) > 1:
@@ -132,26 +134,56 @@ class State:
 
         The network runs on the sequences that occur, its head in chunks of rows.
         """
-        model = self.model
-        used, among_used = b.unique(return_inverse=True)
-        view = self.z.unflatten(1, (-1, self.digits))
-        given = {name: value[used] for name, value in self.told.items()}
+        seen = self.seen
+        if seen is None:
+            seen = self.look(b.unique(), t)
         tokens = []
+        for part in chunks(len(b), self.model.subtokenizer.vocab_size, b.device):
+            logp = self.log_probs(seen, b[part], position[part])
+            tokens.append(categorical(logp, u=u[part]))
+        return torch.cat(tokens)
+
+    def look(self, rows: Tensor, t: Tensor) -> "Seen":
+        """Run the network on the sequences `rows` (A,) as they are, shown at t (B,)."""
+        model = self.model
+        among = torch.zeros(len(self.z), dtype=torch.long, device=rows.device)
+        among[rows] = torch.arange(len(rows), device=rows.device)
+        given = {name: value[rows] for name, value in self.told.items()}
+        z, unconditional = self.z[rows], None
         with evaluating(model):
-            hidden, head = model.hidden(self.z[used], t[used], **given)
-            unconditional = None
+            hidden, head = model.hidden(z, t[rows], **given)
             if self.guidance is not None:
                 del given["cond"]
-                unconditional = model.hidden(self.z[used], t[used], **given)[0]
-            for part in chunks(len(b), model.subtokenizer.vocab_size, b.device):
-                i, s = among_used[part], position[part]
-                digits = view[b[part], s]
-                logp = model.log_probs(head(hidden[i, s]), digits, s)
-                if self.guidance is not None and unconditional is not None:
-                    without = model.log_probs(head(unconditional[i, s]), digits, s)
-                    logp = guided(logp, without, self.guidance(t)[b[part], None])
-                tokens.append(categorical(logp / self.temperature, u=u[part]))
-        return torch.cat(tokens)
+                unconditional = model.hidden(z, t[rows], **given)[0]
+        return Seen(among, z, t, hidden, unconditional, head)
+
+    def log_probs(self, seen: "Seen", b: Tensor, position: Tensor) -> Tensor:
+        """(R, V) log mu, guided and tempered, at the positions (R,) of the sequences `b` (R,)."""
+        model, row = self.model, seen.among[b]
+        digits = seen.z.unflatten(1, (-1, self.digits))[row, position]
+        with evaluating(model):
+            logp = model.log_probs(seen.head(seen.hidden[row, position]), digits, position)
+            if self.guidance is not None and seen.unconditional is not None:
+                rows = seen.head(seen.unconditional[row, position])
+                without = model.log_probs(rows, digits, position)
+                logp = guided(logp, without, self.guidance(seen.t)[b, None])
+        return tempered(logp, self.temperature)
+
+    def fitting(self) -> Tensor:
+        """(B,) the times at which as large a share of an unconditional example is masked."""
+        share = self.hidden().sum(-1) / self.counted().sum(-1).clamp(min=1).double()
+        return self.model.schedule.inverse(1 - share)
+
+
+class Seen(NamedTuple):
+    """What the network says of some of a state's sequences."""
+
+    among: Tensor  # (B,) where a sequence is among these A
+    z: Tensor  # (A, S*L)
+    t: Tensor  # (B,)
+    hidden: Tensor  # (A, S, ...)
+    unconditional: Tensor | None  # (A, S, ...), of what the network says without the condition
+    head: Callable[[Tensor], Tensor]
 
 
 def check_state(model: MaskedDiffusion, z: Tensor, valid: Tensor | None) -> Tensor:

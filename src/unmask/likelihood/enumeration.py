@@ -1,10 +1,11 @@
-"""The exact bound, by enumeration of all masks: the oracle of the tests and of `unmask audit`."""
+"""The exact bound, by enumeration of all masks: the oracle of the tests and of audits."""
 
 import itertools
 
 import torch
 from torch import Tensor
 
+from unmask.batch import Batch
 from unmask.diffusion import MaskedDiffusion
 from unmask.masks import at
 
@@ -30,21 +31,33 @@ def exact_nelbo(
     ValueError beyond 12 units, 4096 masks an example.
     """
     clean = model.clean(x, valid, role=role, cond=cond, ends=ends, masking=masking)
-    y, real, scalar = clean.y, clean.scored, model.schedule.num_values == 1
-    batch, count = y.shape
+    return enumerated(model, clean, steps)[0].sum(1)
+
+
+def check_count(count: int) -> None:
+    """ValueError for too many units."""
     if count > MAX_UNITS:
         limit = f"enumeration is limited to {MAX_UNITS} units a sequence"
         raise ValueError(f"{count} units have 2^{count} masks: {limit}")
+
+
+def enumerated(
+    model: MaskedDiffusion, clean: Batch, steps: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """(B, S) `exact_nelbo` of a clean batch, by token, and (B,) network calls."""
+    y, real, scalar = clean.y, clean.scored, model.schedule.num_values == 1
+    batch, count = y.shape
+    check_count(count)
     every = list(itertools.product((False, True), repeat=count))[1:]
-    patterns = torch.tensor(every, device=x.device)  # (P, U)
+    patterns = torch.tensor(every, device=y.device)  # (P, U)
     # (B, P): only what is scored is masked
     possible = ~(patterns & ~real[:, None]).any(-1)
     masked = patterns.repeat(batch, 1)  # (B*P, U)
 
     def by_token(v: Tensor) -> Tensor:
-        return v.unflatten(1, (x.shape[1], -1))
+        return v.unflatten(1, (clean.codes.shape[1], -1))
 
-    spread = torch.arange(batch, device=x.device).repeat_interleave(len(patterns))
+    spread = torch.arange(batch, device=y.device).repeat_interleave(len(patterns))
     all_masks = clean.take(spread)
     masked = masked & all_masks.scored  # others are not counted, and must be no obstacle
     z = model.masked(all_masks, masked)
@@ -53,17 +66,28 @@ def exact_nelbo(
     row, position = scored.nonzero(as_tuple=True)
     y_rows, digits, masked_rows = (by_token(v)[row, position] for v in (all_masks.y, z, masked))
     known: list[Tensor] = []  # log mu, once, of a network that ignores t
+    looked = 0  # how often at all masks
 
     def nats(t: Tensor, times: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """(B, P) nats of every mask, as `MaskedDiffusion.nats`."""
+        """(B, P, S) nats of every mask by token, as `MaskedDiffusion.nats`."""
+        nonlocal looked
         if model.uses_time or not known:
             seen = t.expand(len(z))
             if fits is not None:  # as in `MaskedDiffusion.draw`
                 seen = torch.where(all_masks.conditional, fits, seen)
+            looked += 1
             hidden, head = model.hidden(z, seen, **all_masks.told)
             known[:] = [model.log_probs(head(hidden[row, position]), digits, position)]
         each = model.nats(known[0], y_rows, masked_rows, times).double()
-        return each.new_zeros(len(z)).index_add(0, row, each).view(batch, -1)
+        spread = each.new_zeros(*z.shape[:1], clean.codes.shape[1])
+        return spread.index_put((row, position), each).view(batch, len(patterns), -1)
+
+    def expected(weight: Tensor, paid: Tensor) -> Tensor:
+        """(B, S) of nats (B, P, S), weighed (B, P)."""
+        return (weight[..., None] * paid).sum(1)
+
+    def calls() -> Tensor:
+        return looked * possible.sum(1).cpu()
 
     def probability(t: Tensor) -> Tensor:
         """(B, P) q(mask | x, t)."""
@@ -72,23 +96,22 @@ def exact_nelbo(
         return torch.where(real[:, None], unit, 1.0).prod(-1) * possible
 
     if steps is not None:
-        ts = torch.arange(steps + 1, dtype=torch.float64, device=x.device) / steps
+        ts = torch.arange(steps + 1, dtype=torch.float64, device=y.device) / steps
         intervals = [
-            (probability(t) * nats(t, (t[None], s[None]))).sum(-1)
-            for s, t in itertools.pairwise(ts)
+            expected(probability(t), nats(t, (t[None], s[None]))) for s, t in itertools.pairwise(ts)
         ]
-        return torch.stack(intervals).sum(0)
+        return torch.stack(intervals).sum(0), calls()
     if scalar and not model.uses_time:
         k, n = patterns.sum(-1).double(), real.sum(-1, keepdim=True).double()
         arranged = torch.lgamma(k) + torch.lgamma((n - k).clamp(min=0) + 1)
         weight = (arranged - torch.lgamma(n + 1)).exp() * possible
-        return (weight * nats(x.new_zeros((), dtype=torch.float64))).sum(-1)
-    total = torch.zeros(batch, dtype=torch.float64, device=x.device)
-    for t, dt in zip(*tanh_sinh(x.device), strict=True):
+        return expected(weight, nats(weight.new_zeros(()))), calls()
+    total = torch.zeros(clean.codes.shape, dtype=torch.float64, device=y.device)
+    for t, dt in zip(*tanh_sinh(y.device), strict=True):
         # for one curve per value, `nats` holds the powers of power / t
         rate = model.schedule.weight(t)[0] if scalar else 1 / t
-        total = total + rate * dt * (probability(t) * nats(t)).sum(-1)
-    return total
+        total = total + rate * dt * expected(probability(t), nats(t))
+    return total, calls()
 
 
 def tanh_sinh(device=None, step: float = 1 / 16) -> tuple[Tensor, Tensor]:

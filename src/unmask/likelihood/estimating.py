@@ -1,0 +1,264 @@
+"""Estimates over data: every example, in every draw, by one of the `estimators`."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unmask.batch import Batch, inputs
+from unmask.diffusion import MaskedDiffusion, evaluating
+from unmask.estimate import Estimate, errors, steadied
+from unmask.likelihood.estimators import Bound, Estimator, Orders
+from unmask.masks import Uniforms, of_examples
+from unmask.processes import ALONE, Processes
+
+
+def estimate_nelbo(
+    model: MaskedDiffusion,
+    batches: Iterable[Tensor | dict],
+    *,
+    repeats: int = 8,
+    steps: int | None = None,
+    masking: str | None = None,
+    seed: int = 0,
+    by_position: bool = False,
+    finite: bool = True,
+    processes: Processes = ALONE,
+) -> Estimate:
+    """The model's bound, `estimate` by `Bound(steps, masking=masking)`: see there and
+    `MaskedDiffusion.nelbo`."""
+    how = {"repeats": repeats, "seed": seed, "by_position": by_position, "finite": finite}
+    return estimate(model, batches, Bound(steps, masking=masking), processes=processes, **how)
+
+
+def estimate(
+    model: MaskedDiffusion,
+    batches: Iterable[Tensor | dict],
+    estimator: Estimator,
+    *,
+    repeats: int = 8,
+    seed: int = 0,
+    by_position: bool = False,
+    finite: bool = True,
+    processes: Processes = ALONE,
+) -> Estimate:
+    """What `estimator` says of all examples of `batches`, tensors x (B, S) or dicts with x and
+    optionally cond, ends, and valid or role; `repeats` draws each, if it draws anything.
+
+    It is of -log p(what is scored | what is given), see `roles`, whatever objective the model was
+    trained with.  The draws of an example are those of (seed, its number), whatever the batches and
+    the device.  A dict may also have "group" (B,) int64: examples of one number are not
+    independent, see `errors`.
+
+    `by_position`, for examples of one length: also how much of the mean is paid at each position;
+    of a bound, what its token costs on average over the random orders in which tokens are revealed.
+
+    `processes` share the batches, which all of them see; each gets the whole estimate.
+
+    ValueError for no examples, or a model that the estimator is not for.
+    FloatingPointError for a number that is not finite, unless `finite` is False: an audit
+    judges it.
+    """
+    if isinstance(batches, Tensor | dict):
+        raise ValueError(
+            "batches must be a list or another iterable of batches: for one batch, pass [x]"
+        )
+    replicates, of_each = estimator.split(repeats)
+    found = draw_pass(
+        model, batches, estimator, range(replicates), of_each,
+        seed=seed, by_position=by_position, processes=processes,
+    )  # fmt: skip
+    return found.estimate(model, estimator, seed=seed, finite=finite)
+
+
+class Pass(NamedTuple):
+    """What was found for n examples in R draws, `of_each` to a replicate."""
+
+    draws: Tensor  # (R, n), or (R, n, S) by position; float64 nats
+    pick: Tensor  # (R, n), see `masks.Uniforms`
+    positions: Tensor  # (n,)
+    groups: Tensor | None  # (n,)
+    calls: int  # of the network, an example each
+    of_each: int
+
+    def then(self, more: "Pass") -> "Pass":
+        """With the draws of another pass over the same examples."""
+        draws, pick = (torch.cat(pair) for pair in zip(self[:2], more[:2], strict=True))
+        return self._replace(draws=draws, pick=pick, calls=self.calls + more.calls)
+
+    def estimate(
+        self, model: MaskedDiffusion, estimator: Estimator, *, seed: int, finite: bool = True
+    ) -> Estimate:
+        """The `Estimate` that they make; see `estimating.estimate` for the errors."""
+        draws, pick, positions, groups, calls, of_each = self
+        if not positions.any():
+            raise ValueError("there are examples, and none of them has a position that is scored")
+        unknown = ~draws.isfinite().transpose(0, 1).flatten(1).all(1)
+        if finite and bool(unknown.any()):
+            raise FloatingPointError(
+                f"the bound of {int(unknown.sum())} of {len(positions)} examples is not finite: "
+                "what the network says is not, or its weights are not"
+            )
+
+        def per_replicate(values: Tensor) -> Tensor:
+            nats = estimator.combine(values.unflatten(0, (-1, of_each)))
+            # what is exact is the same in every draw, and two of them say so
+            return nats.expand(2, *nats.shape[1:]) if estimator.exact else nats
+
+        def steady(values: Tensor) -> Tensor | None:
+            if not estimator.steadied:
+                return None
+            return per_replicate(steadied(values, pick, positions))
+
+        of_positions = None
+        if draws.ndim == 3:
+            values = per_replicate(draws)
+            stderr = errors(values, groups, steady(draws))[0]
+            of_positions = torch.stack([values.mean((0, 1)), stderr], -1)
+            draws = draws.sum(-1)
+        return Estimate(
+            per_replicate(draws),
+            positions,
+            repeats=len(draws),
+            steps=getattr(estimator, "steps", None),
+            masking=estimator.masking or model.masking,
+            seed=seed,
+            groups=groups,
+            steady=steady(draws),
+            by_position=of_positions,
+            what=estimator.what,
+            name=estimator.name(model),
+            sampler=estimator.sampler(model),
+            calls=calls,
+        )
+
+
+@torch.no_grad()
+def draw_pass(
+    model: MaskedDiffusion,
+    batches: Iterable[Tensor | dict],
+    estimator: Estimator,
+    replicates: range,
+    of_each: int,
+    *,
+    seed: int = 0,
+    by_position: bool = False,
+    processes: Processes = ALONE,
+) -> Pass:
+    """Draw these replicates of all examples.  ValueError for none."""
+    estimator.check(model)
+    if by_position and not estimator.by_position:
+        raise ValueError("what a mean of likelihoods pays cannot be told by position")
+    found, calls = [], 0  # of each batch: nats and picks (R, B, ...), positions and groups (B,)
+    with evaluating(model):
+        for batch, numbers, group in numbered(model, batches, estimator.masking, processes):
+            spare = not len(numbers)
+            if spare:
+                numbers = np.arange(len(batch.y))  # any
+            nats, picks, asked = drawn(
+                model, batch, estimator, numbers, replicates, of_each, seed, by_position
+            )
+            if not spare:
+                calls += asked
+                found.append((nats, picks, batch.positions.cpu(), group))
+    found = processes.gather(found)
+    if not found:
+        raise ValueError("there are no examples to evaluate")
+    all_nats, all_picks, all_positions, all_groups = zip(*found, strict=True)
+    calls = int(processes.sum(torch.tensor(calls)))
+    return Pass(
+        torch.cat(all_nats, 1), torch.cat(all_picks, 1),
+        torch.cat(all_positions), joined(all_groups), calls, of_each,
+    )  # fmt: skip
+
+
+def drawn(
+    model: MaskedDiffusion,
+    batch: Batch,
+    estimator: Estimator,
+    numbers: Sequence[int] | np.ndarray,
+    replicates: range,
+    of_each: int,
+    seed: int,
+    by_position: bool = False,
+) -> tuple[Tensor, Tensor, int]:
+    """(R, B) or, by position, (R, B, S) nats of all draws, their picks (R, B), and network calls.
+
+    The draws are those of the examples with these numbers (B,).
+    """
+    nats, picks, calls = [], [], 0
+    for uniforms in draws_of(numbers, batch, seed, replicates, of_each):
+        paid, asked = estimator.draw(model, batch, uniforms)
+        nats.append((paid if by_position else paid.sum(1)).cpu())
+        picks.append(uniforms.pick.cpu())
+        calls += int(asked.sum())
+    return torch.stack(nats), torch.stack(picks), calls
+
+
+def numbered(
+    model: MaskedDiffusion,
+    batches: Iterable[Tensor | dict],
+    masking: str | None = None,
+    processes: Processes = ALONE,
+) -> Iterator[tuple[Batch, np.ndarray, Tensor | None]]:
+    """Clean batches on the model's device, the numbers (B,) of their examples, counted from 0, and
+    their groups.
+
+    Of several processes, those that are this one's; and, where it has none in the last round, the
+    last once more, with no numbers, since what is called together has to be called by all.
+    """
+    size = processes.size
+    done = i = 0
+    batch: Tensor | dict = {}
+    for i, batch in enumerate(batches, 1):
+        rows = len(inputs(batch)["x"])
+        if (i - 1) % size == processes.rank:
+            clean = model.clean(**inputs(batch, model.device), masking=masking)
+            group = batch.get("group") if isinstance(batch, dict) else None
+            yield clean, np.arange(done, done + rows), group
+        done += rows
+    if 0 < i % size <= processes.rank:
+        yield model.clean(**inputs(batch, model.device), masking=masking), np.arange(0), None
+
+
+def draws_of(
+    numbers: Sequence[int] | np.ndarray,
+    batch: Batch,
+    seed: int,
+    replicates: Iterable[int],
+    of_each: int,
+) -> Iterator[Uniforms]:
+    """The uniforms of the examples with these numbers (B,), draw by draw: `of_each` draws of the
+    first replicate, then of the next."""
+    units, device = batch.y.shape[1], batch.y.device
+    for replicate, repeat in itertools.product(replicates, range(of_each)):
+        which = {"replicate": replicate, "repeat": repeat, "repeats": of_each}
+        yield of_examples(numbers, units, seed=seed, device=device, **which)
+
+
+def joined(groups: Sequence[Tensor | None]) -> Tensor | None:
+    """(n,) the groups of all batches, or None if some have none."""
+    known = [group for group in groups if group is not None]
+    return torch.cat(known) if len(known) == len(groups) else None
+
+
+def estimate_orders(
+    model: MaskedDiffusion,
+    batches: Iterable[Tensor | dict],
+    *,
+    orders: int = 8,
+    seed: int = 0,
+    processes: Processes = ALONE,
+) -> tuple[Estimate, Estimate]:
+    """Two bounds from the same `orders` of each example: `Orders`, and the mean of -log p(x |
+    order), which is the model's plain bound.
+
+    `noise` is not known for the first (NaN); `stderr` holds it.
+    """
+    ensemble = Orders(orders)
+    found = draw_pass(model, batches, ensemble, range(1), orders, seed=seed, processes=processes)
+    single = found._replace(of_each=1).estimate(model, Orders(1), seed=seed)
+    return found.estimate(model, ensemble, seed=seed), single

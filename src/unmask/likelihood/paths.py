@@ -1,0 +1,154 @@
+"""Exact likelihoods along one path: every unit pays given what was revealed before it.
+
+A step's units pay under the state before it, those of one token jointly (DUEL, arXiv 2603.01367).
+"""
+
+import torch
+from torch import Tensor
+
+from unmask.batch import Batch
+from unmask.diffusion import MaskedDiffusion, evaluating
+from unmask.kernels.rows import chunks
+from unmask.policies import DIRECTIONS, first, keys, targets, tempered
+from unmask.subtokens import consistent
+
+
+@torch.no_grad()
+def path_nats(
+    model: MaskedDiffusion,
+    batch: Batch,
+    order: str,
+    shares: Tensor | None = None,
+    *,
+    temperature: float = 1.0,
+    states: int = 64,
+) -> tuple[Tensor, Tensor]:
+    """-log p(what is scored | what is given) of `sampling.in_order` with these `order`, `shares`
+    and `temperature`: (B, S) float64 nats by token, and (B,) network calls, on the CPU.
+
+    order: one of `policies.ORDERS`.  shares (T + 1,): of units that are masked after each step, see
+    `masks.counts_of`; None: one unit a step.  `states` go through the network at a time where the
+    order is known beforehand, and B else.  The network is shown the time that fits the share of
+    masked units.
+    """
+    if order in DIRECTIONS:
+        masked = batch.scored
+        places = torch.arange(masked.shape[1], device=masked.device)
+        places = (DIRECTIONS[order] * places).expand(masked.shape)
+        rank = places.masked_fill(~masked, masked.shape[1]).argsort(-1).argsort(-1)
+        return ordered_nats(model, batch, rank, shares, temperature=temperature, states=states)
+    masked = batch.scored.clone()
+    nats = torch.zeros(batch.codes.shape, dtype=torch.float64, device=masked.device)
+    calls = torch.zeros(len(masked), dtype=torch.long)
+    with evaluating(model):
+        for target in targets(masked.sum(-1), shares):
+            number = (masked.sum(-1) - target).clamp(min=0)
+            rows = (number > 0).nonzero()[:, 0]
+            if not len(rows):
+                continue
+            calls[rows.cpu()] += 1
+            some, before = batch.take(rows), masked[rows]
+            log_probs = look(model, some, before, temperature)
+            chosen = first(keys(model, order, before, log_probs), before, number[rows])
+            after = before & ~chosen
+            masked[rows] = after
+            nats[rows] = charges(model, some, chosen, after, log_probs)
+    return nats.cpu(), calls
+
+
+def look(model: MaskedDiffusion, batch: Batch, masked: Tensor, temperature: float):
+    """Run the network on a batch of which `masked` (B, U) are masked: a function of sequences and
+    positions, (R,) each, that says log mu (R, V)."""
+    z = model.masked(batch, masked)
+    t = torch.ones(len(z), dtype=torch.float64, device=z.device)
+    if model.schedule.num_values == 1:
+        t = model.schedule.inverse(1 - batch.hidden_share(masked))
+    hidden, head = model.hidden(z, t, **batch.told)
+    digits = z.unflatten(1, (-1, model.subtokenizer.length))
+
+    def log_probs(b: Tensor, position: Tensor) -> Tensor:
+        logp = model.log_probs(head(hidden[b, position]), digits[b, position], position)
+        return tempered(logp, temperature)
+
+    return log_probs
+
+
+def charges(
+    model: MaskedDiffusion, batch: Batch, chosen: Tensor, after: Tensor, log_probs
+) -> Tensor:
+    """(B, S) nats of the tokens with units that are `chosen` (B, U), after which those of `after`
+    (B, U) are masked.
+
+    The probability of what is revealed is that of all tokens that agree with it.
+    """
+    z = model.masked(batch, after).unflatten(1, (-1, model.subtokenizer.length))
+    nats = torch.zeros(batch.codes.shape, dtype=torch.float64, device=chosen.device)
+    b, position = chosen.unflatten(1, (-1, batch.per_token)).any(-1).nonzero(as_tuple=True)
+    vocab_size, base = model.subtokenizer.vocab_size, model.subtokenizer.base
+    for part in chunks(len(b), vocab_size, chosen.device):
+        i, s = b[part], position[part]
+        logp = log_probs(i, s)
+        whole = (z[i, s] != model.mask_id).all(-1)
+        paid = logp.gather(1, batch.codes[i, s, None])[:, 0]
+        if not bool(whole.all()):
+            agrees = consistent(z[i, s], base)[:, :vocab_size]
+            paid = torch.where(whole, paid, logp.masked_fill(~agrees, -torch.inf).logsumexp(-1))
+        nats[i, s] = -paid.double()
+    return nats
+
+
+@torch.no_grad()
+def ordered_nats(
+    model: MaskedDiffusion,
+    batch: Batch,
+    rank: Tensor,
+    shares: Tensor | None = None,
+    *,
+    temperature: float = 1.0,
+    states: int = 64,
+) -> tuple[Tensor, Tensor]:
+    """As `path_nats`, of an order that is known beforehand: of the scored units, that of the least
+    `rank` (B, U) comes first.  `states` go through the network at a time."""
+    scored = batch.scored
+    rank = rank.to(scored.device).masked_fill(~scored, rank.shape[1])
+    rank = rank.argsort(-1).argsort(-1)  # among the scored
+    count = scored.sum(-1)
+    left = targets(count, shares).T  # (B, T)
+    last = (count[:, None] - 1 - rank).clamp(min=0)  # still masked after it, if it comes alone
+    step = torch.searchsorted(-left.contiguous(), -last)  # (B, U), the first that leaves no more
+    numbers = (torch.arange(len(rank), device=rank.device)[:, None] * (left.shape[1] + 1)) + step
+    seen = numbers[scored].unique()
+    of, at = seen // (left.shape[1] + 1), seen % (left.shape[1] + 1)
+    nats = torch.zeros(batch.codes.shape, dtype=torch.float64, device=rank.device)
+    with evaluating(model):
+        for begin in range(0, len(seen), states):
+            part = slice(begin, begin + states)
+            b, now = of[part], at[part, None]
+            some = batch.take(b)
+            before, after = ((step[b] >= k) & some.scored for k in (now, now + 1))
+            log_probs = look(model, some, before, temperature)
+            paid = charges(model, some, before & ~after, after, log_probs)
+            nats.index_add_(0, b, paid)
+    return nats.cpu(), of.bincount(minlength=len(rank)).cpu()
+
+
+def order_nats(model: MaskedDiffusion, batch: Batch, rank: Tensor, *, states: int = 64) -> Tensor:
+    """(B,) float64 nats, on the CPU: -log p(x | order), units being revealed one at a time, that of
+    the least `rank` (B, U) first.
+
+    The model that reveals one unit at a time in a uniformly random order is the continuous-time
+    one, whatever its scalar schedule, if its network does not look at t (arXiv 2406.04329, section
+    4): p(x) = mean over orders of p(x | order).  ValueError for a network that looks at t, or one
+    curve per value.
+    """
+    check_orders(model)
+    return ordered_nats(model, batch, rank, states=states)[0].sum(1)
+
+
+def check_orders(model: MaskedDiffusion) -> None:
+    """ValueError for a model whose p(x) is not the mean of p(x | order) over orders."""
+    if model.uses_time or model.schedule.num_values > 1:
+        raise ValueError(
+            "orders can be scored for a network that does not look at t, and a schedule with one "
+            "curve for all values"
+        )
