@@ -6,12 +6,14 @@ b + 1.
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from unmask.diffusion import MaskedDiffusion, evaluating
+from unmask.policies import DIRECTIONS, KEYS, STEP, check_curve, first, targets, tempered
 from unmask.subtokens import grid
 
 MAX_ENTRIES = 2**26  # probabilities of states at times that are kept: half a GB
@@ -43,15 +45,7 @@ def exact_law(model: MaskedDiffusion, ts: Tensor | None, length: int) -> Tensor:
         )
     units = model.units()
     count, steps = length * units.length, 0 if ts is None else len(ts) - 1
-    states = (units.base + 1) ** count
-    if states * (steps + 1) > MAX_ENTRIES:
-        raise ValueError(
-            f"{count} units of {units.base} values have {states:,} partial states; "
-            f"at {steps + 1} times that is more than the {MAX_ENTRIES:,} probabilities "
-            "that the exact law is limited to"
-        )
-    p = torch.zeros(steps + 1, states, dtype=torch.float64, device=model.device)  # P(state at t_i)
-    p[0, -1] = 1
+    p = start(model, count, steps)
     with evaluating(model):
         # each after all that contain it
         for masked in list(itertools.product((True, False), repeat=count))[:-1]:
@@ -60,8 +54,120 @@ def exact_law(model: MaskedDiffusion, ts: Tensor | None, length: int) -> Tensor:
                     jump(model, p[0], index, masked)
                 else:
                     step(model, p, index, masked, ts.to(p))
-    # nothing leaves a fully revealed state, so its p[i] is what arrived at t_i
-    final = p.sum(0).view([units.base + 1] * count)[(slice(units.base),) * count]
+    return of_tokens(model, p.sum(0), length)
+
+
+@torch.no_grad()
+def exact_law_in_order(
+    model: MaskedDiffusion,
+    order: str,
+    shares: Tensor | None,
+    length: int,
+    *,
+    temperature: float = 1.0,
+) -> Tensor:
+    """(V,) * length float64: the law of `sampling.in_order`, as `exact_law` is of the others.
+
+    shares (T + 1,): of units that are masked after each step; None: one unit a step.
+    """
+    check_curve(model, order)
+    units = model.units()
+    count = length * units.length
+    p = start(model, count, 0)
+    left = targets(torch.tensor([count]), shares)[:, 0].tolist()
+    with evaluating(model):
+        for masked in list(itertools.product((True, False), repeat=count))[:-1]:
+            hidden = sum(masked)
+            number = hidden - next(n for n in left if n < hidden)
+            t = model.schedule.inverse(torch.tensor(1 - hidden / count, dtype=torch.float64))
+            for index in visited(p, masked, units.base, length * units.vocab_size):
+                mus = tokens(model, index, masked, t.to(p), temperature)
+                for chosen, rows, weight in choices(order, mus, masked, number):
+                    some = [mu[rows] for mu in mus]
+                    reveal_some(p[0], index[rows], masked, some, chosen, units.base, weight)
+    return of_tokens(model, p[0], length)
+
+
+def choices(
+    order: str, mus: list[Tensor], masked: Sequence[bool], number: int
+) -> Iterator[tuple[tuple[bool, ...], Tensor, float]]:
+    """Sets of `number` masked units, the states (r,) that reveal them next, and how probably."""
+    every = torch.arange(len(mus[0]), device=mus[0].device)
+    if order == "counts":
+        of_masked = [i for i, hidden in enumerate(masked) if hidden]
+        for some in itertools.combinations(of_masked, number):
+            weight = 1 / math.comb(len(of_masked), number)
+            yield tuple(i in some for i in range(len(masked))), every, weight
+        return
+    hidden = torch.tensor([masked], device=every.device).expand(len(every), -1)
+    key = torch.zeros(hidden.shape, dtype=torch.float64, device=every.device)
+    if order in DIRECTIONS:
+        key += -DIRECTIONS[order] * torch.arange(len(masked), device=every.device)
+    else:
+        laws = torch.stack([law for mu in mus for law in of_units(mu)], 1)  # (R, m, b)
+        key[hidden] = (KEYS[order](laws.log()) / STEP).round().flatten()
+    numbers = torch.full((len(every),), number, device=every.device)
+    sets, of_state = first(key, hidden, numbers).unique(dim=0, return_inverse=True)
+    for i, chosen in enumerate(sets.tolist()):
+        yield tuple(chosen), every[of_state == i], 1.0
+
+
+def of_units(mu: Tensor) -> Iterator[Tensor]:
+    """The law (R, b) of each of a token's masked units, from their joint one (R, b, ..., b)."""
+    for axis in range(1, mu.ndim):
+        others = [other for other in range(1, mu.ndim) if other != axis]
+        yield mu.sum(others) if others else mu
+
+
+def reveal_some(
+    p: Tensor,
+    index: Tensor,
+    masked: Sequence[bool],
+    mus: list[Tensor],
+    chosen: Sequence[bool],
+    base: int,
+    weight: float,
+) -> None:
+    """Move `weight` of the probability of the states `index` (R,) on, by the `chosen` units."""
+    target, joint, unit = index[:, None], weight * p[index, None], 0
+    places = placed(masked, base)
+    each = [i for i, hidden in enumerate(masked) if hidden]
+    for mu in mus:
+        own = each[unit : unit + mu.ndim - 1]
+        unit += len(own)
+        others = [axis + 1 for axis, i in enumerate(own) if not chosen[i]]
+        law = (mu.sum(others) if others else mu).reshape(len(mu), -1)
+        joint = (joint[:, :, None] * law[:, None]).flatten(1)
+        for i in own:
+            if chosen[i]:
+                change = places[i][0] * torch.arange(-base, 0, device=p.device)
+                target = (target[:, :, None] + change).flatten(1)
+    p.index_add_(0, target.flatten(), joint.flatten())
+
+
+def start(model: MaskedDiffusion, count: int, steps: int) -> Tensor:
+    """(steps + 1, states) P(state at t_i): at first all `count` units are masked.
+
+    ValueError where these are too many.
+    """
+    base = model.units().base
+    states = (base + 1) ** count
+    if states * (steps + 1) > MAX_ENTRIES:
+        raise ValueError(
+            f"{count} units of {base} values have {states:,} partial states; "
+            f"at {steps + 1} times that is more than the {MAX_ENTRIES:,} probabilities "
+            "that the exact law is limited to"
+        )
+    p = torch.zeros(steps + 1, states, dtype=torch.float64, device=model.device)
+    p[0, -1] = 1
+    return p
+
+
+def of_tokens(model: MaskedDiffusion, p: Tensor, length: int) -> Tensor:
+    """(V,) * length: what has arrived, since nothing leaves a fully revealed state."""
+    units = model.units()
+    count = length * units.length
+    final = p.view([units.base + 1] * count)[(slice(units.base),) * count]
     law = final.reshape([units.base**units.length] * length)[(slice(units.vocab_size),) * length]
     if model.codes is not None:
         for axis in range(length):
@@ -81,6 +187,8 @@ def visited(p: Tensor, masked: Sequence[bool], base: int, width: int) -> Iterato
         if not hidden:
             index = (index[:, None] + place * torch.arange(base, device=p.device)).flatten()
     index = index[p[:, index].any(0)]
+    if not len(index):
+        return
     yield from index.split(max(1, CHUNK // max(width, (base + 1) ** sum(masked))))
 
 
@@ -132,15 +240,17 @@ def jump(model: MaskedDiffusion, p: Tensor, index: Tensor, masked: Sequence[bool
     base, share = model.units().base, p[index, None] / sum(masked)
     places = (place for place, hidden in placed(masked, base) if hidden)
     for mu in tokens(model, index, masked, torch.ones((), device=p.device)):
-        for axis in range(1, mu.ndim):
-            others = [other for other in range(1, mu.ndim) if other != axis]
-            marginal = mu.sum(others) if others else mu  # (R, b)
+        for marginal in of_units(mu):
             target = index[:, None] + next(places) * torch.arange(-base, 0, device=p.device)
             p.index_add_(0, target.flatten(), (share * marginal).flatten())
 
 
 def tokens(
-    model: MaskedDiffusion, index: Tensor, masked: Sequence[bool], t: Tensor
+    model: MaskedDiffusion,
+    index: Tensor,
+    masked: Sequence[bool],
+    t: Tensor,
+    temperature: float = 1.0,
 ) -> list[Tensor]:
     """mu of each token with masked units, as probabilities of those: (R, b, ..., b)."""
     units, digits = model.units(), model.subtokenizer.length
@@ -160,6 +270,7 @@ def tokens(
         position = torch.full_like(index, n)
         seen = z.unflatten(1, (-1, digits))[:, n]
         logp = model.log_probs(head(rows[:, n]).double(), seen, position)
+        logp = tempered(logp, temperature)
         mu = grid(logp, units.base, units.length).exp()
         # one value each, by carry-over
         known = [axis + 1 for axis, hides in enumerate(inside) if not hides]

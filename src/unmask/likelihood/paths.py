@@ -52,7 +52,7 @@ def path_nats(
             chosen = first(keys(model, order, before, log_probs), before, number[rows])
             after = before & ~chosen
             masked[rows] = after
-            nats[rows] = charges(model, some, chosen, after, log_probs)
+            nats[rows] += charges(model, some, chosen, after, log_probs)
     return nats.cpu(), calls
 
 
