@@ -37,6 +37,7 @@ class Estimate:
     name: str = ""  # how it was drawn
     sampler: str = ""  # whose it is
     calls: int = 0  # of the network, one for each example and state
+    exact: bool = False  # nothing was drawn
 
     def __repr__(self) -> str:
         error = f"stderr={self.stderr:.4f}, noise={self.noise:.4f}"

@@ -9,30 +9,20 @@ from typing import Annotated, Any, Literal, NamedTuple
 import tyro
 
 from unmask.cli.compare import beside, keep_examples
-from unmask.cli.flags import Machine, parse
-from unmask.cli.runtime import Runtime, check_positive, estimator_name, same_data
+from unmask.cli.estimator import Estimating, check_estimator, estimator_of
+from unmask.cli.flags import parse
+from unmask.cli.runtime import Runtime, check_positive, same_data
 from unmask.kinds.output import check_out
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eval(Machine):
+class Eval(Estimating):
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
     """A model's folder, or a run's."""
     data: Path
     """A folder that `unmask prepare` made, with the model's tokens."""
     split: Literal["train", "validation", "test"] = "test"
     """Which part of the data to score."""
-    repeats: int = 8
-    """Draws of masks for each window."""
-    steps: int = 0
-    """The discrete-time bound of this many steps; 0: continuous time."""
-    masking: Literal["model", "digit", "token"] = "model"
-    """Of a model with digits: the bound of the sampler that reveals each digit on its own,
-    or all of a token at once; model: as trained."""
-    estimator: Literal["bound", "orders", "joint"] = "bound"
-    """orders: the tighter bound of --repeats random orders an example,
-    log of the mean of p(x | order), at a network call for every token of each: give a --limit.
-    joint, the loss of the MDM-Prime paper, is refused: it is not a bound."""
     length: int = 0
     """Tokens a window; 0: the length that the model was trained at."""
     limit: int = 0
@@ -47,35 +37,31 @@ class Scored(NamedTuple):
 
     model: Any
     folder: Path  # of the model
+    kind: Any
     data: Any
     count: int  # windows
     length: int  # of a window
+    batch_size: int
+
+    def windows(self, args: Eval) -> Any:
+        """All batches."""
+        limit = args.limit or None
+        return self.data.windows(args.split, self.length, self.batch_size, limit=limit)
 
 
 def evaluate(argv: list[str]) -> None:
     """The bound on held-out data, with its errors, unit and protocol."""
     args = parse(Eval, "eval", argv, evaluate.__doc__)
-    if args.estimator == "joint":
-        raise ValueError(
-            "the joint loss of MDM-Prime is not an upper bound on the negative log-likelihood, "
-            "so it is never reported as nats, bits or perplexity "
-            "(its authors withdrew those made of it in May 2026: "
-            "chen-hao-chao.github.io/dependency-breaks-validity); "
-            "leave out --estimator for the bound"
-        )
+    check_estimator(args)
     runtime = Runtime(args)
-    from tqdm import tqdm
-
     from unmask.data import open_data
-    from unmask.estimate import difference
     from unmask.filling import rows_at_a_time
-    from unmask.likelihood import estimate_nelbo, estimate_orders
 
     check_positive(args, "repeats")
     check_out(str(beside(args.json)) if args.json else "")
     model, kind, folder = runtime.load(args.model)
-    masking = model.masking if args.masking == "model" else args.masking
-    model.units(masking)  # an error here, if it cannot be
+    estimator = estimator_of(args, model)
+    estimator.check(model)
     data = open_data(args.data, labels=model.meta.get("labels", False))
     same_data(model, kind, data, args.model)
     if split_otherwise(model.meta["data"], data.meta):
@@ -86,38 +72,79 @@ def evaluate(argv: list[str]) -> None:
         )
     length = args.length or model.meta["length"]
     batch_size = rows_at_a_time(args.batch_size, length)
-    windows = data.windows(args.split, length, batch_size, limit=args.limit or None)
     count = min(data.window_count(args.split, length), args.limit or sys.maxsize)
-    if args.estimator == "orders" and (args.steps or args.masking != "model"):
-        raise ValueError(
-            "--estimator orders is of continuous time and the model's own masking: "
-            "leave out --steps and --masking"
-        )
-    total = -(-count // batch_size)
-    bar = tqdm(windows, total=total, unit="batch", disable=None, dynamic_ncols=True)
-    shared = {"seed": args.seed, "processes": runtime.processes}
-    scored = Scored(model, folder, data, count, length)
-    if args.estimator == "orders":
-        with runtime.precision:
-            bound, single = estimate_orders(model, bar, orders=args.repeats, **shared)
-        estimator = f"mean of the likelihood over {args.repeats} random orders"
-        report_bound(args, runtime, scored, bound, estimator, single_order_nats=single.mean)
-        gain, error, _ = difference(single, bound)
-        of_gain = f" +- {error:.4f}" if math.isfinite(error) else ""
-        print(
-            f"  {single.bits_per_dim:.4f} for one order at a time, "
-            f"the plain bound on these examples: a gain of {gain:.4f}{of_gain}"
-        )
-        return
-    how = {"repeats": args.repeats, "steps": args.steps or None, "masking": masking}
-    columns = kind.columns
+
+    scored = Scored(model, folder, kind, data, count, length, batch_size)
     with runtime.precision:
-        bound = estimate_nelbo(model, bar, **how, **shared, by_position=bool(columns))
-    estimator = estimator_name(model.schedule.num_values > 1, args.steps)
-    more = {}
-    if bound.by_position is not None:
-        more = {"nats_by_column": dict(zip(columns, bound.by_position.tolist(), strict=True))}
-    report_bound(args, runtime, scored, bound, estimator, **more)
+        if args.error:
+            bound, single = until(args, runtime, scored, estimator), None
+        else:
+            bound, single = drawn(args, runtime, scored, estimator)
+    report_bound(args, runtime, scored, bound, single)
+
+
+def drawn(args: Eval, runtime: Runtime, scored: Scored, estimator: Any) -> tuple[Any, Any]:
+    """The estimate of --repeats and, of random orders, that of one order at a time."""
+    from unmask.likelihood import estimate, estimate_orders
+
+    total = -(-scored.count // scored.batch_size)
+    shared: dict[str, Any] = {"seed": args.seed, "processes": runtime.processes}
+    with progress(total) as bar:
+        batches = watched(scored.windows(args), bar, 1)
+        if args.estimator == "orders":
+            return estimate_orders(scored.model, batches, orders=args.repeats, **shared)
+        shared |= {"repeats": args.repeats, "by_position": bool(scored.kind.columns)}
+        return estimate(scored.model, batches, estimator, **shared), None
+
+
+def until(args: Eval, runtime: Runtime, scored: Scored, estimator: Any) -> Any:
+    """The estimate whose noise is at most --error."""
+    from unmask.checkpoint import digest
+    from unmask.evaluation.until import LEAST, Kept, estimate_until
+
+    each = -(-scored.count // scored.batch_size)
+    made_by = {
+        "model": digest(scored.folder / "model.safetensors"), "data": scored.data.meta["sha256"],
+        "estimator": repr(estimator), "precision": runtime.dtype, "batch": scored.batch_size,
+        "count": scored.count, "length": scored.length, "split": args.split, "seed": args.seed,
+    }  # fmt: skip
+    path = Path(f"{args.json}.draws.npz") if args.json else None
+    kept = Kept(path, made_by)
+    with progress(LEAST * each) as bar:
+
+        def told(noise: float, done: int, needed: int) -> None:
+            bar.total = needed * each
+            bar.n = done * each
+            bar.set_postfix_str(f"noise {noise:.4f}, to be {args.error:g}")
+
+        def batches(replicates: int) -> Any:
+            return watched(scored.windows(args), bar, replicates)
+
+        try:
+            return estimate_until(
+                scored.model, batches, estimator, args.error, seed=args.seed, told=told,
+                kept=kept, by_position=bool(scored.kind.columns) and estimator.by_position,
+                processes=runtime.processes,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            said = "give --json, and what is drawn is kept"
+            if path is not None:
+                said = f"what was drawn is in {path}; the same command goes on"
+            raise KeyboardInterrupt(f"stopped; {said}") from None
+
+
+def progress(total: int) -> Any:
+    """A bar of batches on a terminal, with the rate and the time that is left."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit="batch", disable=None, dynamic_ncols=True)
+
+
+def watched(batches: Any, bar: Any, each: int) -> Any:
+    """The batches, each of which counts as `each` once it is done."""
+    for batch in batches:
+        yield batch
+        bar.update(each)
 
 
 def split_otherwise(trained: dict, scored: dict) -> bool:
@@ -126,50 +153,65 @@ def split_otherwise(trained: dict, scored: dict) -> bool:
     return trained["sha256"] != scored["sha256"] and bool(set.intersection(*sources))
 
 
-def report_bound(
-    args: Eval, runtime: Runtime, scored: Scored, bound: Any, estimator: str, **more
-) -> None:
-    """Print an estimate with its protocol, and record it."""
-    from unmask.estimate import plus_minus
+def report_bound(args: Eval, runtime: Runtime, scored: Scored, bound: Any, single: Any) -> None:
+    """Print an estimate with its protocol, and record it.
 
-    model, folder, data, count, length = scored
+    `single`: of random orders, the estimate of one at a time.
+    """
+    from unmask.estimate import difference, plus_minus
+    from unmask.likelihood.estimators import unit_of
+
+    model, folder, kind, data, count, length, _ = scored
     positions = int(bound.positions.sum())
     labels = model.meta.get("labels", False)
-    revealed = "one token"
-    if model.units(bound.masking).length > 1:
-        revealed = f"one of a token's {model.subtokenizer.length} digits"
-    print(
-        f"{plus_minus(bound.bits_per_dim, bound.bits_per_dim_stderr)} bits per {data.unit}: "
-        "an upper bound on the negative log-likelihood"
-    )
+    number = plus_minus(bound.bits_per_dim, bound.bits_per_dim_stderr)
+    print(f"{number} bits per {data.unit}: {bound.what}")
     given = ", given their classes" if labels else ""
     print(f"  {args.split} split, {data.describe(count, positions, length)}{given}")
     for line in data.protocol(args.split, length):
         print(f"  {line}")
     if data.example:
         print(f"  {plus_minus(bound.mean, bound.stderr, '.3f')} nats {data.example}")
-    for name, (nats, error) in more.get("nats_by_column", {}).items():
+    by_column = {}
+    if bound.by_position is not None:
+        by_column = dict(zip(kind.columns, bound.by_position.tolist(), strict=True))
+    for name, (nats, error) in by_column.items():
         print(f"    {plus_minus(nats, error, '7.3f')} of them in {name}")
     groups = count if bound.groups is None else len(bound.groups.unique())
     over = data.describe_groups(groups, count)
-    has_noise = not math.isnan(bound.noise)
-    noise = f", noise of the masks alone {bound.bits_per_dim_noise:.4f}" if has_noise else ""
+    noise = f", noise of the masks alone {bound.bits_per_dim_noise:.4f}"
+    if bound.exact or math.isnan(bound.noise):
+        noise = ""
     print(f"  error {over}{noise}")
-    one = " (and draws one token a step)" if args.steps else ""
-    print(f"  of the sampler that reveals {revealed} at an instant{one}")
-    print(
-        f"  {estimator}, {args.repeats} draws each, seed {args.seed}, {runtime.dtype}, "
-        f"averaged weights of {folder}"
-    )
+    print(f"  of {bound.sampler}")
+    calls = bound.calls / count
+    drawn = f"{calls:,.0f} network calls each"
+    if not bound.exact:
+        drawn = f"{bound.repeats} draws each, seed {args.seed}, {drawn}"
+    print(f"  {bound.name}, {drawn}, {runtime.dtype}, averaged weights of {folder}")
     if data.perplexity:
-        print(f"  perplexity bound {bound.perplexity:.2f} per token")
+        which = "" if bound.what.startswith("the exact") else " bound"
+        print(f"  perplexity{which} {bound.perplexity:.2f} per token")
     values = {
-        "value": bound.bits_per_dim, "unit": f"bits per {data.unit}",
+        "value": bound.bits_per_dim, "unit": f"bits per {data.unit}", "what": bound.what,
         "stderr": bound.bits_per_dim_stderr, "noise": bound.bits_per_dim_noise,
         "n": count, "positions": positions, "length": length, "split": args.split,
         "nats_per_example": bound.mean, "nats_per_example_stderr": bound.stderr,
-        "perplexity": bound.perplexity, "estimator": estimator, "masking": bound.masking,
-        "given": "classes" if labels else None, "revealed_at_an_instant": revealed,
-        "repeats": args.repeats, "data_sha256": data.meta["sha256"], "error_over": over,
+        "perplexity": bound.perplexity, "estimator": bound.name, "sampler": bound.sampler,
+        "masking": bound.masking, "given": "classes" if labels else None,
+        "revealed_at_an_instant": unit_of(model, bound.masking), "network_calls": bound.calls,
+        "repeats": bound.repeats, "data_sha256": data.meta["sha256"], "error_over": over,
     }  # fmt: skip
-    runtime.record(folder, **values, **keep_examples(args.json, bound), **more)
+    if by_column:
+        values["nats_by_column"] = by_column
+    if single is not None:
+        values["single_order_nats"] = single.mean
+    runtime.record(folder, **values, **keep_examples(args.json, bound))
+    if single is None:
+        return
+    gain, error, _ = difference(single, bound)
+    of_gain = f" +- {error:.4f}" if math.isfinite(error) else ""
+    print(
+        f"  {single.bits_per_dim:.4f} for one order at a time, "
+        f"the plain bound on these examples: a gain of {gain:.4f}{of_gain}"
+    )

@@ -21,6 +21,7 @@ from unmask.cli.demo import demo
 from unmask.cli.distance import distance
 from unmask.cli.evaluate import evaluate
 from unmask.cli.fill import fill
+from unmask.cli.grid import grid
 from unmask.cli.prepare import prepare
 from unmask.cli.sample import sample
 from unmask.cli.schedule import schedule
@@ -158,7 +159,7 @@ def speak_utf8(stream) -> None:
 VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "compare": compare,
     "audit": audit, "schedule": schedule, "sample": sample, "fill": fill, "distance": distance,
-    "bench": bench,
+    "grid": grid, "bench": bench,
 }  # fmt: skip
 SHARED = {"train", "eval", "sample"}  # by several processes
 
@@ -172,6 +173,7 @@ HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
   compare A.json B.json         is one of two bounds lower? their paired difference, with its error
   audit MODEL | --selftest      is the reported number a bound? checks of a model, or this package
   schedule MODEL                what a learned schedule has learned, and a plot of it
+  grid MODEL --data DIR         the numbers of reveals that are best for so few steps
   sample MODEL                  draw samples
   fill MODEL INPUT              fill in the holes of a text, a picture, a table or proteins
   distance A B                  Frechet distance of two files of features, yours

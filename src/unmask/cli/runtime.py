@@ -105,13 +105,6 @@ def report_checks(
     return int(failed > 0)
 
 
-def estimator_name(learned: bool, steps: int = 0) -> str:
-    """How a bound was drawn, for a schedule with one curve per value or with one for all."""
-    if steps:
-        return f"discrete time, {steps} steps"
-    return "continuous time, sampled times" if learned else "continuous time, exact count"
-
-
 def flag(name: str) -> str:
     """A field as it is written on the command line."""
     return f"--{name.replace('_', '-')}"

@@ -8,7 +8,7 @@ from typing import Literal
 import tyro
 
 from unmask.cli.flags import parse
-from unmask.cli.runtime import estimator_name, write_record
+from unmask.cli.runtime import write_record
 from unmask.config import TrainConfig
 from unmask.kinds.output import check_out
 from unmask.kinds.registry import presets
@@ -57,6 +57,7 @@ def train(argv: list[str]) -> None:
     from unmask.checkpoint import digest
     from unmask.data import open_data
     from unmask.device import keep_freed_memory
+    from unmask.likelihood.estimators import in_continuous_time
     from unmask.train import last_row
     from unmask.train import train as run
 
@@ -73,7 +74,7 @@ def train(argv: list[str]) -> None:
         "weights": "ema", "model_sha256": digest(folder / "model.safetensors"),
         "value": last.get("bits"), "stderr": last.get("stderr"),
         "unit": f"bits per {trained_on.unit}", "noise": last.get("noise"),
-        "n": last.get("windows"), "estimator": estimator_name(args.schedule == "learned"),
+        "n": last.get("windows"), "estimator": in_continuous_time(args.schedule == "learned"),
         "repeats": args.eval_repeats, "given": "classes" if args.labels else None,
         "steps": last["step"], "seconds": last["seconds"], "config": values,
     }  # fmt: skip

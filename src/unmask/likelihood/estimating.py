@@ -133,6 +133,7 @@ class Pass(NamedTuple):
             name=estimator.name(model),
             sampler=estimator.sampler(model),
             calls=calls,
+            exact=estimator.exact,
         )
 
 
@@ -147,32 +148,36 @@ def draw_pass(
     seed: int = 0,
     by_position: bool = False,
     processes: Processes = ALONE,
+    done: dict[int, tuple] | None = None,
 ) -> Pass:
-    """Draw these replicates of all examples.  ValueError for none."""
+    """Draw these replicates of all examples.  ValueError for none.
+
+    `done`: what was found already for this process's batches, by number; each is added as it is
+    found, so that whoever stops this can go on.
+    """
     estimator.check(model)
     if by_position and not estimator.by_position:
         raise ValueError("what a mean of likelihoods pays cannot be told by position")
-    found, calls = [], 0  # of each batch: nats and picks (R, B, ...), positions and groups (B,)
+    done = {} if done is None else done
     with evaluating(model):
-        for batch, numbers, group in numbered(model, batches, estimator.masking, processes):
+        of_batches = enumerate(numbered(model, batches, estimator.masking, processes))
+        for i, (batch, numbers, group) in of_batches:
+            if i in done:
+                continue
             spare = not len(numbers)
             if spare:
                 numbers = np.arange(len(batch.y))  # any
-            nats, picks, asked = drawn(
+            nats, picks, calls = drawn(
                 model, batch, estimator, numbers, replicates, of_each, seed, by_position
             )
             if not spare:
-                calls += asked
-                found.append((nats, picks, batch.positions.cpu(), group))
-    found = processes.gather(found)
+                done[i] = nats, picks, batch.positions.cpu(), group, calls
+    found = processes.gather([done[i] for i in sorted(done)])
     if not found:
         raise ValueError("there are no examples to evaluate")
-    all_nats, all_picks, all_positions, all_groups = zip(*found, strict=True)
-    calls = int(processes.sum(torch.tensor(calls)))
-    return Pass(
-        torch.cat(all_nats, 1), torch.cat(all_picks, 1),
-        torch.cat(all_positions), joined(all_groups), calls, of_each,
-    )  # fmt: skip
+    nats, picks, positions, groups, calls = zip(*found, strict=True)
+    draws = torch.cat(nats, 1), torch.cat(picks, 1)
+    return Pass(*draws, torch.cat(positions), joined(groups), sum(calls), of_each)
 
 
 def drawn(

@@ -12,7 +12,7 @@ from unmask.batch import Batch
 from unmask.diffusion import MaskedDiffusion
 from unmask.likelihood.enumeration import check_count, enumerated
 from unmask.likelihood.paths import check_orders, ordered_nats, path_nats
-from unmask.masks import Draw, Uniforms, split_repeats
+from unmask.masks import REPEATS, Draw, Uniforms, split_repeats
 from unmask.policies import DIRECTIONS, check_curve, check_order
 
 BOUND = "an upper bound on the negative log-likelihood"
@@ -49,6 +49,10 @@ class Estimator:
         """(replicates, draws of each) of so many draws of an example."""
         return (1, 1) if self.exact else split_repeats(repeats)
 
+    def of_replicate(self) -> int:
+        """How many draws make a replicate, where there may be as many as one likes."""
+        return REPEATS
+
     def draw(
         self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms
     ) -> tuple[Tensor, Tensor]:
@@ -70,6 +74,11 @@ def many_of(model: MaskedDiffusion) -> str:
     return "tokens" if model.units().length == 1 else "digits of tokens"
 
 
+def in_continuous_time(learned: bool) -> str:
+    """How the bound is drawn, for a schedule with one curve per value or with one for all."""
+    return "continuous time, sampled times" if learned else "continuous time, exact count"
+
+
 @dataclass(frozen=True)
 class Bound(Estimator):
     """The bound of the model: in continuous time the exact count (arXiv 2406.04329, equation 4) or,
@@ -81,8 +90,7 @@ class Bound(Estimator):
     def name(self, model: MaskedDiffusion) -> str:
         if self.steps:
             return f"discrete time, {self.steps} steps"
-        learned = model.schedule.num_values > 1
-        return "continuous time, sampled times" if learned else "continuous time, exact count"
+        return in_continuous_time(model.schedule.num_values > 1)
 
     def sampler(self, model: MaskedDiffusion) -> str:
         one = " (and draws one token a step)" if self.steps else ""
@@ -159,6 +167,9 @@ class Orders(Estimator):
         if repeats % self.orders:
             raise ValueError(f"repeats must be a multiple of {self.orders} orders, not {repeats}")
         return repeats // self.orders, self.orders
+
+    def of_replicate(self) -> int:
+        return self.orders
 
     def draw(
         self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms

@@ -1,0 +1,102 @@
+"""Which estimator a command's flags name."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from unmask.cli.flags import Machine
+
+EstimatorName = Literal[
+    "bound", "orders", "enumeration", "counts",
+    "left-to-right", "right-to-left", "confidence", "margin", "entropy", "joint",
+]  # fmt: skip
+JOINT = (
+    "the joint loss of MDM-Prime is not an upper bound on the negative log-likelihood, so it is "
+    "never reported as nats, bits or perplexity (its authors withdrew those made of it in May "
+    "2026: chen-hao-chao.github.io/dependency-breaks-validity); leave out --estimator for the bound"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimating(Machine):
+    estimator: EstimatorName = "bound"
+    """bound: of the model; enumeration: the same without noise, of at most 12 tokens.
+    orders: the tighter bound of --repeats random orders an example,
+    log of the mean of p(x | order), at a network call for every token of each: give a --limit.
+    counts: the bound of the sampler that reveals exact numbers of tokens in --steps.
+    left-to-right, right-to-left, confidence, margin, entropy: the exact likelihood
+    of the sampler of that name, at a network call for every step of every example.
+    joint, the loss of the MDM-Prime paper, is refused: it is not a bound."""
+    repeats: int = 8
+    """Draws of masks for each window; of --estimator orders, its orders."""
+    error: float = 0.0
+    """Draw until the noise of the masks is at most so many bits a position, instead of --repeats;
+    the same command with --json goes on where Ctrl-C has stopped it."""
+    steps: int = 0
+    """Of the bound: that of this many steps of discrete time; 0: continuous time.
+    Of counts and of orders that follow from what is revealed: as in sample; 0: one token a step."""
+    grid: str = "cosine"
+    """Of counts and such orders: as in sample."""
+    temperature: float = 1.0
+    """Of such orders: the likelihood of the sampler at this temperature."""
+    masking: Literal["model", "digit", "token"] = "model"
+    """Of a model with digits: the bound of the sampler that reveals each digit on its own,
+    or all of a token at once; model: as trained."""
+
+
+def check_estimator(args: Estimating) -> None:
+    """ValueError for flags that have no meaning together, before anything is read."""
+    name = args.estimator
+    if name == "joint":
+        raise ValueError(JOINT)
+    in_steps = name not in ("bound", "orders", "enumeration")
+    of_path = in_steps and name != "counts"
+    if name == "orders" and (args.steps or args.masking != "model"):
+        raise ValueError(
+            "--estimator orders is of continuous time and the model's own masking: "
+            "leave out --steps and --masking"
+        )
+    if args.grid != "cosine" and not in_steps:
+        raise ValueError(f"--grid is of --estimator counts and of orders, not of {name}")
+    if args.temperature != 1 and not of_path:
+        raise ValueError(
+            f"--temperature is of the exact likelihood of an order, not of --estimator {name}"
+        )
+    if of_path and args.masking != "model":
+        raise ValueError(f"--estimator {name} is of the model's own masking: leave out --masking")
+    if args.error < 0:
+        raise ValueError(f"--error must be positive, not {args.error}")
+    if args.error and (of_path or name == "enumeration"):
+        raise ValueError(f"--estimator {name} is exact, and draws nothing: leave out --error")
+
+
+def estimator_of(args: Estimating, model: Any) -> Any:
+    """An `unmask.likelihood.Estimator`."""
+    from unmask.likelihood import Bound, Counts, Enumeration, Orders, Path
+
+    masking = None if args.masking == "model" else args.masking
+    if args.estimator in ("bound", "enumeration"):
+        kind = Bound if args.estimator == "bound" else Enumeration
+        return kind(args.steps or None, masking=masking)
+    if args.estimator == "orders":
+        return Orders(args.repeats)
+    shares = shares_of(args, model)
+    if args.estimator == "counts":
+        return Counts(shares or one_by_one(model), masking=masking)
+    return Path(args.estimator, shares, args.temperature)
+
+
+def shares_of(args: Estimating, model: Any) -> tuple[float, ...] | None:
+    """Of units that are masked after each step of --steps and --grid; None: one unit a step."""
+    from unmask.cli.runtime import grid_of
+    from unmask.policies import check_curve
+    from unmask.sampling import times_of
+
+    check_curve(model, args.estimator)
+    ts = times_of(model, args.estimator, args.steps or None, grid_of(args.grid))
+    return None if ts is None else tuple(model.schedule.masked(ts)[:, 0].tolist())
+
+
+def one_by_one(model: Any) -> tuple[float, ...]:
+    """Shares of as many steps as the model's sequences have tokens."""
+    count = model.meta["length"]
+    return tuple(left / count for left in range(count, -1, -1))

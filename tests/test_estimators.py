@@ -1,0 +1,231 @@
+"""Estimators on the command line, and drawing until the noise is small enough."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from test_core import rng, table_model
+
+import unmask
+from unmask import cli, schedules
+from unmask.config import TrainConfig
+from unmask.evaluation.until import Kept, estimate_until
+from unmask.likelihood import Bound, Orders, Path, estimate
+from unmask.train import train
+
+
+@pytest.fixture(scope="module")
+def model():
+    return table_model(schedules.Linear(), 5, 4)
+
+
+@pytest.fixture(scope="module")
+def batches(model):
+    x = torch.randint(5, (40, 4), generator=rng())
+    group = torch.arange(40) // 3
+    return [{"x": x[i : i + 16], "group": group[i : i + 16]} for i in range(0, 40, 16)]
+
+
+@pytest.mark.parametrize("estimator", [Bound(), Bound(6), Orders(2)])
+def test_it_draws_until_the_noise_is_small_enough(model, batches, estimator):
+    told = []
+    aim = estimate(model, batches, estimator, repeats=8).bits_per_dim_noise / 3
+    found = estimate_until(
+        model, lambda more: batches, estimator, aim, told=lambda *said: told.append(said)
+    )
+    assert found.bits_per_dim_noise <= aim < told[0][0] and told[-1][1] == told[-1][2]
+    same = estimate(model, batches, estimator, repeats=found.repeats)
+    assert torch.equal(same.replicates, found.replicates) and same.stderr == found.stderr
+    assert same.calls == found.calls
+    assert [done for _, done, _ in told] == sorted({done for _, done, _ in told})
+
+
+def test_what_was_drawn_before_an_interruption_is_not_drawn_again(model, batches, tmp_path):
+    """At every batch: the same numbers in the end, and no batch twice."""
+    path, asked = tmp_path / "x.draws.npz", []
+    whole = estimate(model, batches, Bound(), repeats=16)
+    aim, left = whole.bits_per_dim_noise * 1.0001, {"batches": 0}
+
+    class Watched(Bound):
+        def draw(self, model, batch, uniforms):
+            asked.append((float(uniforms.pick[0]), len(batch.y)))
+            return super().draw(model, batch, uniforms)
+
+    def some(more):
+        for batch in batches:
+            if not left["batches"]:
+                raise KeyboardInterrupt
+            left["batches"] -= 1
+            yield batch
+
+    for _ in range(100):
+        left["batches"] = 4
+        kept = Kept(path, {"of": "this"})
+        try:
+            found = estimate_until(model, some, Watched(), aim, kept=kept)
+            break
+        except KeyboardInterrupt:
+            assert path.exists()
+    assert torch.equal(found.replicates, whole.replicates) and found.calls == whole.calls
+    assert len(set(asked)) == len(asked) == 3 * 16 and not path.exists()
+    with pytest.raises(KeyboardInterrupt):
+        left["batches"] = 5
+        estimate_until(model, some, Bound(), aim, kept=Kept(path, {"of": "this"}))
+    with pytest.raises(ValueError, match="another command"):
+        Kept(path, {"of": "that"}).load()
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(ValueError, match="damaged"):
+        Kept(path, {"of": "this"}).load()
+
+
+def test_what_has_no_noise_cannot_be_drawn_until_it_is_small(model, batches):
+    with pytest.raises(ValueError, match="nothing is drawn"):
+        estimate_until(model, lambda more: batches, Path("margin"), 0.1)
+    with pytest.raises(ValueError, match="error must be positive"):
+        estimate_until(model, lambda more: batches, Bound(), 0.0)
+
+
+# ---------------------------------------------------------------- unmask eval
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with data and a model: bytes, 8 a window, each 3 binary digits or a token."""
+    folder = tmp_path_factory.mktemp("estimators")
+    (folder / "text.txt").write_text("abcdefgh " * 400, encoding="utf-8")
+    flags = ["--tokenizer", "characters"]
+    argv = ["prepare", "text", str(folder / "text.txt"), str(folder / "data"), *flags]
+    assert cli.main(argv) == 0
+    config = TrainConfig(
+        length=8, dim=16, layers=1, heads=2, batch_size=8, steps=20, eval_windows=8,
+        dtype="float32", device="cpu",
+    )  # fmt: skip
+    train(config, folder / "data", folder / "run")
+    return folder
+
+
+def evaluated(home, tmp_path, *flags):
+    out = tmp_path / "e.json"
+    argv = ["eval", str(home / "run"), "--data", str(home / "data"), "--limit", "6"]
+    code = cli.main([*argv, "--json", str(out), *flags])
+    return code, json.loads(out.read_text(encoding="utf-8")) if code == 0 else None
+
+
+@pytest.mark.parametrize("name", ["left-to-right", "right-to-left", "confidence", "margin"])
+def test_eval_tells_exact_likelihoods_of_orders(name, home, tmp_path, capsys):
+    code, record = evaluated(home, tmp_path, "--estimator", name)
+    said = capsys.readouterr().out
+    assert code == 0 and record["noise"] == 0 and record["network_calls"] == 6 * 8
+    assert record["what"] in said and "the exact negative log-likelihood" in said
+    assert name in record["sampler"] and record["sampler"] in said
+    assert "8 network calls each" in said and "noise" not in said and "draws each" not in said
+    code, at_once = evaluated(home, tmp_path, "--estimator", name, "--steps", "2")
+    assert at_once["network_calls"] == 6 * 2 and "in 2 steps" in at_once["sampler"]
+    assert at_once["value"] != record["value"]
+    _, warm = evaluated(home, tmp_path, "--estimator", name, "--temperature", "0.8")
+    assert "at temperature 0.8" in warm["sampler"] and warm["value"] != record["value"]
+
+
+def test_eval_enumerates_and_counts_exactly(home, tmp_path, capsys):
+    _, exact = evaluated(home, tmp_path, "--estimator", "enumeration")
+    assert exact["noise"] == 0 and exact["network_calls"] == 6 * (2**8 - 1)
+    _, drawn = evaluated(home, tmp_path, "--repeats", "400")
+    assert abs(drawn["value"] - exact["value"]) < 6 * drawn["noise"]
+    _, counts = evaluated(home, tmp_path, "--estimator", "counts", "--steps", "2")
+    _, one = evaluated(home, tmp_path, "--estimator", "counts", "--repeats", "400")
+    assert abs(one["value"] - exact["value"]) < 6 * one["noise"]
+    assert "exact numbers of tokens in 2 steps" in counts["sampler"]
+    assert counts["value"] > exact["value"] - 6 * counts["noise"]
+    grid = tmp_path / "grid.json"
+    grid.write_text(json.dumps({"counts": [8, 4, 0]}), encoding="utf-8")
+    flags = ["--estimator", "counts", "--grid", str(grid)]
+    _, same = evaluated(home, tmp_path, *flags)
+    _, halves = evaluated(
+        home, tmp_path, "--estimator", "counts", "--steps", "2", "--grid", "uniform"
+    )
+    assert same["value"] == halves["value"]
+
+
+@pytest.mark.parametrize(
+    "flags,said",
+    [
+        (["--estimator", "joint"], "not an upper bound"),
+        (["--estimator", "orders", "--steps", "4"], "leave out --steps and --masking"),
+        (["--grid", "uniform"], "--grid is of --estimator counts"),
+        (["--estimator", "counts", "--temperature", "2"], "--temperature is of the exact"),
+        (["--estimator", "margin", "--masking", "token"], "leave out --masking"),
+        (["--estimator", "margin", "--error", "1"], "draws nothing: leave out --error"),
+        (["--error", "-1"], "--error must be positive"),
+        (["--estimator", "counts", "--grid", "none.json"], "there is no file none.json"),
+        (["--estimator", "margin", "--temperature", "0"], "temperature must be positive"),
+    ],
+)
+def test_flags_that_mean_nothing_together_are_refused(flags, said, home, tmp_path, capsys):
+    assert evaluated(home, tmp_path, *flags)[0] == 2
+    assert said in capsys.readouterr().err
+
+
+def test_eval_draws_until_the_error_and_goes_on_after_ctrl_c(home, tmp_path):
+    out = tmp_path / "e.json"
+    state = tmp_path / "e.json.draws.npz"
+    argv = [
+        sys.executable, "-m", "unmask", "eval", str(home / "run"), "--data", str(home / "data"),
+        "--json", str(out), "--device", "cpu", "--dtype", "float32", "--threads", "1",
+    ]  # fmt: skip
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    never = subprocess.Popen([*argv, "--error", "1e-12"], **pipes)
+    deadline = time.monotonic() + 120
+    while not state.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    never.send_signal(signal.SIGINT)
+    said = never.communicate(timeout=120)[1]
+    assert never.returncode == 130 and str(state) in said and "the same command goes on" in said
+    drawn = len(Kept(state, {}).arrays()["draws"])
+    assert drawn >= 8 and not out.exists()
+    done = subprocess.run([*argv, "--error", "10"], capture_output=True, text=True, timeout=120)
+    record = json.loads(out.read_text(encoding="utf-8"))
+    assert done.returncode == 0 and record["repeats"] == drawn and not state.exists()
+    assert record["noise"] < 10 and math.isfinite(record["value"])
+    same = subprocess.run([*argv, "--repeats", str(drawn)], capture_output=True, timeout=120)
+    again = json.loads(out.read_text(encoding="utf-8"))
+    assert same.returncode == 0 and again["value"] == record["value"]
+    assert again["network_calls"] == record["network_calls"]
+
+
+def test_samplers_of_orders_on_the_command_line(home, tmp_path):
+    for name in ("counts", "left-to-right", "entropy"):
+        out = tmp_path / f"{name}.json"
+        flags = ["--num", "3", "--sampler", name, "--json", str(out)]
+        assert (
+            cli.main(["sample", str(home / "run"), *flags, "--out", str(tmp_path / "s.txt")]) == 0
+        )
+        record = json.loads(out.read_text(encoding="utf-8"))
+        assert record["sampler"] == name and record["steps"] == "one unit a step"
+        assert [len(text) for text in record["samples"]] == [8, 8, 8]
+        flags += ["--steps", "3", "--grid", "uniform"]
+        assert cli.main(["sample", str(home / "run"), *flags]) == 0
+        assert json.loads(out.read_text(encoding="utf-8"))["steps"] == 3
+    hole = tmp_path / "hole.txt"
+    hole.write_text("abc[MASK:3]gh", encoding="utf-8")
+    flags = ["--sampler", "confidence", "--out", str(tmp_path / "f.txt")]
+    assert cli.main(["fill", str(home / "run"), str(hole), *flags]) == 0
+    filled = (tmp_path / "f.txt").read_text(encoding="utf-8").strip()
+    assert filled.startswith("abc") and filled.endswith("gh") and len(filled) == 8
+
+
+def test_what_a_policy_draws_costs_its_entropy(home):
+    """Of a trained network, in float32: all sequences' probabilities sum to one."""
+    model = unmask.MaskedDiffusion.from_pretrained(home / "run")
+    x = unmask.sample(model, num=400, length=3, sampler="confidence", generator=rng())
+    found = estimate(model, [x], Path("confidence")).per_example
+    every = torch.cartesian_prod(*[torch.arange(model.subtokenizer.vocab_size)] * 3)
+    nats = estimate(model, every.split(100), Path("confidence")).per_example
+    assert float((-nats).exp().sum()) == pytest.approx(1, abs=2e-3)  # keys of float32 may tie
+    entropy = float(((-nats).exp() * nats).sum())
+    assert abs(float(found.mean()) - entropy) < 6 * float(found.std()) / np.sqrt(400)
