@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unmask.audit import SIGMAS, Floor, Posterior, copies, exact_nelbo, measure, tables
 from unmask.diffusion import MaskedDiffusion
+from unmask.likelihood import path_nats
 from unmask.schedules import Cosine, LearnedPolynomial, Schedule
 from unmask.subtokens import Subtokenizer
 
@@ -84,11 +85,25 @@ def run(seed: int = 0) -> Iterator[Row]:
         yield agrees(f"{name}, {kernel}, T = {STEPS}", denoisers, in_steps, enumerated)
         yield agrees(f"{name}, exact_nelbo", denoisers, exact(None, masking), repeats=1)
         yield falls(f"{name}, exact_nelbo, T = 4, 16, 64", denoisers, masking)
+        if schedule is cosine:
+            yield agrees(
+                f"{name}, in order of margin", denoisers, along("margin", masking), repeats=1
+            )
     for k in (2, 4):
         name = f'Prime, objective="joint", {k} digits'
         yield found_out(name, Posterior(copies(k)), joint(generator), k)
     denoisers = [Posterior(table) for table in tables()]
     yield agrees('Prime, objective="joint", masking="token"', denoisers, joint(generator, "token"))
+
+
+def along(order: str, masking: str) -> Loss:
+    """The exact likelihood of an order, which is p(x) of an exact denoiser, whatever the order."""
+
+    def loss(denoiser: Posterior, x: Tensor) -> Tensor:
+        model = model_of(denoiser, masking=masking)
+        return path_nats(model, model.clean(x), order)[0].sum(1)
+
+    return loss
 
 
 def model_of(denoiser: Posterior, **how) -> MaskedDiffusion:

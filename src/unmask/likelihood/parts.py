@@ -11,7 +11,7 @@ from unmask.batch import inputs
 from unmask.categorical import uniform
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.likelihood.estimating import drawn, draws_of, numbered
-from unmask.likelihood.estimators import Bound
+from unmask.likelihood.estimators import Bound, Estimator
 from unmask.masks import BLOCK, Draw, split_repeats
 from unmask.roles import ABSENT, GIVEN, SCORED, UNKNOWN
 
@@ -26,6 +26,7 @@ def conditional_nats(
     seed: int = 0,
     examples: Sequence[int] | None = None,
     unknown: Tensor | None = None,
+    estimator: Estimator | None = None,
     cond: Tensor | None = None,
     valid: Tensor | None = None,
     ends: Tensor | None = None,
@@ -36,6 +37,8 @@ def conditional_nats(
     x (B, S) token ids; holes (B, S) bool: which of them were filled in; `unknown` (B, S) bool:
     which are hidden and not scored.  `repeats`: draws of the masks of each row, made from the seed
     and the row's number in `examples` (B,): rows of one number share masks; by default none do.
+
+    `estimator`: `Bound()`, or another; the noise of an exact one is 0.
 
     The bound is that of the sampler that starts from the state with those holes: k ~ U{1..n} of a
     row's n holes are masked, with factor n / k, and the rest is given.  That sampler defines a
@@ -67,9 +70,13 @@ def conditional_nats(
     given = {"x": x, "role": role, "cond": cond, "ends": ends}
     batch = model.clean(**inputs(given, model.device))
     with evaluating(model):
-        draws, _, _ = drawn(model, batch, Bound(), numbers, range(replicates), of_each, seed)
-    found = draws.unflatten(0, (replicates, of_each)).mean(1)  # (G, B)
-    noise = torch.full_like(found[0], math.nan)
+        estimator = Bound() if estimator is None else estimator
+        estimator.check(model)
+        if estimator.exact:
+            replicates, of_each = 1, 1
+        draws, _, _ = drawn(model, batch, estimator, numbers, range(replicates), of_each, seed)
+    found = estimator.combine(draws.unflatten(0, (replicates, of_each)))  # (G, B)
+    noise = torch.full_like(found[0], 0.0 if estimator.exact else math.nan)
     if replicates > 1:
         noise = found.std(0) / math.sqrt(replicates)
     return found.mean(0), noise

@@ -1,0 +1,91 @@
+"""What the samplers that people use assign to held-out examples, beside the model's bound.
+
+    python runs/policies.py demo/run --data demo/data --limit 16
+
+Prints a table: the bound, the bound of eight random orders, and the exact likelihood of the sampler
+of every order, one token at a step, on the same test examples.  The last costs a network call for
+every token of an example; the demo's model of texts takes about two minutes on one core.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from unmask import MaskedDiffusion, __version__, checkpoint, likelihood
+from unmask.data import open_data
+from unmask.device import pick_device, pick_dtype, precision
+from unmask.estimate import Estimate, difference
+from unmask.filling import rows_at_a_time
+from unmask.likelihood import Bound, Estimator, Orders, estimate, estimate_orders
+from unmask.policies import ORDERS
+
+
+def main() -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("model", type=Path, help="a model's folder, or a run's")
+    parser.add_argument("--data", type=Path, required=True, help="a prepared folder")
+    parser.add_argument("--limit", type=int, default=16, help="examples of the test split")
+    parser.add_argument("--repeats", type=int, default=64, help="draws of the bound")
+    parser.add_argument("--dtype", default="float32", help="an order's keys are of that precision")
+    parser.add_argument("--json", type=Path, help="also write the numbers there")
+    args = parser.parse_args()
+    folder = checkpoint.resolve(args.model)
+    device = pick_device("auto")
+    model = MaskedDiffusion.from_pretrained(folder).to(device)
+    data = open_data(args.data, labels=model.meta.get("labels", False))
+    length = model.meta["length"]
+
+    def batches():
+        return data.windows("test", length, rows_at_a_time(0, length), limit=args.limit)
+
+    rows, first = [], None
+    print(f"| of the sampler | bits per {data.unit} | less the bound | network calls each | s |")
+    print("|---|---|---|---|---|")
+    with precision(pick_dtype(args.dtype, device), device):
+        for name, estimator in estimators().items():
+            began = time.monotonic()
+            found = told(model, batches(), estimator, args.repeats)
+            seconds = time.monotonic() - began
+            first = first or found
+            rows.append(row(name, found, first, seconds))
+            print(line(rows[-1]), flush=True)
+    if args.json:
+        made = {"version": __version__, "dtype": args.dtype, "rows": rows}
+        made |= {"model_sha256": checkpoint.digest(folder / "model.safetensors")}
+        made |= {"data_sha256": data.meta["sha256"], "unit": f"bits per {data.unit}"}
+        args.json.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+
+
+def estimators() -> dict[str, Estimator]:
+    found: dict[str, Estimator] = {"random order, the bound": Bound()}
+    found["random order, the bound of 8 orders"] = Orders(8)
+    found |= {f"{order}, exact": likelihood.Path(order) for order in ORDERS}
+    return found
+
+
+def told(model: MaskedDiffusion, batches, estimator: Estimator, repeats: int) -> Estimate:
+    if isinstance(estimator, Orders):
+        return estimate_orders(model, batches, orders=estimator.orders)[0]
+    return estimate(model, batches, estimator, repeats=repeats)
+
+
+def row(name: str, found: Estimate, first: Estimate, seconds: float) -> dict:
+    change, error, _ = difference(found, first)
+    return {
+        "name": name, "bits": found.bits_per_dim, "stderr": found.bits_per_dim_stderr,
+        "noise": found.bits_per_dim_noise, "difference": change, "difference_stderr": error,
+        "calls": found.calls / len(found.positions), "n": len(found.positions),
+        "positions": int(found.positions.sum()), "seconds": round(seconds, 1),
+    }  # fmt: skip
+
+
+def line(of: dict) -> str:
+    change = f"{of['difference']:+.3f} ± {of['difference_stderr']:.3f}" if of["difference"] else ""
+    bits = f"{of['bits']:.3f} ± {of['stderr']:.3f}"
+    return f"| {of['name']} | {bits} | {change} | {of['calls']:,.0f} | {of['seconds']:.0f} |"
+
+
+if __name__ == "__main__":
+    main()
