@@ -43,6 +43,7 @@ def compare(argv: list[str]) -> None:
     from unmask.estimate import difference, freedom
 
     (of_a, a), (of_b, b) = read_evaluation(args.a), read_evaluation(args.b)
+    unlike_how = check_protocols(args, of_a, of_b)
     for name in PAIRED:
         if of_a.get(name) != of_b.get(name):
             there, here = (str(record.get(name))[:60] for record in (of_a, of_b))
@@ -69,6 +70,8 @@ def compare(argv: list[str]) -> None:
     else:
         print(f"{same} and masks; noise of the masks alone {noise:.4f}")
     print(f"  error {of_a.get('error_over', 'over examples')}")
+    for line in unlike_how:
+        print(f"  {line}")
     record = {
         "a": str(args.a), "b": str(args.b), "value": change, "unit": of_a["unit"],
         "stderr": error, "noise": noise, "n": len(a.positions), "groups": groups,
@@ -76,6 +79,29 @@ def compare(argv: list[str]) -> None:
         "a_sha256": of_a["examples"]["sha256"], "b_sha256": of_b["examples"]["sha256"],
     }  # fmt: skip
     write_record(args.json, **record)
+
+
+def check_protocols(args: Compare, of_a: dict, of_b: dict) -> list[str]:
+    """Lines on what else differs between two protocols; none for records without.
+
+    ValueError, with the field, if it makes the pair meaningless.
+    """
+    from unmask.evaluation.protocol import of_record
+
+    a, b = of_record(of_a, str(args.a)), of_record(of_b, str(args.b))
+    if a is None or b is None:
+        return []
+    here = f"{args.a} and {args.b} cannot be paired"
+    for name in a.differs(b):
+        there, other = (str(getattr(one, name))[:200] for one in (a, b))
+        if name.startswith("tokenizer"):
+            raise ValueError(
+                f"{here}: {name} is {there} in the one and {other} in the other, so their tokens "
+                "differ; only their bits per byte say which is lower, unpaired"
+            )
+        raise ValueError(f"{here}: {name} is {there} in the one and {other} in the other")
+    names = [name for name in a.unlike(b) if name != "weights"]
+    return [f"other {name}: {getattr(a, name)} and {getattr(b, name)}" for name in names]
 
 
 def student(freedom: float) -> float:

@@ -10,6 +10,16 @@ import tyro
 
 from unmask.cli.compare import beside, keep_examples
 from unmask.cli.flags import Machine, parse
+from unmask.cli.protocol import (
+    Counted,
+    list_protocols,
+    open_scored,
+    protocol_of,
+    say_per_byte,
+    say_protocol,
+    terms_of_windows,
+    wants_list,
+)
 from unmask.cli.runtime import Runtime, check_positive, estimator_name, same_data
 from unmask.kinds.output import check_out
 
@@ -19,7 +29,12 @@ class Eval(Machine):
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
     """A model's folder, or a run's."""
     data: Path
-    """A folder that `unmask prepare` made, with the model's tokens."""
+    """A folder that `unmask prepare` made, with the model's tokens; with --protocol: the files that
+    it is of, as they were downloaded."""
+    protocol: str = ""
+    """Make the windows as this published protocol does; list: which there are."""
+    keep: str = ""
+    """Of --protocol: also keep the data that it makes, as this folder, which may then be --data."""
     split: Literal["train", "validation", "test"] = "test"
     """Which part of the data to score."""
     repeats: int = 8
@@ -50,10 +65,14 @@ class Scored(NamedTuple):
     data: Any
     count: int  # windows
     length: int  # of a window
+    split: str
+    counted: Counted  # the bytes of the windows
 
 
 def evaluate(argv: list[str]) -> None:
     """The bound on held-out data, with its errors, unit and protocol."""
+    if wants_list(argv):
+        return list_protocols()
     args = parse(Eval, "eval", argv, evaluate.__doc__)
     if args.estimator == "joint":
         raise ValueError(
@@ -66,7 +85,6 @@ def evaluate(argv: list[str]) -> None:
     runtime = Runtime(args)
     from tqdm import tqdm
 
-    from unmask.data import open_data
     from unmask.estimate import difference
     from unmask.filling import rows_at_a_time
     from unmask.likelihood import estimate_nelbo, estimate_orders
@@ -76,7 +94,7 @@ def evaluate(argv: list[str]) -> None:
     model, kind, folder = runtime.load(args.model)
     masking = model.masking if args.masking == "model" else args.masking
     model.units(masking)  # an error here, if it cannot be
-    data = open_data(args.data, labels=model.meta.get("labels", False))
+    data = open_scored(args, kind, model.meta.get("labels", False))
     same_data(model, kind, data, args.model)
     if split_otherwise(model.meta["data"], data.meta):
         print(
@@ -84,19 +102,20 @@ def evaluate(argv: list[str]) -> None:
             "what is scored may hold training text",
             file=sys.stderr,
         )
-    length = args.length or model.meta["length"]
+    split, length = terms_of_windows(args, kind, model.meta["length"])
     batch_size = rows_at_a_time(args.batch_size, length)
-    windows = data.windows(args.split, length, batch_size, limit=args.limit or None)
-    count = min(data.window_count(args.split, length), args.limit or sys.maxsize)
+    windows = data.windows(split, length, batch_size, limit=args.limit or None)
+    counted = Counted(data, windows)
+    count = min(data.window_count(split, length), args.limit or sys.maxsize)
     if args.estimator == "orders" and (args.steps or args.masking != "model"):
         raise ValueError(
             "--estimator orders is of continuous time and the model's own masking: "
             "leave out --steps and --masking"
         )
     total = -(-count // batch_size)
-    bar = tqdm(windows, total=total, unit="batch", disable=None, dynamic_ncols=True)
+    bar = tqdm(counted, total=total, unit="batch", disable=None, dynamic_ncols=True)
     shared = {"seed": args.seed, "processes": runtime.processes}
-    scored = Scored(model, folder, data, count, length)
+    scored = Scored(model, folder, data, count, length, split, counted)
     if args.estimator == "orders":
         with runtime.precision:
             bound, single = estimate_orders(model, bar, orders=args.repeats, **shared)
@@ -130,9 +149,10 @@ def report_bound(
     args: Eval, runtime: Runtime, scored: Scored, bound: Any, estimator: str, **more
 ) -> None:
     """Print an estimate with its protocol, and record it."""
+    from unmask.checkpoint import digest
     from unmask.estimate import plus_minus
 
-    model, folder, data, count, length = scored
+    model, folder, data, count, length, split, counted = scored
     positions = int(bound.positions.sum())
     labels = model.meta.get("labels", False)
     revealed = "one token"
@@ -143,9 +163,11 @@ def report_bound(
         "an upper bound on the negative log-likelihood"
     )
     given = ", given their classes" if labels else ""
-    print(f"  {args.split} split, {data.describe(count, positions, length)}{given}")
-    for line in data.protocol(args.split, length):
+    print(f"  {split} split, {data.describe(count, positions, length)}{given}")
+    for line in data.protocol(split, length):
         print(f"  {line}")
+    of_bytes = counted.per_byte(bound)
+    print("".join(f"{line}\n" for line in say_per_byte(of_bytes, positions)), end="")
     if data.example:
         print(f"  {plus_minus(bound.mean, bound.stderr, '.3f')} nats {data.example}")
     for name, (nats, error) in more.get("nats_by_column", {}).items():
@@ -163,13 +185,19 @@ def report_bound(
     )
     if data.perplexity:
         print(f"  perplexity bound {bound.perplexity:.2f} per token")
+    weights = f"ema {digest(folder / 'model.safetensors')}"
+    made = {"estimator": estimator, "masking": bound.masking, "precision": runtime.dtype}
+    windows = (split, length, count)
+    protocol = protocol_of(args, data, model, windows, made | {"weights": weights})
+    print(say_protocol(protocol))
     values = {
         "value": bound.bits_per_dim, "unit": f"bits per {data.unit}",
         "stderr": bound.bits_per_dim_stderr, "noise": bound.bits_per_dim_noise,
-        "n": count, "positions": positions, "length": length, "split": args.split,
+        "n": count, "positions": positions, "length": length, "split": split,
         "nats_per_example": bound.mean, "nats_per_example_stderr": bound.stderr,
         "perplexity": bound.perplexity, "estimator": estimator, "masking": bound.masking,
         "given": "classes" if labels else None, "revealed_at_an_instant": revealed,
         "repeats": args.repeats, "data_sha256": data.meta["sha256"], "error_over": over,
     }  # fmt: skip
+    values |= of_bytes | protocol.record()
     runtime.record(folder, **values, **keep_examples(args.json, bound), **more)
