@@ -180,7 +180,7 @@ def test_two_evaluations_are_compared_window_by_window(evaluations, tmp_path, ca
 
 def test_what_cannot_be_compared_is_refused(evaluations, tmp_path, capsys):
     home = evaluations
-    assert "n is 29 there and 9 here" in fails(
+    assert "examples is 29 there and 9 here" in fails(
         capsys, "compare", home / "a.json", home / "fewer.json"
     )
     assert "seed is 0 there and 1 here" in fails(

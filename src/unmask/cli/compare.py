@@ -91,15 +91,12 @@ def check_protocols(args: Compare, of_a: dict, of_b: dict) -> list[str]:
     a, b = of_record(of_a, str(args.a)), of_record(of_b, str(args.b))
     if a is None or b is None:
         return []
-    here = f"{args.a} and {args.b} cannot be paired"
     for name in a.differs(b):
-        there, other = (str(getattr(one, name))[:200] for one in (a, b))
+        there, here = (str(getattr(one, name))[:200] for one in (a, b))
+        said = f"{args.a} and {args.b} cannot be paired: {name} is {there} there and {here} here"
         if name.startswith("tokenizer"):
-            raise ValueError(
-                f"{here}: {name} is {there} in the one and {other} in the other, so their tokens "
-                "differ; only their bits per byte say which is lower, unpaired"
-            )
-        raise ValueError(f"{here}: {name} is {there} in the one and {other} in the other")
+            said += "; two tokenizers have bits per byte alone in common, unpaired"
+        raise ValueError(said)
     names = [name for name in a.unlike(b) if name != "weights"]
     return [f"other {name}: {getattr(a, name)} and {getattr(b, name)}" for name in names]
 
