@@ -222,6 +222,23 @@ def test_what_a_protocol_prepares_can_be_kept(home, first, tmp_path, capsys):
     assert "for no protocol" in fails(capsys, *command, "lambada-sedd")
 
 
+def test_a_protocol_has_its_split_and_leaves_no_folder_behind(home, tmp_path, monkeypatch, capsys):
+    import gc
+    import tempfile
+
+    (tmp_path / "held-out.jsonl").write_bytes((home / "lambada_test.jsonl").read_bytes())
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    how = {"protocol": "owt-1024", "data": tmp_path / "held-out.jsonl"}
+    found = evaluate(home, tmp_path / "e.json", **how)
+    gc.collect()
+    assert found["split"] == found["protocol"]["split"] == "validation" and found["n"] == 7
+    assert found["protocol"]["official"].startswith("not known")
+    assert not list((tmp_path / "temporary").iterdir())
+    said = capsys.readouterr()  # nobody has an official file of it
+    assert "warning" not in said.err and "official source: not known" in said.out
+
+
 def test_protocols_are_listed_and_unknown_ones_named(home, capsys):
     assert main(["eval", "--protocol", "list"]) == 0
     said = capsys.readouterr().out
@@ -305,7 +322,8 @@ def changed_file(home, tmp_path):
 
 
 def test_a_changed_file_is_refused(home, first, tmp_path, capsys):
-    evaluate(home, tmp_path / "b.json", **changed_file(home, tmp_path))
+    other = evaluate(home, tmp_path / "b.json", **changed_file(home, tmp_path))
+    assert Protocol(**first["protocol"]).differs(Protocol(**other["protocol"])) == ["data_sha256"]
     said = fails(capsys, "compare", home / "first.json", tmp_path / "b.json")
     assert "cannot be paired: data_sha256 is" in said
 
@@ -405,6 +423,15 @@ def test_a_window_that_cuts_a_character_loses_no_byte(home, length):
     assert "\N{REPLACEMENT CHARACTER}" not in text[:-1] and "ï" in text and "本" in text
     whole = sum(len(character.encode()) for character in text[:-1])
     assert whole <= sum(counts) <= whole + 3
+
+
+def test_given_text_is_not_counted(home):
+    import torch
+
+    data = open_data(home / "run-data")
+    (batch, *_) = data.windows("train", 8, 2)
+    role = torch.tensor([[1, 2, 2, 0, 0, 0, 0, 0], [2, 1, 3, 1, 1, 1, 1, 1]], dtype=torch.int8)
+    assert data.byte_counts({"x": batch["x"], "role": role}).tolist() == [2, 1]
 
 
 def test_bytes_of_tokens():
@@ -542,4 +569,5 @@ def test_uniprot(home, tmp_path):
     how = {"model": "protein", "protocol": "uniprot", "data": tmp_path / "uniprot.fasta"}
     found = evaluate(home, tmp_path / "e.json", **how)
     assert found["n"] == 3 and found["length"] == 512 and found["positions"] == 3 * 62
-    assert found["protocol"]["given"].startswith("lengths")
+    assert found["protocol"]["given"] == "lengths, and which ends of a sequence a window holds"
+    assert found["protocol"]["denominator"] == "every residue that is known"

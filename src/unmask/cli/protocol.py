@@ -55,7 +55,7 @@ def open_scored(args: Any, kind: Kind, labels: bool) -> Any:
     else:
         data = prepare_source(args, kind, labels)
     official = data.meta["protocol"]["official"]
-    if official != "yes":
+    if official.startswith(("no:", "part:")):
         said = f"warning: {args.data} as the source of {args.protocol}: official: {official}"
         print(said, file=sys.stderr)
     return data
