@@ -248,6 +248,8 @@ def test_protocols_are_listed_and_unknown_ones_named(home, capsys):
     assert "model is of text" in fails(capsys, *command, "--protocol", "adult")
     flags = ["--protocol", "lambada-sedd", "--length", "64"]
     assert "would be another protocol" in fails(capsys, *command, *flags)
+    flags = ["--protocol", "lambada-sedd", "--split", "train"]
+    assert "is of the split test" in fails(capsys, *command, *flags)
     assert "--keep" in fails(capsys, *command, "--keep", "kept")
 
 

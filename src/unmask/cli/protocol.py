@@ -43,6 +43,11 @@ def open_scored(args: Any, kind: Kind, labels: bool) -> Any:
             f"--length {args.length} would be another protocol: {args.protocol} says it is "
             f"{recipe.length or 'that of an example'}; leave it out"
         )
+    if args.split not in ("test", recipe.split):  # test: or nothing was said
+        raise ValueError(
+            f"--split {args.split} would be another protocol: {args.protocol} is of the split "
+            f"{recipe.split}; leave it out"
+        )
     if (args.data / "meta.json").is_file():
         data = open_data(args.data, labels=labels)
         found = data.meta.get("protocol", {}).get("name")
