@@ -178,13 +178,22 @@ def test_two_evaluations_are_compared_window_by_window(evaluations, tmp_path, ca
     assert capsys.readouterr().out.startswith("+0.0000 +- 0.0000")
 
 
+def test_two_runs_of_one_protocol_agree_within_their_errors(evaluations, capsys):
+    """Other masks of one model: the difference is that of the masks alone."""
+    home = evaluations
+    capsys.readouterr()
+    assert main(["compare", str(home / "a.json"), str(home / "seed.json")]) == 0
+    said = capsys.readouterr().out
+    change, error = map(float, re.match(r"(\S+) \+- (\S+) bits", said).groups())
+    a = json.loads((home / "a.json").read_text(encoding="utf-8"))
+    assert "not resolved" in said and "other seed: 0 and 1" in said and "and masks" not in said
+    assert abs(change) < 3 * error and error == pytest.approx(math.sqrt(2) * a["noise"], rel=0.5)
+
+
 def test_what_cannot_be_compared_is_refused(evaluations, tmp_path, capsys):
     home = evaluations
-    assert "n is 29 there and 9 here" in fails(
+    assert "examples is 29 there and 9 here" in fails(
         capsys, "compare", home / "a.json", home / "fewer.json"
-    )
-    assert "seed is 0 there and 1 here" in fails(
-        capsys, "compare", home / "a.json", home / "seed.json"
     )
     assert "no file" in fails(capsys, "compare", home / "a.json", tmp_path / "none.json")
     (tmp_path / "x.json").write_text(json.dumps({"value": 3}))

@@ -132,6 +132,21 @@ def test_eval_tells_exact_likelihoods_of_orders(name, home, tmp_path, capsys):
     assert "at temperature 0.8" in warm["sampler"] and warm["value"] != record["value"]
 
 
+def test_an_exact_likelihood_and_a_bound_are_compared_by_example(home, tmp_path, capsys):
+    for name, flags in (("a", ["--estimator", "margin"]), ("b", ["--repeats", "8"])):
+        out = str(tmp_path / f"{name}.json")
+        argv = ["eval", str(home / "run"), "--data", str(home / "data"), "--json", out, *flags]
+        assert cli.main(argv) == 0
+    capsys.readouterr()
+    argv = ["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]
+    assert cli.main([*argv, "--json", str(tmp_path / "d.json")]) == 0
+    said = capsys.readouterr().out
+    a, b, d = (json.loads((tmp_path / f"{n}.json").read_text(encoding="utf-8")) for n in "abd")
+    assert d["value"] == pytest.approx(a["value"] - b["value"], abs=1e-9)
+    assert d["noise"] == pytest.approx(b["noise"], rel=1e-6) and d["stderr"] >= d["noise"]
+    assert "along the path, margin" in said and "other estimator" in said
+
+
 def test_eval_enumerates_and_counts_exactly(home, tmp_path, capsys):
     _, exact = evaluated(home, tmp_path, "--estimator", "enumeration")
     assert exact["noise"] == 0 and exact["network_calls"] == 6 * (2**8 - 1)

@@ -38,6 +38,7 @@ class Estimate:
     sampler: str = ""  # whose it is
     calls: int = 0  # of the network, one for each example and state
     exact: bool = False  # nothing was drawn
+    density: str = ""  # of the draws
 
     def __repr__(self) -> str:
         error = f"stderr={self.stderr:.4f}, noise={self.noise:.4f}"

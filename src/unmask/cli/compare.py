@@ -19,8 +19,9 @@ from unmask.files import is_writer, no_file, write_whole
 from unmask.kinds.output import check_out
 
 # what has to be the same
-PAIRED = ("unit", "data_sha256", "split", "length", "n", "positions", "given", "seed", "repeats")
-OF_MASKS = ("estimator", "revealed_at_an_instant")  # what has to be the same for the same masks
+PAIRED = ("unit", "data_sha256", "split", "length", "n", "positions", "given")
+# what has to be the same for the same masks
+OF_MASKS = ("estimator", "revealed_at_an_instant", "seed", "repeats")
 LARGEST = 1e100  # nats, so that their squares are numbers
 ARRAYS = ("replicates", "steady", "positions", "groups")
 
@@ -43,6 +44,7 @@ def compare(argv: list[str]) -> None:
     from unmask.estimate import difference, freedom
 
     (of_a, a), (of_b, b) = read_evaluation(args.a), read_evaluation(args.b)
+    unlike_how = check_protocols(args, of_a, of_b)
     for name in PAIRED:
         if of_a.get(name) != of_b.get(name):
             there, here = (str(record.get(name))[:60] for record in (of_a, of_b))
@@ -61,14 +63,14 @@ def compare(argv: list[str]) -> None:
     print(f"{change:+.4f} +- {error:.4f} {of_a['unit']}, {args.a} less {args.b}: {verdict} at 95 %")
     each = " and ".join(f"{e.bits_per_dim:.4f} +- {e.bits_per_dim_stderr:.4f}" for e in (a, b))
     print(f"  {each} by themselves; differences from {needed:.4f} on would be resolved")
-    pairs = [(of_a.get(name), of_b.get(name)) for name in OF_MASKS]
-    unlike = "; ".join(f"{one} and {other}" for one, other in pairs if one != other)
+    unlike = [name for name in OF_MASKS if of_a.get(name) != of_b.get(name)]
     same = f"  the same {len(a.positions):,} examples"
-    if unlike:
-        print(f"{same}, other masks: {unlike}")
-    else:
-        print(f"{same} and masks; noise of the masks alone {noise:.4f}")
+    print(f"{same} and masks; noise of the masks alone {noise:.4f}" if not unlike else same)
+    if not unlike_how:  # of records from before there were protocols
+        unlike_how = [f"other {name}: {of_a.get(name)} and {of_b.get(name)}" for name in unlike]
     print(f"  error {of_a.get('error_over', 'over examples')}")
+    for line in unlike_how:
+        print(f"  {line}")
     record = {
         "a": str(args.a), "b": str(args.b), "value": change, "unit": of_a["unit"],
         "stderr": error, "noise": noise, "n": len(a.positions), "groups": groups,
@@ -76,6 +78,26 @@ def compare(argv: list[str]) -> None:
         "a_sha256": of_a["examples"]["sha256"], "b_sha256": of_b["examples"]["sha256"],
     }  # fmt: skip
     write_record(args.json, **record)
+
+
+def check_protocols(args: Compare, of_a: dict, of_b: dict) -> list[str]:
+    """Lines on what else differs between two protocols; none for records without.
+
+    ValueError, with the field, if it makes the pair meaningless.
+    """
+    from unmask.evaluation.protocol import of_record
+
+    a, b = of_record(of_a, str(args.a)), of_record(of_b, str(args.b))
+    if a is None or b is None:
+        return []
+    for name in a.differs(b):
+        there, here = (str(getattr(one, name))[:200] for one in (a, b))
+        said = f"{args.a} and {args.b} cannot be paired: {name} is {there} there and {here} here"
+        if name.startswith("tokenizer"):
+            said += "; two tokenizers have bits per byte alone in common, unpaired"
+        raise ValueError(said)
+    names = [name for name in a.unlike(b) if name != "weights"]
+    return [f"other {name}: {getattr(a, name)} and {getattr(b, name)}" for name in names]
 
 
 def student(freedom: float) -> float:

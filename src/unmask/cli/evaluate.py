@@ -11,6 +11,16 @@ import tyro
 from unmask.cli.compare import beside, keep_examples
 from unmask.cli.estimator import Estimating, check_estimator, estimator_of
 from unmask.cli.flags import parse
+from unmask.cli.protocol import (
+    Counted,
+    list_protocols,
+    open_scored,
+    protocol_of,
+    say_per_byte,
+    say_protocol,
+    terms_of_windows,
+    wants_list,
+)
 from unmask.cli.runtime import Runtime, check_positive, same_data
 from unmask.kinds.output import check_out
 
@@ -20,7 +30,12 @@ class Eval(Estimating):
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
     """A model's folder, or a run's."""
     data: Path
-    """A folder that `unmask prepare` made, with the model's tokens."""
+    """A folder that `unmask prepare` made, with the model's tokens; with --protocol: the files that
+    it is of, as they were downloaded."""
+    protocol: str = ""
+    """Make the windows as this published protocol does; list: which there are."""
+    keep: str = ""
+    """Of --protocol: also keep the data that it makes, as this folder, which may then be --data."""
     split: Literal["train", "validation", "test"] = "test"
     """Which part of the data to score."""
     length: int = 0
@@ -39,22 +54,20 @@ class Scored(NamedTuple):
     folder: Path  # of the model
     kind: Any
     data: Any
+    batches: Counted  # of all windows, afresh whenever one asks; and their bytes
     count: int  # windows
     length: int  # of a window
+    split: str
     batch_size: int
-
-    def windows(self, args: Eval) -> Any:
-        """All batches."""
-        limit = args.limit or None
-        return self.data.windows(args.split, self.length, self.batch_size, limit=limit)
 
 
 def evaluate(argv: list[str]) -> None:
     """The bound on held-out data, with its errors, unit and protocol."""
+    if wants_list(argv):
+        return list_protocols()
     args = parse(Eval, "eval", argv, evaluate.__doc__)
     check_estimator(args)
     runtime = Runtime(args)
-    from unmask.data import open_data
     from unmask.filling import rows_at_a_time
 
     check_positive(args, "repeats")
@@ -62,7 +75,7 @@ def evaluate(argv: list[str]) -> None:
     model, kind, folder = runtime.load(args.model)
     estimator = estimator_of(args, model)
     estimator.check(model)
-    data = open_data(args.data, labels=model.meta.get("labels", False))
+    data = open_scored(args, kind, model.meta.get("labels", False))
     same_data(model, kind, data, args.model)
     if split_otherwise(model.meta["data"], data.meta):
         print(
@@ -70,11 +83,11 @@ def evaluate(argv: list[str]) -> None:
             "what is scored may hold training text",
             file=sys.stderr,
         )
-    length = args.length or model.meta["length"]
+    split, length = terms_of_windows(args, kind, model.meta["length"])
     batch_size = rows_at_a_time(args.batch_size, length)
-    count = min(data.window_count(args.split, length), args.limit or sys.maxsize)
-
-    scored = Scored(model, folder, kind, data, count, length, batch_size)
+    count = min(data.window_count(split, length), args.limit or sys.maxsize)
+    batches = Counted(data, split, length, batch_size, args.limit or None)
+    scored = Scored(model, folder, kind, data, batches, count, length, split, batch_size)
     with runtime.precision:
         if args.error:
             bound, single = until(args, runtime, scored, estimator), None
@@ -90,7 +103,7 @@ def drawn(args: Eval, runtime: Runtime, scored: Scored, estimator: Any) -> tuple
     total = -(-scored.count // scored.batch_size)
     shared: dict[str, Any] = {"seed": args.seed, "processes": runtime.processes}
     with progress(total) as bar:
-        batches = watched(scored.windows(args), bar, 1)
+        batches = watched(scored.batches, bar, 1)
         if args.estimator == "orders":
             return estimate_orders(scored.model, batches, orders=args.repeats, **shared)
         shared |= {"repeats": args.repeats, "by_position": bool(scored.kind.columns)}
@@ -106,7 +119,7 @@ def until(args: Eval, runtime: Runtime, scored: Scored, estimator: Any) -> Any:
     made_by = {
         "model": digest(scored.folder / "model.safetensors"), "data": scored.data.meta["sha256"],
         "estimator": repr(estimator), "precision": runtime.dtype, "batch": scored.batch_size,
-        "count": scored.count, "length": scored.length, "split": args.split, "seed": args.seed,
+        "count": scored.count, "length": scored.length, "split": scored.split, "seed": args.seed,
     }  # fmt: skip
     path = Path(f"{args.json}.draws.npz") if args.json else None
     kept = Kept(path, made_by)
@@ -118,7 +131,7 @@ def until(args: Eval, runtime: Runtime, scored: Scored, estimator: Any) -> Any:
             bar.set_postfix_str(f"noise {noise:.4f}, to be {args.error:g}")
 
         def batches(replicates: int) -> Any:
-            return watched(scored.windows(args), bar, replicates)
+            return watched(scored.batches, bar, replicates)
 
         try:
             return estimate_until(
@@ -147,6 +160,17 @@ def watched(batches: Any, bar: Any, each: int) -> Any:
         bar.update(each)
 
 
+def how(args: Eval, runtime: Runtime, folder: Path, bound: Any) -> dict[str, Any]:
+    """What a protocol says of an estimate."""
+    from unmask.checkpoint import digest
+
+    return {
+        "estimator": f"{bound.name}, of {bound.sampler}", "masking": bound.masking,
+        "draws": bound.repeats, "density": bound.density, "seed": args.seed,
+        "precision": runtime.dtype, "weights": f"ema {digest(folder / 'model.safetensors')}",
+    }  # fmt: skip
+
+
 def split_otherwise(trained: dict, scored: dict) -> bool:
     """Are two data sets of a source in common, and not the same?"""
     sources = ({source["sha256"] for source in meta["source"]} for meta in (trained, scored))
@@ -161,15 +185,17 @@ def report_bound(args: Eval, runtime: Runtime, scored: Scored, bound: Any, singl
     from unmask.estimate import difference, plus_minus
     from unmask.likelihood.estimators import unit_of
 
-    model, folder, kind, data, count, length, _ = scored
+    model, folder, kind, data, batches, count, length, split, _ = scored
     positions = int(bound.positions.sum())
     labels = model.meta.get("labels", False)
     number = plus_minus(bound.bits_per_dim, bound.bits_per_dim_stderr)
     print(f"{number} bits per {data.unit}: {bound.what}")
     given = ", given their classes" if labels else ""
-    print(f"  {args.split} split, {data.describe(count, positions, length)}{given}")
-    for line in data.protocol(args.split, length):
+    print(f"  {split} split, {data.describe(count, positions, length)}{given}")
+    for line in data.protocol(split, length):
         print(f"  {line}")
+    of_bytes = batches.per_byte(bound)
+    print("".join(f"{line}\n" for line in say_per_byte(of_bytes, positions)), end="")
     if data.example:
         print(f"  {plus_minus(bound.mean, bound.stderr, '.3f')} nats {data.example}")
     by_column = {}
@@ -192,16 +218,19 @@ def report_bound(args: Eval, runtime: Runtime, scored: Scored, bound: Any, singl
     if data.perplexity:
         which = "" if bound.what.startswith("the exact") else " bound"
         print(f"  perplexity{which} {bound.perplexity:.2f} per token")
+    protocol = protocol_of(data, model, (split, length, count), how(args, runtime, folder, bound))
+    print(say_protocol(protocol))
     values = {
         "value": bound.bits_per_dim, "unit": f"bits per {data.unit}", "what": bound.what,
         "stderr": bound.bits_per_dim_stderr, "noise": bound.bits_per_dim_noise,
-        "n": count, "positions": positions, "length": length, "split": args.split,
+        "n": count, "positions": positions, "length": length, "split": split,
         "nats_per_example": bound.mean, "nats_per_example_stderr": bound.stderr,
         "perplexity": bound.perplexity, "estimator": bound.name, "sampler": bound.sampler,
         "masking": bound.masking, "given": "classes" if labels else None,
         "revealed_at_an_instant": unit_of(model, bound.masking), "network_calls": bound.calls,
         "repeats": bound.repeats, "data_sha256": data.meta["sha256"], "error_over": over,
     }  # fmt: skip
+    values |= of_bytes | protocol.record()
     if by_column:
         values["nats_by_column"] = by_column
     if single is not None:

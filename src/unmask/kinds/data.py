@@ -10,6 +10,8 @@ import torch
 
 from unmask.kinds.folder import SPLITS, verify
 
+TERMS = ("packing", "given", "denominator")  # that a protocol's folder has in its meta.json
+
 
 class Data:
     """Splits of tokens.
@@ -110,9 +112,24 @@ class Data:
         """What else is to be said of a number on this split."""
         return []
 
+    def terms(self) -> dict[str, str]:
+        """What two numbers on these data have in common, in words: "packing", how examples are made
+        of a source; what is "given"; and the "denominator", which positions are counted."""
+        own = self.meta.get("protocol", {})
+        return self._terms() | {name: own[name] for name in TERMS if name in own}
+
+    def byte_counts(self, batch: dict[str, torch.Tensor]) -> np.ndarray | None:
+        """(B,) bytes of text that the scored positions of a batch stand for; None: it is no text,
+        or none is known."""
+        return None
+
     def batch_name(self, batch_size: int, length: int) -> str:
         """A batch, in words."""
         return f"{batch_size} x {length} {self.unit}s"
+
+    def _terms(self) -> dict[str, str]:
+        counted = f"every {self.unit}"
+        return {"packing": "each example whole", "given": "nothing", "denominator": counted}
 
     def _examples(self, split: str, length: int, chosen: np.ndarray) -> dict[str, torch.Tensor]:
         """Those with the numbers `chosen` (B,)."""

@@ -28,6 +28,11 @@ META = {
     "sha256": {str: str}, "source": [{"sha256": str}],
     "lengths?": {str: whole(0)}, "classes?": whole(0), "class_names?": [str], "split?": str,
     "images?": COUNTS, "rows?": COUNTS, "document_count?": COUNTS,
+    "protocol?": {
+        "name": str, "official": str, "length?": whole(0), "marks?": str, "rows?": whole(0),
+        "packing?": str, "given?": str, "denominator?": str,
+        "dropped?": {"tokens": whole(0), "of": whole(0), "rows_cut": whole(0)},
+    },
 }  # fmt: skip
 
 

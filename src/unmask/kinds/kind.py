@@ -7,7 +7,7 @@ or command line.  No torch here, since `unmask VERB --help` reads the kinds' fla
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 from unmask.config import Preset
 from unmask.documents import malformed
 from unmask.kinds.output import check_out
+from unmask.kinds.recipe import Recipe
 from unmask.roles import HOLE
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Kind(ABC):
     frames: ClassVar[str] = ".html"
     title: ClassVar[str] = "A sample"  # of a page that shows one
     presets: ClassVar[dict[str, Preset]] = {}  # configurations for such data
+    protocols: ClassVar[Mapping[str, Recipe]] = {}  # how such data are evaluated, by name
     unit: ClassVar[str] = "token"
     fixed: ClassVar[bool] = False  # every example has as many positions
     no_labels: ClassVar[str] = ""  # why examples have no classes; "": they may have some
@@ -141,6 +143,14 @@ class Kind(ABC):
     @property
     def layout(self) -> Layout:
         return Layout()
+
+    def follow(self, name: str, source: Path, out: Path) -> None:
+        """From a source, as it was downloaded, write the folder `out` as the protocol of this name
+        says, with the tokens of these data.
+
+        meta.json then has "protocol".  ValueError for a source or tokens that do not do.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def read(self, path: Path, args: Any, length: int) -> Source:

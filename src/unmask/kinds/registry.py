@@ -16,6 +16,7 @@ from unmask.kinds.demo import Demo
 from unmask.kinds.images.kind import Images
 from unmask.kinds.kind import Kind
 from unmask.kinds.proteins.kind import Proteins
+from unmask.kinds.recipe import Recipe
 from unmask.kinds.tables.kind import Tables
 from unmask.kinds.text.kind import Text
 
@@ -68,6 +69,11 @@ def unknown_kind(name: Any) -> str:
 def presets() -> dict[str, Preset]:
     """The configurations of all kinds, by name."""
     return {name: one for kind in kinds().values() for name, one in kind.presets.items()}
+
+
+def recipes() -> dict[str, tuple[type[Kind], Recipe]]:
+    """The protocols of all kinds, by name, each with its kind."""
+    return {name: (kind, one) for kind in kinds().values() for name, one in kind.protocols.items()}
 
 
 def demos() -> dict[str, type[Demo]]:

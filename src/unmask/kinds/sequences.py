@@ -98,6 +98,16 @@ class Sequences(Data):
             pieces = f"{cut:,} longer than {length}, cut into windows of at most so many"
         return f"of {len(sizes):,} {what}, {pieces}"
 
+    def _terms(self) -> dict[str, str]:
+        if self.meta["documents"] == "apart":
+            how, given = "each document alone, longer ones cut into consecutive windows", "lengths"
+        else:
+            how, given = "documents joined, in consecutive windows, the last one shorter", "nothing"
+        counted = f"every {self.unit}"
+        if self.meta["documents"] == "joined":
+            counted += ", end-of-text marks included"
+        return {"packing": how, "given": given, "denominator": counted}
+
     def _examples(self, split: str, length: int, chosen: np.ndarray) -> dict[str, torch.Tensor]:
         edges, ends = self._document_edges(split), self._window_ends(split, length)
         document = np.searchsorted(ends, chosen, side="right")

@@ -134,6 +134,7 @@ class Pass(NamedTuple):
             sampler=estimator.sampler(model),
             calls=calls,
             exact=estimator.exact,
+            density=estimator.density(model),
         )
 
 

@@ -45,6 +45,10 @@ class Estimator:
         """Whose bound or likelihood it is, in words: "the sampler that ..."."""
         raise NotImplementedError
 
+    def density(self, model: MaskedDiffusion) -> str:
+        """What is drawn, and how, in words."""
+        return "nothing is drawn"
+
     def split(self, repeats: int) -> tuple[int, int]:
         """(replicates, draws of each) of so many draws of an example."""
         return (1, 1) if self.exact else split_repeats(repeats)
@@ -92,6 +96,11 @@ class Bound(Estimator):
             return f"discrete time, {self.steps} steps"
         return in_continuous_time(model.schedule.num_values > 1)
 
+    def density(self, model: MaskedDiffusion) -> str:
+        if model.schedule.num_values > 1:
+            return "times u^(1/a), a half the least power of the example, u uniform in strata"
+        return "intervals, uniform in strata" if self.steps else "counts, uniform in strata"
+
     def sampler(self, model: MaskedDiffusion) -> str:
         one = " (and draws one token a step)" if self.steps else ""
         return f"the sampler that reveals {unit_of(model, self.masking)} at an instant{one}"
@@ -127,6 +136,9 @@ class Counts(Estimator):
     def name(self, model: MaskedDiffusion) -> str:
         return f"exact counts, {len(self.shares) - 1} steps"
 
+    def density(self, model: MaskedDiffusion) -> str:
+        return "counts of the grid, by how many units their steps reveal, in strata"
+
     def sampler(self, model: MaskedDiffusion) -> str:
         return (
             f"the sampler that reveals exact numbers of tokens in {len(self.shares) - 1} steps, "
@@ -159,6 +171,9 @@ class Orders(Estimator):
 
     def name(self, model: MaskedDiffusion) -> str:
         return f"mean of the likelihood over {self.orders} random orders"
+
+    def density(self, model: MaskedDiffusion) -> str:
+        return "orders, uniform"
 
     def sampler(self, model: MaskedDiffusion) -> str:
         return f"the sampler that reveals {unit_of(model)} at an instant"

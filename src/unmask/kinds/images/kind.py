@@ -8,9 +8,11 @@ from typing import Any
 from unmask.files import no_file, write_whole
 from unmask.kinds.images.flags import PrepareImages
 from unmask.kinds.images.presets import PRESETS
+from unmask.kinds.images.protocols import PROTOCOLS
 from unmask.kinds.kind import Filler, Kind, Layout, Source, State, own_flags
 from unmask.kinds.leftout import say_skipped
 from unmask.kinds.output import check_out, numbered, table
+from unmask.kinds.recipe import find_file, note_protocol, standing
 
 SHOWN_CLASSES = 20
 
@@ -36,6 +38,7 @@ class Images(Kind):
     )
     Prepare = PrepareImages
     presets = PRESETS
+    protocols = PROTOCOLS
     what = "a picture"
     keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "images", "classes")
     tokens = ("pixels",)
@@ -76,6 +79,15 @@ class Images(Kind):
         from unmask.kinds.images.pixels import Pixels
 
         return Pixels(spec["shape"], spec["vocab_size"])
+
+    def follow(self, name: str, source: Path, out: Path) -> None:
+        from unmask.kinds.images.prepare import prepare_images
+
+        recipe = PROTOCOLS[name]
+        file = find_file(source, *recipe.names)
+        how = {"format": recipe.format, "shape": recipe.shape, "levels": recipe.levels}
+        prepare_images(file, out, **how, split="0,0,1", progress=False)
+        note_protocol(out, name, standing(recipe, [file]), packing=recipe.how)
 
     @property
     def layout(self) -> Layout:

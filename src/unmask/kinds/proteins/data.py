@@ -81,6 +81,10 @@ class ProteinData(Sequences):
             said.append("which ends of a sequence a window holds is given, as its length is")
         return said
 
+    def _terms(self) -> dict[str, str]:
+        given = "lengths, and which ends of a sequence a window holds"
+        return super()._terms() | {"given": given, "denominator": "every residue that is known"}
+
     def batch_name(self, batch_size: int, length: int) -> str:
         return f"up to {batch_size * length:,} residues of sequences of about one length"
 

@@ -10,6 +10,7 @@ from unmask.kinds.leftout import say_skipped
 from unmask.kinds.output import check_out, table, write_texts
 from unmask.kinds.proteins.flags import PrepareProteins
 from unmask.kinds.proteins.presets import PRESETS
+from unmask.kinds.proteins.protocols import PROTOCOLS
 from unmask.roles import ABSENT, GIVEN, HOLE
 
 DRAWS = 32  # of masks, for the score of a filling
@@ -31,6 +32,7 @@ class Proteins(Kind):
     )
     Prepare = PrepareProteins
     presets = PRESETS
+    protocols = PROTOCOLS
     what = "proteins"
     title, unit = "A protein", "residue"
     keys = (
@@ -80,6 +82,16 @@ class Proteins(Kind):
         from unmask.kinds.proteins.residues import Residues
 
         return Residues()
+
+    def follow(self, name: str, source: Path, out: Path) -> None:
+        from unmask.kinds.proteins.prepare import prepare_proteins
+        from unmask.kinds.recipe import note_protocol, standing
+
+        recipe = PROTOCOLS[name]
+        prepare_proteins(source, out, split=recipe.shares, progress=False)
+        chosen = f"the {recipe.split} part of {recipe.shares} in an order by hash"
+        alone = "each sequence alone, longer ones cut into consecutive windows"
+        note_protocol(out, name, standing(recipe, []), packing=f"{chosen}, {alone}")
 
     @property
     def layout(self) -> Layout:

@@ -39,6 +39,10 @@ class TableData(Whole):
         cells = f"{positions:,} cells with a value"
         return f"{cells} in {count:,} rows of {length} columns, numbers as their bins"
 
+    def _terms(self) -> dict[str, str]:
+        terms = {"given": "which cells have a value", "denominator": "every cell with a value"}
+        return super()._terms() | terms
+
     def batch_name(self, batch_size: int, length: int) -> str:
         return f"{batch_size} rows of {length} cells"
 

@@ -12,6 +12,7 @@ from unmask.kinds.kind import Filler, Kind, Layout, Source, State, own_flags
 from unmask.kinds.output import numbered, spare, write_text
 from unmask.kinds.tables.flags import PrepareTable
 from unmask.kinds.tables.presets import PRESETS
+from unmask.kinds.tables.protocols import PROTOCOLS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class Tables(Kind):
     source = "A CSV file, also .gz or .xz."
     Prepare = PrepareTable
     presets = PRESETS
+    protocols = PROTOCOLS
     what = "a table"
     keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "rows")
     no_labels = "a table, whose classes are a column like the others"
@@ -92,6 +94,11 @@ class Tables(Kind):
         from unmask.kinds.tables.columns import Table
 
         return Table.from_spec(spec)
+
+    def follow(self, name: str, source: Path, out: Path) -> None:
+        from unmask.kinds.tables.follow import follow
+
+        follow(PROTOCOLS[name], name, source, out, self.tokenizer)
 
     @property
     def layout(self) -> Layout:

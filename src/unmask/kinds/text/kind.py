@@ -8,6 +8,7 @@ from unmask.kinds.kind import Filler, Kind, NoFlags, Source, own_flags, too_long
 from unmask.kinds.output import check_out, table, write_texts
 from unmask.kinds.text.flags import PrepareText
 from unmask.kinds.text.presets import PRESETS
+from unmask.kinds.text.protocols import PROTOCOLS
 
 
 class Text(Kind):
@@ -19,6 +20,7 @@ class Text(Kind):
     )
     Prepare = PrepareText
     presets = PRESETS
+    protocols = PROTOCOLS
     what = "a text"
     keys = (
         "format", "kind", "tokenizer", "vocab_size", "dtype",
@@ -58,6 +60,11 @@ class Text(Kind):
         from unmask.kinds.text.tokenizers import load_tokenizer
 
         return load_tokenizer(spec, folder)
+
+    def follow(self, name: str, source: Path, out: Path) -> None:
+        from unmask.kinds.text.follow import follow
+
+        follow(PROTOCOLS[name], name, source, out, self.tokenizer)
 
     def describe(self) -> str:
         return f"text ({self.meta['tokenizer']['name']})"

@@ -218,9 +218,9 @@ class Subwords:
         entry = self.model.id_to_token(i)
         if entry is None:
             return f"unused id {i}"
-        table = _byte_level()
-        byte_level = isinstance(self.model.decoder, tokenizers.decoders.ByteLevel)
-        if not byte_level or not set(entry) <= table.keys():
+        table = byte_level()
+        of_bytes = isinstance(self.model.decoder, tokenizers.decoders.ByteLevel)
+        if not of_bytes or not set(entry) <= table.keys():
             return repr(entry)
         raw = bytes(table[character] for character in entry)
         try:
@@ -407,7 +407,7 @@ def _cuttable(model: dict) -> bool:
 
 
 @cache
-def _byte_level() -> dict[str, int]:
+def byte_level() -> dict[str, int]:
     """The byte that each character of a byte-level vocabulary stands for.
 
     GPT-2's bytes_to_unicode, read backwards.
