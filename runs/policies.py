@@ -2,9 +2,9 @@
 
     python runs/policies.py demo/run --data demo/data --limit 16
 
-Prints a table: the bound, the bound of --orders random orders, and the exact likelihood of the sampler
-of every order, one token at a step, on the same test examples.  The last costs a network call for
-every token of an example; the demo's model of texts takes about two minutes on one core.
+Prints a table: the bound, the bound of --orders random orders, and the exact likelihood of the
+sampler of every order, one token at a step, on the same test examples.  The last costs a network
+call for every token of an example; the demo's model of texts takes about two minutes on one core.
 """
 
 import argparse
