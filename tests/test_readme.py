@@ -1,6 +1,7 @@
 """What the README shows, runs."""
 
 import gzip
+import json
 import re
 import shutil
 import subprocess
@@ -60,12 +61,14 @@ def test_from_text_to_a_model_as_the_readme_says(tmp_path, which):
     (tmp_path / which).write_bytes(gzip.compress(text) if which.endswith(".gz") else text)
     (script,) = (block for block in blocks("sh") if f"unmask prepare text {which}" in block)
     if which == "my.txt":
-        script += next(block for block in blocks("sh") if "--schedule learned" in block)
+        for of in ("--schedule learned", "--estimator confidence"):
+            script += next(block for block in blocks("sh") if of in block)
     small = "--steps 20 --dim 32 --layers 1"
     for said, ours in {
         " --split 90000000,5000000,5000000": "",
         "--minutes 30 --dim 256": small,
         "--minutes 5": small,
+        "--error 0.01": "--error 0.3",
         "unmask ": f"{sys.executable} -m unmask ",
         "--num 4": "--num 4 --steps 8",
     }.items():
@@ -81,6 +84,9 @@ def test_from_text_to_a_model_as_the_readme_says(tmp_path, which):
             "test - train" in done.stdout.lower().replace("minus", "-") and "passed" in done.stdout
         )
         assert (tmp_path / "schedule.png").stat().st_size > 10000
+        assert "in order of confidence" in done.stdout
+        counts = json.loads((tmp_path / "grid.json").read_text(encoding="utf-8"))["counts"]
+        assert len(counts) == 17
     else:
         assert done.stdout.count("To be, or ") == 3
         assert (tmp_path / "bound.json").is_file() and (tmp_path / "unmasking.html").is_file()
