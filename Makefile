@@ -3,9 +3,10 @@
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell command -v $(name) 2>/dev/null)) python3)
 TORCH ?= torch==2.13.0
 VENV ?= .venv
+MINUTES ?= 10
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --no-input -q
 
-.PHONY: demo test test-slow test-machines lint bench faults clean
+.PHONY: demo test test-slow test-machines lint bench faults fuzz clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/unmask demo
@@ -30,6 +31,10 @@ bench: $(VENV)/installed
 
 faults: $(VENV)/developing
 	$(VENV)/bin/python runs/faults.py --out docs/reliability.md
+
+# Damaged files for every reader of tests/test_fuzz.py, or for READER=name, as long as MINUTES each.
+fuzz: $(VENV)/developing
+	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/test_fuzz.py hunt $(MINUTES) "$(READER)"
 
 clean:
 	rm -rf $(VENV)

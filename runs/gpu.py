@@ -10,6 +10,9 @@ safetensors, tokenizers and tqdm, and none of the command line's packages.
 Stages run one after the other, each inside its own share of --minutes and its own try;
 OUT/record.json is rewritten after every figure, so that a run that is cut off still tells what it
 saw.  What failed is run again by --only.
+
+Two stages come only when asked for by --only: compile, and contract, which needs pytest and runs
+tests/test_contract.py with all that it makes on the GPU.
 """
 
 import argparse
@@ -47,10 +50,11 @@ from unmask.sampling import sample, time_grid
 from unmask.subtokens import Subtokenizer, consistent
 from unmask.train import State, build, compile_network, read_log, train, train_step
 
-STAGES = ("exact", "speed", "sampling", "processes", "learn", "compile")
+STAGES = ("exact", "speed", "sampling", "processes", "learn", "compile", "contract")
 # of --minutes, that may have passed at a stage's end
 SHARES = {
     "exact": 1.0, "speed": 0.5, "sampling": 0.55, "processes": 0.65, "learn": 0.9, "compile": 1.0,
+    "contract": 1.0,
 }  # fmt: skip
 BUNDLED = Path(unmask.__file__).parent / "kinds" / "text" / "bundled" / "tinyshakespeare.txt"
 LAW_STEPS, LAW_DRAWS = 16, 20_000
@@ -551,6 +555,40 @@ def learn(bench: Bench) -> None:
     shutil.rmtree(work, ignore_errors=True)
 
 
+# ---------------------------------------------------------------- when asked for
+
+
+class Told:
+    """A plugin of pytest that keeps what became of the tests."""
+
+    def __init__(self) -> None:
+        self.right, self.wrong = 0, list[str]()
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed:
+            self.wrong.append(report.nodeid.partition("::")[2])
+        elif report.when == "call":
+            self.right += report.passed
+
+
+def contract(bench: Bench) -> None:
+    """tests/test_contract.py where the default device is this one: networks, data and schedules are
+    there, and generators stay on the CPU.
+
+    The seeds are those of the tests, but what is drawn from the device's own generator differs.
+    """
+    import pytest
+
+    tests, told = Path(__file__).resolve().parents[1] / "tests" / "test_contract.py", Told()
+    few = ["-k", "schedule"] if bench.rehearse else []
+    with bench.device:
+        code = pytest.main(
+            ["-q", "--tb=short", "-p", "no:cacheprovider", *few, str(tests)], plugins=[told]
+        )
+    found = {"right": told.right, "wrong": len(told.wrong), "which": told.wrong}
+    bench.record("contract", **found, passed=code == 0)
+
+
 def main(argv: list[str] | None = None) -> int:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
@@ -558,8 +596,8 @@ def main(argv: list[str] | None = None) -> int:
     what = "a text for the stage that learns"
     parser.add_argument("--text", type=Path, default=BUNDLED, help=what)
     parser.add_argument("--minutes", type=float, default=5.0, help="all stages together")
-    what = "stages; compile only when asked for"
-    parser.add_argument("--only", nargs="+", choices=STAGES, default=STAGES[:-1], help=what)
+    what = "stages; compile and contract only when asked for"
+    parser.add_argument("--only", nargs="+", choices=STAGES, default=STAGES[:-2], help=what)
     what = "in miniature, on a CPU, nothing left out"
     parser.add_argument("--rehearse", action="store_true", help=what)
     args = parser.parse_args(argv)
@@ -573,7 +611,7 @@ def main(argv: list[str] | None = None) -> int:
         "tf32": torch.backends.cuda.matmul.allow_tf32, "unmask": unmask.__version__,
     }  # fmt: skip
     bench.record("machine", **machine)
-    work = (exact, speed, sampling, processes, learn, compiling)
+    work = (exact, speed, sampling, processes, learn, compiling, contract)
     for stage, do in zip(STAGES, work, strict=True):
         if stage in args.only:
             bench.until = began + SHARES[stage] * bench.seconds

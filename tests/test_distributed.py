@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from unmask.config import TrainConfig
 from unmask.data import prepare_images
 from unmask.processes import Processes
 from unmask.train import State, build, read_log, train
-from unmask.train.shards import shards_of
+from unmask.train.shards import read_shards, shards_of
 
 SMALL = TrainConfig(
     length=16, dim=16, layers=2, heads=2, batch_size=16, dropout=0.1, steps=50, warmup=5,
@@ -193,6 +194,35 @@ def test_a_piece_that_was_changed_is_noticed(runs, tmp_path):
     with pytest.raises(ValueError, match="shard-00002.* is missing"):
         state_of(folder)
     unmask.MaskedDiffusion.from_pretrained(folder)  # whole, in a file of its own
+
+
+def test_pieces_that_are_lost_or_cut_before_a_checkpoint_has_its_name(data, tmp_path):
+    """What is missing would be read as whatever was there before."""
+    config = replace(SMALL, steps=3, shard=True)
+    every = [(config, data, tmp_path / harm, {"harm": harm}) for harm in ("lost", "cut")]
+    said = run_together(tmp_path, every).stderr
+    assert re.search(
+        r"lost: a checkpoint cannot be written: its pieces hold \d+ values of .*: "
+        f"every process must see {tmp_path}/lost/checkpoints",
+        said,
+    )
+    assert "cut: a checkpoint cannot be written: Error while deserializing header" in said
+    assert not [
+        path for harm in ("lost", "cut") for path in (tmp_path / harm).glob("checkpoints/*")
+    ]
+
+
+def test_pieces_of_something_else_do_not_fit(runs, tmp_path):
+    folder = Path(shutil.copytree(newest(runs / "text, sharded"), tmp_path / "of"))
+    names = shards_of(folder)
+    weight = {"averaged.backbone.embed.weight": torch.zeros(29, 16)}
+    read_shards(folder, names, weight)
+    for other in ({"other": torch.zeros(3)}, {name: w[1:] for name, w in weight.items()}):
+        with pytest.raises(ValueError, match="of does not fit this run, .* its pieces hold"):
+            read_shards(folder, names, other)
+    (folder / names[0]).unlink()
+    with pytest.raises(ValueError, match="hold [0-9]+ values of .*weight, not 464"):
+        read_shards(folder, names[1:], weight, verified=True)
 
 
 @pytest.mark.parametrize("shard", [False, True])

@@ -3,6 +3,8 @@
 A reader gets the mutated content of a file.  It may raise what the command line says in a sentence
 (`SENTENCES`), and nothing else; it may neither hang nor take much memory.  A failure names its
 reader, seed and number: `python tests/test_fuzz.py READER SEED NUMBER 1` does it again.
+
+`make fuzz` looks for more, ten minutes a reader: see `hunt`.
 """
 
 import contextlib
@@ -12,10 +14,15 @@ import hashlib
 import io
 import json
 import lzma
+import math
+import re
+import secrets
+import shlex
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 import zipfile
@@ -967,7 +974,7 @@ def test_many_damaged_files_are(name):
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
 
 
-def main(name: str, seed: int, first: int, count: int) -> int:
+def main(name: str, seed: int, first: int, count: int, seconds: float = math.inf) -> int:
     """Inputs for a reader: 1 if one of them is neither read nor refused in a sentence."""
     import faulthandler
     import resource
@@ -977,7 +984,7 @@ def main(name: str, seed: int, first: int, count: int) -> int:
 
     warnings.simplefilter("error")
     READERS[name].seeds()
-    bad = []
+    found, until = 0, time.monotonic() + seconds
     for number in range(first, first + count):
         content, before = made(name, seed, number), taken()
         print(f"{name} {seed} {number}: {len(content)} bytes", flush=True)
@@ -987,11 +994,44 @@ def main(name: str, seed: int, first: int, count: int) -> int:
         if taken() - before > MEMORY:
             said = f"{(taken() - before) >> 20} MB of memory\n{said}"
         if said:
-            bad.append(f"WRONG {name} {seed} {number}: {content[:300]!r}\n{said}")
-    print("\n".join(bad))
+            print(f"WRONG {name} {seed} {number}: {content[:300]!r}\n{said}", flush=True)
+            found = 1
+        if time.monotonic() > until:
+            break
     SHELF.cleanup()
+    print(THROUGH)
+    return found
+
+
+THROUGH = "all were tried"  # what a process says last that no input has ended
+
+
+def hunt(name: str, minutes: float) -> int:
+    """Inputs for a reader until the minutes are over, of a seed of its own; 1 if one is WRONG.
+
+    A process takes a thousand of them; where one ends it, the next goes on behind that one.
+    """
+    seed, tried, bad = str(secrets.randbits(32)), 0, []
+    began = time.monotonic()
+    while (left := 60 * minutes - (time.monotonic() - began)) > 0:
+        command = [sys.executable, __file__, name, seed, str(tried), "1000", str(left)]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
+        numbers = re.findall(rf"^{re.escape(name)} {seed} (\d+): ", done.stdout, re.M)
+        if not numbers:
+            raise RuntimeError(f"{name} takes no input: {done.stderr[-2000:]}")
+        bad += re.findall(rf"^WRONG {re.escape(name)} {seed} (\d+): ", done.stdout, re.M)
+        bad += [] if done.stdout.endswith(THROUGH + "\n") else numbers[-1:]
+        tried = int(numbers[-1]) + 1
+    seconds = time.monotonic() - began
+    said = f"{name}: seed {seed}, {tried:,} inputs in {seconds:.0f} s, {len(bad)} findings"
+    print(said, *(f"  {shlex.join([*command[:4], n, '1'])}" for n in bad), sep="\n", flush=True)
     return int(bool(bad))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], *map(int, sys.argv[2:5])))
+    if sys.argv[1] == "hunt":  # MINUTES [READER]
+        names = [name for name in sys.argv[3:] if name] or list(READERS)
+        if not {*names} <= {*READERS}:
+            sys.exit(f"there is no reader {names[0]}, only {', '.join(READERS)}")
+        sys.exit(max([hunt(name, float(sys.argv[2])) for name in names]))
+    sys.exit(main(sys.argv[1], *map(int, sys.argv[2:5]), *map(float, sys.argv[5:6])))

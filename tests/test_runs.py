@@ -249,18 +249,21 @@ def test_the_picture_of_filling_in_shows_holes_completions_and_truth(
 # ---------------------------------------------------------------- a machine with a GPU
 
 
+def rehearsed(out, *flags, without=("tyro", "matplotlib", "PIL")):
+    """The process in which the script is rehearsed without some packages, and its record."""
+    path = Path(__file__).parents[1] / "runs" / "gpu.py"
+    lack = f"import runpy, sys; sys.modules.update(dict.fromkeys({without}))"
+    run = "sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-c", f"{lack}; {run}", str(path), "--out", str(out), "--rehearse"]
+    done = subprocess.run([*command, *flags], capture_output=True, encoding="utf-8")
+    return done, json.loads((out / "record.json").read_text(encoding="utf-8"))
+
+
 def test_what_is_measured_on_a_gpu_can_be_rehearsed_without_one(tmp_path):
     """The script as it is run, in miniature: every stage, nothing failed, and a record that is read
     as JSON."""
-    path = Path(__file__).parents[1] / "runs" / "gpu.py"
-    without = "import runpy, sys; sys.modules.update(dict.fromkeys(['tyro', 'matplotlib', 'PIL']))"
-    run = "sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
-    command = [sys.executable, "-c", f"{without}; {run}", str(path)]
-    done = subprocess.run(
-        [*command, "--out", str(tmp_path), "--rehearse"], capture_output=True, encoding="utf-8"
-    )
+    done, record = rehearsed(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    record = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
     names = (
         "kernel V=50257 l=2 float32",
         "law of ancestral prime",
@@ -286,3 +289,28 @@ def test_what_fails_on_a_gpu_is_recorded_and_the_rest_goes_on(tmp_path, monkeypa
     assert (
         "FAILED kernel V=27 l=1" in record["done"]["failed"] and record["exact bound md4"]["passed"]
     )
+
+
+def test_the_contract_is_run_on_a_gpu_when_asked_for(tmp_path):
+    done, record = rehearsed(tmp_path, "--only", "contract")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = record["contract"]
+    assert found["passed"] and found["right"] >= 5 and found["wrong"] == 0 == len(found["which"])
+    done, record = rehearsed(tmp_path, "--only", "contract", without=("pytest",))
+    assert done.returncode == 1 and "pytest" in record["FAILED contract"]["error"]
+
+
+def test_tests_that_fail_on_a_gpu_are_named(tmp_path, monkeypatch):
+    gpu = script("gpu")
+    told = [("call", "passed"), ("setup", "passed"), ("teardown", "passed"), ("call", "failed")]
+
+    def ran(arguments, plugins):
+        for number, (when, outcome) in enumerate(told):
+            report = pytest.TestReport(f"a.py::test[{number}]", ("", 0, ""), {}, outcome, "", when)
+            plugins[0].pytest_runtest_logreport(report)
+        return 1
+
+    monkeypatch.setattr(pytest, "main", ran)
+    assert gpu.main(["--out", str(tmp_path), "--rehearse", "--only", "contract"]) == 1
+    found = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))["contract"]
+    assert (found["right"], found["wrong"], found["which"]) == (1, 1, ["test[3]"])

@@ -2,7 +2,8 @@
 
 RUNS.json: a list of objects with the fields of a TrainConfig, the folder of the data, the run's
 folder and perhaps `stop` or `kill`: the step at which the first process gets Ctrl-C, or the last
-one SIGKILL, if torchrun has not restarted it yet; or `chunk`, the logits that exist at a time.
+one SIGKILL, if torchrun has not restarted it yet; `chunk`, the logits that exist at a time; or
+`harm`, what becomes of the first piece of a checkpoint once it is written.
 """
 
 import json
@@ -13,12 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import unmask.kernels.rows
+import unmask.train.distributed
 import unmask.train.loop
 from unmask.config import TrainConfig
 from unmask.processes import together
 from unmask.train import train
 
 step = unmask.train.loop.train_step
+read_back = unmask.train.distributed.read_back
 run: dict = {}
 
 
@@ -31,11 +34,26 @@ def interrupted(config, data, state, steps):
     return step(config, data, state, steps)
 
 
+def harmed(folder, sizes, into):
+    first = min(folder.iterdir())
+    if run.get("harm") == "lost":
+        first.unlink()
+    elif run.get("harm") == "cut":
+        first.write_bytes(first.read_bytes()[:-1])
+    read_back(folder, sizes, into)
+
+
 unmask.train.loop.train_step = interrupted
+unmask.train.distributed.read_back = harmed
 with together():
     for run in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
         unmask.kernels.rows.CHUNK["cpu"] = run.get("chunk", 2**24)
         with suppress(KeyboardInterrupt):
-            train(TrainConfig(**run["config"]), run["data"], run["out"])
+            try:
+                train(TrainConfig(**run["config"]), run["data"], run["out"])
+            except OSError as error:
+                if "harm" not in run:
+                    raise
+                print(f"{run['harm']}: {error}", file=sys.stderr)
 sys.stderr.flush()
 os._exit(0)  # as `python -m unmask` ends

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed.checkpoint import HuggingFaceStorageWriter
 from torch.distributed.checkpoint.api import CheckpointException
@@ -24,7 +25,7 @@ from unmask.backbones import parts_of
 from unmask.diffusion import MaskedDiffusion
 from unmask.files import beside
 from unmask.processes import Processes
-from unmask.train.shards import AVERAGED, read_shards
+from unmask.train.shards import AVERAGED, check_pieces, read_shards
 
 T = TypeVar("T")
 HEAVY = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
@@ -76,8 +77,9 @@ class Writer:
     """Writes checkpoints of a sharded model while the run goes on.
 
     Every process writes its pieces, by torch.distributed.checkpoint, as safetensors: nothing is
-    unpickled on reading.  Then the first makes the averaged weights whole, in the file that
-    everything else reads, records the digests, and gives the folder its name.
+    unpickled on reading.  Then the first looks whether all pieces are there, makes the averaged
+    weights whole, in the file that everything else reads, records the digests, and gives the folder
+    its name.
     """
 
     def __init__(self, averaged: MaskedDiffusion, processes: Processes):
@@ -109,6 +111,7 @@ class Writer:
         storage = HuggingFaceStorageWriter(str(new), save_distributed=True)
         how: Any = {"storage_writer": storage, "process_group": self.group}
         written: Any = dcp.async_save(tensors, **how)
+        sizes = {name: tensor.numel() for name, tensor in tensors.items()}
 
         def finish() -> None:
             try:
@@ -117,7 +120,7 @@ class Writer:
                     AVERAGED + name: torch.empty(like.shape, dtype=like.dtype)
                     for name, like in averaged.items()
                 }
-                read_shards(new, [path.name for path in new.iterdir()], whole, verified=True)
+                read_back(new, sizes, whole)
                 model = {name.removeprefix(AVERAGED): tensor for name, tensor in whole.items()}
                 checkpoint.complete(new, folder, config, {"model.safetensors": model}, files)
                 then()
@@ -145,3 +148,14 @@ class Writer:
         pending, self.pending = self.pending, None
         if pending is not None:
             wait([pending], PATIENCE)
+
+
+def read_back(folder: Path, sizes: dict[str, int], into: dict[str, Tensor]) -> None:
+    """Read what has just been written; OSError unless the pieces of tensors of these sizes are all
+    there, and can be read."""
+    try:
+        check_pieces(folder, sizes)
+        read_shards(folder, [path.name for path in folder.iterdir()], into, verified=True)
+    except (ValueError, SafetensorError) as error:
+        seen = f": every process must see {folder.parent}" if isinstance(error, ValueError) else ""
+        raise OSError(f"a checkpoint cannot be written: {error}{seen}") from error

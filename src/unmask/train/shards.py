@@ -1,5 +1,6 @@
 """Tensors of which every process may have only a piece, cut along the first axis (DTensor)."""
 
+import math
 import re
 import sys
 import warnings
@@ -50,6 +51,22 @@ def shards_of(folder: Path) -> list[str]:
     return sorted(name for name in names if re.fullmatch(r"shard-\d+-.*\.safetensors", name))
 
 
+def check_pieces(folder: Path, tensors: dict[str, int]) -> None:
+    """ValueError unless the pieces in a folder make up tensors of so many values: reading would
+    leave the rest as it was.
+
+    SafetensorError for a file that cannot be read.
+    """
+    from torch.distributed.checkpoint import HuggingFaceStorageReader
+
+    found: Any = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+    for name, size in tensors.items():
+        chunks = found[name].chunks if name in found else []
+        there = sum({tuple(chunk.offsets): math.prod(chunk.sizes) for chunk in chunks}.values())
+        if there != size:
+            raise ValueError(f"its pieces hold {there:,} values of {name}, not {size:,}")
+
+
 def read_shards(
     folder: Path, names: list[str], into: dict[str, Tensor], *, verified: bool = False
 ) -> None:
@@ -59,16 +76,18 @@ def read_shards(
     """
     import torch.distributed.checkpoint as dcp
     from torch.distributed.checkpoint import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.api import CheckpointException
 
     if not verified:
         checkpoint.verify(folder, names, checkpoint.read_config(folder)["sha256"])
     for name in names:
         checkpoint.check_header(folder / name)
     try:
+        check_pieces(folder, {name: tensor.numel() for name, tensor in into.items()})
         reader = HuggingFaceStorageReader(str(folder))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
             dcp.load(into, storage_reader=reader, no_dist=True)
-    except Exception as error:
+    except (Exception, CheckpointException) as error:  # the latter is none of the former
         said = " ".join(str(error).split())[-300:]
         raise unfit(folder, said) from error
