@@ -176,7 +176,7 @@ def order_nats(model: MaskedDiffusion, batch: Batch, rank: Tensor, *, states: in
             hidden, head = model.hidden(z, t, **some.told)
             row = torch.arange(len(z), device=device)
             digits = z.unflatten(1, (-1, model.subtokenizer.length))[row, s]
-            logp = model.log_probs(head(hidden[row, s]), digits, s)
+            logp = model.log_probs(head(hidden[row, s]), digits, s, model.open_groups(z, row, s))
             only = torch.arange(per_token, device=device) == digit[part, None]
             y = some.y.unflatten(1, (-1, per_token))[row, s]
             nats[part] = model.nats(logp, y, only).double()

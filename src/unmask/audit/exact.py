@@ -52,6 +52,7 @@ def exact_nelbo(
     scored = by_token(masked & possible.view(-1, 1)).any(-1)
     row, position = scored.nonzero(as_tuple=True)
     y_rows, digits, masked_rows = (by_token(v)[row, position] for v in (all_masks.y, z, masked))
+    groups = model.open_groups(z, row, position)
     known: list[Tensor] = []  # log mu, once, of a network that ignores t
 
     def nats(t: Tensor, times: tuple[Tensor, Tensor] | None = None) -> Tensor:
@@ -61,8 +62,11 @@ def exact_nelbo(
             if fits is not None:  # as in `MaskedDiffusion.draw`
                 seen = torch.where(all_masks.conditional, fits, seen)
             hidden, head = model.hidden(z, seen, **all_masks.told)
-            known[:] = [model.log_probs(head(hidden[row, position]), digits, position)]
-        each = model.nats(known[0], y_rows, masked_rows, times).double()
+            known[:] = [model.log_probs(head(hidden[row, position]), digits, position, groups)]
+        if times is None:
+            each = model.nats(known[0], y_rows, masked_rows).double()
+        else:
+            each = model.step_nats(known[0], all_masks, masked, (row, position), times).double()
         return each.new_zeros(len(z)).index_add(0, row, each).view(batch, -1)
 
     def probability(t: Tensor) -> Tensor:

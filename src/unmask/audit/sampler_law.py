@@ -7,6 +7,7 @@ b + 1.
 
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,8 +24,9 @@ def exact_law(model: MaskedDiffusion, ts: Tensor | None, length: int) -> Tensor:
     """(V,) * length float64: the probability of each sequence of `length` token ids.
 
     ts (T + 1,): times from 1 to 0 of `sampling.ancestral` (arXiv 2406.04329, equation 6).  At each
-    step every token is drawn from mu(. | z, t), the tokens independently of each other, and its
-    masked units are revealed by their coins.  None: continuous time, the law of
+    step every token is drawn from mu(. | z, t), the tokens independently of each other (but the
+    second of two linked positions given what is revealed at the first), and its masked units are
+    revealed by their coins.  None: continuous time, the law of
     `sampling.first_hitting`, which reveals one unit at a time, uniformly chosen; for schedules with
     one curve and networks that ignore t.
 
@@ -102,15 +104,28 @@ def step(
     for place, hidden in placed(masked, base):
         if hidden:
             target = (target[:, :, None] + place * change).flatten(1)
-    mus: list[Tensor] = []
+    mus: list[Moved] = []
     for i, (t, s) in enumerate(itertools.pairwise(ts)):
         if model.uses_time or not mus:
-            mus = tokens(model, index, masked, t)
-        joint = p[i, index, None]
-        for mu in mus:
-            moves = revealing(mu, model.schedule.reveal(t, s)).flatten(1)
-            joint = (joint[:, :, None] * moves[:, None]).flatten(1)
+            mus = tokens(model, index, masked, t, linked=True)
+        joint = p[i, index]  # (R, then an axis of outcomes for each token)
+        reveal = model.schedule.reveal(t, s)
+        for one in mus:
+            axes = [1] * (joint.ndim - 1)
+            outcomes = one.mu.flatten(0, 1) if one.leader is not None else one.mu
+            moves = revealing(outcomes, reveal).flatten(1)
+            if one.leader is not None:
+                axes[one.leader] = one.mu.shape[1]
+            joint = joint[..., None] * moves.view(len(index), *axes, moves.shape[-1])
         p[i + 1].index_add_(0, target.flatten(), joint.flatten())
+
+
+class Moved(NamedTuple):
+    """What may be drawn for a token with masked units."""
+
+    mu: Tensor  # (R, b, ..., b) probabilities of those; with a leader, (R, outcomes, b, ..., b)
+    # the number, among the tokens with masked units, of the one that is drawn before it and decides
+    leader: int | None = None
 
 
 def revealing(mu: Tensor, reveal: Tensor) -> Tensor:
@@ -131,7 +146,7 @@ def jump(model: MaskedDiffusion, p: Tensor, index: Tensor, masked: Sequence[bool
     """
     base, share = model.units().base, p[index, None] / sum(masked)
     places = (place for place, hidden in placed(masked, base) if hidden)
-    for mu in tokens(model, index, masked, torch.ones((), device=p.device)):
+    for mu, _ in tokens(model, index, masked, torch.ones((), device=p.device)):
         for axis in range(1, mu.ndim):
             others = [other for other in range(1, mu.ndim) if other != axis]
             marginal = mu.sum(others) if others else mu  # (R, b)
@@ -140,28 +155,69 @@ def jump(model: MaskedDiffusion, p: Tensor, index: Tensor, masked: Sequence[bool
 
 
 def tokens(
-    model: MaskedDiffusion, index: Tensor, masked: Sequence[bool], t: Tensor
-) -> list[Tensor]:
-    """mu of each token with masked units, as probabilities of those: (R, b, ..., b)."""
+    model: MaskedDiffusion, index: Tensor, masked: Sequence[bool], t: Tensor, linked: bool = False
+) -> list[Moved]:
+    """mu of each token with masked units; `linked`: of the second of two linked ones that are both
+    masked, for everything that may be revealed at the first in the same step."""
     units, digits = model.units(), model.subtokenizer.length
     place = torch.tensor([place for place, _ in placed(masked, units.base)], device=index.device)
     state = index[:, None] // place % (units.base + 1)
-    hidden = state == units.base
-    z = state
-    if units.length < digits:
-        of_digits = model.subtokenizer.digits(state.masked_fill(hidden, 0))
-        z = of_digits.masked_fill(hidden.repeat_interleave(digits, 1), model.mask_id)
+    z = digits_of(model, state)
     rows, head = model.hidden(z, t.expand(len(z)))
-    found = []
+    found: list[Moved] = []
+    number: dict[int, int] = {}  # of the positions with masked units, among those
+    row = torch.arange(len(index), device=index.device)
     for n in range(len(masked) // units.length):
         inside = masked[n * units.length : (n + 1) * units.length]
         if not any(inside):
             continue
         position = torch.full_like(index, n)
         seen = z.unflatten(1, (-1, digits))[:, n]
-        logp = model.log_probs(head(rows[:, n]).double(), seen, position)
-        mu = grid(logp, units.base, units.length).exp()
-        # one value each, by carry-over
-        known = [axis + 1 for axis, hides in enumerate(inside) if not hides]
-        found.append(mu.sum(known) if known else mu)
+        logp = model.log_probs(
+            head(rows[:, n]).double(), seen, position, model.open_groups(z, row, position)
+        )
+
+        def probabilities(logp: Tensor, inside: Sequence[bool] = inside) -> Tensor:
+            mu = grid(logp, units.base, units.length).exp()
+            # one value each, by carry-over
+            known = [axis + 1 for axis, hides in enumerate(inside) if not hides]
+            return mu.sum(known) if known else mu
+
+        leader = None
+        if linked and model.later is not None and bool(model.later[n]):
+            leader = number.get(int(model.partner[n]))
+        number[n] = len(found)
+        if leader is None:
+            found.append(Moved(probabilities(logp)))
+            continue
+        first = int(model.partner[n])
+        given = []
+        lead = range(first * units.length, (first + 1) * units.length)
+        for after in outcomes_of(state, [i for i in lead if masked[i]], units.base):
+            groups = model.open_groups(digits_of(model, after), row, position)
+            assert groups is not None
+            within = logp.masked_fill(~groups[:, model.by_code(model.group)], -torch.inf)
+            # an outcome that cannot be leaves nothing, and is of probability zero
+            given.append(probabilities(within.log_softmax(-1).nan_to_num(nan=-torch.inf)))
+        found.append(Moved(torch.stack(given, 1), leader))
     return found
+
+
+def digits_of(model: MaskedDiffusion, state: Tensor) -> Tensor:
+    """z (R, S*L) of states (R, U) of units, `base` being masked."""
+    units, digits = model.units(), model.subtokenizer.length
+    if units.length == digits:
+        return state
+    hidden = state == units.base
+    of_digits = model.subtokenizer.digits(state.masked_fill(hidden, 0))
+    return of_digits.masked_fill(hidden.repeat_interleave(digits, 1), model.mask_id)
+
+
+def outcomes_of(state: Tensor, units: Sequence[int], base: int) -> Iterator[Tensor]:
+    """States (R, U) after each outcome at these units, which are masked, in the order of an axis of
+    base + 1 for each of them, the last: still masked."""
+    for values in itertools.product(range(base + 1), repeat=len(units)):
+        after = state.clone()
+        for unit, value in zip(units, values, strict=True):
+            after[:, unit] = value
+        yield after

@@ -1,6 +1,6 @@
 """What every sampler needs: the state on its way, and how units of it are revealed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from unmask.batch import told
 from unmask.categorical import categorical, uniform
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.kernels.rows import chunks
+from unmask.links import check_agreement
 from unmask.masks import OfRows
 from unmask.subtokens import check_ids
 
@@ -116,42 +117,54 @@ class State:
         if bool(self.own_clock.any()):
             share = self.hidden().sum(-1) / self.counted().sum(-1).clamp(min=1).double()
             t = torch.where(self.own_clock, self.model.schedule.inverse(1 - share), t)
-        token = self.draw_tokens(b, position, t, u)[:, None]  # (R, 1)
         shown = per_row[b, position]
-        if coin is not None and probability is not None and len(probability) > 1:
-            coins = coin.unflatten(1, (-1, self.units.length))[b, position]
-            shown = shown & (coins < probability[self.units.digits(token)])
         view = self.z.unflatten(1, (-1, self.digits))  # (B, S, L), into z
-        old = view[b, position]
-        new = self.model.subtokenizer.digits(token)
-        view[b, position] = torch.where(shown & (old == self.model.mask_id), new, old)
+        for rows, token in self.draw_tokens(b, position, t, u):
+            at, show = (b[rows], position[rows]), shown[rows]
+            token = token[:, None]  # (r, 1)
+            if coin is not None and probability is not None and len(probability) > 1:
+                coins = coin.unflatten(1, (-1, self.units.length))[at]
+                show = show & (coins < probability[self.units.digits(token)])
+            old = view[at]
+            new = self.model.subtokenizer.digits(token)
+            view[at] = torch.where(show & (old == self.model.mask_id), new, old)
 
-    def draw_tokens(self, b: Tensor, position: Tensor, t: Tensor, u: Tensor) -> Tensor:
-        """(R,) codes, drawn by `u` (R,) at the positions `position` (R,) of the sequences `b` (R,),
-        shown at t (B,).
+    def draw_tokens(
+        self, b: Tensor, position: Tensor, t: Tensor, u: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """(rows (r,) of R, their codes (r,)), drawn by `u` (R,) at the positions `position` (R,) of
+        the sequences `b` (R,), shown at t (B,).
 
-        The network runs on the sequences that occur, its head in chunks of rows.
+        The network runs once, on the sequences that occur, its head in chunks of rows.  The second
+        of two linked positions comes after the first, and is drawn given what the caller has
+        revealed there meanwhile: one step never reveals two values that contradict each other.
         """
         model = self.model
         used, among_used = b.unique(return_inverse=True)
         view = self.z.unflatten(1, (-1, self.digits))
         given = {name: value[used] for name, value in self.told.items()}
-        tokens = []
+        order = torch.arange(len(b), device=b.device)
+        turns = [order]
+        if model.later is not None:
+            later = model.later[position]
+            turns = [turn for turn in (order[~later], order[later]) if len(turn)]
         with evaluating(model):
             hidden, head = model.hidden(self.z[used], t[used], **given)
             unconditional = None
             if self.guidance is not None:
                 del given["cond"]
                 unconditional = model.hidden(self.z[used], t[used], **given)[0]
-            for part in chunks(len(b), model.subtokenizer.vocab_size, b.device):
-                i, s = among_used[part], position[part]
-                digits = view[b[part], s]
-                logp = model.log_probs(head(hidden[i, s]), digits, s)
-                if self.guidance is not None and unconditional is not None:
-                    without = model.log_probs(head(unconditional[i, s]), digits, s)
-                    logp = guided(logp, without, self.guidance(t)[b[part], None])
-                tokens.append(categorical(logp / self.temperature, u=u[part]))
-        return torch.cat(tokens)
+        for turn in turns:
+            for part in chunks(len(turn), model.subtokenizer.vocab_size, b.device):
+                rows = turn[part]
+                i, s = among_used[rows], position[rows]
+                digits, groups = view[b[rows], s], model.open_groups(self.z, b[rows], s)
+                with evaluating(model):
+                    logp = model.log_probs(head(hidden[i, s]), digits, s, groups)
+                    if self.guidance is not None and unconditional is not None:
+                        without = model.log_probs(head(unconditional[i, s]), digits, s, groups)
+                        logp = guided(logp, without, self.guidance(t)[b[rows], None])
+                yield rows, categorical(logp / self.temperature, u=u[rows])
 
 
 def check_state(model: MaskedDiffusion, z: Tensor, valid: Tensor | None) -> Tensor:
@@ -177,6 +190,9 @@ def check_state(model: MaskedDiffusion, z: Tensor, valid: Tensor | None) -> Tens
         if bool(wrong.any()):
             b, s = wrong.nonzero()[0].tolist()
             raise ValueError(f"value {int(least[b, s])} is not allowed at position {s} (row {b})")
+        if model.partner is not None:
+            partner, group = model.partner.to(z.device), model.group.to(z.device)
+            check_agreement(least, revealed, partner, group)
     return z
 
 
