@@ -58,6 +58,10 @@ class MaskedDiffusion(Pretrained):
     group; linked positions have values of one group (see `links`).  It needs `allowed`.
     """
 
+    allowed: Any  # buffers: a tensor or None
+    partner: Any
+    group: Any
+
     def __init__(
         self,
         backbone: nn.Module,
@@ -211,7 +215,7 @@ class MaskedDiffusion(Pretrained):
         return left | (partner < 0)[:, None]
 
     @property
-    def later(self) -> Tensor | None:
+    def later(self) -> Any:
         """(S,) bool: the second of two linked positions, which a step that reveals both draws given
         the first; None where there are no links."""
         if self.partner is None:

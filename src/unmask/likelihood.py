@@ -26,7 +26,7 @@ def estimate_nelbo(
     steps: int | None = None,
     masking: str | None = None,
     seed: int = 0,
-    by_position: bool = False,
+    by_position: bool | Sequence[int] = False,
     finite: bool = True,
     processes: Processes = ALONE,
 ) -> Estimate:
@@ -40,6 +40,7 @@ def estimate_nelbo(
 
     `by_position`, for examples of one length: also how much of the mean is paid at each position,
     that is, what its token costs on average over the random orders in which tokens are revealed.
+    A number for each position: of those of one number together.
 
     `processes` share the batches, which all of them see; each gets the whole estimate.
 
@@ -61,7 +62,9 @@ def estimate_nelbo(
             for uniforms in draws_of(numbers, batch, seed, replicates, of_each):
                 draw = model.draw(batch, steps, uniforms=uniforms)
                 paid = model.score_units(batch, draw)[1].sum(-1)  # (B, S)
-                nats.append((paid if by_position else paid.sum(1)).cpu())
+                if not isinstance(by_position, bool):
+                    paid = added(paid, by_position)
+                nats.append((paid.sum(1) if by_position is False else paid).cpu())
                 picks.append(uniforms.pick.cpu())
             if not spare:
                 positions = batch.positions.cpu()
@@ -85,7 +88,7 @@ def estimate_nelbo(
         return values.unflatten(0, (replicates, of_each)).mean(1)
 
     of_positions = None
-    if by_position:
+    if by_position is not False:
         values, steady = per_replicate(draws), per_replicate(steadied(draws, pick, positions))
         of_positions = torch.stack([values.mean((0, 1)), errors(values, groups, steady)[0]], -1)
         draws = draws.sum(-1)
@@ -100,6 +103,12 @@ def estimate_nelbo(
         steady=per_replicate(steadied(draws, pick, positions)),
         by_position=of_positions,
     )
+
+
+def added(paid: Tensor, number: Sequence[int]) -> Tensor:
+    """paid (B, S) added up over the positions of one number: (B, numbers)."""
+    which = torch.as_tensor(list(number), device=paid.device)
+    return paid.new_zeros(len(paid), int(which.max()) + 1).index_add_(1, which, paid)
 
 
 def numbered(

@@ -112,7 +112,8 @@ def evaluate(argv: list[str]) -> None:
     how = {"repeats": args.repeats, "steps": args.steps or None, "masking": masking}
     columns = kind.columns
     with runtime.precision:
-        bound = estimate_nelbo(model, bar, **how, **shared, by_position=bool(columns))
+        of = kind.column_of if columns else False
+        bound = estimate_nelbo(model, bar, **how, **shared, by_position=of)
     estimator = estimator_name(model.schedule.num_values > 1, args.steps)
     more = {}
     if bound.by_position is not None:
