@@ -8,7 +8,8 @@ CSV files, the prepared data, a run for every seed and adult.json, which is writ
 part.  One seed is the weights, the masks, which cells are removed, and the rows that the baselines
 see.
 
-Nats per row are of rows whose numbers are replaced by their 32 quantile bins, for every method.
+Nats per row are of rows whose numbers are replaced by their 32 quantile bins, for every method;
+that a cell is missing is a value of its own, and paid for.
 Imputation: cells of test rows are removed at random.  Categories are scored by the share of removed
 cells that are right, numbers by the absolute and the squared error in standard deviations of the
 training column; both are means over columns.  The model guesses the most probable category, the
@@ -167,14 +168,13 @@ def less_than(chain: np.ndarray, bound) -> dict:
 def by_themselves(x: dict, data) -> np.ndarray:
     """(rows,) every column coded by its own histogram of the training rows, one more of each value.
 
-    Missing cells cost nothing.
+    One value of a column with missing cells is that there is none.
     """
     nats, table = np.zeros(len(x["test"])), data.tokenizer
-    for c in range(table.length):
-        low, high = table.first[c : c + 2]
-        counts = np.bincount(x["train"][:, c], minlength=data.vocab_size + 1)[low:high] + 1.0
-        there = x["test"][:, c] < data.vocab_size
-        nats[there] -= np.log(counts / counts.sum())[x["test"][there, c] - low]
+    for place in table.value_at:
+        low, high = table.first[place : place + 2]
+        counts = np.bincount(x["train"][:, place], minlength=data.vocab_size)[low:high] + 1.0
+        nats -= np.log(counts / counts.sum())[x["test"][:, place] - low]
     return nats
 
 
@@ -191,14 +191,13 @@ def boosted_chain(x: dict, data, note) -> np.ndarray:
     }  # fmt: skip
 
     def before(rows: np.ndarray, c: int) -> np.ndarray:
-        return np.where(rows[:, :c] < data.vocab_size, rows[:, :c] - table.first[:c], -1)
+        return rows[:, :c] - table.first[table.value_at[:c]]
 
-    for c in range(table.length):
-        low, high = table.first[c : c + 2]
-        learn, watched, test = (
-            x[split][x[split][:, c] < data.vocab_size] for split in ("train", "validation", "test")
-        )
-        there = x["test"][:, c] < data.vocab_size
+    learn, watched, test = (
+        x[split][:, table.value_at] for split in ("train", "validation", "test")
+    )
+    for c, place in enumerate(table.value_at):
+        low, high = table.first[place : place + 2]
         y = learn[:, c] - low
         counts = np.bincount(y, minlength=high - low) + 1.0
         alone = counts / counts.sum()
@@ -215,7 +214,7 @@ def boosted_chain(x: dict, data, note) -> np.ndarray:
                 p = mixed(classifier, before(test, c), alone)
                 chosen = f"{classifier.n_iter_} rounds"
         p /= p.sum(1, keepdims=True)
-        nats[there] -= np.log(p[np.arange(len(p)), test[:, c] - low])
+        nats -= np.log(p[np.arange(len(p)), test[:, c] - low])
         note(f"boosted chain: {table.names[c]} by {chosen}, {nats.mean():.3f} nats so far")
     return nats
 
@@ -234,18 +233,24 @@ def imputation(model, data, x: dict, share: float, seed: int, note) -> dict:
     """Accuracy and errors of every method on the same removed cells."""
     table, random = data.tokenizer, np.random.default_rng((seed, round(100 * share)))
     when = f"seed {seed}, {share:.0%} removed"
-    test = x["test"][random.permutation(len(x["test"]))[:IMPUTED]]
+    rows = x["test"][random.permutation(len(x["test"]))[:IMPUTED]]
+    x = {split: columns_of(table, tokens) for split, tokens in x.items()}
+    test = columns_of(table, rows)
     learn = x["train"][random.permutation(len(x["train"]))[:LEARNED]]
     there = test < data.vocab_size
     removed = there & (random.random(test.shape) < share)
     holed = np.where(removed, data.vocab_size, test)
     found, value = {}, values_of(table)
     full, mean = test.copy(), value[test]
-    for law in Filler(model).laws(partials(holed, holed == data.vocab_size, data.vocab_size)):
+    # a removed cell has a value, which is given; one that is missing in the data is given as such
+    open_rows = rows.copy()
+    open_rows[:, table.value_at] = np.where(removed, data.vocab_size, rows[:, table.value_at])
+    hidden = open_rows == data.vocab_size
+    for law in Filler(model).laws(partials(open_rows, hidden, data.vocab_size)):
         one = guess_cell(table, *law)
         full[one.row, one.column] = one.token
-        of = value[table.first[one.column] : table.first[one.column + 1]]
-        mean[one.row, one.column] = (one.probability * of).sum()
+        low, high = span(table, one.column)
+        mean[one.row, one.column] = (one.probability[: high - low] * value[low:high]).sum()
     found["unmask"] = score(table, x, test, full, removed, mean)
     note(f"{when}, unmask: {found['unmask']}")
     common, mean = test.copy(), value[test]
@@ -291,7 +296,8 @@ def forest_guesses(
     value, guess, mean = values_of(table), holed.copy(), np.full(holed.shape, np.nan)
 
     def features(x: np.ndarray, c: int) -> np.ndarray:
-        return np.delete(np.where(x < table.vocab_size, x - table.first[:-1], np.nan), c, 1)
+        first = table.first[table.value_at]
+        return np.delete(np.where(x < table.vocab_size, x - first, np.nan), c, 1)
 
     for c, column in enumerate(table.columns):
         known = truth[:, c] < table.vocab_size
@@ -325,7 +331,7 @@ class Features:
         for c, column in enumerate(self.table.columns):
             tokens = x[:, c, None]
             if column.bounds is None:
-                part = tokens == np.arange(*self.table.first[c : c + 2])
+                part = tokens == np.arange(*span(self.table, c))
             else:
                 mean, std = self.scale[c]
                 part = (self.value[tokens] - mean) / std
@@ -338,7 +344,8 @@ class Features:
         for c, column in enumerate(self.table.columns):
             if column.bounds is None:
                 wide = len(column.values)
-                found.append(self.table.first[c] + features[:, at : at + wide].argmax(1))
+                low = span(self.table, c)[0]
+                found.append(low + features[:, at : at + wide].argmax(1))
             else:
                 wide = 1
                 mean, std = self.scale[c]
@@ -349,13 +356,23 @@ class Features:
 
 def values_of(table) -> np.ndarray:
     """(vocab_size + 1,) the number of every token that is one, else NaN."""
-    numbers = []
-    for column in table.columns:
-        if column.bounds is None:
-            numbers += [math.nan] * len(column.values)
-        else:
-            numbers += [parse_number(value) for value in column.values]
-    return np.array([*numbers, math.nan], float)
+    numbers = np.full(table.vocab_size + 1, math.nan)
+    for c, column in enumerate(table.columns):
+        if column.bounds is not None:
+            numbers[slice(*span(table, c))] = [parse_number(value) for value in column.values]
+    return numbers
+
+
+def span(table, c: int) -> tuple[int, int]:
+    """The tokens of a column's values: the first, and the last + 1."""
+    low = int(table.first[table.value_at[c]])
+    return low, low + len(table.columns[c].values)
+
+
+def columns_of(table, rows: np.ndarray) -> np.ndarray:
+    """(n, columns) tokens of the values in rows (n, places); `vocab_size`: a missing cell."""
+    values = rows[:, table.value_at]
+    return np.where(values == table.none, table.vocab_size, values)
 
 
 def score(table, x: dict, truth: np.ndarray, guess, removed: np.ndarray, mean=None) -> dict:
@@ -398,6 +415,8 @@ def synthetic(model, data, x: dict, seed: int) -> dict:
     generator = torch.Generator().manual_seed(seed)
     how = {"num": 2000, "length": data.length, "steps": 128, "generator": generator}
     drawn = np.concatenate([sample(model, **how).numpy() for _ in range(SYNTHETIC // 2000)])
+    drawn = columns_of(data.tokenizer, drawn)
+    x = {split: columns_of(data.tokenizer, rows) for split, rows in x.items()}
     random = np.random.default_rng((seed, 1))
     some = x["train"][random.permutation(len(x["train"]))[:SYNTHETIC]]
     found = {}
@@ -418,7 +437,7 @@ def synthetic(model, data, x: dict, seed: int) -> dict:
 
 def classify(table, rows: np.ndarray, test: np.ndarray, seed: int) -> dict:
     kinds = [column.bounds is None for column in table.columns[:-1]]
-    first = table.first[:-2]
+    first = table.first[table.value_at[:-1]]
 
     def features(x: np.ndarray) -> np.ndarray:
         return np.where(x[:, :-1] < table.vocab_size, x[:, :-1] - first, -1)

@@ -18,8 +18,8 @@ ROOT = Path(unmask.__file__).parent
 # group, only without cycles.  The mathematics and the kinds do not know each other; filling,
 # training, evaluation and audits stand above both, the command line above all.
 MATHEMATICS = [
-    ["schedules", "subtokens", "categorical", "formula", "schedule_gradient", "batch", "masks",
-     "kernels", "backbones", "checkpoint", "pretrained"],
+    ["schedules", "subtokens", "categorical", "formula", "schedule_gradient", "batch", "links",
+     "masks", "kernels", "backbones", "checkpoint", "pretrained"],
     ["diffusion"], ["policies"], ["sampling", "estimate"], ["likelihood"],
 ]  # fmt: skip
 ABOVE = [

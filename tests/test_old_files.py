@@ -54,3 +54,22 @@ def test_the_verbs_take_them(old, tmp_path, capsys):
     assert main(command) == 0
     assert main(["train", preset, "--data", data, "--out", run, *SMALL, *more]) == 0
     assert "this run is finished: 6 steps" in capsys.readouterr().err
+
+
+def test_a_table_of_an_earlier_version_says_that_it_tells_missing_cells_wrong(tmp_path, capsys):
+    """It behaves as it was trained: missing cells are not there, holes have values."""
+    folder = shutil.copytree(WRITTEN / "table", tmp_path / "table")
+    run, data = str(folder / "run"), open_data(folder / "data")
+    assert data.tokenizer.missing_is == "absent" and data.length == len(data.tokenizer.columns)
+    assert data.tokenizer.spec() == data.meta["tokenizer"]
+    assert (
+        main(["sample", run, "--num", "2", "--steps", "3", "--out", str(tmp_path / "s.csv")]) == 0
+    )
+    assert capsys.readouterr().err.count("tells missing cells wrong") == 1
+    names = data.tokenizer.names
+    first = data.tokenizer.columns[0].values[0]
+    (tmp_path / "in.csv").write_text(f"{','.join(names)}\n{first},,\n")
+    fill = ["fill", run, str(tmp_path / "in.csv"), "--columns", names[1], "--best"]
+    for empty in ("missing", "value", "unknown"):
+        assert main([*fill, "--empty", empty, "--out", str(tmp_path / "o.csv")]) == 0
+        assert capsys.readouterr().err.count("tells missing cells wrong") == 1

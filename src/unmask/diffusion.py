@@ -22,7 +22,8 @@ from unmask.categorical import uniform
 from unmask.formula import continuous, discrete
 from unmask.kernels.marginals import marginal_nats
 from unmask.kernels.rows import sum_rows
-from unmask.masks import Draw, Uniforms
+from unmask.links import check_agreement, check_links, open_groups
+from unmask.masks import Draw, Uniforms, at
 from unmask.pretrained import Pretrained
 from unmask.roles import ABSENT, GIVEN, SCORED
 from unmask.schedule_gradient import Pair, paid_in_the_other_half, surrogate
@@ -52,8 +53,14 @@ class MaskedDiffusion(Pretrained):
     none.  Where the subtokenizer permutes the codes of tokens, the V logits are those of the codes.
     `objective`: "nelbo" trains on the bound; "joint" on the loss of the MDM-Prime paper, which is
     not a bound. `masking`: "digit", or "token" (all digits of a token at once).  `allowed` (S, V)
-    bool: the values that a position can have.
+    bool: the values that a position can have.  `links`: (partner (S,), group (V,)), of positions
+    that tell of one thing: the number of each position's partner, -1 for none, and of each value's
+    group; linked positions have values of one group (see `links`).  It needs `allowed`.
     """
+
+    allowed: Any  # buffers: a tensor or None
+    partner: Any
+    group: Any
 
     def __init__(
         self,
@@ -64,6 +71,7 @@ class MaskedDiffusion(Pretrained):
         objective: str = "nelbo",
         masking: str = "digit",
         allowed: Tensor | None = None,
+        links: tuple[Tensor, Tensor] | None = None,
         meta: dict | None = None,
     ):
         super().__init__()
@@ -93,6 +101,14 @@ class MaskedDiffusion(Pretrained):
                 at = int(empty.nonzero()[0])
                 raise ValueError(f"allowed leaves no value at position {at}")
         self.register_buffer("allowed", allowed)
+        partner = group = None
+        if links is not None:
+            if allowed is None:
+                raise ValueError("links are between alphabets of positions: give allowed, too")
+            with allowed.device:  # whatever the network is built on
+                partner, group = check_links(links, allowed, subtokenizer)
+        self.register_buffer("partner", partner)
+        self.register_buffer("group", group)
         # saved with the weights, which mean nothing under other codes
         codes = subtokenizer.codes
         self.register_buffer("codes", None if codes is None else codes.clone())
@@ -177,9 +193,40 @@ class MaskedDiffusion(Pretrained):
             )
         return rows, head
 
-    def restrict(self, logits: Tensor, position: Tensor) -> Tensor:
+    def by_code(self, values: Tensor) -> Tensor:
+        """Values (..., V) by token as values by code."""
+        return values if self.codes is None else values[..., self.codes.argsort()]
+
+    def open_groups(self, z: Tensor, b: Tensor, position: Tensor) -> Tensor | None:
+        """(R, G) bool: the groups of values that the positions (R,) of the rows b (R,) of z
+        (B, S*L) can have, by what is revealed at the positions that they are linked with; None
+        where there are no links."""
+        if self.partner is None:
+            return None
+        digits = z.unflatten(1, (-1, self.subtokenizer.length))
+        partner = self.partner[position]
+        return self.groups_left(digits[b, partner.clamp(min=0)], partner)
+
+    def groups_left(self, digits: Tensor, partner: Tensor) -> Tensor:
+        """(R, G) bool: what positions whose partners (R,), -1 for none, have the digits (R, L) can
+        be; see `open_groups`."""
+        allowed = self.by_code(self.allowed)[partner.clamp(min=0)]
+        left = open_groups(digits, allowed, self.by_code(self.group), self.subtokenizer)
+        return left | (partner < 0)[:, None]
+
+    @property
+    def later(self) -> Any:
+        """(S,) bool: the second of two linked positions, which a step that reveals both draws given
+        the first; None where there are no links."""
+        if self.partner is None:
+            return None
+        number = torch.arange(len(self.partner), device=self.partner.device)
+        return (self.partner >= 0) & (self.partner < number)
+
+    def restrict(self, logits: Tensor, position: Tensor, groups: Tensor | None = None) -> Tensor:
         """Logits (R, V), by code, of what a head gives for rows, (R, V) or (R, L, b): -inf for what
-        `allowed` excludes at their positions (R,)."""
+        `allowed` excludes at their positions (R,), and for what is of none of the `groups` (R, G)
+        of `open_groups`.  ValueError where there are links, and no groups are given."""
         units = self.subtokenizer
         vocab_size, length, base = units.vocab_size, units.length, units.base
         if logits.ndim == 3 and logits.shape[1:] == (length, base):
@@ -190,22 +237,29 @@ class MaskedDiffusion(Pretrained):
                 f"({vocab_size},) or ({length}, {base})"
             )
         if self.allowed is not None:
-            allowed = self.allowed  # by token
-            if self.codes is not None:
-                allowed = allowed[:, self.codes.argsort()]  # by code
-            logits = logits.masked_fill(~allowed[position], -torch.inf)
+            logits = logits.masked_fill(~self.by_code(self.allowed)[position], -torch.inf)
+        if self.partner is not None:
+            if groups is None:
+                raise ValueError(
+                    "positions of this model are linked, and what is revealed at a partner decides "
+                    "what can be: give the groups of open_groups"
+                )
+            logits = logits.masked_fill(~groups[:, self.by_code(self.group)], -torch.inf)
         return logits
 
-    def log_probs(self, logits: Tensor, digits: Tensor, position: Tensor) -> Tensor:
+    def log_probs(
+        self, logits: Tensor, digits: Tensor, position: Tensor, groups: Tensor | None = None
+    ) -> Tensor:
         """log mu of rows: logits (R, V) or (R, L, b), their digits in z (R, L), their positions
         (R,) -> (R, V), by code.
 
-        Zero probability (-inf) for what `allowed` excludes and for tokens that disagree with the
-        revealed digits (carry-over).  A token of one digit is taken to be masked.
+        Zero probability (-inf) for what `restrict` excludes, by `groups` among others, and for
+        tokens that disagree with the revealed digits (carry-over).  A token of one digit is taken
+        to be masked.
         """
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
-        logits = self.restrict(logits, position)
+        logits = self.restrict(logits, position, groups)
         if self.subtokenizer.length > 1:
             agrees = consistent(digits, self.subtokenizer.base)[:, : self.subtokenizer.vocab_size]
             logits = logits.masked_fill(~agrees, -torch.inf)
@@ -225,9 +279,10 @@ class MaskedDiffusion(Pretrained):
         t = torch.ones((), device=z.device) if t is None else t
         rows, head = self.hidden(z, t, **told(z.device, cond, valid, ends))
         digits = z.unflatten(1, (-1, self.subtokenizer.length))
-        position = torch.arange(digits.shape[1], device=z.device).expand(len(z), -1)
-        logits = head(rows.flatten(0, 1))
-        logp = self.log_probs(logits, digits.flatten(0, 1), position.flatten())
+        position = torch.arange(digits.shape[1], device=z.device).repeat(len(z))
+        b = torch.arange(len(z), device=z.device).repeat_interleave(digits.shape[1])
+        groups = self.open_groups(z, b, position)
+        logp = self.log_probs(head(rows.flatten(0, 1)), digits.flatten(0, 1), position, groups)
         logp = logp.view(*digits.shape[:2], -1)
         if self.subtokenizer.length == 1:  # carry-over, which `log_probs` leaves to its callers
             revealed = z != self.mask_id
@@ -262,6 +317,8 @@ class MaskedDiffusion(Pretrained):
         check_ids(x, self.subtokenizer.vocab_size)
         if self.allowed is not None:
             check_allowed(x, seen, self.allowed)
+        if self.partner is not None:
+            check_agreement(x, seen, self.partner, self.group)
         if role is not None and bool((role == ABSENT).any()):
             valid = role != ABSENT  # the network is told of an absence, not of the other roles
         if ends is not None and (ends.dtype != torch.bool or ends.shape != (len(x), 2)):
@@ -324,6 +381,43 @@ class MaskedDiffusion(Pretrained):
         power = self.powers if self.schedule.num_values > 1 else None
         return continuous(logp, y, masked, base, power)
 
+    def step_nats(
+        self, logp: Tensor, batch: Batch, drawn: Tensor, rows: tuple[Tensor, Tensor], times: tuple
+    ) -> Tensor:
+        """(R,) nats of a discrete step (t, s) of `times`, each (R,) or (1,): what `nats` says of
+        rows, the tokens (b, position) of a batch of which the units `drawn` (B, U) are masked.
+
+        Where two linked positions are masked, the step draws the second given what it reveals at
+        the first: the mean over what that is, by the coins of its units, which do not depend on the
+        second.  So the sum over positions is the bound of that very sampler.
+        """
+        b, position = rows
+        y, masked = (v.unflatten(1, (batch.codes.shape[1], -1)) for v in (batch.y, drawn))
+        own = y[b, position], masked[b, position]
+        nats = self.nats(logp, *own, times)
+        if self.partner is None or not bool(self.later[position].any()):
+            return nats
+        partner = torch.where(self.later[position], self.partner[position], -1)
+        lead, lead_y, code = (v[b, partner.clamp(min=0)] for v in (masked, y, batch.codes))
+        lead = lead & (partner >= 0)[:, None]
+        reveal = self.schedule.reveal(*times).expand(len(b), -1)
+        hit = (at(reveal, lead_y) * lead).to(nats)  # (R, l)
+        per_unit = self.subtokenizer.length // batch.per_token
+        total = torch.zeros_like(nats)
+        for coins in itertools.product((False, True), repeat=batch.per_token):
+            shown = torch.tensor(coins, device=hit.device)
+            q = torch.where(shown, hit, 1 - hit).prod(-1)
+            if any(coins):
+                hidden = (lead & ~shown).repeat_interleave(per_unit, 1)
+                digits = self.subtokenizer.digits(code[:, None])
+                digits = digits.masked_fill(hidden, self.mask_id)
+                left = self.groups_left(digits, partner)[:, self.by_code(self.group)]
+                given = logp.masked_fill(~left, -torch.inf).log_softmax(-1)
+                total = total + q * self.nats(given, *own, times)
+            else:
+                total = total + q * nats
+        return total
+
     def base(self, y: Tensor) -> int:
         """How many values a unit of y (R, l) can have, l units a token: a digit's, or, if l = 1
         where tokens have several digits, a whole token's."""
@@ -353,24 +447,27 @@ class MaskedDiffusion(Pretrained):
         y = batch.y.unflatten(1, per_token)[b, position]  # (R, l)
         digits = z.unflatten(1, per_token)[b, position]  # (R, L)
         code, rows = batch.codes[b, position], features[b, position]
+        groups = self.open_groups(z, b, position)
         wide = torch.float64 if rows.dtype == torch.float64 else torch.float32
         factor = draw.scale[b].to(wide)
         base = self.base(y)
 
         def paid_by(rows: Tensor, part: slice) -> tuple[Tensor, Tensor]:
             logits = head(rows)
+            left = None if groups is None else groups[part]
             if draw.times is None and not joint:
-                logits = self.restrict(logits, position[part])
+                logits = self.restrict(logits, position[part], left)
                 # computed here, since every chunk differentiates a graph of its own
                 power = self.powers if self.schedule.num_values > 1 else None
                 return marginal_nats(logits, y[part], masked[part], base, factor[part], power)
-            logp = self.log_probs(logits, digits[part], position[part])
+            logp = self.log_probs(logits, digits[part], position[part], left)
             if joint:
                 each = -logp.gather(1, code[part, None])
             else:
                 assert draw.times is not None
                 times = draw.times[0][b[part]], draw.times[1][b[part]]
-                each = self.nats(logp, y[part], masked[part], times)[:, None]
+                at_rows = b[part], position[part]
+                each = self.step_nats(logp, batch, draw.masked, at_rows, times)[:, None]
             each = factor[part, None] * each
             return each.sum(), each
 

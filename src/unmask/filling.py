@@ -390,7 +390,8 @@ class Filler:
         row, position = rows.holes.to(device).nonzero(as_tuple=True)
         for part in chunks(len(row), model.subtokenizer.vocab_size, device):
             at = row[part], position[part]
-            logp = model.log_probs(head(hidden[at]), digits[at], position[part])
+            groups = model.open_groups(z, *at)
+            logp = model.log_probs(head(hidden[at]), digits[at], position[part], groups)
             if model.codes is not None:
                 logp = logp[:, model.codes]
             law = logp.double().exp().cpu().numpy()

@@ -69,8 +69,11 @@ class Pretrained(nn.Module):
                 schedule = schedules.from_config(config["schedule"])
                 units = Subtokenizer(**config["subtokenizer"], codes=tensors.get("codes"))
                 how = {name: config[name] for name in ("objective", "masking", "meta")}
+                how["allowed"] = tensors.get("allowed")
+                if "partner" in tensors:
+                    how["links"] = tensors["partner"], tensors["group"]
                 build: Any = cls
-                model = build(backbone, schedule, units, allowed=tensors.get("allowed"), **how)
+                model = build(backbone, schedule, units, **how)
         except (KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
             said = " ".join(str(error).split())[:300]
             raise ValueError(

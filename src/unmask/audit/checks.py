@@ -67,7 +67,7 @@ def windows_of(
     limit: int,
     generator: torch.Generator,
 ) -> tuple:
-    """x (n, S) and valid, to audit a model on, and what they are.
+    """x (n, S) and valid, or the roles, to audit a model on, and what they are.
 
     Windows of data or, for data None, samples of the model.
     """
@@ -79,7 +79,7 @@ def windows_of(
     what = f"{len(x)} windows of {length} tokens, {split} split of {data.folder}"
     if "ends" in batch:
         what += ", pieces of sequences taken as whole ones"
-    return x, batch.get("valid"), what
+    return x, batch.get("role", batch.get("valid")), what
 
 
 def check_model(
@@ -94,9 +94,10 @@ def check_model(
 ) -> Iterator[Check]:
     """The checks of a model on windows x (n, S) of token ids, at the precision `dtype`.
 
-    valid (n, S): where some windows have padding.  units: those of the short windows whose masks
-    are enumerated.  repeats: draws of a window in the estimators, at least 32, so that their noise
-    is known.  Whatever objective the model was trained with, what is checked is its bound.
+    valid (n, S) bool: where some windows have padding; or their roles, int8.  units: those of the
+    short windows whose masks are enumerated.  repeats: draws of a window in the estimators, at
+    least 32, so that their noise is known.  Whatever objective the model was trained with, what is
+    checked is its bound.
     """
     if not 1 <= units <= MAX_UNITS:
         raise ValueError(f"{units} units cannot be enumerated: choose between 1 and {MAX_UNITS}")
@@ -107,6 +108,8 @@ def check_model(
     valid = None if valid is None else valid.to(model.device)
     with evaluating(model):
         yield from check_predictions(model, x, valid, seed)
+        if fixed_length(model):
+            yield check_beginning(copy.deepcopy(model).double(), x, valid)
         with precision(dtype, model.device):
             yield from check_enumeration(model, x, valid, units, repeats, seed)
             yield from check_estimators(model, x, valid, repeats, seed)
@@ -126,7 +129,8 @@ def check_predictions(
     if not fixed_length(model):
         x, valid = cut(x, valid, max(1, LOGITS // vocab_size))
     x, valid = cut(x, valid, x.shape[1], rows=max(2, LOGITS // (vocab_size * x.shape[1])))
-    batch = model.clean(x, valid)
+    batch = model.clean(x, **said_of(valid))
+    valid = said_of(valid).get("valid")  # nothing else is told to the network
     draw = model.draw(batch, None, generator)
     z, real = model.masked(batch, draw.masked), batch.role == SCORED
     logp = model.predict(z, draw.t, valid=valid)
@@ -192,6 +196,24 @@ def cut(
     return x[:rows, :length], None if valid is None else valid[:rows, :length]
 
 
+@torch.no_grad()
+def check_beginning(model: MaskedDiffusion, x: Tensor, valid: Tensor | None) -> Check:
+    """Training that hides all that it scores against the state from which sampling starts.
+
+    Where every example has the same positions, the two are one state, and the network has to say
+    the same of it.  It does not where training told it of absences that no sample can know of: so
+    it was with missing cells.
+    """
+    batch = model.clean(x, **said_of(valid))
+    z = model.masked(batch, batch.scored)
+    trained = model.predict(z, valid=said_of(valid).get("valid"))
+    sampled = model.predict(torch.full_like(z[:1], model.mask_id))
+    real = batch.role == SCORED
+    off = furthest(trained[real].exp(), sampled.expand_as(trained)[real].exp())
+    name = "beginning: all hidden in training against where sampling starts"
+    return Check(name, off, ROUNDING, "probability", f"{len(x)} rows")
+
+
 # ---------------------------------------------------------------- estimates
 
 
@@ -208,7 +230,9 @@ def check_enumeration(
     while tokens > 1 and cells(tokens, length, vocab_size) > ENUMERATED:
         tokens -= 1
     windows = min(8, max(1, ENUMERATED // cells(tokens, length, vocab_size)))
-    full = torch.ones_like(x, dtype=torch.bool) if valid is None else valid
+    full = torch.ones_like(x, dtype=torch.bool)
+    if valid is not None:
+        full = valid if valid.dtype == torch.bool else valid == SCORED
     short = x[full[:, :tokens].all(-1), :tokens][:windows]
     if fixed_length(model):
         yield left_out("enumeration", "the positions of this model are fixed")
@@ -298,9 +322,16 @@ def estimate(
 def batches(x: Tensor, valid: Tensor | None, size: int = 16) -> list[dict]:
     found = [{"x": part} for part in x.split(size)]
     if valid is not None:
-        for batch, part in zip(found, valid.split(size), strict=True):
-            batch["valid"] = part
+        parts = zip(found, valid.split(size), strict=True)
+        found = [batch | said_of(part) for batch, part in parts]
     return found
+
+
+def said_of(valid: Tensor | None) -> dict[str, Any]:
+    """What a batch says of positions: valid, or role, by the type; nothing for None."""
+    if valid is None:
+        return {}
+    return {"valid" if valid.dtype == torch.bool else "role": valid}
 
 
 @torch.no_grad()

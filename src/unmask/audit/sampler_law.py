@@ -8,6 +8,7 @@ b + 1.
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,13 +21,22 @@ MAX_ENTRIES = 2**26  # probabilities of states at times that are kept: half a GB
 CHUNK = 2**22  # numbers of one temporary tensor
 
 
+class Moved(NamedTuple):
+    """What may be drawn for a token with masked units."""
+
+    mu: Tensor  # (R, b, ..., b) probabilities of those; with a leader, (R, outcomes, b, ..., b)
+    # the number, among the tokens with masked units, of the one that is drawn before it and decides
+    leader: int | None = None
+
+
 @torch.no_grad()
 def exact_law(model: MaskedDiffusion, ts: Tensor | None, length: int) -> Tensor:
     """(V,) * length float64: the probability of each sequence of `length` token ids.
 
     ts (T + 1,): times from 1 to 0 of `sampling.ancestral` (arXiv 2406.04329, equation 6).  At each
-    step every token is drawn from mu(. | z, t), the tokens independently of each other, and its
-    masked units are revealed by their coins.  None: continuous time, the law of
+    step every token is drawn from mu(. | z, t), the tokens independently of each other (but the
+    second of two linked positions given what is revealed at the first), and its masked units are
+    revealed by their coins.  None: continuous time, the law of
     `sampling.first_hitting`, which reveals one unit at a time, uniformly chosen; for schedules with
     one curve and networks that ignore t.
 
@@ -81,9 +91,10 @@ def exact_law_in_order(
             number = hidden - next(n for n in left if n < hidden)
             t = model.schedule.inverse(torch.tensor(1 - hidden / count, dtype=torch.float64))
             for index in visited(p, masked, units.base, length * units.vocab_size):
-                mus = tokens(model, index, masked, t.to(p), temperature)
+                mus = [mu for mu, _ in tokens(model, index, masked, t.to(p), temperature)]
+                linked = tokens(model, index, masked, t.to(p), temperature, linked=True)
                 for chosen, rows, weight in choices(order, mus, masked, number):
-                    some = [mu[rows] for mu in mus]
+                    some = [one._replace(mu=one.mu[rows]) for one in linked]
                     reveal_some(p[0], index[rows], masked, some, chosen, units.base, weight)
     return of_tokens(model, p[0], length)
 
@@ -123,26 +134,37 @@ def reveal_some(
     p: Tensor,
     index: Tensor,
     masked: Sequence[bool],
-    mus: list[Tensor],
+    moved: list[Moved],
     chosen: Sequence[bool],
     base: int,
     weight: float,
 ) -> None:
     """Move `weight` of the probability of the states `index` (R,) on, by the `chosen` units."""
-    target, joint, unit = index[:, None], weight * p[index, None], 0
+    target, joint = index[:, None], weight * p[index]  # (R, then an axis for each token)
     places = placed(masked, base)
-    each = [i for i, hidden in enumerate(masked) if hidden]
-    for mu in mus:
-        own = each[unit : unit + mu.ndim - 1]
-        unit += len(own)
-        others = [axis + 1 for axis, i in enumerate(own) if not chosen[i]]
-        law = (mu.sum(others) if others else mu).reshape(len(mu), -1)
-        joint = (joint[:, :, None] * law[:, None]).flatten(1)
+    units = iter([i for i, hidden in enumerate(masked) if hidden])
+    shown: list[list[bool]] = []  # of each token, which of its masked units are chosen
+    for mu, leader in moved:
+        own = list(itertools.islice(units, mu.ndim - 1 - (leader is not None)))
+        shown.append([chosen[i] for i in own])
+        axes = [1] * (joint.ndim - 1)
+        if leader is not None:
+            mu = mu[:, outcomes(shown[leader], base)]
+            axes[leader] = mu.shape[1]
+        others = [axis - len(own) for axis, one in enumerate(shown[-1]) if not one]
+        law = mu.sum(others) if others else mu
+        joint = joint[..., None] * law.reshape(len(index), *axes, -1)
         for i in own:
             if chosen[i]:
                 change = places[i][0] * torch.arange(-base, 0, device=p.device)
                 target = (target[:, :, None] + change).flatten(1)
     p.index_add_(0, target.flatten(), joint.flatten())
+
+
+def outcomes(shown: Sequence[bool], base: int) -> list[int]:
+    """Among the outcomes at some units (`outcomes_of`), those that reveal these and no others."""
+    values = itertools.product(*[range(base) if one else [base] for one in shown])
+    return [sum(v * (base + 1) ** i for i, v in enumerate(reversed(each))) for each in values]
 
 
 def start(model: MaskedDiffusion, count: int, steps: int) -> Tensor:
@@ -210,14 +232,19 @@ def step(
     for place, hidden in placed(masked, base):
         if hidden:
             target = (target[:, :, None] + place * change).flatten(1)
-    mus: list[Tensor] = []
+    mus: list[Moved] = []
     for i, (t, s) in enumerate(itertools.pairwise(ts)):
         if model.uses_time or not mus:
-            mus = tokens(model, index, masked, t)
-        joint = p[i, index, None]
-        for mu in mus:
-            moves = revealing(mu, model.schedule.reveal(t, s)).flatten(1)
-            joint = (joint[:, :, None] * moves[:, None]).flatten(1)
+            mus = tokens(model, index, masked, t, linked=True)
+        joint = p[i, index]  # (R, then an axis of outcomes for each token)
+        reveal = model.schedule.reveal(t, s)
+        for one in mus:
+            axes = [1] * (joint.ndim - 1)
+            outcomes = one.mu.flatten(0, 1) if one.leader is not None else one.mu
+            moves = revealing(outcomes, reveal).flatten(1)
+            if one.leader is not None:
+                axes[one.leader] = one.mu.shape[1]
+            joint = joint[..., None] * moves.view(len(index), *axes, moves.shape[-1])
         p[i + 1].index_add_(0, target.flatten(), joint.flatten())
 
 
@@ -239,7 +266,7 @@ def jump(model: MaskedDiffusion, p: Tensor, index: Tensor, masked: Sequence[bool
     """
     base, share = model.units().base, p[index, None] / sum(masked)
     places = (place for place, hidden in placed(masked, base) if hidden)
-    for mu in tokens(model, index, masked, torch.ones((), device=p.device)):
+    for mu, _ in tokens(model, index, masked, torch.ones((), device=p.device)):
         for marginal in of_units(mu):
             target = index[:, None] + next(places) * torch.arange(-base, 0, device=p.device)
             p.index_add_(0, target.flatten(), (share * marginal).flatten())
@@ -251,28 +278,71 @@ def tokens(
     masked: Sequence[bool],
     t: Tensor,
     temperature: float = 1.0,
-) -> list[Tensor]:
-    """mu of each token with masked units, as probabilities of those: (R, b, ..., b)."""
+    *,
+    linked: bool = False,
+) -> list[Moved]:
+    """mu of each token with masked units; `linked`: of the second of two linked ones that are both
+    masked, for everything that may be revealed at the first in the same step."""
     units, digits = model.units(), model.subtokenizer.length
     place = torch.tensor([place for place, _ in placed(masked, units.base)], device=index.device)
     state = index[:, None] // place % (units.base + 1)
-    hidden = state == units.base
-    z = state
-    if units.length < digits:
-        of_digits = model.subtokenizer.digits(state.masked_fill(hidden, 0))
-        z = of_digits.masked_fill(hidden.repeat_interleave(digits, 1), model.mask_id)
+    z = digits_of(model, state)
     rows, head = model.hidden(z, t.expand(len(z)))
-    found = []
+    found: list[Moved] = []
+    number: dict[int, int] = {}  # of the positions with masked units, among those
+    row = torch.arange(len(index), device=index.device)
     for n in range(len(masked) // units.length):
         inside = masked[n * units.length : (n + 1) * units.length]
         if not any(inside):
             continue
         position = torch.full_like(index, n)
         seen = z.unflatten(1, (-1, digits))[:, n]
-        logp = model.log_probs(head(rows[:, n]).double(), seen, position)
+        logp = model.log_probs(
+            head(rows[:, n]).double(), seen, position, model.open_groups(z, row, position)
+        )
         logp = tempered(logp, temperature)
-        mu = grid(logp, units.base, units.length).exp()
-        # one value each, by carry-over
-        known = [axis + 1 for axis, hides in enumerate(inside) if not hides]
-        found.append(mu.sum(known) if known else mu)
+
+        def probabilities(logp: Tensor, inside: Sequence[bool] = inside) -> Tensor:
+            mu = grid(logp, units.base, units.length).exp()
+            # one value each, by carry-over
+            known = [axis + 1 for axis, hides in enumerate(inside) if not hides]
+            return mu.sum(known) if known else mu
+
+        leader = None
+        if linked and model.later is not None and bool(model.later[n]):
+            leader = number.get(int(model.partner[n]))
+        number[n] = len(found)
+        if leader is None:
+            found.append(Moved(probabilities(logp)))
+            continue
+        first = int(model.partner[n])
+        given = []
+        lead = range(first * units.length, (first + 1) * units.length)
+        for after in outcomes_of(state, [i for i in lead if masked[i]], units.base):
+            groups = model.open_groups(digits_of(model, after), row, position)
+            assert groups is not None
+            within = logp.masked_fill(~groups[:, model.by_code(model.group)], -torch.inf)
+            # an outcome that cannot be leaves nothing, and is of probability zero
+            given.append(probabilities(within.log_softmax(-1).nan_to_num(nan=-torch.inf)))
+        found.append(Moved(torch.stack(given, 1), leader))
     return found
+
+
+def digits_of(model: MaskedDiffusion, state: Tensor) -> Tensor:
+    """z (R, S*L) of states (R, U) of units, `base` being masked."""
+    units, digits = model.units(), model.subtokenizer.length
+    if units.length == digits:
+        return state
+    hidden = state == units.base
+    of_digits = model.subtokenizer.digits(state.masked_fill(hidden, 0))
+    return of_digits.masked_fill(hidden.repeat_interleave(digits, 1), model.mask_id)
+
+
+def outcomes_of(state: Tensor, units: Sequence[int], base: int) -> Iterator[Tensor]:
+    """States (R, U) after each outcome at these units, which are masked, in the order of an axis of
+    base + 1 for each of them, the last: still masked."""
+    for values in itertools.product(range(base + 1), repeat=len(units)):
+        after = state.clone()
+        for unit, value in zip(units, values, strict=True):
+            after[:, unit] = value
+        yield after

@@ -1,13 +1,17 @@
 """unmask audit."""
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from unmask.cli.flags import Machine, parse
 from unmask.cli.runtime import Runtime, check_positive, report_checks, same_data
+
+COMPARED = 1000  # samples, and examples of the data, whose values are counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +84,24 @@ def audit(argv: list[str]) -> int:
         f"{args.repeats} draws a window, seed {args.seed}"
     )
     draws = {"units": args.enumerate, "repeats": args.repeats, "seed": args.seed}
-    rows = checks.check_model(model, x, valid, dtype=runtime.dtype, **draws)
+    rows: Iterator = checks.check_model(model, x, valid, dtype=runtime.dtype, **draws)
+    if data is not None and kind.columns:
+        rows = itertools.chain(rows, compared(args, runtime, model, kind, data))
     made = {"objective": model.objective, "on": on, "repeats": args.repeats}
     sha = None if data is None else data.meta["sha256"]
     return report_checks(runtime, folder, checks.HEADER, rows, **made, data_sha256=sha)
+
+
+def compared(args: Audit, runtime: Runtime, model: Any, kind: Any, data: Any) -> Iterator:
+    """Shares of values, in samples and in what the model says, against those of the data."""
+    from unmask.audit.agreement import compare_shares
+
+    if model.schedule.num_values > 1:
+        return
+    batch = next(data.windows(args.split, data.length, COMPARED, limit=COMPARED))
+    valid = batch.get("role", batch.get("valid"))
+    told = {"names": kind.place_names, "spell": kind.tokenizer.spell}
+    with runtime.precision:
+        yield from compare_shares(
+            model, batch["x"], valid, **told, num=COMPARED, generator=runtime.generator
+        )

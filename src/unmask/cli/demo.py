@@ -102,7 +102,7 @@ def present(
 
     length, seed, generator = model.meta["length"], runtime.args.seed, runtime.generator
     windows = data.windows("test", length, one.batch_size)
-    columns = bool(kind.columns)
+    columns = kind.column_of if kind.columns else False
     bound = estimate_nelbo(model, windows, repeats=one.repeats, seed=seed, by_position=columns)
     some = one.examples(data, length)
     by_count = cross_entropy_by_count(model, some, levels=one.levels, generator=generator)

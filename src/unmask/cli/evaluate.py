@@ -60,6 +60,11 @@ class Scored(NamedTuple):
     split: str
     batch_size: int
 
+    @property
+    def columns(self) -> Any:
+        """Of data with columns, that of each position; else False."""
+        return self.kind.column_of if self.kind.columns else False
+
 
 def evaluate(argv: list[str]) -> None:
     """The bound on held-out data, with its errors, unit and protocol."""
@@ -106,7 +111,7 @@ def drawn(args: Eval, runtime: Runtime, scored: Scored, estimator: Any) -> tuple
         batches = watched(scored.batches, bar, 1)
         if args.estimator == "orders":
             return estimate_orders(scored.model, batches, orders=args.repeats, **shared)
-        shared |= {"repeats": args.repeats, "by_position": bool(scored.kind.columns)}
+        shared |= {"repeats": args.repeats, "by_position": scored.columns}
         return estimate(scored.model, batches, estimator, **shared), None
 
 
@@ -136,7 +141,7 @@ def until(args: Eval, runtime: Runtime, scored: Scored, estimator: Any) -> Any:
         try:
             return estimate_until(
                 scored.model, batches, estimator, args.error, seed=args.seed, told=told,
-                kept=kept, by_position=bool(scored.kind.columns) and estimator.by_position,
+                kept=kept, by_position=estimator.by_position and scored.columns,
                 processes=runtime.processes,
             )  # fmt: skip
         except KeyboardInterrupt:

@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,7 @@ def estimate_until(
     error: float,
     *,
     seed: int = 0,
-    by_position: bool = False,
+    by_position: bool | Sequence[int] = False,
     kept: Kept | None = None,
     told: Callable[[float, int, int], None] = lambda noise, done, needed: None,
     processes: Processes = ALONE,

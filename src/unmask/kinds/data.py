@@ -25,6 +25,7 @@ class Data:
     perplexity = False  # whether it is customary, per position
     length = 0  # tokens of an example, where the data fixes it
     classes = 0  # labels that examples can have
+    hides = False  # whether some positions are never seen, and not paid for (`roles.UNKNOWN`)
 
     def __init__(self, folder: Path, meta: dict):
         self.folder, self.meta = folder, meta

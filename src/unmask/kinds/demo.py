@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from unmask.roles import SCORED
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -77,10 +79,15 @@ class Demo(ABC):
 
     def examples(self, data: Any, length: int) -> dict[str, torch.Tensor]:
         """A batch of held-out tokens, all known, in which the share that is hidden is varied."""
+        import torch
+
         batch = next(data.windows("test", length, self.curve, limit=self.curve))
-        if "valid" not in batch:
-            return {"x": batch["x"]}
-        return {"x": batch["x"][batch["valid"].all(1)]}
+        known = torch.ones_like(batch["x"], dtype=torch.bool)
+        if "valid" in batch:
+            known = batch["valid"]
+        if "role" in batch:
+            known = batch["role"] == SCORED
+        return {"x": batch["x"][known.all(1)]}
 
     @abstractmethod
     def baselines(self, data: Any, positions: int) -> dict[str, float]:

@@ -219,6 +219,7 @@ def write_meta(
     sources: Iterable[tuple[Path, list[Path]]],
     *,
     first: dict | None = None,
+    format: Any = FORMAT,
     **facts: Any,
 ) -> dict:
     """Complete a `new_folder` that holds a kind's arrays; returns what meta.json says.
@@ -235,7 +236,7 @@ def write_meta(
     for name, content in tokenizer.files().items():
         (folder / name).write_bytes(content)
     meta = {
-        "format": FORMAT,
+        "format": format,
         "kind": kind,
         "tokenizer": tokenizer.spec(),
         "vocab_size": tokenizer.vocab_size,
@@ -272,8 +273,13 @@ def describe_source(root: Path, files: list[Path]) -> dict:
     }
 
 
-def read_meta(folder: Path, kinds: dict[str, tuple[str, ...]]) -> dict:
-    """meta.json of a folder; `kinds`: what its content needs to have, for each kind there is.
+def read_meta(
+    folder: Path,
+    kinds: dict[str, tuple[str, ...]],
+    formats: dict[str, tuple[int, ...]] | None = None,
+) -> dict:
+    """meta.json of a folder; `kinds`: what its content needs to have, for each kind there is;
+    `formats`: which formats of it are read, where that is not FORMAT alone.
 
     ValueError for anything else.
     """
@@ -287,10 +293,15 @@ def read_meta(folder: Path, kinds: dict[str, tuple[str, ...]]) -> dict:
     if not isinstance(meta, dict):
         meta = {}
     format, kind = meta.get("format"), meta.get("kind")
-    if format != FORMAT or not isinstance(kind, str) or kind not in kinds:
+    read = (FORMAT,)
+    if isinstance(kind, str) and kind in kinds:
+        read = (formats or {}).get(kind, read)
+    known_format = not isinstance(format, bool) and format in read
+    if not known_format or not isinstance(kind, str) or kind not in kinds:
         known = " or ".join(map(repr, kinds))
+        wanted = " or ".join(map(repr, read))
         raise ValueError(
-            f"{path}: format {format!r} of kind {kind!r}, expected {FORMAT!r} of kind {known}"
+            f"{path}: format {format!r} of kind {kind!r}, expected {wanted} of kind {known}"
         )
     if missing := [key for key in kinds[kind] if key not in meta]:
         raise ValueError(f"{path} has no {missing[0]!r}: prepare the data again")

@@ -32,6 +32,9 @@ class Layout(NamedTuple):
     places: int = 0
     ends: bool = False  # the two ends of a sequence are told apart from its other positions
     allowed: np.ndarray | None = None  # (S, V) bool: the values that a position can have
+    # (S,) the position that each is linked with, or -1, and (V,) the group of each value: linked
+    # positions, which tell of one thing, have values of one group
+    links: tuple[np.ndarray, np.ndarray] | None = None
 
 
 class Partial(NamedTuple):
@@ -100,6 +103,7 @@ class Kind(ABC):
     # the unmasking, step by step: .html of `spell`ed tokens, .gif of `animate`, or none
     frames: ClassVar[str] = ".html"
     title: ClassVar[str] = "A sample"  # of a page that shows one
+    formats: ClassVar[tuple[int, ...]] = (1,)  # of meta.json, that are read
     presets: ClassVar[dict[str, Preset]] = {}  # configurations for such data
     protocols: ClassVar[Mapping[str, Recipe]] = {}  # how such data are evaluated, by name
     unit: ClassVar[str] = "token"
@@ -179,8 +183,18 @@ class Kind(ABC):
 
     @property
     def columns(self) -> Sequence[str]:
-        """Names of the positions, where they have some."""
+        """What examples tell of, in the order of their positions, where that has names."""
         return ()
+
+    @property
+    def column_of(self) -> Sequence[int]:
+        """Which of `columns` each position is of."""
+        return range(len(self.columns))
+
+    @property
+    def place_names(self) -> Sequence[str]:
+        """Names of all positions, where they have some."""
+        return self.columns
 
     def piece(self, i: int) -> str:
         """One token, as it stands in an example."""

@@ -90,7 +90,9 @@ def open_data(folder: str | Path, *, labels: bool = False) -> Data:
     from unmask.kinds.folder import read_meta
 
     folder = Path(folder)
-    meta = read_meta(folder, {name: kind.keys for name, kind in kinds().items()})
+    keys = {name: kind.keys for name, kind in kinds().items()}
+    formats = {name: kind.formats for name, kind in kinds().items()}
+    meta = read_meta(folder, keys, formats)
     kind = KINDS[meta["kind"]]
     if labels and kind.no_labels:
         raise ValueError(f"{folder} holds {kind.no_labels}: train without --labels")

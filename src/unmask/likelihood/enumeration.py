@@ -65,6 +65,7 @@ def enumerated(
     scored = by_token(masked & possible.view(-1, 1)).any(-1)
     row, position = scored.nonzero(as_tuple=True)
     y_rows, digits, masked_rows = (by_token(v)[row, position] for v in (all_masks.y, z, masked))
+    groups = model.open_groups(z, row, position)
     known: list[Tensor] = []  # log mu, once, of a network that ignores t
     looked = 0  # how often at all masks
 
@@ -77,8 +78,11 @@ def enumerated(
                 seen = torch.where(all_masks.conditional, fits, seen)
             looked += 1
             hidden, head = model.hidden(z, seen, **all_masks.told)
-            known[:] = [model.log_probs(head(hidden[row, position]), digits, position)]
-        each = model.nats(known[0], y_rows, masked_rows, times).double()
+            known[:] = [model.log_probs(head(hidden[row, position]), digits, position, groups)]
+        if times is None:
+            each = model.nats(known[0], y_rows, masked_rows).double()
+        else:
+            each = model.step_nats(known[0], all_masks, masked, (row, position), times).double()
         spread = each.new_zeros(*z.shape[:1], clean.codes.shape[1])
         return spread.index_put((row, position), each).view(batch, len(patterns), -1)
 

@@ -24,7 +24,7 @@ def estimate_nelbo(
     steps: int | None = None,
     masking: str | None = None,
     seed: int = 0,
-    by_position: bool = False,
+    by_position: bool | Sequence[int] = False,
     finite: bool = True,
     processes: Processes = ALONE,
 ) -> Estimate:
@@ -41,7 +41,7 @@ def estimate(
     *,
     repeats: int = 8,
     seed: int = 0,
-    by_position: bool = False,
+    by_position: bool | Sequence[int] = False,
     finite: bool = True,
     processes: Processes = ALONE,
 ) -> Estimate:
@@ -55,6 +55,7 @@ def estimate(
 
     `by_position`, for examples of one length: also how much of the mean is paid at each position;
     of a bound, what its token costs on average over the random orders in which tokens are revealed.
+    A number for each position: of those of one number together.
 
     `processes` share the batches, which all of them see; each gets the whole estimate.
 
@@ -147,7 +148,7 @@ def draw_pass(
     of_each: int,
     *,
     seed: int = 0,
-    by_position: bool = False,
+    by_position: bool | Sequence[int] = False,
     processes: Processes = ALONE,
     done: dict[int, tuple] | None = None,
 ) -> Pass:
@@ -157,7 +158,7 @@ def draw_pass(
     found, so that whoever stops this can go on.
     """
     estimator.check(model)
-    if by_position and not estimator.by_position:
+    if by_position is not False and not estimator.by_position:
         raise ValueError("what a mean of likelihoods pays cannot be told by position")
     done = {} if done is None else done
     with evaluating(model):
@@ -189,7 +190,7 @@ def drawn(
     replicates: range,
     of_each: int,
     seed: int,
-    by_position: bool = False,
+    by_position: bool | Sequence[int] = False,
 ) -> tuple[Tensor, Tensor, int]:
     """(R, B) or, by position, (R, B, S) nats of all draws, their picks (R, B), and network calls.
 
@@ -198,10 +199,18 @@ def drawn(
     nats, picks, calls = [], [], 0
     for uniforms in draws_of(numbers, batch, seed, replicates, of_each):
         paid, asked = estimator.draw(model, batch, uniforms)
-        nats.append((paid if by_position else paid.sum(1)).cpu())
+        if not isinstance(by_position, bool):
+            paid = added(paid, by_position)
+        nats.append((paid.sum(1) if by_position is False else paid).cpu())
         picks.append(uniforms.pick.cpu())
         calls += int(asked.sum())
     return torch.stack(nats), torch.stack(picks), calls
+
+
+def added(paid: Tensor, number: Sequence[int]) -> Tensor:
+    """paid (B, S) added up over the positions of one number: (B, numbers)."""
+    which = torch.as_tensor(list(number), device=paid.device)
+    return paid.new_zeros(len(paid), int(which.max()) + 1).index_add_(1, which, paid)
 
 
 def numbered(

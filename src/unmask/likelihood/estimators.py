@@ -118,7 +118,9 @@ class Counts(Estimator):
 
     A step from k masked units to k' reveals k - k', uniformly chosen, and pays (k - k') times the
     mean cross-entropy with k masked (arXiv 2110.02037).  Whole tokens only: digits of one token
-    that are revealed in one step pay jointly, and a sum over units does not tell it.
+    that are revealed in one step pay jointly, and a sum over units does not tell it.  Where a step
+    reveals two linked positions, the second is drawn given the first, which costs less than is
+    charged here: a bound all the same.
     """
 
     shares: tuple[float, ...]

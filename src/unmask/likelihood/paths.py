@@ -67,7 +67,8 @@ def look(model: MaskedDiffusion, batch: Batch, masked: Tensor, temperature: floa
     digits = z.unflatten(1, (-1, model.subtokenizer.length))
 
     def log_probs(b: Tensor, position: Tensor) -> Tensor:
-        logp = model.log_probs(head(hidden[b, position]), digits[b, position], position)
+        groups = model.open_groups(z, b, position)
+        logp = model.log_probs(head(hidden[b, position]), digits[b, position], position, groups)
         return tempered(logp, temperature)
 
     return log_probs
@@ -79,7 +80,8 @@ def charges(
     """(B, S) nats of the tokens with units that are `chosen` (B, U), after which those of `after`
     (B, U) are masked.
 
-    The probability of what is revealed is that of all tokens that agree with it.
+    The probability of what is revealed is that of all tokens that agree with it.  The second of two
+    linked positions is drawn given the first.
     """
     z = model.masked(batch, after).unflatten(1, (-1, model.subtokenizer.length))
     nats = torch.zeros(batch.codes.shape, dtype=torch.float64, device=chosen.device)
@@ -87,7 +89,7 @@ def charges(
     vocab_size, base = model.subtokenizer.vocab_size, model.subtokenizer.base
     for part in chunks(len(b), vocab_size, chosen.device):
         i, s = b[part], position[part]
-        logp = log_probs(i, s)
+        logp = given_first(model, log_probs(i, s), z.flatten(1), i, s)
         whole = (z[i, s] != model.mask_id).all(-1)
         paid = logp.gather(1, batch.codes[i, s, None])[:, 0]
         if not bool(whole.all()):
@@ -95,6 +97,19 @@ def charges(
             paid = torch.where(whole, paid, logp.masked_fill(~agrees, -torch.inf).logsumexp(-1))
         nats[i, s] = -paid.double()
     return nats
+
+
+def given_first(
+    model: MaskedDiffusion, logp: Tensor, after: Tensor, b: Tensor, position: Tensor
+) -> Tensor:
+    """log mu (R, V) at the positions (R,) of the rows b (R,) of a state, once what the step reveals
+    at the first of two linked positions is known: `after` (B, S*L)."""
+    if model.later is None:
+        return logp
+    groups = model.open_groups(after, b, position)
+    assert groups is not None
+    left = groups[:, model.by_code(model.group)] | ~model.later[position][:, None]
+    return logp.masked_fill(~left, -torch.inf).log_softmax(-1)
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """What every sampler needs: the state on its way, and how units of it are revealed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ from unmask.batch import told
 from unmask.categorical import categorical, uniform
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.kernels.rows import chunks
+from unmask.links import check_agreement
 from unmask.masks import OfRows
 from unmask.policies import tempered
 from unmask.subtokens import check_ids
@@ -118,30 +119,41 @@ class State:
             return
         if bool(self.own_clock.any()):
             t = torch.where(self.own_clock, self.fitting(), t)
-        token = self.draw_tokens(b, position, t, u)[:, None]  # (R, 1)
         shown = per_row[b, position]
-        if coin is not None and probability is not None and len(probability) > 1:
-            coins = coin.unflatten(1, (-1, self.units.length))[b, position]
-            shown = shown & (coins < probability[self.units.digits(token)])
         view = self.z.unflatten(1, (-1, self.digits))  # (B, S, L), into z
-        old = view[b, position]
-        new = self.model.subtokenizer.digits(token)
-        view[b, position] = torch.where(shown & (old == self.model.mask_id), new, old)
+        for rows, token in self.draw_tokens(b, position, t, u):
+            at, show = (b[rows], position[rows]), shown[rows]
+            token = token[:, None]  # (r, 1)
+            if coin is not None and probability is not None and len(probability) > 1:
+                coins = coin.unflatten(1, (-1, self.units.length))[at]
+                show = show & (coins < probability[self.units.digits(token)])
+            old = view[at]
+            new = self.model.subtokenizer.digits(token)
+            view[at] = torch.where(show & (old == self.model.mask_id), new, old)
 
-    def draw_tokens(self, b: Tensor, position: Tensor, t: Tensor, u: Tensor) -> Tensor:
-        """(R,) codes, drawn by `u` (R,) at the positions `position` (R,) of the sequences `b` (R,),
-        shown at t (B,).
+    def draw_tokens(
+        self, b: Tensor, position: Tensor, t: Tensor, u: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """(rows (r,) of R, their codes (r,)), drawn by `u` (R,) at the positions `position` (R,) of
+        the sequences `b` (R,), shown at t (B,).
 
-        The network runs on the sequences that occur, its head in chunks of rows.
+        The network runs once, on the sequences that occur, its head in chunks of rows.  The second
+        of two linked positions comes after the first, and is drawn given what the caller has
+        revealed there meanwhile: one step never reveals two values that contradict each other.
         """
         seen = self.seen
         if seen is None:
             seen = self.look(b.unique(), t)
-        tokens = []
-        for part in chunks(len(b), self.model.subtokenizer.vocab_size, b.device):
-            logp = self.log_probs(seen, b[part], position[part])
-            tokens.append(categorical(logp, u=u[part]))
-        return torch.cat(tokens)
+        order = torch.arange(len(b), device=b.device)
+        turns = [order]
+        if self.model.later is not None:
+            later = self.model.later[position]
+            turns = [turn for turn in (order[~later], order[later]) if len(turn)]
+        for turn in turns:
+            for part in chunks(len(turn), self.model.subtokenizer.vocab_size, b.device):
+                rows = turn[part]
+                logp = self.log_probs(seen, b[rows], position[rows])
+                yield rows, categorical(logp, u=u[rows])
 
     def look(self, rows: Tensor, t: Tensor) -> "Seen":
         """Run the network on the sequences `rows` (A,) as they are, shown at t (B,)."""
@@ -155,17 +167,22 @@ class State:
             if self.guidance is not None:
                 del given["cond"]
                 unconditional = model.hidden(z, t[rows], **given)[0]
-        return Seen(among, z, t, hidden, unconditional, head)
+        return Seen(among, t, hidden, unconditional, head)
 
     def log_probs(self, seen: "Seen", b: Tensor, position: Tensor) -> Tensor:
-        """(R, V) log mu, guided and tempered, at the positions (R,) of the sequences `b` (R,)."""
+        """(R, V) log mu, guided and tempered, at the positions (R,) of the sequences `b` (R,).
+
+        None of their own units has been revealed since the network has `seen` them.
+        """
         model, row = self.model, seen.among[b]
-        digits = seen.z.unflatten(1, (-1, self.digits))[row, position]
+        digits = self.z.unflatten(1, (-1, self.digits))[b, position]
+        groups = model.open_groups(self.z, b, position)
         with evaluating(model):
-            logp = model.log_probs(seen.head(seen.hidden[row, position]), digits, position)
+            logits = seen.head(seen.hidden[row, position])
+            logp = model.log_probs(logits, digits, position, groups)
             if self.guidance is not None and seen.unconditional is not None:
-                rows = seen.head(seen.unconditional[row, position])
-                without = model.log_probs(rows, digits, position)
+                logits = seen.head(seen.unconditional[row, position])
+                without = model.log_probs(logits, digits, position, groups)
                 logp = guided(logp, without, self.guidance(seen.t)[b, None])
         return tempered(logp, self.temperature)
 
@@ -179,7 +196,6 @@ class Seen(NamedTuple):
     """What the network says of some of a state's sequences."""
 
     among: Tensor  # (B,) where a sequence is among these A
-    z: Tensor  # (A, S*L)
     t: Tensor  # (B,)
     hidden: Tensor  # (A, S, ...)
     unconditional: Tensor | None  # (A, S, ...), of what the network says without the condition
@@ -209,6 +225,9 @@ def check_state(model: MaskedDiffusion, z: Tensor, valid: Tensor | None) -> Tens
         if bool(wrong.any()):
             b, s = wrong.nonzero()[0].tolist()
             raise ValueError(f"value {int(least[b, s])} is not allowed at position {s} (row {b})")
+        if model.partner is not None:
+            partner, group = model.partner.to(z.device), model.group.to(z.device)
+            check_agreement(least, revealed, partner, group)
     return z
 
 

@@ -91,6 +91,11 @@ def untrained(
         )
     data = open_data(data_folder, labels=config.labels)
     config = replace(config, length=config.length or data.length)
+    if data.hides and config.schedule == "learned":
+        raise ValueError(
+            f"{data.folder} hides places whose values are not known, and with --schedule learned "
+            "being hidden at t says something about a value: use a schedule with one curve for all"
+        )
     data.batch("train", config.length, 1, 0, 0)  # a length that does not fit is an error here
     device = pick_device(own_device(config.device))
     config = replace(config, device=str(device), dtype=pick_dtype(config.dtype, device))

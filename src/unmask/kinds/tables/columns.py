@@ -1,7 +1,12 @@
 """The columns of a table as tokens, and back.
 
-Every column has an alphabet of its own, and the vocabulary is all of them one after the other: a
-token says which column it is of.  The categories of a column stand in sorted order.
+A row is a sequence of places.  Every column has one for its value and, if some of its cells are
+missing, one before it that says whether there is a value; where there is none, the value's place
+holds a fixed `none`.  The two are linked: what is revealed at one decides what the other can be.
+So rows and sequences are one to one, and a cell may be known to have a value that is not known.
+
+Every place has an alphabet of its own, and the vocabulary is all of them one after the other: a
+token says which place it is of.  The categories of a column stand in sorted order.
 
 Numbers are cut into bins of about as many training rows each, equal numbers always in one bin;
 where there are no more different numbers than bins, each has its own.  A bin is written as its
@@ -13,11 +18,16 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+# in the place of a value's number: a cell that is missing; one with a value that is not known
+ABSENT, UNKNOWN = -1, -2
+# what a missing cell is: a fact of its own; a value that nobody knows; or, of tables that an
+# earlier version prepared, a place that is not there
+READINGS = ("missing", "unknown", "absent")
 MISSING = ("", "?", "na", "n/a", "nan", "null")  # cells without a value, in lower case
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 CODE = re.compile(r"0\d+", re.ASCII)  # with leading zeros: a code, not a number
@@ -30,16 +40,24 @@ class Column(NamedTuple):
     place: int  # in a row of the source
     values: tuple[str, ...]  # how its tokens are written
     bounds: tuple[float, ...] | None = None  # where each bin but the first begins; categories: None
+    missing: bool = False  # whether cells may be missing, as a fact of its own
+
+    @property
+    def has_two(self) -> bool:
+        """Whether a place says if there is a value: where all cells are missing, that is known."""
+        return self.missing and bool(self.values)
 
     def describe(self) -> str:
         if self.bounds is not None:
             return f"numbers in {len(self.values)} bins, {self.values[0]} to {self.values[-1]}"
-        if self.values == ("",):
+        if self.values in ((), ("",)):
             return "no values at all"
         return f"{len(self.values)} categories"
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """(n,) which of `values` each text is, -1 where it is no category or no number."""
+        if not self.values:
+            return np.full(len(texts), -1)
         if self.bounds is None:
             place = {value: i for i, value in enumerate(self.values)}
             return np.array([place.get(text, -1) for text in texts], np.int64)
@@ -54,13 +72,24 @@ class Column(NamedTuple):
     @classmethod
     def from_spec(cls, spec: dict) -> "Column":
         bounds = None if spec["bounds"] is None else tuple(spec["bounds"])
-        return cls(spec["name"], spec["place"], tuple(spec["values"]), bounds)
+        missing = bool(spec.get("missing", False))
+        return cls(spec["name"], spec["place"], tuple(spec["values"]), bounds, missing)
+
+
+class Place(NamedTuple):
+    """A position of the sequence that a row is."""
+
+    column: int
+    says: str  # "present": whether there is a value, or "value"
+    values: tuple[str, ...]  # how its tokens are spelled
 
 
 class Table:
-    """Rows of cells: one token a column.
+    """Rows of cells: a token for each place.
 
-    `header`, `delimiter`, `width` (cells a row): how the source is written, and what is made of it.
+    `missing`: texts without a value, in any case; `missing_in`: of columns that have their own.
+    `missing_is`: one of READINGS.  `header`, `delimiter`, `width` (cells a row): how the source is
+    written, and what is made of it.
     """
 
     eot = None
@@ -73,12 +102,23 @@ class Table:
         delimiter: str,
         width: int,
         missing: Sequence[str] = MISSING,
+        missing_in: Mapping[str, Sequence[str]] | None = None,
+        missing_is: str = "missing",
     ):
+        if missing_is not in READINGS:
+            raise ValueError(f"missing_is {missing_is!r} must be one of {', '.join(READINGS)}")
         self.columns = tuple(columns)
         self.header, self.delimiter, self.width = header, delimiter, width
-        self.missing = tuple(dict.fromkeys(["", *(text.lower() for text in missing)]))
-        # token of each column's first value
-        self.first = np.cumsum([0, *(len(column.values) for column in self.columns)])
+        self.missing, self.missing_is = without_values(missing), missing_is
+        own = (missing_in or {}).items()
+        self.missing_in = {name: without_values(texts) for name, texts in own}
+        self.places = tuple(place for c, one in enumerate(self.columns) for place in places(c, one))
+        # token of each place's first value
+        self.first = np.cumsum([0, *(len(place.values) for place in self.places)])
+        at = {(place.column, place.says): i for i, place in enumerate(self.places)}
+        count = range(len(self.columns))
+        self.value_at = np.array([at[c, "value"] for c in count], np.int64)
+        self.present_at = np.array([at.get((c, "present"), -1) for c in count], np.int64)
 
     @property
     def vocab_size(self) -> int:
@@ -87,30 +127,81 @@ class Table:
     @property
     def length(self) -> int:
         """Tokens a row."""
-        return len(self.columns)
+        return len(self.places)
 
     @property
     def names(self) -> list[str]:
         return [column.name for column in self.columns]
 
     @property
+    def place_names(self) -> list[str]:
+        told = {"present": " (present or missing)", "value": ""}
+        return [self.names[place.column] + told[place.says] for place in self.places]
+
+    @property
     def allowed(self) -> np.ndarray:
-        """(columns, vocab_size) bool: the tokens of each column."""
+        """(places, vocab_size) bool: the tokens of each place."""
         token = np.arange(self.vocab_size)
         return (token >= self.first[:-1, None]) & (token < self.first[1:, None])
 
-    def is_missing(self, text: str) -> bool:
-        return text.lower() in self.missing
+    @property
+    def none(self) -> np.ndarray:
+        """(columns,) the token that a value's place has where the cell is missing; -1: it has none
+        such."""
+        last = self.first[self.value_at + 1] - 1
+        return np.where([column.missing for column in self.columns], last, -1)
+
+    @property
+    def links(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """(places,) which place tells of the same cell, -1: none; (vocab_size,) 1 for the tokens of
+        missing cells, and 0 for others.  None where no column has two places."""
+        two = np.flatnonzero(self.present_at >= 0)
+        if not len(two):
+            return None
+        partner, group = np.full(self.length, -1), np.zeros(self.vocab_size, np.int64)
+        present, value = self.present_at[two], self.value_at[two]
+        partner[present], partner[value] = value, present
+        group[self.first[present] + 1] = 1
+        group[self.none[self.none >= 0]] = 1
+        return partner, group
+
+    def is_missing(self, text: str, column: str = "") -> bool:
+        return text.lower() in self.missing_in.get(column, self.missing)
+
+    def tokens(self, cells: np.ndarray) -> np.ndarray:
+        """(n, places) of cells (n, columns), each the number of a value of its column, ABSENT or
+        UNKNOWN; `vocab_size`: not known to the model.
+
+        An UNKNOWN cell has a value.  ABSENT ones are not known where they are no facts.
+        """
+        rows = np.full((len(cells), self.length), self.vocab_size)
+        value, known = self.first[self.value_at] + cells, cells >= 0
+        facts = (cells == ABSENT) & (self.none >= 0)
+        rows[:, self.value_at] = np.where(known, value, np.where(facts, self.none, self.vocab_size))
+        for c in np.flatnonzero(self.present_at >= 0):
+            place = self.present_at[c]
+            rows[:, place] = self.first[place] + (cells[:, c] == ABSENT)
+        return rows
+
+    def cells(self, ids: np.ndarray) -> np.ndarray:
+        """(n, columns) of tokens (n, places): the number of each cell's value, or ABSENT."""
+        values = np.asarray(ids)[:, self.value_at].astype(np.int64)
+        none = (values == self.none) | (values == self.vocab_size)
+        return np.where(none, ABSENT, values - self.first[self.value_at])
 
     def decode(self, ids) -> list[list[str]]:
-        """Tokens (n, columns) as cells; `vocab_size`, which is no value, is an empty cell."""
-        values = [value for column in self.columns for value in column.values] + [""]
-        return [[values[i] for i in row] for row in np.asarray(ids).tolist()]
+        """Tokens (n, places) as cells (n, columns); a missing one is empty, and so is one of
+        `vocab_size`, which is no value."""
+        found = []
+        for row in self.cells(np.asarray(ids)).tolist():
+            values = zip(self.columns, row, strict=True)
+            found.append([column.values[i] if i >= 0 else "" for column, i in values])
+        return found
 
     def spell(self, i: int) -> str:
-        place = int(np.searchsorted(self.first, i, side="right")) - 1
-        column = self.columns[place]
-        return f"{column.name}={column.values[i - self.first[place]]}"
+        number = int(np.searchsorted(self.first, i, side="right")) - 1
+        place = self.places[number]
+        return f"{self.names[place.column]}={place.values[i - self.first[number]]}"
 
     def write(self, rows: Iterable[Sequence[str]], header: Sequence[str] | None = None) -> str:
         """Rows of cells as a file of the source's kind, with plain newlines."""
@@ -125,7 +216,7 @@ class Table:
         return stream.getvalue()
 
     def spec(self) -> dict:
-        return {
+        spec = {
             "name": "table",
             "columns": [column.spec() for column in self.columns],
             "header": self.header,
@@ -133,15 +224,34 @@ class Table:
             "width": self.width,
             "missing": list(self.missing),
         }
+        if self.missing_is == "absent":  # as an earlier version wrote it
+            for column in spec["columns"]:
+                del column["missing"]
+            return spec
+        own = {name: list(texts) for name, texts in self.missing_in.items()}
+        return spec | {"missing_in": own, "missing_is": self.missing_is}
 
     @classmethod
     def from_spec(cls, spec: dict) -> "Table":
         columns = [Column.from_spec(column) for column in spec["columns"]]
         written = {key: spec[key] for key in ("header", "delimiter", "width", "missing")}
-        return cls(columns, **written)
+        written["missing_in"] = spec.get("missing_in")
+        return cls(columns, **written, missing_is=spec.get("missing_is", "absent"))
 
     def files(self) -> dict[str, bytes]:
         return {}
+
+
+def places(number: int, column: Column) -> Iterator[Place]:
+    """Those of a column, by its number."""
+    if column.has_two:
+        yield Place(number, "present", ("present", "missing"))
+    yield Place(number, "value", column.values + ("none",) * column.missing)
+
+
+def without_values(texts: Sequence[str]) -> tuple[str, ...]:
+    """Texts of missing cells, in lower case; an empty one is always among them."""
+    return tuple(dict.fromkeys(["", *(text.lower() for text in texts)]))
 
 
 def parse_number(text: str) -> float | None:

@@ -9,42 +9,67 @@ import torch
 from unmask.kinds.data import Whole
 from unmask.kinds.folder import SPLITS, check_sizes, facts_of_meta
 from unmask.kinds.tables.columns import Table
+from unmask.roles import SCORED, UNKNOWN
 
 
 class TableData(Whole):
     """Rows of a table; an example is a row.
 
-    Batches have "valid" in a split in which any cell has no value.
+    Batches have "role" in a split in which any place is not known; or "valid", if an earlier
+    version prepared the data.
     """
 
-    unit = "cell"
+    unit = "cell"  # a place, where a column has two
     example = "a row"
     counted = "rows"
 
     def __init__(self, folder: Path, meta: dict):
         with facts_of_meta(folder):
-            self.length = len(meta["tokenizer"]["columns"])
+            self.length = self.tokenizer_of(meta).length
             size = self.length * np.dtype(meta["dtype"]).itemsize  # of a row, in bytes
             sizes = {f"{split}.bin": meta["rows"][split] * size for split in SPLITS}
         check_sizes(folder, sizes)
         super().__init__(folder, meta)
-        self.whole = f"rows have {self.length} cells"
+        self.columns = len(meta["tokenizer"]["columns"])
+        self.unit = "cell" if self.columns == self.length else "place"
+        self.whole = f"rows have {self.length} {self.unit}s"
+        self.hides = self.tokenizer.missing_is == "unknown"
         self._holed: dict[str, bool] = {}
+
+    @staticmethod
+    def tokenizer_of(meta: dict) -> Table:
+        return Table.from_spec(meta["tokenizer"])
 
     @cached_property
     def tokenizer(self) -> Table:
         return Table.from_spec(self.meta["tokenizer"])
 
     def describe(self, count: int, positions: int, length: int) -> str:
-        cells = f"{positions:,} cells with a value"
-        return f"{cells} in {count:,} rows of {length} columns, numbers as their bins"
+        of = f"{count:,} rows of {self.columns} columns, numbers as their bins"
+        if self.tokenizer.missing_is != "missing":
+            return f"{positions:,} cells with a value in {of}"
+        if self.unit == "cell":
+            return f"{positions:,} cells in {of}"
+        two = f"{length - self.columns} of them say whether a cell has a value"
+        return f"{positions:,} places in {of}: {length} a row, {two}"
+
+    def protocol(self, split: str, length: int) -> list[str]:
+        if self.tokenizer.missing_is == "unknown":
+            return [
+                "missing cells are taken for values not known: the bound is given which they are"
+            ]
+        if self.tokenizer.missing_is == "absent":
+            return [
+                "missing cells are neither scored nor seen, as in the version that wrote the data"
+            ]
+        return []
 
     def _terms(self) -> dict[str, str]:
         terms = {"given": "which cells have a value", "denominator": "every cell with a value"}
         return super()._terms() | terms
 
     def batch_name(self, batch_size: int, length: int) -> str:
-        return f"{batch_size} rows of {length} cells"
+        return f"{batch_size} rows of {length} {self.unit}s"
 
     def _examples(self, split: str, length: int, chosen: np.ndarray) -> dict[str, torch.Tensor]:
         tokens = self.tokens(split)
@@ -53,5 +78,8 @@ class TableData(Whole):
         x = self.known(split, tokens.reshape(-1, self.length)[chosen], missing=True)
         if not self._holed[split]:
             return {"x": torch.from_numpy(x)}
-        valid = x != self.vocab_size
-        return {"x": torch.from_numpy(np.where(valid, x, 0)), "valid": torch.from_numpy(valid)}
+        known = x != self.vocab_size
+        batch = {"x": torch.from_numpy(np.where(known, x, 0))}
+        if self.tokenizer.missing_is == "absent":
+            return batch | {"valid": torch.from_numpy(known)}
+        return batch | {"role": torch.from_numpy(np.where(known, SCORED, UNKNOWN).astype(np.int8))}

@@ -36,9 +36,13 @@ class Census(Demo):
         from unmask.kinds.baselines import position_bits
 
         table = data.tokenizer
-        uniform = sum(math.log2(len(column.values)) for column in table.columns) / table.length
-        train, test = (rows_of(data, split) for split in ("train", "test"))
-        alone = position_bits(train, test, data.vocab_size, table.allowed)
+        # of a cell with two places, that of the value says all
+        places = [table.places[i] for i in table.value_at]
+        uniform = sum(math.log2(len(place.values)) for place in places) / table.length
+        train, test = (rows_of(data, split)[:, table.value_at] for split in ("train", "test"))
+        allowed = table.allowed[table.value_at]
+        cells = position_bits(train, test, data.vocab_size, allowed)
+        alone = cells * len(table.columns) / table.length
         return {"uniform over a column": uniform, "every column by itself": alone}
 
     def show(self, data: Any, drawn: list, states: list, filler: Callable[[int], Filler]) -> Shown:
@@ -50,11 +54,14 @@ class Census(Demo):
         full = self.examples(data, table.length)["x"].numpy()
         given = full[:: len(full) // 4][:4]
         hidden = np.array([name in HIDDEN for name in table.names])
-        holed = np.where(hidden, data.vocab_size, given)
+        holed = given.copy()
+        # that they have values is given
+        holed[:, table.value_at[hidden]] = data.vocab_size
         examples = partials(holed, holed == data.vocab_size, data.vocab_size)
         found = filler(64).fill(examples, num=3)
         filled = [np.stack([row[k].ids for row in found]) for k in range(3)]
-        guesses = [guess(table, *law) for law in filler(1).laws(examples)]
+        laws = (guess(table, *law) for law in filler(1).laws(examples))
+        guesses = [one for one in laws if one is not None]
 
         lines = []
         for row in table.decode(rows[:3]):
@@ -79,14 +86,14 @@ class Census(Demo):
 
 
 def rows_of(data: Any, split: str) -> Any:
-    """(n, columns) tokens of a split."""
+    """(n, places) tokens of a split."""
     import numpy as np
 
     return np.array(data.tokens(split)).reshape(-1, data.length).astype(np.int64)
 
 
 def cells(table: Any, rows: Any, hidden: Any) -> list[tuple[str, bool]]:
-    """(text, was it given?) of rows of tokens (n, columns), one line each."""
+    """(text, was it given?) of rows of tokens (n, places), one line each."""
     found = []
     for row in table.decode(rows):
         for text, hole in zip(row, hidden, strict=True):
@@ -100,11 +107,11 @@ def shares(table: Any, name: str, drawn: Any, real: Any) -> Bars:
     import numpy as np
 
     column = table.names.index(name)
-    low, high = table.first[column : column + 2]
+    values = table.columns[column].values
 
     def share(rows: Any) -> Any:
-        tokens = rows[:, column]
-        counts = np.bincount(tokens[tokens < table.vocab_size], minlength=high)[low:high]
+        cells = table.cells(rows)[:, column]
+        counts = np.bincount(cells[cells >= 0], minlength=len(values))
         return counts / counts.sum()
 
-    return Bars(name, table.columns[column].values, share(drawn), share(real))
+    return Bars(name, values, share(drawn), share(real))

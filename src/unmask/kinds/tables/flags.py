@@ -17,7 +17,11 @@ class PrepareTable:
     """Of the file, like latin-1; empty: UTF-8, or what its byte-order mark says."""
     missing: str = ",?,NA,N/A,NaN,null"
     """Cells without a value, besides empty ones, with commas between them, in capitals or not.
-    They are neither scored nor seen."""
+    Of columns by themselves, after semicolons: --missing "?,NA;country=?;age=-1,-9"."""
+    missing_is: Literal["missing", "unknown"] = "missing"
+    """What a missing cell is.  missing: there is no value, which tells something (a test that
+    nobody asked for): samples have missing cells, too.  unknown: there is a value that nobody
+    wrote down, missing at random: it is neither scored nor seen, and samples have all values."""
     numbers: str = ""
     """Columns of numbers, with commas between them.  Others are of numbers if all of their cells
     are and none has leading zeros; it is an error if nine in ten are."""
@@ -30,11 +34,18 @@ class PrepareTable:
     Each has about as many training rows, and is written as its median."""
     like: str = ""
     """Prepared data or a model, whose columns, categories and bins these shall be."""
-    unseen: Literal["error", "missing"] = "error"
-    """With --like: what becomes of a cell that they cannot read, such as a category not theirs."""
+    unseen: Literal["error", "unknown", "missing"] = "error"
+    """With --like: what becomes of a cell that they cannot read, such as a category not theirs.
+    unknown: it has a value that is not known; missing: it is missing."""
     split: str = "0.9,0.05,0.05"
-    """train,validation,test: fractions, or numbers of rows (-1: the rest), in an order by the hash
-    of the row; equal rows stay together."""
+    """train,validation,test: fractions, or numbers of rows (-1: the rest), drawn at random:
+    equal rows are two draws."""
+    seed: int = 0
+    """Which rows are drawn for which split."""
+    group: str = ""
+    """A column, such as that of the patient, whose rows of one value stay in one split."""
+    together: bool = False
+    """Equal rows stay in one split."""
     validation: str = ""
     """A validation file of its own; the source is then all training data."""
     test: str = ""

@@ -1,15 +1,14 @@
 """The kind, as the verbs see it: a CSV file with missing cells in, CSV files out."""
 
 import csv
-import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from unmask.files import write_whole
-from unmask.kinds.kind import Filler, Kind, Layout, Source, State, own_flags
-from unmask.kinds.output import numbered, spare, write_text
+from unmask.files import is_writer
+from unmask.kinds.kind import Kind, Layout, Source, State, own_flags
+from unmask.kinds.output import write_text
 from unmask.kinds.tables.flags import PrepareTable
 from unmask.kinds.tables.presets import PRESETS
 from unmask.kinds.tables.protocols import PROTOCOLS
@@ -17,18 +16,27 @@ from unmask.kinds.tables.protocols import PROTOCOLS
 
 @dataclass(frozen=True, kw_only=True)
 class TableFlags:
+    columns: str = ""
+    """Of a table: what is to be filled in, names with commas between them; empty: all columns.
+    Their empty cells have a value.  Empty cells elsewhere are missing, as in the data; a column
+    that the file lacks is unknown."""
+    empty: str = ""
+    """Of a table: what an empty cell is instead: value (there is one, not known), missing (there
+    is none) or unknown (neither is known).  For columns that are not filled in, or, without
+    --columns, for all; of single columns: --empty "unknown,lab=value"."""
     best: bool = False
-    """Of a table: the most probable category of each missing cell, or the median of a number, given
-    the known cells of its row; not a draw."""
+    """Of a table: the most probable category of each cell to fill in, or the median of a number,
+    given the rest of its row; not a draw."""
     probabilities: str = ""
-    """Of a table: also write to this .csv how probable the values of each missing cell are (those
-    of at least 0.0005), given the known cells of its row; rows are counted from 1, without the
+    """Of a table: also write to this .csv how probable the values of each such cell are (those
+    of at least 0.0005), given the rest of its row; rows are counted from 1, without the
     header."""
-    unseen: Literal["error", "missing"] = "error"
+    unseen: Literal["error", "unknown", "missing"] = "error"
     """Of a table: what becomes of a cell that the model cannot read, a category that it does not
-    know, say; missing: the model does not see it, and it stays as it is."""
+    know, say.  unknown (or, as it was called, missing): the model is told that there is a value,
+    not which; the cell stays as it is."""
     encoding: str = ""
-    """Of a table: how the file is encoded, if it is not UTF-8; what is written is."""
+    """Of a table: how the file is encoded, if it is not UTF-8; what is written is so, too."""
 
 
 class Tables(Kind):
@@ -44,6 +52,7 @@ class Tables(Kind):
     tokens = ("table",)
     Read = TableFlags
     fixed = True
+    formats = 1, 2  # the first tells missing cells wrong
 
     @classmethod
     def demos(cls) -> list[type]:
@@ -58,21 +67,19 @@ class Tables(Kind):
 
         flags = own_flags(cls.Prepare, args)
         flags["like"] = read_table(args.like)
-        for name in ("missing", "numbers", "categories", "drop"):
+        for name in ("numbers", "categories", "drop"):
             flags[name] = names_in(flags[name])
+        flags["missing"], flags["missing_in"] = missing_of(flags["missing"])
         meta = prepare_table(args.source, args.out, **flags)
         counts = ", ".join(f"{n:,} {name}" for name, n in meta["rows"].items())
         table = Table.from_spec(meta["tokenizer"])
-        none = meta["cells_without_value"]
-        what = f"{counts} rows of {table.length} columns, {meta['vocab_size']} values"
-        if none:
-            what += f"; {none:,} cells have none"
+        what = f"{counts} rows of {len(table.columns)} columns, {meta['vocab_size']} values"
         first = "names the columns" if table.header else "is a row like the others"
-        width = max(map(len, table.names))
         said = [
             f"{args.out}: {what}",
             f"  the first row {first}; numbers are written as their bins' medians",
-            *(f"  {column.name:{width}}  {column.describe()}" for column in table.columns),
+            *(f"  {line}" for line in described(table, meta["missing"])),
+            *suspicious(table, meta["missing"]),
         ]
         for name in meta.get("running_numbers", ()):
             said.append(
@@ -102,7 +109,8 @@ class Tables(Kind):
 
     @property
     def layout(self) -> Layout:
-        return Layout(places=self.tokenizer.length, allowed=self.tokenizer.allowed)
+        table = self.tokenizer
+        return Layout(places=table.length, allowed=table.allowed, links=table.links)
 
     def describe(self) -> str:
         return f"a table of {len(self.meta['tokenizer']['columns'])} columns"
@@ -110,15 +118,33 @@ class Tables(Kind):
     def pages(self, states: list[State]) -> list[list[str | None]]:
         """A cell a line, each with the name of its column."""
         found: list[list[str | None]] = []
+        table = self.tokenizer
         for state in states:
-            (row,) = self.tokenizer.decode(state.ids[:1])
-            cells = zip(self.columns, row, state.shown[0], strict=True)
-            found.append([f"{name}: {cell}\n" if seen else None for name, cell, seen in cells])
+            pieces: list[str | None] = []
+            for i, seen, place in zip(state.ids[0], state.shown[0], table.places, strict=True):
+                column, name = table.columns[place.column], table.names[place.column]
+                text = ""
+                if int(i) != table.none[place.column]:
+                    text = place.values[int(i) - int(table.first[len(pieces)])] if seen else ""
+                if place.says == "present":
+                    name += "?"
+                elif not column.values:
+                    text = ""
+                pieces.append(f"{name}: {text}\n" if seen else None)
+            found.append(pieces)
         return found
 
     @property
     def columns(self) -> list[str]:
         return [column["name"] for column in self.meta["tokenizer"]["columns"]]
+
+    @property
+    def column_of(self) -> list[int]:
+        return [place.column for place in self.tokenizer.places]
+
+    @property
+    def place_names(self) -> list[str]:
+        return self.tokenizer.place_names
 
     def differs(self, other: Kind, path: Path) -> str:
         if other.name == self.name and other.meta["tokenizer"] != self.meta["tokenizer"]:
@@ -127,104 +153,27 @@ class Tables(Kind):
         return super().differs(other, path)
 
     def read(self, path: Path, args: Any, length: int) -> Source:
+        from unmask.kinds.tables.filled import HoledRows
+
+        self.warn()
         return HoledRows(path, args, self.tokenizer)
+
+    def check(self, args: Any) -> None:
+        super().check(args)
+        self.warn()
+
+    def warn(self) -> None:
+        """Say what is to be known of a model that an earlier version trained."""
+        from unmask.kinds.tables.filled import TELLS_WRONG
+
+        if self.tokenizer.missing_is == "absent" and is_writer():
+            print(f"note: {TELLS_WRONG}", file=sys.stderr)
 
     def write(self, rows: list, args: Any) -> dict:
         import numpy as np
 
         write_text(args.out, self.tokenizer.write(self.tokenizer.decode(np.stack(rows))))
         return {"out": args.out, "num": len(rows)}
-
-
-class HoledRows(Source):
-    """A CSV file whose missing cells are drawn, `args.num` times, or with --best guessed.
-
-    Every other cell stays as it is.
-    """
-
-    def __init__(self, path: Path, args: Any, table: Any):
-        import numpy as np
-
-        from unmask.kinds.tables.holes import partials
-        from unmask.kinds.tables.prepare import read_rows
-
-        if str(path) == "-":
-            raise ValueError("a table is read from a file, not from standard input: name it")
-        if args.window:
-            raise ValueError("--window is not for a table: leave it out")
-        stem = path.name.removesuffix(".gz").removesuffix(".xz").removesuffix(".csv")
-        self.names = numbered(Path(args.out or f"{stem}-filled.csv"), args.num, path)
-        if args.probabilities:
-            file = Path(args.probabilities)
-            spare(file, path)
-            if file.resolve() in [name.resolve() for name in self.names]:
-                taken = f"{args.probabilities} is to hold the filled table"
-                raise ValueError(f"{taken}: name another file for the probabilities")
-        if args.best and args.num > 1:
-            raise ValueError(f"--best has one answer, not --num {args.num}: leave one of them out")
-        self.args, self.table = args, table
-        self.rows = read_rows(path, table, unseen=args.unseen, encoding=args.encoding)
-        self.hole = self.rows.tokens == table.vocab_size
-        # of a column without any value nothing is known
-        self.hole[:, [column.values == ("",) for column in table.columns]] = False
-        # what the model does not know is hidden from it, and kept
-        for i, c in np.argwhere(self.hole):
-            self.hole[i, c] = table.is_missing(self.rows.cells[i][self.rows.places[c]])
-        if not self.hole.any():
-            raise ValueError(
-                f"{path} has no missing cell: leave those to fill in empty, or write ? into them"
-            )
-        self.examples = partials(self.rows.tokens, self.hole, table.vocab_size)
-
-    def fill(self, filler: Filler) -> dict:
-        import numpy as np
-
-        num = self.args.num
-        full = []
-        if self.args.best or self.args.probabilities:
-            full = [self.guesses(filler)]  # writes --probabilities
-        if not self.args.best:
-            found = filler.fill(self.examples, num=num)
-            # a row without a hole has one filling, itself, however many are asked for
-            full = [np.stack([row[min(k, len(row) - 1)].ids for row in found]) for k in range(num)]
-        for name, tokens in zip(self.names, full, strict=True):
-            self.write(str(name), tokens)
-        if self.args.probabilities:
-            print(f"wrote {self.args.probabilities}", file=sys.stderr)
-        rows, cells, holed = len(self.hole), int(self.hole.sum()), int(self.hole.any(1).sum())
-        print(f"filled {cells:,} cells in {holed:,} of {rows:,} rows", file=sys.stderr)
-        out = [str(name) for name in self.names]
-        return {"out": out, "rows": rows, "cells_filled": cells, "rows_filled": holed}
-
-    def write(self, out: str, tokens: Any) -> None:
-        """The file, its holes as in `tokens` (rows, columns)."""
-        import numpy as np
-
-        values = self.table.decode(tokens)
-        cells = [list(row) for row in self.rows.cells]
-        for i, c in np.argwhere(self.hole):
-            cells[i][self.rows.places[c]] = values[i][c]
-        write_text(out, self.table.write(cells, self.rows.header))
-
-    def guesses(self, filler: Filler) -> Any:
-        """The tokens (rows, columns) with the best guess in every hole.
-
-        --probabilities, if asked for, is written on the way.
-        """
-        from unmask.kinds.tables.holes import describe_guess, guess
-
-        best = self.rows.tokens.copy()
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["row", "column", "value", "probability"])
-        for row, column, law in filler.laws(self.examples):
-            found = guess(self.table, row, column, law)
-            best[row, column] = found.token
-            if self.args.probabilities:
-                writer.writerows(describe_guess(self.table, found))
-        if self.args.probabilities:
-            write_whole(self.args.probabilities, table.getvalue())
-        return best
 
 
 def names_in(flag: str) -> list[str]:
@@ -234,6 +183,50 @@ def names_in(flag: str) -> list[str]:
     except csv.Error as error:
         raise ValueError(f"{flag!r}: {error}; give names with commas between them") from None
     return [name.strip() for name in names]
+
+
+def missing_of(flag: str) -> tuple[list[str], dict[str, list[str]]]:
+    """What --missing says of all columns, and of some by themselves: "?,NA;country=?"."""
+    parts = next(csv.reader([flag], delimiter=";", quoting=csv.QUOTE_NONE), [])
+    for_all, own = PrepareTable.missing, {}
+    for i, part in enumerate(parts):
+        name, equals, texts = part.partition("=")
+        if equals:
+            own[name.strip()] = names_in(texts)
+        elif i == 0:
+            for_all = part if part or len(parts) == 1 else for_all
+        else:
+            raise ValueError(f"--missing {part!r}: after a semicolon, give COLUMN=TEXTS")
+    return names_in(for_all), own
+
+
+def described(table: Any, missing: dict[str, dict[str, int]]) -> list[str]:
+    """A line for each column: what it is of, and which cells of it were taken as missing."""
+    lines, width = [], max(map(len, table.names))
+    for column in table.columns:
+        said = column.describe()
+        counts = missing.get(column.name, {})
+        if counts:
+            of = ", ".join(f"{n:,} {text or 'empty'}" for text, n in counts.items())
+            said += f"; {sum(counts.values()):,} missing ({of})"
+        lines.append(f"{column.name:{width}}  {said}")
+    return lines
+
+
+def suspicious(table: Any, missing: dict[str, dict[str, int]]) -> list[str]:
+    """A line for each plain word among what was taken as missing, which may be a value."""
+    lines = []
+    for column in table.columns:
+        for text, count in missing.get(column.name, {}).items():
+            if column.bounds is not None or not text.isalpha() or text.lower() == "nan":
+                continue
+            words = [word for word in table.missing if word not in ("", text.lower())]
+            fix = f'--missing ";{column.name}={",".join(words)}"'
+            lines.append(
+                f"warning: {text!r} was taken as missing in {count:,} cells of column "
+                f"{column.name!r}: if it is a value, say {fix}"
+            )
+    return lines
 
 
 def read_table(folder: str) -> Any:

@@ -1,17 +1,17 @@
-"""Tables made into a memory map of tokens, a row of C cells an example, and files like them read.
+"""Tables made into a memory map of tokens, a row of S places an example, and files like them read.
 
 `prepare_table` writes a folder:
 
     train.bin, validation.bin, test.bin    the tokens, little-endian, row after row;
-                 a cell without a value is `vocab_size`
+                 a place that is not known is `vocab_size`
     meta.json    the columns, the counts, the checksums; `open_data` reads it
 """
 
 import difflib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +29,9 @@ from unmask.kinds.folder import (
     write_meta,
 )
 from unmask.kinds.tables.columns import (
+    ABSENT,
     MISSING,
+    UNKNOWN,
     Column,
     Table,
     are_numbers,
@@ -59,6 +61,8 @@ def prepare_table(
     delimiter: str = "auto",
     encoding: str = "",
     missing: Sequence[str] = MISSING,
+    missing_in: Mapping[str, Sequence[str]] | None = None,
+    missing_is: str = "missing",
     numbers: Sequence[str] = (),
     categories: Sequence[str] = (),
     drop: Sequence[str] = (),
@@ -66,6 +70,9 @@ def prepare_table(
     like: Table | None = None,
     unseen: str = "error",
     split: str = "0.9,0.05,0.05",
+    seed: int = 0,
+    group: str = "",
+    together: bool = False,
     validation: str | Path | None = None,
     test: str | Path | None = None,
     progress: bool = True,
@@ -74,14 +81,17 @@ def prepare_table(
 
     header: "yes", "no", or "auto" (`csv_source.first_is_header`); without one, columns are called
     column1, column2, ... delimiter, encoding: see `csv_source.read_cells`.  missing: cells without
-    a value besides empty ones, in any case; a row of nothing else is left out. numbers, categories:
-    columns that are such, whatever they look like (`columns.are_numbers`); drop: columns to leave
-    out. bins: of a column of numbers, at most; where they begin depends on the training rows alone,
-    the categories on all rows. like: the columns of other data or of a model, instead of rules;
-    then `unseen`, "error" or "missing", says what becomes of a category that is not theirs.
-    Numbers beyond the bins go to the outermost. split: three fractions or three counts of rows, by
-    a digest of the cells of the columns that are kept: equal rows stay together. validation, test:
-    files of their own; the whole of `source` is then for training.
+    a value besides empty ones, in any case; `missing_in`: of columns that have their own list.
+    missing_is: "missing", a fact that a place of its own holds; or "unknown", values that nobody
+    knows, missing at random (see docs/tables.md).  numbers, categories: columns that are such,
+    whatever they look like (`columns.are_numbers`); drop: columns to leave out. bins: of a column
+    of numbers, at most; where they begin depends on the training rows alone, the categories on all
+    rows. like: the columns of other data or of a model, instead of rules; then `unseen` says what
+    becomes of a cell that they cannot read: "error"; "unknown", it has a value that is not known;
+    "missing", it is missing.  Numbers beyond the bins go to the outermost. split: three fractions
+    or three counts of rows, which are drawn by `seed`; `group`: rows with one value of this column
+    stay together, as `together` does with equal rows. validation, test: files of their own; the
+    whole of `source` is then for training.
 
     Raises ValueError, and leaves nothing behind, for a source that does not do.
     """
@@ -96,6 +106,8 @@ def prepare_table(
         "header": (header, "auto"),
         "delimiter": (delimiter, "auto"),
         "missing": ({"", *map(str.lower, missing)}, set(MISSING)),
+        "missing_in": (dict(missing_in or {}), {}),
+        "missing_is": (missing_is, "missing"),
         "numbers": (list(numbers), []),
         "categories": (list(categories), []),
         "drop": (list(drop), []),
@@ -111,6 +123,8 @@ def prepare_table(
             f"unseen {unseen!r} is about columns of other data, and there are none: "
             "give like, or leave it out"
         )
+    if group and together:
+        raise ValueError("group and together are two ways to split rows: choose one")
     if like is not None:
         delimiter = like.delimiter
     with progress_bars(paths.values(), progress)("read") as bar:
@@ -118,7 +132,8 @@ def prepare_table(
             name: read_cells(path, bar, delimiter=delimiter, encoding=encoding)
             for name, path in paths.items()
         }
-    form = like or plain_table(read["train"], header, missing)
+    words = {"missing": missing, "missing_in": missing_in, "missing_is": missing_is}
+    form = like or plain_table(read["train"], header, **words)
     parts = {name: find_columns(cells, form) for name, cells in read.items()}
     for name, part in parts.items():
         if not len(part.codes):
@@ -130,7 +145,12 @@ def prepare_table(
         raise ValueError("the table has no columns left: drop fewer")
     rows = {name: np.arange(len(part.codes)) for name, part in parts.items()}
     if len(parts) == 1:
-        rows = cut_by_digest(row_digests(parts["train"].columns(kept), form), shares, "rows")
+        digests = split_digests(parts["train"], kept, form, seed, group, together)
+        if not group and not together:
+            shares = some_of_each(shares, len(digests))
+        rows = cut_by_digest(digests, shares, "rows")
+    elif group or together:
+        raise ValueError("files of their own are the splits: leave out group and together")
     else:
         split = "files"
     table = like or make_table(
@@ -138,10 +158,15 @@ def prepare_table(
     )
     at = {name: i for i, name in enumerate(form.names)}
     places = [at[name] for name in table.names]
-    encoded = {name: encode(part.columns(places), table, unseen) for name, part in parts.items()}
-    without = sum((part == table.vocab_size).sum() for part in encoded.values())
+    found = {name: encode(part.columns(places), table, unseen) for name, part in parts.items()}
+    if like is not None:
+        for name, part in parts.items():
+            check_absent(found[name], part.columns(places), table, unseen)
+    encoded = {name: table.tokens(cells) for name, cells in found.items()}
+    without = sum(int((cells < 0).sum()) for cells in found.values())
+    chosen_columns = {name: part.columns(places) for name, part in parts.items()}
     running = running_numbers(parts["train"].columns(places), table, rows["train"])
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = {"missing": missing_texts(chosen_columns.values(), table)}
     if running and like is None:
         facts["running_numbers"] = running
     stored = smallest_type(table.vocab_size + 1)
@@ -150,7 +175,8 @@ def prepare_table(
         for name, chosen in rows.items():
             mine = encoded.get(name, encoded["train"])[chosen]
             full = mine[(mine != table.vocab_size).any(1)]
-            if len(mine) and not len(full):
+            values = found.get(name, found["train"])[chosen] >= 0
+            if len(mine) and not values.any():
                 raise ValueError(
                     f"the rows of the {name} split are all empty: give a file with values in it"
                 )
@@ -167,14 +193,16 @@ def prepare_table(
             empty_rows=empty,
             cells_without_value=int(without),
             split=split,
+            format=1 if table.missing_is == "absent" else 2,
             **facts,
         )
 
 
 def check_choices(header: str, delimiter: str, bins: int, unseen: str) -> None:
-    if header not in ("auto", "yes", "no") or unseen not in ("error", "missing"):
+    if header not in ("auto", "yes", "no") or unseen not in ("error", "unknown", "missing"):
         raise ValueError(
-            f"header {header!r} must be auto, yes or no, and unseen {unseen!r} error or missing"
+            f"header {header!r} must be auto, yes or no, and unseen {unseen!r} error, unknown or "
+            "missing"
         )
     if delimiter != "auto" and (len(delimiter) != 1 or delimiter in '"\r\n'):
         known = " or ".join(map(repr, DELIMITERS))
@@ -183,13 +211,93 @@ def check_choices(header: str, delimiter: str, bins: int, unseen: str) -> None:
         raise ValueError(f"bins {bins}: give between 2 and 10,000")
 
 
-def plain_table(cells: Cells, header: str, missing: Sequence[str]) -> Table:
+def plain_table(
+    cells: Cells,
+    header: str,
+    missing: Sequence[str],
+    missing_in: Mapping[str, Sequence[str]] | None,
+    missing_is: str,
+) -> Table:
     """Every column of a source, without values: what to find the columns of the other files by."""
+    if missing_is not in ("missing", "unknown"):
+        raise ValueError(f"missing_is {missing_is!r} must be missing or unknown")
     names, has_names = take_header(cells, header, missing)
+    for name in missing_in or {}:
+        check_name(name, names)
     columns = [Column(name, i, ("",)) for i, name in enumerate(names)]
-    return Table(
-        columns, header=has_names, delimiter=cells.delimiter, width=len(names), missing=missing
-    )
+    written = {"header": has_names, "delimiter": cells.delimiter, "width": len(names)}
+    words = {"missing": missing, "missing_in": missing_in, "missing_is": missing_is}
+    return Table(columns, **written, **words)
+
+
+def check_name(name: str, names: Sequence[str]) -> None:
+    if name not in names:
+        known = ", ".join(names) + did_you_mean(name, names)
+        raise ValueError(f"there is no column {name!r} among {known}")
+
+
+def split_digests(
+    cells: Cells, kept: list[int], form: Table, seed: int, group: str, together: bool
+) -> np.ndarray:
+    """(rows,) uint64, in whose order rows are cut into splits; equal ones go to one split.
+
+    At random, by the seed and the number of the row: two equal rows are two draws.
+    """
+    if together:
+        return row_digests(cells.columns(kept), form, [form.names[c] for c in kept])
+    if not group:
+        order = np.random.default_rng((seed, 0)).permutation(len(cells.codes))
+        return order.astype(np.uint64)
+    check_name(group, form.names)
+    column = form.names.index(group)
+    texts = [
+        short_digest(f"{seed}\n{text}".encode("utf-8", "surrogatepass"))
+        for text in cells.texts[column]
+    ]
+    return np.array(texts, np.uint64)[cells.codes[:, column]]
+
+
+def some_of_each(shares: tuple[float, ...], count: int) -> tuple[float, ...]:
+    """Fractions as counts of rows, at least one for each that is not 0, where there are as many."""
+    wanted = [i for i, share in enumerate(shares) if share > 0]
+    if not isinstance(shares[0], float) or count < len(wanted):
+        return shares
+    sizes = [max(round(share * count), int(share > 0)) for share in shares]
+    sizes[int(np.argmax(sizes))] += count - sum(sizes)
+    return tuple(sizes) if min(sizes[i] for i in wanted) > 0 else shares
+
+
+def check_absent(found: np.ndarray, cells: Cells, table: Table, unseen: str) -> None:
+    """ValueError for a missing cell of a column which has none in the data that it is to be like.
+
+    Nothing is known of how often it is missing.
+    """
+    if table.missing_is != "missing":
+        return
+    for c, column in enumerate(table.columns):
+        missing = np.flatnonzero(found[:, c] == ABSENT)
+        if column.missing or not len(missing):
+            continue
+        if unseen == "unknown":
+            found[missing, c] = UNKNOWN
+            continue
+        line = f"{cells.path}, line {cells.lines[missing[0]]}"
+        raise ValueError(
+            f"{line}: column {column.name!r} is missing, and never is in the data that these are "
+            "to be like: correct it, or take it for a value that is not known with --unseen unknown"
+        )
+
+
+def missing_texts(parts: Iterable[Cells], table: Table) -> dict[str, dict[str, int]]:
+    """What was taken as missing in each column that has such cells, and how often."""
+    found: dict[str, Counter[str]] = {}
+    for cells in parts:
+        for c, name in enumerate(table.names):
+            counts = np.bincount(cells.codes[:, c], minlength=len(cells.texts[c]))
+            for i in counts.nonzero()[0]:
+                if table.is_missing(cells.texts[c][i], name):
+                    found.setdefault(name, Counter())[cells.texts[c][i]] += int(counts[i])
+    return {name: dict(counts.most_common()) for name, counts in found.items()}
 
 
 def take_header(cells: Cells, header: str, missing: Sequence[str]) -> tuple[list[str], bool]:
@@ -221,7 +329,7 @@ def find_columns(cells: Cells, table: Table) -> Cells:
     that is missing, or for another number of them where there are no names.
     """
     if not table.header:
-        if cells.width == table.length:
+        if cells.width == len(table.columns):
             return cells
         if cells.width != table.width:
             raise ValueError(
@@ -256,9 +364,7 @@ def make_table(
     form: has their names. train: the rows that number bins are made of.
     """
     for name in (*numbers, *categories, *drop):
-        if name not in form.names:
-            known = ", ".join(form.names) + did_you_mean(name, form.names)
-            raise ValueError(f"there is no column {name!r} among {known}")
+        check_name(name, form.names)
         if sum(name in names for names in (numbers, categories, drop)) > 1:
             raise ValueError(
                 f"column {name!r} is named twice, as numbers, as categories or to drop: choose one"
@@ -268,18 +374,24 @@ def make_table(
         if name in drop:
             continue
         found = {part: values_of(cells, c, slice(None), form) for part, cells in parts.items()}
+        counted = sum(sum(counts.values()) for counts in found.values())
+        missing = counted < sum(len(cells.codes) for cells in parts.values())
+        missing = missing and form.missing_is == "missing"
         if name not in categories and is_of_numbers(name, c, parts, found, name in numbers):
             counts = values_of(parts["train"], c, train, form) or next(filter(None, found.values()))
-            columns.append(number_column(name, c, counts, bins))
+            column = number_column(name, c, counts, bins)
         else:
             texts = sorted(set().union(*found.values()))
-            columns.append(Column(name, c, tuple(texts) or ("",)))
+            column = Column(name, c, tuple(texts) or (() if missing else ("",)))
+        columns.append(column._replace(missing=missing))
     return Table(
         columns,
         header=form.header,
         delimiter=form.delimiter,
         width=form.width,
         missing=form.missing,
+        missing_in=form.missing_in,
+        missing_is=form.missing_is,
     )
 
 
@@ -333,22 +445,22 @@ def running_numbers(cells: Cells, table: Table, train: np.ndarray) -> list[str]:
     return found
 
 
-def row_digests(cells: Cells, table: Table) -> np.ndarray:
-    """(rows,) uint64 of what the rows say.
+def row_digests(cells: Cells, table: Table, names: Sequence[str]) -> np.ndarray:
+    """(rows,) uint64 of what the rows say, in columns of these names.
 
     Cells without a value are alike, and so are numbers, however they are spelled.
     """
     columns = []
     for c, texts in enumerate(cells.texts):
-        said = [plain(text, table) for text in texts]
+        said = [plain(text, table, names[c]) for text in texts]
         digests = [short_digest(text.encode("utf-8", "surrogatepass")) for text in said]
         columns.append(np.array(digests, np.uint64)[cells.codes[:, c]])
     return np.array([short_digest(row.tobytes()) for row in np.stack(columns, 1)], np.uint64)
 
 
-def plain(text: str, table: Table) -> str:
+def plain(text: str, table: Table, column: str) -> str:
     """A cell, spelled in one way whatever its own."""
-    if table.is_missing(text):
+    if table.is_missing(text, column):
         return ""
     number = parse_number(text)
     return text if number is None else repr(number)
@@ -356,9 +468,10 @@ def plain(text: str, table: Table) -> str:
 
 def values_of(cells: Cells, column: int, rows: np.ndarray | slice, table: Table) -> dict[str, int]:
     """How often each value of a column occurs in some rows; cells without a value are left out."""
-    texts = cells.texts[column]
+    texts, name = cells.texts[column], table.names[column]
     counts = np.bincount(cells.codes[rows, column], minlength=len(texts))
-    return {texts[i]: int(counts[i]) for i in counts.nonzero()[0] if not table.is_missing(texts[i])}
+    there = [i for i in counts.nonzero()[0] if not table.is_missing(texts[i], name)]
+    return {texts[i]: int(counts[i]) for i in there}
 
 
 def did_you_mean(text: str, known: Sequence[str]) -> str:
@@ -368,17 +481,18 @@ def did_you_mean(text: str, known: Sequence[str]) -> str:
 
 
 def encode(cells: Cells, table: Table, unseen: str = "error") -> np.ndarray:
-    """Tokens (rows, columns) int64 of the cells of a table's columns.
+    """(rows, columns) int64: which of its column's values each cell is; ABSENT: it is missing.
 
-    A cell without a value is `vocab_size`. unseen: "missing" takes what a column does not know for
-    no value; "error" is a ValueError that names file, line and value.
+    unseen: what a column cannot read is UNKNOWN for "unknown" and ABSENT for "missing"; "error" is
+    a ValueError that names file, line and value.
     """
-    tokens = np.empty(cells.codes.shape, np.int64)
+    found = np.empty(cells.codes.shape, np.int64)
+    instead = UNKNOWN if unseen == "unknown" else ABSENT
     for c, column in enumerate(table.columns):
         texts = cells.texts[c]
         used = np.unique(cells.codes[:, c])
-        used = used[[not table.is_missing(texts[i]) for i in used]]
-        token = np.full(len(texts), table.vocab_size)
+        used = used[[not table.is_missing(texts[i], column.name) for i in used]]
+        number = np.full(len(texts), ABSENT)
         local = column.encode([texts[i] for i in used])
         if (local < 0).any() and unseen == "error":
             text = texts[used[int((local < 0).argmax())]]
@@ -387,32 +501,8 @@ def encode(cells: Cells, table: Table, unseen: str = "error") -> np.ndarray:
                 near = did_you_mean(text, column.values)
                 said = f"none of its {len(column.values)} categories{near}"
             place = f"{cells.where(c, text)}: {text!r} in column {column.name!r}"
-            fix = "correct it, or take such cells for missing with --unseen missing"
+            fix = "correct it, or take such cells for values not known with --unseen unknown"
             raise ValueError(f"{place} is {said}: {fix}")
-        token[used] = np.where(local < 0, table.vocab_size, table.first[c] + local)
-        tokens[:, c] = token[cells.codes[:, c]]
-    return tokens
-
-
-class Rows(NamedTuple):
-    """A file of a table's kind."""
-
-    cells: list[list[str]]  # as they are, without the blanks around them
-    header: list[str] | None
-    places: list[int]  # of the table's columns in a row
-    tokens: np.ndarray  # (rows, columns of the table) of `encode`
-
-
-def read_rows(path: Path, table: Table, *, unseen: str = "error", encoding: str = "") -> Rows:
-    """ValueError as in `read_cells`, `find_columns` and `encode`."""
-    with progress_bars([path], True)("read") as bar:
-        cells = read_cells(path, bar, delimiter=table.delimiter, encoding=encoding)
-    tokens = encode(find_columns(cells, table), table, unseen)
-    header, places = None, list(range(table.length))
-    if table.header:
-        header, names = cells.row(0), header_names(cells)
-        places = [names.index(name) for name in table.names]
-        cells = cells.without_first()
-    elif cells.width == table.width:
-        places = [column.place for column in table.columns]
-    return Rows([cells.row(i) for i in range(len(cells.codes))], header, places, tokens)
+        number[used] = np.where(local < 0, instead, local)
+        found[:, c] = number[cells.codes[:, c]]
+    return found

@@ -1,0 +1,254 @@
+"""A CSV file with cells that are not given: what is known of them, and how they are filled in."""
+
+import csv
+import io
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from unmask.files import is_writer, write_whole
+from unmask.kinds.folder import progress_bars
+from unmask.kinds.kind import Filler, Partial, Source
+from unmask.kinds.output import numbered, spare
+from unmask.kinds.tables.columns import ABSENT, UNKNOWN, Table
+from unmask.kinds.tables.csv_source import Cells, header_names, read_cells
+from unmask.kinds.tables.holes import Guess, describe_guess, guess, roles_of_cells
+from unmask.kinds.tables.original import Original
+from unmask.kinds.tables.prepare import check_name, check_names, encode
+
+STATES = ("value", "missing", "unknown")
+TELLS_WRONG = (
+    "this model is of an earlier version, which tells missing cells wrong: it takes every cell "
+    "that it has to fill in for one with a value; prepare the table and train again"
+)
+
+
+class Wanted(NamedTuple):
+    """Which columns are to be filled in, and what is known of the empty cells of each column."""
+
+    fill: list[bool]
+    empty: list[str]  # of STATES
+
+
+class HoledRows(Source):
+    """A CSV file whose empty cells are drawn, `args.num` times, or with --best guessed.
+
+    Everything else stays as it is, byte by byte.
+    """
+
+    def __init__(self, path: Path, args: Any, table: Table):
+        if str(path) == "-":
+            raise ValueError("a table is read from a file, not from standard input: name it")
+        if args.window:
+            raise ValueError("--window is not for a table: leave it out")
+        stem = path.name.removesuffix(".gz").removesuffix(".xz").removesuffix(".csv")
+        self.names = numbered(Path(args.out or f"{stem}-filled.csv"), args.num, path)
+        if args.probabilities:
+            file = Path(args.probabilities)
+            spare(file, path)
+            if file.resolve() in [name.resolve() for name in self.names]:
+                taken = f"{args.probabilities} is to hold the filled table"
+                raise ValueError(f"{taken}: name another file for the probabilities")
+        if args.best and args.num > 1:
+            raise ValueError(f"--best has one answer, not --num {args.num}: leave one of them out")
+        self.args, self.table = args, table
+        wanted = wanted_of(args, table)
+        cells, self.at = read_columns(path, table, args.encoding)
+        known = [c for c, place in enumerate(self.at) if place >= 0]
+        for c, name in enumerate(table.names):
+            if self.at[c] < 0 and wanted.fill[c] and args.columns:
+                raise ValueError(
+                    f"{path} has no column {name!r} to fill in: add one with empty cells"
+                )
+        with progress_bars([path], True)("look up") as bar:
+            self.original = Original(path, cells.delimiter, args.encoding, bar)
+        rows = np.full((len(cells.codes), len(table.columns)), UNKNOWN)
+        rows[:, known] = self.read(cells.columns([self.at[c] for c in known]), known)
+        self.header = len(self.original.rows) - len(rows)
+        self.check(cells)
+        self.decide(rows, wanted, path)
+
+    def read(self, cells: Cells, known: list[int]) -> np.ndarray:
+        """(rows, columns) as `encode`, of the columns of the table that the file has."""
+        table = self.table
+        some = Table(
+            [table.columns[c] for c in known],
+            header=table.header,
+            delimiter=table.delimiter,
+            width=table.width,
+            missing=table.missing,
+            missing_in=table.missing_in,
+            missing_is=table.missing_is,
+        )
+        return encode(cells, some, "error" if self.args.unseen == "error" else "unknown")
+
+    def check(self, cells: Cells) -> None:
+        """ValueError unless the file's cells are found where they stand."""
+        width = {len(row) for row in self.original.rows}
+        if self.header not in (0, 1) or width != {cells.width}:
+            raise ValueError(
+                f"{self.original.path}: its cells cannot be found again where they stand: write it "
+                "anew with plain quotes"
+            )
+
+    def decide(self, rows: np.ndarray, wanted: Wanted, path: Path) -> None:
+        """What is known of each cell that is not given, as examples."""
+        table = self.table
+        known = np.ones(rows.shape, bool)
+        self.hole = np.zeros(rows.shape, bool)
+        for c, column in enumerate(table.columns):
+            empty, state = rows[:, c] == ABSENT, wanted.empty[c]
+            if self.at[c] < 0:
+                known[:, c] = False
+                continue
+            if column.values in ((), ("",)) or not empty.any():
+                continue
+            if state == "missing":
+                check_missing(table, c, path)
+                continue
+            rows[empty, c] = UNKNOWN
+            known[:, c] &= ~(empty & (state == "unknown"))
+            self.hole[:, c] = empty & wanted.fill[c]
+        if not self.hole.any():
+            among = f" in the columns {self.args.columns}" if self.args.columns else ""
+            raise ValueError(
+                f"{path} has no missing cell{among} to fill in: leave such cells empty, or write ? "
+                "into them"
+            )
+        self.cells = rows
+        tokens, roles = roles_of_cells(table, rows, known, self.hole)
+        self.examples = [Partial(*row) for row in zip(tokens, roles, strict=True)]
+
+    def fill(self, filler: Filler) -> dict:
+        num = self.args.num
+        full = []
+        if self.args.best or self.args.probabilities:
+            full = [self.guesses(filler)]  # writes --probabilities
+        if not self.args.best:
+            found = filler.fill(self.examples, num=num)
+            # a row without a hole has one filling, itself, however many are asked for
+            full = [
+                self.table.cells(np.stack([row[min(k, len(row) - 1)].ids for row in found]))
+                for k in range(num)
+            ]
+        for name, cells in zip(self.names, full, strict=True):
+            self.write(str(name), cells)
+        if self.args.probabilities:
+            print(f"wrote {self.args.probabilities}", file=sys.stderr)
+        rows, count, holed = len(self.hole), int(self.hole.sum()), int(self.hole.any(1).sum())
+        print(f"filled {count:,} cells in {holed:,} of {rows:,} rows", file=sys.stderr)
+        out = [str(name) for name in self.names]
+        return {"out": out, "rows": rows, "cells_filled": count, "rows_filled": holed}
+
+    def write(self, out: str, cells: np.ndarray) -> None:
+        """The file, its holes as in `cells` (rows, columns); what is missing stays as it is."""
+        new = []
+        for i, c in np.argwhere(self.hole & (cells >= 0)):
+            value = self.table.columns[c].values[cells[i, c]]
+            new.append((self.header + int(i), self.at[c], value))
+        content = self.original.with_cells(new)
+        if is_writer():
+            write_whole(out, content)
+            print(f"wrote {out}", file=sys.stderr)
+
+    def guesses(self, filler: Filler) -> np.ndarray:
+        """(rows, columns) with the best guess in every hole.
+
+        --probabilities, if asked for, is written on the way.
+        """
+        best = self.cells.copy()
+        listed = io.StringIO()
+        writer = csv.writer(listed, lineterminator="\n")
+        writer.writerow(["row", "column", "value", "probability"])
+        for law in filler.laws(self.examples):
+            found = guess(self.table, *law)
+            if found is None:
+                continue
+            best[found.row, found.column] = self.number(found)
+            if self.args.probabilities:
+                writer.writerows(describe_guess(self.table, found))
+        if self.args.probabilities and is_writer():
+            write_whole(self.args.probabilities, listed.getvalue())
+        return best
+
+    def number(self, found: Guess) -> int:
+        """Which value of its column a guess is, or ABSENT."""
+        place = self.table.value_at[found.column]
+        number = found.token - int(self.table.first[place])
+        return number if number < len(self.table.columns[found.column].values) else ABSENT
+
+
+def wanted_of(args: Any, table: Table) -> Wanted:
+    """What --columns and --empty say.  ValueError for names and words that there are not."""
+    named = names_of(args.columns, table)
+    fill = [not named or name in named for name in table.names]
+    # as in the data; where those hold no fact of a cell that is missing, it is just hidden
+    elsewhere = "unknown" if table.missing_is == "unknown" else "missing"
+    empty = ["value" if one else elsewhere for one in fill]
+    for part in names_of(args.empty, None):
+        name, equals, state = part.rpartition("=")
+        if state not in STATES:
+            known = ", ".join(STATES)
+            raise ValueError(f"--empty {part!r}: give one of {known}, or COLUMN= and one of them")
+        if equals:
+            check_name(name, table.names)
+            empty[table.names.index(name)] = state
+            continue
+        for c in range(len(empty)):
+            if not named or not fill[c]:
+                empty[c] = state
+    return Wanted(fill, empty)
+
+
+def names_of(flag: str, table: Table | None) -> list[str]:
+    """Names with commas between them, as in `kind.names_in`; of the columns of a table."""
+    try:
+        names = next(csv.reader([flag], skipinitialspace=True, strict=True), [])
+    except csv.Error as error:
+        raise ValueError(f"{flag!r}: {error}; give names with commas between them") from None
+    names = [name.strip() for name in names if name.strip()]
+    if table is not None:
+        for name in names:
+            check_name(name, table.names)
+    return names
+
+
+def check_missing(table: Table, c: int, path: Path) -> None:
+    """ValueError for an empty cell that is to be missing, where the model knows none such."""
+    name = table.names[c]
+    if table.missing_is == "unknown":
+        raise ValueError(
+            "--empty missing: the model takes missing cells for values that are not known "
+            "(--missing-is unknown): leave it out"
+        )
+    if table.missing_is == "missing" and not table.columns[c].missing:
+        raise ValueError(
+            f"{path}: column {name!r} has empty cells, and none was missing in the data that the "
+            f'model was trained on: say --empty "{name}=value", or fill it in with --columns'
+        )
+
+
+def read_columns(path: Path, table: Table, encoding: str) -> tuple[Cells, list[int]]:
+    """The rows of a file, and where each column of the table stands in them; -1: it has none such.
+
+    ValueError as in `read_cells`; for a file without names, unless it is as wide as the table.
+    """
+    with progress_bars([path], True)("read") as bar:
+        cells = read_cells(path, bar, delimiter=table.delimiter, encoding=encoding)
+    if table.header:
+        names = check_names(cells, header_names(cells), table.names)
+        at = [names.index(name) if name in names else -1 for name in table.names]
+        if max(at) < 0:
+            known = ", ".join(table.names)
+            raise ValueError(f"{path}: its first line names no column of the model's: {known}")
+        return cells.without_first(), at
+    if cells.width == len(table.columns):
+        return cells, list(range(cells.width))
+    if cells.width != table.width:
+        raise ValueError(
+            f"{path} has {cells.width} columns, expected {table.width}, like the data it should go "
+            "with"
+        )
+    return cells, [column.place for column in table.columns]
