@@ -38,6 +38,9 @@ def test_from_a_table_to_a_model_as_the_readme_says(tmp_path):
     (tmp_path / "holes.csv").write_text(
         "\n".join([rows[0], *(row for row in rows[1:400] if "?" in row)]) + "\n"
     )
+    # what is to be predicted is the last column; missing cells elsewhere are missing
+    ends = [row.rpartition(",")[0] + "," for row in rows[1:20]]
+    (tmp_path / "new.csv").write_text("\n".join([rows[0], *ends]) + "\n")
     (script,) = (block for block in blocks("sh") if "unmask prepare tables" in block)
     script = script.replace("--minutes 5", "--steps 5 --dim 32 --layers 1").replace(
         "--num 1000", "--num 9 --steps 8"
@@ -52,6 +55,8 @@ def test_from_a_table_to_a_model_as_the_readme_says(tmp_path):
         and (tmp_path / "synthetic.csv").read_text(encoding="utf-8").count("\n") == 10
     )
     assert "?" not in (tmp_path / "holes-filled-3.csv").read_text(encoding="utf-8")
+    listed = (tmp_path / "p.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert {line.split(",")[1] for line in listed} == {"income"}
 
 
 @pytest.mark.parametrize("which", ["my.txt", "enwik8.gz"])

@@ -13,6 +13,7 @@ PRESETS = {
         "A small transformer over the cells of a row, for a table of some ten columns and tens of "
         "thousands of rows; unmask demo --data table's. Command: unmask train table --data DATA "
         "--out RUN. Cost: 2 minutes on two CPU cores. Expected on the bundled census: a bound of "
-        "about 1.5 bits per cell; every column by its own histogram takes 1.94.",
+        "about 1.3 bits per place (17 places of 14 columns, three of which have missing cells); "
+        "every column by its own histogram takes 1.64.",
     )
 }
