@@ -10,6 +10,7 @@ import pytest
 import torch
 from test_core import learned, rng, table_model
 from test_law import MODELS, agrees_with_draws, everything
+from test_links import DIALS, ROWS, random_model
 
 import unmask
 from unmask import policies, schedules
@@ -255,3 +256,38 @@ def test_every_order_is_a_sampler_by_name():
     for name in SAMPLERS:
         x = unmask.sample(model, num=3, length=2, sampler=name, generator=rng())
         assert x.shape == (3, 2) and int(x.min()) >= 0
+
+
+# ---------------------------------------------------------------- linked positions
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("shares", [None, (1.0, 0.4, 0.0), (1.0, 0.0)])
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("dials", ["plain", "digits", "whole tokens of digits", "looks at t"])
+def test_orders_of_linked_positions_have_the_law_of_their_paths(dials, order, shares, temperature):
+    """The second of two linked positions is drawn given what the step reveals at the first."""
+    model = random_model(**DIALS[dials])
+    of = None if shares is None else torch.tensor(shares).double()
+    law = exact_law_in_order(model, order, of, 3, temperature=temperature)[tuple(ROWS.T)]
+    assert float(law.sum()) == pytest.approx(1, abs=1e-9)
+    nats, _ = path_nats(model, model.clean(ROWS), order, of, temperature=temperature, states=5)
+    torch.testing.assert_close((-nats.sum(1)).exp(), law, rtol=1e-8, atol=1e-14)
+
+
+@pytest.mark.parametrize("order", ["counts", "right-to-left", "margin"])
+def test_samplers_of_orders_keep_linked_positions_together(order):
+    model = random_model(**DIALS["digits"])
+    shares = torch.tensor([1.0, 0.5, 0.0]).double()
+    law = exact_law_in_order(model, order, shares, 3)[tuple(ROWS.T)]
+    z = torch.full((20000, 6), model.mask_id)
+    *_, z = in_order(model, z, model.schedule.inverse(1 - shares), order=order, generator=rng())
+    x = model.subtokenizer.decode(z)
+    drawn = (x[:, None] == ROWS).all(-1).double().mean(0)
+    assert float(drawn.sum()) == 1
+    assert bool(((drawn - law).abs() < 6 * (law * (1 - law) / 20000).sqrt()).all())
+    if order == "counts":
+        tokens = random_model()
+        law = exact_law_in_order(tokens, order, torch.tensor([1.0, 1 / 3, 0.0]), 3)
+        bound = estimate(tokens, [ROWS], Counts((1.0, 1 / 3, 0.0)), repeats=400).per_example
+        assert bool((bound > -law[tuple(ROWS.T)].log() - 0.05).all())
