@@ -274,10 +274,7 @@ def test_other_estimators_and_few_examples_are_said(evaluations, tmp_path, capsy
     capsys.readouterr()
     assert main(["compare", str(tmp_path / "steps.json"), str(home / "a.json")]) == 0
     said = capsys.readouterr().out
-    assert (
-        "other masks: discrete time, 4 steps and continuous time, exact count" in said
-        and "noise" not in said
-    )
+    assert "other estimator: discrete time, 4 steps, of the sampler" in said and "noise" not in said
     assert "one group of examples" in fails(
         capsys, "compare", tmp_path / "x.one", tmp_path / "x.two"
     )

@@ -434,7 +434,7 @@ def test_a_network_without_a_row_for_the_mask_is_told_of_it():
 
 def test_a_bug_is_called_one(data, tmp_path, monkeypatch, capsys):
     train(SMALL, data, tmp_path / "run")
-    monkeypatch.setattr(unmask.likelihood, "numbered", lambda *given: 1 / 0)
+    monkeypatch.setattr(unmask.likelihood.estimating, "numbered", lambda *given: 1 / 0)
     assert main(["eval", str(tmp_path / "run"), "--data", str(data)]) == 70
     said = capsys.readouterr().err
     assert "ZeroDivisionError: division by zero: this is a bug in unmask" in said

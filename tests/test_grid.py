@@ -53,9 +53,9 @@ def test_a_rising_curve_is_the_closest_one():
 def test_the_curve_is_the_mean_cross_entropy_with_so_many_masked():
     """Of a perfect denoiser it rises; of the best two steps the bound is the least."""
     model, posterior = build(schedules.Cosine(), vocab_size=3, length=4, concentration=0.1)
-    some = torch.multinomial(posterior.p, 64, replacement=True, generator=rng())
+    some = torch.multinomial(posterior.p, 2048, replacement=True, generator=rng())
     x = posterior.x[some]
-    curve = measure(model, [x[:40], x[40:]], repeats=800)
+    curve = measure(model, [x[:1000], x[1000:]], repeats=32)
     truth = []
     for k in range(1, 5):
         paid = []
@@ -69,13 +69,14 @@ def test_the_curve_is_the_mean_cross_entropy_with_so_many_masked():
     best = best_counts(curve.at(4), 2)
     bounds = {k: cost_of((4, k, 0), truth) for k in (1, 2, 3)}
     assert best == best_counts(np.array(truth), 2) and bounds[best[1]] == min(bounds.values())
-    found = estimate(model, [x], Counts((1.0, best[1] / 4, 0.0)), repeats=400)
+    found = estimate(model, [x], Counts((1.0, best[1] / 4, 0.0)), repeats=16)
     assert abs(found.mean - min(bounds.values())) < 6 * found.noise
 
 
 def test_unmask_grid_finds_one_that_sample_and_eval_take(home, tmp_path, capsys):  # noqa: F811
     out = tmp_path / "grid.json"
     argv = ["grid", str(home / "run"), "--data", str(home / "data"), "--out", str(out)]
+    argv += ["--repeats", "8"]
     assert cli.main([*argv, "--steps", "3", "--json", str(tmp_path / "r.json")]) == 0
     said = capsys.readouterr().out
     grid = json.loads(out.read_text(encoding="utf-8"))

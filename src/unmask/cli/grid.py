@@ -22,7 +22,7 @@ class Grid(Machine):
     """Write the grid to this .json file, which --grid of sample, fill and eval takes."""
     steps: int = 16
     """Of the sampler."""
-    repeats: int = 8
+    repeats: int = 32
     """Draws of masks for each window."""
     masking: Literal["model", "token"] = "model"
     """token: of a model with digits, all digits of a token at once."""

@@ -9,11 +9,13 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from unmask.diffusion import MaskedDiffusion
 from unmask.likelihood import Bound, Counts, draw_pass
+from unmask.masks import BLOCK
+
+CELLS = (2, 3, 4, 6, 8, 12, 16, 24, 32)  # in which a curve may be measured
 
 
 class Curve(NamedTuple):
@@ -24,7 +26,17 @@ class Curve(NamedTuple):
 
     def at(self, count: int) -> np.ndarray:
         """(count,) nats with 1 to `count` of so many units masked."""
-        return np.interp(np.arange(1, count + 1) / count, self.share, self.nats)
+        return self.of(np.arange(1, count + 1) / count)
+
+    def of(self, wanted: np.ndarray) -> np.ndarray:
+        """Nats at these shares: straight lines between the points, and beyond the outermost two."""
+        share, nats = self
+        found = np.interp(wanted, share, nats)
+        for end, beyond in ((slice(2), wanted < share[0]), (slice(-2, None), wanted > share[-1])):
+            if len(share) > 1 and beyond.any():
+                slope = np.diff(nats[end])[0] / np.diff(share[end])[0]
+                found[beyond] = nats[end][0] + slope * (wanted[beyond] - share[end][0])
+        return np.maximum(found, 0)
 
 
 def measure(
@@ -37,22 +49,48 @@ def measure(
 ) -> Curve:
     """The curve of a model on data, from the draws of its bound.
 
-    Of each draw the number of masked units is known.  The curve is taken to rise with it: of less
-    context follows no smaller cross-entropy, but for a network's faults and the noise.
+    Of each draw the number of masked units is known.  A point is the mean over all masked units of
+    the draws in one of several equal cells; how many cells, the half of the examples decides that
+    the curve was not made of: a finer curve would follow the noise, and so would the counts that
+    are best for it.  It is taken to rise: of less context follows no smaller cross-entropy, but for
+    a network's faults and the noise.
     """
     # one step for every count: the model's bound, with the same restrictions as other grids
     Counts((1.0, 0.0), masking=masking).check(model)
     bound = Bound(masking=masking)
     replicates, of_each = bound.split(repeats)
     found = draw_pass(model, batches, bound, range(replicates), of_each, seed=seed)
-    units = found.positions.double()  # of every example: tokens
-    paid = found.draws / units  # (R, n) the mean over masked units
-    share = ((found.pick * units).floor() + 1) / units
-    known = (units > 0).expand_as(paid)
-    at, inverse = share[known].unique(return_inverse=True)
-    weight = torch.bincount(inverse).double()
-    mean = torch.zeros(len(at), dtype=torch.float64).index_add_(0, inverse, paid[known]) / weight
-    return Curve(at.numpy(), rising(mean.numpy(), weight.numpy()))
+    some = found.positions > 0
+    units = found.positions[some].double().numpy()  # of every example: tokens
+    masked = np.floor(found.pick[:, some].numpy() * units) + 1  # (R, n)
+    draws = np.stack([masked / units, found.draws[:, some].numpy() / units, masked])
+    half = np.arange(len(units)) // BLOCK % 2
+    first, second = (draws[..., half == side].reshape(3, -1) for side in (0, 1))
+    if not min(first.size, second.size):
+        return through(draws.reshape(3, -1), CELLS[0])
+
+    def off(cells: int) -> float:
+        pairs = ((first, second), (second, first))
+        return sum(error(through(one, cells), other) for one, other in pairs)
+
+    return through(draws.reshape(3, -1), min(CELLS, key=off))
+
+
+def through(draws: np.ndarray, cells: int) -> Curve:
+    """A curve through the means in so many cells of draws (3, m): the share of masked units, the
+    mean nats of a masked unit, and how many were masked."""
+    share, nats, weight = draws
+    cell = np.maximum(np.ceil(share * cells).astype(int) - 1, 0)
+    there = np.bincount(cell, weight, cells)
+    some = there > 0
+    at, mean = (np.bincount(cell, weight * v, cells)[some] / there[some] for v in (share, nats))
+    return Curve(at, rising(mean, there[some]))
+
+
+def error(curve: Curve, draws: np.ndarray) -> float:
+    """The squared distance of draws, as in `through`, from a curve, weighted."""
+    share, nats, weight = draws
+    return float((weight * (nats - curve.of(share)) ** 2).sum())
 
 
 def rising(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
