@@ -50,10 +50,9 @@ def measure(
     """The curve of a model on data, from the draws of its bound.
 
     Of each draw the number of masked units is known.  A point is the mean over all masked units of
-    the draws in one of several equal cells; how many cells, the half of the examples decides that
-    the curve was not made of: a finer curve would follow the noise, and so would the counts that
-    are best for it.  It is taken to rise: of less context follows no smaller cross-entropy, but for
-    a network's faults and the noise.
+    the draws in one of several equal cells, of `cells_of`: a finer curve would follow the noise,
+    and so would the counts that are best for it.  It is taken to rise: of less context follows no
+    smaller cross-entropy, but for a network's faults and the noise.
     """
     # one step for every count: the model's bound, with the same restrictions as other grids
     Counts((1.0, 0.0), masking=masking).check(model)
@@ -63,23 +62,37 @@ def measure(
     some = found.positions > 0
     units = found.positions[some].double().numpy()  # of every example: tokens
     masked = np.floor(found.pick[:, some].numpy() * units) + 1  # (R, n)
+    # (3, R, n)
     draws = np.stack([masked / units, found.draws[:, some].numpy() / units, masked])
-    half = np.arange(len(units)) // BLOCK % 2
-    first, second = (draws[..., half == side].reshape(3, -1) for side in (0, 1))
-    if not min(first.size, second.size):
-        return through(draws.reshape(3, -1), CELLS[0])
+    return through(draws, cells_of(draws))
 
-    def off(cells: int) -> float:
-        pairs = ((first, second), (second, first))
-        return sum(error(through(one, cells), other) for one, other in pairs)
 
-    return through(draws.reshape(3, -1), min(CELLS, key=off))
+def cells_of(draws: np.ndarray) -> int:
+    """How many cells a curve through draws (3, R, n) is to have.
+
+    The fewest of CELLS that tell the other half of the examples as well as the best number does, to
+    within the standard error of the difference.
+    """
+    half = np.arange(draws.shape[2]) // BLOCK % 2
+    sides = [draws[..., half == side] for side in (0, 1)]
+    if not min(side.size for side in sides):
+        return CELLS[0]
+    off = []  # (n,) of each number of cells
+    for cells in CELLS:
+        curves = [through(side, cells) for side in sides]
+        off.append(np.concatenate([error(curves[0], sides[1]), error(curves[1], sides[0])]))
+    best = off[int(np.argmin([one.sum() for one in off]))]
+    for cells, one in zip(CELLS, off, strict=True):
+        more = one - best
+        if more.sum() <= more.std() * len(more) ** 0.5:
+            return cells
+    raise AssertionError("the best is as good as itself")
 
 
 def through(draws: np.ndarray, cells: int) -> Curve:
-    """A curve through the means in so many cells of draws (3, m): the share of masked units, the
+    """A curve through the means in so many cells of draws (3, ...): the share of masked units, the
     mean nats of a masked unit, and how many were masked."""
-    share, nats, weight = draws
+    share, nats, weight = draws.reshape(3, -1)
     cell = np.maximum(np.ceil(share * cells).astype(int) - 1, 0)
     there = np.bincount(cell, weight, cells)
     some = there > 0
@@ -87,10 +100,10 @@ def through(draws: np.ndarray, cells: int) -> Curve:
     return Curve(at, rising(mean, there[some]))
 
 
-def error(curve: Curve, draws: np.ndarray) -> float:
-    """The squared distance of draws, as in `through`, from a curve, weighted."""
+def error(curve: Curve, draws: np.ndarray) -> np.ndarray:
+    """(n,) the squared distance of each example's draws (3, R, n) from a curve, weighted."""
     share, nats, weight = draws
-    return float((weight * (nats - curve.of(share)) ** 2).sum())
+    return (weight * (nats - curve.of(share)) ** 2).sum(0)
 
 
 def rising(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
