@@ -858,6 +858,11 @@ def configured(**changed) -> bytes:
     return json.dumps(config).encode()
 
 
+def shared_by(accumulate: object) -> bytes:
+    """config.json of a checkpoint, of a run with other micro-batches."""
+    return configured(run={"steps": 2, "identity": {"accumulate": accumulate}})
+
+
 # what the fuzzer found: a reader, what it got, what is said of it now
 FOUND: list[tuple[str, Callable[[], bytes], str]] = [
     ("features_npy", lambda: UNENDED, NO_HEADER),
@@ -899,6 +904,9 @@ FOUND: list[tuple[str, Callable[[], bytes], str]] = [
     ("training_config", lambda: configured(run=None), "not of a run .training.run is null"),
     ("training_config", lambda: configured(run={}), "not of a run .'training.run.identity' is"),
     ("training_config", lambda: configured(seconds="x"), "not of a run .training.seconds is"),
+    ("training_config", lambda: shared_by(None), "not of a run .training.run.identity.accum"),
+    ("table", lambda: b'\xef\xbb\xbf""', "in.csv is empty: give a file with at least one row"),
+    ("table", lambda: b'""\n ""\n', "in.csv is empty: give a file with at least one row"),
 ]  # fmt: skip
 
 
