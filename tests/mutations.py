@@ -111,7 +111,7 @@ def retree(content: bytes, random: Random, others: Sequence[bytes]) -> bytes:
         spots = list(places(document))
     except (ValueError, RecursionError, TypeError):
         return content
-    if not spots:
+    if not spots or isinstance(document, str):
         return content
     above, key = spot(document, random.choice(spots))
     inside, other = spot(document, random.choice(spots))

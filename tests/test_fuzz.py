@@ -800,6 +800,8 @@ def reshaped(content: bytes, old: bytes, new: bytes) -> bytes:
 
 UNENDED = reshaped(npy(features()), b"(9, 3)", b"((9, 3)")
 HUGE = reshaped(npy(features()), b"(9, 3)", b"(9, 99999999999999999999)")
+TRUTH = reshaped(npy(features()), b"(9, 3)", b"(True, 3)")
+SIGNAL = np.full((2, 8), 0x7FA00000, "<u4").view("<f4")  # a NaN of which a cast warns
 NEGATIVE = reshaped(npy(features()), b"(9, 3)", b"(-9, -3)")
 WORDS_ONLY = npy(np.full((9, 3), "x"))
 NO_HEADER = "no header that can be read"
@@ -859,16 +861,24 @@ def configured(**changed) -> bytes:
     return json.dumps(config).encode()
 
 
+def shared_by(accumulate: object) -> bytes:
+    """config.json of a checkpoint, of a run with other micro-batches."""
+    return configured(run={"steps": 2, "identity": {"accumulate": accumulate}})
+
+
 # what the fuzzer found: a reader, what it got, what is said of it now
 FOUND: list[tuple[str, Callable[[], bytes], str]] = [
     ("features_npy", lambda: UNENDED, NO_HEADER),
     ("features_npy", lambda: HUGE, "more than the 268,435,456 values"),
     ("features_npy", lambda: NEGATIVE, r"\(-9, -3\) in [0-9]+ bytes: it is truncated"),
+    ("features_npy", lambda: TRUTH, NO_HEADER),
+    ("features_npy", lambda: npy(SIGNAL), "the features hold values that are not finite"),
     ("features_npz", lambda: archive(features=UNENDED), NO_HEADER),
     ("features_npz", lambda: archive(features=b"no array"), NO_HEADER),
     ("features_npy", lambda: npy(features() * 1e200), "in.npy and .*: divide all features"),
     ("features_npy", lambda: npy(features() * 1e120), "halves of .*in.npy: .* divide all features"),
     ("statistics_npz", lambda: statistics(UNENDED), NO_HEADER),
+    ("statistics_npz", lambda: statistics(TRUTH), NO_HEADER),
     ("npz_data", lambda: with_labels(UNENDED), NO_HEADER),
     ("npz_data", lambda: with_labels(HUGE), "more than the"),
     ("npz_labels", lambda: as_labels(UNENDED), NO_HEADER),
@@ -878,6 +888,7 @@ FOUND: list[tuple[str, Callable[[], bytes], str]] = [
     ("replicates", lambda: members(replicates=b"no array"), NO_VALUES),
     ("replicates", lambda: members(replicates=WORDS_ONLY), NO_VALUES),
     ("replicates", lambda: members(replicates=npy(np.full((2, 8), np.nan))), NO_VALUES),
+    ("replicates", lambda: members(replicates=npy(SIGNAL)), NO_VALUES),
     ("replicates", lambda: spoiled(members()), NO_VALUES),
     ("steady", lambda: members(steady=npy(np.ones((2, 7)))), NO_VALUES),
     ("positions", lambda: members(positions=npy(np.ones(8, "<u2"))), NO_VALUES),
@@ -900,6 +911,9 @@ FOUND: list[tuple[str, Callable[[], bytes], str]] = [
     ("training_config", lambda: configured(run=None), "not of a run .training.run is null"),
     ("training_config", lambda: configured(run={}), "not of a run .'training.run.identity' is"),
     ("training_config", lambda: configured(seconds="x"), "not of a run .training.seconds is"),
+    ("training_config", lambda: shared_by(None), "not of a run .training.run.identity.accum"),
+    ("table", lambda: b'\xef\xbb\xbf""', "in.csv is empty: give a file with at least one row"),
+    ("table", lambda: b'""\n ""\n', "in.csv is empty: give a file with at least one row"),
 ]  # fmt: skip
 
 
@@ -987,8 +1001,9 @@ def main(name: str, seed: int, first: int, count: int, seconds: float = math.inf
     READERS[name].seeds()
     found, until = 0, time.monotonic() + seconds
     for number in range(first, first + count):
+        print(f"{name} {seed} {number}: ", end="", flush=True)
         content, before = made(name, seed, number), taken()
-        print(f"{name} {seed} {number}: {len(content)} bytes", flush=True)
+        print(f"{len(content)} bytes", flush=True)
         faulthandler.dump_traceback_later(SECONDS, exit=True)
         said = wrong(name, content)
         faulthandler.cancel_dump_traceback_later()

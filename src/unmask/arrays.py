@@ -36,6 +36,8 @@ def read_header(stream: IO[bytes]) -> Header:
     """That of a .npy file; of the versions of the format, those that plain numbers have."""
     try:
         shape, _, dtype = HEADERS[np.lib.format.read_magic(stream)](stream)
+        if any(type(n) is not int for n in shape):  # of which True is one to NumPy's parser
+            raise ValueError
     except Exception:  # whatever NumPy's parser of its headers raises
         raise ValueError("an array with no header that can be read: save it again") from None
     return Header(shape, dtype)
@@ -55,6 +57,12 @@ def read_array(stream: IO[bytes], size: int, most: int = LARGEST) -> np.ndarray:
         raise ValueError(f"{there}: it is truncated or damaged, so fetch it again")
     stream.seek(0)
     return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def doubles(array: np.ndarray) -> np.ndarray:
+    """Real numbers in float64: what does not fit is infinite, and no NaN warns, as some would."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return array.astype(np.float64)
 
 
 class Archive:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from unmask.arrays import DAMAGE, Archive
+from unmask.arrays import DAMAGE, Archive, doubles
 from unmask.cli.flags import parse
 from unmask.cli.runtime import write_record
 from unmask.documents import read_json, whole
@@ -195,7 +195,7 @@ def read_examples(content: bytes) -> dict[str, Any]:
     for name, array in of.items():
         if array.shape != shapes[name] or array.dtype not in map(np.dtype, types[name]):
             raise ValueError(f"{name} has another shape or type")
-        if not array.size or not (np.abs(array.astype(float)) < LARGEST).all():
+        if not array.size or not (np.abs(doubles(array)) < LARGEST).all():
             raise ValueError(f"{name} is empty, or not finite")
     if of["positions"].min() < 0 or not of["positions"].any():
         raise ValueError("positions that are no counts")

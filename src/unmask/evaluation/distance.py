@@ -185,7 +185,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raw.seek(0)
         if npy:
             found = arrays.read_array(raw, path.stat().st_size, MOST)
-            return {"features": found.astype(np.float64)}
+            return {"features": arrays.doubles(found)}
         archive = arrays.Archive(raw)
         names = archive.names
         if "features" in names or len(names) == 1:
@@ -196,4 +196,4 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         else:
             others = ", ".join(names) or "nothing"
             raise ValueError(f"no array `features`, nor `mu` and `sigma`, but {others}")
-        return {name: archive.read(one, MOST).astype(np.float64) for name, one in wanted.items()}
+        return {name: arrays.doubles(archive.read(one, MOST)) for name, one in wanted.items()}

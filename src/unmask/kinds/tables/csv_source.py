@@ -89,6 +89,8 @@ def read_cells(path: Path, bar: tqdm, *, delimiter: str = "auto", encoding: str 
         if len(rows) == CHUNK:
             parts.append(np.array(rows, np.int32))
             rows = []
+    if not codes:
+        raise empty(path)
     parts.append(np.array(rows, np.int32).reshape(len(rows), len(codes)))
     texts = [list(code) for code in codes]
     return Cells(path, delimiter, np.concatenate(parts), texts, np.array(numbers))
@@ -99,7 +101,11 @@ def first_filled(lines: Iterator[tuple[int, str]], path: Path) -> tuple[int, str
     for number, line in lines:
         if line.strip():
             return number, line
-    raise ValueError(f"{path} is empty: give a file with at least one row")
+    raise empty(path)
+
+
+def empty(path: Path) -> ValueError:
+    return ValueError(f"{path} is empty: give a file with at least one row")
 
 
 def read_records(
