@@ -19,7 +19,7 @@ test: $(VENV)/developing
 # What an extra adds, beside the packages that say the same, in an environment of its own; a test
 # that is skipped there is a failure.
 test-extras: $(EXTRAS)/developing
-	$(EXTRAS)/bin/python -m pytest -q tests/extras
+	OMP_NUM_THREADS=1 $(EXTRAS)/bin/python -m pytest -q tests/extras
 
 test-slow: $(VENV)/developing
 	$(VENV)/bin/python -m pytest -q -m slow

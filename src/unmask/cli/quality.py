@@ -1,5 +1,6 @@
 """unmask quality: a kind measures samples; here the figures are printed, drawn and recorded."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -70,7 +71,7 @@ def quality(argv: list[str]) -> None:
     write_record(args.json, **made, measures=measures, notes=[*found.notes], **found.record)
 
 
-def rows_of(measures: list[Measure]) -> list[list[str]]:
+def rows_of(measures: Sequence[Measure]) -> list[list[str]]:
     """What is printed of each: the name, the ideal, samples, as many as are real, and real ones."""
     rows = [["", "ideal", "synthetic", "as many as real", "real, held out"]]
     for one in measures:

@@ -76,8 +76,8 @@ def closer_to_train(rows: Rows, train: Rows, holdout: Rows, scale: list[float]) 
     strict = (a.distance < b.distance).astype(float)
     half = np.where(tied, 0.5, strict)
     which = np.where(a.distance <= b.distance, a.record, len(train) + b.record)
-    values = [Value(float(v.mean()), clustered_error(v, which)) for v in (half, strict)]
-    return Closer(*values, float(tied.mean()))
+    shares = [Value(float(v.mean()), clustered_error(v, which)) for v in (half, strict)]
+    return Closer(shares[0], shares[1], float(tied.mean()))
 
 
 def clustered_error(values: np.ndarray, group: np.ndarray) -> float:
