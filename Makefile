@@ -3,10 +3,11 @@
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell command -v $(name) 2>/dev/null)) python3)
 TORCH ?= torch==2.13.0
 VENV ?= .venv
+EXTRAS ?= .venv-extras
 MINUTES ?= 10
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --no-input -q
 
-.PHONY: demo test test-slow test-machines lint bench faults fuzz clean
+.PHONY: demo test test-extras test-slow test-machines lint bench faults fuzz clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/unmask demo
@@ -14,6 +15,11 @@ demo: $(VENV)/installed
 # One thread a test process: tests are small, and two processes are faster than two threads.
 test: $(VENV)/developing
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
+
+# What an extra adds, beside the packages that say the same, in an environment of its own; a test
+# that is skipped there is a failure.
+test-extras: $(EXTRAS)/developing
+	OMP_NUM_THREADS=1 $(EXTRAS)/bin/python -m pytest -q tests/extras
 
 test-slow: $(VENV)/developing
 	$(VENV)/bin/python -m pytest -q -m slow
@@ -37,7 +43,7 @@ fuzz: $(VENV)/developing
 	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/test_fuzz.py hunt $(MINUTES) "$(READER)"
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(EXTRAS)
 
 # PyTorch first and by exact version: left to itself, pip may choose another build, gigabytes larger.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -49,4 +55,12 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/developing: $(VENV)/installed
 	$(PIP) install -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(EXTRAS)/developing: pyproject.toml constraints-extras.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unmask needs Python 3.11 or later: make PYTHON=...")'
+	$(EXTRAS)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(EXTRAS)
+	$(EXTRAS)/bin/python -m pip --disable-pip-version-check --no-input -q install $(TORCH)
+	$(EXTRAS)/bin/python -m pip --disable-pip-version-check --no-input -q install \
+		-c constraints-extras.txt -e '.[quality]' pytest sdmetrics
 	touch $@

@@ -23,6 +23,7 @@ from unmask.cli.evaluate import evaluate
 from unmask.cli.fill import fill
 from unmask.cli.grid import grid
 from unmask.cli.prepare import prepare
+from unmask.cli.quality import quality
 from unmask.cli.sample import sample
 from unmask.cli.schedule import schedule
 from unmask.cli.train import train
@@ -158,8 +159,8 @@ def speak_utf8(stream) -> None:
 
 VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "compare": compare,
-    "audit": audit, "schedule": schedule, "sample": sample, "fill": fill, "distance": distance,
-    "grid": grid, "bench": bench,
+    "audit": audit, "schedule": schedule, "sample": sample, "fill": fill, "quality": quality,
+    "distance": distance, "grid": grid, "bench": bench,
 }  # fmt: skip
 SHARED = {"train", "eval", "sample"}  # by several processes
 
@@ -176,6 +177,7 @@ HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
   grid MODEL --data DIR         the numbers of reveals that are best for so few steps
   sample MODEL                  draw samples
   fill MODEL INPUT              fill in the holes of a text, a picture, a table or proteins
+  quality CSV --data DIR        how good synthetic rows are, beside real ones; a page of pictures
   distance A B                  Frechet distance of two files of features, yours
   bench                         measure speed on this machine
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from unmask.kinds.quality import Bars
 from unmask.roles import SCORED
 
 if TYPE_CHECKING:
@@ -17,16 +18,6 @@ if TYPE_CHECKING:
     import torch
 
     from unmask.kinds.kind import Filler, State
-
-
-class Bars(NamedTuple):
-    """How often values occur in samples and in real examples, to be drawn side by side."""
-
-    title: str
-    labels: Sequence[str]  # of the values
-    samples: np.ndarray  # (values,) shares
-    real: np.ndarray
-    error: np.ndarray | None = None  # standard errors of the samples' shares
 
 
 class Figure(NamedTuple):

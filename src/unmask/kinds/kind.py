@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 from unmask.config import Preset
 from unmask.documents import malformed
 from unmask.kinds.output import check_out
+from unmask.kinds.quality import Quality
 from unmask.kinds.recipe import Recipe
 from unmask.roles import HOLE
 
@@ -88,6 +89,11 @@ class Source(ABC):
         """
 
 
+@dataclass(frozen=True, kw_only=True)
+class NoFlags:
+    """A kind without flags of its own."""
+
+
 class Kind(ABC):
     """Of one prepared folder, or of the data that a model was trained on."""
 
@@ -100,6 +106,9 @@ class Kind(ABC):
     keys: ClassVar[tuple[str, ...]]  # what meta.json needs to have
     tokens: ClassVar[tuple[str, ...]]  # names of the specs of its tokens
     Read: ClassVar[type]  # a dataclass: the flags of `fill` that are this kind's own
+    Judge: ClassVar[type] = NoFlags  # a dataclass: the flags of `quality` that are its own
+    # why `quality` does not judge samples, and what does; "": it does
+    not_judged: ClassVar[str] = "no figures of such samples are known here"
     # the unmasking, step by step: .html of `spell`ed tokens, .gif of `animate`, or none
     frames: ClassVar[str] = ".html"
     title: ClassVar[str] = "A sample"  # of a page that shows one
@@ -208,14 +217,16 @@ class Kind(ABC):
             found.append([self.piece(int(i)) if seen else None for i, seen in tokens])
         return found
 
+    def quality(self, data: Any, path: Path, args: Any) -> Quality:
+        """Figures of the samples in a file, beside those of real examples in `data`.
+
+        ValueError for a file that holds no such samples.
+        """
+        raise NotImplementedError
+
     def animate(self, path: Path, states: list[State]) -> None:
         """Write the states as a moving picture."""
         raise NotImplementedError
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoFlags:
-    """A kind without flags of its own."""
 
 
 def blank(length: int) -> Partial:

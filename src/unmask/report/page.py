@@ -83,6 +83,7 @@ output{display:block;font-size:.85rem;color:var(--soft);font-variant-numeric:tab
 margin-top:.35rem}
 footer{margin-top:3.5rem;padding-top:1rem;border-top:1px solid var(--rule);font-size:.82rem;
 color:var(--soft);overflow-wrap:anywhere}
+.wide{font-size:.8rem}.wide th,.wide td{padding-right:.7rem;width:auto}
 @media(max-width:520px){
 .bars tr{display:grid;grid-template-columns:1fr auto}
 .bars th{grid-column:1/-1;padding-bottom:0}
@@ -90,6 +91,12 @@ color:var(--soft);overflow-wrap:anywhere}
 pre{padding:.75rem .8rem;font-size:.8rem}}
 @media(prefers-reduced-motion:reduce){#frame span{transition:none}}
 """
+
+INTRO = """A masked diffusion model learns to tell what hidden positions hold from those it can see;
+it writes by starting with everything hidden and revealing a little at a time."""
+INTRO_OF_QUALITY = """Synthetic rows beside real ones. Real rows that were held out are compared
+with the training rows by the same measures: what they reach is what as good as real means here,
+since a small file of real rows differs from another one, too."""
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -102,8 +109,7 @@ PAGE = """<!DOCTYPE html>
 <body>
 <main>
 <h1>{title}</h1>
-<p>A masked diffusion model learns to tell what hidden positions hold from those it can see; it
-writes by starting with everything hidden and revealing a little at a time.</p>
+<p>{intro}</p>
 <table>{rows}</table>
 {parts}
 </main>

@@ -18,7 +18,7 @@ import torch
 
 from unmask.files import write_whole
 from unmask.report.drawing import BLACK, BLUE, GREY, ORANGE, new_figure, quiet, write_png
-from unmask.report.page import PAGE, SAYS, SCRIPT, STEPPER, STYLE
+from unmask.report.page import INTRO, PAGE, SAYS, SCRIPT, STEPPER, STYLE
 from unmask.schedules import Schedule
 
 Frames = list[list[str | None]]
@@ -90,6 +90,7 @@ def write_report(
         parts.append(_section("The schedule", SAYS["schedule"], _schedule_plot(schedule)))
     page = PAGE.format(
         title=_text(title),
+        intro=INTRO,
         style=STYLE,
         rows="".join(_row(label, value) for label, value in summary),
         parts="\n".join(parts),

@@ -45,6 +45,7 @@ class Images(Kind):
     Read = PictureFlags
     frames = ".gif"
     fixed = True
+    not_judged = "pictures are compared by features of a network: unmask distance A B"
 
     @classmethod
     def demos(cls) -> list[type]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from unmask.files import is_writer
 from unmask.kinds.kind import Kind, Layout, Source, State, own_flags
 from unmask.kinds.output import write_text
+from unmask.kinds.quality import Quality
 from unmask.kinds.tables.flags import PrepareTable
 from unmask.kinds.tables.presets import PRESETS
 from unmask.kinds.tables.protocols import PROTOCOLS
@@ -39,6 +40,20 @@ class TableFlags:
     """Of a table: how the file is encoded, if it is not UTF-8; what is written is so, too."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class JudgeTable:
+    target: str = ""
+    """Of a table: the column that a model, trained on synthetic rows and tested on real ones, tells
+    from the others; empty: the last."""
+    source: str = ""
+    """Of a table: the CSV file that the data were prepared from, or its files in that order with
+    commas between them: numbers are then compared as they are there, not by their bins."""
+    fitted: int = 10_000
+    """Of a table: random rows of either side that detection and the model see, at most; 0: all."""
+    encoding: str = ""
+    """Of a table: how the files are encoded, if it is not UTF-8."""
+
+
 class Tables(Kind):
     name = "tables"
     about = "Tables: CSV files of categories and numbers, with cells that may be missing."
@@ -51,6 +66,8 @@ class Tables(Kind):
     no_labels = "a table, whose classes are a column like the others"
     tokens = ("table",)
     Read = TableFlags
+    Judge = JudgeTable
+    not_judged = ""
     fixed = True
     formats = 1, 2  # the first tells missing cells wrong
 
@@ -174,6 +191,14 @@ class Tables(Kind):
 
         write_text(args.out, self.tokenizer.write(self.tokenizer.decode(np.stack(rows))))
         return {"out": args.out, "num": len(rows)}
+
+    def quality(self, data: Any, path: Path, args: Any) -> Quality:
+        from unmask.kinds.tables.quality.measure import judge
+
+        sources = [Path(name) for name in names_in(args.source)]
+        names = ("target", "split", "encoding", "fitted", "seed")
+        flags = {name: getattr(args, name) for name in names}
+        return judge(data, path, sources=sources, **flags)
 
 
 def names_in(flag: str) -> list[str]:

@@ -169,6 +169,8 @@ def prepare_table(
     facts: dict[str, Any] = {"missing": missing_texts(chosen_columns.values(), table)}
     if running and like is None:
         facts["running_numbers"] = running
+    if split != "files":  # how rows were drawn
+        facts["split_seed"], facts["group"], facts["together"] = seed, group, together
     stored = smallest_type(table.vocab_size + 1)
     counts, empty = dict.fromkeys(SPLITS, 0), 0
     with new_folder(out) as folder:

@@ -1,0 +1,85 @@
+"""unmask quality: a kind measures samples; here the figures are printed, drawn and recorded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from unmask.cli.flags import flags_of, parse
+from unmask.cli.runtime import write_record
+from unmask.files import no_file
+from unmask.kinds.output import check_out, table
+from unmask.kinds.quality import Measure, Value
+from unmask.kinds.registry import kind_of, kinds, open_data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    samples: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SYNTHETIC")]
+    """A CSV file of synthetic rows, as `unmask sample MODEL --out x.csv` writes them."""
+    data: Path
+    """The prepared data: its training rows, and those held out, which tell how real rows do."""
+    split: Literal["test", "validation"] = "test"
+    """The part held out."""
+    seed: int = 0
+    """Of what is drawn: of bootstraps, folds, and parts where sizes have to be equal."""
+    out: str = ""
+    """Also write a page with pictures to this .html file."""
+    json: str = ""
+    """Also write the result, with what made it, to this file."""
+
+
+def flags_of_judging() -> type:
+    """The verb's flags, those of all kinds among them."""
+    bases = (*flags_of("Judge"), Common)
+    return make_dataclass("Quality", [], bases=bases, frozen=True, kw_only=True)
+
+
+def quality(argv: list[str]) -> None:
+    """How good synthetic rows are: shapes, pairs, detection, a model of them, closest records.
+
+    Each figure comes with its error, its ideal, and what real rows that were held out have.
+    """
+    args: Any = parse(flags_of_judging(), "quality", argv, quality.__doc__)
+    check_out(args.out, ".html")
+    check_out(args.json, ".json")
+    if args.seed < 0:
+        raise ValueError(f"--seed must not be negative, not {args.seed}")
+    if not args.samples.is_file():
+        raise no_file(args.samples, f"there is no file {args.samples}: name a file of samples")
+    data = open_data(args.data)
+    kind = kind_of(data.meta, data.folder)
+    if kind.not_judged:
+        judged = ", ".join(one.what for one in kinds().values() if not one.not_judged)
+        raise ValueError(
+            f"{args.data} holds {kind.describe()}: {kind.not_judged} (quality is for {judged})"
+        )
+    found = kind.quality(data, args.samples, args)
+    for line in found.heading:
+        print(line)
+    print("\n".join(table(rows_of(found.measures))))
+    for line in found.notes:
+        print(f"  {line}")
+    if args.out:
+        from unmask.report.quality import write_quality
+
+        write_quality(Path(args.out), found, f"Samples in {args.samples.name}")
+    measures = {one.key: one.record() for one in found.measures}
+    made = {"seed": args.seed, "split": args.split, "data_sha256": data.meta["sha256"]}
+    write_record(args.json, **made, measures=measures, notes=[*found.notes], **found.record)
+
+
+def rows_of(measures: Sequence[Measure]) -> list[list[str]]:
+    """What is printed of each: the name, the ideal, samples, as many as are real, and real ones."""
+    rows = [["", "ideal", "synthetic", "as many as real", "real, held out"]]
+    for one in measures:
+        ideal = "as real" if one.ideal is None else f"{one.ideal:.3g}"
+        values = [spelled(value) for value in (one.samples, one.like, one.real)]
+        rows.append([one.name, ideal, *values])
+    return rows
+
+
+def spelled(value: Value | None) -> str:
+    return "" if value is None else value.spell()
