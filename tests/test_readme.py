@@ -40,7 +40,7 @@ def test_from_a_table_to_a_model_as_the_readme_says(tmp_path):
     )
     (script,) = (block for block in blocks("sh") if "unmask prepare tables" in block)
     script = script.replace("--minutes 5", "--steps 5 --dim 32 --layers 1").replace(
-        "--num 1000", "--num 9 --steps 8"
+        "--num 1000", "--num 12 --steps 8"
     )
     script = script.replace("unmask ", f"{sys.executable} -m unmask ")
     done = subprocess.run(
@@ -49,8 +49,9 @@ def test_from_a_table_to_a_model_as_the_readme_says(tmp_path):
     assert done.returncode == 0, done.stderr
     assert (
         "nats a row" in done.stdout
-        and (tmp_path / "synthetic.csv").read_text(encoding="utf-8").count("\n") == 10
+        and (tmp_path / "synthetic.csv").read_text(encoding="utf-8").count("\n") == 13
     )
+    assert "closer to training" in done.stdout and (tmp_path / "q.html").is_file()
     assert "?" not in (tmp_path / "holes-filled-3.csv").read_text(encoding="utf-8")
 
 
