@@ -325,7 +325,7 @@ def of_detection(trial: Trial) -> tuple[list[Measure], list[str]]:
             f"{folds} gradient-boosted trees, likewise", 0.5),
     ]  # fmt: skip
     notes = [f"detection sees {len(train):,} training rows and {len(rows):,} synthetic ones"]
-    if trial.hashed:
+    if trial.hashed and nearest.repeated(trial.train).value:
         notes[0] += (
             "; preparing keeps equal rows in one split, by which trees can tell real rows that "
             "were held out a little"
