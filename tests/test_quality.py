@@ -321,6 +321,19 @@ def test_bootstrap_errors_are_those_of_the_law():
     assert found.mean.error == pytest.approx(known, rel=0.15)  # four errors of 400 draws
 
 
+def test_correlations_are_of_the_rows_that_have_both():
+    random = np.random.default_rng(0)
+    sides = []
+    for _ in range(2):
+        x, z = random.normal(size=(2, 80))
+        holes = random.random((2, 80)) < 0.3
+        sides.append((np.where(holes[0], np.nan, x), np.where(holes[1], np.nan, 50 + x + z)))
+    a, b = (np.corrcoef(*np.array(s)[:, ~np.isnan(s).any(0)])[0, 1] for s in sides)
+    real, made = (rows_of(*side) for side in sides)
+    (score,) = shares.trend_scores(real, made)[1]
+    assert score(np.ones(80), np.ones(80)) == pytest.approx(1 - abs(a - b) / 2, abs=1e-12)
+
+
 def test_a_pair_that_does_not_vary_is_left_out():
     real = rows_of([1.0, 2, 3, 4], [1.0, 1, 1, 1], [2.0, 1, 4, 3])
     found = shares.bootstrap(shares.trend_scores(real, real)[1], real, real, 5, 0)

@@ -43,7 +43,7 @@ def test_from_a_table_to_a_model_as_the_readme_says(tmp_path):
     (tmp_path / "new.csv").write_text("\n".join([rows[0], *ends]) + "\n")
     (script,) = (block for block in blocks("sh") if "unmask prepare tables" in block)
     script = script.replace("--minutes 5", "--steps 5 --dim 32 --layers 1").replace(
-        "--num 1000", "--num 9 --steps 8"
+        "--num 1000", "--num 12 --steps 8"
     )
     script = script.replace("unmask ", f"{sys.executable} -m unmask ")
     done = subprocess.run(
@@ -52,8 +52,9 @@ def test_from_a_table_to_a_model_as_the_readme_says(tmp_path):
     assert done.returncode == 0, done.stderr
     assert (
         "nats a row" in done.stdout
-        and (tmp_path / "synthetic.csv").read_text(encoding="utf-8").count("\n") == 10
+        and (tmp_path / "synthetic.csv").read_text(encoding="utf-8").count("\n") == 13
     )
+    assert "closer to training" in done.stdout and (tmp_path / "q.html").is_file()
     assert "?" not in (tmp_path / "holes-filled-3.csv").read_text(encoding="utf-8")
     listed = (tmp_path / "p.csv").read_text(encoding="utf-8").splitlines()[1:]
     assert {line.split(",")[1] for line in listed} == {"income"}

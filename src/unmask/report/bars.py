@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from unmask.kinds.demo import Bars
+from unmask.kinds.quality import Bars
 from unmask.report.drawing import BLACK, BLUE, new_figure, write_png
 
 PALE = "#b9b9b4"
@@ -34,6 +34,8 @@ def _page(charts: Sequence[Bars]) -> Any:
         axes.set_xticks(shown, labels, fontsize=9, **turned)
         axes.set_title(chart.title, fontsize=11)
         axes.spines[["top", "right"]].set_visible(False)
+    for axes in page.axes[len(charts) :]:
+        axes.set_axis_off()
     page.axes[0].legend(["samples", "real"], frameon=False)
     page.tight_layout()
     return page

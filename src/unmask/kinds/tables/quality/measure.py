@@ -325,7 +325,7 @@ def of_detection(trial: Trial) -> tuple[list[Measure], list[str]]:
             f"{folds} gradient-boosted trees, likewise", 0.5),
     ]  # fmt: skip
     notes = [f"detection sees {len(train):,} training rows and {len(rows):,} synthetic ones"]
-    if trial.hashed:
+    if trial.hashed and nearest.repeated(trial.train).value:
         notes[0] += (
             "; preparing keeps equal rows in one split, by which trees can tell real rows that "
             "were held out a little"
@@ -387,13 +387,7 @@ def histogram(trial: Trial, c: int) -> Bars:
     a, b = trial.train.values[c], trial.samples.values[c]
     if field.number:
         a, b = a[~np.isnan(a)], b[~np.isnan(b)]
-        both = np.concatenate([a, b])
-        if len(both):
-            low, high = np.quantile(both, [0.005, 0.995])
-            a, b = np.clip(a, low, high), np.clip(b, low, high)
-        edges = np.histogram_bin_edges(np.concatenate([a, b]), BARS)
-        counts = [np.histogram(side, edges)[0] for side in (b, a)]
-        labels = [f"{edge:.3g}" for edge in edges[:-1]]
+        counts, labels = of_numbers(b, a)
     else:
         size = len(trial.train.labels[c])
         counts = [np.bincount(side[side >= 0], minlength=size) for side in (b, a)]
@@ -402,6 +396,23 @@ def histogram(trial: Trial, c: int) -> Bars:
         labels = [trial.train.labels[c][i][:20] for i in kept]
     shown = [side / max(len(of), 1) for side, of in zip(counts, (b, a), strict=True)]
     return Bars(field.name, labels, *shown)
+
+
+def of_numbers(*sides: np.ndarray) -> tuple[list[np.ndarray], list[str]]:
+    """How often the numbers of each side occur: each value, or in bins where there are many.
+
+    Bins are of equal width, the outermost hundredth of all numbers in the outer ones.
+    """
+    both = np.concatenate(sides)
+    values, codes = np.unique(both, return_inverse=True)
+    if len(values) <= BARS:
+        parts = np.split(codes, [len(sides[0])])
+        counts = [np.bincount(part, minlength=len(values)) for part in parts]
+        return counts, [f"{value:.6g}" for value in values]
+    low, high = np.quantile(both, [0.005, 0.995])
+    edges = np.histogram_bin_edges(np.clip(both, low, high), BARS)
+    counts = [np.histogram(np.clip(side, low, high), edges)[0] for side in sides]
+    return counts, [f"{edge:.3g}" for edge in edges[:-1]]
 
 
 def grid_of(trial: Trial, record: dict) -> Grid:

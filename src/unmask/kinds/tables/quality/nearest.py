@@ -113,5 +113,7 @@ def repeated(train: Rows) -> Value:
 
 
 def share_of(found) -> Value:
-    p = float(np.mean(found))
-    return Value(p, float(np.sqrt(p * (1 - p) / len(found))))
+    """With its binomial error, one more of either kind being counted: of none, it is not 0."""
+    n = len(found)
+    p = (np.sum(found) + 1) / (n + 2)
+    return Value(float(np.mean(found)), float(np.sqrt(p * (1 - p) / n)))

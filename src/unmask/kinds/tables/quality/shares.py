@@ -4,7 +4,7 @@ Equal to the metrics of the same names in sdmetrics 0.32, which docs/quality.md 
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import combinations
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from unmask.kinds.quality import Value
 from unmask.kinds.tables.quality.rows import Rows
 
 BINS = 10  # of a number beside a category
+ROUNDING = 1e-13  # of a second moment: a variance below it is none
 DIGITS = 14  # to which numbers are rounded before they are compared
 # (weights of real rows, weights of synthetic rows) -> a score; NaN where it is not defined
 Score = Callable[[np.ndarray, np.ndarray], float]
@@ -28,7 +29,7 @@ class Scores(NamedTuple):
 
 
 def bootstrap(
-    scores: Sequence[Score], real: Rows, synthetic: Rows, replicates: int, seed: int
+    scores: Iterable[Score], real: Rows, synthetic: Rows, replicates: int, seed: int
 ) -> Scores:
     """Scores of all rows; the errors are standard deviations over draws of rows, of both sides.
 
@@ -36,12 +37,14 @@ def bootstrap(
     """
     n, m = len(real), len(synthetic)
     random = np.random.default_rng(seed)
-    value = np.array([score(np.ones(n), np.ones(m)) for score in scores], float)
+    draws = [(drawn_weights(random, n), drawn_weights(random, m)) for _ in range(replicates)]
+    found, columns = [], []
+    for score in scores:  # one at a time: those of all pairs would not fit
+        found.append(score(np.ones(n), np.ones(m)))
+        columns.append([score(*weights) for weights in draws])
+    value = np.array(found, float)
     defined = ~np.isnan(value)
-    drawn = np.empty((replicates, len(scores)))
-    for row in drawn:
-        of_real, of_synthetic = (drawn_weights(random, size) for size in (n, m))
-        row[:] = [score(of_real, of_synthetic) for score in scores]
+    drawn = np.array(columns, float).reshape(len(value), replicates).T
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of draws in which nothing is defined
         errors = np.nanstd(drawn, 0, ddof=1)
@@ -106,24 +109,25 @@ def of_histograms(a: np.ndarray, b: np.ndarray, size: int, *, steps: bool) -> Sc
 # ---------------------------------------------------------------- pairs
 
 
-def trend_scores(real: Rows, synthetic: Rows) -> tuple[list[tuple[int, int]], list[Score]]:
+def trend_scores(real: Rows, synthetic: Rows) -> tuple[list[tuple[int, int]], Iterable[Score]]:
     """Of each pair of columns.
 
     Two numbers: 1 less half the difference of their correlations, over rows that have both; else
     1 less the total variation of the pair's values, a missing cell being a value, and numbers cut
     into ten bins of equal width between the least and the largest real one.
     """
-    pairs = list(combinations(range(len(real.fields)), 2))
-    binned = [binned_codes(real, synthetic, c) for c in range(len(real.fields))]
-    found = []
-    for i, j in pairs:
+    places = range(len(real.fields))
+    pairs = list(combinations(places, 2))
+    binned = [binned_codes(real, synthetic, c) for c in places]
+    numbers = [c for c in places if real.fields[c].number]
+    a, b = ({c: standard(side.values[c]) for c in numbers} for side in (real, synthetic))
+
+    def score(i: int, j: int) -> Score:
         if real.fields[i].number and real.fields[j].number:
-            a = real.values[i], real.values[j]
-            b = synthetic.values[i], synthetic.values[j]
-            found.append(of_correlations(a, b))
-        else:
-            found.append(of_pairs(binned[i], binned[j]))
-    return pairs, found
+            return of_correlations((a[i], a[j]), (b[i], b[j]))
+        return of_pairs(binned[i], binned[j])
+
+    return pairs, (score(i, j) for i, j in pairs)
 
 
 def binned_codes(real: Rows, synthetic: Rows, c: int) -> tuple[np.ndarray, np.ndarray, int]:
@@ -153,43 +157,49 @@ def of_pairs(
     return of_histograms(a, b, size, steps=False)
 
 
-def of_correlations(
-    real: tuple[np.ndarray, np.ndarray], synthetic: tuple[np.ndarray, np.ndarray]
-) -> Score:
-    sides = [complete(*real), complete(*synthetic)]
+class Standard(NamedTuple):
+    """Numbers about 0, of a spread about 1, 0 where one is missing; squares; which there are."""
 
+    x: np.ndarray
+    square: np.ndarray
+    there: np.ndarray
+
+
+def standard(values: np.ndarray) -> Standard:
+    there = ~np.isnan(values)
+    kept = values[there]
+    if len(kept):
+        kept = kept - kept.mean()
+        kept = kept / (np.abs(kept).max() or 1.0)
+        kept = kept / (kept.std() or 1.0)
+    x = np.zeros(len(values))
+    x[there] = kept
+    return Standard(x, x * x, there.astype(float))
+
+
+def of_correlations(real: tuple[Standard, Standard], synthetic: tuple[Standard, Standard]) -> Score:
     def score(of_real: np.ndarray, of_synthetic: np.ndarray) -> float:
-        weights = of_real, of_synthetic
-        a, b = (
-            correlation(x, y, w[there]) for (x, y, there), w in zip(sides, weights, strict=True)
-        )
+        a, b = correlation(*real, of_real), correlation(*synthetic, of_synthetic)
         return 1 - abs(a - b) / 2
 
     return score
 
 
-def complete(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Numbers of the rows that have both, about 0, and which rows these are."""
-    there = ~(np.isnan(x) | np.isnan(y))
-    x, y = x[there], y[there]
-    if not len(x):
-        return x, y, there
-    return x - x.mean(), y - y.mean(), there
-
-
-def correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> float:
-    """Pearson's, NaN where one of the two does not vary."""
-    total = weights.sum()
-    if total < 2 or constant(x, weights) or constant(y, weights):
+def correlation(x: Standard, y: Standard, weights: np.ndarray) -> float:
+    """Pearson's over rows that have both, NaN where one of the two does not vary there."""
+    w = weights * x.there * y.there
+    total = w.sum()
+    if total < 2:
         return np.nan
-    x, y = x - weights @ x / total, y - weights @ y / total
-    size = np.sqrt((weights @ (x * x)) * (weights @ (y * y)))
-    return float(np.clip(weights @ (x * y) / size, -1, 1)) if size > 0 else np.nan
-
-
-def constant(x: np.ndarray, weights: np.ndarray) -> bool:
-    there = x[weights > 0]
-    return bool((there == there[0]).all())
+    mean_x, mean_y = w @ x.x / total, w @ y.x / total
+    spread = []
+    for one, mean in ((x, mean_x), (y, mean_y)):
+        moment = w @ one.square / total
+        spread.append(moment - mean * mean)
+        if spread[-1] <= ROUNDING * moment:
+            return np.nan
+    both = (w * x.x) @ y.x / total - mean_x * mean_y
+    return float(np.clip(both / np.sqrt(spread[0] * spread[1]), -1, 1))
 
 
 # ---------------------------------------------------------------- missing cells
