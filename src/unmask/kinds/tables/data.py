@@ -65,8 +65,11 @@ class TableData(Whole):
         return []
 
     def _terms(self) -> dict[str, str]:
-        terms = {"given": "which cells have a value", "denominator": "every cell with a value"}
-        return super()._terms() | terms
+        if self.tokenizer.missing_is != "missing":
+            terms = {"given": "which cells have a value", "denominator": "every cell with a value"}
+            return super()._terms() | terms
+        both = "every cell's value, and whether it has one in columns that lack some"
+        return super()._terms() | {"denominator": both}
 
     def batch_name(self, batch_size: int, length: int) -> str:
         return f"{batch_size} rows of {length} {self.unit}s"
