@@ -10,7 +10,9 @@ from typing import get_args
 import pytest
 
 import unmask
+from unmask.cli.estimator import EstimatorName
 from unmask.config import GridName, SamplerName
+from unmask.policies import ORDERS
 from unmask.sampling import GRIDS, SAMPLERS
 
 ROOT = Path(unmask.__file__).parent
@@ -19,7 +21,7 @@ ROOT = Path(unmask.__file__).parent
 # training, evaluation and audits stand above both, the command line above all.
 MATHEMATICS = [
     ["schedules", "subtokens", "categorical", "formula", "schedule_gradient", "batch", "links",
-     "masks", "kernels", "backbones", "checkpoint", "pretrained"],
+     "alphabets", "masks", "kernels", "backbones", "checkpoint", "pretrained"],
     ["diffusion"], ["policies"], ["sampling", "estimate"], ["likelihood"],
 ]  # fmt: skip
 ABOVE = [
@@ -208,6 +210,7 @@ def test_python_needs_none_of_the_command_lines_packages():
 
 def test_names_of_samplers_and_grids_are_those_that_there_are():
     """The flags list them without loading torch."""
+    assert set(ORDERS) <= set(get_args(EstimatorName)) & set(SAMPLERS)
     assert set(get_args(SamplerName)) == set(SAMPLERS) and set(get_args(GridName)) == set(GRIDS)
 
 

@@ -95,8 +95,11 @@ def audit(argv: list[str]) -> int:
 def compared(args: Audit, runtime: Runtime, model: Any, kind: Any, data: Any) -> Iterator:
     """Shares of values, in samples and in what the model says, against those of the data."""
     from unmask.audit.agreement import compare_shares
+    from unmask.audit.checks import left_out
 
     if model.schedule.num_values > 1:
+        why = "with one curve per value, nothing says at which t the rest of a row is known"
+        yield left_out("shares of values", why)
         return
     batch = next(data.windows(args.split, data.length, COMPARED, limit=COMPARED))
     valid = batch.get("role", batch.get("valid"))

@@ -1,6 +1,5 @@
 """Draw until an estimate's noise is small enough; what was drawn is kept if that is cut off."""
 
-import contextlib
 import hashlib
 import io
 import json
@@ -36,12 +35,12 @@ class Kept:
         self.made_by = hashlib.sha256(told.encode()).hexdigest()
 
     def load(self) -> tuple[Pass | None, int, dict[int, tuple]]:
-        """The whole passes, the replicates of the one that was cut off, and its batches."""
+        """The whole passes, how many replicates the one that was cut off has, and its batches."""
         if self.path is None or not self.path.exists():
             return None, LEAST, {}
         arrays = self.arrays()
         made_by = bytes(arrays["made_by"]).decode()
-        calls, of_each, more = arrays["numbers"].tolist()
+        calls, of_each, more, begin = arrays["numbers"].tolist()
         if made_by != self.made_by:
             raise ValueError(
                 f"{self.path} is what was drawn by another command: delete it, or give another "
@@ -51,7 +50,9 @@ class Kept:
         if "draws" in arrays:
             of = [torch.from_numpy(arrays[n]) if n in arrays else None for n in OF_PASS]
             found = Pass(*of, calls=calls, of_each=of_each)  # pyrefly: ignore
-        return found, more, batches_in(arrays)
+        done = 0 if found is None else len(found.draws) // of_each
+        # stopped between two passes, it may have the batches of the one that is whole
+        return found, more, batches_in(arrays) if begin == done else {}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that is in the file.  ValueError where it is not as it was written."""
@@ -63,11 +64,12 @@ class Kept:
         archive = Archive(io.BytesIO(content))
         return {name: archive.read(name) for name in archive.names}
 
-    def save(self, found: Pass | None, more: int, batches: dict[int, tuple]) -> None:
-        """Write them, in one step."""
+    def save(self, found: Pass | None, replicates: range, batches: dict[int, tuple]) -> None:
+        """Write them, in one step; the batches are those of a pass of these replicates."""
         if self.path is None:
             return
-        numbers = (found.calls, found.of_each, more) if found else (0, 0, more)
+        own = (len(replicates), replicates.start)
+        numbers = (found.calls, found.of_each, *own) if found else (0, 0, *own)
         arrays: dict[str, Any] = {
             "made_by": np.frombuffer(self.made_by.encode(), np.uint8),
             "numbers": np.array(numbers, np.int64),
@@ -145,11 +147,10 @@ def estimate_until(
         replicates = range(done, done + more)
         try:
             new = draw_pass(model, batches(more), estimator, replicates, of_each, done=part, **how)
+            found, part = new if found is None else found.then(new), {}
+            if processes.rank == 0:
+                kept.save(found, replicates, part)
         except KeyboardInterrupt:
-            with contextlib.suppress(OSError):
-                kept.save(found, more, part if processes.size == 1 else {})
+            if processes.rank == 0:
+                kept.save(found, replicates, part if processes.size == 1 else {})
             raise
-        found = new if found is None else found.then(new)
-        part = {}
-        if processes.rank == 0:
-            kept.save(found, more, part)

@@ -99,18 +99,17 @@ def enumerated(
         unit = torch.where(patterns, masked_at, 1 - masked_at)
         return torch.where(real[:, None], unit, 1.0).prod(-1) * possible
 
+    total = torch.zeros(clean.codes.shape, dtype=torch.float64, device=y.device)
     if steps is not None:
         ts = torch.arange(steps + 1, dtype=torch.float64, device=y.device) / steps
-        intervals = [
-            expected(probability(t), nats(t, (t[None], s[None]))) for s, t in itertools.pairwise(ts)
-        ]
-        return torch.stack(intervals).sum(0), calls()
+        for s, t in itertools.pairwise(ts):
+            total = total + expected(probability(t), nats(t, (t[None], s[None])))
+        return total, calls()
     if scalar and not model.uses_time:
         k, n = patterns.sum(-1).double(), real.sum(-1, keepdim=True).double()
         arranged = torch.lgamma(k) + torch.lgamma((n - k).clamp(min=0) + 1)
         weight = (arranged - torch.lgamma(n + 1)).exp() * possible
         return expected(weight, nats(weight.new_zeros(()))), calls()
-    total = torch.zeros(clean.codes.shape, dtype=torch.float64, device=y.device)
     for t, dt in zip(*tanh_sinh(y.device), strict=True):
         # for one curve per value, `nats` holds the powers of power / t
         rate = model.schedule.weight(t)[0] if scalar else 1 / t

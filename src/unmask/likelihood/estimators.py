@@ -150,8 +150,8 @@ class Counts(Estimator):
     def draw(
         self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms
     ) -> tuple[Tensor, Tensor]:
-        shares = torch.tensor(self.shares, dtype=torch.float64)
-        return paid(model, batch, model.draw(batch, uniforms=uniforms, shares=shares))
+        draw = model.draw(batch, uniforms=uniforms, shares=wide(self.shares))
+        return paid(model, batch, draw)
 
 
 @dataclass(frozen=True)
@@ -255,9 +255,7 @@ class Path(Estimator):
     def draw(
         self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms
     ) -> tuple[Tensor, Tensor]:
-        shares = (
-            self.shares if self.shares is None else torch.tensor(self.shares, dtype=torch.float64)
-        )
+        shares = None if self.shares is None else wide(self.shares)
         return path_nats(model, batch, self.order, shares, temperature=self.temperature)
 
 
@@ -265,6 +263,10 @@ def paid(model: MaskedDiffusion, batch: Batch, draw: Draw) -> tuple[Tensor, Tens
     """What the units of one draw of masks pay, by token, at one network call an example."""
     nats = model.score_units(batch, draw)[1].sum(-1)
     return nats, torch.ones(len(nats), dtype=torch.long)
+
+
+def wide(shares: tuple[float, ...]) -> Tensor:
+    return torch.tensor(shares, dtype=torch.float64)
 
 
 def check_own_masking(estimator: Estimator) -> None:

@@ -32,10 +32,8 @@ def path_nats(
     masked units.
     """
     if order in DIRECTIONS:
-        masked = batch.scored
-        places = torch.arange(masked.shape[1], device=masked.device)
-        places = (DIRECTIONS[order] * places).expand(masked.shape)
-        rank = places.masked_fill(~masked, masked.shape[1]).argsort(-1).argsort(-1)
+        rank = DIRECTIONS[order] * torch.arange(batch.y.shape[1])
+        rank = rank.expand(batch.y.shape)
         return ordered_nats(model, batch, rank, shares, temperature=temperature, states=states)
     masked = batch.scored.clone()
     nats = torch.zeros(batch.codes.shape, dtype=torch.float64, device=masked.device)

@@ -127,14 +127,13 @@ def in_order(
     for target in targets(state.masked().sum(-1), shares):
         masked = state.masked()
         number = (masked.sum(-1) - target).clamp(min=0)
-        active, t = number > 0, state.fitting()
+        active, t, seen = number > 0, state.fitting(), None
         if order == "counts":
             key = state.uniform(*masked.shape, rows=active)
         else:
-            seen = state.seen = state.look(active.nonzero()[:, 0], t)
+            seen = state.look(active.nonzero()[:, 0], t)
             key = keys(model, order, masked & active[:, None], partial(state.log_probs, seen))
-        state.reveal(first(key, masked, number), t, rows=active)
-        state.seen = None
+        state.reveal(first(key, masked, number), t, rows=active, seen=seen)
         yield state.z.clone()
 
 

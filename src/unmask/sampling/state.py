@@ -47,7 +47,6 @@ class State:
             )
         self.model, self.generator = model, generator
         self.temperature, self.guidance = temperature, guidance
-        self.seen: Seen | None = None  # of z as it is, if that is known
         self.digits, self.units = model.subtokenizer.length, model.units()
         self.z = z = check_state(model, z, valid).to(model.device, torch.long).clone()
         self.told = told(z.device, cond, valid, ends)
@@ -104,9 +103,10 @@ class State:
         coin: Tensor | None = None,
         probability: Tensor | None = None,
         rows: Tensor | None = None,
+        seen: "Seen | None" = None,
     ) -> None:
         """Draw a token wherever one of `units` (B, U) belongs to it, and reveal those units; the
-        network is shown t (B,).
+        network is shown t (B,), or has `seen` z already.
 
         With one `probability` (K,) per value, only units whose `coin` (B, U) lies below that of the
         value drawn.  With one for all values, the caller has compared the coins.
@@ -121,8 +121,10 @@ class State:
             t = torch.where(self.own_clock, self.fitting(), t)
         shown = per_row[b, position]
         view = self.z.unflatten(1, (-1, self.digits))  # (B, S, L), into z
-        for rows, token in self.draw_tokens(b, position, t, u):
-            at, show = (b[rows], position[rows]), shown[rows]
+        if seen is None:
+            seen = self.look(b.unique(), t)
+        for some, token in self.draw_tokens(b, position, u, seen):
+            at, show = (b[some], position[some]), shown[some]
             token = token[:, None]  # (r, 1)
             if coin is not None and probability is not None and len(probability) > 1:
                 coins = coin.unflatten(1, (-1, self.units.length))[at]
@@ -132,18 +134,14 @@ class State:
             view[at] = torch.where(show & (old == self.model.mask_id), new, old)
 
     def draw_tokens(
-        self, b: Tensor, position: Tensor, t: Tensor, u: Tensor
+        self, b: Tensor, position: Tensor, u: Tensor, seen: "Seen"
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """(rows (r,) of R, their codes (r,)), drawn by `u` (R,) at the positions `position` (R,) of
-        the sequences `b` (R,), shown at t (B,).
+        the sequences `b` (R,), as the network has `seen` them, its head in chunks of rows.
 
-        The network runs once, on the sequences that occur, its head in chunks of rows.  The second
-        of two linked positions comes after the first, and is drawn given what the caller has
-        revealed there meanwhile: one step never reveals two values that contradict each other.
+        The second of two linked positions comes after the first, and is drawn given what the caller
+        has revealed there meanwhile: one step never reveals two values that contradict each other.
         """
-        seen = self.seen
-        if seen is None:
-            seen = self.look(b.unique(), t)
         order = torch.arange(len(b), device=b.device)
         turns = [order]
         if self.model.later is not None:

@@ -15,6 +15,7 @@ it again gives the same bin.
 """
 
 import csv
+import difflib
 import io
 import math
 import re
@@ -165,6 +166,18 @@ class Table:
         group[self.none[self.none >= 0]] = 1
         return partner, group
 
+    def of(self, columns: Iterable[Column]) -> "Table":
+        """The same kind of file with these columns."""
+        return Table(
+            columns,
+            header=self.header,
+            delimiter=self.delimiter,
+            width=self.width,
+            missing=self.missing,
+            missing_in=self.missing_in,
+            missing_is=self.missing_is,
+        )
+
     def is_missing(self, text: str, column: str = "") -> bool:
         return text.lower() in self.missing_in.get(column, self.missing)
 
@@ -308,3 +321,15 @@ def equal_parts(often: Sequence[int], most: int) -> list[tuple[int, int]]:
         if low == len(often):
             break
     return parts
+
+
+def check_name(name: str, names: Sequence[str]) -> None:
+    if name not in names:
+        known = ", ".join(names) + did_you_mean(name, names)
+        raise ValueError(f"there is no column {name!r} among {known}")
+
+
+def did_you_mean(text: str, known: Sequence[str]) -> str:
+    for close in difflib.get_close_matches(text, known, 1):
+        return f" (did you mean {close!r}?)"
+    return ""

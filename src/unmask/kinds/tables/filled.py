@@ -12,11 +12,12 @@ from unmask.files import is_writer, write_whole
 from unmask.kinds.folder import progress_bars
 from unmask.kinds.kind import Filler, Partial, Source
 from unmask.kinds.output import numbered, spare
-from unmask.kinds.tables.columns import ABSENT, UNKNOWN, Table
+from unmask.kinds.tables.columns import ABSENT, UNKNOWN, Table, check_name
 from unmask.kinds.tables.csv_source import Cells, header_names, read_cells
+from unmask.kinds.tables.flags import names_in
 from unmask.kinds.tables.holes import Guess, describe_guess, guess, roles_of_cells
 from unmask.kinds.tables.original import Original
-from unmask.kinds.tables.prepare import check_name, check_names, encode
+from unmask.kinds.tables.prepare import check_names, encode
 
 STATES = ("value", "missing", "unknown")
 TELLS_WRONG = (
@@ -72,16 +73,7 @@ class HoledRows(Source):
 
     def read(self, cells: Cells, known: list[int]) -> np.ndarray:
         """(rows, columns) as `encode`, of the columns of the table that the file has."""
-        table = self.table
-        some = Table(
-            [table.columns[c] for c in known],
-            header=table.header,
-            delimiter=table.delimiter,
-            width=table.width,
-            missing=table.missing,
-            missing_in=table.missing_in,
-            missing_is=table.missing_is,
-        )
+        some = self.table.of([self.table.columns[c] for c in known])
         return encode(cells, some, "error" if self.args.unseen == "error" else "unknown")
 
     def check(self, cells: Cells) -> None:
@@ -203,12 +195,8 @@ def wanted_of(args: Any, table: Table) -> Wanted:
 
 
 def names_of(flag: str, table: Table | None) -> list[str]:
-    """Names with commas between them, as in `kind.names_in`; of the columns of a table."""
-    try:
-        names = next(csv.reader([flag], skipinitialspace=True, strict=True), [])
-    except csv.Error as error:
-        raise ValueError(f"{flag!r}: {error}; give names with commas between them") from None
-    names = [name.strip() for name in names if name.strip()]
+    """Names with commas between them; of the columns of a table, if there is one."""
+    names = [name for name in names_in(flag) if name]
     if table is not None:
         for name in names:
             check_name(name, table.names)

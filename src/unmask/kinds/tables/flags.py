@@ -1,5 +1,6 @@
 """The flags of `unmask prepare` that are this kind's own."""
 
+import csv
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,3 +51,12 @@ class PrepareTable:
     """A validation file of its own; the source is then all training data."""
     test: str = ""
     """A test file of its own."""
+
+
+def names_in(flag: str) -> list[str]:
+    """Names with commas between them; one that has a comma itself stands in quotes, as in CSV."""
+    try:
+        names = next(csv.reader([flag], skipinitialspace=True, strict=True), [])
+    except csv.Error as error:
+        raise ValueError(f"{flag!r}: {error}; give names with commas between them") from None
+    return [name.strip() for name in names]

@@ -10,7 +10,7 @@ from unmask.files import is_writer
 from unmask.kinds.kind import Kind, Layout, Source, State, own_flags
 from unmask.kinds.output import write_text
 from unmask.kinds.quality import Quality
-from unmask.kinds.tables.flags import PrepareTable
+from unmask.kinds.tables.flags import PrepareTable, names_in
 from unmask.kinds.tables.presets import PRESETS
 from unmask.kinds.tables.protocols import PROTOCOLS
 
@@ -199,15 +199,6 @@ class Tables(Kind):
         names = ("target", "split", "encoding", "fitted", "seed")
         flags = {name: getattr(args, name) for name in names}
         return judge(data, path, sources=sources, **flags)
-
-
-def names_in(flag: str) -> list[str]:
-    """Names with commas between them; one that has a comma itself stands in quotes, as in CSV."""
-    try:
-        names = next(csv.reader([flag], skipinitialspace=True, strict=True), [])
-    except csv.Error as error:
-        raise ValueError(f"{flag!r}: {error}; give names with commas between them") from None
-    return [name.strip() for name in names]
 
 
 def missing_of(flag: str) -> tuple[list[str], dict[str, list[str]]]:

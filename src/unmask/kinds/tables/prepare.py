@@ -7,7 +7,6 @@
     meta.json    the columns, the counts, the checksums; `open_data` reads it
 """
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +23,6 @@ from unmask.kinds.folder import (
     new_folder,
     parse_split,
     progress_bars,
-    short_digest,
     smallest_type,
     write_meta,
 )
@@ -34,9 +32,8 @@ from unmask.kinds.tables.columns import (
     UNKNOWN,
     Column,
     Table,
-    are_numbers,
-    number_column,
-    parse_number,
+    check_name,
+    did_you_mean,
 )
 from unmask.kinds.tables.csv_source import (
     DELIMITERS,
@@ -45,12 +42,8 @@ from unmask.kinds.tables.csv_source import (
     header_names,
     read_cells,
 )
-
-BINS = 32
-# With this share of numbers in a column, other cells are errors, unless --categories names it.
-MOST = 0.9
-# More categories than this are refused where most rows have one of their own.
-MANY = 50
+from unmask.kinds.tables.rules import BINS, make_table, running_numbers
+from unmask.kinds.tables.splits import some_of_each, split_digests
 
 
 def prepare_table(
@@ -232,43 +225,6 @@ def plain_table(
     return Table(columns, **written, **words)
 
 
-def check_name(name: str, names: Sequence[str]) -> None:
-    if name not in names:
-        known = ", ".join(names) + did_you_mean(name, names)
-        raise ValueError(f"there is no column {name!r} among {known}")
-
-
-def split_digests(
-    cells: Cells, kept: list[int], form: Table, seed: int, group: str, together: bool
-) -> np.ndarray:
-    """(rows,) uint64, in whose order rows are cut into splits; equal ones go to one split.
-
-    At random, by the seed and the number of the row: two equal rows are two draws.
-    """
-    if together:
-        return row_digests(cells.columns(kept), form, [form.names[c] for c in kept])
-    if not group:
-        order = np.random.default_rng((seed, 0)).permutation(len(cells.codes))
-        return order.astype(np.uint64)
-    check_name(group, form.names)
-    column = form.names.index(group)
-    texts = [
-        short_digest(f"{seed}\n{text}".encode("utf-8", "surrogatepass"))
-        for text in cells.texts[column]
-    ]
-    return np.array(texts, np.uint64)[cells.codes[:, column]]
-
-
-def some_of_each(shares: tuple[float, ...], count: int) -> tuple[float, ...]:
-    """Fractions as counts of rows, at least one for each that is not 0, where there are as many."""
-    wanted = [i for i, share in enumerate(shares) if share > 0]
-    if not isinstance(shares[0], float) or count < len(wanted):
-        return shares
-    sizes = [max(round(share * count), int(share > 0)) for share in shares]
-    sizes[int(np.argmax(sizes))] += count - sum(sizes)
-    return tuple(sizes) if min(sizes[i] for i in wanted) > 0 else shares
-
-
 def check_absent(found: np.ndarray, cells: Cells, table: Table, unseen: str) -> None:
     """ValueError for a missing cell of a column which has none in the data that it is to be like.
 
@@ -349,137 +305,6 @@ def find_columns(cells: Cells, table: Table) -> Cells:
             f"{cells.path}: its first line has no column {said}; it should name {known}"
         )
     return cells.without_first().columns([at[name] for name in table.names])
-
-
-def make_table(
-    form: Table,
-    parts: dict[str, Cells],
-    train: np.ndarray,
-    *,
-    numbers: Sequence[str],
-    categories: Sequence[str],
-    drop: Sequence[str],
-    bins: int,
-) -> Table:
-    """The alphabets of the columns of a source.
-
-    form: has their names. train: the rows that number bins are made of.
-    """
-    for name in (*numbers, *categories, *drop):
-        check_name(name, form.names)
-        if sum(name in names for names in (numbers, categories, drop)) > 1:
-            raise ValueError(
-                f"column {name!r} is named twice, as numbers, as categories or to drop: choose one"
-            )
-    columns = []
-    for c, name in enumerate(form.names):
-        if name in drop:
-            continue
-        found = {part: values_of(cells, c, slice(None), form) for part, cells in parts.items()}
-        counted = sum(sum(counts.values()) for counts in found.values())
-        missing = counted < sum(len(cells.codes) for cells in parts.values())
-        missing = missing and form.missing_is == "missing"
-        if name not in categories and is_of_numbers(name, c, parts, found, name in numbers):
-            counts = values_of(parts["train"], c, train, form) or next(filter(None, found.values()))
-            column = number_column(name, c, counts, bins)
-        else:
-            texts = sorted(set().union(*found.values()))
-            column = Column(name, c, tuple(texts) or (() if missing else ("",)))
-        columns.append(column._replace(missing=missing))
-    return Table(
-        columns,
-        header=form.header,
-        delimiter=form.delimiter,
-        width=form.width,
-        missing=form.missing,
-        missing_in=form.missing_in,
-        missing_is=form.missing_is,
-    )
-
-
-def is_of_numbers(
-    name: str, c: int, parts: dict[str, Cells], found: dict[str, dict[str, int]], named: bool
-) -> bool:
-    """Whether column c is of numbers, by how often it has which values in each part, or as `named`.
-
-    ValueError where most cells are numbers, or should be, and some are not; and where categories
-    are too many to be such.
-    """
-    strange = [(part, text) for part in parts for text in found[part] if parse_number(text) is None]
-    if named and strange:
-        part, text = strange[0]
-        said = f"{text!r} in column {name!r} is not a number"
-        fix = "correct it, or name the column in --categories"
-        raise ValueError(f"{parts[part].where(c, text)}: {said}: {fix}")
-    texts = sorted(set().union(*found.values()))
-    if texts and (named or (are_numbers(texts) and told_apart(texts))):
-        return True
-    total = sum(sum(counts.values()) for counts in found.values())
-    if strange and sum(found[part][text] for part, text in strange) < (1 - MOST) * total:
-        part, text = strange[0]
-        said = f"{text!r} in column {name!r}, most of whose cells are numbers, is none"
-        fix = "correct it, count it among --missing, or name the column in --categories"
-        raise ValueError(f"{parts[part].where(c, text)}: {said}: {fix}")
-    if len(texts) > max(MANY, total / 2):
-        flags = "--categories" if strange else "--numbers or --categories"
-        raise ValueError(
-            f"column {name!r} has {len(texts):,} different values in {total:,} rows, which says "
-            f"nothing about other rows: leave it out with --drop, or keep it with {flags}"
-        )
-    return False
-
-
-def told_apart(texts: Sequence[str]) -> bool:
-    """Whether whole numbers differ as numbers of 64 bits, too: identifiers may not."""
-    if not all(text.lstrip("+-").isdigit() for text in texts):
-        return True
-    return len({float(text) for text in texts}) == len({int(text) for text in texts})
-
-
-def running_numbers(cells: Cells, table: Table, train: np.ndarray) -> list[str]:
-    """Columns of whole numbers that are different in every training row: names of rows, perhaps."""
-    found = []
-    for c, column in enumerate(table.columns):
-        counts = values_of(cells, c, train, table)
-        whole = all(text.lstrip("+-").isdigit() for text in counts)
-        if column.bounds is not None and whole and len(counts) == len(train) > MANY:
-            found.append(column.name)
-    return found
-
-
-def row_digests(cells: Cells, table: Table, names: Sequence[str]) -> np.ndarray:
-    """(rows,) uint64 of what the rows say, in columns of these names.
-
-    Cells without a value are alike, and so are numbers, however they are spelled.
-    """
-    columns = []
-    for c, texts in enumerate(cells.texts):
-        said = [plain(text, table, names[c]) for text in texts]
-        digests = [short_digest(text.encode("utf-8", "surrogatepass")) for text in said]
-        columns.append(np.array(digests, np.uint64)[cells.codes[:, c]])
-    return np.array([short_digest(row.tobytes()) for row in np.stack(columns, 1)], np.uint64)
-
-
-def plain(text: str, table: Table, column: str) -> str:
-    """A cell, spelled in one way whatever its own."""
-    if table.is_missing(text, column):
-        return ""
-    number = parse_number(text)
-    return text if number is None else repr(number)
-
-
-def values_of(cells: Cells, column: int, rows: np.ndarray | slice, table: Table) -> dict[str, int]:
-    """How often each value of a column occurs in some rows; cells without a value are left out."""
-    texts, name = cells.texts[column], table.names[column]
-    counts = np.bincount(cells.codes[rows, column], minlength=len(texts))
-    there = [i for i in counts.nonzero()[0] if not table.is_missing(texts[i], name)]
-    return {texts[i]: int(counts[i]) for i in there}
-
-
-def did_you_mean(text: str, known: Sequence[str]) -> str:
-    for close in difflib.get_close_matches(text, known, 1):
-        return f" (did you mean {close!r}?)"
-    return ""
 
 
 def encode(cells: Cells, table: Table, unseen: str = "error") -> np.ndarray:

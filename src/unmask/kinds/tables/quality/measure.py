@@ -8,7 +8,7 @@ import numpy as np
 
 from unmask.checkpoint import digest
 from unmask.kinds.quality import Bars, Grid, Listing, Measure, Quality, Value
-from unmask.kinds.tables.prepare import did_you_mean
+from unmask.kinds.tables.columns import did_you_mean
 from unmask.kinds.tables.quality import nearest, shares
 from unmask.kinds.tables.quality.models import CLASSES, detect, has_sklearn, of_target, sklearn
 from unmask.kinds.tables.quality.rows import Rows

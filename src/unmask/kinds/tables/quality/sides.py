@@ -12,8 +12,9 @@ from unmask.files import no_file
 from unmask.kinds.folder import cut_by_digest, parse_split, progress_bars
 from unmask.kinds.tables.columns import Column, Table
 from unmask.kinds.tables.csv_source import Cells, read_cells
-from unmask.kinds.tables.prepare import encode, find_columns, some_of_each, split_digests
+from unmask.kinds.tables.prepare import encode, find_columns
 from unmask.kinds.tables.quality.rows import Field, Rows, Texts, align, transposed
+from unmask.kinds.tables.splits import some_of_each, split_digests
 
 LEAST = 10  # rows of each side
 

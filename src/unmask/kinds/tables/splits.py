@@ -1,0 +1,61 @@
+"""How the rows of a table are split: as draws, or with those that belong together."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from unmask.kinds.folder import short_digest
+from unmask.kinds.tables.columns import Table, check_name, parse_number
+from unmask.kinds.tables.csv_source import Cells
+
+
+def split_digests(
+    cells: Cells, kept: list[int], form: Table, seed: int, group: str, together: bool
+) -> np.ndarray:
+    """(rows,) uint64, in whose order rows are cut into splits; equal ones go to one split.
+
+    At random, by the seed and the number of the row: two equal rows are two draws.
+    """
+    if together:
+        return row_digests(cells.columns(kept), form, [form.names[c] for c in kept])
+    if not group:
+        order = np.random.default_rng((seed, 0)).permutation(len(cells.codes))
+        return order.astype(np.uint64)
+    check_name(group, form.names)
+    column = form.names.index(group)
+    texts = [
+        short_digest(f"{seed}\n{text}".encode("utf-8", "surrogatepass"))
+        for text in cells.texts[column]
+    ]
+    return np.array(texts, np.uint64)[cells.codes[:, column]]
+
+
+def some_of_each(shares: tuple[float, ...], count: int) -> tuple[float, ...]:
+    """Fractions as counts of rows, at least one for each that is not 0, where there are as many."""
+    wanted = [i for i, share in enumerate(shares) if share > 0]
+    if not isinstance(shares[0], float) or count < len(wanted):
+        return shares
+    sizes = [max(round(share * count), int(share > 0)) for share in shares]
+    sizes[int(np.argmax(sizes))] += count - sum(sizes)
+    return tuple(sizes) if min(sizes[i] for i in wanted) > 0 else shares
+
+
+def row_digests(cells: Cells, table: Table, names: Sequence[str]) -> np.ndarray:
+    """(rows,) uint64 of what the rows say, in columns of these names.
+
+    Cells without a value are alike, and so are numbers, however they are spelled.
+    """
+    columns = []
+    for c, texts in enumerate(cells.texts):
+        said = [plain(text, table, names[c]) for text in texts]
+        digests = [short_digest(text.encode("utf-8", "surrogatepass")) for text in said]
+        columns.append(np.array(digests, np.uint64)[cells.codes[:, c]])
+    return np.array([short_digest(row.tobytes()) for row in np.stack(columns, 1)], np.uint64)
+
+
+def plain(text: str, table: Table, column: str) -> str:
+    """A cell, spelled in one way whatever its own."""
+    if table.is_missing(text, column):
+        return ""
+    number = parse_number(text)
+    return text if number is None else repr(number)
