@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import unmask
-from unmask import diffusion, schedules
+from unmask import alphabets, diffusion, schedules
 from unmask.audit import (
     Posterior,
     Table,
@@ -459,7 +459,7 @@ def test_logits_that_are_nan_fail():
 
 def test_lost_carry_over_fails(monkeypatch):
     monkeypatch.setattr(
-        diffusion,
+        alphabets,
         "consistent",
         lambda digits, base: torch.ones(len(digits), base ** digits.shape[1], dtype=torch.bool),
     )
@@ -580,7 +580,7 @@ def test_a_model_trained_on_the_joint_loss_is_audited_for_its_bound(home, capsys
 
 def test_a_failed_check_is_exit_code_1(home, capsys, monkeypatch):
     monkeypatch.setattr(
-        diffusion,
+        alphabets,
         "consistent",
         lambda digits, base: torch.ones(len(digits), base ** digits.shape[1], dtype=torch.bool),
     )

@@ -309,9 +309,10 @@ def test_given_marks_of_windows_of_other_lengths(home, tmp_path, monkeypatch):
 
 
 def test_two_models_by_one_protocol_are_compared(home, first, tmp_path, capsys):
-    flags = ["--dtype", "bfloat16"]
-    evaluate(home, tmp_path / "b.json", *flags, model="second")
-    assert main(["compare", str(home / "first.json"), str(tmp_path / "b.json")]) == 0
+    for name, model, dtype in (("a", "run", "float32"), ("b", "second", "bfloat16")):
+        evaluate(home, tmp_path / f"{name}.json", "--dtype", dtype, model=model)
+    capsys.readouterr()
+    assert main(["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 0
     said = capsys.readouterr().out
     assert "the same 6 examples" in said and "other precision: float32 and bfloat16" in said
     assert "other weights" not in said  # that is what is compared
