@@ -482,7 +482,7 @@ def fill(kind: str, path: Path, **flags) -> None:
     meta = json.loads((folder / "meta.json").read_text())
     given = {"num": 2, "window": False, "out": "", "label": None, "mask": ""}
     given |= {"best": False, "probabilities": "", "unseen": "error", "encoding": ""}
-    given |= {"columns": "", "empty": ""}
+    given |= {"columns": "", "empty": "", "seed": 0}
     args = SimpleNamespace(**(given | flags))
     kind_of(meta, folder).read(path, args, Zeros.length).fill(Zeros())
 

@@ -176,6 +176,28 @@ def how(args: Eval, runtime: Runtime, folder: Path, bound: Any) -> dict[str, Any
     }  # fmt: skip
 
 
+def beyond_tokens(data: Any, split: str, count: int, length: int, bound: Any) -> dict[str, Any]:
+    """Say what whole examples cost, where tokens leave something open; what is to be recorded."""
+    from unmask.estimate import plus_minus
+
+    beyond = data.beyond(split)
+    if beyond is None:
+        return {}
+    if count < data.window_count(split, length):
+        print(f"  {beyond.what}: said of whole splits, without --limit")
+        return {}
+    nats = bound.mean + beyond.nats
+    print(f"  {plus_minus(nats, bound.stderr, '.3f')} nats {data.example}: {beyond.what}, ", end="")
+    print(f"of which {beyond.nats:.3f} within the values' bins; as a density ", end="")
+    print(f"{nats + beyond.density:.3f}")
+    for note in beyond.notes:
+        print(f"    {note}")
+    return {
+        "nats_as_written": nats, "nats_as_written_stderr": bound.stderr,
+        "nats_as_density": nats + beyond.density, "nats_within_by_column": beyond.columns,
+    }  # fmt: skip
+
+
 def split_otherwise(trained: dict, scored: dict) -> bool:
     """Are two data sets of a source in common, and not the same?"""
     sources = ({source["sha256"] for source in meta["source"]} for meta in (trained, scored))
@@ -203,6 +225,7 @@ def report_bound(args: Eval, runtime: Runtime, scored: Scored, bound: Any, singl
     print("".join(f"{line}\n" for line in say_per_byte(of_bytes, positions)), end="")
     if data.example:
         print(f"  {plus_minus(bound.mean, bound.stderr, '.3f')} nats {data.example}")
+    as_written = beyond_tokens(data, split, count, length, bound)
     by_column = {}
     if bound.by_position is not None:
         by_column = dict(zip(kind.columns, bound.by_position.tolist(), strict=True))
@@ -235,7 +258,7 @@ def report_bound(args: Eval, runtime: Runtime, scored: Scored, bound: Any, singl
         "revealed_at_an_instant": unit_of(model, bound.masking), "network_calls": bound.calls,
         "repeats": bound.repeats, "data_sha256": data.meta["sha256"], "error_over": over,
     }  # fmt: skip
-    values |= of_bytes | protocol.record()
+    values |= of_bytes | as_written | protocol.record()
     if by_column:
         values["nats_by_column"] = by_column
     if single is not None:

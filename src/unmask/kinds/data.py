@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +11,16 @@ import torch
 from unmask.kinds.folder import SPLITS, verify
 
 TERMS = ("packing", "given", "denominator")  # that a protocol's folder has in its meta.json
+
+
+class Beyond(NamedTuple):
+    """What an example costs beyond its tokens, on average over a split."""
+
+    nats: float
+    columns: list[float]  # of each of the columns of examples
+    density: float  # what the nats of a density are more than those of tokens and this
+    what: str  # all of it is the bound of, in words
+    notes: list[str]
 
 
 class Data:
@@ -112,6 +122,10 @@ class Data:
     def protocol(self, split: str, length: int) -> list[str]:
         """What else is to be said of a number on this split."""
         return []
+
+    def beyond(self, split: str) -> Beyond | None:
+        """What an example of a split costs beyond its tokens, where tokens leave something open."""
+        return None
 
     def terms(self) -> dict[str, str]:
         """What two numbers on these data have in common, in words: "packing", how examples are made

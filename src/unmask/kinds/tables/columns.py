@@ -9,9 +9,9 @@ Every place has an alphabet of its own, and the vocabulary is all of them one af
 token says which place it is of.  The categories of a column stand in sorted order.
 
 Numbers are cut into bins of about as many training rows each, equal numbers always in one bin;
-where there are no more different numbers than bins, each has its own.  A bin is written as its
-median, which is one of its numbers as the source spells it: so integers stay integers, and reading
-it again gives the same bin.
+where there are no more different numbers than bins, each has its own.  A bin is called by its
+median, which is one of its numbers as the source spells it.  What is drawn is a number of the bin,
+from a law of the bin alone (`bins.Within`), and reading it again gives the same bin.
 """
 
 import csv
@@ -20,9 +20,11 @@ import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+
+from unmask.kinds.tables.bins import Within
 
 # in the place of a value's number: a cell that is missing; one with a value that is not known
 ABSENT, UNKNOWN = -1, -2
@@ -42,6 +44,7 @@ class Column(NamedTuple):
     values: tuple[str, ...]  # how its tokens are written
     bounds: tuple[float, ...] | None = None  # where each bin but the first begins; categories: None
     missing: bool = False  # whether cells may be missing, as a fact of its own
+    within: Within | None = None  # of numbers: which one of its bin a cell has; None: the median
 
     @property
     def has_two(self) -> bool:
@@ -66,15 +69,31 @@ class Column(NamedTuple):
         bins = np.searchsorted(np.array(self.bounds), numbers, side="right")
         return np.where(np.isnan(numbers), -1, bins)
 
+    def draw(self, values: np.ndarray, generator: np.random.Generator) -> list[str]:
+        """Of values (n,) by their number, texts: of a bin, a number that is drawn."""
+        if self.within is None:
+            return [self.values[i] for i in values]
+        texts = self.within.draw(values, generator)
+        # where floats are too coarse for the bounds, the median is sure to be in the bin
+        same = self.encode(texts) == values
+        pairs = zip(texts, same, values, strict=True)
+        return [text if right else self.values[i] for text, right, i in pairs]
+
     def spec(self) -> dict:
         bounds = None if self.bounds is None else list(self.bounds)
-        return self._asdict() | {"values": list(self.values), "bounds": bounds}
+        spec = self._asdict() | {"values": list(self.values), "bounds": bounds}
+        del spec["within"]
+        return spec | ({} if self.within is None else {"within": self.within.spec()})
 
     @classmethod
     def from_spec(cls, spec: dict) -> "Column":
         bounds = None if spec["bounds"] is None else tuple(spec["bounds"])
         missing = bool(spec.get("missing", False))
-        return cls(spec["name"], spec["place"], tuple(spec["values"]), bounds, missing)
+        within = Within(**spec["within"]) if "within" in spec else None
+        values = tuple(spec["values"])
+        if within is not None and (bounds is None or within.bins[-1] + 1 != len(values)):
+            raise ValueError(f"column {spec['name']!r} has a law of other bins than its own")
+        return cls(spec["name"], spec["place"], values, bounds, missing, within)
 
 
 class Place(NamedTuple):
@@ -202,9 +221,19 @@ class Table:
         none = (values == self.none) | (values == self.vocab_size)
         return np.where(none, ABSENT, values - self.first[self.value_at])
 
+    def draw(self, ids, generator: np.random.Generator) -> list[list[str]]:
+        """Tokens (n, places) as cells (n, columns), numbers drawn within their bins; a missing one
+        is empty."""
+        cells = self.cells(np.asarray(ids))
+        texts = np.full(cells.shape, "", object)
+        for c, column in enumerate(self.columns):
+            there = cells[:, c] >= 0
+            texts[there, c] = column.draw(cells[there, c], generator)
+        return texts.tolist()
+
     def decode(self, ids) -> list[list[str]]:
-        """Tokens (n, places) as cells (n, columns); a missing one is empty, and so is one of
-        `vocab_size`, which is no value."""
+        """Tokens (n, places) as cells (n, columns), numbers by the medians of their bins; a missing
+        one is empty, and so is one of `vocab_size`, which is no value."""
         found = []
         for row in self.cells(np.asarray(ids)).tolist():
             values = zip(self.columns, row, strict=True)
@@ -279,48 +308,6 @@ def are_numbers(texts: Iterable[str]) -> bool:
     Codes have leading zeros.
     """
     return all(parse_number(text) is not None and not CODE.fullmatch(text) for text in texts)
-
-
-def number_column(name: str, place: int, counts: dict[str, int], bins: int) -> Column:
-    """Bins for numbers, given how often each spelling of one occurs."""
-    of_number: dict[float, dict[str, int]] = {}
-    for text, count in counts.items():
-        number: Any = parse_number(text)
-        of_number.setdefault(number, {})[text] = count
-    numbers = sorted(of_number)
-    often = [sum(of_number[number].values()) for number in numbers]
-    values, bounds = [], []
-    for low, high in equal_parts(often, bins):
-        inside = often[low:high]
-        middle = low + int(np.searchsorted(np.cumsum(inside), sum(inside) / 2))
-        spelled = of_number[numbers[middle]]
-        values.append(max(spelled, key=lambda text: (spelled[text], -len(text), text)))
-        if low:
-            below, lowest = numbers[low - 1], numbers[low]
-            between = below / 2 + lowest / 2
-            # neighbouring floats have nothing between them
-            bounds.append(between if below < between else lowest)
-    return Column(name, place, tuple(values), tuple(bounds))
-
-
-def equal_parts(often: Sequence[int], most: int) -> list[tuple[int, int]]:
-    """Consecutive parts of a list of counts, at most so many, of about equal sums."""
-    if len(often) <= most:
-        return [(i, i + 1) for i in range(len(often))]
-    parts, low, left = [], 0, sum(often)
-    for remaining in range(most, 0, -1):
-        high, inside = low + 1, often[low]
-        while high < len(often):
-            # the next count belongs to this part if it brings the sum nearer to its share
-            if remaining > 1 and inside + often[high] / 2 > left / remaining:
-                break
-            inside += often[high]
-            high += 1
-        parts.append((low, high))
-        low, left = high, left - inside
-        if low == len(often):
-            break
-    return parts
 
 
 def check_name(name: str, names: Sequence[str]) -> None:

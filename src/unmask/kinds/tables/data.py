@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from unmask.kinds.data import Whole
+from unmask.kinds.data import Beyond, Whole
 from unmask.kinds.folder import SPLITS, check_sizes, facts_of_meta
 from unmask.kinds.tables.columns import Table
+from unmask.kinds.tables.written import density_shift, of_split
 from unmask.roles import SCORED, UNKNOWN
 
 
@@ -63,6 +64,18 @@ class TableData(Whole):
                 "missing cells are neither scored nor seen, as in the version that wrote the data"
             ]
         return []
+
+    def beyond(self, split: str) -> Beyond | None:
+        columns = self.tokenizer.columns
+        written = of_split(self.meta, columns, split)
+        if written is None:
+            return None
+        notes = []
+        if rounded := sum(written.rounded):
+            notes.append(f"{rounded:,} numbers count as the nearest step of their column")
+        shift = density_shift(columns, written.values)
+        what = "the row as the source writes its numbers"
+        return Beyond(sum(written.nats), written.nats, shift, what, notes)
 
     def _terms(self) -> dict[str, str]:
         if self.tokenizer.missing_is != "missing":

@@ -125,8 +125,8 @@ class HoledRows(Source):
                 self.table.cells(np.stack([row[min(k, len(row) - 1)].ids for row in found]))
                 for k in range(num)
             ]
-        for name, cells in zip(self.names, full, strict=True):
-            self.write(str(name), cells)
+        for k, (name, cells) in enumerate(zip(self.names, full, strict=True)):
+            self.write(str(name), cells, np.random.default_rng((self.args.seed, k)))
         if self.args.probabilities:
             print(f"wrote {self.args.probabilities}", file=sys.stderr)
         rows, count, holed = len(self.hole), int(self.hole.sum()), int(self.hole.any(1).sum())
@@ -134,12 +134,19 @@ class HoledRows(Source):
         out = [str(name) for name in self.names]
         return {"out": out, "rows": rows, "cells_filled": count, "rows_filled": holed}
 
-    def write(self, out: str, cells: np.ndarray) -> None:
-        """The file, its holes as in `cells` (rows, columns); what is missing stays as it is."""
+    def write(self, out: str, cells: np.ndarray, generator: np.random.Generator) -> None:
+        """The file, its holes as in `cells` (rows, columns); what is missing stays as it is.
+
+        Numbers are drawn within their bins or, with --best, the bins' medians.
+        """
         new = []
-        for i, c in np.argwhere(self.hole & (cells >= 0)):
-            value = self.table.columns[c].values[cells[i, c]]
-            new.append((self.header + int(i), self.at[c], value))
+        for c, column in enumerate(self.table.columns):
+            rows = np.flatnonzero(self.hole[:, c] & (cells[:, c] >= 0))
+            values = [column.values[k] for k in cells[rows, c]]
+            if not self.args.best:
+                values = column.draw(cells[rows, c], generator)
+            texts = zip(rows.tolist(), values, strict=True)
+            new += [(self.header + i, self.at[c], text) for i, text in texts]
         content = self.original.with_cells(new)
         if is_writer():
             write_whole(out, content)

@@ -94,7 +94,7 @@ class Tables(Kind):
         first = "names the columns" if table.header else "is a row like the others"
         said = [
             f"{args.out}: {what}",
-            f"  the first row {first}; numbers are written as their bins' medians",
+            f"  the first row {first}; numbers are drawn within their bins",
             *(f"  {line}" for line in described(table, meta["missing"])),
             *suspicious(table, meta["missing"]),
         ]
@@ -189,7 +189,9 @@ class Tables(Kind):
     def write(self, rows: list, args: Any) -> dict:
         import numpy as np
 
-        write_text(args.out, self.tokenizer.write(self.tokenizer.decode(np.stack(rows))))
+        # a stream of its own: the masks' begins with the seed alone
+        cells = self.tokenizer.draw(np.stack(rows), np.random.default_rng((args.seed, 0)))
+        write_text(args.out, self.tokenizer.write(cells))
         return {"out": args.out, "num": len(rows)}
 
     def quality(self, data: Any, path: Path, args: Any) -> Quality:

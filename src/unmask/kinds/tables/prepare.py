@@ -44,6 +44,7 @@ from unmask.kinds.tables.csv_source import (
 )
 from unmask.kinds.tables.rules import BINS, make_table, running_numbers
 from unmask.kinds.tables.splits import some_of_each, split_digests
+from unmask.kinds.tables.written import nats_within
 
 
 def prepare_table(
@@ -165,7 +166,7 @@ def prepare_table(
     if split != "files":  # how rows were drawn
         facts["split_seed"], facts["group"], facts["together"] = seed, group, together
     stored = smallest_type(table.vocab_size + 1)
-    counts, empty = dict.fromkeys(SPLITS, 0), 0
+    counts, empty, within = dict.fromkeys(SPLITS, 0), 0, {}
     with new_folder(out) as folder:
         for name, chosen in rows.items():
             mine = encoded.get(name, encoded["train"])[chosen]
@@ -178,6 +179,9 @@ def prepare_table(
             full.astype(stored).tofile(folder / f"{name}.bin")
             counts[name] = len(full)
             empty += len(mine) - len(full)
+            source = name if name in parts else "train"
+            some = chosen[(mine != table.vocab_size).any(1)]
+            within[name] = nats_within(chosen_columns[source], found[source], table, some)._asdict()
         return write_meta(
             folder,
             "tables",
@@ -188,6 +192,7 @@ def prepare_table(
             empty_rows=empty,
             cells_without_value=int(without),
             split=split,
+            within=within,
             format=1 if table.missing_is == "absent" else 2,
             **facts,
         )

@@ -4,15 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unmask.kinds.tables.columns import (
-    Column,
-    Table,
-    are_numbers,
-    check_name,
-    number_column,
-    parse_number,
-)
+from unmask.kinds.tables.columns import Column, Table, are_numbers, check_name, parse_number
 from unmask.kinds.tables.csv_source import Cells
+from unmask.kinds.tables.fitted import number_column
 
 BINS = 32
 # With this share of numbers in a column, other cells are errors, unless --categories names it.
@@ -51,7 +45,7 @@ def make_table(
         missing = missing and form.missing_is == "missing"
         if name not in categories and is_of_numbers(name, c, parts, found, name in numbers):
             counts = values_of(parts["train"], c, train, form) or next(filter(None, found.values()))
-            column = number_column(name, c, counts, bins)
+            column = number_column(name, c, counts, bins, set().union(*found.values()))
         else:
             texts = sorted(set().union(*found.values()))
             column = Column(name, c, tuple(texts) or (() if missing else ("",)))

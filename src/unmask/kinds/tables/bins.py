@@ -1,0 +1,130 @@
+"""Numbers of a column cut into bins, and which number of its bin a cell has.
+
+A bin is a token.  The number itself is a draw from a law of the bin alone, `Within`: the training
+rows in it, cut into cells of about as many rows each, over whose numbers the law is even.  Frequent
+numbers stay exact.  Numbers are those that the source can write: multiples of a power of ten.  So
+the law gives every such number a probability, and the nats of a row hold for the row as it is
+written, whatever the bins.
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+
+class Within:
+    """The law of a number given its bin.
+
+    Numbers are counted in `steps` of 10**-decimals from the `low`est training number on, the
+    greatest being number `last`; they are written to so many decimal `places`, -1 for as few as do.
+    A bin's law is a mixture of parts, each even over `count` numbers
+    from `first` on, with the weights of their `rows`: frequent numbers by themselves, `spelled` as
+    in the source; cells of the others; and, last, one row for all that training has not seen, even
+    over the bin.  Of the outermost bins that row goes on beyond the training numbers, ever thinner.
+    It is for scoring alone: no draw is of it.
+    """
+
+    def __init__(
+        self,
+        low: str,
+        last: int,
+        decimals: int,
+        places: int,
+        first: Sequence[int],
+        count: Sequence[int],
+        rows: Sequence[int],
+        bins: Sequence[int],
+        spelled: Mapping[str, str],
+    ):
+        self.low, self.last, self.decimals, self.places = low, last, decimals, places
+        self.first, self.count, self.rows, self.bins = (
+            np.array(part, np.int64) for part in (first, count, rows, bins)
+        )
+        self.spelled = dict(spelled)
+        self.check()
+        # where the parts of each bin begin, and how many rows stand before each part
+        self.begins = np.searchsorted(self.bins, np.arange(self.bins[-1] + 2))
+        self.before = np.concatenate([[0], np.cumsum(self.rows)])
+
+    def check(self) -> None:
+        """ValueError for parts that no law has."""
+        shapes = {part.shape for part in (self.first, self.count, self.rows, self.bins)}
+        if len(shapes) == 1 and self.bins.ndim == 1 and self.bins.size:
+            rise = np.diff(self.bins)
+            number = self.bins[0] == 0 and ((rise == 0) | (rise == 1)).all()
+            if number and self.count.min() > 0 and self.rows.min() > 0:
+                return
+        raise ValueError("a law of numbers within bins has parts that no law has")
+
+    @cached_property
+    def step(self) -> Decimal:
+        return Decimal(1).scaleb(-self.decimals)
+
+    def steps(self, texts: Sequence[str]) -> np.ndarray:
+        """(n,) float64: where each text stands among the numbers of the column, the lowest of
+        training being 0; whole for numbers that the column can have."""
+        low = Decimal(self.low)
+        return np.array([float((Decimal(text) - low) / self.step) for text in texts])
+
+    def nats(self, bins: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """(n,) -log probability, given their bins (n,), of numbers that stand at `steps` (n,)."""
+        begin, last = self.begins[bins], self.begins[bins + 1] - 1
+        # where floats are too coarse to say, the bin does
+        lowest = np.where(bins > 0, self.first[last], -np.inf)
+        end = np.where(bins < self.bins[-1], self.first[last] + self.count[last] - 1, np.inf)
+        steps = np.clip(steps, lowest, end)
+        rows = np.zeros(len(bins))
+        for k in range(int(np.diff(self.begins).max()) - 1):  # the k-th part of each bin
+            part = np.minimum(begin + k, last)
+            away = steps - self.first[part]
+            inside = (begin + k < last) & (away >= 0) & (away < self.count[part])
+            rows += np.where(inside, self.rows[part] / self.count[part], 0)
+        rows += self.new(bins, steps) * self.rows[last]
+        return np.log(self.before[last + 1] - self.before[begin]) - np.log(rows)
+
+    def new(self, bins: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """(n,) how probable numbers are that training has not seen, in their bins.
+
+        Even over a bin between others.  Of the lowest, w numbers wide, that k steps below its upper
+        end has w / ((k + w) (k + w + 1)), which adds up to 1 over all k; the highest likewise,
+        upwards; a single bin half of either.
+        """
+        part = self.begins[bins + 1] - 1
+        first, wide = self.first[part], self.count[part].astype(float)
+        outer = np.array([bins == 0, bins == self.bins[-1]])
+        away = np.array([first + wide - 1 - steps, steps - first])
+        down = np.maximum(away, 0) + wide
+        tails = np.where(away >= 0, wide / (down * (down + 1)), 0) * outer
+        sides = outer.sum(0)
+        inside = (steps >= first) & (steps < first + wide)
+        return np.where(sides > 0, tails.sum(0) / np.maximum(sides, 1), inside / wide)
+
+    def draw(self, bins: np.ndarray, generator: np.random.Generator) -> list[str]:
+        """A number of each bin (n,), as the source would spell it."""
+        u = generator.random((2, len(bins)))
+        begin, end = self.before[self.begins[bins]], self.before[self.begins[bins + 1] - 1]
+        row = np.minimum((begin + u[0] * (end - begin)).astype(np.int64), end - 1)
+        part = np.searchsorted(self.before, row, side="right") - 1
+        step = np.minimum((u[1] * self.count[part]).astype(np.int64), self.count[part] - 1)
+        return [self.spell(k) for k in (self.first[part] + step).tolist()]
+
+    def spell(self, k: int) -> str:
+        """Number k of the column."""
+        known = self.spelled.get(str(k))
+        if known is not None:
+            return known
+        number = Decimal(self.low) + k * self.step
+        if abs(number.adjusted()) > 20:
+            return str(number.normalize())
+        text = f"{number:.{max(self.decimals, self.places, 0)}f}"
+        if self.places < 0 and "." in text:
+            text = text.rstrip("0").rstrip(".")
+        return text.removeprefix("-") if float(text) == 0 else text
+
+    def spec(self) -> dict[str, Any]:
+        parts = {name: getattr(self, name).tolist() for name in ("first", "count", "rows", "bins")}
+        names = ("low", "last", "decimals", "places", "spelled")
+        return {name: getattr(self, name) for name in names} | parts

@@ -1,0 +1,210 @@
+"""Numbers of a column: bins, and the law of a number given its bin."""
+
+import json
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from unmask.cli.main import main
+from unmask.data import open_data, prepare_table
+from unmask.kinds.tables.bins import Within
+from unmask.kinds.tables.columns import Column
+from unmask.kinds.tables.fitted import FREQUENT, number_column, resolution
+
+CPU = ["--device", "cpu", "--dtype", "float32"]
+
+
+def column(numbers, bins=4, written=()) -> Column:
+    return number_column("n", 0, Counter(map(str, numbers)), bins, written)
+
+
+def law(one: Column, texts) -> np.ndarray:
+    """(n,) probabilities of numbers, given their bins."""
+    return np.exp(-one.within.nats(one.encode(texts), np.round(one.within.steps(texts))))
+
+
+COLUMNS = {
+    "many zeros": [0] * 300 + [7 * i * i for i in range(1, 90)],
+    "every number once": [i * 3 % 1009 for i in range(1009)],
+    "two places": [f"{x:.2f}" for x in np.random.default_rng(0).normal(3, 2, 700)],
+    "tens": [10 * int(x) for x in np.random.default_rng(1).exponential(20, 500)],
+    "below zero": list(range(-40, -3)) * 3,
+    "few": [1, 1, 2, 5],
+    "one": [4] * 9,
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_the_law_within_a_bin_sums_to_one(name):
+    one = column(COLUMNS[name])
+    within, bounds = one.within, np.array(one.bounds)
+    low, step = float(within.low), float(within.step)
+    beyond = 100_000
+    steps = np.arange(-beyond, within.last + beyond + 1)
+    # half a step to the right of what lies on a bound, which belongs to the bin above
+    bins = np.searchsorted(bounds, low + steps * step + 1e-9 * step, side="right")
+    p = np.exp(-within.nats(bins, steps))
+    last = len(one.values) - 1
+    for bin in range(last + 1):
+        parts = slice(within.begins[bin], within.begins[bin + 1])
+        rows, wide = within.rows[parts], within.count[parts][-1]
+        total = p[bins == bin].sum()
+        if 0 < bin < last:
+            assert total == pytest.approx(1, abs=1e-9)
+            continue
+        # what lies further out than these numbers, of the one row for what was not seen: from the
+        # end of training numbers they go on by `beyond`, from the other end of the bin further
+        left = rows[-1] / rows.sum() * wide / (wide + beyond + wide)
+        assert total == pytest.approx(1 - left, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_draws_follow_the_law_and_read_as_their_bin(name):
+    one = column(COLUMNS[name])
+    bins = np.repeat(np.arange(len(one.values)), 4000)
+    drawn = one.draw(bins, np.random.default_rng(0))
+    assert (one.encode(drawn) == bins).all()
+    known = set(map(float, COLUMNS[name]))
+    assert min(known) <= min(map(float, drawn)) and max(map(float, drawn)) <= max(known)
+    within, steps = one.within, np.round(one.within.steps(drawn)).astype(int)
+    for bin in range(len(one.values)):
+        last = within.begins[bin + 1] - 1
+        rows = within.rows[within.begins[bin] : last + 1].sum()
+        every = within.first[last] + np.arange(within.count[last])
+        of = np.full(len(every), bin)
+        # what scoring says, without the one row for what training has not seen
+        p = (np.exp(-within.nats(of, every)) * rows - within.new(of, every)) / (rows - 1)
+        assert p.min() > -1e-12 and p.sum() == pytest.approx(1, abs=1e-9)
+        seen = np.bincount(steps[bins == bin] - every[0], minlength=len(every)) / 4000
+        # Kolmogorov and Smirnov: beyond this once in 8,000
+        assert np.abs(np.cumsum(seen - p)).max() < 2.2 / math.sqrt(4000)
+
+
+def test_frequent_numbers_stay_exact():
+    numbers = [0] * 900 + [3] * 60 + [round(x, 4) for x in np.random.default_rng(0).random(100)]
+    one = column(numbers, bins=8)
+    drawn = Counter(one.draw(one.encode(["0"] * 3000), np.random.default_rng(0)))
+    assert drawn["0"] > 2900
+    drawn = Counter(one.draw(one.encode(["3"] * 3000), np.random.default_rng(0)))
+    assert drawn["3"] >= 0.9 * 3000 * 60 / 73
+    assert law(one, ["0"])[0] > 0.98
+    # one row in so many
+    often = [1] * (FREQUENT - 5) + [2] * 3
+    rare = {str(10 * i): n for i, n in enumerate(often)}
+    assert len(number_column("n", 0, rare, 2).within.spelled) == 3
+
+
+@pytest.mark.parametrize(
+    ("numbers", "spelled"),
+    [
+        (["1.50", "2.25", "10.00"], r"\d+\.\d\d"),  # money
+        (["1.0", "2.0", "7.0"], r"\d+\.0"),  # whole numbers, as pandas writes them
+        (["1", "2.25", "-3.5"], r"-?\d+(\.\d{1,2})?"),
+        (["100", "2500", "900"], r"\d+00"),
+        (["5.00E+05", "1.2E+4"], r"[\d.E+]+"),
+    ],
+)
+def test_numbers_are_spelled_as_the_source_spells_them(numbers, spelled):
+    import re
+
+    many = [text for text in numbers for _ in range(1)]
+    # beyond `bins` numbers, so that bins hold several
+    one = number_column("n", 0, dict.fromkeys(many, 1), 2)
+    drawn = one.draw(np.zeros(300, int), np.random.default_rng(0))
+    drawn += one.draw(np.ones(300, int), np.random.default_rng(0))
+    assert all(re.fullmatch(spelled, text) for text in drawn), set(drawn)
+
+
+def test_the_step_between_numbers():
+    from decimal import Decimal
+
+    assert resolution(["1.0", "20.0"], Decimal(19)) == (0, 1)
+    assert resolution(["0", "100", "2300"], Decimal(2300)) == (-2, 0)
+    assert resolution(["0.25", "1"], Decimal(1)) == (2, -1)
+    assert resolution(["0.00", "0"], Decimal(0)) == (0, -1)
+    # more decimals than floats count
+    assert resolution(["0.1234567890123456789", "1000"], Decimal(1000)) == (12, -1)
+
+
+def test_numbers_that_floats_hardly_hold():
+    one = column(["1e308", "-1.7e308", "5e-324", "0", "3"], bins=2)
+    drawn = one.draw(np.array([0, 1] * 50), np.random.default_rng(0))
+    assert (one.encode(drawn) == np.array([0, 1] * 50)).all()
+    assert np.isfinite(law(one, ["0", "1e308", "-1.7e308", "12"])).all()
+    near = [math.nextafter(1.0, 2.0), 1.0, math.nextafter(1.0, 0.0)]
+    one = column([repr(x) for x in near], bins=2)
+    assert (one.encode(one.draw(np.array([0, 1, 1]), np.random.default_rng(0))) == [0, 1, 1]).all()
+
+
+def test_a_law_survives_its_spec():
+    one = column(COLUMNS["many zeros"])
+    again = Column.from_spec(json.loads(json.dumps(one.spec())))
+    assert again.spec() == one.spec()
+    texts = ["0", "7", "28", "50", "-3", "1e9"]
+    assert (law(again, texts) == law(one, texts)).all()
+    spec = one.spec()
+    for key, wrong in {"rows": [0], "bins": [1], "first": [], "count": [[1]]}.items():
+        with pytest.raises(ValueError, match="parts that no law has"):
+            Within(**spec["within"] | {key: wrong})
+    with pytest.raises(ValueError, match="other bins"):
+        Column.from_spec(spec | {"values": ["1"]})
+
+
+def test_nats_as_written_do_not_depend_on_the_bins(tmp_path):
+    """Whole numbers from 0 to 255, each as often: log 256 nats, whatever the bins."""
+    random = np.random.default_rng(0)
+    text = "n,c\n" + "".join(f"{n},a\n" for n in random.permutation(np.arange(256 * 40) % 256))
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    for bins in (4, 16, 64):
+        meta = prepare_table(
+            tmp_path / "t.csv", tmp_path / f"d{bins}", bins=bins, split="0.5,0,0.5", progress=False
+        )
+        data = open_data(tmp_path / f"d{bins}")
+        tokens = [np.array(data.tokens(split)).reshape(-1, 2)[:, 0] for split in ("train", "test")]
+        shares = np.bincount(tokens[0], minlength=bins + 1) / len(tokens[0])
+        bins_alone = -np.log(shares[tokens[1]]).mean()
+        within = meta["within"]["test"]
+        assert within["nats"][1] == 0 and within["rounded"] == [0, 0]
+        # what is learned of 256 numbers from 5,120 rows costs about 255 / (2 * 5120)
+        assert bins_alone + within["nats"][0] == pytest.approx(math.log(256), abs=0.05)
+        assert data.beyond("test").density == 0
+
+
+def test_eval_tells_the_nats_of_rows_as_written(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    rows = [f"{x:.2f},{'ab'[int(x > 0)]}\n" for x in random.normal(0, 1, 600)]
+    (tmp_path / "t.csv").write_text("x,c\n" + "".join(rows), encoding="utf-8")
+    prepare_table(tmp_path / "t.csv", tmp_path / "d", bins=8, progress=False)
+    flags = ["--steps", "3", "--dim", "16", "--layers", "1", "--heads", "2", "--minutes", "0", *CPU]
+    where = ["--data", str(tmp_path / "d"), "--out", str(tmp_path / "r")]
+    assert main(["train", "table", *where, *flags]) == 0
+    out = str(tmp_path / "e.json")
+    command = ["eval", str(tmp_path / "r"), "--data", str(tmp_path / "d"), *CPU]
+    assert main([*command, "--split", "test", "--json", out]) == 0
+    record = json.loads((tmp_path / "e.json").read_text(encoding="utf-8"))
+    data = open_data(tmp_path / "d")
+    table, within = data.tokenizer, data.meta["within"]["test"]
+    source = (tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert table.columns[0].within.decimals == 2 and within["values"] == [1.0, 1.0]
+    assert record["nats_as_written"] == pytest.approx(
+        record["nats_per_example"] + within["nats"][0], rel=1e-12
+    )
+    assert record["nats_as_density"] == pytest.approx(record["nats_as_written"] + math.log(0.01))
+    said = capsys.readouterr().out
+    assert "the row as the source writes its numbers" in said
+    assert main([*command, "--limit", "4"]) == 0
+    assert "said of whole splits, without --limit" in capsys.readouterr().out
+    assert len(source) == 600
+
+
+def test_data_like_others_may_need_rounding(tmp_path):
+    (tmp_path / "t.csv").write_text("n\n" + "".join(f"{i}\n" for i in range(90)), encoding="utf-8")
+    prepare_table(tmp_path / "t.csv", tmp_path / "d", bins=8, progress=False)
+    table = open_data(tmp_path / "d").tokenizer
+    (tmp_path / "u.csv").write_text("n\n5\n7.5\n-3\n", encoding="utf-8")
+    prepare_table(tmp_path / "u.csv", tmp_path / "e", like=table, split="0,0,1", progress=False)
+    data = open_data(tmp_path / "e")
+    assert data.meta["within"]["test"]["rounded"] == [1]
+    assert data.beyond("test").notes == ["1 numbers count as the nearest step of their column"]
