@@ -4,33 +4,25 @@ import csv
 import io
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from unmask.files import is_writer, write_whole
 from unmask.kinds.folder import progress_bars
-from unmask.kinds.kind import Filler, Partial, Source
+from unmask.kinds.kind import Filler, Source
 from unmask.kinds.output import numbered, spare
-from unmask.kinds.tables.columns import ABSENT, UNKNOWN, Table, check_name
+from unmask.kinds.tables.columns import UNKNOWN, Table, check_name
 from unmask.kinds.tables.csv_source import Cells, header_names, read_cells
 from unmask.kinds.tables.flags import names_in
-from unmask.kinds.tables.holes import Guess, describe_guess, guess, roles_of_cells
+from unmask.kinds.tables.holes import STATES, Wanted, describe_guess, guess, number_of, opened
 from unmask.kinds.tables.original import Original
 from unmask.kinds.tables.prepare import check_names, encode
 
-STATES = ("value", "missing", "unknown")
 TELLS_WRONG = (
     "this model is of an earlier version, which tells missing cells wrong: it takes every cell "
     "that it has to fill in for one with a value; prepare the table and train again"
 )
-
-
-class Wanted(NamedTuple):
-    """Which columns are to be filled in, and what is known of the empty cells of each column."""
-
-    fill: list[bool]
-    empty: list[str]  # of STATES
 
 
 class HoledRows(Source):
@@ -87,31 +79,14 @@ class HoledRows(Source):
 
     def decide(self, rows: np.ndarray, wanted: Wanted, path: Path) -> None:
         """What is known of each cell that is not given, as examples."""
-        table = self.table
-        known = np.ones(rows.shape, bool)
-        self.hole = np.zeros(rows.shape, bool)
-        for c, column in enumerate(table.columns):
-            empty, state = rows[:, c] == ABSENT, wanted.empty[c]
-            if self.at[c] < 0:
-                known[:, c] = False
-                continue
-            if column.values in ((), ("",)) or not empty.any():
-                continue
-            if state == "missing":
-                check_missing(table, c, path)
-                continue
-            rows[empty, c] = UNKNOWN
-            known[:, c] &= ~(empty & (state == "unknown"))
-            self.hole[:, c] = empty & wanted.fill[c]
+        there = [place >= 0 for place in self.at]
+        self.cells, self.hole, self.examples = opened(self.table, rows, wanted, there, str(path))
         if not self.hole.any():
             among = f" in the columns {self.args.columns}" if self.args.columns else ""
             raise ValueError(
                 f"{path} has no missing cell{among} to fill in: leave such cells empty, or write ? "
                 "into them"
             )
-        self.cells = rows
-        tokens, roles = roles_of_cells(table, rows, known, self.hole)
-        self.examples = [Partial(*row) for row in zip(tokens, roles, strict=True)]
 
     def fill(self, filler: Filler) -> dict:
         num = self.args.num
@@ -165,18 +140,12 @@ class HoledRows(Source):
             found = guess(self.table, *law)
             if found is None:
                 continue
-            best[found.row, found.column] = self.number(found)
+            best[found.row, found.column] = number_of(self.table, found)
             if self.args.probabilities:
                 writer.writerows(describe_guess(self.table, found))
         if self.args.probabilities and is_writer():
             write_whole(self.args.probabilities, listed.getvalue())
         return best
-
-    def number(self, found: Guess) -> int:
-        """Which value of its column a guess is, or ABSENT."""
-        place = self.table.value_at[found.column]
-        number = found.token - int(self.table.first[place])
-        return number if number < len(self.table.columns[found.column].values) else ABSENT
 
 
 def wanted_of(args: Any, table: Table) -> Wanted:
@@ -208,21 +177,6 @@ def names_of(flag: str, table: Table | None) -> list[str]:
         for name in names:
             check_name(name, table.names)
     return names
-
-
-def check_missing(table: Table, c: int, path: Path) -> None:
-    """ValueError for an empty cell that is to be missing, where the model knows none such."""
-    name = table.names[c]
-    if table.missing_is == "unknown":
-        raise ValueError(
-            "--empty missing: the model takes missing cells for values that are not known "
-            "(--missing-is unknown): leave it out"
-        )
-    if table.missing_is == "missing" and not table.columns[c].missing:
-        raise ValueError(
-            f"{path}: column {name!r} has empty cells, and none was missing in the data that the "
-            f'model was trained on: say --empty "{name}=value", or fill it in with --columns'
-        )
 
 
 def read_columns(path: Path, table: Table, encoding: str) -> tuple[Cells, list[int]]:

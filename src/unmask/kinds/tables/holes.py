@@ -3,17 +3,26 @@
 Of such a cell one of three things is known: that it has a value, that it is missing, or nothing.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from unmask.kinds.kind import Partial
+from unmask.kinds.tables.columns import ABSENT, Table
 from unmask.kinds.tables.columns import UNKNOWN as UNKNOWN_CELL
-from unmask.kinds.tables.columns import Table
 from unmask.roles import ABSENT as PLACE_ABSENT
 from unmask.roles import GIVEN, HOLE, UNKNOWN
 
+STATES = ("value", "missing", "unknown")  # what is known of an empty cell
 LEAST = 0.0005  # probabilities below are not listed
+
+
+class Wanted(NamedTuple):
+    """Which columns are to be filled in, and what is known of the empty cells of each column."""
+
+    fill: Sequence[bool]
+    empty: Sequence[str]  # of STATES
 
 
 class Guess(NamedTuple):
@@ -23,6 +32,52 @@ class Guess(NamedTuple):
     column: int
     token: int  # the most probable category, or the median of a number, or `none`
     probability: np.ndarray  # (values of the column, and `none` if it may be missing)
+
+
+def opened(
+    table: Table, cells: np.ndarray, wanted: Wanted, there: Sequence[bool], where: str
+) -> tuple[np.ndarray, np.ndarray, list[Partial]]:
+    """Cells (rows, columns), empty ones ABSENT, as examples with holes.
+
+    there: which columns `where`, the source, has; nothing is known of the others, nor are they
+    filled in.  Returns the cells, those that are to be filled in or not known as UNKNOWN; the holes
+    (rows, columns); and the examples.
+
+    ValueError for a cell that is to be missing where the model knows none such.
+    """
+    cells, known = cells.copy(), np.ones(cells.shape, bool)
+    hole = np.zeros(cells.shape, bool)
+    for c, column in enumerate(table.columns):
+        empty, state = cells[:, c] == ABSENT, wanted.empty[c]
+        if not there[c]:
+            known[:, c] = False
+            cells[:, c] = UNKNOWN_CELL
+            continue
+        if column.values in ((), ("",)) or not empty.any():
+            continue
+        if state == "missing":
+            check_missing(table, c, where)
+            continue
+        cells[empty, c] = UNKNOWN_CELL
+        known[:, c] &= ~(empty & (state == "unknown"))
+        hole[:, c] = empty & wanted.fill[c]
+    rows = zip(*roles_of_cells(table, cells, known, hole), strict=True)
+    return cells, hole, [Partial(*row) for row in rows]
+
+
+def check_missing(table: Table, c: int, where: str) -> None:
+    """ValueError for an empty cell that is to be missing, where the model knows none such."""
+    name = table.names[c]
+    if table.missing_is == "unknown":
+        raise ValueError(
+            "--empty missing: the model takes missing cells for values that are not known "
+            "(--missing-is unknown): leave it out"
+        )
+    if table.missing_is == "missing" and not table.columns[c].missing:
+        raise ValueError(
+            f"{where}: column {name!r} has empty cells, and none was missing in the data that the "
+            f'model was trained on: say --empty "{name}=value", or fill it in with --columns'
+        )
 
 
 def roles_of_cells(table: Table, cells: np.ndarray, known: np.ndarray, fill: np.ndarray) -> tuple:
@@ -72,6 +127,12 @@ def guess(table: Table, row: int, place: int, law: np.ndarray) -> Guess | None:
     if table.columns[column].bounds is not None and of_values.sum() >= probability.sum() / 2:
         best = int(np.searchsorted(of_values.cumsum(), of_values.sum() / 2))
     return Guess(row, column, int(low) + best, probability)
+
+
+def number_of(table: Table, guess: Guess) -> int:
+    """Which value of its column a guess is, or ABSENT."""
+    number = guess.token - int(table.first[table.value_at[guess.column]])
+    return number if number < len(table.columns[guess.column].values) else ABSENT
 
 
 def describe_guess(table: Table, guess: Guess) -> list[list[str]]:
