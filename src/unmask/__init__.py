@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _HOME = {
     "MaskedDiffusion": "diffusion",
     "Subtokenizer": "subtokens",
+    "TableModel": "tables",
     "fill": "filling",
     "Estimate": "estimate",
     "estimate_nelbo": "likelihood",
@@ -29,6 +30,7 @@ _MODULES = {
     "sampling",
     "schedules",
     "subtokens",
+    "tables",
 }
 __all__ = sorted([*_HOME, *_MODULES])
 

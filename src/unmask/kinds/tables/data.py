@@ -94,8 +94,13 @@ class TableData(Whole):
         x = self.known(split, tokens.reshape(-1, self.length)[chosen], missing=True)
         if not self._holed[split]:
             return {"x": torch.from_numpy(x)}
-        known = x != self.vocab_size
-        batch = {"x": torch.from_numpy(np.where(known, x, 0))}
-        if self.tokenizer.missing_is == "absent":
-            return batch | {"valid": torch.from_numpy(known)}
-        return batch | {"role": torch.from_numpy(np.where(known, SCORED, UNKNOWN).astype(np.int8))}
+        return batch_of(x, self.tokenizer)
+
+
+def batch_of(tokens: np.ndarray, table: Table) -> dict[str, torch.Tensor]:
+    """Tokens (B, places), `vocab_size` for what is not known, as a batch."""
+    known = tokens != table.vocab_size
+    batch = {"x": torch.from_numpy(np.where(known, tokens, 0))}
+    if table.missing_is == "absent":
+        return batch | {"valid": torch.from_numpy(known)}
+    return batch | {"role": torch.from_numpy(np.where(known, SCORED, UNKNOWN).astype(np.int8))}

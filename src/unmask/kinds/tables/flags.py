@@ -30,9 +30,9 @@ class PrepareTable:
     """Columns of categories, whatever they look like."""
     drop: str = ""
     """Columns to leave out."""
-    bins: int = 32
+    bins: int = 64
     """Of a column of numbers, at most.
-    Each has about as many training rows, and is written as its median."""
+    Each has about as many training rows; numbers are drawn within their bins."""
     like: str = ""
     """Prepared data or a model, whose columns, categories and bins these shall be."""
     unseen: Literal["error", "unknown", "missing"] = "error"

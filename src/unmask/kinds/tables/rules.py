@@ -8,7 +8,7 @@ from unmask.kinds.tables.columns import Column, Table, are_numbers, check_name, 
 from unmask.kinds.tables.csv_source import Cells
 from unmask.kinds.tables.fitted import number_column
 
-BINS = 32
+BINS = 64
 # With this share of numbers in a column, other cells are errors, unless --categories names it.
 MOST = 0.9
 # More categories than this are refused where most rows have one of their own.

@@ -1,0 +1,382 @@
+"""Tables from Python, in the manner of scikit-learn: data frames in, data frames out.
+
+    model = TableModel(minutes=2).fit(frame)
+    model.sample(1000)                                  # synthetic rows
+    model.impute(frame_with_holes)                      # draws; best=True: the most probable
+    model.predict_proba(new_rows, "income")
+    model.score(held_out)                               # nats a row, a lower bound
+
+It is what `unmask prepare tables`, `train`, `sample`, `fill` and `eval` do, in one object; `folder`
+holds what they would write, and they read it.
+"""
+
+import csv
+import inspect
+import json
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from unmask.checkpoint import write_json
+from unmask.config import Dtype
+from unmask.data import Table, open_data, prepare_table
+from unmask.device import pick_device, pick_dtype, precision
+from unmask.diffusion import MaskedDiffusion
+from unmask.estimate import Estimate
+from unmask.filling import Filler, rows_at_a_time
+from unmask.kinds.kind import Partial
+from unmask.kinds.registry import presets
+from unmask.kinds.tables.columns import ABSENT, UNKNOWN, check_name, parse_number
+from unmask.kinds.tables.csv_source import Cells
+from unmask.kinds.tables.data import batch_of
+from unmask.kinds.tables.frames import (
+    Column,
+    column_of,
+    columns_of,
+    frame_of,
+    library_of,
+    values_of,
+)
+from unmask.kinds.tables.holes import (
+    STATES,
+    Guess,
+    Wanted,
+    check_missing,
+    guess,
+    number_of,
+    opened,
+    roles_of_cells,
+)
+from unmask.kinds.tables.prepare import encode
+from unmask.kinds.tables.rules import BINS
+from unmask.kinds.tables.written import nats_within
+from unmask.likelihood import estimate_nelbo
+from unmask.train import train
+
+FRAME = "frame.json"
+NOT_FITTED = "this TableModel has not been fitted: call fit, or TableModel.load"
+
+
+class TableModel:
+    """A model of the rows of a table; its columns are categories or numbers, with missing cells.
+
+    minutes, steps: how long to train, as in `unmask train`.  preset: one of its presets.  config:
+    more values of `TrainConfig`, such as {"dim": 64}.  bins, missing_is, categories, drop: as in
+    `unmask prepare tables`; a column of texts is one of categories.  folder: where to keep the
+    data and the run; "": a temporary one, which goes with the object.
+    """
+
+    def __init__(
+        self,
+        *,
+        minutes: float = 2.0,
+        steps: int = 0,
+        preset: str = "table",
+        config: Mapping[str, Any] | None = None,
+        bins: int = BINS,
+        missing_is: str = "missing",
+        categories: Sequence[str] = (),
+        drop: Sequence[str] = (),
+        device: str = "auto",
+        dtype: Dtype = "auto",
+        seed: int = 0,
+        folder: str | Path = "",
+    ):
+        self.minutes, self.steps, self.preset, self.config = minutes, steps, preset, config
+        self.bins, self.missing_is, self.categories, self.drop = bins, missing_is, categories, drop
+        self.device, self.dtype, self.seed, self.folder = device, dtype, seed, folder
+
+    # ------------------------------------------------------------ scikit-learn's conventions
+
+    @classmethod
+    def names(cls) -> list[str]:
+        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.names()}
+
+    def set_params(self, **params: Any) -> Self:
+        for name, value in params.items():
+            if name not in self.names():
+                raise ValueError(f"TableModel has no parameter {name!r}: {', '.join(self.names())}")
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        plain = {name: p.default for name, p in inspect.signature(TableModel).parameters.items()}
+        own = [f"{n}={v!r}" for n, v in self.get_params().items() if v != plain[n]]
+        return f"TableModel({', '.join(own)})"
+
+    # ------------------------------------------------------------ fit, load
+
+    def fit(self, frame: Any, y: Any = None) -> Self:
+        """Prepare the rows of a frame and train on them; 5 % are kept for validation.
+
+        ValueError as of `unmask prepare tables` and `train`.
+        """
+        if y is not None:
+            raise ValueError("a model of a table learns all columns: leave the target among them")
+        library, columns = library_of(frame), columns_of(frame)
+        root = self.new_folder()
+        source = root / "table.csv"
+        write_csv(source, columns)
+        # texts that look like numbers are texts
+        texts = [name for name, one in columns.items() if one.type == "text" and numeric(one)]
+        own = list(dict.fromkeys([*self.categories, *texts]))
+        prepare_table(
+            source, root / "data", header="yes", delimiter=",", missing=("",), bins=self.bins,
+            missing_is=self.missing_is, categories=own, drop=list(self.drop),
+            split="0.95,0.05,0", seed=self.seed, progress=False,
+        )  # fmt: skip
+        types = {name: column.type for name, column in columns.items()}
+        write_json(root / FRAME, {"library": library, "types": types})
+        values: dict[str, Any] = {"minutes": 0.0 if self.steps else self.minutes}
+        values |= {"steps": self.steps, "device": self.device, "dtype": self.dtype}
+        values |= {"seed": self.seed} | dict(self.config or {})
+        config = replace(presets()[self.preset].config, **values)
+        train(config, root / "data", root / "run")
+        return self.take(root)
+
+    def new_folder(self) -> Path:
+        if self.folder:
+            root = Path(self.folder)
+            if root.exists() and any(root.iterdir()):
+                raise ValueError(f"{root} is not empty: name a new folder, or TableModel.load it")
+            root.mkdir(parents=True, exist_ok=True)
+            return root
+        root = tempfile.mkdtemp(prefix="unmask-")
+        weakref.finalize(self, shutil.rmtree, root, ignore_errors=True)
+        return Path(root)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: str = "auto", dtype: Dtype = "auto") -> Self:
+        """A model that was fitted with this `folder`."""
+        return cls(folder=folder, device=device, dtype=dtype).take(Path(folder))
+
+    def take(self, root: Path) -> Self:
+        said = json.loads((root / FRAME).read_text(encoding="utf-8"))
+        self.library_, self.types_ = said["library"], said["types"]
+        self.data_ = open_data(root / "data")
+        self.device_ = pick_device(self.device)
+        self.model_ = MaskedDiffusion.from_pretrained(root / "run").to(self.device_)
+        return self
+
+    @property
+    def table_(self) -> Table:
+        """The columns, their categories and bins."""
+        if not hasattr(self, "data_"):
+            raise AttributeError(NOT_FITTED)
+        return self.data_.tokenizer
+
+    # ------------------------------------------------------------ rows out
+
+    def sample(self, n: int = 1, given: Mapping[str, Any] | None = None, **how: Any) -> Any:
+        """(n rows) synthetic rows, all with the values `given` of some columns, None for a missing
+        cell.  how: of `Filler`, such as seed, steps, sampler."""
+        table = self.table_
+        for name in given or {}:
+            check_name(name, table.names)
+        columns = {name: column_of(name, [value]) for name, value in (given or {}).items()}
+        cells = np.repeat(self.encode(columns, ABSENT), n, 0)
+        open_cell = np.repeat([[name not in columns for name in table.names]], n, 0)
+        for c in np.flatnonzero((cells[:1] == ABSENT).any(0) & ~open_cell[:1].any(0)):
+            check_missing(table, int(c), "given")
+        cells[open_cell] = UNKNOWN
+        rows = roles_of_cells(table, cells, ~open_cell, open_cell)
+        examples = [Partial(*row) for row in zip(*rows, strict=True)]
+        made = [one.ids for (one,) in self.filler(**how).fill(examples)]
+        drawn = table.draw(np.stack(made), self.random(**how))
+        texts = dict(zip(table.names, zip(*drawn, strict=True), strict=True))
+        # a number that is given is known better than by its bin
+        texts |= {name: one.texts * n for name, one in columns.items()}
+        return frame_of(texts, self.types_, self.library_)
+
+    def impute(
+        self,
+        frame: Any,
+        columns: Sequence[str] = (),
+        *,
+        empty: str = "",
+        best: bool = False,
+        **how: Any,
+    ) -> Any:
+        """The frame, its missing cells filled in: draws or, with `best`, the most probable category
+        and the median of a number, each given what its row has.
+
+        columns: those to fill in; none: all.  empty: what is known of empty cells that are not, or
+        of all without `columns`: there is a "value", it is "missing", or "unknown" (see
+        docs/tables.md).  What is given stays as it is.
+        """
+        table, given = self.table_, self.texts_of(frame)
+        wanted = self.wanted(columns, empty)
+        there = [name in given for name in table.names]
+        cells, hole, examples = opened(table, self.encode(given, ABSENT), wanted, there, "frame")
+        if best:
+            guesses = [guess(table, *law) for law in self.filler(**how).laws(examples)]
+            for found in filter(None, guesses):
+                cells[found.row, found.column] = number_of(table, found)
+        else:
+            rows = [one[0].ids for one in self.filler(**how).fill(examples)]
+            cells = table.cells(np.stack(rows))
+        generator = self.random(**how)
+        for c in np.flatnonzero(hole.any(0)):
+            column = table.columns[c]
+            rows = np.flatnonzero(hole[:, c] & (cells[:, c] >= 0))
+            values = cells[rows, c]
+            texts = [column.values[i] for i in values]
+            if not best:
+                texts = column.draw(values, generator)
+            for row, text in zip(rows.tolist(), texts, strict=True):
+                given[column.name].texts[row] = text
+        types = {name: self.types_.get(name, one.type) for name, one in given.items()}
+        full = {name: one.texts for name, one in given.items()}
+        return like(frame, frame_of(full, types, library_of(frame)))
+
+    # ------------------------------------------------------------ what it says of rows
+
+    def nats(self, frame: Any, *, repeats: int = 8) -> Estimate:
+        """The bound on -log p of each row as tokens, numbers by their bins; see `unmask eval`."""
+        tokens = self.table_.tokens(self.rows(frame))
+        size = rows_at_a_time(0, self.table_.length)
+        parts = [tokens[i : i + size] for i in range(0, len(tokens), size)]
+        batches = [batch_of(part, self.table_) for part in parts]
+        with self.precision():
+            return estimate_nelbo(self.model_, batches, repeats=repeats, seed=self.seed)
+
+    def score(self, frame: Any, y: Any = None) -> float:
+        """Mean log-likelihood of rows in nats, a lower bound, with numbers as they are written.
+
+        The higher, the better.
+        """
+        cells, texts = self.rows(frame), self.texts_of(frame)
+        found = cells_of([texts[name].texts for name in self.table_.names])
+        within = nats_within(found, cells, self.table_, np.arange(len(cells)))
+        return -float(self.nats(frame).mean + sum(within.nats))
+
+    def predict_proba(self, frame: Any, column: str, *, empty: str = "") -> Any:
+        """(rows, values) of a column given the rest of each row, whatever stands in it: a frame
+        whose columns are its values, bins of numbers by their medians.
+
+        A value is taken to be there.  empty: of the other columns, as in `impute`.
+        """
+        one = self.column(column)
+        laws = [
+            guess.probability[: len(one.values)] for guess in self.guesses(frame, column, empty)
+        ]
+        law = np.stack(laws)
+        made = dict(zip(one.values, law.T.tolist(), strict=True))
+        return like(frame, frame_of(made, dict.fromkeys(made, "float"), library_of(frame)))
+
+    def predict(self, frame: Any, column: str, *, empty: str = "") -> np.ndarray:
+        """(rows,) the most probable category of a column, or the median of a number."""
+        values, guesses = self.column(column).values, self.guesses(frame, column, empty)
+        texts = [values[number_of(self.table_, one)] for one in guesses]
+        return np.array(values_of(texts, self.types_[column]))
+
+    # ------------------------------------------------------------ what these share
+
+    def column(self, name: str) -> Any:
+        check_name(name, self.table_.names)
+        return self.table_.columns[self.table_.names.index(name)]
+
+    def guesses(self, frame: Any, column: str, empty: str) -> list[Guess]:
+        """What the model says of a column in each row."""
+        one, table, given = self.column(column), self.table_, self.texts_of(frame)
+        if not one.values:
+            raise ValueError(f"column {column!r} had no value in the rows of fit")
+        given[column] = Column([""] * len(frame), "text")
+        there = [name in given for name in table.names]
+        cells, wanted = self.encode(given, ABSENT), self.wanted([column], empty)
+        _, _, examples = opened(table, cells, wanted, there, "frame")
+        laws = (guess(table, *law) for law in self.filler().laws(examples))
+        return [found for found in laws if found is not None]
+
+    def wanted(self, columns: Sequence[str], empty: str) -> Wanted:
+        """As `unmask fill` has it from --columns and --empty."""
+        for name in columns:
+            check_name(name, self.table_.names)
+        if empty not in ("", *STATES):
+            raise ValueError(f"empty {empty!r} must be one of {', '.join(STATES)}")
+        fill = [not columns or name in columns for name in self.table_.names]
+        elsewhere = "unknown" if self.table_.missing_is == "unknown" else "missing"
+        states = [empty or elsewhere if columns and not one else "value" for one in fill]
+        if empty and not columns:
+            states = [empty] * len(fill)
+        return Wanted(fill, states)
+
+    def texts_of(self, frame: Any) -> dict[str, Column]:
+        """Columns of a frame; whole numbers among floats, as pandas has them beside missing ones,
+        spelled as such where they were whole in `fit`."""
+        columns = columns_of(frame)
+        for name, one in columns.items():
+            if one.type == "float" and self.types_.get(name) == "int":
+                columns[name] = Column([text.removesuffix(".0") for text in one.texts], "int")
+        return columns
+
+    def rows(self, frame: Any) -> np.ndarray:
+        """(rows, columns) of a frame that has all columns: see `Table.tokens`."""
+        given = self.texts_of(frame)
+        for name in self.table_.names:
+            if name not in given:
+                raise ValueError(f"the frame has no column {name!r}: its rows are not whole")
+        return self.encode(given, ABSENT)
+
+    def encode(self, columns: Mapping[str, Column], instead: int) -> np.ndarray:
+        """(rows, columns) which of its column's values each cell is; `instead` for columns that
+        there are not."""
+        table = self.table_
+        known = [c for c, name in enumerate(table.names) if name in columns]
+        count = len(next(iter(columns.values())).texts) if columns else 1
+        cells = np.full((count, len(table.columns)), instead)
+        if known:
+            of = cells_of([columns[table.names[c]].texts for c in known])
+            cells[:, known] = encode(of, table.of([table.columns[c] for c in known]))
+        return cells
+
+    def filler(self, **how: Any) -> Filler:
+        made: dict[str, Any] = {"seed": self.seed} | how
+        generator = torch.Generator().manual_seed(made["seed"])
+        return Filler(self.model_, precision=self.precision(), generator=generator, **made)
+
+    def precision(self) -> Any:
+        return precision(pick_dtype(self.dtype, self.device_), self.device_)
+
+    def random(self, seed: int | None = None, **_: Any) -> np.random.Generator:
+        """For numbers within their bins."""
+        return np.random.default_rng((self.seed if seed is None else seed, 0))
+
+
+def write_csv(path: Path, columns: Mapping[str, Column]) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(columns)
+        rows.writerows(zip(*(column.texts for column in columns.values()), strict=True))
+
+
+def numeric(column: Column) -> bool:
+    return all(parse_number(text) is not None for text in column.texts if text)
+
+
+def cells_of(columns: Sequence[Sequence[str]]) -> Cells:
+    """Columns of texts, as a file has them; lines are counted from the first row."""
+    texts, codes = [], []
+    for column in columns:
+        known: dict[str, int] = {}
+        codes.append([known.setdefault(text, len(known)) for text in column])
+        texts.append(list(known))
+    matrix = np.array(codes, np.int32).T
+    return Cells(Path("frame"), ",", matrix, texts, np.arange(1, len(matrix) + 1))
+
+
+def like(frame: Any, made: Any) -> Any:
+    """With the index of a frame, where it has one."""
+    if hasattr(frame, "index"):
+        made.index = frame.index
+    return made

@@ -1,0 +1,175 @@
+"""TableModel with frames of pandas and polars."""
+
+import math
+
+import numpy as np
+import pandas
+import polars
+import pytest
+
+from unmask.kinds.tables.frames import columns_of, frame_of
+from unmask.tables import TableModel
+
+SMALL = {"dim": 32, "layers": 2, "heads": 2, "batch_size": 128, "eval_minutes": 0.0}
+HOW = {"device": "cpu", "config": SMALL, "seed": 0}
+
+
+def people(n=600, seed=0):
+    """Arm A has a lab value in 95 % of the rows, B in 5 %; weight goes with the arm."""
+    random = np.random.default_rng(seed)
+    arm = random.choice(["A", "B"], n)
+    seen = random.random(n) < np.where(arm == "A", 0.95, 0.05)
+    lab = np.where(random.random(n) < 0.5, "pos", "neg")
+    return pandas.DataFrame(
+        {
+            "arm": arm,
+            "lab": [value if one else None for value, one in zip(lab, seen)],
+            "weight": np.round(random.normal(np.where(arm == "A", 60, 80), 3), 1),
+            "visits": random.integers(0, 4, n),
+            "smoker": random.random(n) < 0.25,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("people") / "m"
+    return TableModel(steps=400, folder=folder, **HOW).fit(people())
+
+
+def test_samples_are_a_frame_of_the_same_columns_and_types(model):
+    frame, made = people(), model.sample(400)
+    assert list(made.columns) == list(frame.columns) and len(made) == 400
+    assert (made.dtypes == frame.dtypes).all()
+    assert set(made["arm"]) == {"A", "B"} and set(made["lab"].dropna()) <= {"pos", "neg"}
+    # where a lab value is missing in the data, it is in samples
+    for arm, rate in {"A": 0.05, "B": 0.95}.items():
+        share = made["lab"][made["arm"] == arm].isna().mean()
+        assert abs(share - rate) < 5 * math.sqrt(0.05 * 0.95 / 150) + 0.04
+    assert made["weight"].between(frame["weight"].min(), frame["weight"].max()).all()
+    assert (made["weight"].round(1) == made["weight"]).all()
+    assert made.equals(model.sample(400)) and not made.equals(model.sample(400, seed=1))
+
+
+def test_given_values_are_had_by_all_rows(model):
+    made = model.sample(200, given={"arm": "B", "lab": None})
+    assert (made["arm"] == "B").all() and made["lab"].isna().all()
+    assert abs(made["weight"].mean() - 80) < 2
+    assert (model.sample(20, given={"weight": 61.5})["weight"] == 61.5).all()
+    with pytest.raises(ValueError, match="there is no column 'amr' among .* mean 'arm'"):
+        model.sample(2, given={"amr": "B"})
+    with pytest.raises(ValueError, match="'C' in column 'arm' is none of its 2 categories"):
+        model.sample(2, given={"arm": "C"})
+    with pytest.raises(ValueError, match="'arm' has empty cells, and none was missing"):
+        model.sample(2, given={"arm": None})
+
+
+def test_prediction_tells_missing_from_unknown(model):
+    rows = people(300, seed=1).assign(lab=None, weight=np.nan, smoker=None)
+    for empty, right in {"missing": 0.05, "value": 0.95, "unknown": 0.5}.items():
+        if empty == "missing":  # of the columns that are never missing, nothing is known
+            given = rows[["arm", "lab", "visits"]]
+            p = model.predict_proba(given, "arm")
+        else:
+            p = model.predict_proba(rows[["arm", "lab", "visits"]], "arm", empty=empty)
+        assert list(p.columns) == ["A", "B"] and (p.index == rows.index).all()
+        assert np.allclose(p.sum(axis=1), 1, atol=1e-4)
+        assert abs(p["A"].mean() - right) < 0.12
+    full = people(300, seed=2)
+    assert (model.predict(full, "arm") == full["arm"]).mean() > 0.9
+    weights = model.predict(full, "weight")
+    assert weights.dtype == float and np.corrcoef(weights, full["weight"])[0, 1] > 0.8
+
+
+def test_imputing_fills_holes_and_leaves_all_else(model):
+    frame = people(200, seed=3)
+    frame.index = [f"row {i}" for i in range(200)]
+    holed = frame.copy()
+    holed.loc[holed.index[::3], "weight"] = np.nan
+    holed.loc[holed.index[::4], "arm"] = None
+    for best in (False, True):
+        full = model.impute(holed, ["weight", "arm"], best=best)
+        assert (full.index == frame.index).all() and not full["weight"].isna().any()
+        given = holed["weight"].notna()
+        assert (full["weight"][given] == frame["weight"][given]).all()
+        assert full["lab"].isna().equals(frame["lab"].isna())
+        assert full["visits"].equals(frame["visits"]) and full["smoker"].equals(frame["smoker"])
+        assert abs(full["weight"][~given] - frame["weight"][~given]).mean() < 9
+    everything = model.impute(holed)
+    assert not everything.isna().any().any()
+
+
+def test_the_score_is_a_bound_on_the_likelihood_of_rows_as_written(model):
+    rows, other = people(300, seed=4), people(300, seed=4)
+    other["weight"] = other["weight"].sample(frac=1, random_state=0).to_numpy()
+    # log p of what the data are drawn from: coins, and a normal weight in steps of 0.1
+    half, rare = math.log(2), -0.95 * math.log(0.95) - 0.05 * math.log(0.05)
+    normal = 0.5 * math.log(2 * math.pi * math.e * 9) + math.log(10)
+    smoker = -0.25 * math.log(0.25) - 0.75 * math.log(0.75)
+    least = half + rare + 0.5 * half + normal + math.log(4) + smoker
+    assert -model.score(rows) > least - 4 * 1.2 / math.sqrt(300)
+    assert -model.score(rows) < least + 1.0
+    assert model.score(other) < model.score(rows) - 1
+    assert len(model.nats(rows).positions) == 300
+    with pytest.raises(ValueError, match="has no column 'arm'"):
+        model.score(rows.drop(columns="arm"))
+
+
+def test_a_kept_model_is_read_again(model):
+    again = TableModel.load(model.folder, device="cpu")
+    assert again.sample(50).equals(model.sample(50))
+    with pytest.raises(ValueError, match="is not empty"):
+        TableModel(steps=1, folder=model.folder, **HOW).fit(people(50))
+
+
+def test_polars_in_and_out():
+    frame = polars.DataFrame(people(300).to_dict(orient="list"))
+    model = TableModel(steps=30, **HOW).fit(frame)
+    made = model.sample(40)
+    assert isinstance(made, polars.DataFrame)
+    assert dict(made.schema) == dict(frame.schema)
+    full = model.impute(frame.with_columns(weight=polars.lit(None, polars.Float64)), ["weight"])
+    assert full["weight"].null_count() == 0 and full["arm"].equals(frame["arm"])
+    assert isinstance(model.predict_proba(frame, "smoker"), polars.DataFrame)
+    assert model.predict(frame, "smoker").dtype == bool
+
+
+def test_scikit_learn_can_clone_it():
+    from sklearn.base import clone
+
+    model = TableModel(steps=7, seed=3)
+    copy = clone(model)
+    assert copy is not model and copy.get_params() == model.get_params()
+    assert repr(copy) == "TableModel(steps=7, seed=3)"
+    with pytest.raises(ValueError, match="has no parameter 'depth'"):
+        model.set_params(depth=3)
+    with pytest.raises(AttributeError, match="has not been fitted"):
+        model.sample(1)
+
+
+def test_frames_as_texts_and_back():
+    frame = pandas.DataFrame(
+        {
+            "whole": pandas.array([1, None, 3], "Int64"),
+            "real": [0.1, math.nan, 3.0],
+            "said": ["a", None, "007"],
+            "true": pandas.array([True, False, None], "boolean"),
+            "kind": pandas.Categorical(["x", "y", "x"]),
+        }
+    )
+    columns = columns_of(frame)
+    assert columns["whole"].texts == ["1", "", "3"] and columns["whole"].type == "int"
+    assert columns["real"].texts == ["0.1", "", "3.0"] and columns["said"].texts[2] == "007"
+    types = {name: one.type for name, one in columns.items()}
+    assert types["true"] == "bool" and types["kind"] == "text"
+    again = frame_of({name: one.texts for name, one in columns.items()}, types, "pandas")
+    assert again["whole"].equals(frame["whole"]) and again["true"].equals(frame["true"])
+    assert again["kind"].tolist() == ["x", "y", "x"]
+    with pytest.raises(ValueError, match="two columns 'a'"):
+        columns_of(pandas.DataFrame([[1, 2]], columns=["a", "a"]))
+    with pytest.raises(ValueError, match="infinite"):
+        columns_of(pandas.DataFrame({"a": [1.0, math.inf]}))
+    with pytest.raises(ValueError, match="the same text but for blanks"):
+        columns_of(pandas.DataFrame({"a": ["x", " x"]}))
+    with pytest.raises(TypeError, match="not list"):
+        columns_of([1])
