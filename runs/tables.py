@@ -31,7 +31,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tabular.cells import Clock, Progress, Times, done, read, run_cell
+from tabular.cells import Clock, Progress, Skipped, Times, done, read, run_cell
 from tabular.method import Method
 from tabular.ours import Ours
 from tabular.outside import CTGAN, TVAE
@@ -173,12 +173,12 @@ def method_cell(args, kind: type[Method], name: str, seed: int) -> dict:
 
 
 def imputation_cell(args, name: str, seed: int) -> dict:
-    """ValueError where our model is not there."""
+    """Skipped where our model is not there."""
     from tabular.imputation import imputation
 
     own = read(args.out / "cells" / f"{name_of(name, seed, Ours.name)}.json")
     if own is None or "failed" in own:
-        raise ValueError(f"imputation takes the model of the cell {Ours.name}, which is not there")
+        raise Skipped(f"it takes the model of the cell {Ours.name}, which is not there")
     return imputation(known_set(args, name, seed), run_of(args, name, seed), seed, args.threads)
 
 

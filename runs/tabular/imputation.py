@@ -3,12 +3,11 @@
 Which they are, and what is scored, is said in `removal.py`.  No method is told how they were
 removed; all learn from cells that are missing at random.
 
-unmask is the model of the cell `unmask`, which learned from all training rows; the imputers of
-scikit-learn get LEARNED of them.  Nearest neighbours get them whole.  The iterative imputer (a
-linear ridge) and the forests get rows in which a share between the least and the largest rate is
-removed at random, another one in each row, and are fitted once, as ours is.  A forest a column:
-what its trees say of categories, and for numbers the training values in the leaves of a row
-(Meinshausen, 2006).
+unmask is the model of the cell `unmask`, which learned from all training rows; the others get
+LEARNED of them.  Nearest neighbours get them whole.  The iterative ridge and the forests get rows
+in which a share between the least and the largest rate is removed at random, of its own in each
+row, and are fitted once, as ours is.  A forest a column: what its trees say of categories, and for
+numbers the training values in the leaves of a row (Meinshausen, 2006).
 """
 
 from pathlib import Path
@@ -17,9 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-from sklearn.experimental import enable_iterative_imputer  # noqa: F401
-from sklearn.impute import IterativeImputer, KNNImputer
-from sklearn.linear_model import BayesianRidge
+from sklearn.impute import KNNImputer
 
 from tabular.cells import Times
 from tabular.method import histogram
@@ -29,8 +26,8 @@ from tabular.sets import Known, Part
 from unmask.filling import Filler
 from unmask.kinds.tables.holes import partials
 
-IMPUTED, LEARNED = 1000, 4000  # test rows, and training rows that the imputers learn from
-NEIGHBOURS, TREES, ROUNDS = 10, 60, 5
+IMPUTED, LEARNED = 1000, 8000  # test rows, and training rows that the imputers learn from
+NEIGHBOURS, TREES, ROUNDS, PENALTY = 10, 60, 5, 1.0
 INTERVAL = (0.05, 0.5, 0.95)
 
 
@@ -150,6 +147,45 @@ class Features:
         return Guesses(codes, numbers, numbers)
 
 
+class Ridge:
+    """Linear regressions of each column on all others, in turn and in rounds, of what was guessed
+    before; the categories of a column together.
+
+    scikit-learn's IterativeImputer takes each one-hot column by itself: those of one column tell
+    one another, and stay as they begin.
+    """
+
+    def __init__(self, space: "Features", features: np.ndarray):
+        self.blocks, at = [], 0
+        for size, number in zip(space.values, space.known.number, strict=True):
+            wide = 1 if number else size
+            self.blocks.append(slice(at, at + wide))
+            at += wide
+        self.mean = np.nan_to_num(np.nanmean(features, 0))
+        self.low, self.high = np.nanmin(features, 0), np.nanmax(features, 0)
+        self.rounds: list[list[np.ndarray]] = []
+        self.run(features, learn=True)
+
+    def run(self, features: np.ndarray, learn: bool = False) -> np.ndarray:
+        hole = np.isnan(features)
+        found = np.where(hole, self.mean, features)
+        for number in range(ROUNDS):
+            if learn:
+                self.rounds.append([])
+            for i, block in enumerate(self.blocks):
+                others = np.delete(found, np.arange(block.start, block.stop), 1)
+                others = np.concatenate([others, np.ones((len(others), 1))], 1)
+                rows = hole[:, block.start]
+                if learn:
+                    x, y = others[~rows], found[~rows, block]
+                    self.rounds[-1].append(
+                        np.linalg.solve(x.T @ x + PENALTY * np.eye(x.shape[1]), x.T @ y)
+                    )
+                said = others[rows] @ self.rounds[number][i]
+                found[rows, block] = said.clip(self.low[block], self.high[block])
+        return found
+
+
 class Forests:
     """One a column, of the others."""
 
@@ -219,12 +255,7 @@ def imputation(known: Known, run: Path, seed: int, threads: int) -> dict:
     with times.stage("nearest neighbours"):
         neighbours = KNNImputer(n_neighbors=NEIGHBOURS).fit(space.encode(learn, whole))
     with times.stage("iterative ridge"):
-        encoded = space.encode(learn, hidden)
-        ends = np.nanmin(encoded, 0), np.nanmax(encoded, 0) + 1e-9
-        ridge = IterativeImputer(
-            BayesianRidge(), max_iter=ROUNDS, tol=0.01, random_state=seed, keep_empty_features=True,
-            min_value=ends[0], max_value=ends[1],
-        ).fit(encoded)  # fmt: skip
+        ridge = Ridge(space, space.encode(learn, hidden))
     with times.stage("random forests"):
         forests = Forests(known, learn, hidden, seed)
     methods = {
@@ -233,7 +264,7 @@ def imputation(known: Known, run: Path, seed: int, threads: int) -> dict:
         "nearest neighbours": lambda removed: space.guesses(
             neighbours.transform(space.encode(rows, removed))),
         "iterative ridge": lambda removed: space.guesses(
-            ridge.transform(space.encode(rows, removed))),
+            ridge.run(space.encode(rows, removed))),
         "random forests": lambda removed: forests.guesses(rows, removed),
     }  # fmt: skip
     found: dict = {}
