@@ -22,6 +22,7 @@ LEAVES, PRIORS = (20, 80, 5, 250), (1.0, 5.0, 20.0)
 MIXED = (0.001, 0.01, 0.1)
 ROUNDS, FIRST = 10, 2  # between two looks at the validation rows; to learn what a round costs
 RATES = 0.05, 0.3  # learning rates: 4 over the rounds that fit into the budget, between these
+LEAST = 1e-4  # nats of a cell that more rounds have to gain
 CARDINALITY = 255  # the most categories that the boosted trees know
 
 
@@ -158,7 +159,7 @@ class Boosted(Chain):
                 self.fit_column(c, clock, allowed)
 
     def fit_column(self, c: int, clock: Clock, allowed: float) -> None:
-        """Rounds until the validation rows get worse, or the time of the column is over."""
+        """Rounds until they gain nothing on validation rows, or the column's time is over."""
         train, groups, began = self.known.train, self.groups[c], clock.used
         y = groups.of[train.codes[:, c]]
         x, held = train.codes[:, :c], self.known.validation.codes[:, :c]
@@ -182,7 +183,7 @@ class Boosted(Chain):
                 gains = {s: self.gain(groups.law(p), c) for s, p in laws.items()}
                 share, gain = max(gains.items(), key=lambda one: one[1])
                 a_round = max((clock.used - before) / more, 1e-4)
-                if gain <= best:
+                if gain < best + LEAST:
                     break
                 best, self.models[c], self.mixed[c] = gain, copy.deepcopy(model), share
                 said = {"rounds": rounds, "rate": round(rate, 3), "histogram": share}

@@ -86,7 +86,7 @@ class OfPackage(Method):
                 numbers[:, c] = frame[name].to_numpy(float)
             else:
                 codes[:, c] = frame[name].to_numpy(int)
-        return Part(codes, numbers)
+        return known.rounded(Part(codes, numbers))
 
 
 class CTGAN(OfPackage):

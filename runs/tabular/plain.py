@@ -61,7 +61,7 @@ class Bootstrap(Method):
             noisy = numbers[:, c] + NOISE * column.std() * self.random.standard_normal(n)
             noisy = noisy.clip(column.min(), column.max())
             numbers[:, c] = np.where(own, numbers[:, c], noisy)
-        return Part(codes, numbers)
+        return self.known.rounded(Part(codes, numbers))
 
 
 def space(known: Known, part: Part) -> torch.Tensor:
@@ -107,7 +107,8 @@ class Smote(Method):
         other, way = self.neighbours[one, which], self.random.random((n, 1))
         numbers = train.numbers[one] * (1 - way) + train.numbers[other] * way
         far = self.random.random(train.codes[one].shape) < way
-        return Part(np.where(far, train.codes[other], train.codes[one]), numbers)
+        codes = np.where(far, train.codes[other], train.codes[one])
+        return self.known.rounded(Part(codes, numbers))
 
 
 class Copula(Method):
@@ -143,4 +144,4 @@ class Copula(Method):
             counts = np.bincount(train.codes[:, c], minlength=sizes[c])[self.order[c]]
             place = np.searchsorted(counts.cumsum() / len(train), share[:, c], side="right")
             codes[:, c] = self.order[c][place.clip(max=np.count_nonzero(counts) - 1)]
-        return Part(codes, numbers)
+        return self.known.rounded(Part(codes, numbers))

@@ -190,7 +190,7 @@ def spelled(seen: Sequence[Seen]) -> str:
     if math.isnan(error):
         return f"{mean:.4g}"
     digits = 4
-    if error > 0:
+    if error > 1e-9:
         digits = min(6, max(0, 1 - math.floor(math.log10(error))))
     return f"{mean:.{digits}f} ± {error:.{digits}f}"
 

@@ -151,6 +151,7 @@ class Known(NamedTuple):
     sizes: tuple[int, ...]  # values of each column, a missing cell among them
     number: tuple[bool, ...]  # which columns are of numbers
     decimals: tuple[int, ...]  # the most that a number of the column is written with
+    usual: tuple[int, ...]  # the most in all but a hundredth of the training rows
     parts: dict[str, Part]
     home: Path  # has train.csv, validation.csv, test.csv and data/
     target: str
@@ -181,6 +182,11 @@ class Known(NamedTuple):
                 values = (*column.values, "")
                 columns.append([values[i] for i in rows.codes[:, c]])
         return [list(row) for row in zip(*columns, strict=True)]
+
+    def rounded(self, rows: Part) -> Part:
+        """Numbers that a method made up, with as many decimals as the column usually has."""
+        columns = [column.round(n) for column, n in zip(rows.numbers.T, self.usual, strict=True)]
+        return Part(rows.codes, np.stack(columns, 1))
 
     def write(self, rows: Part, path: Path) -> None:
         path.write_text(self.table.write(self.spell(rows)))
@@ -213,7 +219,8 @@ def open_set(name: str, home: Path, target: str) -> Known:
     not model.
     """
     data = open_data(home / "data")
-    table, parts, decimals = data.tokenizer, {}, [0] * len(data.tokenizer.columns)
+    table, parts = data.tokenizer, {}
+    decimals, usual = [0] * len(table.columns), [0] * len(table.columns)
     number = tuple(column.bounds is not None for column in table.columns)
     for part in PARTS:
         with open(home / f"{part}.csv", newline="") as file:
@@ -226,12 +233,16 @@ def open_set(name: str, home: Path, target: str) -> Known:
         for c in np.flatnonzero(number):
             texts = [row[c] for row in rows]
             numbers[:, c] = [np.nan if text == "" else parse_number(text) for text in texts]
-            decimals[c] = max(decimals[c], *(decimals_of(text) for text in set(texts) if text))
+            long = {text: decimals_of(text) for text in set(texts) if text}
+            decimals[c] = max(decimals[c], *long.values())
+            if part == "train":
+                of_rows = [long[text] for text in texts if text]
+                usual[c] = int(np.quantile(of_rows, 0.99, method="higher"))
             if np.isnan(numbers[:, c]).any():
                 raise ValueError(f"{name}: numbers are missing in {table.names[c]}, not done here")
         parts[part] = Part(np.where(cells < 0, sizes, cells), numbers)
     wide = tuple(len(column.values) + column.missing for column in table.columns)
-    return Known(name, table, wide, number, tuple(decimals), parts, home, target)
+    return Known(name, table, wide, number, tuple(decimals), tuple(usual), parts, home, target)
 
 
 def decimals_of(text: str) -> int:
