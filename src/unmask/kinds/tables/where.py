@@ -64,7 +64,10 @@ def condition(said: str) -> Condition:
     if name is None:
         name = found["quoted"].replace('""', '"')
     if found["word"]:
-        values = names_in(value)
+        try:
+            values = names_in(value)
+        except ValueError as error:
+            raise ValueError(f"--where {said!r}: {error}") from None
         if not values:
             raise ValueError(f"--where {said!r}: give values after in, with commas between them")
         return Condition(said, name, "in", values)
@@ -98,7 +101,7 @@ def meet(table: Table, column: Column, conditions: Sequence[Condition]) -> Can:
         values = column.within.share(spans)
     if not missing and not values.any():
         said = " and ".join(f"--where {one.said!r}" for one in conditions)
-        raise ValueError(f"{said}: no {column.name!r} is so: {known_values(column)}")
+        raise ValueError(f"{said}: no value of {column.name!r} fits: {known_values(column)}")
     return Can(missing, values, spans)
 
 
@@ -187,7 +190,8 @@ def check_column(one: Condition, table: Table) -> None:
     if one.column in table.names:
         return
     # one whose name holds an operator, say
-    quoted = [name for name in table.names if one.said.strip().startswith(name)]
+    starts = [name for name in table.names if one.said.strip().startswith(name)]
+    quoted = [name for name in starts if len(name) > len(one.column)]
     fix = did_you_mean(one.column, table.names)
     if quoted:
         doubled = max(quoted, key=len).replace('"', '""')
