@@ -25,8 +25,10 @@ from unmask.masks import BLOCK, OfRows
 from unmask.processes import ALONE, Processes
 from unmask.roles import ABSENT, GIVEN, HOLE, UNKNOWN
 from unmask.sampling import SAMPLERS, times_of, to_tokens, trajectory
+from unmask.sampling.restricted import Weights, check_restricted, draw_one, draw_together
 
 WINDOWS = 2**24  # more windows than an example has
+DRAWS = 2**32  # more draws than conditions are worth
 # how the weight of guidance changes with t, the share of the way still to go
 RAMPS: dict[str, Callable[[Tensor], Tensor]] = {
     "constant": torch.ones_like,
@@ -74,6 +76,7 @@ class Filler:
     `window`: fill an example that is longer than the model was trained at window by window;
     without, it is given to the network whole.  `watch`: keep the states of so many rows of the
     first batch, in `states`.  `steps`, `grid`: see `sampling.times_of`.
+    `accepted` of `draws`: what conditions on several holes of one example cost, see `restrict`.
     ValueError for what cannot be: an unknown sampler, no steps, guidance
     without labels, or of a network that did not learn to do without.
     """
@@ -119,6 +122,7 @@ class Filler:
         self.precision = nullcontext() if precision is None else precision
         self.progress, self.processes = progress, processes
         self.states: list[State] = []
+        self.accepted = self.draws = 0
         self.length: int = model.meta.get("length", 0)  # 0: not known
         self.can_score = model.schedule.num_values == 1
 
@@ -132,8 +136,9 @@ class Filler:
 
         The fillings of one example are ranked on masks that they share; what is told of each is
         drawn afresh, since the best of several is the best in part by luck.  Examples without a
-        hole come back as they are, once each.
+        hole come back as they are, once each.  Holes with weights are filled first.
         """
+        self.check_weights(examples, score)
         holed = with_holes(examples)
         batches = [
             [holed[i] for i in batch]
@@ -141,13 +146,17 @@ class Filler:
         ]
         copies = numbered(batches, num)
         seed = int(torch.randint(2**62, (), generator=self.generator))
+        cost: list[tuple[int, int]] = []  # of each batch: accepted, draws
         done: list[list[tuple[int, Filled, float]]] = []  # of each batch: example, filling, rank
         mine = self.processes.share(len(batches))
         with self.bar([[examples[i] for i in batches[own]] for own in mine]) as bar:
             for own in mine:
                 numbers = batches[own]
                 rows = self.rows([examples[i] for i in numbers])
-                self.fill_rows(rows, bar, seed, copies[own])
+                weights = [weights_of(examples[i]) for i in numbers]
+                cost.append(self.restrict(rows, weights, bar, seed, copies[own]))
+                if bool(rows.holes.any()):
+                    self.fill_rows(rows, bar, seed, copies[own])
                 ids = self.tokens(rows.z).numpy()
                 rank = nats = noise = torch.full((len(numbers),), math.nan)
                 if score:
@@ -161,6 +170,8 @@ class Filler:
                     whole = np.where(role == HOLE, ids[row, : len(known)], known)
                     filled = Filled(whole, float(nats[row]), float(noise[row]))
                     done[-1].append((i, filled, float(rank[row])))
+        for accepted, draws in self.processes.gather(cost):
+            self.accepted, self.draws = self.accepted + accepted, self.draws + draws
         found: list[list[Filled]] = [[] for _ in examples]
         ranks: list[list[float]] = [[] for _ in examples]
         for i, filled, rank in itertools.chain(*self.processes.gather(done)):
@@ -222,11 +233,12 @@ class Filler:
         return windows(holes.any(0), self.length if self.cut else holes.shape[1])
 
     def holes_of(self, examples: Sequence[Partial]) -> Tensor:
-        """(B, S) bool: `Rows.holes` of these examples."""
+        """(B, S) bool: `Rows.holes` of these examples, without those that have weights."""
         width = max(len(example.ids) for example in examples)
         holes = np.zeros((len(examples), width), bool)
         for row, example in zip(holes, examples, strict=True):
             row[: len(example.ids)] = example.role == HOLE
+            row[list(example.weights or ())] = False
         return torch.from_numpy(holes)
 
     def rows(self, examples: Sequence[Partial], *, filled: bool = False) -> Rows:
@@ -255,6 +267,70 @@ class Filler:
                 "none"
             )
         return Rows(z, holes, unknown, valid, torch.tensor(labels) if labels else None)
+
+    def check_weights(self, examples: Sequence[Partial], score: int) -> None:
+        """ValueError for weights that cannot be heeded."""
+        some = [example for example in examples if example.weights]
+        if not some:
+            return
+        check_restricted(self.model)
+        if score:
+            raise ValueError("what satisfies conditions has no score: leave score out")
+        for example in some:
+            if self.cut and len(example.ids) > self.length:
+                raise ValueError("conditions are not for what is filled window by window")
+            if any(example.role[at] != HOLE for at in example.weights or ()):
+                raise ValueError("weights are of holes, and of no other role")
+
+    def restrict(
+        self, rows: Rows, weights: list[Weights], bar: tqdm, seed: int, numbers: list[int]
+    ) -> tuple[int, int]:
+        """Fill the holes of `rows` that have `weights` (B), in place: the first ones, while what
+        else is a hole is hidden.  Returns how many draws of several such holes were accepted, and
+        how many there were.
+
+        What is drawn for a row depends on the seed and its one of `numbers`, not on the batch.
+        """
+        model, cost = self.model, [0, 0]
+        given = rows.told(model.device)
+        guidance = self.weight(given.get("cond"))
+
+        def chance(of: list[int], draws: list[int]) -> OfRows:
+            pairs = zip(of, draws, strict=True)
+            # a seed that is not that of the other holes
+            return OfRows(seed ^ 1, [DRAWS * numbers[row] + draw for row, draw in pairs])
+
+        def told(accepted: int, draws: int) -> None:
+            cost[:] = accepted, draws
+            bar.set_postfix_str(f"accepted {accepted:,} of {draws:,} draws")
+
+        for several in (False, True):
+            of = [i for i, one in enumerate(weights) if one and (len(one) > 1) == several]
+            if not of:
+                continue
+            z, own = rows.z[of].to(model.device), [weights[i] for i in of]
+            how: dict[str, Any] = {name: value[of] for name, value in given.items()}
+            how["guidance"] = guidance
+            with self.precision:
+                if several:
+                    z = draw_together(
+                        model,
+                        z,
+                        own,
+                        chance=lambda of_z, draws, of=of: chance([of[i] for i in of_z], draws),
+                        at_a_time=rows_at_a_time(self.batch_size, rows.z.shape[1]),
+                        told=told,
+                        steps=self.steps,
+                        **self.how,
+                        **how,
+                    )
+                else:
+                    how |= {"generator": chance(of, [0] * len(of))}
+                    z = draw_one(model, z, own, temperature=self.how["temperature"], **how)
+            rows.z[of] = z.cpu()
+        for row, one in enumerate(weights):
+            rows.holes[row, list(one)] = False
+        return cost[0], cost[1]
 
     def fill_rows(self, rows: Rows, bar: tqdm, seed: int, numbers: list[int]) -> None:
         """Fill the holes of `rows` in place, window by window.
@@ -416,6 +492,11 @@ def numbered(batches: list[list[int]], num: int) -> list[list[int]]:
             found[-1].append(num * i + before[i])
             before[i] += 1
     return found
+
+
+def weights_of(example: Partial) -> Weights:
+    """Those of an example, for a sampler."""
+    return {at: torch.from_numpy(of) for at, of in (example.weights or {}).items()}
 
 
 def with_holes(examples: Sequence[Partial]) -> list[int]:

@@ -7,7 +7,7 @@ b + 1.
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.policies import DIRECTIONS, KEYS, STEP, check_curve, first, targets, tempered
+from unmask.sampling.restricted import check_restricted
 from unmask.subtokens import grid
 
 MAX_ENTRIES = 2**26  # probabilities of states at times that are kept: half a GB
@@ -30,7 +31,13 @@ class Moved(NamedTuple):
 
 
 @torch.no_grad()
-def exact_law(model: MaskedDiffusion, ts: Tensor | None, length: int) -> Tensor:
+def exact_law(
+    model: MaskedDiffusion,
+    ts: Tensor | None,
+    length: int,
+    *,
+    weights: Mapping[int, Tensor] | None = None,
+) -> Tensor:
     """(V,) * length float64: the probability of each sequence of `length` token ids.
 
     ts (T + 1,): times from 1 to 0 of `sampling.ancestral` (arXiv 2406.04329, equation 6).  At each
@@ -39,6 +46,10 @@ def exact_law(model: MaskedDiffusion, ts: Tensor | None, length: int) -> Tensor:
     revealed by their coins.  None: continuous time, the law of
     `sampling.first_hitting`, which reveals one unit at a time, uniformly chosen; for schedules with
     one curve and networks that ignore t.
+
+    weights: by position, (V,) in [0, 1] by token: the law under conditions, as `filling.Filler` and
+    `sampling.restricted` draw it.  What has a single value is given; what has several is drawn
+    first, all such positions together, and then everything else.
 
     Since a step only reveals, states are left mask by mask, at all times at once: a network that
     ignores t sees each state once.  ValueError where the states at all times are more than 2^26.
@@ -53,18 +64,79 @@ def exact_law(model: MaskedDiffusion, ts: Tensor | None, length: int) -> Tensor:
             "ts must fall from 1, all masked, to 0, all revealed, "
             f"not from {float(ts[0]):g} to {float(ts[-1]):g}"
         )
-    units = model.units()
-    count, steps = length * units.length, 0 if ts is None else len(ts) - 1
+    count, steps = length * model.units().length, 0 if ts is None else len(ts) - 1
     p = start(model, count, steps)
     with evaluating(model):
-        # each after all that contain it
-        for masked in list(itertools.product((True, False), repeat=count))[:-1]:
-            for index in visited(p, masked, units.base, length * units.vocab_size):
-                if ts is None:
-                    jump(model, p[0], index, masked)
-                else:
-                    step(model, p, index, masked, ts.to(p))
+        if weights:
+            p[0] = conditioned(model, p, ts, weights)
+        reveal_all(model, p, ts, [False] * count)
     return of_tokens(model, p.sum(0), length)
+
+
+def conditioned(
+    model: MaskedDiffusion, p: Tensor, ts: Tensor | None, weights: Mapping[int, Tensor]
+) -> Tensor:
+    """(states,) the law of what is revealed first, what has `weights`, and of nothing else.
+
+    p (steps + 1, states): that all units are masked, of which this begins.
+    """
+    units, states = model.units(), p.shape[1]
+    count = round(math.log(states, units.base + 1))
+    index, of_several = states - 1, {}
+    masked, given_at = [False] * count, [False] * count
+    for at, weight in weights.items():
+        own = range(at * units.length, (at + 1) * units.length)
+        values = weight.nonzero()[:, 0]
+        if len(values) > 1:
+            of_several[at] = weight.to(p)
+            masked = [hidden or i in own for i, hidden in enumerate(masked)]
+            continue
+        given = units.digits(model.subtokenizer.code(values)[:, None])[0].tolist()
+        for i, digit in zip(own, given, strict=True):
+            given_at[i] = True
+            index -= (units.base - digit) * (units.base + 1) ** (count - 1 - i)
+    law = torch.zeros_like(p)
+    law[0, index] = 1
+    if not of_several:
+        return law[0]
+    check_restricted(model)
+    stays = [not hidden and not given for hidden, given in zip(masked, given_at, strict=True)]
+    if len(of_several) == 1:
+        state = torch.tensor([index], device=p.device)
+        moved = tokens(model, state, masked, fitting(model, masked, stays))
+        reveal_some(law[0], state, masked, moved, masked, units.base, 1.0)
+    else:
+        reveal_all(model, law, ts, stays)
+    law, fits = law.sum(0), torch.zeros(states, dtype=torch.float64, device=p.device)
+    for state in visited(law[None], stays, units.base, 1):
+        z = digits_of(model, unit_values(state, count, units.base))
+        ids = model.subtokenizer.decode(z.masked_fill(z == model.mask_id, 0))
+        fits[state] = torch.stack([one[ids[:, at]] for at, one in of_several.items()]).prod(0)
+    return law * fits / (law * fits).sum()
+
+
+def reveal_all(model: MaskedDiffusion, p: Tensor, ts: Tensor | None, stays: Sequence[bool]) -> None:
+    """Move the probability of all states on, but for the units that are to stay masked."""
+    base = model.units().base
+    ways = [(False,) if stay else (True, False) for stay in stays]
+    # at the time that fits what is hidden, where more is known or less is filled in than at 1
+    clock = bool(p[0, -1] == 0) or any(stays)
+    clock &= model.uses_time and model.schedule.num_values == 1
+    # each after all that contain it
+    for masked in list(itertools.product(*ways))[:-1]:
+        hidden = [a or b for a, b in zip(masked, stays, strict=True)]
+        t = fitting(model, masked, stays) if clock else None
+        for index in visited(p, hidden, base, len(masked) * model.subtokenizer.vocab_size):
+            if ts is None:
+                jump(model, p[0], index, masked)
+            else:
+                step(model, p, index, masked, ts.to(p), t)
+
+
+def fitting(model: MaskedDiffusion, masked: Sequence[bool], stays: Sequence[bool]) -> Tensor:
+    """The time at which as large a share of an unconditional example is hidden."""
+    share = (sum(masked) + sum(stays)) / len(masked)
+    return model.schedule.inverse(torch.tensor(1 - share, dtype=torch.float64)).to(model.device)
 
 
 @torch.no_grad()
@@ -220,11 +292,16 @@ def placed(masked: Sequence[bool], base: int) -> list[tuple[int, bool]]:
 
 
 def step(
-    model: MaskedDiffusion, p: Tensor, index: Tensor, masked: Sequence[bool], ts: Tensor
+    model: MaskedDiffusion,
+    p: Tensor,
+    index: Tensor,
+    masked: Sequence[bool],
+    ts: Tensor,
+    shown: Tensor | None = None,
 ) -> None:
     """Move the probability of the states `index` (R,) on: p[i + 1] += p[i] times the transition.
 
-    At every step i, by the transition at t_i.
+    At every step i, by the transition at t_i; the network is `shown` that time, or this one.
     """
     base = model.units().base
     change = torch.arange(-base, 1, device=p.device)  # 0: stays masked
@@ -235,7 +312,7 @@ def step(
     mus: list[Moved] = []
     for i, (t, s) in enumerate(itertools.pairwise(ts)):
         if model.uses_time or not mus:
-            mus = tokens(model, index, masked, t, linked=True)
+            mus = tokens(model, index, masked, t if shown is None else shown, linked=True)
         joint = p[i, index]  # (R, then an axis of outcomes for each token)
         reveal = model.schedule.reveal(t, s)
         for one in mus:
@@ -284,8 +361,7 @@ def tokens(
     """mu of each token with masked units; `linked`: of the second of two linked ones that are both
     masked, for everything that may be revealed at the first in the same step."""
     units, digits = model.units(), model.subtokenizer.length
-    place = torch.tensor([place for place, _ in placed(masked, units.base)], device=index.device)
-    state = index[:, None] // place % (units.base + 1)
+    state = unit_values(index, len(masked), units.base)
     z = digits_of(model, state)
     rows, head = model.hidden(z, t.expand(len(z)))
     found: list[Moved] = []
@@ -326,6 +402,12 @@ def tokens(
             given.append(probabilities(within.log_softmax(-1).nan_to_num(nan=-torch.inf)))
         found.append(Moved(torch.stack(given, 1), leader))
     return found
+
+
+def unit_values(index: Tensor, count: int, base: int) -> Tensor:
+    """(R, U) the values of the units of states (R,), `base` being masked."""
+    places = [place for place, _ in placed([True] * count, base)]
+    return index[:, None] // torch.tensor(places, device=index.device) % (base + 1)
 
 
 def digits_of(model: MaskedDiffusion, state: Tensor) -> Tensor:

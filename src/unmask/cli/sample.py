@@ -9,7 +9,7 @@ import tyro
 
 from unmask.cli.flags import Sampler, parse
 from unmask.cli.runtime import Runtime, check_positive, how, labels_of
-from unmask.kinds.kind import blank
+from unmask.files import is_writer
 from unmask.kinds.output import check_out
 
 
@@ -28,6 +28,9 @@ class Sample(Sampler):
     label: str = ""
     """Of a network that was given classes: the class of every sample, by its name or number;
     empty: the classes in turn."""
+    where: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Of a table: a condition on the rows, such as 'age >= 30', one or several:
+    a column, one of = != < <= > >= in, and a value, with "in" several with commas between them."""
 
 
 def sample(argv: list[str]) -> None:
@@ -48,13 +51,15 @@ def sample(argv: list[str]) -> None:
     labels = labels_of(args.label, args.num, model)
     sizes, made = sizes_of(args, runtime, model, kind)
     of_each = [None] * args.num if labels is None else labels
-    examples = [blank(n)._replace(label=one) for n, one in zip(sizes, of_each, strict=True)]
+    blank = {n: kind.blank(n, args.where) for n in set(sizes)}
+    examples = [blank[n]._replace(label=one) for n, one in zip(sizes, of_each, strict=True)]
     watch = int(bool(args.frames))
     if args.frames and kind.frames == ".gif":
         together = rows_at_a_time(args.batch_size, max(sizes) * model.subtokenizer.length)
         watch = min(args.num, together, 64)
     filler = Filler(model, **runtime.filling(), watch=watch)
     rows = [one.ids for (one,) in filler.fill(examples)]
+    made |= conditions(args, filler)
     made |= runtime.processes.of_first(lambda: kind.write(rows, args))
     if not kind.no_labels:
         made["labels"] = labels
@@ -101,6 +106,20 @@ def sizes_of(args: Sample, runtime: Runtime, model: Any, kind: Any) -> tuple[lis
             )
     print(f"lengths: {said}", file=sys.stderr)
     return sizes, {"lengths": sizes, "length_model": said}
+
+
+def conditions(args: Sample, filler: Any) -> dict:
+    """What is to be recorded of --where, and said of draws that its conditions cost."""
+    if not args.where:
+        return {}
+    made: dict[str, Any] = {"where": list(args.where)}
+    if filler.draws:
+        accepted, draws = filler.accepted, filler.draws
+        made |= {"accepted": accepted, "draws": draws}
+        if is_writer():
+            share = f"{100 * accepted / draws:.2g} %"
+            print(f"accepted {accepted:,} of {draws:,} draws ({share})", file=sys.stderr)
+    return made
 
 
 def write_frames(path: str, kind: Any, states: list) -> None:

@@ -44,6 +44,9 @@ class Partial(NamedTuple):
     ids: np.ndarray  # (S,) tokens; anything where nothing is given
     role: np.ndarray  # (S,) of the four of `unmask.roles`
     label: int | None = None
+    # conditions on what is filled in, heeded by `Filler.fill` alone: by the position of a hole,
+    # (V,) how probable it is of each value to satisfy them; such holes are filled first
+    weights: Mapping[int, np.ndarray] | None = None
 
 
 class Filled(NamedTuple):
@@ -179,6 +182,15 @@ class Kind(ABC):
     def check(self, args: Any) -> None:
         """ValueError for an `args.out` that samples cannot be written to, before the work."""
         check_out(args.out)
+
+    def blank(self, length: int, where: Sequence[str]) -> Partial:
+        """An example of which nothing is known but the conditions of `sample --where`.
+
+        ValueError for conditions that cannot be.
+        """
+        if where:
+            raise ValueError(f"--where is not for {self.what}: leave it out")
+        return blank(length)
 
     def differs(self, other: Kind, path: Path) -> str:
         """Why a model of these data, at `path`, cannot do with those of `other`; "" if it can."""

@@ -7,6 +7,7 @@ the law gives every such number a probability, and the nats of a row hold for th
 written, whatever the bins.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import cached_property
@@ -102,14 +103,60 @@ class Within:
         inside = (steps >= first) & (steps < first + wide)
         return np.where(sides > 0, tails.sum(0) / np.maximum(sides, 1), inside / wide)
 
-    def draw(self, bins: np.ndarray, generator: np.random.Generator) -> list[str]:
-        """A number of each bin (n,), as the source would spell it."""
-        u = generator.random((2, len(bins)))
-        begin, end = self.before[self.begins[bins]], self.before[self.begins[bins + 1] - 1]
-        row = np.minimum((begin + u[0] * (end - begin)).astype(np.int64), end - 1)
-        part = np.searchsorted(self.before, row, side="right") - 1
-        step = np.minimum((u[1] * self.count[part]).astype(np.int64), self.count[part] - 1)
-        return [self.spell(k) for k in (self.first[part] + step).tolist()]
+    def draw(
+        self, bins: np.ndarray, generator: np.random.Generator, only: np.ndarray | None = None
+    ) -> list[str]:
+        """A number of each bin (n,), as the source would spell it; `only`: one of these spans
+        (m, 2), of which every such bin has some."""
+        # those of a number side by side: what is drawn for it does not depend on how many follow
+        u = generator.random((len(bins), 2)).T
+        spans = np.array([[self.first.min(), self.end]]) if only is None else only
+        rows, inside = self.rows_in(spans)
+        before = np.concatenate([[0], np.cumsum(rows)])
+        begin, end = before[self.begins[bins]], before[self.begins[bins + 1]]
+        row = np.minimum(begin + u[0] * (end - begin), np.nextafter(end, 0))
+        part = np.searchsorted(before, row, side="right") - 1
+        until = np.cumsum(inside, 1)[part]  # (n, m)
+        at = np.minimum((u[1] * until[:, -1]).astype(np.int64), until[:, -1] - 1)
+        span = (at[:, None] >= until).sum(1)
+        number = np.arange(len(bins))
+        at += inside[part, span] - until[number, span]  # in its span
+        first = np.maximum(self.first[part], spans[span, 0])
+        return [self.spell(k) for k in (first + at).tolist()]
+
+    def share(self, only: np.ndarray) -> np.ndarray:
+        """(bins,) how probable it is that what is drawn of a bin lies in these spans (m, 2)."""
+        rows = self.rows_in(only)[0]
+        every = np.where(self.drawn, self.rows, 0)
+        return np.add.reduceat(rows, self.begins[:-1]) / np.add.reduceat(every, self.begins[:-1])
+
+    def rows_in(self, spans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of each part, its rows in these spans, and (parts, m) its numbers in each of them."""
+        begin = np.maximum(self.first[:, None], spans[:, 0])
+        end = np.minimum((self.first + self.count)[:, None], spans[:, 1])
+        inside = np.maximum(end - begin, 0)
+        return np.where(self.drawn, self.rows * (inside.sum(1) / self.count), 0), inside
+
+    @cached_property
+    def drawn(self) -> np.ndarray:
+        """(parts,) bool: all but the last of each bin."""
+        drawn = np.ones(len(self.bins), bool)
+        drawn[self.begins[1:] - 1] = False
+        return drawn
+
+    @cached_property
+    def end(self) -> int:
+        """After the last number of any part."""
+        return int((self.first + self.count).max())
+
+    def first_of(self, value: Decimal, *, above: bool = False) -> int:
+        """The first number, as it is written, that is at least this value, or `above` it."""
+
+        def beyond(k: int) -> bool:
+            number = Decimal(self.spell(k))
+            return number > value if above else number >= value
+
+        return bisect_left(range(self.end), True, key=beyond)
 
     def spell(self, k: int) -> str:
         """Number k of the column."""

@@ -69,11 +69,16 @@ class Column(NamedTuple):
         bins = np.searchsorted(np.array(self.bounds), numbers, side="right")
         return np.where(np.isnan(numbers), -1, bins)
 
-    def draw(self, values: np.ndarray, generator: np.random.Generator) -> list[str]:
-        """Of values (n,) by their number, texts: of a bin, a number that is drawn."""
+    def draw(
+        self, values: np.ndarray, generator: np.random.Generator, only: np.ndarray | None = None
+    ) -> list[str]:
+        """Of values (n,) by their number, texts: of a bin, a number that is drawn; `only`: from
+        these spans of `Within`."""
         if self.within is None:
             return [self.values[i] for i in values]
-        texts = self.within.draw(values, generator)
+        texts = self.within.draw(values, generator, only)
+        if only is not None:
+            return texts
         # where floats are too coarse for the bounds, the median is sure to be in the bin
         same = self.encode(texts) == values
         pairs = zip(texts, same, values, strict=True)
@@ -221,14 +226,21 @@ class Table:
         none = (values == self.none) | (values == self.vocab_size)
         return np.where(none, ABSENT, values - self.first[self.value_at])
 
-    def draw(self, ids, generator: np.random.Generator) -> list[list[str]]:
+    def draw(
+        self, ids, generator: np.random.Generator, only: Mapping[int, np.ndarray] | None = None
+    ) -> list[list[str]]:
         """Tokens (n, places) as cells (n, columns), numbers drawn within their bins; a missing one
-        is empty."""
-        cells = self.cells(np.asarray(ids))
+        is empty.  `only`: of some columns, by their number, the spans of `Within` to draw from.
+
+        A column has a stream of its own: fewer rows are the first ones, and one column's spans
+        leave the others as they are.
+        """
+        cells, only = self.cells(np.asarray(ids)), only or {}
         texts = np.full(cells.shape, "", object)
-        for c, column in enumerate(self.columns):
+        streams = generator.spawn(len(self.columns))
+        for c, (column, own) in enumerate(zip(self.columns, streams, strict=True)):
             there = cells[:, c] >= 0
-            texts[there, c] = column.draw(cells[there, c], generator)
+            texts[there, c] = column.draw(cells[there, c], own, only.get(c))
         return texts.tolist()
 
     def decode(self, ids) -> list[list[str]]:

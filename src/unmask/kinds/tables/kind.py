@@ -2,12 +2,13 @@
 
 import csv
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from unmask.files import is_writer
-from unmask.kinds.kind import Kind, Layout, Source, State, own_flags
+from unmask.kinds.kind import Kind, Layout, Partial, Source, State, own_flags
 from unmask.kinds.output import write_text
 from unmask.kinds.quality import Quality
 from unmask.kinds.tables.flags import PrepareTable, names_in
@@ -186,11 +187,20 @@ class Tables(Kind):
         if self.tokenizer.missing_is == "absent" and is_writer():
             print(f"note: {TELLS_WRONG}", file=sys.stderr)
 
+    def blank(self, length: int, where: Sequence[str]) -> Partial:
+        from unmask.kinds.tables.where import conditioned
+
+        return conditioned(self.tokenizer, where)
+
     def write(self, rows: list, args: Any) -> dict:
         import numpy as np
 
+        from unmask.kinds.tables.where import spans_within
+
+        only = spans_within(self.tokenizer, args.where)
         # a stream of its own: the masks' begins with the seed alone
-        cells = self.tokenizer.draw(np.stack(rows), np.random.default_rng((args.seed, 0)))
+        generator = np.random.default_rng((args.seed, 0))
+        cells = self.tokenizer.draw(np.stack(rows), generator, only)
         write_text(args.out, self.tokenizer.write(cells))
         return {"out": args.out, "num": len(rows)}
 
