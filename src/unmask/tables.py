@@ -31,9 +31,8 @@ from unmask.device import pick_device, pick_dtype, precision
 from unmask.diffusion import MaskedDiffusion
 from unmask.estimate import Estimate
 from unmask.filling import Filler, rows_at_a_time
-from unmask.kinds.kind import Partial
 from unmask.kinds.registry import presets
-from unmask.kinds.tables.columns import ABSENT, UNKNOWN, check_name, parse_number
+from unmask.kinds.tables.columns import ABSENT, check_name, parse_number
 from unmask.kinds.tables.csv_source import Cells
 from unmask.kinds.tables.data import batch_of
 from unmask.kinds.tables.frames import (
@@ -44,18 +43,10 @@ from unmask.kinds.tables.frames import (
     library_of,
     values_of,
 )
-from unmask.kinds.tables.holes import (
-    STATES,
-    Guess,
-    Wanted,
-    check_missing,
-    guess,
-    number_of,
-    opened,
-    roles_of_cells,
-)
+from unmask.kinds.tables.holes import STATES, Guess, Wanted, guess, number_of, opened
 from unmask.kinds.tables.prepare import encode
 from unmask.kinds.tables.rules import BINS
+from unmask.kinds.tables.where import conditioned, spans_within
 from unmask.kinds.tables.written import nats_within
 from unmask.likelihood import estimate_nelbo
 from unmask.train import train
@@ -177,25 +168,18 @@ class TableModel:
 
     # ------------------------------------------------------------ rows out
 
-    def sample(self, n: int = 1, given: Mapping[str, Any] | None = None, **how: Any) -> Any:
-        """(n rows) synthetic rows, all with the values `given` of some columns, None for a missing
-        cell.  how: of `Filler`, such as seed, steps, sampler."""
+    def sample(self, n: int = 1, given: Mapping[str, Any] | Sequence[str] = (), **how: Any) -> Any:
+        """(n rows) synthetic rows that satisfy what is `given`: values of some columns, None for a
+        missing cell; or conditions such as "age >= 30", as `unmask sample --where` takes them.
+
+        how: of `Filler`, such as seed, steps, sampler.
+        """
+        where = [equals(*item) for item in given.items()] if isinstance(given, Mapping) else given
         table = self.table_
-        for name in given or {}:
-            check_name(name, table.names)
-        columns = {name: column_of(name, [value]) for name, value in (given or {}).items()}
-        cells = np.repeat(self.encode(columns, ABSENT), n, 0)
-        open_cell = np.repeat([[name not in columns for name in table.names]], n, 0)
-        for c in np.flatnonzero((cells[:1] == ABSENT).any(0) & ~open_cell[:1].any(0)):
-            check_missing(table, int(c), "given")
-        cells[open_cell] = UNKNOWN
-        rows = roles_of_cells(table, cells, ~open_cell, open_cell)
-        examples = [Partial(*row) for row in zip(*rows, strict=True)]
+        examples = [conditioned(table, where)] * n
         made = [one.ids for (one,) in self.filler(**how).fill(examples)]
-        drawn = table.draw(np.stack(made), self.random(**how))
+        drawn = table.draw(np.stack(made), self.random(**how), spans_within(table, where))
         texts = dict(zip(table.names, zip(*drawn, strict=True), strict=True))
-        # a number that is given is known better than by its bin
-        texts |= {name: one.texts * n for name, one in columns.items()}
         return frame_of(texts, self.types_, self.library_)
 
     def impute(
@@ -217,7 +201,7 @@ class TableModel:
         table, given = self.table_, self.texts_of(frame)
         wanted = self.wanted(columns, empty)
         there = [name in given for name in table.names]
-        cells, hole, examples = opened(table, self.encode(given, ABSENT), wanted, there, "frame")
+        cells, hole, examples = opened(table, self.encode(given), wanted, there, "frame")
         if best:
             guesses = [guess(table, *law) for law in self.filler(**how).laws(examples)]
             for found in filter(None, guesses):
@@ -293,7 +277,7 @@ class TableModel:
             raise ValueError(f"column {column!r} had no value in the rows of fit")
         given[column] = Column([""] * len(frame), "text")
         there = [name in given for name in table.names]
-        cells, wanted = self.encode(given, ABSENT), self.wanted([column], empty)
+        cells, wanted = self.encode(given), self.wanted([column], empty)
         _, _, examples = opened(table, cells, wanted, there, "frame")
         laws = (guess(table, *law) for law in self.filler().laws(examples))
         return [found for found in laws if found is not None]
@@ -326,15 +310,15 @@ class TableModel:
         for name in self.table_.names:
             if name not in given:
                 raise ValueError(f"the frame has no column {name!r}: its rows are not whole")
-        return self.encode(given, ABSENT)
+        return self.encode(given)
 
-    def encode(self, columns: Mapping[str, Column], instead: int) -> np.ndarray:
-        """(rows, columns) which of its column's values each cell is; `instead` for columns that
-        there are not."""
+    def encode(self, columns: Mapping[str, Column]) -> np.ndarray:
+        """(rows, columns) which of its column's values each cell is; ABSENT in columns that there
+        are not."""
         table = self.table_
         known = [c for c, name in enumerate(table.names) if name in columns]
         count = len(next(iter(columns.values())).texts) if columns else 1
-        cells = np.full((count, len(table.columns)), instead)
+        cells = np.full((count, len(table.columns)), ABSENT)
         if known:
             of = cells_of([columns[table.names[c]].texts for c in known])
             cells[:, known] = encode(of, table.of([table.columns[c] for c in known]))
@@ -358,6 +342,13 @@ def write_csv(path: Path, columns: Mapping[str, Column]) -> None:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(columns)
         rows.writerows(zip(*(column.texts for column in columns.values()), strict=True))
+
+
+def equals(name: str, value: Any) -> str:
+    """The condition that a column has a value."""
+    text = column_of(name, [value]).texts[0]
+    doubled = [said.replace('"', '""') for said in (name, text)]
+    return '"{}" = "{}"'.format(*doubled)
 
 
 def numeric(column: Column) -> bool:
