@@ -16,7 +16,15 @@ from unmask.kinds.demo import Demo, Shown
 from unmask.kinds.kind import Kind, blank
 from unmask.kinds.registry import demos, presets
 
-OURS = {"data", "run", "report.html", "report.png"}
+QUALITY = "quality.html"
+OURS = {
+    "data",
+    "run",
+    "report.html",
+    "report.png",
+    QUALITY,
+    *(one.file for one in demos().values()),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +138,8 @@ def present(
         "baselines": baselines, "bound": (bound.bits_per_dim, bound.bits_per_dim_stderr),
         "sources": "; ".join(filter(None, [made, one.credit])),
     })  # fmt: skip
+    if one.file:
+        judged(one, kind, data, drawn, seed, out)
     say(f"the model is in {out / 'run'}; to draw more: unmask sample {out / 'run'}; the report, to")
     minutes = (time.monotonic() - runtime.began) / 60
     say(f"open in a browser: {report}   ({minutes:.1f} minutes in all)")
@@ -141,6 +151,27 @@ def present(
         "repeats": bound.repeats, "baselines": baselines, "data_sha256": data.meta["sha256"],
         "steps": end["step"], "training_seconds": end["seconds"], **whole, **shown.record,
     }  # fmt: skip
+
+
+def judged(one: Demo, kind: Kind, data: Any, drawn: list, seed: int, out: Path) -> None:
+    """Write the samples, and say how good they are, in words and on a page."""
+    from dataclasses import asdict
+    from types import SimpleNamespace
+
+    from unmask.cli.quality import rows_of, table
+    from unmask.report.quality import write_quality
+
+    path = out / one.file
+    kind.write(drawn, SimpleNamespace(out=str(path), seed=seed, where=()))
+    flags = asdict(kind.Judge()) | {"source": str(one.source), "split": "test", "seed": seed}
+    found = kind.quality(data, path, SimpleNamespace(**flags))
+    write_quality(out / QUALITY, found, f"Samples in {path.name}")
+    say(f"\nhow good are the samples? ({out / QUALITY})")
+    for line in table(rows_of(found.measures)):
+        say(f"  {line}")
+    for line in found.notes[-1:]:
+        say(f"  {line}")
+    say("")
 
 
 def spoken(bound: Any, baselines: dict, unit: str, notes: list[str]) -> list[str]:

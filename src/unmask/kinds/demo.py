@@ -53,6 +53,8 @@ class Demo(ABC):
     note: ClassVar[str] = ""  # what else is to be said of the bound
     credit: ClassVar[str] = ""  # who made the data, under which licence
 
+    file: ClassVar[str] = ""  # the name of a file of samples, which `quality` judges, if it can
+
     repeats: ClassVar[int] = 8  # draws of the bound
     batch_size: ClassVar[int] = 128  # examples at a time
     num: ClassVar[int] = 8  # samples

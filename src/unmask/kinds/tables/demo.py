@@ -10,6 +10,7 @@ from unmask.kinds.kind import Filler
 
 SAMPLES_SHOWN = 12
 HIDDEN = ("education", "hours-per-week", "income")  # cells of some held-out rows, to fill in
+PREDICTED = "income"
 DRAWN = ("age", "education", "hours-per-week", "occupation")  # columns whose frequencies are drawn
 
 
@@ -22,6 +23,7 @@ class Census(Demo):
     counted = "rows"
     credit = "Adult by B. Becker and R. Kohavi, UCI Machine Learning Repository, CC BY 4.0"
     repeats, batch_size, num, curve = 4, 1024, 2000, 1024
+    file = "samples.csv"
 
     def prepare(self, out: Path) -> None:
         from unmask.kinds.tables.prepare import prepare_table
@@ -69,11 +71,23 @@ class Census(Demo):
             lines.append(" ".join(f"{name}={value}" for name, value in pairs))
         likeliest = [describe_guess(table, one)[0] for one in guesses if one.row == 0]
         told = ", ".join(f"{name} {value} ({float(p):.0%})" for _, name, value, p in likeliest)
-        said = ["\nsynthetic rows:", *lines, f"\nhidden in a held-out row: {told}\n"]
+        right, usual = predicted(table, full, filler(1))
+        said = [
+            "\nsynthetic rows:", *lines, f"\nhidden in a held-out row: {told}",
+            f"{PREDICTED} of {len(full):,} held-out rows, given the rest: {right:.1%} right, "
+            f"and {usual:.1%} by always saying the more frequent one",
+        ]  # fmt: skip
 
         spelled = cells(table, given, hidden)
         before = [(text if shown else " " * 8, shown) for text, shown in spelled]
         after = [cells(table, part, hidden) for part in filled]
+        absent = Figure(
+            "Missing cells",
+            f"The share of missing cells in {len(rows):,} sampled rows (blue) and in the held-out "
+            "rows (grey), of the columns that lack some.",
+            "A bar chart of shares of missing cells, in samples and in held-out rows",
+            [missing(table, rows, rows_of(data, "test"))],
+        )
         figure = Figure(
             "Samples beside people",
             f"How often the values of some columns occur in {len(rows):,} sampled rows (blue) and "
@@ -82,7 +96,9 @@ class Census(Demo):
             [shares(table, name, rows, rows_of(data, "test")) for name in DRAWN],
         )
         samples = [table.write(table.decode(rows[:SAMPLES_SHOWN]))]
-        return Shown(said, samples, {"before": before, "after": after}, [figure])
+        record = {"predicted": PREDICTED, "accuracy": right, "most_frequent": usual}
+        fill = {"before": before, "after": after}
+        return Shown(said, samples, fill, [absent, figure], record)
 
 
 def rows_of(data: Any, split: str) -> Any:
@@ -100,6 +116,30 @@ def cells(table: Any, rows: Any, hidden: Any) -> list[tuple[str, bool]]:
             found += [(text, not hole), (", ", True)]
         found[-1] = ("\n", True)
     return found
+
+
+def predicted(table: Any, rows: Any, filler: Filler) -> tuple[float, float]:
+    """How often the most probable value of a column is right, given the rest of its row (n,
+    places); and the most frequent one."""
+    import numpy as np
+
+    from unmask.kinds.tables.holes import guess, partials
+
+    place = table.value_at[table.names.index(PREDICTED)]
+    hole = np.zeros(rows.shape, bool)
+    hole[:, place] = True
+    laws = (guess(table, *law) for law in filler.laws(partials(rows, hole, table.vocab_size)))
+    tokens = np.array([one.token for one in laws if one is not None])
+    return float((tokens == rows[:, place]).mean()), float(np.bincount(rows[:, place]).max()) / len(
+        rows
+    )
+
+
+def missing(table: Any, drawn: Any, real: Any) -> Bars:
+    """The shares of missing cells."""
+    two = [c for c, place in enumerate(table.present_at) if place >= 0]
+    sides = [(table.cells(rows)[:, two] < 0).mean(0) for rows in (drawn, real)]
+    return Bars("missing cells", [table.names[c] for c in two], *sides)
 
 
 def shares(table: Any, name: str, drawn: Any, real: Any) -> Bars:
