@@ -25,8 +25,9 @@ from unmask.data import Table, open_data, prepare_table
 from unmask.filling import Filler
 from unmask.kinds.baselines import position_bits
 from unmask.kinds.folder import cut_by_digest
-from unmask.kinds.tables.columns import are_numbers, equal_parts, number_column
+from unmask.kinds.tables.columns import equal_parts, number_column
 from unmask.kinds.tables.holes import describe_guess, guess, partials
+from unmask.kinds.tables.numbers import are_numbers
 from unmask.likelihood import estimate_nelbo
 from unmask.roles import SCORED, UNKNOWN
 from unmask.train import State, build, train_step

@@ -17,12 +17,12 @@ it again gives the same bin.
 import csv
 import difflib
 import io
-import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from unmask.kinds.tables.numbers import PLAIN, Spelling, parse_number, spelling_of
 
 # in the place of a value's number: a cell that is missing; one with a value that is not known
 ABSENT, UNKNOWN = -1, -2
@@ -30,8 +30,6 @@ ABSENT, UNKNOWN = -1, -2
 # earlier version prepared, a place that is not there
 READINGS = ("missing", "unknown", "absent")
 MISSING = ("", "?", "na", "n/a", "nan", "null")  # cells without a value, in lower case
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-CODE = re.compile(r"0\d+", re.ASCII)  # with leading zeros: a code, not a number
 
 
 class Column(NamedTuple):
@@ -42,6 +40,7 @@ class Column(NamedTuple):
     values: tuple[str, ...]  # how its tokens are written
     bounds: tuple[float, ...] | None = None  # where each bin but the first begins; categories: None
     missing: bool = False  # whether cells may be missing, as a fact of its own
+    spelling: Spelling = PLAIN  # of its numbers
 
     @property
     def has_two(self) -> bool:
@@ -62,19 +61,25 @@ class Column(NamedTuple):
         if self.bounds is None:
             place = {value: i for i, value in enumerate(self.values)}
             return np.array([place.get(text, -1) for text in texts], np.int64)
-        numbers = np.array([parse_number(text) for text in texts], np.float64)  # None: NaN
+        found = [parse_number(text, self.spelling) for text in texts]
+        numbers = np.array(found, np.float64)  # None: NaN
         bins = np.searchsorted(np.array(self.bounds), numbers, side="right")
         return np.where(np.isnan(numbers), -1, bins)
 
     def spec(self) -> dict:
         bounds = None if self.bounds is None else list(self.bounds)
-        return self._asdict() | {"values": list(self.values), "bounds": bounds}
+        spec = self._asdict() | {"values": list(self.values), "bounds": bounds}
+        if self.spelling == PLAIN:  # as earlier versions wrote it
+            del spec["spelling"]
+            return spec
+        return spec | {"spelling": list(self.spelling)}
 
     @classmethod
     def from_spec(cls, spec: dict) -> "Column":
         bounds = None if spec["bounds"] is None else tuple(spec["bounds"])
         missing = bool(spec.get("missing", False))
-        return cls(spec["name"], spec["place"], tuple(spec["values"]), bounds, missing)
+        spelling = spelling_of(spec["spelling"]) if "spelling" in spec else PLAIN
+        return cls(spec["name"], spec["place"], tuple(spec["values"]), bounds, missing, spelling)
 
 
 class Place(NamedTuple):
@@ -267,25 +272,13 @@ def without_values(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(["", *(text.lower() for text in texts)]))
 
 
-def parse_number(text: str) -> float | None:
-    """A finite decimal number, or None."""
-    number = float(text) if NUMBER.fullmatch(text) else math.inf
-    return number if math.isfinite(number) else None
-
-
-def are_numbers(texts: Iterable[str]) -> bool:
-    """Whether a column with these values is one of numbers: all are, and none has leading zeros.
-
-    Codes have leading zeros.
-    """
-    return all(parse_number(text) is not None and not CODE.fullmatch(text) for text in texts)
-
-
-def number_column(name: str, place: int, counts: dict[str, int], bins: int) -> Column:
+def number_column(
+    name: str, place: int, counts: dict[str, int], bins: int, spelling: Spelling = PLAIN
+) -> Column:
     """Bins for numbers, given how often each spelling of one occurs."""
     of_number: dict[float, dict[str, int]] = {}
     for text, count in counts.items():
-        number: Any = parse_number(text)
+        number: Any = parse_number(text, spelling)
         of_number.setdefault(number, {})[text] = count
     numbers = sorted(of_number)
     often = [sum(of_number[number].values()) for number in numbers]
@@ -300,7 +293,7 @@ def number_column(name: str, place: int, counts: dict[str, int], bins: int) -> C
             between = below / 2 + lowest / 2
             # neighbouring floats have nothing between them
             bounds.append(between if below < between else lowest)
-    return Column(name, place, tuple(values), tuple(bounds))
+    return Column(name, place, tuple(values), tuple(bounds), spelling=spelling)
 
 
 def equal_parts(often: Sequence[int], most: int) -> list[tuple[int, int]]:

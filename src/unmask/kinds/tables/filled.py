@@ -13,8 +13,9 @@ from unmask.kinds.folder import progress_bars
 from unmask.kinds.kind import Filler, Partial, Source
 from unmask.kinds.output import numbered, spare
 from unmask.kinds.tables.columns import ABSENT, UNKNOWN, Table, check_name
-from unmask.kinds.tables.csv_source import Cells, header_names, read_cells
+from unmask.kinds.tables.csv_source import Cells, read_cells
 from unmask.kinds.tables.flags import names_in
+from unmask.kinds.tables.header import header_names
 from unmask.kinds.tables.holes import Guess, describe_guess, guess, roles_of_cells
 from unmask.kinds.tables.original import Original
 from unmask.kinds.tables.prepare import check_names, encode
