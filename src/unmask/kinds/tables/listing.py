@@ -5,10 +5,11 @@ from collections.abc import Collection, Iterator
 
 from unmask.kinds.tables.columns import Column, Table
 from unmask.kinds.tables.csv_source import Cells, values_of
-from unmask.kinds.tables.numbers import PLAIN, can_be_numbers, plainly
+from unmask.kinds.tables.numbers import PLAIN, can_be_numbers, plainly, told_apart
 
 HEADS = ("column", "kind", "values", "missing", "example", "changed by")
-WIDEST = (22, 11, 17, 15, 16, 12)  # with two blanks between them, less than 100
+WIDEST = (28, 11, 17, 24, 24, 12)
+PAGE = 98  # letters on a line
 
 
 def listing(
@@ -26,19 +27,21 @@ def listing(
     """
     yield from form_of(table)
     made = {column.name: column for column in table.columns}
-    rows = [HEADS[: len(HEADS) - fixed]]
+    rows, merged = [HEADS[: len(HEADS) - fixed]], []
     for c, name in enumerate(form.names):
         counts: Counter[str] = Counter()
         for cells in parts.values():
             counts.update(values_of(cells, c, slice(None), form))
         row = (name, *described(form.columns[c], made.get(name), counts, name in identifiers))
-        count = sum(missing.get(name, {}).values())
-        texts = ", ".join(text or "empty" for text in missing.get(name, ()))
-        rows.append((*row[:3], f"{count:,} ({texts})" if count else "", *row[3 : 5 - fixed]))
-    cut = [[short(*pair) for pair in zip(row, WIDEST, strict=False)] for row in rows]
-    wide = [max(map(len, column)) for column in zip(*cut, strict=True)]
-    for row in cut:
-        yield "  ".join(cell.ljust(w) for cell, w in zip(row, wide, strict=True)).rstrip()
+        rows.append((*row[:3], lacking(missing.get(name, {})), *row[3 : 5 - fixed]))
+        if row[1] == "numbers" and not told_apart(counts, form.columns[c].spelling):
+            merged.append(name)
+    yield from aligned(rows)
+    for name in merged:
+        yield (
+            f"{name!r}, as numbers of 64 bits, has whole numbers above 2^53 that are one with "
+            "others: --categories keeps them apart"
+        )
 
 
 def form_of(table: Table) -> Iterator[str]:
@@ -85,7 +88,29 @@ def flag_of(column: Column) -> str:
     return "--thousands" if column.spelling.thousands else "--decimal"
 
 
+def lacking(counts: dict[str, int]) -> str:
+    """How many cells are missing, and which texts that was."""
+    each = [f"{count:,} {text or 'empty'}" for text, count in counts.items()]
+    if len(each) < 2:
+        return "".join(each)
+    return f"{sum(counts.values()):,} ({', '.join(each)})"
+
+
+def aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    """Rows under each other, cells cut where a line would be too long."""
+    columns = list(zip(*rows, strict=True))
+    wide = [min(most, max(map(len, of))) for most, of in zip(WIDEST, columns, strict=False)]
+    while sum(wide) + 2 * (len(wide) - 1) > PAGE:
+        wide[wide.index(max(wide))] -= 1
+    for row in rows:
+        cells = [short(*pair).ljust(pair[1]) for pair in zip(row, wide, strict=True)]
+        yield "  ".join(cells).rstrip()
+
+
 def short(text: str, width: int) -> str:
-    """A text on one line, its end cut off if it is wider."""
+    """A text on one line, its middle left out if it is wider."""
     text = " ".join(text.split())
-    return text if len(text) <= width else text[: width - 3] + "..."
+    if len(text) <= width:
+        return text
+    head = (width - 2) // 2
+    return f"{text[:head]}..{text[head + 2 - width :]}"

@@ -40,7 +40,7 @@ from unmask.kinds.tables.delimiters import DELIMITERS
 from unmask.kinds.tables.header import first_is_header, header_names
 from unmask.kinds.tables.identifiers import find_identifiers
 from unmask.kinds.tables.listing import listing
-from unmask.kinds.tables.numbers import Marks
+from unmask.kinds.tables.numbers import PLAIN, Marks
 from unmask.kinds.tables.rules import BINS, check_columns, make_table, unlike_numbers
 from unmask.kinds.tables.spellings import spelled
 from unmask.kinds.tables.splits import some_of_each, split_digests
@@ -346,6 +346,8 @@ def encode(cells: Cells, table: Table, unseen: str = "error") -> np.ndarray:
         if (local < 0).any() and unseen == "error":
             text = texts[used[int((local < 0).argmax())]]
             said = "not a number"
+            if column.spelling != PLAIN:
+                said += f" where {column.spelling.describe()}"
             if column.bounds is None:
                 near = did_you_mean(text, column.values)
                 said = f"none of its {len(column.values)} categories{near}"
