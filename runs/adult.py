@@ -48,9 +48,9 @@ from unmask.data import open_data, prepare_table
 from unmask.estimate import errors
 from unmask.filling import Filler
 from unmask.kinds.registry import presets
-from unmask.kinds.tables.columns import parse_number
 from unmask.kinds.tables.holes import guess as guess_cell
 from unmask.kinds.tables.holes import partials
+from unmask.kinds.tables.numbers import parse_number
 from unmask.train import train
 
 NAMES = [

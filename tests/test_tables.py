@@ -25,9 +25,9 @@ from unmask.data import Table, open_data, prepare_table
 from unmask.filling import Filler
 from unmask.kinds.baselines import position_bits
 from unmask.kinds.folder import cut_by_digest
-from unmask.kinds.tables.columns import are_numbers
 from unmask.kinds.tables.fitted import equal_parts, number_column
 from unmask.kinds.tables.holes import describe_guess, guess, partials
+from unmask.kinds.tables.numbers import are_numbers
 from unmask.likelihood import estimate_nelbo
 from unmask.roles import SCORED, UNKNOWN
 from unmask.train import State, build, train_step
@@ -153,6 +153,7 @@ def test_bins_are_made_of_the_training_rows(tmp_path):
         tmp_path,
         "n,name\n" + "".join(f"{i},{i}\n" for i in range(200)),
         split="0.5,0.25,0.25",
+        numbers=["n"],
         categories=["name"],
         bins=7,
     )
@@ -419,7 +420,6 @@ def test_quoted_cells_hold_delimiters_quotes_and_newlines(tmp_path):
         # as pandas writes its index; above numbers there is a word
         (",age,job\n0,39,clerk\n1,40,age\n", True),
         ("age,job\n39,clerk\n?,age\n", True),
-        ("name,2019\nann,5\nbob,6\n", False),
         ("colour,size\nred,big\nblue,small\n", True),
     ],
 )
@@ -430,7 +430,7 @@ def test_what_is_a_header(tmp_path, text, header):
     if not header:
         assert data.tokenizer.names[0] == "column1"
     elif text.startswith(","):
-        assert data.tokenizer.names == ["column1", "age", "job"]
+        assert data.tokenizer.names == ["age", "job"] and data.meta["identifiers"] == ["column1"]
 
 
 def test_columns_that_are_constant_or_have_no_values(tmp_path):
@@ -810,11 +810,11 @@ def test_prepare_says_how_it_read_the_columns(adult, tmp_path, capsys):
     assert (
         "the first row names the columns" in said
         and re.search(r"1,3.. train, .. validation, .. test rows of 13 columns", said)
-        and re.search(r"native-country +3. categories; [0-9]+ missing \([0-9]+ \?\)", said)
+        and re.search(r"native-country +categories +3. +[0-9]+ \? ", said)
     )
-    assert re.search(r"age +numbers in 8 bins", said) and re.search(
-        r"education-num +16 categories", said
-    )
+    assert re.search(r"age +numbers +[67]. in 8 bins .* --categories\n", said)
+    assert re.search(r"education-num +categories +16 .* --numbers\n", said)
+    assert re.search(r"race +dropped +left out +White +--drop\n", said)
     assert sum(json.loads(record.read_text(encoding="utf-8"))["rows"].values()) == 1500
     assert main(["prepare", "tables", str(adult[0] / "adult.csv"), str(tmp_path / "d")]) == 2
     assert "exists already" in capsys.readouterr().err
@@ -1041,18 +1041,20 @@ def test_the_demo_of_a_table_from_start_to_report(tmp_path, capsys):
 
 
 def test_whole_numbers_that_name_rows_are_told_apart_or_said(tmp_path, capsys):
-    """40 identifiers beyond 2^53 are 40 categories; running numbers are named."""
+    """40 whole numbers beyond 2^53 are 40 categories, if that is asked for; numbers that all differ
+    without being all between two are named."""
     ids = [f"{2**53 + i},{i % 7}" for i in range(40)]
     (tmp_path / "big.csv").write_text("\n".join(["id,x", *ids]) + "\n")
-    assert main(["prepare", "tables", str(tmp_path / "big.csv"), str(tmp_path / "big")]) == 0
+    flags = [str(tmp_path / "big.csv"), str(tmp_path / "big"), "--categories", "id"]
+    assert main(["prepare", "tables", *flags]) == 0
     table = open_data(tmp_path / "big").tokenizer
     assert table.columns[0].bounds is None and len(table.columns[0].values) == 40
     assert table.columns[1].bounds is not None
-    rows = [f"{2**60 + i},{i}" for i in range(200)]
+    rows = [f"{2**60 + i % 199},{i * i}" for i in range(200)]
     (tmp_path / "many.csv").write_text("\n".join(["id,n", *rows]) + "\n")
     assert main(["prepare", "tables", str(tmp_path / "many.csv"), str(tmp_path / "many")]) == 2
     said = capsys.readouterr().err
-    assert "column 'id' has 200 different values in 200 rows" in said
+    assert "column 'id' has 199 different values in 200 rows" in said
     assert "keep it with --numbers or --categories" in said
     flags = [str(tmp_path / "many.csv"), str(tmp_path / "many"), "--drop", "id"]
     assert main(["prepare", "tables", *flags]) == 0

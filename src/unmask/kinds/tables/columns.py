@@ -17,14 +17,13 @@ from a law of the bin alone (`bins.Within`), and reading it again gives the same
 import csv
 import difflib
 import io
-import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from unmask.kinds.tables.bins import Within
+from unmask.kinds.tables.numbers import PLAIN, Spelling, parse_number, plainly, spelled, spelling_of
 
 # in the place of a value's number: a cell that is missing; one with a value that is not known
 ABSENT, UNKNOWN = -1, -2
@@ -32,8 +31,6 @@ ABSENT, UNKNOWN = -1, -2
 # earlier version prepared, a place that is not there
 READINGS = ("missing", "unknown", "absent")
 MISSING = ("", "?", "na", "n/a", "nan", "null")  # cells without a value, in lower case
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-CODE = re.compile(r"0\d+", re.ASCII)  # with leading zeros: a code, not a number
 
 
 class Column(NamedTuple):
@@ -45,6 +42,7 @@ class Column(NamedTuple):
     bounds: tuple[float, ...] | None = None  # where each bin but the first begins; categories: None
     missing: bool = False  # whether cells may be missing, as a fact of its own
     within: Within | None = None  # of numbers: which one of its bin a cell has; None: the median
+    spelling: Spelling = PLAIN  # of its numbers
 
     @property
     def has_two(self) -> bool:
@@ -65,7 +63,8 @@ class Column(NamedTuple):
         if self.bounds is None:
             place = {value: i for i, value in enumerate(self.values)}
             return np.array([place.get(text, -1) for text in texts], np.int64)
-        numbers = np.array([parse_number(text) for text in texts], np.float64)  # None: NaN
+        found = [parse_number(text, self.spelling) for text in texts]
+        numbers = np.array(found, np.float64)  # None: NaN
         bins = np.searchsorted(np.array(self.bounds), numbers, side="right")
         return np.where(np.isnan(numbers), -1, bins)
 
@@ -76,7 +75,8 @@ class Column(NamedTuple):
         these spans of `Within`."""
         if self.within is None:
             return [self.values[i] for i in values]
-        texts = self.within.draw(values, generator, only)
+        drawn = self.within.draw(values, generator, only)
+        texts = [spelled(text, self.spelling) for text in drawn]
         if only is not None:
             return texts
         # where floats are too coarse for the bounds, the median is sure to be in the bin
@@ -84,21 +84,31 @@ class Column(NamedTuple):
         pairs = zip(texts, same, values, strict=True)
         return [text if right else self.values[i] for text, right, i in pairs]
 
+    def steps(self, texts: Sequence[str]) -> np.ndarray:
+        """(n,) where numbers stand among those of the column, see `Within.steps`."""
+        assert self.within is not None
+        return self.within.steps([plainly(text, self.spelling) for text in texts])
+
     def spec(self) -> dict:
         bounds = None if self.bounds is None else list(self.bounds)
         spec = self._asdict() | {"values": list(self.values), "bounds": bounds}
         del spec["within"]
+        if self.spelling == PLAIN:  # as earlier versions wrote it
+            del spec["spelling"]
+        else:
+            spec["spelling"] = list(self.spelling)
         return spec | ({} if self.within is None else {"within": self.within.spec()})
 
     @classmethod
     def from_spec(cls, spec: dict) -> "Column":
         bounds = None if spec["bounds"] is None else tuple(spec["bounds"])
         missing = bool(spec.get("missing", False))
+        spelling = spelling_of(spec["spelling"]) if "spelling" in spec else PLAIN
         within = Within(**spec["within"]) if "within" in spec else None
         values = tuple(spec["values"])
         if within is not None and (bounds is None or within.bins[-1] + 1 != len(values)):
             raise ValueError(f"column {spec['name']!r} has a law of other bins than its own")
-        return cls(spec["name"], spec["place"], values, bounds, missing, within)
+        return cls(spec["name"], spec["place"], values, bounds, missing, within, spelling)
 
 
 class Place(NamedTuple):
@@ -306,20 +316,6 @@ def places(number: int, column: Column) -> Iterator[Place]:
 def without_values(texts: Sequence[str]) -> tuple[str, ...]:
     """Texts of missing cells, in lower case; an empty one is always among them."""
     return tuple(dict.fromkeys(["", *(text.lower() for text in texts)]))
-
-
-def parse_number(text: str) -> float | None:
-    """A finite decimal number, or None."""
-    number = float(text) if NUMBER.fullmatch(text) else math.inf
-    return number if math.isfinite(number) else None
-
-
-def are_numbers(texts: Iterable[str]) -> bool:
-    """Whether a column with these values is one of numbers: all are, and none has leading zeros.
-
-    Codes have leading zeros.
-    """
-    return all(parse_number(text) is not None and not CODE.fullmatch(text) for text in texts)
 
 
 def check_name(name: str, names: Sequence[str]) -> None:

@@ -13,11 +13,12 @@ from tqdm import tqdm
 
 from unmask.kinds.encodings import encoding_of
 from unmask.kinds.sources import read_blocks
-from unmask.kinds.tables.columns import are_numbers, parse_number
+from unmask.kinds.tables.columns import Table
+from unmask.kinds.tables.delimiters import delimiter_of
 
-DELIMITERS = ",;\t|"
 SEPARATOR = re.compile("sep=(.)")  # how a spreadsheet program is told the delimiter
 CHUNK = 1 << 16  # rows
+LOOKED_AT = 200  # lines that tell what is between cells
 
 
 class Cells(NamedTuple):
@@ -53,8 +54,8 @@ class Cells(NamedTuple):
 def read_cells(path: Path, bar: tqdm, *, delimiter: str = "auto", encoding: str = "") -> Cells:
     """All of a file, its first row among the others.
 
-    delimiter: one character, or "auto": what a first line like `sep=;` says, else the one of comma,
-    semicolon, tab and bar that is most frequent on the first line, outside quotes.  encoding: as
+    delimiter: one character, or "auto": what a first line like `sep=;` says, else as the lines tell
+    (`delimiters.delimiter_of`).  encoding: as
     Python names it; "": UTF-8, or what a byte-order mark at the beginning says.  Empty lines are
     left out.  Raises ValueError, with the line, for rows of another width than the first, quotes
     that do not close, bytes that do not decode.
@@ -65,11 +66,13 @@ def read_cells(path: Path, bar: tqdm, *, delimiter: str = "auto", encoding: str 
         before, first = first_filled(lines, path)
         if delimiter == "auto":
             delimiter = said[1]
-    if delimiter == "auto":
-        outside = "".join(first.split('"')[::2])
-        delimiter = max(DELIMITERS, key=outside.count)
     rest = (line for _, line in lines)
-    records = read_records(itertools.chain([first], rest), path, delimiter, before)
+    text = itertools.chain([first], rest)
+    if delimiter == "auto":
+        beginning = list(itertools.islice(text, LOOKED_AT))
+        delimiter = delimiter_of(beginning, path)
+        text = itertools.chain(beginning, rest)
+    records = read_records(text, path, delimiter, before)
     codes: list[dict[str, int]] = []  # of every column: its different cells, numbered
     parts, rows, numbers = [], [], []
     for number, record in records:
@@ -181,29 +184,9 @@ def split_lines(texts: Iterable[str]) -> Iterator[str]:
         yield last
 
 
-def first_is_header(cells: Cells, missing: Iterable[str]) -> bool:
-    """Whether the first row names the columns.
-
-    It does if one of its cells has a value that is no number, and all values below it are numbers;
-    or if its cells all differ, none is a number or missing, and none occurs again in its column.
-    """
-    names = cells.row(0)
-    if len(cells.codes) < 2:
-        return False
-    words = [parse_number(name) is None and name.lower() not in missing for name in names]
-    for c, word in enumerate(words):
-        below = [cells.texts[c][i] for i in np.unique(cells.codes[1:, c])]
-        values = [text for text in below if text.lower() not in missing]
-        if word and values and are_numbers(values):
-            return True
-    if not all(words) or len(set(names)) < len(names):
-        return False
-    return not bool((cells.codes[1:] == cells.codes[0]).any())
-
-
-def header_names(cells: Cells) -> list[str]:
-    """What the first row calls the columns; one without a name is called by its place.
-
-    Such a column is, for example, the index that pandas writes.
-    """
-    return [name or f"column{i}" for i, name in enumerate(cells.row(0), 1)]
+def values_of(cells: Cells, column: int, rows: np.ndarray | slice, table: Table) -> dict[str, int]:
+    """How often each value of a column occurs in some rows; cells without a value are left out."""
+    texts, name = cells.texts[column], table.names[column]
+    counts = np.bincount(cells.codes[rows, column], minlength=len(texts))
+    there = [i for i in counts.nonzero()[0] if not table.is_missing(texts[i], name)]
+    return {texts[i]: int(counts[i]) for i in there}

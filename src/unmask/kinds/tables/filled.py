@@ -13,8 +13,9 @@ from unmask.kinds.folder import progress_bars
 from unmask.kinds.kind import Filler, Source
 from unmask.kinds.output import numbered, spare
 from unmask.kinds.tables.columns import UNKNOWN, Table, check_name
-from unmask.kinds.tables.csv_source import Cells, header_names, read_cells
+from unmask.kinds.tables.csv_source import Cells, read_cells
 from unmask.kinds.tables.flags import names_in
+from unmask.kinds.tables.header import header_names
 from unmask.kinds.tables.holes import STATES, Wanted, describe_guess, guess, number_of, opened
 from unmask.kinds.tables.original import Original
 from unmask.kinds.tables.prepare import check_names, encode

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from unmask.kinds.tables.bins import Within
-from unmask.kinds.tables.columns import Column, parse_number
+from unmask.kinds.tables.columns import Column
+from unmask.kinds.tables.numbers import PLAIN, Spelling, parse_number, plainly
 
 FREQUENT = 4096  # a number of one row in so many, and of two at least, stays exact
 ROWS = 32  # training rows of a cell of the law within a bin
@@ -19,7 +20,12 @@ STEPS = 2**53  # between the least and the greatest number, at most: what a floa
 
 
 def number_column(
-    name: str, place: int, counts: Mapping[str, int], bins: int, written: Iterable[str] = ()
+    name: str,
+    place: int,
+    counts: Mapping[str, int],
+    bins: int,
+    written: Iterable[str] = (),
+    spelling: Spelling = PLAIN,
 ) -> Column:
     """A column of numbers, given how often each spelling of one occurs in training rows.
 
@@ -28,7 +34,7 @@ def number_column(
     """
     of_number: dict[float, dict[str, int]] = {}
     for text, count in counts.items():
-        number: Any = parse_number(text)
+        number: Any = parse_number(text, spelling)
         of_number.setdefault(number, {})[text] = count
     numbers = sorted(of_number)
     often = [sum(of_number[number].values()) for number in numbers]
@@ -43,9 +49,10 @@ def number_column(
             between = below / 2 + lowest / 2
             # neighbouring floats have nothing between them
             bounds.append(between if below < between else lowest)
-    texts = [usual(of_number[number]) for number in numbers]
-    within = fit_within(texts, often, bin_of, bounds, [*counts, *written])
-    return Column(name, place, tuple(values), tuple(bounds), within=within)
+    texts = [plainly(usual(of_number[number]), spelling) for number in numbers]
+    all_of = [plainly(text, spelling) for text in (*counts, *written)]
+    within = fit_within(texts, often, bin_of, bounds, all_of)
+    return Column(name, place, tuple(values), tuple(bounds), within=within, spelling=spelling)
 
 
 def usual(spelled: Mapping[str, int]) -> str:

@@ -9,11 +9,18 @@ from typing import Literal
 class PrepareTable:
     header: Literal["auto", "yes", "no"] = "auto"
     """auto: the first row names the columns if one of its cells is not a number and all below it
-    are; or if its cells all differ, none is a number or missing, and none occurs again in its
-    column.  Without a header, columns are called column1, column2, ..."""
+    are; if its cells all differ, none is a number or missing, and none occurs again in its column;
+    if so are all but an empty first one, above an index; or but two or more years at one step.
+    What may be either is refused.  Without a header, columns are called column1, column2, ..."""
     delimiter: str = "auto"
-    """What is between cells; auto: the one of comma, semicolon, tab and bar that is most frequent
-    on the first line."""
+    """What is between cells; auto: the one of comma, semicolon, tab and bar of which every line has
+    as many.  What may be two of them is refused."""
+    decimal: str = ""
+    """The mark before decimals, . or , and of single columns after semicolons:
+    --decimal ",;price=."; empty: as the cells tell.  What may be two numbers is refused."""
+    thousands: str = ""
+    """The mark between thousands: , . ' or a blank, or none, and of single columns after
+    semicolons: --thousands "pop=,"; empty: as the cells tell."""
     encoding: str = ""
     """Of the file, like latin-1; empty: UTF-8, or what its byte-order mark says."""
     missing: str = ",?,NA,N/A,NaN,null"
@@ -25,7 +32,10 @@ class PrepareTable:
     wrote down, missing at random: it is neither scored nor seen, and samples have all values."""
     numbers: str = ""
     """Columns of numbers, with commas between them.  Others are of numbers if all of their cells
-    are and none has leading zeros; it is an error if nine in ten are."""
+    are and none has leading zeros; it is an error if nine in ten are.  Identifiers are left out
+    unless they are named here or in --categories: in 20 rows or more, whole numbers that differ in
+    all of them and go by one step, or are all from the least to the largest, or exceed 2^53; and
+    the index that the header leaves without a name."""
     categories: str = ""
     """Columns of categories, whatever they look like."""
     drop: str = ""

@@ -88,17 +88,23 @@ class Tables(Kind):
         for name in ("numbers", "categories", "drop"):
             flags[name] = names_in(flags[name])
         flags["missing"], flags["missing_in"] = missing_of(flags["missing"])
-        meta = prepare_table(args.source, args.out, **flags)
+        for name in ("decimal", "thousands"):
+            flags[name] = marks_of(name, flags[name])
+        told: list[str] = []
+        meta = prepare_table(args.source, args.out, tell=told.append, **flags)
         counts = ", ".join(f"{n:,} {name}" for name, n in meta["rows"].items())
         table = Table.from_spec(meta["tokenizer"])
         what = f"{counts} rows of {len(table.columns)} columns, {meta['vocab_size']} values"
-        first = "names the columns" if table.header else "is a row like the others"
         said = [
             f"{args.out}: {what}",
-            f"  the first row {first}; numbers are drawn within their bins",
-            *(f"  {line}" for line in described(table, meta["missing"])),
+            *(f"  {line}" for line in told),
             *suspicious(table, meta["missing"]),
         ]
+        if names := meta.get("identifiers"):
+            said.append(
+                f"left out {counted(names)}, of which every row has its own value: an identifier "
+                f"says nothing about other rows; keep it with --numbers or --categories"
+            )
         for name in meta.get("running_numbers", ()):
             said.append(
                 f"column {name!r} has a whole number of its own in every row: if it names rows and "
@@ -228,17 +234,21 @@ def missing_of(flag: str) -> tuple[list[str], dict[str, list[str]]]:
     return names_in(for_all), own
 
 
-def described(table: Any, missing: dict[str, dict[str, int]]) -> list[str]:
-    """A line for each column: what it is of, and which cells of it were taken as missing."""
-    lines, width = [], max(map(len, table.names))
-    for column in table.columns:
-        said = column.describe()
-        counts = missing.get(column.name, {})
-        if counts:
-            of = ", ".join(f"{n:,} {text or 'empty'}" for text, n in counts.items())
-            said += f"; {sum(counts.values()):,} missing ({of})"
-        lines.append(f"{column.name:{width}}  {said}")
-    return lines
+def marks_of(flag: str, given: str) -> dict[str, str]:
+    """What --decimal or --thousands says: of all columns under "", of others: ",;price=."."""
+    found: dict[str, str] = {}
+    for i, part in enumerate(given.split(";") if given else ()):
+        name, equals, mark = part.rpartition("=")
+        if not equals and i:
+            raise ValueError(f"--{flag} {part!r}: after a semicolon, give COLUMN=MARK")
+        if equals or part:
+            found[name.strip()] = "" if mark == "none" else mark
+    return found
+
+
+def counted(names: list[str]) -> str:
+    """Columns by number and by name."""
+    return f"{len(names)} column{'s' * (len(names) > 1)} ({', '.join(names)})"
 
 
 def suspicious(table: Any, missing: dict[str, dict[str, int]]) -> list[str]:

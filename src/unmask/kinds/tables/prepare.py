@@ -8,7 +8,7 @@
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,14 @@ from unmask.kinds.tables.columns import (
     check_name,
     did_you_mean,
 )
-from unmask.kinds.tables.csv_source import (
-    DELIMITERS,
-    Cells,
-    first_is_header,
-    header_names,
-    read_cells,
-)
-from unmask.kinds.tables.rules import BINS, make_table, running_numbers
+from unmask.kinds.tables.csv_source import Cells, read_cells
+from unmask.kinds.tables.delimiters import DELIMITERS
+from unmask.kinds.tables.header import first_is_header, header_names
+from unmask.kinds.tables.identifiers import find_identifiers
+from unmask.kinds.tables.listing import listing
+from unmask.kinds.tables.numbers import PLAIN, Marks
+from unmask.kinds.tables.rules import BINS, check_columns, make_table, unlike_numbers
+from unmask.kinds.tables.spellings import spelled
 from unmask.kinds.tables.splits import some_of_each, split_digests
 from unmask.kinds.tables.written import nats_within
 
@@ -54,6 +54,8 @@ def prepare_table(
     header: str = "auto",
     delimiter: str = "auto",
     encoding: str = "",
+    decimal: Mapping[str, str] | None = None,
+    thousands: Mapping[str, str] | None = None,
     missing: Sequence[str] = MISSING,
     missing_in: Mapping[str, Sequence[str]] | None = None,
     missing_is: str = "missing",
@@ -70,22 +72,26 @@ def prepare_table(
     validation: str | Path | None = None,
     test: str | Path | None = None,
     progress: bool = True,
+    tell: Callable[[str], object] | None = None,
 ) -> dict:
     """Write the tokens of a CSV file's rows to the new folder `out`; returns what meta.json holds.
 
-    header: "yes", "no", or "auto" (`csv_source.first_is_header`); without one, columns are called
-    column1, column2, ... delimiter, encoding: see `csv_source.read_cells`.  missing: cells without
-    a value besides empty ones, in any case; `missing_in`: of columns that have their own list.
-    missing_is: "missing", a fact that a place of its own holds; or "unknown", values that nobody
-    knows, missing at random (see docs/tables.md).  numbers, categories: columns that are such,
-    whatever they look like (`columns.are_numbers`); drop: columns to leave out. bins: of a column
-    of numbers, at most; where they begin depends on the training rows alone, the categories on all
+    header: "yes", "no", or "auto" (`header.first_is_header`); without one, columns are called
+    column1, column2, ... delimiter, encoding: see `csv_source.read_cells`.  decimal, thousands: the
+    marks of numbers (`numbers.Marks`), under the name of a column, or "" for all; of others as the
+    cells tell (`spellings.spelled`).  missing: cells without a value besides empty ones, in any
+    case; `missing_in`: of columns that have their own list. missing_is: "missing", a fact that a
+    place of its own holds; or "unknown", values that nobody knows, missing at random (see
+    docs/tables.md).  numbers, categories: columns that are such, whatever they look like
+    (`numbers.are_numbers`); drop: columns to leave out, as those that only name rows are
+    (`identifiers.find_identifiers`), unless named as numbers or categories. bins: of a column of
+    numbers, at most; where they begin depends on the training rows alone, the categories on all
     rows. like: the columns of other data or of a model, instead of rules; then `unseen` says what
     becomes of a cell that they cannot read: "error"; "unknown", it has a value that is not known;
     "missing", it is missing.  Numbers beyond the bins go to the outermost. split: three fractions
     or three counts of rows, which are drawn by `seed`; `group`: rows with one value of this column
     stay together, as `together` does with equal rows. validation, test: files of their own; the
-    whole of `source` is then for training.
+    whole of `source` is then for training.  tell: gets the lines that say how the source was read.
 
     Raises ValueError, and leaves nothing behind, for a source that does not do.
     """
@@ -99,6 +105,8 @@ def prepare_table(
     settings = {
         "header": (header, "auto"),
         "delimiter": (delimiter, "auto"),
+        "decimal": (dict(decimal or {}), {}),
+        "thousands": (dict(thousands or {}), {}),
         "missing": ({"", *map(str.lower, missing)}, set(MISSING)),
         "missing_in": (dict(missing_in or {}), {}),
         "missing_is": (missing_is, "missing"),
@@ -134,9 +142,19 @@ def prepare_table(
             raise ValueError(
                 f"{paths[name]} has no rows: give a file with at least one below the header"
             )
-    kept = [c for c, name in enumerate(form.names) if name not in drop]
+    identifiers: list[str] = []
+    if like is None:
+        check_columns(form.names, numbers, categories, drop)
+        marks = Marks(decimal or {}, thousands or {})
+        form = spelled(form, parts, marks, numbers=numbers, others=[*categories, *drop])
+        nameless = form.header and not read["train"].row(0)[0]
+        chosen = [*numbers, *categories, *drop]
+        identifiers = find_identifiers(form, parts, nameless=nameless, others=chosen)
+    left_out = [*drop, *identifiers]
+    kept = [c for c, name in enumerate(form.names) if name not in left_out]
     if not kept:
-        raise ValueError("the table has no columns left: drop fewer")
+        more = f"; {', '.join(identifiers)} only name rows: keep one with --numbers or --categories"
+        raise ValueError(f"the table has no columns left: drop fewer{more * bool(identifiers)}")
     rows = {name: np.arange(len(part.codes)) for name, part in parts.items()}
     if len(parts) == 1:
         digests = split_digests(parts["train"], kept, form, seed, group, together)
@@ -148,7 +166,7 @@ def prepare_table(
     else:
         split = "files"
     table = like or make_table(
-        form, parts, rows["train"], numbers=numbers, categories=categories, drop=drop, bins=bins
+        form, parts, rows["train"], numbers=numbers, categories=categories, drop=left_out, bins=bins
     )
     at = {name: i for i, name in enumerate(form.names)}
     places = [at[name] for name in table.names]
@@ -159,10 +177,14 @@ def prepare_table(
     encoded = {name: table.tokens(cells) for name, cells in found.items()}
     without = sum(int((cells < 0).sum()) for cells in found.values())
     chosen_columns = {name: part.columns(places) for name, part in parts.items()}
-    running = running_numbers(parts["train"].columns(places), table, rows["train"])
     facts: dict[str, Any] = {"missing": missing_texts(chosen_columns.values(), table)}
-    if running and like is None:
-        facts["running_numbers"] = running
+    if like is None:
+        unlike = unlike_numbers(parts["train"].columns(places), table, rows["train"], numbers)
+        facts |= {"running_numbers": unlike} if unlike else {}
+        facts |= {"identifiers": identifiers} if identifiers else {}
+    if tell is not None:
+        for line in listing(form, table, parts, facts["missing"], identifiers, fixed=bool(like)):
+            tell(line)
     if split != "files":  # how rows were drawn
         facts["split_seed"], facts["group"], facts["together"] = seed, group, together
     stored = smallest_type(table.vocab_size + 1)
@@ -329,6 +351,8 @@ def encode(cells: Cells, table: Table, unseen: str = "error") -> np.ndarray:
         if (local < 0).any() and unseen == "error":
             text = texts[used[int((local < 0).argmax())]]
             said = "not a number"
+            if column.spelling != PLAIN:
+                said += f" where {column.spelling.describe()}"
             if column.bounds is None:
                 near = did_you_mean(text, column.values)
                 said = f"none of its {len(column.values)} categories{near}"

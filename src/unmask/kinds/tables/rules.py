@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unmask.kinds.tables.columns import Column, Table, are_numbers, check_name, parse_number
-from unmask.kinds.tables.csv_source import Cells
+from unmask.kinds.tables.columns import Column, Table, check_name
+from unmask.kinds.tables.csv_source import Cells, values_of
 from unmask.kinds.tables.fitted import number_column
+from unmask.kinds.tables.numbers import Spelling, are_numbers, parse_number, parse_whole, told_apart
 
 BINS = 64
 # With this share of numbers in a column, other cells are errors, unless --categories names it.
@@ -27,14 +28,9 @@ def make_table(
 ) -> Table:
     """The alphabets of the columns of a source.
 
-    form: has their names. train: the rows that number bins are made of.
+    form: has their names, and how their numbers are spelled. train: the rows that number bins are
+    made of.
     """
-    for name in (*numbers, *categories, *drop):
-        check_name(name, form.names)
-        if sum(name in names for names in (numbers, categories, drop)) > 1:
-            raise ValueError(
-                f"column {name!r} is named twice, as numbers, as categories or to drop: choose one"
-            )
     columns = []
     for c, name in enumerate(form.names):
         if name in drop:
@@ -43,32 +39,54 @@ def make_table(
         counted = sum(sum(counts.values()) for counts in found.values())
         missing = counted < sum(len(cells.codes) for cells in parts.values())
         missing = missing and form.missing_is == "missing"
-        if name not in categories and is_of_numbers(name, c, parts, found, name in numbers):
+        spelling = form.columns[c].spelling
+        named = name in numbers
+        if name not in categories and is_of_numbers(name, c, parts, found, spelling, named):
             counts = values_of(parts["train"], c, train, form) or next(filter(None, found.values()))
-            column = number_column(name, c, counts, bins, set().union(*found.values()))
+            written = set().union(*found.values())
+            column = number_column(name, c, counts, bins, written, spelling)
         else:
             texts = sorted(set().union(*found.values()))
-            column = Column(name, c, tuple(texts) or (() if missing else ("",)))
+            values = tuple(texts) or (() if missing else ("",))
+            column = Column(name, c, values, spelling=spelling)
         columns.append(column._replace(missing=missing))
     return form.of(columns)
 
 
+def check_columns(
+    names: Sequence[str], numbers: Sequence[str], categories: Sequence[str], drop: Sequence[str]
+) -> None:
+    """ValueError for a column that there is not, or that is to be two things."""
+    for name in (*numbers, *categories, *drop):
+        check_name(name, names)
+        if sum(name in said for said in (numbers, categories, drop)) > 1:
+            raise ValueError(
+                f"column {name!r} is named twice, as numbers, as categories or to drop: choose one"
+            )
+
+
 def is_of_numbers(
-    name: str, c: int, parts: dict[str, Cells], found: dict[str, dict[str, int]], named: bool
+    name: str,
+    c: int,
+    parts: dict[str, Cells],
+    found: dict[str, dict[str, int]],
+    spelling: Spelling,
+    named: bool,
 ) -> bool:
     """Whether column c is of numbers, by how often it has which values in each part, or as `named`.
 
     ValueError where most cells are numbers, or should be, and some are not; and where categories
     are too many to be such.
     """
-    strange = [(part, text) for part in parts for text in found[part] if parse_number(text) is None]
+    values = [(part, text) for part in parts for text in found[part]]
+    strange = [(part, text) for part, text in values if parse_number(text, spelling) is None]
     if named and strange:
         part, text = strange[0]
         said = f"{text!r} in column {name!r} is not a number"
         fix = "correct it, or name the column in --categories"
         raise ValueError(f"{parts[part].where(c, text)}: {said}: {fix}")
     texts = sorted(set().union(*found.values()))
-    if texts and (named or (are_numbers(texts) and told_apart(texts))):
+    if texts and (named or (are_numbers(texts, spelling) and told_apart(texts, spelling))):
         return True
     total = sum(sum(counts.values()) for counts in found.values())
     if strange and sum(found[part][text] for part, text in strange) < (1 - MOST) * total:
@@ -85,27 +103,18 @@ def is_of_numbers(
     return False
 
 
-def told_apart(texts: Sequence[str]) -> bool:
-    """Whether whole numbers differ as numbers of 64 bits, too: identifiers may not."""
-    if not all(text.lstrip("+-").isdigit() for text in texts):
-        return True
-    return len({float(text) for text in texts}) == len({int(text) for text in texts})
+def unlike_numbers(
+    cells: Cells, table: Table, train: np.ndarray, named: Sequence[str]
+) -> list[str]:
+    """Columns of whole numbers that are different in every training row: names of rows, perhaps.
 
-
-def running_numbers(cells: Cells, table: Table, train: np.ndarray) -> list[str]:
-    """Columns of whole numbers that are different in every training row: names of rows, perhaps."""
+    Not those that are `named` as numbers.
+    """
     found = []
     for c, column in enumerate(table.columns):
         counts = values_of(cells, c, train, table)
-        whole = all(text.lstrip("+-").isdigit() for text in counts)
-        if column.bounds is not None and whole and len(counts) == len(train) > MANY:
+        if column.bounds is None or column.name in named or len(counts) != len(train):
+            continue
+        if len(train) > MANY and all(parse_whole(t, column.spelling) is not None for t in counts):
             found.append(column.name)
     return found
-
-
-def values_of(cells: Cells, column: int, rows: np.ndarray | slice, table: Table) -> dict[str, int]:
-    """How often each value of a column occurs in some rows; cells without a value are left out."""
-    texts, name = cells.texts[column], table.names[column]
-    counts = np.bincount(cells.codes[rows, column], minlength=len(texts))
-    there = [i for i in counts.nonzero()[0] if not table.is_missing(texts[i], name)]
-    return {texts[i]: int(counts[i]) for i in there}

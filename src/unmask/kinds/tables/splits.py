@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from unmask.kinds.folder import short_digest
-from unmask.kinds.tables.columns import Table, check_name, parse_number
+from unmask.kinds.tables.columns import Column, Table, check_name
 from unmask.kinds.tables.csv_source import Cells
+from unmask.kinds.tables.numbers import parse_number
 
 
 def split_digests(
@@ -17,7 +18,7 @@ def split_digests(
     At random, by the seed and the number of the row: two equal rows are two draws.
     """
     if together:
-        return row_digests(cells.columns(kept), form, [form.names[c] for c in kept])
+        return row_digests(cells.columns(kept), form, [form.columns[c] for c in kept])
     if not group:
         order = np.random.default_rng((seed, 0)).permutation(len(cells.codes))
         return order.astype(np.uint64)
@@ -40,22 +41,22 @@ def some_of_each(shares: tuple[float, ...], count: int) -> tuple[float, ...]:
     return tuple(sizes) if min(sizes[i] for i in wanted) > 0 else shares
 
 
-def row_digests(cells: Cells, table: Table, names: Sequence[str]) -> np.ndarray:
-    """(rows,) uint64 of what the rows say, in columns of these names.
+def row_digests(cells: Cells, table: Table, kept: Sequence[Column]) -> np.ndarray:
+    """(rows,) uint64 of what the rows say, in these columns.
 
     Cells without a value are alike, and so are numbers, however they are spelled.
     """
     columns = []
     for c, texts in enumerate(cells.texts):
-        said = [plain(text, table, names[c]) for text in texts]
+        said = [plain(text, table, kept[c]) for text in texts]
         digests = [short_digest(text.encode("utf-8", "surrogatepass")) for text in said]
         columns.append(np.array(digests, np.uint64)[cells.codes[:, c]])
     return np.array([short_digest(row.tobytes()) for row in np.stack(columns, 1)], np.uint64)
 
 
-def plain(text: str, table: Table, column: str) -> str:
+def plain(text: str, table: Table, column: Column) -> str:
     """A cell, spelled in one way whatever its own."""
-    if table.is_missing(text, column):
+    if table.is_missing(text, column.name):
         return ""
-    number = parse_number(text)
+    number = parse_number(text, column.spelling)
     return text if number is None else repr(number)

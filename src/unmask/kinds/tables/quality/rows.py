@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unmask.kinds.tables.columns import parse_number
+from unmask.kinds.tables.numbers import PLAIN, Spelling, parse_number
 
 
 class Field(NamedTuple):
@@ -14,6 +14,7 @@ class Field(NamedTuple):
 
     name: str
     number: bool  # else categories
+    spelling: Spelling = PLAIN  # of numbers
 
 
 class Texts(NamedTuple):
@@ -95,7 +96,7 @@ def numbers_of(
     for i, text in enumerate(column.texts):
         if text not in used or is_missing(text, field.name):
             continue
-        number = parse_number(text)
+        number = parse_number(text, field.spelling)
         if number is None:
             raise ValueError(
                 f"{file}: {text!r} in column {field.name!r} is not a number: correct it, or "

@@ -46,7 +46,7 @@ def read_sides(data: Any, path: Path, *, split: str, sources: list[Path], encodi
             "numbers count by the bins in which the data keep them: what the bins lose is not "
             "seen; --source, with the files that the data were made of, compares the numbers"
         ]
-    fields = [Field(column.name, column.bounds is not None) for column in table.columns]
+    fields = [Field(one.name, one.bounds is not None, one.spelling) for one in table.columns]
     names = [str(path), f"{data.folder}, train", f"{data.folder}, {split}"]
     found = align(fields, dict(zip(names, texts, strict=True)), table.is_missing)
     for name, rows in found.items():
