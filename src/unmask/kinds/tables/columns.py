@@ -20,6 +20,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import NamedTuple
 
 import numpy as np
@@ -312,6 +313,11 @@ def parse_number(text: str) -> float | None:
     """A finite decimal number, or None."""
     number = float(text) if NUMBER.fullmatch(text) else math.inf
     return number if math.isfinite(number) else None
+
+
+def exact_number(text: str) -> Decimal | None:
+    """As `parse_number`, without rounding."""
+    return None if parse_number(text) is None else Decimal(text)
 
 
 def are_numbers(texts: Iterable[str]) -> bool:
