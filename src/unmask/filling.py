@@ -292,6 +292,8 @@ class Filler:
         What is drawn for a row depends on the seed and its one of `numbers`, not on the batch.
         """
         model, cost = self.model, [0, 0]
+        if not any(weights):
+            return 0, 0
         given = rows.told(model.device)
         guidance = self.weight(given.get("cond"))
 

@@ -23,7 +23,7 @@ from unmask.sampling.draws import trajectory
 from unmask.sampling.state import Generator, Guidance, State
 
 Weights = Mapping[int, Tensor]  # of a row: by position, (V,) in [0, 1] of its values, by token
-# Draws of a row and of all of them, beyond which nobody waits for the next one that is accepted.
+# of a batch, where a row is still not accepted: so many draws a row, and so many more, are enough
 OF_ROW, OF_ALL = 1000, 10_000
 
 
@@ -103,7 +103,8 @@ def draw_together(
             math.prod(float(of[x[at]]) for at, of in weights[row].items())
             for x, row in zip(ids, rows, strict=True)
         ]
-        accepted = (draws.uniform(len(rows)) < torch.tensor(fits).double()).view(-1, many)
+        accepted = draws.uniform(len(rows)) < torch.tensor(fits, dtype=torch.float64)
+        accepted = accepted.view(-1, many)
         found, first = accepted.any(1).tolist(), accepted.int().argmax(1).tolist()
         for i, row in enumerate(left):
             tried[row] += first[i] + 1 if found[i] else many

@@ -7,6 +7,7 @@ which its own cells or those of the other columns must tell; if neither do, it i
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from decimal import Decimal
 from functools import cache
 from typing import NamedTuple
 
@@ -69,10 +70,11 @@ def spelled(text: str, spelling: Spelling) -> str:
     """A plain number in this spelling."""
     if spelling == PLAIN:
         return text
-    sign, whole, rest = re.fullmatch(r"([+-]?)(\d*)(.*)", text, re.DOTALL).groups()
-    if spelling.thousands and whole:
+    sign = text[:1] if text[:1] in "+-" else ""
+    whole, mark, rest = text[len(sign) :].partition(".")
+    if spelling.thousands and whole.isdigit():
         whole = f"{int(whole):,}".replace(",", spelling.thousands)
-    return sign + whole + rest.replace(".", spelling.decimal)
+    return sign + whole + (spelling.decimal if mark else "") + rest
 
 
 def parse_number(text: str, spelling: Spelling = PLAIN) -> float | None:
@@ -81,6 +83,12 @@ def parse_number(text: str, spelling: Spelling = PLAIN) -> float | None:
         return None
     number = float(plainly(text, spelling))
     return number if math.isfinite(number) else None
+
+
+def exact_number(text: str, spelling: Spelling = PLAIN) -> Decimal | None:
+    """As `parse_number`, without rounding."""
+    known = parse_number(text, spelling) is not None
+    return Decimal(plainly(text, spelling)) if known else None
 
 
 def parse_whole(text: str, spelling: Spelling = PLAIN) -> int | None:

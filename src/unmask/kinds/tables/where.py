@@ -16,8 +16,9 @@ import numpy as np
 
 from unmask.kinds.kind import Partial, blank
 from unmask.kinds.tables.bins import Within
-from unmask.kinds.tables.columns import Column, Table, did_you_mean, parse_number
+from unmask.kinds.tables.columns import Column, Table, did_you_mean
 from unmask.kinds.tables.flags import names_in
+from unmask.kinds.tables.numbers import exact_number
 from unmask.roles import GIVEN
 
 COMPARE: dict[str, Callable[[Any, Any], bool]] = {
@@ -122,7 +123,7 @@ def of_one(table: Table, column: Column, one: Condition) -> Can:
         return Can(missing, of_categories(column, one, texts))
     numbers = [number(column, one, text) for text in texts]
     if column.within is None:  # the median of its bin is what is written
-        medians = [Decimal(value) for value in column.values]
+        medians = [exact_number(value, column.spelling) for value in column.values]
         holds = COMPARE.get(one.operator, operator.eq)
         fits = [any(holds(median, n) for n in numbers) for median in medians]
         return Can(missing, np.array(fits, float))
@@ -172,11 +173,12 @@ def both(some: Any, others: Any) -> np.ndarray:
 
 def number(column: Column, one: Condition, text: str) -> Decimal:
     """ValueError for a text that is none."""
-    if parse_number(text) is None:
+    found = exact_number(text, column.spelling)
+    if found is None:
         raise ValueError(
             f"--where {one.said!r}: {column.name!r} is a column of numbers, and {text!r} is none"
         )
-    return Decimal(text)
+    return found
 
 
 def is_missing(table: Table, column: Column, one: Condition, text: str) -> bool:

@@ -30,7 +30,7 @@ def nats_within(cells: Cells, found: np.ndarray, table: Table, rows: np.ndarray)
         nats, rounded = 0.0, 0
         if column.within is not None:
             codes, inverse = np.unique(cells.codes[rows, c][known], return_inverse=True)
-            steps = column.within.steps([cells.texts[c][code] for code in codes])[inverse]
+            steps = column.steps([cells.texts[c][code] for code in codes])[inverse]
             whole = np.round(steps)
             nats = float(column.within.nats(values[known], whole).sum() / count)
             rounded = int((np.abs(steps - whole) > 1e-9 * np.maximum(np.abs(steps), 1)).sum())
