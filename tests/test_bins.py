@@ -12,6 +12,7 @@ from unmask.data import open_data, prepare_table
 from unmask.kinds.tables.bins import Within
 from unmask.kinds.tables.columns import Column
 from unmask.kinds.tables.fitted import FREQUENT, number_column, resolution
+from unmask.kinds.tables.where import conditioned
 
 CPU = ["--device", "cpu", "--dtype", "float32"]
 
@@ -201,10 +202,36 @@ def test_eval_tells_the_nats_of_rows_as_written(tmp_path, capsys):
 
 def test_data_like_others_may_need_rounding(tmp_path):
     (tmp_path / "t.csv").write_text("n\n" + "".join(f"{i}\n" for i in range(90)), encoding="utf-8")
-    prepare_table(tmp_path / "t.csv", tmp_path / "d", bins=8, progress=False)
+    # a number of its own in every row, in order, would be an identifier
+    prepare_table(tmp_path / "t.csv", tmp_path / "d", bins=8, numbers=["n"], progress=False)
     table = open_data(tmp_path / "d").tokenizer
     (tmp_path / "u.csv").write_text("n\n5\n7.5\n-3\n", encoding="utf-8")
     prepare_table(tmp_path / "u.csv", tmp_path / "e", like=table, split="0,0,1", progress=False)
     data = open_data(tmp_path / "e")
     assert data.meta["within"]["test"]["rounded"] == [1]
     assert data.beyond("test").notes == ["1 numbers count as the nearest step of their column"]
+
+
+def test_a_law_within_bins_in_the_spelling_of_its_source(tmp_path):
+    """Decimal commas and points between thousands, in what is read, drawn and asked for."""
+    random = np.random.default_rng(0)
+    cents = random.integers(100_000, 999_999, 400)
+    texts = [f"{c // 100:,}".replace(",", ".") + f",{c % 100:02}" for c in cents.tolist()]
+    (tmp_path / "t.csv").write_text("preis;c\n" + "".join(f"{t};a\n" for t in texts))
+    prepare_table(tmp_path / "t.csv", tmp_path / "d", bins=8, progress=False)
+    (tmp_path / "u.csv").write_text("preis,c\n" + "".join(f"{c / 100:.2f},a\n" for c in cents))
+    prepare_table(tmp_path / "u.csv", tmp_path / "e", bins=8, progress=False)
+    ours, plain = (open_data(tmp_path / name) for name in "de")
+    one, other = ours.tokenizer.columns[0], plain.tokenizer.columns[0]
+    assert one.within.spec() == other.within.spec() and one.bounds == other.bounds
+    assert ours.meta["within"] == plain.meta["within"]
+    bins = np.arange(len(one.values)).repeat(30)
+    drawn = one.draw(bins, np.random.default_rng(1))
+    assert (one.encode(drawn) == bins).all()
+    as_plain = [text.replace(".", "").replace(",", ".") for text in drawn]
+    assert as_plain == other.draw(bins, np.random.default_rng(1))
+    where = ["preis >= 5.000,50"], ["preis >= 5000.50"]
+    ours, plain = (
+        conditioned(data.tokenizer, said).weights for data, said in zip((ours, plain), where)
+    )
+    assert (ours[0][: len(one.values)] == plain[0][: len(one.values)]).all() and ours[0].any()

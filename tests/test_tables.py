@@ -1028,7 +1028,12 @@ def test_the_demo_of_a_table_from_start_to_report(tmp_path, capsys):
         json.loads(record.read_text(encoding="utf-8")),
         (out / "report.html").read_text(encoding="utf-8"),
     )
-    assert page.count('src="data:image/png;base64,') == 1 and "Samples beside people" in page
+    assert page.count('src="data:image/png;base64,') == 2 and "Samples beside people" in page
+    assert "Missing cells" in page and f"{made['accuracy']:.1%} right" in said
+    assert 0.7 < made["most_frequent"] < 0.8 and made["predicted"] == "income"
+    assert "missing rates" in said and "how good are the samples?" in said
+    assert "missing rates" in (out / "quality.html").read_text(encoding="utf-8")
+    assert len(read(out / "samples.csv")) == 2001
     assert (
         f"{made['value']:.3f} +- " in said
         and f"{made['value']:.3f} ± " in page

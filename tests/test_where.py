@@ -357,7 +357,7 @@ def run(tmp_path_factory):
     text = io.StringIO()
     csv.writer(text).writerows([["x", "c", "lab", "born in", "y"], *rows])
     (folder / "t.csv").write_text(text.getvalue())
-    prepare_table(folder / "t.csv", folder / "data", bins=8, progress=False)
+    prepare_table(folder / "t.csv", folder / "data", bins=8, numbers=["y"], progress=False)
     flags = ["--data", str(folder / "data"), "--out", str(folder / "run")]
     assert main(["train", "table", *flags, *LEARN, "--device", "cpu"]) == 0
     return folder

@@ -123,8 +123,8 @@ class TableModel:
         own = list(dict.fromkeys([*self.categories, *texts]))
         prepare_table(
             source, root / "data", header="yes", delimiter=",", missing=("",), bins=self.bins,
-            missing_is=self.missing_is, categories=own, drop=list(self.drop),
-            split="0.95,0.05,0", seed=self.seed, progress=False,
+            decimal={"": "."}, thousands={"": ""}, missing_is=self.missing_is, categories=own,
+            drop=list(self.drop), split="0.95,0.05,0", seed=self.seed, progress=False,
         )  # fmt: skip
         types = {name: column.type for name, column in columns.items()}
         write_json(root / FRAME, {"library": library, "types": types})
