@@ -35,14 +35,15 @@ def write(path, header, rows):
     return path
 
 
-def judged(folder, header, train, synthetic, *more, test=None, source=True):
+def judged(folder, header, train, synthetic, *more, test=None, source=True, numbers=()):
     """What the command records of rows, prepared from files of their own."""
     folder.mkdir(exist_ok=True)
     paths = (
         write(folder / "train.csv", header, train),
         write(folder / "test.csv", header, test or train),
     )
-    prepare_table(paths[0], folder / "data", test=paths[1], header="yes", progress=False)
+    how = {"header": "yes", "numbers": numbers, "progress": False}
+    prepare_table(paths[0], folder / "data", test=paths[1], **how)
     flags = ["--source", f"{paths[0]},{paths[1]}"] if source else []
     made = str(write(folder / "made.csv", header, synthetic))
     flags += ["--data", str(folder / "data"), "--json", str(folder / "q.json"), *more]
@@ -92,7 +93,7 @@ def test_rows_that_have_nothing_in_common_score_nothing(tmp_path):
 def test_shapes_and_trends_by_hand(tmp_path):
     train = [[i, i, "ab"[i % 2]] for i in range(10)]
     made = [[i // 2, -i, "aaaab"[i % 5]] for i in range(10)]
-    record = judged(tmp_path, ["n", "m", "c"], train, made)
+    record = judged(tmp_path, ["n", "m", "c"], train, made, numbers=["n", "m"])
     shapes = {name: one["shape"]["value"] for name, one in record["columns"].items()}
     # at 4, all of one and half of the other are below; at 0 and less, all but 9 of 10; 8 and 5 a's
     assert shapes == pytest.approx({"n": 0.5, "m": 0.1, "c": 0.7})
@@ -227,7 +228,7 @@ def test_the_source_is_cut_as_the_data_were(tmp_path, how, capsys):
     write(tmp_path / "t.csv", ["city", "of", "number"], rows)
     made = prepare_table(
         tmp_path / "t.csv", tmp_path / "data", header="yes", split="0.5,0,0.5", seed=3,
-        categories=["city"], progress=False, **how,
+        categories=["city"], numbers=["number"], progress=False, **how,
     )  # fmt: skip
     argv = ["quality", tmp_path / "t.csv", "--data", tmp_path / "data"]
     argv += ["--source", tmp_path / "t.csv", "--json", tmp_path / "q.json"]

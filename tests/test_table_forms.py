@@ -218,6 +218,8 @@ def test_what_is_between_cells(tmp_path):
             ('a,b\n1,"x\ny;z"\n2,w\n', ",", 2),
             ("colour\nred\ngreen\n", ",", 1),
             ("1,5\t2,5\n3,5\t4,5\n", "\t", 2),
+            # the lines that are looked at end inside quotes
+            ('a;b, c;x\n1;"2\n3";4\n' + "5;6;7\n" * 196 + '1;"2\n3";4\n', ";", 3),
         ]
     ):
         (tmp_path / str(i)).mkdir()

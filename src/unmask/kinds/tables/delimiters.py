@@ -17,8 +17,10 @@ def delimiter_of(lines: Sequence[str], path: Path) -> str:
     `1,5;2,5`; a ValueError if there is none.  If none is: the one most frequent on the first line;
     but a word above numbers with decimal commas is a file of one column, as if of semicolons.
     """
-    text = QUOTED.sub('""', "".join(lines))
-    filled = [line for line in text.splitlines() if line.strip()]
+    text = "".join(lines)
+    filled = [line for line in QUOTED.sub('""', text).split("\n") if line.strip()]
+    if len(filled) > 1 and text.count('"') % 2:
+        del filled[-1]  # which goes on behind the lines
     first, *below = filled
     even = [
         mark

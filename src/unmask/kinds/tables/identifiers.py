@@ -7,7 +7,7 @@ import numpy as np
 
 from unmask.kinds.tables.columns import Table
 from unmask.kinds.tables.csv_source import Cells
-from unmask.kinds.tables.numbers import parse_number, parse_whole
+from unmask.kinds.tables.numbers import parse_number, whole_numbers
 
 LEAST = 20  # rows in which whole numbers may run by chance
 EXACT = 2**53  # whole numbers beyond this are not all numbers of 64 bits
@@ -32,16 +32,17 @@ def find_identifiers(
         if not all(len(set(texts)) == len(texts) > 0 for texts in columns):
             continue
         rows, spelling = sum(map(len, columns)), form.columns[c].spelling
-        whole = [[parse_whole(text, spelling) for text in texts] for texts in columns]
-        exact = [[one for one in numbers if one is not None] for numbers in whole]
-        if exact == whole:
-            large = any(abs(one) > EXACT for numbers in exact for one in numbers)
-            named = rows >= LEAST and (large or all(map(runs, exact)))
+        whole = [whole_numbers(texts, spelling) for texts in columns]
+        exact = [numbers for numbers in whole if numbers is not None]
+        if nameless and c == 0 and rows > 1:
+            texts = (text for column in columns for text in column)
+            words = all(parse_number(text, spelling) is None for text in texts)
+            named = len(exact) == len(whole) or words
         else:
-            named = False
-        texts = [text for column in columns for text in column]
-        words = all(parse_number(text, spelling) is None for text in texts)
-        if named or (nameless and c == 0 and rows > 1 and (exact == whole or words)):
+            large = any(abs(one) > EXACT for numbers in exact for one in numbers)
+            runs_on = rows >= LEAST and (large or all(map(runs, exact)))
+            named = len(exact) == len(whole) and runs_on
+        if named:
             found.append(name)
     return found
 

@@ -15,6 +15,7 @@ CODE = re.compile(r"0\d+", re.ASCII)  # with leading zeros: a code, not a number
 DECIMAL, THOUSANDS = ".,", ("", ",", ".", " ", "'")
 # marks between thousands that look alike
 ALIKE = {" ": "[ \u00a0\u202f]", "'": "['\u2019]"}
+EXACT = 16  # digits, of which not all whole numbers are numbers of 64 bits
 # a whole number of up to three digits, and one part of a thousand or of 1 behind it
 EITHER = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", re.ASCII)
 
@@ -116,16 +117,26 @@ def are_numbers(texts: Iterable[str], spelling: Spelling = PLAIN) -> bool:
 
 def can_be_numbers(texts: Collection[str]) -> bool:
     """Whether there is a spelling in which a column with these values is one of numbers."""
-    return any(are_numbers(texts, spelling) for spelling in SPELLINGS)
+    return any(are_numbers(texts, spelling) for spelling in that_differ(texts, SPELLINGS))
 
 
-def told_apart(texts: Iterable[str], spelling: Spelling = PLAIN) -> bool:
+def whole_numbers(texts: Iterable[str], spelling: Spelling) -> list[int] | None:
+    """Texts as whole numbers; None if one is none."""
+    found = []
+    for text in texts:
+        number = parse_whole(text, spelling)
+        if number is None:
+            return None
+        found.append(number)
+    return found
+
+
+def told_apart(texts: Collection[str], spelling: Spelling = PLAIN) -> bool:
     """Whether whole numbers differ as numbers of 64 bits, too: identifiers may not."""
-    whole = [parse_whole(text, spelling) for text in texts]
-    found = [number for number in whole if number is not None]
-    if len(found) < len(whole):
+    if all(len(text) < EXACT for text in texts):
         return True
-    return len({float(number) for number in found}) == len(set(found))
+    found = whole_numbers(texts, spelling)
+    return found is None or len({float(number) for number in found}) == len(set(found))
 
 
 class Marks(NamedTuple):
@@ -173,10 +184,13 @@ class Reading(NamedTuple):
 
 def reading(texts: Collection[str], among: Sequence[Spelling] = SPELLINGS) -> Reading | None:
     """How values can be read as numbers; None: in no spelling are all of them."""
-    found = [one for one in among if are_numbers(texts, one)]
-    if not found or not texts:
+    # digits alone are the same in all
+    marked = [text for text in texts if not text.lstrip("+-").isdigit()]
+    whole = (text for text in texts if CODE.fullmatch(text))
+    found = [one for one in that_differ(marked, among) if are_numbers(marked, one)]
+    if not found or not texts or next(whole, None) is not None:
         return None
-    first, marked = found[0], [text for text in texts if not text.lstrip("+-").isdigit()]
+    first = found[0]
     numbers = [parse_number(text, first) for text in marked]
     for other in found[1:]:
         if [parse_number(text, other) for text in marked] != numbers:
@@ -185,6 +199,15 @@ def reading(texts: Collection[str], among: Sequence[Spelling] = SPELLINGS) -> Re
     # a comma between thousands is none before decimals, either
     told = first.thousands in (",", ".") or any(first.decimal in text for text in marked)
     return Reading(found, None, first.decimal if told else "", "")
+
+
+def that_differ(texts: Iterable[str], among: Sequence[Spelling]) -> Sequence[Spelling]:
+    """Spellings without those whose mark between thousands is in none of the texts."""
+    used = set().union(*texts)
+    plain = {
+        one for one in among if not one.thousands or used & set(ALIKE.get(one.thousands, one[1]))
+    }
+    return [one for one in among if one in plain] or among
 
 
 def zeros_say_thousands(texts: Iterable[str]) -> bool:

@@ -1,5 +1,6 @@
 """Which spelling the numbers of each column have, from all of its cells and from other columns'."""
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 
 from unmask.kinds.tables.columns import Table
@@ -18,6 +19,8 @@ from unmask.kinds.tables.numbers import (
     zeros_say_thousands,
 )
 from unmask.kinds.tables.rules import MOST
+
+BEGINNING = re.compile("[+-]?[.,]?[0-9]")  # of a number
 
 
 def spelled(
@@ -102,7 +105,8 @@ def decide(read: Reading, texts: list[str], told: set[str], delimiter: str) -> s
 
 def most(counts: dict[str, int], among: Sequence[Spelling]) -> Spelling:
     """The spelling in which most cells are numbers."""
-    return max(among, key=lambda one: share(counts, one))
+    some = {text: count for text, count in counts.items() if BEGINNING.match(text)}
+    return max(among, key=lambda one: share(some, one))
 
 
 def share(counts: dict[str, int], one: Spelling) -> float:
