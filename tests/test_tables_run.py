@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "runs"))
 
 from tabular import report, sets
 from tabular.cells import Progress, Skipped, done, read, run_cell
-from tabular.method import Groups, draw
+from tabular.method import Groups, draw, histogram
 from tabular.plain import Bootstrap, Copula, Independent, Smote, Uniform
 from tabular.removal import high_cells, none_of, rates, removed_cells
 from tabular.sets import Part
@@ -104,14 +104,19 @@ def test_nats_of_columns_alone_and_of_uniform_in_closed_form(known):
     assert np.allclose(Uniform(known, 0, 1).nats(test), np.log(np.prod(known.sizes)))
 
 
-def test_groups_are_a_law_over_values(known):
-    for c, size in enumerate(known.sizes):
-        groups = Groups.make(known, c)
-        assert groups.count <= max(32, size) and np.array_equal(
-            np.unique(groups.of), np.arange(groups.count)
-        )
-        p = np.random.default_rng(0).dirichlet(np.ones(groups.count), 5)
-        assert np.allclose(groups.law(p).sum(1), 1)
+def test_groups_of_many_bins_are_few_and_a_law(known):
+    """p(value) = p(its group) p(value | its group): with the groups' own shares, the histogram."""
+    codes = known.train.codes.copy()
+    codes[:, 0] = np.random.default_rng(0).integers(200, size=len(codes))
+    sizes, parts = (200, *known.sizes[1:]), {"train": Part(codes, known.train.numbers)}
+    finer = known._replace(sizes=sizes, parts=parts)
+    groups, law = Groups.make(finer, 0), histogram(codes[:, 0], 200)
+    assert groups.count == 32 and (np.diff(groups.of) >= 0).all()
+    shares = np.bincount(groups.of, law)
+    assert np.allclose(groups.law(shares[None])[0], law, rtol=1e-12)
+    assert shares.max() < 2 / 32
+    of_job = Groups.make(finer, 2)
+    assert np.array_equal(of_job.of, range(known.sizes[2])) and (of_job.within == 1).all()
 
 
 def test_draw_follows_its_law():

@@ -15,7 +15,6 @@ from tabular import imputation, sets
 from tabular.cells import Clock
 from tabular.chains import Boosted, Cart
 from tabular.imputation import Bins, Features, Forests, Ridge, by_laws, of_columns
-from tabular.method import Groups
 from tabular.plain import Independent
 from tabular.removal import none_of, scores
 from tabular.sets import Part
@@ -87,16 +86,6 @@ def test_chains_keep_to_their_budget_by_doing_less(many, kind):
     method.fit(clock)
     assert clock.used < 4  # a machine may be slow; without a budget it would take 10
     assert np.isfinite(method.nats(many.test)).all()
-
-
-def test_groups_of_many_bins_are_few_and_a_law(many):
-    finer = many._replace(sizes=(200, *many.sizes[1:]))
-    codes = many.train.codes.copy()
-    codes[:, 0] = np.random.default_rng(0).integers(200, size=len(codes))
-    finer = finer._replace(parts=finer.parts | {"train": Part(codes, many.train.numbers)})
-    groups = Groups.make(finer, 0)
-    assert groups.count == 32 and (np.diff(groups.of) >= 0).all()
-    assert np.allclose(groups.law(np.full((1, 32), 1 / 32)).sum(), 1)
 
 
 # ---------------------------------------------------------------- imputation
