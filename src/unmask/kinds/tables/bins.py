@@ -21,11 +21,11 @@ class Within:
 
     Numbers are counted in `steps` of 10**-decimals from the `low`est training number on, the
     greatest being number `last`; they are written to so many decimal `places`, -1 for as few as do.
-    A bin's law is a mixture of parts, each even over `count` numbers
-    from `first` on, with the weights of their `rows`: frequent numbers by themselves, `spelled` as
-    in the source; cells of the others; and, last, one row for all that training has not seen, even
-    over the bin.  Of the outermost bins that row goes on beyond the training numbers, ever thinner.
-    It is for scoring alone: no draw is of it.
+    A bin's law is a mixture of parts, each even over `count` numbers from `first` on, with the
+    weights of their `rows`: frequent numbers by themselves, `spelled` as in the source; cells of
+    the others; and, last, one row for all that training has not seen, even over the bin.  Of the
+    outermost bins that row goes on beyond the training numbers, ever thinner.  It is for scoring
+    alone: no draw is of it.
     """
 
     def __init__(
@@ -61,7 +61,9 @@ class Within:
         if len(shapes) == 1 and self.bins.ndim == 1 and self.bins.size:
             rise = np.diff(self.bins)
             number = self.bins[0] == 0 and ((rise == 0) | (rise == 1)).all()
-            if number and self.count.min() > 0 and self.rows.min() > 0:
+            # the last part of a bin is not drawn, so there are others
+            several = number and np.bincount(self.bins).min() > 1
+            if several and self.count.min() > 0 and self.rows.min() > 0:
                 return
         raise ValueError("a law of numbers within bins has parts that no law has")
 
