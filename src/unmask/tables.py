@@ -15,6 +15,7 @@ import inspect
 import json
 import shutil
 import tempfile
+import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -59,9 +60,9 @@ class TableModel:
     """A model of the rows of a table; its columns are categories or numbers, with missing cells.
 
     minutes, steps: how long to train, as in `unmask train`.  preset: one of its presets.  config:
-    more values of `TrainConfig`, such as {"dim": 64}.  bins, missing_is, categories, drop: as in
-    `unmask prepare tables`; a column of texts is one of categories.  folder: where to keep the
-    data and the run; "": a temporary one, which goes with the object.
+    more values of `TrainConfig`, such as {"dim": 64}.  bins, missing_is, numbers, categories,
+    drop: as in `unmask prepare tables`; a column of texts is one of categories.  folder: where to
+    keep the data and the run; "": a temporary one, which goes with the object.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class TableModel:
         config: Mapping[str, Any] | None = None,
         bins: int = BINS,
         missing_is: str = "missing",
+        numbers: Sequence[str] = (),
         categories: Sequence[str] = (),
         drop: Sequence[str] = (),
         device: str = "auto",
@@ -81,7 +83,8 @@ class TableModel:
         folder: str | Path = "",
     ):
         self.minutes, self.steps, self.preset, self.config = minutes, steps, preset, config
-        self.bins, self.missing_is, self.categories, self.drop = bins, missing_is, categories, drop
+        self.bins, self.missing_is, self.drop = bins, missing_is, drop
+        self.numbers, self.categories = numbers, categories
         self.device, self.dtype, self.seed, self.folder = device, dtype, seed, folder
 
     # ------------------------------------------------------------ scikit-learn's conventions
@@ -121,11 +124,18 @@ class TableModel:
         # texts that look like numbers are texts
         texts = [name for name, one in columns.items() if one.type == "text" and numeric(one)]
         own = list(dict.fromkeys([*self.categories, *texts]))
-        prepare_table(
+        meta = prepare_table(
             source, root / "data", header="yes", delimiter=",", missing=("",), bins=self.bins,
             decimal={"": "."}, thousands={"": ""}, missing_is=self.missing_is, categories=own,
-            drop=list(self.drop), split="0.95,0.05,0", seed=self.seed, progress=False,
+            numbers=list(self.numbers), drop=list(self.drop), split="0.95,0.05,0", seed=self.seed,
+            progress=False,
         )  # fmt: skip
+        if left_out := meta.get("identifiers"):
+            warnings.warn(
+                f"left out {', '.join(left_out)}, of which every row has its own value: keep one "
+                "by numbers or categories",
+                stacklevel=2,
+            )
         types = {name: column.type for name, column in columns.items()}
         write_json(root / FRAME, {"library": library, "types": types})
         values: dict[str, Any] = {"minutes": 0.0 if self.steps else self.minutes}

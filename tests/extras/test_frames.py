@@ -136,6 +136,17 @@ def test_polars_in_and_out():
     assert model.predict(frame, "smoker").dtype == bool
 
 
+def test_a_column_that_names_rows_is_left_out_with_a_word():
+    frame = people(60).assign(id=range(60))
+    with pytest.warns(UserWarning, match="left out id, of which every row has its own value"):
+        model = TableModel(steps=2, **HOW).fit(frame)
+    assert "id" not in model.sample(3).columns
+    full = model.impute(frame.assign(smoker=None), ["smoker"])
+    assert (full["id"] == frame["id"]).all() and not full["smoker"].isna().any()
+    kept = TableModel(steps=2, numbers=["id"], **HOW).fit(frame)
+    assert "id" in kept.sample(3).columns
+
+
 def test_scikit_learn_can_clone_it():
     from sklearn.base import clone
 
