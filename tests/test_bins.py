@@ -146,7 +146,8 @@ def test_a_law_survives_its_spec():
     texts = ["0", "7", "28", "50", "-3", "1e9"]
     assert (law(again, texts) == law(one, texts)).all()
     spec = one.spec()
-    for key, wrong in {"rows": [0], "bins": [1], "first": [], "count": [[1]]}.items():
+    wrongs = {"rows": [0], "bins": [1], "first": [], "count": [[1]], "low": "many"}
+    for key, wrong in (wrongs | {"decimals": 10**9, "last": 2**60}).items():
         with pytest.raises(ValueError, match="parts that no law has"):
             Within(**spec["within"] | {key: wrong})
     with pytest.raises(ValueError, match="other bins"):
@@ -235,3 +236,14 @@ def test_a_law_within_bins_in_the_spelling_of_its_source(tmp_path):
         conditioned(data.tokenizer, said).weights for data, said in zip((ours, plain), where)
     )
     assert (ours[0][: len(one.values)] == plain[0][: len(one.values)]).all() and ours[0].any()
+
+
+def test_damaged_nats_within_bins_are_told(tmp_path):
+    (tmp_path / "t.csv").write_text("x,c\n" + "".join(f"{i % 70 / 10},a\n" for i in range(200)))
+    prepare_table(tmp_path / "t.csv", tmp_path / "d", progress=False)
+    path = tmp_path / "d" / "meta.json"
+    meta = json.loads(path.read_text(encoding="utf-8"))
+    for wrong in ({}, {"test": {"nats": [1.0]}}, {"test": 7}):
+        path.write_text(json.dumps(meta | {"within": wrong}), encoding="utf-8")
+        with pytest.raises(ValueError, match=r"meta\.json is damaged"):
+            open_data(tmp_path / "d").beyond("test")

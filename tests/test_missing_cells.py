@@ -21,7 +21,8 @@ from unmask.data import open_data, prepare_table
 from unmask.diffusion import MaskedDiffusion
 from unmask.filling import Filler
 from unmask.kinds.registry import kind_of
-from unmask.kinds.tables.filled import wanted_of
+from unmask.kinds.tables.flags import names_in
+from unmask.kinds.tables.holes import wanted_of
 from unmask.kinds.tables.original import Original
 from unmask.train.build import build
 
@@ -187,11 +188,8 @@ def test_columns_and_empty_cells_in_words(tmp_path):
     table = open_data(tmp_path / "d").tokenizer
 
     def states(columns="", empty=""):
-        wanted = wanted_of(Flags(kind().Read(), {"columns": columns, "empty": empty}), table)
+        wanted = wanted_of(table, names_in(columns), names_in(empty))
         return " ".join(wanted.empty), [name for name, f in zip(table.names, wanted.fill) if f]
-
-    def kind():
-        return kind_of(open_data(tmp_path / "d").meta, tmp_path)
 
     assert states() == ("value value value", ["arm", "age", "lab"])
     assert states("arm") == ("value missing missing", ["arm"])
@@ -199,6 +197,11 @@ def test_columns_and_empty_cells_in_words(tmp_path):
     assert states("arm", "unknown,lab=value")[0] == "value unknown value"
     assert states("", "unknown")[0] == "unknown unknown unknown"
     assert states("arm,lab", "lab=unknown")[0] == "value missing unknown"
+    for columns, empty, why in (
+        ("amr", "", "no column 'amr'"), ("", "mising", "give one of"), ("", "lb=value", "'lb'"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=why):
+            states(columns, empty)
 
 
 # ---------------------------------------------------------------- byte by byte

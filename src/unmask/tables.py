@@ -11,8 +11,9 @@ holds what they would write, and they read it.
 """
 
 import csv
+import hashlib
 import inspect
-import json
+import io
 import shutil
 import tempfile
 import warnings
@@ -30,12 +31,15 @@ from unmask.config import Dtype
 from unmask.data import Table, open_data, prepare_table
 from unmask.device import pick_device, pick_dtype, precision
 from unmask.diffusion import MaskedDiffusion
+from unmask.documents import read_json
 from unmask.estimate import Estimate
+from unmask.files import write_whole
 from unmask.filling import Filler, rows_at_a_time
 from unmask.kinds.registry import presets
 from unmask.kinds.tables.columns import ABSENT, check_name, parse_number
 from unmask.kinds.tables.csv_source import Cells
 from unmask.kinds.tables.data import batch_of
+from unmask.kinds.tables.flags import names_in
 from unmask.kinds.tables.frames import (
     Column,
     column_of,
@@ -44,7 +48,7 @@ from unmask.kinds.tables.frames import (
     library_of,
     values_of,
 )
-from unmask.kinds.tables.holes import STATES, Guess, Wanted, guess, number_of, opened
+from unmask.kinds.tables.holes import Guess, guess, number_of, opened, texts_of_holes, wanted_of
 from unmask.kinds.tables.prepare import encode
 from unmask.kinds.tables.rules import BINS
 from unmask.kinds.tables.where import conditioned, spans_within
@@ -53,6 +57,7 @@ from unmask.likelihood import estimate_nelbo
 from unmask.train import train
 
 FRAME = "frame.json"
+FORM = {"library": str, "types": {str: str}, "prepared": {str: None}, "sha256": str}
 NOT_FITTED = "this TableModel has not been fitted: call fit, or TableModel.load"
 
 
@@ -113,31 +118,19 @@ class TableModel:
     def fit(self, frame: Any, y: Any = None) -> Self:
         """Prepare the rows of a frame and train on them; 5 % are kept for validation.
 
-        ValueError as of `unmask prepare tables` and `train`.
+        Where `folder` has a run of this table that was stopped, it goes on.  ValueError as of
+        `unmask prepare tables` and `train`.
         """
         if y is not None:
             raise ValueError("a model of a table learns all columns: leave the target among them")
-        library, columns = library_of(frame), columns_of(frame)
         root = self.new_folder()
-        source = root / "table.csv"
-        write_csv(source, columns)
-        # texts that look like numbers are texts
-        texts = [name for name, one in columns.items() if one.type == "text" and numeric(one)]
-        own = list(dict.fromkeys([*self.categories, *texts]))
-        meta = prepare_table(
-            source, root / "data", header="yes", delimiter=",", missing=("",), bins=self.bins,
-            decimal={"": "."}, thousands={"": ""}, missing_is=self.missing_is, categories=own,
-            numbers=list(self.numbers), drop=list(self.drop), split="0.95,0.05,0", seed=self.seed,
-            progress=False,
-        )  # fmt: skip
-        if left_out := meta.get("identifiers"):
+        self.prepare(root, frame)
+        if left_out := open_data(root / "data").meta.get("identifiers"):
             warnings.warn(
                 f"left out {', '.join(left_out)}, of which every row has its own value: keep one "
                 "by numbers or categories",
                 stacklevel=2,
             )
-        types = {name: column.type for name, column in columns.items()}
-        write_json(root / FRAME, {"library": library, "types": types})
         values: dict[str, Any] = {"minutes": 0.0 if self.steps else self.minutes}
         values |= {"steps": self.steps, "device": self.device, "dtype": self.dtype}
         values |= {"seed": self.seed} | dict(self.config or {})
@@ -145,11 +138,40 @@ class TableModel:
         train(config, root / "data", root / "run")
         return self.take(root)
 
+    def prepare(self, root: Path, frame: Any) -> None:
+        """Write table.csv, data and frame.json to a folder, unless they are there already.
+
+        ValueError if the folder has another table.
+        """
+        library, columns = library_of(frame), columns_of(frame)
+        content = csv_of(columns)
+        # texts that look like numbers are texts
+        texts = [name for name, one in columns.items() if one.type == "text" and numeric(one)]
+        how: dict[str, Any] = {
+            "bins": self.bins, "missing_is": self.missing_is, "numbers": list(self.numbers),
+            "categories": list(dict.fromkeys([*self.categories, *texts])), "drop": list(self.drop),
+            "seed": self.seed,
+        }  # fmt: skip
+        types = {name: column.type for name, column in columns.items()}
+        said = {"library": library, "types": types, "prepared": how}
+        said |= {"sha256": hashlib.sha256(content).hexdigest()}
+        if (root / FRAME).exists():
+            if read_json(root / FRAME, FORM) != said:
+                raise ValueError(f"{root} has another table: name a new folder, or load it")
+            return
+        write_whole(root / "table.csv", content)
+        prepare_table(
+            root / "table.csv", root / "data", header="yes", delimiter=",", missing=("",),
+            decimal={"": "."}, thousands={"": ""}, split="0.95,0.05,0", progress=False, **how,
+        )  # fmt: skip
+        write_json(root / FRAME, said)
+
     def new_folder(self) -> Path:
         if self.folder:
             root = Path(self.folder)
-            if root.exists() and any(root.iterdir()):
-                raise ValueError(f"{root} is not empty: name a new folder, or TableModel.load it")
+            others = {path.name for path in root.glob("*")} - {"table.csv"}
+            if others and FRAME not in others:
+                raise ValueError(f"{root} is not empty, and no TableModel: name a new folder")
             root.mkdir(parents=True, exist_ok=True)
             return root
         root = tempfile.mkdtemp(prefix="unmask-")
@@ -162,7 +184,7 @@ class TableModel:
         return cls(folder=folder, device=device, dtype=dtype).take(Path(folder))
 
     def take(self, root: Path) -> Self:
-        said = json.loads((root / FRAME).read_text(encoding="utf-8"))
+        said = read_json(root / FRAME, FORM)
         self.library_, self.types_ = said["library"], said["types"]
         self.data_ = open_data(root / "data")
         self.device_ = pick_device(self.device)
@@ -184,7 +206,11 @@ class TableModel:
 
         how: of `Filler`, such as seed, steps, sampler.
         """
-        where = [equals(*item) for item in given.items()] if isinstance(given, Mapping) else given
+        where = [given] if isinstance(given, str) else list(given)
+        if isinstance(given, Mapping):
+            where = [equals(*item) for item in given.items()]
+        if n < 1:
+            raise ValueError(f"n must be at least 1, not {n}")
         table = self.table_
         examples = [conditioned(table, where)] * n
         made = [one.ids for (one,) in self.filler(**how).fill(examples)]
@@ -205,13 +231,16 @@ class TableModel:
         and the median of a number, each given what its row has.
 
         columns: those to fill in; none: all.  empty: what is known of empty cells that are not, or
-        of all without `columns`: there is a "value", it is "missing", or "unknown" (see
-        docs/tables.md).  What is given stays as it is.
+        of all without `columns`: there is a "value", it is "missing", or "unknown"; of a single
+        column "lab=value", with commas between several (docs/tables.md).  What is given stays as it
+        is.
         """
         table, given = self.table_, self.texts_of(frame)
-        wanted = self.wanted(columns, empty)
+        wanted = wanted_of(table, columns, names_in(empty))
         there = [name in given for name in table.names]
         cells, hole, examples = opened(table, self.encode(given), wanted, there, "frame")
+        if not hole.any():
+            return frame
         if best:
             guesses = [guess(table, *law) for law in self.filler(**how).laws(examples)]
             for found in filter(None, guesses):
@@ -219,17 +248,10 @@ class TableModel:
         else:
             rows = [one[0].ids for one in self.filler(**how).fill(examples)]
             cells = table.cells(np.stack(rows))
-        generator = self.random(**how)
-        for c in np.flatnonzero(hole.any(0)):
-            column = table.columns[c]
-            rows = np.flatnonzero(hole[:, c] & (cells[:, c] >= 0))
-            values = cells[rows, c]
-            texts = [column.values[i] for i in values]
-            if not best:
-                texts = column.draw(values, generator)
-            for row, text in zip(rows.tolist(), texts, strict=True):
-                given[column.name].texts[row] = text
-        types = {name: self.types_.get(name, one.type) for name, one in given.items()}
+        generator = None if best else self.random(**how)
+        for row, c, text in texts_of_holes(table, hole, cells, generator):
+            given[table.names[c]].texts[row] = text
+        types = {name: type_in(one, self.types_.get(name)) for name, one in given.items()}
         full = {name: one.texts for name, one in given.items()}
         return like(frame, frame_of(full, types, library_of(frame)))
 
@@ -287,31 +309,21 @@ class TableModel:
             raise ValueError(f"column {column!r} had no value in the rows of fit")
         given[column] = Column([""] * len(frame), "text")
         there = [name in given for name in table.names]
-        cells, wanted = self.encode(given), self.wanted([column], empty)
+        wanted = wanted_of(table, [column], names_in(empty))
+        cells = self.encode(given)
         _, _, examples = opened(table, cells, wanted, there, "frame")
         laws = (guess(table, *law) for law in self.filler().laws(examples))
         return [found for found in laws if found is not None]
-
-    def wanted(self, columns: Sequence[str], empty: str) -> Wanted:
-        """As `unmask fill` has it from --columns and --empty."""
-        for name in columns:
-            check_name(name, self.table_.names)
-        if empty not in ("", *STATES):
-            raise ValueError(f"empty {empty!r} must be one of {', '.join(STATES)}")
-        fill = [not columns or name in columns for name in self.table_.names]
-        elsewhere = "unknown" if self.table_.missing_is == "unknown" else "missing"
-        states = [empty or elsewhere if columns and not one else "value" for one in fill]
-        if empty and not columns:
-            states = [empty] * len(fill)
-        return Wanted(fill, states)
 
     def texts_of(self, frame: Any) -> dict[str, Column]:
         """Columns of a frame; whole numbers among floats, as pandas has them beside missing ones,
         spelled as such where they were whole in `fit`."""
         columns = columns_of(frame)
+        if not len(frame):
+            raise ValueError("the frame has no rows: give some")
         for name, one in columns.items():
             if one.type == "float" and self.types_.get(name) == "int":
-                columns[name] = Column([text.removesuffix(".0") for text in one.texts], "int")
+                columns[name] = one._replace(texts=[t.removesuffix(".0") for t in one.texts])
         return columns
 
     def rows(self, frame: Any) -> np.ndarray:
@@ -347,11 +359,25 @@ class TableModel:
         return np.random.default_rng((self.seed if seed is None else seed, 0))
 
 
-def write_csv(path: Path, columns: Mapping[str, Column]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(columns)
-        rows.writerows(zip(*(column.texts for column in columns.values()), strict=True))
+def csv_of(columns: Mapping[str, Column]) -> bytes:
+    stream = io.StringIO()
+    rows = csv.writer(stream, lineterminator="\n")
+    rows.writerow(columns)
+    rows.writerows(zip(*(column.texts for column in columns.values()), strict=True))
+    return stream.getvalue().encode()
+
+
+def type_in(column: Column, fitted: str | None) -> str:
+    """What a column is once its holes are filled: what it was in `fit`, unless what is given does
+    not do; `fitted`: None for one that was not there."""
+    if fitted is None:
+        return column.type
+    numbers = [parse_number(text) for text in column.texts if text]
+    if fitted in ("int", "float") and None in numbers:
+        return "text"
+    if fitted == "int" and any(number != int(number or 0) for number in numbers):
+        return "float"
+    return fitted
 
 
 def equals(name: str, value: Any) -> str:

@@ -120,8 +120,48 @@ def test_the_score_is_a_bound_on_the_likelihood_of_rows_as_written(model):
 def test_a_kept_model_is_read_again(model):
     again = TableModel.load(model.folder, device="cpu")
     assert again.sample(50).equals(model.sample(50))
-    with pytest.raises(ValueError, match="is not empty"):
-        TableModel(steps=1, folder=model.folder, **HOW).fit(people(50))
+    # the same table: a run that is done is done, and one that was stopped would go on
+    before = {path: path.stat().st_mtime_ns for path in model.folder.rglob("*.safetensors")}
+    same = TableModel(steps=400, folder=model.folder, **HOW).fit(people())
+    assert same.sample(50).equals(model.sample(50)) and before
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    with pytest.raises(ValueError, match="has another table"):
+        TableModel(steps=400, folder=model.folder, **HOW).fit(people(50))
+    with pytest.raises(ValueError, match="is another run"):
+        TableModel(steps=300, folder=model.folder, **HOW).fit(people())
+
+
+def test_a_folder_after_a_table_that_does_not_do(tmp_path):
+    wrong = people(200).assign(note=[f"words {i}" for i in range(200)])
+    with pytest.raises(ValueError, match="'note' has 200 different values"):
+        TableModel(steps=2, folder=tmp_path / "m", **HOW).fit(wrong)
+    TableModel(steps=2, folder=tmp_path / "m", **HOW).fit(people(200))  # corrected
+    (tmp_path / "m" / "frame.json").write_text("{}")
+    with pytest.raises(ValueError, match="frame.json"):
+        TableModel.load(tmp_path / "m")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").write_text("x")
+    with pytest.raises(ValueError, match="is not empty, and no TableModel"):
+        TableModel(steps=2, folder=tmp_path / "other", **HOW).fit(people(50))
+
+
+def test_input_that_cannot_be_meant(model):
+    rows = people(40, seed=5)
+    assert (model.sample(20, given="weight < 70")["weight"] < 70).all()
+    with pytest.raises(ValueError, match="n must be at least 1, not 0"):
+        model.sample(0)
+    for call in (model.impute, model.score, lambda frame: model.predict(frame, "arm")):
+        with pytest.raises(ValueError, match="the frame has no rows"):
+            call(rows[:0])
+    with pytest.raises(ValueError, match="give one of value, missing, unknown"):
+        model.impute(rows.assign(arm=None), ["arm"], empty="mising")
+    assert model.impute(rows.assign(lab="pos")).equals(rows.assign(lab="pos"))  # no hole
+    # a whole column with half a visit in it, and its holes filled with whole ones
+    halves = rows.assign(visits=[0.5, None] * 20)
+    full = model.impute(halves, ["visits"])
+    assert (full["visits"][::2] == 0.5).all() and (full["visits"][1::2] % 1 == 0).all()
+    one = model.predict_proba(rows[["arm", "weight"]], "lab", empty="visits=unknown")
+    assert np.allclose(one.sum(axis=1), 1, atol=1e-4)
 
 
 def test_polars_in_and_out():

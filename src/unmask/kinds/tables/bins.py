@@ -15,6 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from unmask.kinds.tables.numbers import parse_number
+
+MOST = 2**53  # numbers between the least and the greatest: what a float counts exactly
+DIGITS = 400  # that a float may be written with, and some
+
 
 class Within:
     """The law of a number given its bin.
@@ -63,8 +68,11 @@ class Within:
             number = self.bins[0] == 0 and ((rise == 0) | (rise == 1)).all()
             # the last part of a bin is not drawn, so there are others
             several = number and np.bincount(self.bins).min() > 1
-            if several and self.count.min() > 0 and self.rows.min() > 0:
-                return
+            inside = self.first.min() >= 0 and self.first.max() <= self.last + 1 <= MOST + 1
+            if several and inside and self.count.min() > 0 and self.rows.min() > 0:
+                digits = max(abs(self.decimals), abs(self.places))
+                if parse_number(self.low) is not None and digits <= DIGITS:
+                    return
         raise ValueError("a law of numbers within bins has parts that no law has")
 
     @cached_property

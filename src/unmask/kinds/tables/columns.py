@@ -49,13 +49,6 @@ class Column(NamedTuple):
         """Whether a place says if there is a value: where all cells are missing, that is known."""
         return self.missing and bool(self.values)
 
-    def describe(self) -> str:
-        if self.bounds is not None:
-            return f"numbers in {len(self.values)} bins, {self.values[0]} to {self.values[-1]}"
-        if self.values in ((), ("",)):
-            return "no values at all"
-        return f"{len(self.values)} categories"
-
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """(n,) which of `values` each text is, -1 where it is no category or no number."""
         if not self.values:

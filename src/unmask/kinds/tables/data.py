@@ -67,7 +67,8 @@ class TableData(Whole):
 
     def beyond(self, split: str) -> Beyond | None:
         columns = self.tokenizer.columns
-        written = of_split(self.meta, columns, split)
+        with facts_of_meta(self.folder):
+            written = of_split(self.meta, columns, split)
         if written is None:
             return None
         notes = []

@@ -12,11 +12,19 @@ from unmask.files import is_writer, write_whole
 from unmask.kinds.folder import progress_bars
 from unmask.kinds.kind import Filler, Source
 from unmask.kinds.output import numbered, spare
-from unmask.kinds.tables.columns import UNKNOWN, Table, check_name
+from unmask.kinds.tables.columns import UNKNOWN, Table
 from unmask.kinds.tables.csv_source import Cells, read_cells
 from unmask.kinds.tables.flags import names_in
 from unmask.kinds.tables.header import header_names
-from unmask.kinds.tables.holes import STATES, Wanted, describe_guess, guess, number_of, opened
+from unmask.kinds.tables.holes import (
+    Wanted,
+    describe_guess,
+    guess,
+    number_of,
+    opened,
+    texts_of_holes,
+    wanted_of,
+)
 from unmask.kinds.tables.original import Original
 from unmask.kinds.tables.prepare import check_names, encode
 
@@ -48,7 +56,9 @@ class HoledRows(Source):
         if args.best and args.num > 1:
             raise ValueError(f"--best has one answer, not --num {args.num}: leave one of them out")
         self.args, self.table = args, table
-        wanted = wanted_of(args, table)
+        flags = args.columns, args.empty
+        named, empty = ([one for one in names_in(flag) if one] for flag in flags)
+        wanted = wanted_of(table, named, empty)
         cells, self.at = read_columns(path, table, args.encoding)
         known = [c for c, place in enumerate(self.at) if place >= 0]
         for c, name in enumerate(table.names):
@@ -102,7 +112,8 @@ class HoledRows(Source):
                 for k in range(num)
             ]
         for k, (name, cells) in enumerate(zip(self.names, full, strict=True)):
-            self.write(str(name), cells, np.random.default_rng((self.args.seed, k)))
+            drawn = None if self.args.best else np.random.default_rng((self.args.seed, k))
+            self.write(str(name), cells, drawn)
         if self.args.probabilities:
             print(f"wrote {self.args.probabilities}", file=sys.stderr)
         rows, count, holed = len(self.hole), int(self.hole.sum()), int(self.hole.any(1).sum())
@@ -110,19 +121,13 @@ class HoledRows(Source):
         out = [str(name) for name in self.names]
         return {"out": out, "rows": rows, "cells_filled": count, "rows_filled": holed}
 
-    def write(self, out: str, cells: np.ndarray, generator: np.random.Generator) -> None:
+    def write(self, out: str, cells: np.ndarray, generator: np.random.Generator | None) -> None:
         """The file, its holes as in `cells` (rows, columns); what is missing stays as it is.
 
-        Numbers are drawn within their bins or, with --best, the bins' medians.
+        Numbers as in `texts_of_holes`.
         """
-        new = []
-        for c, column in enumerate(self.table.columns):
-            rows = np.flatnonzero(self.hole[:, c] & (cells[:, c] >= 0))
-            values = [column.values[k] for k in cells[rows, c]]
-            if not self.args.best:
-                values = column.draw(cells[rows, c], generator)
-            texts = zip(rows.tolist(), values, strict=True)
-            new += [(self.header + i, self.at[c], text) for i, text in texts]
+        of_holes = texts_of_holes(self.table, self.hole, cells, generator)
+        new = [(self.header + row, self.at[c], text) for row, c, text in of_holes]
         content = self.original.with_cells(new)
         if is_writer():
             write_whole(out, content)
@@ -147,37 +152,6 @@ class HoledRows(Source):
         if self.args.probabilities and is_writer():
             write_whole(self.args.probabilities, listed.getvalue())
         return best
-
-
-def wanted_of(args: Any, table: Table) -> Wanted:
-    """What --columns and --empty say.  ValueError for names and words that there are not."""
-    named = names_of(args.columns, table)
-    fill = [not named or name in named for name in table.names]
-    # as in the data; where those hold no fact of a cell that is missing, it is just hidden
-    elsewhere = "unknown" if table.missing_is == "unknown" else "missing"
-    empty = ["value" if one else elsewhere for one in fill]
-    for part in names_of(args.empty, None):
-        name, equals, state = part.rpartition("=")
-        if state not in STATES:
-            known = ", ".join(STATES)
-            raise ValueError(f"--empty {part!r}: give one of {known}, or COLUMN= and one of them")
-        if equals:
-            check_name(name, table.names)
-            empty[table.names.index(name)] = state
-            continue
-        for c in range(len(empty)):
-            if not named or not fill[c]:
-                empty[c] = state
-    return Wanted(fill, empty)
-
-
-def names_of(flag: str, table: Table | None) -> list[str]:
-    """Names with commas between them; of the columns of a table, if there is one."""
-    names = [name for name in names_in(flag) if name]
-    if table is not None:
-        for name in names:
-            check_name(name, table.names)
-    return names
 
 
 def read_columns(path: Path, table: Table, encoding: str) -> tuple[Cells, list[int]]:

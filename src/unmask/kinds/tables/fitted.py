@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from unmask.kinds.tables.bins import Within
+from unmask.kinds.tables.bins import MOST, Within
 from unmask.kinds.tables.columns import Column
 from unmask.kinds.tables.numbers import PLAIN, Spelling, parse_number, plainly
 
 FREQUENT = 4096  # a number of one row in so many, and of two at least, stays exact
 ROWS = 32  # training rows of a cell of the law within a bin
 CELLS = 16  # of a bin, at most
-STEPS = 2**53  # between the least and the greatest number, at most: what a float counts exactly
 
 
 def number_column(
@@ -113,12 +112,12 @@ def resolution(texts: Sequence[str], wide: Decimal) -> tuple[int, int]:
     """The decimals to which numbers count, below 0 for tens and hundreds, and those that are
     written, -1 for as few as do.
 
-    Numbers that are `wide` apart have at most STEPS between them.
+    Numbers that are `wide` apart have at most MOST steps between them.
     """
     exponents = {Decimal(text).as_tuple().exponent for text in texts}
     whole = [Decimal(text).normalize() for text in texts]
     decimals = max([-int(n.as_tuple().exponent) for n in whole if n], default=0)
-    most = math.floor((Decimal(STEPS) / wide).log10()) if wide else decimals
+    most = math.floor((Decimal(MOST) / wide).log10()) if wide else decimals
     only = -int(exponents.pop()) if len(exponents) == 1 else -1
     return min(decimals, most), only if only >= decimals else -1
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 LIBRARIES = ("pandas", "polars")
@@ -94,6 +95,11 @@ def frame_of(columns: Mapping[str, Sequence[str]], types: Mapping[str, str], lib
     return pandas.DataFrame(made)
 
 
+def whole(text: str) -> int:
+    """Also of `3.0` and `1E+22`."""
+    return int(Decimal(text))
+
+
 def values_of(texts: Sequence[str], type: str) -> list[Any]:
-    read: dict[str, Any] = {"int": int, "float": float, "bool": "True".__eq__, "text": str}
+    read: dict[str, Any] = {"int": whole, "float": float, "bool": "True".__eq__, "text": str}
     return [read[type](text) if text else None for text in texts]

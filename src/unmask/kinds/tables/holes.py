@@ -3,13 +3,13 @@
 Of such a cell one of three things is known: that it has a value, that it is missing, or nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from unmask.kinds.kind import Partial
-from unmask.kinds.tables.columns import ABSENT, Table
+from unmask.kinds.tables.columns import ABSENT, Table, check_name
 from unmask.kinds.tables.columns import UNKNOWN as UNKNOWN_CELL
 from unmask.roles import ABSENT as PLACE_ABSENT
 from unmask.roles import GIVEN, HOLE, UNKNOWN
@@ -32,6 +32,34 @@ class Guess(NamedTuple):
     column: int
     token: int  # the most probable category, or the median of a number, or `none`
     probability: np.ndarray  # (values of the column, and `none` if it may be missing)
+
+
+def wanted_of(table: Table, named: Sequence[str], empty: Sequence[str]) -> Wanted:
+    """What is to be filled in, the columns `named` or, if none is, all; and what is known of empty
+    cells: in those, that there is a value, elsewhere what the data have.
+
+    empty: what is known instead, one of STATES, of columns that are not filled in or, if none is
+    named, of all; or of a single column, as in "lab=value".  ValueError for other names and words.
+    """
+    for name in named:
+        check_name(name, table.names)
+    fill = [not named or name in named for name in table.names]
+    # where the data hold no fact of a cell that is missing, it is just hidden
+    elsewhere = "unknown" if table.missing_is == "unknown" else "missing"
+    states = ["value" if one else elsewhere for one in fill]
+    for part in empty:
+        name, equals, state = part.rpartition("=")
+        if state not in STATES:
+            known = ", ".join(STATES)
+            raise ValueError(f"--empty {part!r}: give one of {known}, or COLUMN= and one of them")
+        if equals:
+            check_name(name, table.names)
+            states[table.names.index(name)] = state
+            continue
+        for c in range(len(states)):
+            if not named or not fill[c]:
+                states[c] = state
+    return Wanted(fill, states)
 
 
 def opened(
@@ -133,6 +161,22 @@ def number_of(table: Table, guess: Guess) -> int:
     """Which value of its column a guess is, or ABSENT."""
     number = guess.token - int(table.first[table.value_at[guess.column]])
     return number if number < len(table.columns[guess.column].values) else ABSENT
+
+
+def texts_of_holes(
+    table: Table, hole: np.ndarray, cells: np.ndarray, generator: np.random.Generator | None
+) -> Iterator[tuple[int, int, str]]:
+    """(row, column, text) of each hole (rows, columns) that has a value in `cells`.
+
+    Numbers are drawn within their bins; without a generator, they are the bins' medians.
+    """
+    for c, column in enumerate(table.columns):
+        rows = np.flatnonzero(hole[:, c] & (cells[:, c] >= 0))
+        values = cells[rows, c]
+        texts = [column.values[k] for k in values]
+        if generator is not None:
+            texts = column.draw(values, generator)
+        yield from ((row, c, text) for row, text in zip(rows.tolist(), texts, strict=True))
 
 
 def describe_guess(table: Table, guess: Guess) -> list[list[str]]:

@@ -170,16 +170,16 @@ def prepare_table(
     )
     at = {name: i for i, name in enumerate(form.names)}
     places = [at[name] for name in table.names]
-    found = {name: encode(part.columns(places), table, unseen) for name, part in parts.items()}
+    chosen_columns = {name: part.columns(places) for name, part in parts.items()}
+    found = {name: encode(cells, table, unseen) for name, cells in chosen_columns.items()}
     if like is not None:
-        for name, part in parts.items():
-            check_absent(found[name], part.columns(places), table, unseen)
+        for name, cells in chosen_columns.items():
+            check_absent(found[name], cells, table, unseen)
     encoded = {name: table.tokens(cells) for name, cells in found.items()}
     without = sum(int((cells < 0).sum()) for cells in found.values())
-    chosen_columns = {name: part.columns(places) for name, part in parts.items()}
     facts: dict[str, Any] = {"missing": missing_texts(chosen_columns.values(), table)}
     if like is None:
-        unlike = unlike_numbers(parts["train"].columns(places), table, rows["train"], numbers)
+        unlike = unlike_numbers(chosen_columns["train"], table, rows["train"], numbers)
         facts |= {"running_numbers": unlike} if unlike else {}
         facts |= {"identifiers": identifiers} if identifiers else {}
     if tell is not None:
@@ -191,19 +191,18 @@ def prepare_table(
     counts, empty, within = dict.fromkeys(SPLITS, 0), 0, {}
     with new_folder(out) as folder:
         for name, chosen in rows.items():
-            mine = encoded.get(name, encoded["train"])[chosen]
-            full = mine[(mine != table.vocab_size).any(1)]
-            values = found.get(name, found["train"])[chosen] >= 0
-            if len(mine) and not values.any():
+            source_of = name if name in parts else "train"
+            mine = encoded[source_of][chosen]
+            filled = (mine != table.vocab_size).any(1)
+            if len(mine) and not (found[source_of][chosen] >= 0).any():
                 raise ValueError(
                     f"the rows of the {name} split are all empty: give a file with values in it"
                 )
-            full.astype(stored).tofile(folder / f"{name}.bin")
-            counts[name] = len(full)
-            empty += len(mine) - len(full)
-            source = name if name in parts else "train"
-            some = chosen[(mine != table.vocab_size).any(1)]
-            within[name] = nats_within(chosen_columns[source], found[source], table, some)._asdict()
+            mine[filled].astype(stored).tofile(folder / f"{name}.bin")
+            counts[name] = int(filled.sum())
+            empty += len(mine) - counts[name]
+            cells, values = chosen_columns[source_of], found[source_of]
+            within[name] = nats_within(cells, values, table, chosen[filled])._asdict()
         return write_meta(
             folder,
             "tables",
