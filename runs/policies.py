@@ -16,9 +16,9 @@ from unmask import MaskedDiffusion, __version__, checkpoint, likelihood
 from unmask.data import open_data
 from unmask.device import pick_device, pick_dtype, precision
 from unmask.estimate import Estimate, difference
-from unmask.filling import rows_at_a_time
 from unmask.likelihood import Bound, Estimator, Orders, estimate, estimate_orders
 from unmask.policies import ORDERS
+from unmask.rows import rows_at_a_time
 
 
 def main() -> None:

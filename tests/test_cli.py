@@ -13,11 +13,12 @@ import pytest
 import torch
 
 import unmask
+import unmask.filling
 from unmask.cli import main
 from unmask.cli.compare import PAIRED, student
 from unmask.estimate import difference, freedom
-from unmask.filling import windows
 from unmask.kinds.text.holes import parse_holes
+from unmask.rows import windows
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 200
 TRAIN = [

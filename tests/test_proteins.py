@@ -24,7 +24,7 @@ from unmask.cli import main
 from unmask.config import TrainConfig
 from unmask.data import Residues, make_tokenizer, open_data, prepare_proteins
 from unmask.evaluation.schedule import count_tokens
-from unmask.filling import Filler, windows
+from unmask.filling import Filler
 from unmask.kinds import sources
 from unmask.kinds.baselines import sequence_ngram_bits, sequence_ngram_probs
 from unmask.kinds.kind import Partial
@@ -35,6 +35,7 @@ from unmask.kinds.proteins.residues import LETTERS
 from unmask.likelihood import conditional_nats, cross_entropy_by_count, estimate_nelbo
 from unmask.masks import Draw
 from unmask.roles import GIVEN, HOLE
+from unmask.rows import windows
 from unmask.sampling import draw_lengths, sample
 from unmask.train import build, train
 

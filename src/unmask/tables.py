@@ -34,7 +34,7 @@ from unmask.diffusion import MaskedDiffusion
 from unmask.documents import read_json
 from unmask.estimate import Estimate
 from unmask.files import write_whole
-from unmask.filling import Filler, rows_at_a_time
+from unmask.filling import Filler
 from unmask.kinds.registry import presets
 from unmask.kinds.tables.columns import ABSENT, check_name, parse_number
 from unmask.kinds.tables.csv_source import Cells
@@ -54,6 +54,7 @@ from unmask.kinds.tables.rules import BINS
 from unmask.kinds.tables.where import conditioned, spans_within
 from unmask.kinds.tables.written import nats_within
 from unmask.likelihood import estimate_nelbo
+from unmask.rows import rows_at_a_time
 from unmask.train import train
 
 FRAME = "frame.json"

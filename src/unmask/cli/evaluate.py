@@ -73,7 +73,7 @@ def evaluate(argv: list[str]) -> None:
     args = parse(Eval, "eval", argv, evaluate.__doc__)
     check_estimator(args)
     runtime = Runtime(args)
-    from unmask.filling import rows_at_a_time
+    from unmask.rows import rows_at_a_time
 
     check_positive(args, "repeats")
     check_out(str(beside(args.json)) if args.json else "")

@@ -45,7 +45,7 @@ def grid(argv: list[str]) -> None:
     from unmask.data import open_data
     from unmask.evaluation.grid import best_counts, measure
     from unmask.files import write_whole
-    from unmask.filling import rows_at_a_time
+    from unmask.rows import rows_at_a_time
 
     model, kind, folder = runtime.load(args.model)
     data = open_data(args.data, labels=model.meta.get("labels", False))

@@ -40,7 +40,8 @@ def sample(argv: list[str]) -> None:
     """
     args = parse(Sample, "sample", argv, sample.__doc__)
     runtime = Runtime(args)
-    from unmask.filling import Filler, rows_at_a_time
+    from unmask.filling import Filler
+    from unmask.rows import rows_at_a_time
 
     check_positive(args, "num")
     model, kind, folder = runtime.load(args.model)

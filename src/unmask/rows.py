@@ -1,0 +1,94 @@
+"""Examples side by side in a batch, and the windows in which longer ones are filled."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from unmask.batch import told
+from unmask.kinds.kind import Partial
+from unmask.roles import HOLE
+
+
+class Rows(NamedTuple):
+    """Examples side by side, padded to the longest."""
+
+    z: Tensor  # (B, S*L); all of these are on the CPU
+    holes: Tensor  # (B, S) bool: to be filled in
+    unknown: Tensor  # (B, S) bool: masked, and staying so
+    valid: Tensor  # (B, S) bool: not the padding, nor what is absent
+    cond: Tensor | None  # (B,) labels
+    ends: Tensor | None = None  # (B, 2) bool, of windows: whether they hold the ends of their rows
+
+    def part(self, at: slice, digits: int) -> "Rows":
+        """The tokens `at` of every row, of so many `digits` each; views, so that what is filled in
+        there is filled in here."""
+        outside = self.valid[:, : at.start].any(1), self.valid[:, at.stop :].any(1)
+        return Rows(
+            self.z[:, at.start * digits : at.stop * digits],
+            self.holes[:, at],
+            self.unknown[:, at],
+            self.valid[:, at],
+            self.cond,
+            ~torch.stack(outside, 1),
+        )
+
+    def told(self, device=None) -> dict[str, Tensor]:
+        """What a network is told of the rows, without what goes without saying."""
+        valid = None if bool(self.valid.all()) else self.valid
+        ends = None if self.ends is None or bool(self.ends.all()) else self.ends
+        return told(device, self.cond, valid, ends)
+
+
+def numbered(batches: list[list[int]], num: int) -> list[list[int]]:
+    """For each row of each batch, which names its example, a number of its own among the `num`
+    fillings of all examples."""
+    before: Counter[int] = Counter()
+    found = []
+    for batch in batches:
+        found.append([])
+        for i in batch:
+            found[-1].append(num * i + before[i])
+            before[i] += 1
+    return found
+
+
+def with_holes(examples: Sequence[Partial]) -> list[int]:
+    """The numbers of the examples that have a hole."""
+    return [i for i, example in enumerate(examples) if (example.role == HOLE).any()]
+
+
+def rows_at_a_time(asked: int, length: int) -> int:
+    """--batch-size as `asked`; where that is 0, by the length of an example in digits."""
+    if asked < 0:
+        raise ValueError(f"--batch-size must not be negative, not {asked}")
+    return asked or max(64, 16384 // length)
+
+
+def windows(holes: Tensor, length: int) -> Iterator[tuple[slice, Tensor]]:
+    """Where to fill the holes (S,) of an example: windows, and which positions (W,) bool of each.
+
+    A window has at most `length` tokens.  A longer example is filled from left to right, a group of
+    holes at a time, in the window around the group's middle.  A group spans so little that the
+    network sees, on either side of each of its holes, a quarter of a window or all there is.
+    """
+    total = len(holes)
+    if total <= length:
+        yield slice(0, total), holes
+        return
+    left, quarter = holes.nonzero()[:, 0].tolist(), length // 4
+    last = total - length  # where the last window starts
+    while left:
+        # the group: what fits into a window that starts a quarter before its first hole
+        start = min(max(left[0] - quarter, 0), last)
+        limit = total if start == last else start + length - quarter
+        group = list(itertools.takewhile(lambda i, limit=limit: i < limit, left))
+        # its window: around its middle
+        start = min(max((group[0] + group[-1] + 1) // 2 - length // 2, 0), last)
+        fill = torch.zeros(length, dtype=torch.bool)
+        fill[torch.tensor(group) - start] = True
+        yield slice(start, start + length), fill
+        left = left[len(group) :]
