@@ -23,7 +23,14 @@ from typing import NamedTuple
 import numpy as np
 
 from unmask.kinds.tables.bins import Within
-from unmask.kinds.tables.numbers import PLAIN, Spelling, parse_number, plainly, spelled, spelling_of
+from unmask.kinds.tables.numbers import (
+    PLAIN,
+    Spelling,
+    parse_number,
+    plainly,
+    respelled,
+    spelling_of,
+)
 
 # in the place of a value's number: a cell that is missing; one with a value that is not known
 ABSENT, UNKNOWN = -1, -2
@@ -69,7 +76,7 @@ class Column(NamedTuple):
         if self.within is None:
             return [self.values[i] for i in values]
         drawn = self.within.draw(values, generator, only)
-        texts = [spelled(text, self.spelling) for text in drawn]
+        texts = [respelled(text, self.spelling) for text in drawn]
         if only is not None:
             return texts
         # where floats are too coarse for the bounds, the median is sure to be in the bin

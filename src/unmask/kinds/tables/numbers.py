@@ -67,7 +67,7 @@ def plainly(text: str, spelling: Spelling) -> str:
     return text.replace(spelling.decimal, ".")
 
 
-def spelled(text: str, spelling: Spelling) -> str:
+def respelled(text: str, spelling: Spelling) -> str:
     """A plain number in this spelling."""
     if spelling == PLAIN:
         return text
