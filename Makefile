@@ -12,9 +12,10 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --no-input -q
 demo: $(VENV)/installed
 	$(VENV)/bin/unmask demo
 
-# One thread a test process: tests are small, and two processes are faster than two threads.
+# One thread a test process: tests are small, and two processes are faster than two threads.  In
+# the files' own order: the longest is the first.
 test: $(VENV)/developing
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 # What an extra adds, beside the packages that say the same, in an environment of its own; a test
 # that is skipped there is a failure.
