@@ -13,7 +13,7 @@ demo: $(VENV)/installed
 	$(VENV)/bin/unmask demo
 
 # One thread a test process: tests are small, and two processes are faster than two threads.  In
-# the files' own order: the longest is the first.
+# the files' own order: few tests are not a short file.
 test: $(VENV)/developing
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 

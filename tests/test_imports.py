@@ -224,3 +224,14 @@ def test_import_does_not_load_torch():
         [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
     )
     assert done.stdout.split() == [unmask.__version__, "False", "False"]
+
+
+def test_no_compiler_is_imported_to_read_a_model(text_run):
+    """PyTorch's own, when a network without values is filled at random: most of a second."""
+    code = (
+        "import sys, unmask; "
+        f"unmask.MaskedDiffusion.from_pretrained({str(text_run)!r}); "
+        "print([name for name in ('sympy', 'torch._dynamo') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
+    assert done.stdout == "[]\n", done.stderr

@@ -259,24 +259,28 @@ def rehearsed(out, *flags, without=("tyro", "matplotlib", "PIL")):
     return done, json.loads((out / "record.json").read_text(encoding="utf-8"))
 
 
-def test_what_is_measured_on_a_gpu_can_be_rehearsed_without_one(tmp_path):
+# without the stage of processes, which test_distributed.py starts, too, and for longer
+QUICK = ("exact", "speed", "sampling", "learn")
+
+
+@pytest.mark.parametrize("only", [pytest.param((), marks=pytest.mark.slow), QUICK])
+def test_what_is_measured_on_a_gpu_can_be_rehearsed_without_one(tmp_path, only):
     """The script as it is run, in miniature: every stage, nothing failed, and a record that is read
     as JSON."""
-    done, record = rehearsed(tmp_path)
+    done, record = rehearsed(tmp_path, *(["--only", *only] if only else []))
     assert done.returncode == 0, done.stdout + done.stderr
-    names = (
+    names = {
         "kernel V=50257 l=2 float32",
         "law of ancestral prime",
         "estimate in bfloat16",
         "train owt-small, 2 digits",
         "train cifar10",
-        "processes pieces in bfloat16",
         "golden md4",
         "train owt-small, dense head",
-    )
-    assert {*names, "sample first_hitting 1", "learn", "machine", "done"} <= set(record) and record[
-        "done"
-    ]["failed"] == []
+    }
+    names |= set() if only else {"processes pieces in bfloat16"}
+    assert {*names, "sample first_hitting 1", "learn", "machine", "done"} <= set(record)
+    assert record["done"]["failed"] == []
     assert all(row.get("passed", True) for row in record.values()) and record["learn"]["bits"] < 8
     assert (tmp_path / "learn-log.jsonl").is_file()
 
@@ -314,3 +318,20 @@ def test_tests_that_fail_on_a_gpu_are_named(tmp_path, monkeypatch):
     assert gpu.main(["--out", str(tmp_path), "--rehearse", "--only", "contract"]) == 1
     found = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))["contract"]
     assert (found["right"], found["wrong"], found["which"]) == (1, 1, ["test[3]"])
+
+
+# ---------------------------------------------------------------- what `make faults` does at length
+
+# what no other test has of this kind
+FEW = ("kills_of_writers", "hostile")
+
+
+@pytest.mark.parametrize("only", [pytest.param((), marks=pytest.mark.slow), FEW])
+def test_a_little_of_every_fault(capsys, only):
+    """Nothing is wrong, and every fault was tried."""
+    faults = script("faults")
+    assert faults.main(["--short", *(["--only", *only] if only else [])]) == 0
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert len(rows) == (len(only) or len(faults.FAULTS)) + 2
+    assert all(wrong == "0" for _, _, wrong, _ in rows)
+    assert all(int(times) or "not tried" in lost for _, times, _, lost in rows)

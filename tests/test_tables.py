@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import unmask
+import unmask.cli.demo
 from unmask.audit import exact_nelbo
 from unmask.backbones import Transformer
 from unmask.cli import main
@@ -25,6 +26,7 @@ from unmask.data import Table, open_data, prepare_table
 from unmask.filling import Filler
 from unmask.kinds.baselines import position_bits
 from unmask.kinds.folder import cut_by_digest
+from unmask.kinds.registry import presets
 from unmask.kinds.tables.fitted import equal_parts, number_column
 from unmask.kinds.tables.holes import describe_guess, guess, partials
 from unmask.kinds.tables.numbers import are_numbers
@@ -1019,7 +1021,11 @@ def test_audit_and_schedule_of_a_table(home, adult, tmp_path, capsys):
     assert "draw values instead" in capsys.readouterr().err
 
 
-def test_the_demo_of_a_table_from_start_to_report(tmp_path, capsys):
+def test_the_demo_of_a_table_from_start_to_report(tmp_path, capsys, monkeypatch):
+    """With a smaller network."""
+    small = presets()["table"]
+    small = replace(small, config=replace(small.config, dim=32, layers=1, heads=2))
+    monkeypatch.setattr(unmask.cli.demo, "presets", lambda: {"table": small})
     out, record = tmp_path / "demo", tmp_path / "d.json"
     flags = ["--data", "table", "--out", str(out), "--minutes", "0.05", "--json", str(record)]
     assert main(["demo", *flags, *CPU[:4]]) == 0

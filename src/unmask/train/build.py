@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from unmask import schedules
-from unmask.backbones import Transformer, UNet, parts_of
+from unmask.backbones import Transformer, UNet, parts_of, shapes_alone
 from unmask.config import TrainConfig
 from unmask.device import physical_memory
 from unmask.diffusion import MaskedDiffusion
@@ -75,7 +75,7 @@ def check_memory(config: TrainConfig, make: Callable[[], nn.Module]) -> None:
     """
     memory = physical_memory()
     try:
-        with torch.device("meta"):
+        with shapes_alone():
             weights = 4 * sum(p.numel() for p in make().parameters())
     except RuntimeError:  # so many that their bytes overflow
         weights = 1 << 63
