@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import unmask
-from unmask.backbones import Transformer
-from unmask.backbones.transformer import Head, RMSNorm, attend
+from unmask.backbones import Transformer, attention
+from unmask.backbones.attention import attend
+from unmask.backbones.transformer import Head, RMSNorm
 from unmask.kinds.registry import presets
 from unmask.train import build
 
@@ -126,14 +128,35 @@ def test_a_padded_head_is_the_same_function(values):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_attention_of_parts_is_attention(masked):
-    """The bf16 path of CPUs against the kernel in fp32, within bf16's rounding."""
+@pytest.mark.parametrize("amx,part", [(True, 2**22), (False, 2**22), (False, 3 * 33**2)])
+def test_attention_by_products_is_attention(monkeypatch, masked, amx, part):
+    """The ways of bfloat16 on CPUs, with and without AMX, whole and in slices, against the kernel
+    in float32 within bfloat16's rounding: outputs, gradients, and outputs without gradients."""
+    monkeypatch.setattr(attention, "AMX", amx)
+    monkeypatch.setattr(attention, "PART", part)
     torch.manual_seed(0)
-    q, k, v = torch.randn(3, 2, 4, 33, 16).bfloat16()
+    inputs = torch.randn(3, 2, 4, 33, 16).bfloat16()
+    upstream = torch.randn(2, 4, 33, 16).bfloat16()
     mask = (torch.rand(2, 1, 1, 33) > 0.3) if masked else None
-    ours = attend(q, k, v, mask, 0.0).float()
-    exact = torch.nn.functional.scaled_dot_product_attention(q.float(), k.float(), v.float(), mask)
-    assert float((ours - exact).abs().max()) < 0.03
+    found = []
+    for way, dtype in ((attend, torch.bfloat16), (F.scaled_dot_product_attention, torch.float32)):
+        given = inputs.to(dtype).requires_grad_()
+        y = way(*given, mask)
+        (slope,) = torch.autograd.grad(y, given, upstream.to(dtype))
+        with torch.no_grad():
+            found.append([y.detach().float(), way(*given, mask).float(), slope.float()])
+    for ours, exact in zip(*found, strict=True):
+        assert float((ours - exact).abs().max()) < 0.03 * float(exact.abs().max())
+
+
+def test_attention_of_many_scores_keeps_none(monkeypatch):
+    """Beyond a limit it is the kernel that goes over long sequences, whose backward pass needs no
+    softmax kept."""
+    monkeypatch.setattr(attention, "AMX", False)
+    q = torch.randn(2, 4, 33, 16).bfloat16().requires_grad_()
+    assert "ScaledDotProduct" not in type(attend(q, q, q).grad_fn).__name__
+    monkeypatch.setattr(attention, "KEPT", 8 * 33**2 - 1)
+    assert "ScaledDotProduct" in type(attend(q, q, q).grad_fn).__name__
 
 
 @pytest.mark.parametrize(

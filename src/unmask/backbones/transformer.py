@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unmask.backbones.attention import attend
 from unmask.backbones.part import Part
 from unmask.subtokens import least_base
 
@@ -291,18 +292,6 @@ def _sinusoids(t: Tensor, dim: int) -> Tensor:
     frequency = torch.exp(steps)
     angle = t[:, None] * frequency
     return torch.cat([angle.sin(), angle.cos()], -1)
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
-    """Attention (B, H, S, D/H)."""
-    # on CPUs PyTorch's kernel is three times slower than its parts at short lengths in bf16
-    if q.device.type != "cpu" or q.dtype != torch.bfloat16 or q.shape[-2] > 512:
-        return F.scaled_dot_product_attention(q, k, v, mask, dropout)
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    if mask is not None:
-        # not -inf: a row may have no valid position
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    return F.dropout(scores.softmax(-1, dtype=q.dtype), dropout) @ v
 
 
 def _rotary(length: int, width: int, device) -> tuple[Tensor, Tensor]:
