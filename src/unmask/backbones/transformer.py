@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from unmask.backbones.attention import attend
 from unmask.backbones.part import Part
+from unmask.kernels.pointwise import rms_norm, turned
 from unmask.subtokens import least_base
 
 MOST_LAYERS = 1000  # more take minutes to be built
@@ -194,9 +195,7 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.is_cuda:
             return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), 1e-6)
-        # CPUs have no kernel of it: this single reduction is twice as fast as PyTorch's composite
-        square = torch.linalg.vector_norm(x, dim=-1, keepdim=True) ** 2 / len(self.weight)
-        return x * (square + 1e-6).rsqrt() * self.weight
+        return rms_norm(x, self.weight, 1e-6)  # CPUs have no kernel of it
 
 
 class Head(nn.Linear):
@@ -305,6 +304,4 @@ def _rotate(x: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
     """(B, S, H, D/H) turned by its position, if positions have an order."""
     if rotary is None:
         return x
-    cos, sin = (table.to(x.dtype) for table in rotary)
-    a, b = x.chunk(2, -1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+    return turned(x, *(table.to(x.dtype) for table in rotary))

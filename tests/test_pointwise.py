@@ -1,0 +1,67 @@
+"""Few passes over memory compute what the expressions do."""
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from unmask.backbones import Transformer
+from unmask.kernels import pointwise
+from unmask.kernels.pointwise import rms_norm, turned
+
+ANGLES = torch.linspace(0, 9, 5 * 3).view(5, 1, 3)
+WAYS = {
+    "norm": (rms_norm, lambda x: (x, 1 + torch.arange(x.shape[-1]).to(x.dtype) / 5, 1e-6)),
+    "turned": (turned, lambda x: (x, *(f(ANGLES).to(x.dtype) for f in (torch.cos, torch.sin)))),
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_the_gradient_by_hand_is_the_slope(name):
+    """By finite differences, in float64; of another layout, too, and of zeros."""
+    way, arguments = WAYS[name]
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 4, 6, dtype=torch.float64)
+    for given in (x, x.transpose(1, 2).contiguous().transpose(1, 2)):
+        x, *others = arguments(given.clone().requires_grad_())
+        if name == "norm":
+            others[0].requires_grad_()
+        assert gradcheck(way, (x, *others))
+    assert rms_norm(torch.zeros(2, 6).requires_grad_(), torch.ones(6), 1e-6).abs().max() == 0
+
+
+@pytest.mark.parametrize("name,dtype,other", [
+    ("norm", torch.float32, torch.float32), ("turned", torch.float32, torch.float32),
+    ("norm", torch.bfloat16, torch.bfloat16), ("turned", torch.bfloat16, torch.bfloat16),
+    ("norm", torch.bfloat16, torch.float32),
+])  # fmt: skip
+def test_outputs_and_slopes_are_those_of_the_expression(monkeypatch, name, dtype, other):
+    """What is trained is what is used, and what other devices do; also where weights are more
+    precise than what they weigh."""
+    way, arguments = WAYS[name]
+    torch.manual_seed(0)
+    x, *others = arguments(torch.randn(2, 5, 4, 6).to(other))
+    x, found = x.to(dtype).requires_grad_(), []
+    for by_hand in (True, False):
+        monkeypatch.setattr(pointwise, "by_hand", lambda x, by_hand=by_hand: by_hand)
+        y = way(x, *others)
+        found.append((y, *torch.autograd.grad(y.float().square().sum(), x)))
+    for ours, plain in zip(*found, strict=True):
+        assert ours.dtype == plain.dtype and ours.shape == plain.shape
+        slack = 6 * torch.finfo(dtype).eps
+        assert torch.allclose(
+            ours, plain, rtol=slack, atol=slack * float(plain.detach().abs().max())
+        )
+
+
+def test_a_network_learns_the_same_by_hand(monkeypatch):
+    """All gradients of a transformer, against autograd's own way."""
+    torch.manual_seed(0)
+    network, z = Transformer(7, dim=16, layers=2, heads=2).double(), torch.randint(0, 8, (3, 9))
+    torch.nn.init.normal_(network.head.weight)
+    found = []
+    for by_hand in (True, False):
+        monkeypatch.setattr(pointwise, "by_hand", lambda x, by_hand=by_hand: by_hand)
+        loss = network(z).logsumexp(-1).sum()
+        found.append(torch.autograd.grad(loss, list(network.parameters())))
+    for ours, plain in zip(*found, strict=True):
+        assert torch.allclose(ours, plain, rtol=1e-10, atol=1e-12)
