@@ -23,7 +23,7 @@ from unmask.batch import inputs
 from unmask.categorical import uniform
 from unmask.config import Dtype
 from unmask.data import open_data
-from unmask.device import keep_freed_memory, pick_dtype, precision
+from unmask.device import keep_freed_memory, multiply_by_onednn, pick_dtype, precision, tune_process
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.kinds.registry import presets
 from unmask.masks import Draw
@@ -38,7 +38,7 @@ Row = tuple[str, float, str]
 
 def run(what: tuple[str, ...], *, model: str, data: str, threads: int) -> dict:
     """Print (name, value, unit) rows of the chosen benchmarks; the same as a record."""
-    keep_freed_memory()
+    tune_process()
     if threads:
         torch.set_num_threads(threads)
     chosen = {
@@ -165,6 +165,7 @@ def apart(function: Callable, *arguments, keep: bool = True):
 
 def _begin(threads: int, keep: bool, function: Callable, *arguments):
     torch.set_num_threads(threads)
+    multiply_by_onednn()
     if keep:
         keep_freed_memory()
     return function(*arguments)
@@ -213,7 +214,7 @@ def train() -> list[Row]:
     in_attention, in_head = 12 * tokens * 256 * 256 * 4, 3 * tokens * 256 * 256  # at half the rows
     work = 6 * tokens * matrices + in_attention + in_head
     return [
-        ("matrix product, float32", single / 1e9, "GFLOP/s"),
+        (f"matrix product, float32, by {float32_library()}", single / 1e9, "GFLOP/s"),
         ("matrix product, bfloat16", half / 1e9, "GFLOP/s"),
         (f"step, {fast}", ours * 1e3, "ms"),
         (f"step, {fast}", tokens / ours, "tokens/s"),

@@ -19,10 +19,10 @@ class Runtime:
     def __init__(self, args: Machine):
         import torch
 
-        from unmask.device import keep_freed_memory, pick_device, pick_dtype, precision
+        from unmask.device import pick_device, pick_dtype, precision, tune_process
         from unmask.processes import own_device, started
 
-        keep_freed_memory()
+        tune_process()
         if args.threads < 0:
             raise ValueError(f"--threads must not be negative, not {args.threads}")
         if args.threads:

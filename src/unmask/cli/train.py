@@ -56,12 +56,12 @@ def train(argv: list[str]) -> None:
         raise ValueError(f"--gpu {gpu} is what --dry-run reckons with: give that, or leave it out")
     from unmask.checkpoint import digest
     from unmask.data import open_data
-    from unmask.device import keep_freed_memory
+    from unmask.device import tune_process
     from unmask.likelihood.estimators import in_continuous_time
     from unmask.train import last_row
     from unmask.train import train as run
 
-    keep_freed_memory()
+    tune_process()
     if dry_run:
         print_plan(TrainConfig(**values), data, gpu or "h100", record)
         return

@@ -1,0 +1,35 @@
+"""What a process sets for speed changes no result beyond rounding."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import sys, torch, unmask.device as device
+real = device.vendor()
+assert device.multiply_by_onednn() == (torch.backends.mkldnn.matmul.fp32_precision == "bf16")
+assert real == "AuthenticAMD" or torch.backends.mkldnn.matmul.fp32_precision == "none"
+torch.backends.mkldnn.matmul.fp32_precision = "none"
+device.vendor = lambda: "AuthenticAMD"
+used = device.multiply_by_onednn()
+assert (torch.backends.mkldnn.matmul.fp32_precision == "bf16") == used
+torch.manual_seed(1)
+a, b = torch.randn(2, 300, 300)
+exact = a.double() @ b.double()
+assert (a @ b - exact).norm() < 1e-5 * exact.norm()
+print(used)
+"""
+
+
+@pytest.mark.parametrize("most", ["", "AVX512_CORE"])
+def test_products_of_float32_stay_those_of_float32(most):
+    """Whatever the processor is: where oneDNN would round (as on tiles of bfloat16), it is not let
+    in; where it has no such tiles, it is."""
+    env = os.environ | ({"ONEDNN_MAX_CPU_ISA": most} if most else {})
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], env=env, capture_output=True, encoding="utf-8"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "True\n" or not most
