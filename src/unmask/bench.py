@@ -23,7 +23,14 @@ from unmask.batch import inputs
 from unmask.categorical import uniform
 from unmask.config import Dtype
 from unmask.data import open_data
-from unmask.device import keep_freed_memory, multiply_by_onednn, pick_dtype, precision, tune_process
+from unmask.device import (
+    float32_library,
+    keep_freed_memory,
+    multiply_by_onednn,
+    pick_dtype,
+    precision,
+    tune_process,
+)
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.kinds.registry import presets
 from unmask.masks import Draw
