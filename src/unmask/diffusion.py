@@ -22,7 +22,7 @@ from unmask.batch import Batch, roles_of, told
 from unmask.categorical import uniform
 from unmask.formula import continuous, discrete
 from unmask.kernels.marginals import marginal_nats
-from unmask.kernels.rows import sum_rows
+from unmask.kernels.rows import in_steps, sum_rows
 from unmask.links import check_agreement
 from unmask.masks import Draw, Uniforms, at
 from unmask.roles import ABSENT, GIVEN, SCORED
@@ -347,6 +347,8 @@ class MaskedDiffusion(Alphabets):
         if batch.per_token > 1:  # side by side, rows of as many masked units: `marginal_nats`
             order = masked[b, position].sum(-1).argsort(descending=True, stable=True)
             b, position = b[order], position[order]
+        there = len(b)
+        b, position = (in_steps(v, batch.codes.numel() // 32) for v in (b, position))
         masked = masked[b, position]  # (R, l)
         y = batch.y.unflatten(1, per_token)[b, position]  # (R, l)
         digits = z.unflatten(1, per_token)[b, position]  # (R, L)
@@ -354,6 +356,7 @@ class MaskedDiffusion(Alphabets):
         groups = self.open_groups(z, b, position)
         wide = torch.float64 if rows.dtype == torch.float64 else torch.float32
         factor = draw.scale[b].to(wide)
+        factor[there:] = 0
         base = self.base(y)
 
         def paid_by(rows: Tensor, part: slice) -> tuple[Tensor, Tensor]:
@@ -377,7 +380,7 @@ class MaskedDiffusion(Alphabets):
 
         total, each = sum_rows(paid_by, rows, self.parameters(), self.subtokenizer.vocab_size)
         paid = each.new_zeros((*batch.codes.shape, each.shape[1]), dtype=torch.float64)
-        return total, paid.index_put_((b, position), each.double())
+        return total, paid.index_put_((b[:there], position[:there]), each[:there].double())
 
     def forward(
         self,

@@ -22,6 +22,16 @@ def chunks(rows: int, width: int, device: torch.device) -> list[slice]:
     return [slice(a, b) for a, b in itertools.pairwise(ends)]
 
 
+def in_steps(index: Tensor, step: int) -> Tensor:
+    """(R,) -> with its last element repeated, until R is a multiple of `step`.
+
+    Where the number of rows changes every time, CPUs keep code for every number of them in
+    bfloat16: memory grows by up to a gigabyte.  The rows that are repeated are to be weighted by 0.
+    """
+    missing = -len(index) % step if step else 0
+    return torch.cat([index, index[-1:].expand(missing)]) if missing else index
+
+
 def sum_rows(
     nats: Callable[[Tensor, slice], tuple[Tensor, Tensor]],
     rows: Tensor,
