@@ -162,16 +162,19 @@ def draws_of(model, batch, units, count, valid=None, seed=0):
     )
 
 
+def by_count(n):
+    """(n,) probabilities of 1..n masked units."""
+    p = torch.arange(1, n + 1, dtype=torch.float64) ** -0.5
+    return p / p.sum()
+
+
 @pytest.mark.parametrize("batch", [1, 2, 3, 5])
-def test_the_number_of_masked_units_is_uniform_for_every_row(batch):
+def test_the_number_of_masked_units_has_its_density_in_every_row(batch):
     masked, _, scale = draws_of(recorder_model(), batch, 6, 1500)
-    k = masked.sum(-1)
-    assert torch.allclose(scale, 6 / k.double(), rtol=1e-15)
+    k, p = masked.sum(-1), by_count(6)
+    assert torch.allclose(scale, 1 / (k * p[k - 1]), rtol=1e-14)
     for row in range(batch):
-        chi_square(
-            torch.bincount(k[:, row] - 1, minlength=6).double(),
-            torch.full((6,), 1 / 6, dtype=torch.float64),
-        )
+        chi_square(torch.bincount(k[:, row] - 1, minlength=6).double(), p)
 
 
 def test_the_masked_units_are_a_uniform_subset_and_the_time_has_its_beta_law():
@@ -179,7 +182,8 @@ def test_the_masked_units_are_a_uniform_subset_and_the_time_has_its_beta_law():
     masked, t, _ = draws_of(recorder_model(schedule=schedule), 3, 4, 4000)
     pattern = (masked * 2 ** torch.arange(4)).sum(-1)
     p = torch.tensor(
-        [1 / 4 / math.comb(4, i.bit_count()) for i in range(1, 16)], dtype=torch.float64
+        [float(by_count(4)[i.bit_count() - 1]) / math.comb(4, i.bit_count()) for i in range(1, 16)],
+        dtype=torch.float64,
     )
     for row in (0, 2):
         chi_square(torch.bincount(pattern[:, row] - 1, minlength=15).double(), p)
@@ -192,9 +196,11 @@ def test_the_masked_units_are_a_uniform_subset_and_the_time_has_its_beta_law():
 
 
 def test_the_batch_total_of_masked_units_is_nearly_constant():
-    for batch, slack in ((64, 0), (63, 32)):
+    """Whatever is drawn in its strata, it is within the length of one row."""
+    mean = float(by_count(32) @ torch.arange(1.0, 33, dtype=torch.float64))
+    for batch in (64, 63):
         masked, _, _ = draws_of(recorder_model(), batch, 32, 50)
-        assert int((masked.sum((1, 2)) - batch * 33 / 2).abs().max()) <= slack
+        assert float((masked.sum((1, 2)) - batch * mean).abs().max()) <= 32
 
 
 def test_rows_of_different_lengths_have_their_own_counts():
@@ -207,11 +213,13 @@ def test_rows_of_different_lengths_have_their_own_counts():
     )
     k = masked.sum(-1)
     for row, n in enumerate([1, 3, 6]):
-        assert torch.allclose(scale[:, row], n / k[:, row].double(), rtol=1e-15)
+        p = by_count(n)
+        own = k[:, row]
+        assert torch.allclose(scale[:, row], 1 / (own * p[own - 1]), rtol=1e-14)
         counts = torch.bincount(k[:, row] - 1, minlength=n).double()
         assert len(counts) == n
         if n > 1:
-            chi_square(counts, torch.full((n,), 1 / n, dtype=torch.float64))
+            chi_square(counts, p)
     assert int(k[:, 3].max()) == 0
 
 
@@ -1233,7 +1241,7 @@ def test_strata_make_the_noise_smaller_than_independent_draws_would():
     spread = torch.stack(
         [unmask.estimate_nelbo(model, [x[:1]], repeats=8, seed=s).per_example for s in range(200)]
     ).var()
-    assert float(spread) < 0.5 * draws.var(0).mean() / 8
+    assert float(spread) < 0.75 * draws.var(0).mean() / 8
 
 
 def test_what_is_saved_can_be_loaded(tmp_path):

@@ -17,6 +17,7 @@ from unmask.schedules import Schedule
 
 BLOCK = 8  # neighbouring examples that share strata; blocks are independent of each other
 BITS = 3  # of a number below BLOCK
+EXPONENT = 0.5  # of the counts' density, see `drawn_counts`
 REPEATS = 4  # an example's own strata, at most
 GOLDEN = 0x9E3779B97F4A7C15  # any constant: sets the key's second word apart from the seed
 
@@ -50,16 +51,17 @@ def draw(
     """Times and masks for the units y (B, U), of which only those `scored` (B, U) are masked: the
     estimators of the bound.
 
-    One curve, continuous time: the exact count.  k ~ U{1..N} of the N units are masked, with factor
-    N / k; the k-th smallest of N uniforms has the law of 1 - alpha_t given k, so the same uniforms
-    give the mask and the time.  No singular weight, no cut-off.
+    One curve, continuous time: the exact count.  k of the N units are masked, with probability p_k
+    and factor 1 / (k p_k), see `drawn_counts`; the k-th smallest of N uniforms has the law of
+    1 - alpha_t given k, so the same uniforms give the mask and the time.  No singular weight, no
+    cut-off.
 
     One curve per value (1 - t^w): t = u^(1/a), a = half the least w in the sequence, whose variance
     is finite; the factor weight / density = w / (a u) is formed without t, which may underflow.
 
     Discrete time: one of `steps` equal intervals, that which holds such a t.
 
-    `shares` (T + 1,): the exact count, rounded up to one of `counts_of`: the bound of the sampler
+    `shares` (T + 1,): k ~ U{1..N}, rounded up to one of `counts_of`: the bound of the sampler
     that leaves exactly those numbers of units masked (arXiv 2110.02037).  A step from k to k' pays
     (k - k') E[CE | k], and k - k' of the N counts are rounded up to k.  One curve only.
     """
@@ -78,16 +80,34 @@ def draw(
         return Draw(t, score < at(schedule.masked(t), y), 1 / (t**a - s**a), times=(t, s))
     if power is None:
         n = scored.sum(-1)
-        k = ((u * n).long() + 1).minimum(n).clamp(min=1)
+        k, scale = drawn_counts(u, n, len(y[0]), 0.0 if shares is not None else EXPONENT)
         if shares is not None:
             counts = counts_of(shares, n)
             k = counts.masked_fill(counts < k[:, None], len(y[0])).amin(-1).clamp(min=1)
+            scale = n / k.double()
         threshold = score.sort(-1).values.gather(1, k[:, None] - 1).clamp(max=1)
         t = schedule.inverse(1 - threshold[:, 0])
-        return Draw(t, (score <= threshold) & scored, n / k.double())
+        return Draw(t, (score <= threshold) & scored, scale)
     u = (1 - u).clamp(2.0**-54, 1 - 2.0**-53)  # log(1 - t^w) is finite
     log_t = u.log() / a
     return Draw(log_t.exp(), score < (power * log_t[:, None]).exp(), 1 / (a * u), log_t=log_t)
+
+
+def drawn_counts(
+    u: Tensor, n: Tensor, most: int, exponent: float = EXPONENT
+) -> tuple[Tensor, Tensor]:
+    """How many of n (B,) units, all at most `most`, are masked: k of 1..n with p_k in proportion to
+    k^-exponent, by the uniforms u (..., B); and the factor 1 / (k p_k), both (..., B).
+
+    What few masked units pay varies little but weighs much, so few are drawn more often than many:
+    at 1/2 the bound and its gradient have about half the variance that they have at 0, for fewer
+    rows of the head.
+    """
+    k = torch.arange(1, most + 1, device=n.device, dtype=torch.float64)
+    below = (k**-exponent).cumsum(0)
+    total = below[(n - 1).clamp(min=0)]
+    k = (torch.searchsorted(below, u * total, right=True) + 1).minimum(n).clamp(min=1)
+    return k, total * k.double() ** (exponent - 1)
 
 
 def counts_of(shares: Tensor, n: Tensor) -> Tensor:

@@ -243,7 +243,7 @@ def measure(
         )
     table, exact = denoiser.table, repeats == 1
     x = table.x.repeat(-(-repeats // CALLS), 1)
-    calls = []
+    calls, all_draws = [], []
     for _ in range(2 if exact else CALLS):
         each = loss_fn(denoiser, x)
         found = None
@@ -254,15 +254,17 @@ def measure(
         if found:
             wanted = f"nats per example {tuple(x.shape[:1])}"
             raise ValueError(f"{table.name}: the loss must return {wanted}, not {found}")
-        calls.append(each.double().view(-1, len(table.x)).mean(0))
+        all_draws.append(each.double().view(-1, len(table.x)))
+        calls.append(all_draws[-1].mean(0))
     draws = torch.stack(calls)  # (calls, n)
     if exact and not torch.allclose(draws[0], draws[1], rtol=1e-6, atol=1e-12):
         raise ValueError(
             f"{table.name}: the loss differs from call to call: "
             "give the number of draws, repeats=1024 or so"
         )
-    loss, stderr = mean_and_error(draws @ table.p, exact)
-    kraft, kraft_stderr = mean_and_error(kraft_sums(draws), exact)
+    one = 0.0 if exact else one_draw(torch.stack(all_draws), table.p)
+    loss, stderr = mean_and_error(draws @ table.p, one)
+    kraft, kraft_stderr = mean_and_error(kraft_sums(draws), one)
     mean, names = draws.mean(0), (table.name,)
     return Floor(table, loss, stderr, table.entropy, kraft, kraft_stderr, mean, names)
 
@@ -280,9 +282,25 @@ def kraft_sums(draws: Tensor) -> Tensor:
     return torch.where(c.isfinite(), (-c).exp() * (1 + c - draws[half:]), 0.0).sum(-1)
 
 
-def mean_and_error(values: Tensor, exact: bool) -> tuple[float, float]:
-    """The mean of values (n,), and its standard error, 0 where they are exact or infinite."""
+def one_draw(draws: Tensor, p: Tensor) -> float:
+    """By how much a call's mean changes at most where one of its draws, of (calls, m, n) weighted
+    by p (n,), is another one."""
+    finite = draws.isfinite()
+    most = draws.masked_fill(~finite, -torch.inf).amax((0, 1))
+    least = draws.masked_fill(~finite, torch.inf).amin((0, 1))
+    return float(((most - least).clamp(min=0) * p).max()) / draws.shape[1]
+
+
+def mean_and_error(values: Tensor, one: float) -> tuple[float, float]:
+    """The mean of values (n,), and its standard error; 0 where they are exact or infinite.
+
+    Stratified draws may be alike in all calls by chance, and then their spread says nothing: it is
+    taken for half of what a single draw changes, `one`, the most that an event's can be.
+    """
     mean = float(values.mean())
-    if exact or not math.isfinite(mean):
+    if one == 0 or not math.isfinite(mean):
         return mean, 0.0
-    return mean, float(values.std()) / math.sqrt(len(values))
+    spread = float(values.std())
+    if spread < 1e-9 * abs(mean):
+        spread = one / 2
+    return mean, spread / math.sqrt(len(values))

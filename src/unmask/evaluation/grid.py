@@ -9,11 +9,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from unmask.diffusion import MaskedDiffusion
 from unmask.likelihood import Bound, Counts, draw_pass
-from unmask.masks import BLOCK
+from unmask.masks import BLOCK, drawn_counts
 
 CELLS = (2, 3, 4, 6, 8, 12, 16, 24, 32)  # in which a curve may be measured
 
@@ -60,11 +61,11 @@ def measure(
     replicates, of_each = bound.split(repeats)
     found = draw_pass(model, batches, bound, range(replicates), of_each, seed=seed)
     some = found.positions > 0
-    units = found.positions[some].double().numpy()  # of every example: tokens
-    masked = np.floor(found.pick[:, some].numpy() * units) + 1  # (R, n)
-    # (3, R, n)
-    draws = np.stack([masked / units, found.draws[:, some].numpy() / units, masked])
-    return through(draws, cells_of(draws))
+    units = found.positions[some]  # of every example: tokens
+    count, scale = drawn_counts(found.pick[:, some], units, int(units.max()))  # (R, n)
+    masked = count.double()
+    draws = torch.stack([masked / units, found.draws[:, some] / (masked * scale), masked])
+    return through(draws.numpy(), cells_of(draws.numpy()))
 
 
 def cells_of(draws: np.ndarray) -> int:

@@ -99,7 +99,7 @@ class Bound(Estimator):
     def density(self, model: MaskedDiffusion) -> str:
         if model.schedule.num_values > 1:
             return "times u^(1/a), a half the least power of the example, u uniform in strata"
-        return "intervals, uniform in strata" if self.steps else "counts, uniform in strata"
+        return "intervals, uniform in strata" if self.steps else "counts k by k^-1/2, in strata"
 
     def sampler(self, model: MaskedDiffusion) -> str:
         one = " (and draws one token a step)" if self.steps else ""
