@@ -4,6 +4,7 @@ And against the machine's own matrix-product rate.  S: 4 layers, width 256, 256 
 batch 16.  H, the large-head case: 2 layers, width 256, 50,257 values, 256 tokens, batch 4.
 """
 
+import functools
 import math
 import multiprocessing
 import platform
@@ -94,6 +95,11 @@ def product_rate(dtype: torch.dtype, size: int = 2048) -> float:
     return 2 * size**3 / min(timed(lambda: a @ a, repeats=8))
 
 
+@functools.cache
+def product_rates() -> dict[Dtype, float]:
+    return {"float32": product_rate(torch.float32), "bfloat16": product_rate(torch.bfloat16)}
+
+
 def timed(function: Callable[[], object], repeats: int, warmup: int = 2) -> list[float]:
     """Seconds of each of `repeats` calls."""
     for _ in range(warmup):
@@ -111,8 +117,23 @@ def network(vocab_size: int, layers: int, digits: int = 1, time: bool = False) -
     return Transformer(vocab_size, dim=256, layers=layers, heads=4, digits=digits, time=time)
 
 
+def operations(vocab_size: int, layers: int, batch: int, length: int = 256) -> float:
+    """Of a training step, in products, forward and backward: those that the loss needs."""
+    tokens, blocks = batch * length, network(vocab_size, layers).blocks
+    matrices = sum(p.numel() for p in blocks.parameters() if p.ndim == 2)
+    in_attention = 12 * tokens * length * 256 * layers
+    in_head = 2 * tokens * 256 * vocab_size  # of masked rows, a third of all
+    return 6 * tokens * matrices + in_attention + in_head
+
+
 def training_steps(
-    vocab_size: int, layers: int, batch: int, way: str, dtype: Dtype, repeats: int
+    vocab_size: int,
+    layers: int,
+    batch: int,
+    way: str,
+    dtype: Dtype,
+    repeats: int,
+    length: int = 256,
 ) -> tuple[float, float, float]:
     """Median seconds of a training step, MB at its peak beyond weights, and beyond all state.
 
@@ -127,7 +148,7 @@ def training_steps(
     schedule = schedules.LearnedPolynomial(vocab_size) if way == "learned" else schedules.Linear()
     model = MaskedDiffusion(backbone, schedule, Subtokenizer(vocab_size, digits))
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    x = torch.randint(0, vocab_size, (batch, 256))
+    x = torch.randint(0, vocab_size, (batch, length))
     weights = peak()
 
     def loss(x: Tensor) -> Tensor:
@@ -181,7 +202,8 @@ def _begin(threads: int, keep: bool, function: Callable, *arguments):
 def head() -> list[Row]:
     """H: the head at masked rows in chunks, against the same network with dense logits."""
     rows: list[Row] = []
-    for dtype in dict.fromkeys(("float32", pick_dtype("auto", CPU))):
+    dtypes: list[Dtype] = ["float32", pick_dtype("auto", CPU)]
+    for dtype in dict.fromkeys(dtypes):
         seconds, beyond, beyond_state = {}, {}, {}
         for way in ("rows", "digits", "learned", "twice", "picked", "dense"):
             arguments = training_steps, 50257, 2, 4, way, dtype
@@ -192,8 +214,10 @@ def head() -> list[Row]:
         learned, more_rows = seconds["learned"] / seconds["twice"], "times (4/3 the rows)"
         two_digits = beyond["digits"] / memory
         learned_memory = beyond["learned"] / beyond["twice"]
+        share = operations(50257, 2, 4) / ours / product_rates()[dtype]
         found = [
             ("masked rows in chunks (ours)", 1024 / ours, "tokens/s"),
+            (f"useful operations over the {dtype} product's", share, "times"),
             ("speed over dense logits and log-softmax", plain / ours, "times"),
             ("the same where dense keeps freed memory too", seconds["dense"] / ours, "times"),
             ("speed over dense logits, masked rows picked", seconds["picked"] / ours, "times"),
@@ -212,14 +236,18 @@ def head() -> list[Row]:
 
 def train() -> list[Row]:
     """S: a training step, against plain fp32 and against the machine's matrix products."""
-    single, half = product_rate(torch.float32), product_rate(torch.bfloat16)
+    single, half = product_rates().values()
     fast = pick_dtype("auto", CPU)
     plain, *_ = apart(training_steps, 256, 4, 16, "dense", "float32", 8)
     ours, memory, _ = apart(training_steps, 256, 4, 16, "rows", fast, 12)
-    tokens = 16 * 256
-    matrices = sum(p.numel() for p in network(256, 4).blocks.parameters() if p.ndim == 2)
-    in_attention, in_head = 12 * tokens * 256 * 256 * 4, 3 * tokens * 256 * 256  # at half the rows
-    work = 6 * tokens * matrices + in_attention + in_head
+    tokens, work, ceiling = 16 * 256, operations(256, 4, 16), product_rates()[fast]
+    longer: list[Row] = []
+    for length in (1024, 2048):
+        batch = tokens // length
+        seconds, *_ = apart(training_steps, 256, 4, batch, "rows", fast, 5, length)
+        share = operations(256, 4, batch, length) / seconds / ceiling
+        longer.append((f"step of {length} tokens a sequence, {fast}", seconds * 1e3, "ms"))
+        longer.append((f"the same, useful operations over the {fast} product's", share, "times"))
     return [
         (f"matrix product, float32, by {float32_library()}", single / 1e9, "GFLOP/s"),
         ("matrix product, bfloat16", half / 1e9, "GFLOP/s"),
@@ -230,6 +258,7 @@ def train() -> list[Row]:
         ("useful operations a second over the float32 product's", work / ours / single, "times"),
         ("useful operations a second over the bfloat16 product's", work / ours / half, "times"),
         ("peak memory of a step", memory, "MB"),
+        *longer,
         *muon(fast),
     ]
 
