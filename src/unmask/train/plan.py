@@ -42,6 +42,7 @@ GPUS = {
 }
 # of a GPU's products that a step reaches: of the network of text8 on an H200, compiled
 REACHED = 0.33
+TRIED = 4  # steps of each size: a few rows have few masked units by chance, or many
 COUNTS = 8, 64, 512
 
 
@@ -72,13 +73,13 @@ def plan(config: TrainConfig, data: Data, state: State) -> Plan:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         one = replace(config, batch_size=count, accumulate=1)
-        positions = float(train_step(one, data, state, 0)[2])
+        scored = [float(train_step(one, data, state, 0)[2]) for _ in range(TRIED)]
         peaks.append(peak_memory(device))
     a_row = max(0.0, peaks[1] - peaks[0]) / max(1, more - few)
     estimate = peaks[1] + a_row * (rows - more)
     flops = work_of(one, data, state) * config.batch_size / more
     peak = seconds = math.nan
-    positions *= config.batch_size / more
+    positions = scored[0] * config.batch_size / more
     if estimate < physical_memory(device):
         seconds, positions = timed(config, data, state)
         peak = peak_memory(device)
