@@ -192,6 +192,12 @@ class Kind(ABC):
             raise ValueError(f"--where is not for {self.what}: leave it out")
         return blank(length)
 
+    @classmethod
+    def tokens_named(cls, name: str) -> Any:
+        """The tokens that `prepare` calls so, or those of a JSON, which begins with a brace; None
+        where it names none."""
+        return None
+
     def differs(self, other: Kind, path: Path) -> str:
         """Why a model of these data, at `path`, cannot do with those of `other`; "" if it can."""
         if self.name == other.name and self.meta["tokenizer"] == other.meta["tokenizer"]:

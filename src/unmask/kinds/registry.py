@@ -111,6 +111,23 @@ def kind_of(meta: dict, folder: Path) -> Kind:
     return KINDS[name](meta, folder)
 
 
+def tokens_named(name: str) -> Any:
+    """The tokens that a flag names, see `Kind.tokens_named`.  ValueError for a name of none."""
+    found = (kind.tokens_named(name) for kind in kinds().values())
+    tokens = next((one for one in found if one is not None), None)
+    if tokens is None:
+        raise ValueError(f"no kind of data knows the tokens {name!r}: give a tokenizer .json")
+    return tokens
+
+
+def without_data(tokens: Any) -> dict:
+    """What a model keeps of its data, where it was trained elsewhere: these tokens alone."""
+    spec = tokens.spec()
+    kind = next(kind for kind in kinds().values() if spec["name"] in kind.tokens)
+    known = {"kind": kind.name, "tokenizer": spec, "vocab_size": tokens.vocab_size}
+    return known | {"source": [], "sha256": {}}
+
+
 def load_tokenizer(spec: dict, folder: str | Path) -> Any:
     """What turns tokens into what they stand for.
 

@@ -61,6 +61,12 @@ class Text(Kind):
 
         return load_tokenizer(spec, folder)
 
+    @classmethod
+    def tokens_named(cls, name: str) -> Any:
+        from unmask.kinds.text.tokenizers import Subwords, make_tokenizer
+
+        return Subwords(name) if name.startswith("{") else make_tokenizer(name)
+
     def follow(self, name: str, source: Path, out: Path) -> None:
         from unmask.kinds.text.follow import follow
 

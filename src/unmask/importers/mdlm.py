@@ -1,0 +1,41 @@
+"""MDLM (kuleshov-group/mdlm, arXiv 2406.07524): folders of the Hub and checkpoints of Lightning.
+
+The mask is the last row of the embedding, or a token of a vocabulary that has one.  The network
+sees sigma = 0 at all times, unless it was trained with time conditioning.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unmask.importers.ddit import network, read_ddit
+from unmask.importers.model import Imported, assemble, find_tokens, fitting, mask_among, of_average
+from unmask.importers.refusals import check_absorbing, check_log_linear, length_of, time_of
+from unmask.importers.weights import open_weights
+
+
+def read(source: Path, flags: Any) -> Imported:
+    """The model in a file or folder.  ValueError for one that is no MDLM, or damaged."""
+    weights = open_weights(source)
+    check_absorbing(weights, "mdlm")
+    time = time_of(weights)
+    if time:
+        check_log_linear(weights)
+    length = length_of(weights, flags.length)
+    tokens = find_tokens(weights.path, flags.tokenizer, weights.tokenizer)
+    sizes, state = read_ddit(weights, "backbone.")
+    if not sizes.condition:
+        raise ValueError(f"{weights.path} is of RADD's network: unmask import radd")
+    if (sizes.width, sizes.values) != (sizes.dim, sizes.rows):
+        raise ValueError(f"{weights.path} is of MDM-Prime's network: unmask import mdm-prime")
+    mask = mask_among(weights, tokens, sizes.rows)
+    vocab_size, allowed = sizes.rows - 1, None
+    if mask is not None:  # ids stay as they are, and the mask has a second row, after them
+        vocab_size, allowed = sizes.rows, torch.arange(sizes.rows) != mask
+        rows = state["embed.weight"]
+        state["embed.weight"] = torch.cat([rows, rows[mask : mask + 1]])
+    tokens = fitting(weights.path, tokens, vocab_size)
+    found = network(sizes, vocab_size, state, time=time)
+    of_time = "it looks at t, as sigma(t)" if time else "it ignores t"
+    return assemble(found, tokens, length, [of_average(weights), of_time], allowed=allowed)

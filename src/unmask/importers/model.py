@@ -1,0 +1,93 @@
+"""The model around a network that was trained elsewhere: its tokens, and what its folder keeps of
+them."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from unmask import __version__
+from unmask.diffusion import MaskedDiffusion
+from unmask.importers.weights import Weights
+from unmask.kinds.registry import load_tokenizer, tokens_named, without_data
+from unmask.schedules import Linear, Schedule
+from unmask.subtokens import Subtokenizer
+
+IDS = "ids"  # of --tokenizer: none
+MASKS = ("[MASK]", "<mask>")  # how vocabularies call it
+
+
+class Imported(NamedTuple):
+    """A model that was read from elsewhere."""
+
+    model: MaskedDiffusion
+    files: dict[str, bytes]  # what goes into its folder besides
+    said: list[str]  # lines on what was taken, and how
+
+
+def find_tokens(path: Path, tokenizer: str, content: str = "") -> Any:
+    """What turns text into tokens: as `tokenizer` says or, without, that whose JSON is `content`;
+    None for "ids".  ValueError where nothing says it."""
+    if tokenizer == IDS:
+        return None
+    if tokenizer or content:
+        return tokens_named(tokenizer or content)
+    raise ValueError(
+        f"{path} does not hold its tokenizer: give --tokenizer, a tokenizer .json or a folder with "
+        "encoder.json and vocab.bpe (published models have GPT-2's), or --tokenizer ids to do "
+        "without, for data of ready ids alone"
+    )
+
+
+def fitting(path: Path, tokens: Any, size: int) -> Any:
+    """`tokens`, of which there have to be `size`; ready ids, if they are None."""
+    if tokens is None:
+        return load_tokenizer({"name": IDS, "vocab_size": size}, path)
+    if tokens.vocab_size != size:
+        raise ValueError(
+            f"{path} is of {size:,} tokens beside its mask, and the tokenizer has "
+            f"{tokens.vocab_size:,}: give the tokenizer that it was trained with"
+        )
+    return tokens
+
+
+def mask_among(weights: Weights, tokens: Any, rows: int) -> int | None:
+    """The id of a mask that is one of the tokenizer's tokens, as BERT's; None where it has a row
+    of its own after them."""
+    if tokens is None or tokens.vocab_size != rows:
+        return None
+    names = {tokens.spell(i): i for i in range(rows)}
+    called = filter(None, (weights.mask_token, *MASKS))
+    return next((names[repr(name)] for name in called if repr(name) in names), None)
+
+
+def assemble(
+    network: nn.Module,
+    tokens: Any,
+    length: int,
+    said: list[str],
+    *,
+    schedule: Schedule | None = None,
+    digits: int = 1,
+    allowed: Tensor | None = None,
+    classes: int = 0,
+) -> Imported:
+    """The model of examples of `length` tokens.
+
+    Without a schedule: Linear, which does not matter for a network that ignores the time.
+    """
+    data = without_data(tokens) | ({"classes": classes} if classes else {})
+    meta = {"length": length, "data": data, "labels": bool(classes), "unmask": __version__}
+    units = Subtokenizer(tokens.vocab_size, digits)
+    schedule = Linear() if schedule is None else schedule
+    model = MaskedDiffusion(network, schedule, units, allowed=allowed, meta=meta).eval()
+    weights = sum(p.numel() for p in network.parameters())
+    about = f"{type(network).__name__} of {weights:,} weights, {tokens.vocab_size:,} tokens"
+    return Imported(model, tokens.files(), [about, *said])
+
+
+def of_average(weights: Weights) -> str:
+    """Which weights were taken, in a line."""
+    if weights.averaged is not None:
+        return "its averaged (EMA) weights were taken"
+    return "it has one set of weights, and does not say whether they are averaged (EMA)"

@@ -1,0 +1,34 @@
+"""SEDD, absorbing (louaaron/Score-Entropy-Discrete-Diffusion, arXiv 2310.16834).
+
+Its network says log s(y) = x_y - log(e^sigma - 1) - log(V - 1) of the ratios s(y) = p(y | visible)
+/ (e^sigma - 1), whose sum over y need not be 1 / (e^sigma - 1).  Here x is normalised over the
+tokens: the same network as a model of the mean, which is not SEDD as published.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from unmask.importers.ddit import network, read_ddit
+from unmask.importers.model import Imported, assemble, find_tokens, fitting, of_average
+from unmask.importers.refusals import check_absorbing, check_log_linear, length_of
+from unmask.importers.weights import open_weights
+
+
+def read(source: Path, flags: Any) -> Imported:
+    """The model in a file or folder.  ValueError for one that is no absorbing SEDD, or damaged."""
+    weights = open_weights(source)
+    check_absorbing(weights, "sedd")
+    check_log_linear(weights)
+    length = length_of(weights, flags.length)
+    tokens = find_tokens(weights.path, flags.tokenizer)
+    sizes, state = read_ddit(weights)
+    if not sizes.condition:
+        raise ValueError(f"{weights.path} is of RADD's network: unmask import radd")
+    tokens = fitting(weights.path, tokens, sizes.rows - 1)
+    found = network(sizes, sizes.rows - 1, state, time=True)
+    said = [
+        of_average(weights),
+        "its scores are normalised over the tokens: another model than SEDD as published, whose "
+        "scores need not sum to what a distribution's do",
+    ]
+    return assemble(found, tokens, length, said)
