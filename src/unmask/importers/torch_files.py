@@ -6,6 +6,8 @@ storage and a function that notes where a tensor lies, and for every other name 
 which keeps what it is called with.  Tensors are read when they are asked for.
 """
 
+import io
+import math
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -15,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unmask.arrays import check_ratio, reading
 from unmask.files import check_file
 
-MOST_PICKLE = 256 << 20  # bytes: tensors are not in it, a tokenizer may be
 DTYPES = {
     "FloatStorage": torch.float32, "DoubleStorage": torch.float64, "HalfStorage": torch.float16,
     "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32,
@@ -68,16 +70,24 @@ class Lying:
 
     def __init__(self, file: "TorchFile", storage: Any, offset: Any, size: Any, stride: Any):
         numbers = [offset, *size, *stride]
-        if not all(type(n) is int and n >= 0 for n in numbers) or len(size) != len(stride):
-            raise ValueError(f"a tensor of size {size} and stride {stride}")
+        if not all(type(n) is int and 0 <= n < 2**62 for n in numbers) or len(size) != len(stride):
+            raise ValueError("a tensor has a size, stride or offset that cannot be")
         self.file, self.storage, self.offset = file, storage, offset
         self.shape, self.stride = tuple(size), tuple(stride)
 
     def read(self) -> Tensor:
-        dtype, key, count = self.storage
-        return torch.as_strided(
-            self.file.storage(dtype, key, count), self.shape, self.stride, self.offset
-        )
+        """The tensor.  ValueError for one that its storage does not hold."""
+        _, key, count = self.storage
+        last = sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
+        values = math.prod(self.shape)
+        # of no more values than there are: what repeats some could be of any size
+        if values > count or (values and self.offset + last >= count):
+            raise ValueError(
+                f"{self.file.path} is damaged: a tensor of shape {self.shape} in the {count:,} "
+                f"values of storage {key}: download it again"
+            )
+        whole = self.file.storage(*self.storage)
+        return torch.as_strided(whole, self.shape, self.stride, self.offset)
 
 
 class TorchFile:
@@ -90,19 +100,17 @@ class TorchFile:
         check_file(path)
         self.path, self.content = path, None
         try:
-            with open(path, "rb") as file:
-                archive = zipfile.is_zipfile(file)
-            if not archive:
-                raise ValueError("it is not a zip archive, as torch.save writes since 1.6")
+            with open(path, "rb") as stream:
+                if not zipfile.is_zipfile(stream):
+                    raise ValueError("it is not a zip archive, as torch.save writes since 1.6")
             with zipfile.ZipFile(path) as archive:
                 self.entries = {name.partition("/")[2]: name for name in archive.namelist()}
-                order = self.bytes_of(archive, "byteorder") if "byteorder" in self.entries else b""
-                if order not in (b"", b"little"):
-                    raise ValueError(f"its byte order is {order!r}, and little-endian is read")
-                with archive.open(self.entries["data.pkl"]) as stream:
-                    if archive.getinfo(self.entries["data.pkl"]).file_size > MOST_PICKLE:
-                        raise ValueError(f"its pickle is larger than {MOST_PICKLE:,} bytes")
-                    self.content = Reader(stream, self).load()
+                if "data.pkl" not in self.entries:
+                    raise ValueError("it is a zip archive without data.pkl")
+                if "byteorder" in self.entries and self.bytes_of(archive, "byteorder") != b"little":
+                    raise ValueError("its numbers are not little-endian")
+                pickled = self.bytes_of(archive, "data.pkl")
+            self.content = Reader(io.BytesIO(pickled), self).load()
         except (KeyboardInterrupt, SystemExit, MemoryError):
             raise
         except Exception as error:  # a pickle can fail in any way
@@ -112,24 +120,27 @@ class TorchFile:
             ) from None
 
     def bytes_of(self, archive: zipfile.ZipFile, name: str) -> bytes:
-        return archive.read(self.entries[name])
+        entry = archive.getinfo(self.entries[name])
+        check_ratio(name, entry.file_size, entry.compress_size)
+        return archive.read(entry)
 
     def storage(self, dtype: torch.dtype, key: str, count: int) -> Tensor:
-        """(count,) of a storage.  ValueError if the file has not so many bytes of it."""
-        try:
+        """(count,) of a storage.  ValueError if the file has not so many values of it."""
+        with reading(self.path, "a whole file of torch.save"):
+            if f"data/{key}" not in self.entries:
+                raise ValueError(f"storage {key} is missing: download it again")
             with zipfile.ZipFile(self.path) as archive:
-                size = archive.getinfo(self.entries[f"data/{key}"]).file_size
-                if size != count * dtype.itemsize:
-                    raise ValueError(f"storage {key} has {size:,} bytes, expected {count:,} values")
                 raw = bytearray(self.bytes_of(archive, f"data/{key}"))
-        except (KeyError, OSError, zipfile.BadZipFile) as error:
+        if len(raw) != count * dtype.itemsize:
             raise ValueError(
-                f"{self.path} is damaged at storage {key} ({error}): download it again"
-            ) from None
+                f"{self.path} is damaged: storage {key} has {len(raw):,} bytes, and is of "
+                f"{count:,} values: download it again"
+            )
         return torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
 
 
-class Reader(pickle.Unpickler):
+# the one written in Python: that in C takes memory by the numbers in a pickle
+class Reader(pickle._Unpickler):  # pyrefly: ignore
     """A pickle that can call nothing but what is here."""
 
     def __init__(self, stream: Any, file: TorchFile):
@@ -148,13 +159,17 @@ class Reader(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         """("storage", type, key, device, count) of a storage."""
+        if not isinstance(pid, tuple) or len(pid) != 5:
+            raise ValueError("a storage is not told as torch.save does")
         kind, dtype, key, _, count = pid
         known = isinstance(dtype, torch.dtype) and type(key) is str and type(count) is int
-        if kind != "storage" or not known or count < 0:
-            raise ValueError(f"a storage of {str(pid)[:80]}")
+        if kind != "storage" or not known or not 0 <= count < 2**62:
+            raise ValueError("a storage is not told as torch.save does")
         return dtype, key, count
 
     def tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> Lying:
+        if not isinstance(storage, tuple) or len(storage) != 3:
+            raise ValueError("a tensor has no storage")
         return Lying(self.file, storage, offset, size, stride)
 
     def parameter(self, data: Any, *rest: Any) -> Any:

@@ -120,7 +120,7 @@ def of_lightning(path: Path, content: Any) -> Weights:
     """A checkpoint of Lightning, whose hyper-parameters are objects of packages that are not
     needed: what they keep is read from their stand-ins."""
     kept = content.get("hyper_parameters", {})
-    settings = plain(kept.get("config", {}))
+    settings = plain(kept.get("config"), {}) or {}
     tokenizer = kept.get("tokenizer")
     text, mask = "", ""
     if isinstance(tokenizer, Inert) and isinstance(tokenizer.state, dict):
@@ -137,16 +137,23 @@ def mask_of(mask: Any) -> str:
     return mask if isinstance(mask, str) else ""
 
 
-def plain(value: Any) -> Any:
-    """What the stand-ins of OmegaConf's objects keep, as mappings, lists and values."""
+def plain(value: Any, seen: dict[int, Any]) -> Any:
+    """What the stand-ins of OmegaConf's objects keep: nested mappings of plain values; None for
+    anything else.
+
+    `seen`: what was made of each mapping, by its id; a file may have one in many places.
+    """
     if isinstance(value, Inert):
         state = value.state if isinstance(value.state, dict) else {}
-        return plain(state.get("_content", state.get("_val")))
-    if isinstance(value, dict):
-        return {str(name): plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    return value
+        value = state.get("_content", state.get("_val"))
+    if isinstance(value, str | int | float):
+        return value
+    if not isinstance(value, dict):
+        return None
+    if id(value) not in seen:
+        found = seen[id(value)] = {}
+        found |= {name: plain(one, seen) for name, one in value.items() if type(name) is str}
+    return seen[id(value)]
 
 
 def tokenizer_json(pickled: Any) -> str:
