@@ -250,9 +250,11 @@ def turned(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
 
 def check_sizes(layers: int, classes: int, **sizes: int) -> None:
     """ValueError for a size that no network can have."""
-    for name, size in (*sizes.items(), ("layers", layers), ("classes", classes + 1)):
+    for name, size in (*sizes.items(), ("layers", layers)):
         if size < 1:
-            raise ValueError(f"{name} must be at least {int(name != 'classes')}, not {size}")
+            raise ValueError(f"{name} must be at least 1, not {size}")
+    if classes < 0:
+        raise ValueError(f"classes must be at least 0, not {classes}")
     if layers > MOST_LAYERS:
         raise ValueError(f"layers must be at most {MOST_LAYERS:,}, not {layers:,}")
 
