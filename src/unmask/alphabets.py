@@ -42,9 +42,7 @@ class Alphabets(Pretrained):
         partner = group = None
         if links is not None:
             if allowed is None or allowed.ndim == 1:
-                raise ValueError(
-                    "links are between alphabets of positions: give allowed, too, as (S, V)"
-                )
+                raise ValueError("links are between alphabets of positions: give allowed, too")
             with allowed.device:  # whatever the network is built on
                 partner, group = check_links(links, allowed, subtokenizer)
         self.register_buffer("partner", partner)

@@ -60,7 +60,8 @@ ELSEWHERE = {
     "architectures", "dtype", "id2label", "label2id", "problem_type", "output_hidden_states",
     "output_attentions", "return_dict", "initializer_range", "initializer_cutoff_factor",
     "use_cache", "classifier_dropout", "classifier_pooling", *MARKS, "mask_token_id",
-    "transformers_version", "_name_or_path", "summary_type", "summary_use_proj", "summary_activation", "summary_last_dropout",
+    "transformers_version", "_name_or_path", "summary_type", "summary_use_proj",
+    "summary_activation", "summary_last_dropout",
     "qa_dropout", "seq_classif_dropout", "vocab_list", "deterministic_flash_attn",
     "sparse_prediction", "sparse_pred_ignore_index", "chunk_size_feed_forward",
     "token_dropout",  # see huggingface.without_token_dropout

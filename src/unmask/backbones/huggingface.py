@@ -192,7 +192,8 @@ def read(network: HuggingFace, keys: Any) -> None:
     rows, size = network.rows, network.fields["vocab_size"]
     if not rows.is_meta and int(rows.max()) >= size:
         raise ValueError(f"a value has row {int(rows.max())}, and the network has {size}")
-    network.network.tie_weights()
+    inner: Any = network.network
+    inner.tie_weights()
 
 
 def from_transformers(
@@ -224,13 +225,12 @@ def from_transformers(
     if marks is None:
         marks = marks_of(tokenizer.encode(""))
     rows = drawable(entries, {*tokenizer.all_special_ids, mask, *marks})
-    config = getattr(model, "config", None)
-    name = getattr(config, "model_type", None)
-    known = isinstance(name, str) and name in FAMILIES
-    if not known or not isinstance(model, family_of(name).network):
+    config: Any = getattr(model, "config", None)
+    name: Any = getattr(config, "model_type", None)
+    if name not in FAMILIES or not isinstance(model, FAMILIES[name].network):
         return Rows(model, rows, mask=mask, begin=marks[0], end=marks[1], most=most)
     without_token_dropout(model, mask, getattr(config, "token_dropout", False) is True)
-    fields = fields_of(family_of(name), config.to_dict())
+    fields = fields_of(FAMILIES[name], config.to_dict())
     return HuggingFace(name, fields, len(rows), mask, *marks, rows=rows, network=model)
 
 

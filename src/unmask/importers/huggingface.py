@@ -84,8 +84,9 @@ def lines(
 ) -> list[str]:
     """What was found."""
     size = sum(weights.numel() for weights in backbone.network.parameters()) / 1e6
-    names = {i: entry for entry, i in vocabulary.entries.items()}
-    begin, end = (names.get(mark, "nothing") for mark in vocabulary.marks)
+    names: dict[int | None, str] = {i: entry for entry, i in vocabulary.entries.items()}
+    names[None] = "nothing"
+    begin, end = (names[mark] for mark in vocabulary.marks)
     many = int(backbone.allowed.sum())
     made = [
         f"{backbone.family}, {size:.2f} M parameters, up to {backbone.length} tokens",
