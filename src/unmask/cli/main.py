@@ -22,6 +22,7 @@ from unmask.cli.distance import distance
 from unmask.cli.evaluate import evaluate
 from unmask.cli.fill import fill
 from unmask.cli.grid import grid
+from unmask.cli.imports import import_model
 from unmask.cli.prepare import prepare
 from unmask.cli.quality import quality
 from unmask.cli.sample import sample
@@ -160,7 +161,7 @@ def speak_utf8(stream) -> None:
 VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "compare": compare,
     "audit": audit, "schedule": schedule, "sample": sample, "fill": fill, "quality": quality,
-    "distance": distance, "grid": grid, "bench": bench,
+    "distance": distance, "grid": grid, "bench": bench, "import": import_model,
 }  # fmt: skip
 SHARED = {"train", "eval", "sample"}  # by several processes
 
@@ -178,6 +179,7 @@ HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
   sample MODEL                  draw samples
   fill MODEL INPUT              fill in the holes of a text, a picture, a table or proteins
   quality CSV --data DIR        how good synthetic rows are, beside real ones; a page of pictures
+  import NAME SRC OUT           a model from elsewhere, such as a BERT or an ESM-2, as one of ours
   distance A B                  Frechet distance of two files of features, yours
   bench                         measure speed on this machine
 

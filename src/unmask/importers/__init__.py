@@ -1,1 +1,1 @@
-"""Models of other projects, read as models of this package: a file for each layout."""
+"""Models from elsewhere, read without running anything in them: a file for each foreign layout."""

@@ -20,9 +20,10 @@ from unmask.backbones.md4 import ACTIVATIONS
 from unmask.documents import Test, misfit, one_of, read_json, whole
 from unmask.files import no_file
 from unmask.importers.flax import SCHEDULE, TRANSFORMER, table
-from unmask.importers.model import Imported, assemble, find_tokens, fitting
+from unmask.importers.model import assemble, find_tokens, fitting
 from unmask.importers.orbax import MANIFEST, find_state, read_state
 from unmask.importers.rows import Row, check_names, read_rows
+from unmask.importers.sources import Imported
 from unmask.kinds.registry import load_tokenizer
 from unmask.schedules import Cosine, LearnedPolynomial, Linear, Polynomial, Schedule
 

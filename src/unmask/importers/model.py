@@ -2,12 +2,13 @@
 them."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 
 from unmask import __version__
 from unmask.diffusion import MaskedDiffusion
+from unmask.importers.sources import Imported
 from unmask.importers.weights import Weights
 from unmask.kinds.registry import load_tokenizer, tokens_named, without_data
 from unmask.schedules import Linear, Schedule
@@ -15,14 +16,6 @@ from unmask.subtokens import Subtokenizer
 
 IDS = "ids"  # of --tokenizer: none
 MASKS = ("[MASK]", "<mask>")  # how vocabularies call it
-
-
-class Imported(NamedTuple):
-    """A model that was read from elsewhere."""
-
-    model: MaskedDiffusion
-    files: dict[str, bytes]  # what goes into its folder besides
-    said: list[str]  # lines on what was taken, and how
 
 
 def find_tokens(path: Path, tokenizer: str, content: str = "") -> Any:

@@ -57,6 +57,13 @@ class Filled(NamedTuple):
     noise: float  # of the masks, in `nats`
 
 
+class Adopted(NamedTuple):
+    """How a vocabulary from elsewhere spells the tokens of a kind."""
+
+    tokenizer: Any  # of the kind
+    rows: np.ndarray  # (V,) the number there of each token here; -1 for one that is not there
+
+
 class State(NamedTuple):
     """Examples on the way from masked to revealed."""
 
@@ -191,6 +198,15 @@ class Kind(ABC):
         if where:
             raise ValueError(f"--where is not for {self.what}: leave it out")
         return blank(length)
+
+    @classmethod
+    def adopt(cls, entries: dict[str, int], file: Path) -> Adopted | None:
+        """The tokens of this kind in a vocabulary from elsewhere; None where it is of another kind.
+
+        entries: the number of each of its entries, the marks left out.  file: a tokenizer's .json,
+        or a list of the entries, which it is from.
+        """
+        return None
 
     @classmethod
     def tokens_named(cls, name: str) -> Any:

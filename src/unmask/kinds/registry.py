@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from unmask.config import Preset
 from unmask.kinds.demo import Demo
 from unmask.kinds.images.kind import Images
-from unmask.kinds.kind import Kind
+from unmask.kinds.kind import Adopted, Kind
 from unmask.kinds.proteins.kind import Proteins
 from unmask.kinds.recipe import Recipe
 from unmask.kinds.tables.kind import Tables
@@ -109,6 +109,23 @@ def kind_of(meta: dict, folder: Path) -> Kind:
         found = f"{folder} was trained on data of kind {name!r}"
         raise ValueError(f"{found}: {unknown_kind(name)}")
     return KINDS[name](meta, folder)
+
+
+def adopt(entries: dict[str, int], file: Path) -> tuple[Adopted, dict]:
+    """The tokens of a vocabulary from elsewhere, see `Kind.adopt`, and what a model keeps of them.
+
+    By the last kind that takes it, since text, the first, takes all that have a tokenizer.
+    ValueError if none does.
+    """
+    for kind in reversed(kinds().values()):
+        found = kind.adopt(entries, file)
+        if found is not None:
+            return found, without_data(found.tokenizer)
+    some = ", ".join(repr(entry)[:20] for entry in list(entries)[:8])
+    raise ValueError(
+        f"{file} is a vocabulary of no kind of data known here ({some}, ...): for text, give the "
+        "tokenizer.json that belongs to it with --tokenizer"
+    )
 
 
 def tokens_named(name: str) -> Any:

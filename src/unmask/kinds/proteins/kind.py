@@ -5,7 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from unmask.files import write_whole
-from unmask.kinds.kind import Filler, Kind, Layout, NoFlags, Partial, Source, own_flags, too_long
+from unmask.kinds.kind import (
+    Adopted,
+    Filler,
+    Kind,
+    Layout,
+    NoFlags,
+    Partial,
+    Source,
+    own_flags,
+    too_long,
+)
 from unmask.kinds.leftout import say_skipped
 from unmask.kinds.output import check_out, table, write_texts
 from unmask.kinds.proteins.flags import PrepareProteins
@@ -82,6 +92,20 @@ class Proteins(Kind):
         from unmask.kinds.proteins.residues import Residues
 
         return Residues()
+
+    @classmethod
+    def adopt(cls, entries: dict[str, int], file: Path) -> Adopted | None:
+        """Of a vocabulary of single letters, all common residues among them."""
+        import numpy as np
+
+        from unmask.kinds.proteins.residues import COMMON, LETTERS, Residues
+
+        # a few entries of ESM's are longer, all of which no sequence has
+        letters = [entry for entry in entries if len(entry) == 1]
+        if not set(COMMON) <= set(letters) or len(letters) < len(entries) - 4:
+            return None
+        rows = np.array([entries.get(letter, -1) for letter in LETTERS])
+        return Adopted(Residues(), rows)
 
     def follow(self, name: str, source: Path, out: Path) -> None:
         from unmask.kinds.proteins.prepare import prepare_proteins

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from unmask.kinds.kind import Filler, Kind, NoFlags, Source, own_flags, too_long
+from unmask.kinds.kind import Adopted, Filler, Kind, NoFlags, Source, own_flags, too_long
 from unmask.kinds.output import check_out, table, write_texts
 from unmask.kinds.text.flags import PrepareText
 from unmask.kinds.text.presets import PRESETS
@@ -60,6 +60,21 @@ class Text(Kind):
         from unmask.kinds.text.tokenizers import load_tokenizer
 
         return load_tokenizer(spec, folder)
+
+    @classmethod
+    def adopt(cls, entries: dict[str, int], file: Path) -> Adopted | None:
+        """With the tokenizer that the vocabulary is of.
+
+        No token ends a text: a network between whose marks a text stands never saw several.
+        """
+        import numpy as np
+
+        from unmask.kinds.text.tokenizers import read_subwords
+
+        if file.suffix != ".json":
+            return None
+        tokenizer = read_subwords(file, None)
+        return Adopted(tokenizer, np.arange(tokenizer.vocab_size))
 
     @classmethod
     def tokens_named(cls, name: str) -> Any:

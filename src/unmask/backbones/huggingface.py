@@ -1,0 +1,274 @@
+"""Masked language models of Hugging Face as networks: they take no time, and need none.
+
+A denoiser of masked diffusion that looks at z alone is a masked language model (arXiv 2406.03736);
+what differs is how tokens are numbered.  Here the V values of a model come first and its mask is
+the id V; there a vocabulary has rows for marks, padding and tokens that nobody uses, and its mask
+is one of them.  `Rows` goes from one to the other, and puts a sequence between its marks.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unmask.backbones.families import FAMILIES, build, family_of, fields_of
+
+# entries of vocabularies that no text has: of BERT's kin, and of RoBERTa's
+UNUSED = re.compile(r"[\[<]unused_?\d+[\]>]|madeupword\d+")
+
+
+class Rows(nn.Module):
+    """A network over a foreign vocabulary as one over V values and a mask.
+
+    `network`: (ids (B, L), attention_mask=(B, L)) -> logits (B, L, rows), or an object with
+    `.logits`; one without an argument of that name takes no `valid`.
+    `rows` (V,): the row of each value, -1 for one that there is not.  `mask`, `begin`, `end`,
+    `pad`: rows of the mask, of the marks around a sequence (None: there is none) and of padding.
+    `most`: positions of the network, marks included; 0: not known.
+    """
+
+    uses_time = False
+
+    def __init__(
+        self,
+        network: nn.Module,
+        rows: Tensor,
+        *,
+        mask: int,
+        begin: int | None = None,
+        end: int | None = None,
+        pad: int = 0,
+        most: int = 0,
+    ):
+        super().__init__()
+        self.network = network
+        self.register_buffer("rows", torch.cat([rows, rows.new_tensor([mask])]))
+        self.begin, self.end, self.pad, self.most = begin, end, pad, most
+
+    @property
+    def allowed(self) -> Tensor:
+        """(V,) bool: the values that there are."""
+        return self.rows[:-1] >= 0
+
+    @property
+    def vocab_size(self) -> int:
+        """V."""
+        return len(self.rows) - 1
+
+    @property
+    def length(self) -> int:
+        """The most tokens that a sequence can have between its marks; 0: not known."""
+        marks = (self.begin is not None) + (self.end is not None)
+        return self.most and self.most - marks
+
+    def inputs(
+        self, z: Tensor, valid: Tensor | None = None, ends: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Ids (B, L) of rows, marks included, and which of them are there (B, L); None: all.
+
+        z (B, S), valid (B, S), ends (B, 2): see `batch.told`.  Marks stand before the first
+        position and after the last that has a value, but not where a piece of a sequence was cut
+        from it.  ValueError for a sequence beyond the network's positions.
+        """
+        if self.length and z.shape[1] > self.length:
+            raise ValueError(
+                f"{z.shape[1]} tokens are more than the {self.length} that this network has "
+                "positions for, marks aside: give a smaller length, or shorter sequences"
+            )
+        ids = self.rows[z]
+        if valid is None and ends is None:
+            before = [ids.new_full((len(ids), 1), m) for m in (self.begin,) if m is not None]
+            after = [ids.new_full((len(ids), 1), m) for m in (self.end,) if m is not None]
+            return torch.cat([*before, ids, *after], 1), None
+        there = torch.ones_like(z, dtype=torch.bool) if valid is None else valid
+        cut = ends is not None
+        at = torch.arange(1, z.shape[1] + 1, device=z.device)
+        last = (there * at).amax(1, keepdim=True)  # (B, 1) positions up to the last value
+        if self.begin is not None:
+            # where nothing else is there to be attended to, the mark is
+            begins = ends[:, :1] | (last == 0) if cut else torch.ones_like(last, dtype=torch.bool)
+            ids = torch.cat([ids.new_full((len(ids), 1), self.begin), ids], 1)
+            there = torch.cat([begins, there], 1)
+            last = last + 1
+        if self.end is not None:
+            ids = torch.cat([ids, ids.new_full((len(ids), 1), self.pad)], 1)
+            closes = ends[:, 1:] if cut else torch.ones_like(last, dtype=torch.bool)
+            there = torch.cat([there, torch.zeros_like(closes)], 1).scatter(1, last, closes)
+            mark = torch.where(closes, self.end, self.pad)
+            ids = ids.scatter(1, last, mark)
+            last = last + 1
+        after = torch.arange(ids.shape[1], device=z.device) >= last
+        return ids.masked_fill(after, self.pad), there
+
+    def strip(self, rows: Tensor) -> Tensor:
+        """(B, L, ...) of all positions -> (B, S, ...) of those between the marks."""
+        first = self.begin is not None
+        return rows[:, first : rows.shape[1] - (self.end is not None)]
+
+    def values(self, logits: Tensor) -> Tensor:
+        """Logits of rows (..., rows) -> of values (..., V)."""
+        return logits[..., self.rows[:-1].clamp(min=0)]
+
+    def forward(self, z: Tensor, valid: Tensor | None = None, ends: Tensor | None = None) -> Tensor:
+        """z (B, S), V where masked -> logits (B, S, V)."""
+        ids, there = self.inputs(z, valid, ends)
+        given = {} if there is None else {"attention_mask": there.long()}
+        said = self.network(ids, **given)
+        logits = said if isinstance(said, Tensor) else said.logits
+        if logits.shape[-1] <= int(self.rows.max()):
+            raise ValueError(
+                f"the network gives {logits.shape[-1]} logits, and its vocabulary has a row "
+                f"{int(self.rows.max())}: give the tokenizer that it was trained with"
+            )
+        return self.values(self.strip(logits))
+
+
+class HuggingFace(Rows):
+    """A network of one of the `families`, saved and read without the folder that it is from.
+
+    `family`: a model_type of the table.  `fields`: of its configuration.  `values`: V.  The rest
+    as of `Rows`; without a `network`, one is made whose weights are to be read.
+    """
+
+    def __init__(
+        self,
+        family: str,
+        fields: dict[str, Any],
+        values: int,
+        mask: int,
+        begin: int | None,
+        end: int | None,
+        *,
+        rows: Tensor | None = None,
+        network: nn.Module | None = None,
+    ):
+        known = family_of(family)
+        if network is None:
+            network = build(known, fields)
+        if rows is None:
+            rows = torch.empty(values, dtype=torch.long)  # to be read
+        for row in (mask, begin, end):
+            if row is not None and not 0 <= row < fields["vocab_size"]:
+                raise ValueError(f"row {row} is none of the {fields['vocab_size']} of the network")
+        pad, most = fields["pad_token_id"], known.positions(fields)
+        super().__init__(network, rows, mask=mask, begin=begin, end=end, pad=pad, most=most)
+        self.family, self.fields, self.mask = family, fields, mask
+        self.register_load_state_dict_post_hook(read)
+
+    def config(self) -> dict:
+        """The constructor's arguments."""
+        return {
+            "family": self.family, "fields": self.fields, "values": self.vocab_size,
+            "mask": self.mask, "begin": self.begin, "end": self.end,
+        }  # fmt: skip
+
+    def features(
+        self, z: Tensor, valid: Tensor | None = None, ends: Tensor | None = None
+    ) -> Tensor:
+        """z (B, S), V where masked -> (B, S, D)."""
+        ids, there = self.inputs(z, valid, ends)
+        given = {} if there is None else {"attention_mask": there.long()}
+        encoder = getattr(self.network, FAMILIES[self.family].encoder)
+        return self.strip(encoder(ids, **given)[0])
+
+    def logits(self, features: Tensor) -> Tensor:
+        """(..., D) -> (..., V)."""
+        for part in FAMILIES[self.family].head:
+            features = getattr(self.network, part)(features)
+        return self.values(features)
+
+    def forward(self, z: Tensor, valid: Tensor | None = None, ends: Tensor | None = None) -> Tensor:
+        """z (B, S), V where masked -> logits (B, S, V)."""
+        return self.logits(self.features(z, valid, ends))
+
+
+def read(network: HuggingFace, keys: Any) -> None:
+    """After weights are read, those that are one weight are one again.
+
+    ValueError for rows that the network does not have.
+    """
+    rows, size = network.rows, network.fields["vocab_size"]
+    if not rows.is_meta and int(rows.max()) >= size:
+        raise ValueError(f"a value has row {int(rows.max())}, and the network has {size}")
+    inner: Any = network.network
+    inner.tie_weights()
+
+
+def from_transformers(
+    model: nn.Module,
+    tokenizer: Any,
+    *,
+    mask: int | None = None,
+    marks: tuple[int | None, int | None] | None = None,
+    most: int = 0,
+) -> Rows:
+    """A masked language model as a network of `MaskedDiffusion`, over the ids of its tokenizer.
+
+    `model`: of transformers, or any module (ids, attention_mask) -> logits (B, L, rows), or what
+    has them as `.logits`.  `tokenizer`: of transformers.  The values are its ids from 0 to the
+    highest, V of them (`.vocab_size`); the mask is the id V here, whatever it is there.  Special
+    and unused ones are not `.allowed`.  Marks around a sequence are put in and stripped.
+    `mask`, `marks` (begin, end; None for none): by default those of the tokenizer.
+    `most`: positions that the network has, marks included; of a known family it says so itself.
+
+    One of the `families` is saved with all that it needs; of any other the weights alone are.
+    Of an ESM network `token_dropout` is switched off, see `without_token_dropout`.
+    ValueError for a tokenizer without a mask, or marks that are not one id on each side.
+    """
+    entries = tokenizer.get_vocab()
+    if mask is None:
+        mask = tokenizer.mask_token_id
+    if mask is None:
+        raise ValueError("the tokenizer has no mask: give its id as mask=")
+    if marks is None:
+        marks = marks_of(tokenizer.encode(""))
+    rows = drawable(entries, {*tokenizer.all_special_ids, mask, *marks})
+    config: Any = getattr(model, "config", None)
+    name: Any = getattr(config, "model_type", None)
+    if name not in FAMILIES or not isinstance(model, FAMILIES[name].network):
+        return Rows(model, rows, mask=mask, begin=marks[0], end=marks[1], most=most)
+    without_token_dropout(model, mask, getattr(config, "token_dropout", False) is True)
+    fields = fields_of(FAMILIES[name], config.to_dict())
+    return HuggingFace(name, fields, len(rows), mask, *marks, rows=rows, network=model)
+
+
+def marks_of(ids: Sequence[int]) -> tuple[int | None, int | None]:
+    """What stands before and after a sequence, of what a tokenizer makes of none."""
+    if not ids:
+        return None, None
+    if len(ids) != 2:
+        raise ValueError(
+            f"the tokenizer puts the marks {list(ids)} around a sequence, and one on each side is "
+            "what is known here: give marks=(begin, end)"
+        )
+    return ids[0], ids[1]
+
+
+def drawable(entries: Mapping[str, int], special: set[int | None]) -> Tensor:
+    """(V,) the row of every id up to the highest of a vocabulary, itself; -1 for what is no text.
+
+    That are `special` ids, ids without an entry, and entries that are kept for uses to come.
+    """
+    rows = torch.full((max(entries.values()) + 1,), -1)
+    for entry, i in entries.items():
+        if i not in special and not UNUSED.fullmatch(entry):
+            rows[i] = i
+    return rows
+
+
+@torch.no_grad()
+def without_token_dropout(network: nn.Module, mask: int, was_on: bool) -> None:
+    """Switch off what ESM-2 does with its mask, and leave what it learned.
+
+    Under `token_dropout` the embedding of the mask counts as 0, and all others are multiplied by
+    0.88 / (1 - the share that is masked): by 1 at the share of training, by hundreds where nearly
+    all is masked.  Without, the mask has an embedding, which was never trained: it is set to 0, so
+    that at 12 % masked the network says the same as before.
+    """
+    embeddings: Any = getattr(getattr(network, "esm", None), "embeddings", None)
+    if embeddings is None or not was_on:
+        return
+    embeddings.token_dropout = False
+    embeddings.word_embeddings.weight[mask] = 0
