@@ -4,16 +4,17 @@ losses make of the same inputs (golden/foreign)."""
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from safetensors.torch import save_file
 
 import unmask
 from unmask.cli import main
 from unmask.importers import mdlm, mdm_prime, radd, sedd
+from unmask.importers.sources import OfTexts
 from unmask.importers.torch_files import TorchFile
 from unmask.masks import Draw
 
@@ -26,7 +27,7 @@ OF_SIGMA = 1e-6
 
 
 def flags(tokenizer="", length=0):
-    return SimpleNamespace(tokenizer=tokenizer, length=length)
+    return OfTexts(tokenizer=tokenizer, length=length)
 
 
 def golden(folder):
@@ -89,6 +90,27 @@ def test_mdlm_of_the_hub_is_what_its_folder_holds(tmp_path):
     close(found.model.backbone(out["in/ids"]), out["raw/logits"][..., :10], SINGLE)
     assert found.model.meta["data"]["tokenizer"] == {"name": "ids", "vocab_size": 10}
     assert not found.files and "does not say whether" in found.said[1]
+
+
+def test_a_mask_may_be_one_of_the_tokenizers_own(tmp_path):
+    """As BERT's: ids stay as they are, and the mask's own is never drawn and never given."""
+    model = tokenizers.models.WordLevel({**{str(i): i for i in range(11) if i != 4}, "[MASK]": 4})
+    tokenizers.Tokenizer(model).save(str(tmp_path / "tokenizer.json"))
+    folder = hub_folder(tmp_path / "hf", raw_mdlm(), config_of("mdlm"))
+    out = golden(MDLM.parent)
+    found = mdlm.read(folder, flags(str(tmp_path / "tokenizer.json"))).model
+    assert found.mask_id == 11 and found.meta["data"]["vocab_size"] == 11
+    z = out["in/ids_mask4"]
+    masked = z == 4
+    logp = found.double().predict(z.masked_fill(masked, 11))[masked]
+    expected = out["mask4_f64/log_probs"][masked]
+    others = torch.arange(11) != 4
+    close(logp[:, others], expected[:, others], EXACT)
+    assert bool((logp[:, 4] == -torch.inf).all()) and bool((expected[:, 4] < -1e5).all())
+    with pytest.raises(
+        ValueError, match="value 4, at position 1 .example 0., is none that this network knows"
+    ):
+        found.clean(torch.tensor([[3, 4]]))
 
 
 def test_mdlm_that_looks_at_the_time_is_told_sigma(tmp_path):
@@ -226,6 +248,22 @@ def test_every_verb_takes_one(tmp_path, monkeypatch, capsys, read, source):
     filling = capsys.readouterr().out
     assert filling.startswith("abc") and filling.rstrip("\n").endswith("gh")
     assert main(["audit", "model", "--data", "data"]) == 0
+
+
+def test_the_command_says_what_it_took(tmp_path, capsys):
+    assert main(["import", "mdlm", str(MDLM), str(tmp_path / "model")]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"{tmp_path / 'model'}: DDiT of 37,738 weights, 10 tokens"
+    assert said[1:] == ["  its averaged (EMA) weights were taken", "  it ignores t"]
+    assert main(["import", "sedd", str(SEDD), str(tmp_path / "sedd"), "--tokenizer=ids"]) == 0
+    assert "another model than SEDD as published" in capsys.readouterr().out
+    duo = GOLDEN / "duo" / "duo.ckpt"
+    assert main(["import", "mdlm", str(duo), str(tmp_path / "duo")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("unmask import: ") and error.count("\n") == 1
+    assert "uniform diffusion replaces tokens" in error and not (tmp_path / "duo").exists()
+    assert main(["import", "sedd", str(SEDD), str(tmp_path / "a"), "--tokenizer=bytes"]) == 2
+    assert "10 tokens beside its mask, and the tokenizer has 256" in capsys.readouterr().err
 
 
 def test_lengths_and_absences_are_heeded():

@@ -4,7 +4,6 @@ inputs (golden/foreign), and a plain U-Net written here."""
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from unmask.importers import md4
 from unmask.importers.flax import table
 from unmask.importers.md4 import network_of, open_arrays
 from unmask.importers.rows import read_rows
+from unmask.importers.sources import OfMD4
 from unmask.masks import Draw
 from unmask.schedules import Cosine, LearnedPolynomial, Linear, Polynomial, from_config
 
@@ -29,7 +29,7 @@ PHASE = 1e-4  # of time features in float32, up to 1000, by another exponential 
 
 
 def flags(tokenizer="", config=""):
-    return SimpleNamespace(tokenizer=tokenizer, config=config)
+    return OfMD4(tokenizer=tokenizer, config=config)
 
 
 def golden(case):
@@ -277,7 +277,8 @@ def test_every_verb_takes_pictures(pictures, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name, expected", [
-    ("linear", Linear()), ("cosine", Cosine()), ("poly2", Polynomial(2)), ("poly0.5", Polynomial(0.5)),
+    ("linear", Linear()), ("cosine", Cosine()), ("poly2", Polynomial(2)),
+    ("poly0.5", Polynomial(0.5)),
 ])  # fmt: skip
 def test_schedules_by_md4s_names(name, expected):
     found = md4.schedule_of(Path(), {"noise_schedule": name}, None)
@@ -338,7 +339,7 @@ def test_averaged_parameters_are_taken_where_there_are_some(tmp_path):
     ({"model_type": "gpt"}, "model_type is \"gpt\", expected one of 'md4', 'genmd4'"),
     ({"mlp_type": "relu"}, "mlp_type is \"relu\", expected one of 'glu', 'swiglu', 'geglu'"),
     ({"n_dit_layers": 12}, "n_dit_layers is 12, expected 0"),
-    ({"time_features": "none"}, "has no tensor classifier/Transformer_0/TransformerBlock_0/RMSNorm"),
+    ({"time_features": "none"}, "has no tensor classifier/Transformer_0/TransformerBlock_0/RMS"),
     ({"outside_embed": False}, "has no tensor classifier/Transformer_0/Embed_0/embedding"),
     ({"n_layers": 1}, "has a tensor classifier/Transformer_0/TransformerBlock_1/"),
     ({"n_layers": 3}, "has no tensor classifier/Transformer_0/TransformerBlock_2/"),

@@ -12,7 +12,8 @@ from torch import Tensor
 from unmask.backbones import shapes_alone
 from unmask.backbones.ddit import DDiT
 from unmask.importers.rows import Row, check_names, in_order, read_rows
-from unmask.importers.weights import Weights, setting
+from unmask.importers.settings import dropout_of, setting
+from unmask.importers.weights import Weights
 
 ROTARY = "rotary_emb.inv_freq"  # a buffer, which is in no list of parameters
 BLOCK = [  # theirs, ours, shape; D: width, C: of the condition
@@ -50,6 +51,7 @@ class Sizes(NamedTuple):
     condition: int  # 0: none
     norm_bias: bool
     values: int  # rows of the head
+    dropout: float
 
 
 def table(sizes: Sizes) -> Iterator[Row]:
@@ -96,6 +98,7 @@ def sizes_of(weights: Weights, tensors: Mapping[str, Any]) -> Sizes:
         condition=0 if sigma is None else sigma.shape[0],
         norm_bias="blocks.0.norm1.bias" in tensors,
         values=values,
+        dropout=dropout_of(weights),
     )
 
 
@@ -150,7 +153,7 @@ def network(sizes: Sizes, vocab_size: int, state: dict[str, Tensor], **how: Any)
     with shapes_alone():
         found = DDiT(
             vocab_size, dim=sizes.dim, layers=sizes.layers, heads=sizes.heads,
-            condition=sizes.condition, norm_bias=sizes.norm_bias, **how,
+            condition=sizes.condition, norm_bias=sizes.norm_bias, dropout=sizes.dropout, **how,
         )  # fmt: skip
     found.load_state_dict(state, assign=True)
     return found.eval()

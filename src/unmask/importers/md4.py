@@ -6,6 +6,7 @@ says the same under any schedule; one with time is told the same t.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from unmask.importers.flax import SCHEDULE, TRANSFORMER, table
 from unmask.importers.model import assemble, find_tokens, fitting
 from unmask.importers.orbax import MANIFEST, find_state, read_state
 from unmask.importers.rows import Row, check_names, read_rows
+from unmask.importers.settings import is_share
 from unmask.importers.sources import Imported
 from unmask.kinds.registry import load_tokenizer
 from unmask.schedules import Cosine, LearnedPolynomial, Linear, Polynomial, Schedule
@@ -36,7 +38,7 @@ CONFIG = {
     "num_heads": whole(1, 2**10), "mlp_type": one_of(*ACTIVATIONS), "outside_embed": bool,
     "time_features": one_of("none", "t"), "noise_schedule": str,
     "n_dit_layers?": Test(lambda v: v == 0, "0, since U-Nets with transformer blocks are not read"),
-    "cond_type?": one_of("adaln_zero"),
+    "cond_type?": one_of("adaln_zero"), "dropout_rate?": Test(is_share, "a number in [0, 1)"),
 }  # fmt: skip
 
 
@@ -178,8 +180,7 @@ def schedule_of(path: Path, said: dict, w: Tensor | None) -> Schedule:
         return LearnedPolynomial.of_powers(F.softplus(w.double()))
     if name in PLAIN:
         return PLAIN[name]()
-    power = name.removeprefix("poly")
-    if name.startswith("poly") and power.replace(".", "", 1).isdigit():
-        return Polynomial(float(power))
+    if power := re.fullmatch(r"poly([0-9]+(\.[0-9]+)?)", name):
+        return Polynomial(float(power[1]))
     known = ", ".join((*PLAIN, "polyK with a number K"))
     raise ValueError(f"{path}: noise_schedule {name!r} is not one of {known}")

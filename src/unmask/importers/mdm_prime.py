@@ -10,9 +10,9 @@ from typing import Any
 
 from unmask.importers.ddit import network, read_ddit
 from unmask.importers.model import assemble, find_tokens, fitting, of_average
-from unmask.importers.refusals import check_absorbing, check_log_linear, length_of, time_of
+from unmask.importers.settings import check_absorbing, check_log_linear, length_of, setting, time_of
 from unmask.importers.sources import Imported
-from unmask.importers.weights import open_weights, setting
+from unmask.importers.weights import open_weights
 from unmask.subtokens import least_base
 
 

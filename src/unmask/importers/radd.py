@@ -8,7 +8,7 @@ from typing import Any
 
 from unmask.importers.ddit import network, read_ddit
 from unmask.importers.model import assemble, find_tokens, fitting, of_average
-from unmask.importers.refusals import check_absorbing, length_of
+from unmask.importers.settings import check_absorbing, length_of
 from unmask.importers.sources import Imported
 from unmask.importers.weights import open_weights
 

@@ -5,7 +5,7 @@ Lightning (.ckpt), or the checkpoint.pth of SEDD and RADD with the .hydra/config
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -209,17 +209,3 @@ def damaged(path: Path) -> Iterator[None]:
             f"{path} is not laid out as a checkpoint of these projects ({said}): "
             "name one that they wrote"
         ) from None
-
-
-def setting(settings: dict, *names: str, of: Callable[[Any], Any] = int) -> Any:
-    """A value in nested settings, or None where it is not there.  ValueError for one of another
-    type."""
-    value: Any = settings
-    for name in names:
-        value = value.get(name) if isinstance(value, dict) else None
-    if value is None:
-        return None
-    right = isinstance(value, of) if isinstance(of, type) else of(value)
-    if not right or (of is int and isinstance(value, bool)):
-        raise ValueError(f"the setting {'.'.join(names)} is {value!r}: give its true value")
-    return value

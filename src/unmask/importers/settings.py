@@ -1,8 +1,9 @@
 """What a project's own configuration says, where it decides whether and how a network is read."""
 
+from collections.abc import Callable
 from typing import Any
 
-from unmask.importers.weights import Weights, setting
+from unmask.importers.weights import Weights
 
 UNIFORM = ("duo", "duo_base", "udlm")  # their tokens are replaced, not masked
 KNOWN = ("mdlm", "sedd", "radd", "mdm-prime", "md4")
@@ -73,3 +74,28 @@ def length_of(weights: Weights, length: int) -> int:
             "(published models: 1024)"
         )
     return length or said
+
+
+def dropout_of(weights: Weights) -> float:
+    """The share of what each block adds that is dropped in training; 0 where nothing says it."""
+    said = setting(weights.settings, "dropout", of=is_share)
+    said = setting(weights.settings, "model", "dropout", of=is_share) if said is None else said
+    return 0.0 if said is None else float(said)
+
+
+def is_share(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < 1
+
+
+def setting(settings: dict, *names: str, of: Callable[[Any], Any] = int) -> Any:
+    """A value in nested settings, or None where it is not there.  ValueError for one of another
+    type."""
+    value: Any = settings
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
+    if value is None:
+        return None
+    right = isinstance(value, of) if isinstance(of, type) else of(value)
+    if not right or (of is int and isinstance(value, bool)):
+        raise ValueError(f"the setting {'.'.join(names)} is {value!r}: give its true value")
+    return value
