@@ -3,6 +3,7 @@ inputs (golden/foreign), and a plain U-Net written here."""
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -371,6 +372,12 @@ def test_missing_and_damaged_files_are_told(tmp_path):
         md4.read(GOLDEN / "md4" / "text_time", flags())
     with pytest.raises(ValueError, match="is of pictures; leave it out"):
         md4.read(GOLDEN / "md4" / "unet_notime", flags("ids"))
+
+
+def test_a_checkpoint_of_orbax_needs_a_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorstore", None)
+    with pytest.raises(ValueError, match=r"which tensorstore reads: pip install 'unmask\[orbax\]'"):
+        md4.read(GOLDEN / "md4_orbax", flags("ids"))
 
 
 def test_sizes_that_no_network_has_are_refused():

@@ -48,7 +48,7 @@ def read_state(folder: Path) -> dict[str, Stored]:
             f"{folder} is a checkpoint of Orbax, which tensorstore reads: pip install "
             "'unmask[orbax]'"
         ) from None
-    base = f"file://{folder.absolute()}/"
+    base = {"driver": "file", "path": f"{folder.absolute()}/"}
     try:
         store = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
         keys = [key.decode() for key in store.list().result()]

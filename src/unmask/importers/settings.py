@@ -5,7 +5,7 @@ from typing import Any
 
 from unmask.importers.weights import Weights
 
-UNIFORM = ("duo", "duo_base", "udlm")  # their tokens are replaced, not masked
+UNIFORM = ("duo", "udlm", "uniform")  # how names of those begin that replace tokens, and mask none
 KNOWN = ("mdlm", "sedd", "radd", "mdm-prime", "md4")
 
 
@@ -18,23 +18,26 @@ def check_absorbing(weights: Weights, name: str) -> None:
     graph = setting(settings, "graph", "type", of=str)
     diffusion = setting(settings, "diffusion", of=str)
     for said in (model, algorithm, graph, diffusion):
-        if said and (said.lower() in UNIFORM or said.lower().startswith(("duo", "uniform"))):
+        if said and said.lower().startswith(UNIFORM):
             raise ValueError(
                 f"{path} is a {said} model: uniform diffusion replaces tokens and masks none, so "
                 f"it is no model of this package; import one of {', '.join(KNOWN)}"
             )
     predicts = setting(settings, "parameterization", of=str)
     predicts = setting(settings, "algo", "parameterization", of=str) or predicts
+    causal = setting(settings, "algo", "causal_attention", of=bool)
     for what, said, known in (
-        ("model_type", model, (name,)),
-        ("graph.type", graph, ("absorb",)),
-        ("diffusion", diffusion, ("absorbing_state",)),
-        ("parameterization", predicts, ("subs",)),
+        ("model_type", model, name),
+        ("algo.name", algorithm, name),
+        ("graph.type", graph, "absorb"),
+        ("diffusion", diffusion, "absorbing_state"),
+        ("parameterization", predicts, "subs"),
+        ("algo.causal_attention", causal, False),
     ):
-        if said is not None and said not in known:
+        if said not in (None, known):
             raise ValueError(
-                f"{path} says {what} {said!r}, and of {name} {' or '.join(known)} is read: "
-                f"known are {', '.join(KNOWN)}"
+                f"{path} says {what} {said!r}, and of {name} {known!r} is read: known are "
+                f"{', '.join(KNOWN)}"
             )
 
 
