@@ -126,10 +126,9 @@ def some(model, *shape, seed=0, hidden=0.4):
 class Tokenizer:
     """What `from_transformers` asks of one."""
 
-    all_special_ids = (0, 1, 2, 3, 4)
-
     def __init__(self, marks=(2, 3), entries=(*BERTS[:5], *WORDS), mask=4):
         self.marks, self.entries, self.mask_token_id = list(marks), entries, mask
+        self.all_special_ids = [0, 1, 2, 3, mask]
 
     def get_vocab(self):
         return {entry: i for i, entry in enumerate(self.entries)}
@@ -188,6 +187,9 @@ def test_a_piece_of_a_sequence_has_no_mark_where_it_was_cut(tmp_path):
             theirs = original(torch.tensor([ids])).logits[0]
         theirs = theirs[first : len(ids) - last, row[:22]]
         assert torch.allclose(ours, theirs, atol=1e-5), (first, last)
+    nothing = torch.zeros(1, 7, dtype=torch.bool)
+    with torch.no_grad():
+        assert model.backbone(z, valid=nothing, ends=nothing[:, :2]).isfinite().all()
 
 
 def test_token_dropout_is_off_and_what_was_learned_under_it_stays(tmp_path):
