@@ -209,6 +209,9 @@ def test_token_dropout_is_off_and_what_was_learned_under_it_stays(tmp_path):
     ids = torch.tensor([[row[i] if i != model.mask_id else network.vocab_size for i in z[0]]])
     with torch.no_grad():
         assert torch.allclose(network(ids)[0][:, row[:22]], theirs, atol=1e-5)
+        hidden = network(torch.full((1, 4), network.vocab_size))[0][:, row[:22]]
+        ours = model.backbone(torch.full((1, 4), model.mask_id))[0]
+        assert torch.allclose(hidden, ours, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["bert", "esm"])

@@ -86,8 +86,7 @@ class Rows(nn.Module):
         there = torch.ones_like(z, dtype=torch.bool) if valid is None else valid
         marked = there.new_ones(len(z), 2) if ends is None else ends
         size = (there * torch.arange(1, z.shape[1] + 1, device=z.device)).amax(1, keepdim=True)
-        # the first mark stays where nothing else is there to be attended to
-        opens, closes = marked[:, :1] | (size == 0), marked[:, 1:]
+        opens, closes = marked[:, :1], marked[:, 1:]
         shown = [opens for _ in begin] + [there] + [torch.zeros_like(closes) for _ in end]
         attended = torch.cat(shown, 1)
         if end:
