@@ -191,7 +191,7 @@ def fields_of(family: Family, said: dict[str, Any]) -> dict[str, Any]:
 def make_config(family: Family, fields: dict[str, Any]) -> Any:
     """A configuration; it checks types with an exception of its own."""
     try:
-        return family.config(**dict.fromkeys(MARKS), **fields)
+        return family.config(**dict.fromkeys(MARKS) | fields)
     except Exception as error:
         said = " ".join(str(error).split())[:200]
         raise ValueError(f"transformers refuses this configuration: {said}") from None

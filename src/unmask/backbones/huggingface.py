@@ -24,8 +24,8 @@ class Rows(nn.Module):
 
     `network`: (ids (B, L), attention_mask=(B, L)) -> logits (B, L, rows), or an object with
     `.logits`; one without an argument of that name takes no `valid`.
-    `rows` (V,): the row of each value, -1 for one that there is not.  `mask`, `begin`, `end`,
-    `pad`: rows of the mask, of the marks around a sequence (None: there is none) and of padding.
+    `rows` (V,): the row of each value, -1 for one that there is not.  `mask`, `begin`, `end`:
+    rows of the mask and of the marks around a sequence (None: there is none).
     `most`: positions of the network, marks included; 0: not known.
     """
 
@@ -39,13 +39,12 @@ class Rows(nn.Module):
         mask: int,
         begin: int | None = None,
         end: int | None = None,
-        pad: int = 0,
         most: int = 0,
     ):
         super().__init__()
         self.network = network
         self.register_buffer("rows", torch.cat([rows, rows.new_tensor([mask])]))
-        self.begin, self.end, self.pad, self.most = begin, end, pad, most
+        self.begin, self.end, self.most = begin, end, most
 
     @property
     def allowed(self) -> Tensor:
@@ -77,30 +76,24 @@ class Rows(nn.Module):
                 f"{z.shape[1]} tokens are more than the {self.length} that this network has "
                 "positions for, marks aside: give a smaller length, or shorter sequences"
             )
-        ids = self.rows[z]
+        begin, end = (
+            [] if mark is None else [z.new_full((len(z), 1), mark)]
+            for mark in (self.begin, self.end)
+        )
+        ids = torch.cat([*begin, self.rows[z], *end], 1)
         if valid is None and ends is None:
-            before = [ids.new_full((len(ids), 1), m) for m in (self.begin,) if m is not None]
-            after = [ids.new_full((len(ids), 1), m) for m in (self.end,) if m is not None]
-            return torch.cat([*before, ids, *after], 1), None
+            return ids, None
         there = torch.ones_like(z, dtype=torch.bool) if valid is None else valid
-        cut = ends is not None
-        at = torch.arange(1, z.shape[1] + 1, device=z.device)
-        last = (there * at).amax(1, keepdim=True)  # (B, 1) positions up to the last value
-        if self.begin is not None:
-            # where nothing else is there to be attended to, the mark is
-            begins = ends[:, :1] | (last == 0) if cut else torch.ones_like(last, dtype=torch.bool)
-            ids = torch.cat([ids.new_full((len(ids), 1), self.begin), ids], 1)
-            there = torch.cat([begins, there], 1)
-            last = last + 1
-        if self.end is not None:
-            ids = torch.cat([ids, ids.new_full((len(ids), 1), self.pad)], 1)
-            closes = ends[:, 1:] if cut else torch.ones_like(last, dtype=torch.bool)
-            there = torch.cat([there, torch.zeros_like(closes)], 1).scatter(1, last, closes)
-            mark = torch.where(closes, self.end, self.pad)
-            ids = ids.scatter(1, last, mark)
-            last = last + 1
-        after = torch.arange(ids.shape[1], device=z.device) >= last
-        return ids.masked_fill(after, self.pad), there
+        marked = there.new_ones(len(z), 2) if ends is None else ends
+        size = (there * torch.arange(1, z.shape[1] + 1, device=z.device)).amax(1, keepdim=True)
+        opens, closes = marked[:, :1], marked[:, 1:]
+        shown = [opens for _ in begin] + [there] + [torch.zeros_like(closes) for _ in end]
+        attended = torch.cat(shown, 1)
+        if end:
+            after = size + len(begin)
+            ids = ids.scatter(1, after, end[0])
+            attended = attended.scatter(1, after, closes)
+        return ids, attended
 
     def strip(self, rows: Tensor) -> Tensor:
         """(B, L, ...) of all positions -> (B, S, ...) of those between the marks."""
@@ -152,8 +145,8 @@ class HuggingFace(Rows):
         for row in (mask, begin, end):
             if row is not None and not 0 <= row < fields["vocab_size"]:
                 raise ValueError(f"row {row} is none of the {fields['vocab_size']} of the network")
-        pad, most = fields["pad_token_id"], known.positions(fields)
-        super().__init__(network, rows, mask=mask, begin=begin, end=end, pad=pad, most=most)
+        most = known.positions(fields)
+        super().__init__(network, rows, mask=mask, begin=begin, end=end, most=most)
         self.family, self.fields, self.mask = family, fields, mask
         self.register_load_state_dict_post_hook(read)
 

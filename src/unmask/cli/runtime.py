@@ -180,10 +180,12 @@ def labels_of(said: str, num: int, model) -> list[int] | None:
 def same_data(model, kind, data, path: Path) -> None:
     """ValueError unless the data's tokens, and classes if it was given any, are the model's."""
     from unmask.kinds.registry import kind_of
+    from unmask.train.begin import check_values
 
     why = kind.differs(kind_of(data.meta, data.folder), path)
     if why:
         raise ValueError(f"{data.folder} {why}")
+    check_values(model, data)
     if not model.meta.get("labels"):
         return
     ours, theirs = model.meta["data"], data.meta
