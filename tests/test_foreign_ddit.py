@@ -248,6 +248,26 @@ def test_every_verb_takes_one(tmp_path, monkeypatch, capsys, read, source):
     filling = capsys.readouterr().out
     assert filling.startswith("abc") and filling.rstrip("\n").endswith("gh")
     assert main(["audit", "model", "--data", "data"]) == 0
+    brief = ["--steps=2", "--batch-size=4", "--length=8", "--eval-windows=4"]
+    tune = ["train", "tune-text", "--data", "data", "--out", "run", "--from", "model"]
+    assert main([*tune, *brief]) == 0
+    assert main(["eval", "run", "--data", "data", "--limit=2"]) == 0
+
+
+def test_weights_that_nobody_calls_averaged_are_not_called_so(tmp_path, monkeypatch, capsys):
+    """Those of a folder of the Hub; those of a checkpoint of Lightning are."""
+    monkeypatch.chdir(tmp_path)
+    hub_folder(tmp_path / "hf", raw_mdlm(), config_of("mdlm"))
+    assert main(["import", "mdlm", str(MDLM), "averaged"]) == 0
+    assert main(["import", "mdlm", "hf", "raw", "--tokenizer", "averaged"]) == 0
+    Path("text.txt").write_text("abcdefghihgfedcba" * 40)
+    assert main(["prepare", "text", "text.txt", "data", "--tokenizer", "raw"]) == 0
+    for model, said in (("averaged", "averaged weights of"), ("raw", "weights as imported of")):
+        scored = ["--data", "data", "--limit=2", "--repeats=1", f"--json={model}.json"]
+        assert main(["eval", model, *scored]) == 0
+        assert f", {said} {model}" in capsys.readouterr().out
+    assert json.loads(Path("averaged.json").read_text())["weights"] == "ema"
+    assert json.loads(Path("raw.json").read_text())["weights"] == "as imported"
 
 
 def test_the_command_says_what_it_took(tmp_path, capsys):

@@ -82,7 +82,8 @@ def read(source: Path, flags: Any) -> Imported:
     else:
         tokens = fitting(path, tokens, said["vocab_size"])
     length = math.prod(said["data_shape"])
-    return assemble(network.eval(), tokens, length, averaged, schedule=schedule, classes=classes)
+    how = {"schedule": schedule, "classes": classes}
+    return assemble(network.eval(), tokens, length, averaged, **how)
 
 
 def open_arrays(source: Path) -> tuple[Path, Mapping[str, Any]]:
@@ -134,16 +135,13 @@ def read_config(path: Path) -> dict:
     return said
 
 
-def chosen(found: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The averaged parameters, where there are some, and a line that says which were taken."""
-    for prefix, line in (
-        (AVERAGED, "its averaged (EMA) weights were taken"),
-        (RAW, "it has no averaged (EMA) weights: the raw ones were taken"),
-    ):
+def chosen(found: Mapping[str, Any]) -> tuple[dict[str, Any], bool | None]:
+    """The averaged parameters, where there are some; and whether they are, None: it is not said."""
+    for prefix, averaged in ((AVERAGED, True), (RAW, False)):
         inside = {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
         if inside:
-            return inside, [line]
-    return dict(found), ["it does not say whether its weights are averaged (EMA)"]
+            return inside, averaged
+    return dict(found), None
 
 
 def network_of(path: Path, found: Mapping[str, Any], said: dict) -> MD4Transformer | MD4UNet:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from unmask.importers.ddit import network, read_ddit
-from unmask.importers.model import assemble, find_tokens, fitting, mask_among, of_average
+from unmask.importers.model import assemble, find_tokens, fitting, mask_among
 from unmask.importers.settings import check_absorbing, check_log_linear, length_of, time_of
 from unmask.importers.sources import Imported
 from unmask.importers.weights import open_weights
@@ -39,4 +39,5 @@ def read(source: Path, flags: Any) -> Imported:
     tokens = fitting(weights.path, tokens, vocab_size)
     found = network(sizes, vocab_size, state, time=time)
     of_time = "it looks at t, as sigma(t)" if time else "it ignores t"
-    return assemble(found, tokens, length, [of_average(weights), of_time], allowed=allowed)
+    average = weights.are_averaged
+    return assemble(found, tokens, length, average, of_time, allowed=allowed)

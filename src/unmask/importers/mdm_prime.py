@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unmask.importers.ddit import network, read_ddit
-from unmask.importers.model import assemble, find_tokens, fitting, of_average
+from unmask.importers.model import assemble, find_tokens, fitting
 from unmask.importers.settings import check_absorbing, check_log_linear, length_of, setting, time_of
 from unmask.importers.sources import Imported
 from unmask.importers.weights import open_weights
@@ -42,9 +42,8 @@ def read(source: Path, flags: Any) -> Imported:
         )
     tokens = fitting(path, tokens, vocab_size)
     found = network(sizes, vocab_size, state, time=time, digits=digits)
-    lines = [
-        of_average(weights),
+    line = (
         f"{digits} digits of base {sizes.rows - 1} a token; revealed digits are carried over, "
-        "however it was trained, and the bound is that of the digits one by one",
-    ]
-    return assemble(found, tokens, length, lines, digits=digits)
+        "however it was trained, and the bound is that of the digits one by one"
+    )
+    return assemble(found, tokens, length, weights.are_averaged, line, digits=digits)

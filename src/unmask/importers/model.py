@@ -15,6 +15,11 @@ from unmask.schedules import Linear, Schedule
 from unmask.subtokens import Subtokenizer
 
 IDS = "ids"  # of --tokenizer: none
+WHICH = {
+    True: "its averaged (EMA) weights were taken",
+    False: "it has no averaged (EMA) weights: the raw ones were taken",
+    None: "it does not say whether its weights are averaged (EMA)",
+}
 MASKS = ("[MASK]", "<mask>")  # how vocabularies call it
 
 
@@ -58,8 +63,8 @@ def assemble(
     network: nn.Module,
     tokens: Any,
     length: int,
-    said: list[str],
-    *,
+    averaged: bool | None,
+    *said: str,
     schedule: Schedule | None = None,
     digits: int = 1,
     allowed: Tensor | None = None,
@@ -67,20 +72,16 @@ def assemble(
 ) -> Imported:
     """The model of examples of `length` tokens.
 
+    `averaged`: whether its weights are; None: nothing says it.  `said`: lines of what was found.
     Without a schedule: Linear, which does not matter for a network that ignores the time.
     """
     data = without_data(tokens) | ({"classes": classes} if classes else {})
     meta = {"length": length, "data": data, "labels": bool(classes), "unmask": __version__}
+    if not averaged:
+        meta["weights"] = "as imported"
     units = Subtokenizer(tokens.vocab_size, digits)
     schedule = Linear() if schedule is None else schedule
     model = MaskedDiffusion(network, schedule, units, allowed=allowed, meta=meta).eval()
     weights = sum(p.numel() for p in network.parameters())
     about = f"{type(network).__name__} of {weights:,} weights, {tokens.vocab_size:,} tokens"
-    return Imported(model, tokens.files(), [about, *said])
-
-
-def of_average(weights: Weights) -> str:
-    """Which weights were taken, in a line."""
-    if weights.averaged is not None:
-        return "its averaged (EMA) weights were taken"
-    return "it has one set of weights, and does not say whether they are averaged (EMA)"
+    return Imported(model, tokens.files(), [about, WHICH[averaged], *said])

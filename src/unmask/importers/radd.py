@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unmask.importers.ddit import network, read_ddit
-from unmask.importers.model import assemble, find_tokens, fitting, of_average
+from unmask.importers.model import assemble, find_tokens, fitting
 from unmask.importers.settings import check_absorbing, length_of
 from unmask.importers.sources import Imported
 from unmask.importers.weights import open_weights
@@ -24,4 +24,4 @@ def read(source: Path, flags: Any) -> Imported:
         raise ValueError(f"{weights.path} is of a network that looks at sigma: unmask import sedd")
     tokens = fitting(weights.path, tokens, sizes.rows - 1)
     found = network(sizes, sizes.rows - 1, state)
-    return assemble(found, tokens, length, [of_average(weights)])
+    return assemble(found, tokens, length, weights.are_averaged)

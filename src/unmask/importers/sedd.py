@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unmask.importers.ddit import network, read_ddit
-from unmask.importers.model import assemble, find_tokens, fitting, of_average
+from unmask.importers.model import assemble, find_tokens, fitting
 from unmask.importers.settings import check_absorbing, check_log_linear, length_of
 from unmask.importers.sources import Imported
 from unmask.importers.weights import open_weights
@@ -27,9 +27,8 @@ def read(source: Path, flags: Any) -> Imported:
         raise ValueError(f"{weights.path} is of RADD's network: unmask import radd")
     tokens = fitting(weights.path, tokens, sizes.rows - 1)
     found = network(sizes, sizes.rows - 1, state, time=True)
-    said = [
-        of_average(weights),
+    said = (
         "its scores are normalised over the tokens: another model than SEDD as published, whose "
-        "scores need not sum to what a distribution's do",
-    ]
-    return assemble(found, tokens, length, said)
+        "scores need not sum to what a distribution's do"
+    )
+    return assemble(found, tokens, length, weights.are_averaged, said)

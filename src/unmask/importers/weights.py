@@ -32,6 +32,11 @@ class Weights(NamedTuple):
     tokenizer: str = ""  # JSON of the library tokenizers, where the file has one
     mask_token: str = ""  # of that tokenizer, where it has one
 
+    @property
+    def are_averaged(self) -> bool | None:
+        """Whether what is read of them is known to be averages; None: nothing says it."""
+        return None if self.averaged is None else True
+
 
 class Sliced(NamedTuple):
     """A tensor in a safetensors file."""
