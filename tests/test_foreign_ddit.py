@@ -248,6 +248,13 @@ def test_every_verb_takes_one(tmp_path, monkeypatch, capsys, read, source):
     filling = capsys.readouterr().out
     assert filling.startswith("abc") and filling.rstrip("\n").endswith("gh")
     assert main(["audit", "model", "--data", "data"]) == 0
+
+
+def test_training_goes_on_from_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["import", "mdlm", str(MDLM), "model"]) == 0
+    Path("text.txt").write_text("abcdefghihgfedcba" * 20)
+    assert main(["prepare", "text", "text.txt", "data", "--tokenizer", "model"]) == 0
     brief = ["--steps=2", "--batch-size=4", "--length=8", "--eval-windows=4"]
     tune = ["train", "tune-text", "--data", "data", "--out", "run", "--from", "model"]
     assert main([*tune, *brief]) == 0

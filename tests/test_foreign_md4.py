@@ -236,13 +236,13 @@ def parameters_of(network, seed=0):
 @pytest.fixture
 def pictures(tmp_path):
     """A U-Net that looks at t, of 64 channels: with 32, norms of one channel remove the time."""
-    network = MD4UNet(6, (4, 5, 3), layers=1, embed=64, time=True)
+    network = MD4UNet(6, (2, 3, 3), layers=1, embed=64, time=True)
     p = {name: one * 0.1 for name, one in parameters_of(network).items()}
     np.savez(
         tmp_path / "params.npz", **{f"ema_params/{name}": one.numpy() for name, one in p.items()}
     )
     said = {"time_features": "t", "feature_dim": 64, "n_layers": 1, "vocab_size": 6,
-            "data_shape": [4, 5, 3], "noise_schedule": "cosine"}  # fmt: skip
+            "data_shape": [2, 3, 3], "noise_schedule": "cosine"}  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config_of("md4/unet_notime", **said)))
     return tmp_path, p
 
@@ -250,7 +250,7 @@ def pictures(tmp_path):
 def test_the_unet_that_looks_at_the_time_is_the_plain_one(pictures):
     folder, p = pictures
     found = md4.read(folder, flags())
-    z = torch.randint(0, 7, (2, 4, 5, 3), generator=torch.Generator().manual_seed(1))
+    z = torch.randint(0, 7, (2, 2, 3, 3), generator=torch.Generator().manual_seed(1))
     t = torch.tensor([0.2, 0.9]).double()
     expected = plain_unet({name: one.double() for name, one in p.items()}, z, t, 1)
     network = found.model.double().backbone
@@ -263,7 +263,7 @@ def test_every_verb_takes_pictures(pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = md4.read(pictures[0], flags())
     found.model.save_pretrained("model", found.files)
-    grey = np.random.default_rng(0).integers(0, 256, (8, 4, 5, 3), np.uint8)
+    grey = np.random.default_rng(0).integers(0, 256, (8, 2, 3, 3), np.uint8)
     Path("pictures").mkdir()
     for i, picture in enumerate(grey):
         Image.fromarray(picture).save(f"pictures/{i}.png")
@@ -271,6 +271,12 @@ def test_every_verb_takes_pictures(pictures, tmp_path, monkeypatch):
     assert main(["prepare", "images", "pictures", "data", *flags_of]) == 0
     assert main(["eval", "model", "--data", "data", "--repeats=2"]) == 0
     assert main(["sample", "model", "--num=2", "--steps=3", "--out=out.png"]) == 0
+    shown = np.full((2, 3, 1), 255, np.uint8)
+    shown[1, 1] = 0  # the hole
+    Image.fromarray(np.concatenate([grey[0], shown], -1)).save("holes.png")
+    assert main(["fill", "model", "holes.png", "--out=filled.png", "--steps=2"]) == 0
+    filled = np.asarray(Image.open("filled.png"))[..., :3]
+    assert np.array_equal(filled[shown[..., 0] > 0], grey[0][shown[..., 0] > 0])
     assert main(["audit", "model"]) == 0
 
 
@@ -339,14 +345,14 @@ def test_averaged_parameters_are_taken_where_there_are_some(tmp_path):
 @pytest.mark.parametrize("changed, said", [
     ({"model_type": "gpt"}, "model_type is \"gpt\", expected one of 'md4', 'genmd4'"),
     ({"mlp_type": "relu"}, "mlp_type is \"relu\", expected one of 'glu', 'swiglu', 'geglu'"),
-    ({"n_dit_layers": 12}, "n_dit_layers is 12, expected 0"),
+    ({"n_dit_layers": 12, "data_shape": [2, 2, 3]}, "n_dit_layers is 12, expected 0"),
     ({"time_features": "none"}, "has no tensor classifier/Transformer_0/TransformerBlock_0/RMS"),
     ({"outside_embed": False}, "has no tensor classifier/Transformer_0/Embed_0/embedding"),
     ({"n_layers": 1}, "has a tensor classifier/Transformer_0/TransformerBlock_1/"),
     ({"n_layers": 3}, "has no tensor classifier/Transformer_0/TransformerBlock_2/"),
     ({"vocab_size": 12}, r"embedding has the shape \(12, 16\), expected \(13, 16\)"),
     ({"noise_schedule": "sqrt"}, "noise_schedule 'sqrt' is not one of linear, cosine, polyK"),
-    ({"data_shape": [3, 4]}, r"data_shape \[3, 4\] must be that of a text"),
+    ({"data_shape": [3, 4]}, r"data_shape is \[3, 4\], expected that of a text"),
     ({"cond_type": "adaln"}, "cond_type is \"adaln\", expected one of 'adaln_zero'"),
 ])  # fmt: skip
 def test_a_configuration_that_does_not_fit_is_told(tmp_path, changed, said):

@@ -35,11 +35,16 @@ AVERAGED, RAW = "ema_params/", "params/"
 CONFIG = {
     "model_type": one_of("md4", "genmd4"), "vocab_size": whole(2, 2**24),
     "data_shape": [whole(1, 2**20)], "feature_dim": whole(1, 2**16), "n_layers": whole(1, 1000),
-    "num_heads": whole(1, 2**10), "mlp_type": one_of(*ACTIVATIONS), "outside_embed": bool,
     "time_features": one_of("none", "t"), "noise_schedule": str,
-    "n_dit_layers?": Test(lambda v: v == 0, "0, since U-Nets with transformer blocks are not read"),
-    "cond_type?": one_of("adaln_zero"), "dropout_rate?": Test(is_share, "a number in [0, 1)"),
+    "dropout_rate?": Test(is_share, "a number in [0, 1)"),
 }  # fmt: skip
+OF_TEXTS = {
+    "num_heads": whole(1, 2**10), "mlp_type": one_of(*ACTIVATIONS), "outside_embed": bool,
+    "cond_type?": one_of("adaln_zero"),
+}  # fmt: skip
+OF_PICTURES = {
+    "n_dit_layers?": Test(lambda v: v == 0, "0, since U-Nets with transformer blocks are not read")
+}
 
 
 class Packed(NamedTuple):
@@ -125,13 +130,16 @@ def read_config(path: Path) -> dict:
     if not path.is_file():
         raise no_file(path, f"there is no file {path}: --config is MD4's configuration as JSON")
     said = read_json(path)
-    if wrong := misfit(said, CONFIG):
-        raise ValueError(f"{path} is no configuration of MD4 that is known here: {wrong}")
-    if len(said["data_shape"]) not in (1, 3):
-        raise ValueError(
-            f"{path}: data_shape {said['data_shape']} must be that of a text, (length,), or of a "
-            "picture, (height, width, channels)"
+    wrong = misfit(said, CONFIG)
+    if not wrong and len(said["data_shape"]) not in (1, 3):
+        wrong = (
+            f"data_shape is {said['data_shape']}, expected that of a text, [length], or of a "
+            "picture, [height, width, channels]"
         )
+    if not wrong:
+        wrong = misfit(said, OF_TEXTS if len(said["data_shape"]) == 1 else OF_PICTURES)
+    if wrong:
+        raise ValueError(f"{path} is no configuration of MD4 that is known here: {wrong}")
     return said
 
 
