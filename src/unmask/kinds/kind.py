@@ -182,6 +182,14 @@ class Kind(ABC):
         ValueError for what cannot be filled, `length` being that of the model.
         """
 
+    def listed(self, path: Path, length: int) -> tuple[list[str], list[Partial]]:
+        """The examples of a file, to be scored one by one, and what they are called.
+
+        All that is known of an example is a hole, since its values are what is paid for.
+        ValueError for what cannot be scored, `length` being that of the model.
+        """
+        raise ValueError(f"{self.what} is scored with others: use unmask eval")
+
     @abstractmethod
     def write(self, rows: list[np.ndarray], args: Any) -> dict:
         """Write samples, as `args.out` says.  Returns what is to be recorded."""

@@ -127,6 +127,28 @@ class Proteins(Kind):
     def read(self, path: Path, args: Any, length: int) -> Source:
         return Records(path, args, length, self.tokenizer)
 
+    def listed(self, path: Path, length: int) -> tuple[list[str], list[Partial]]:
+        """The records of a FASTA file; where it is not known which residue there is, none is."""
+        import numpy as np
+        from tqdm import tqdm
+
+        from unmask.kinds.proteins.fasta import read_fasta
+
+        names, examples = [], []
+        for record in read_fasta(path, tqdm(disable=True)):
+            known = record.ids < self.tokenizer.vocab_size
+            if not known.any():
+                raise ValueError(f"{record.place} has no residue that is known: take it out")
+            if len(known) > length:
+                raise ValueError(
+                    f"{record.place} has {len(known)} residues, and the model was trained at "
+                    f"{length}: shorten it, or take it out"
+                )
+            role = np.where(known, HOLE, ABSENT).astype(np.int8)
+            names.append(record.header)
+            examples.append(Partial(record.ids.astype(np.int64), role))
+        return names, examples
+
     def write(self, rows: list, args: Any) -> dict:
         from unmask.kinds.proteins.fasta import format_fasta
 
