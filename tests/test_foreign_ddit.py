@@ -113,6 +113,19 @@ def test_a_mask_may_be_one_of_the_tokenizers_own(tmp_path):
         found.clean(torch.tensor([[3, 4]]))
 
 
+def test_what_was_added_to_a_vocabulary_is_left_out(tmp_path):
+    """The [PAD] of MDLM's code: its id is the mask's."""
+    letters = {"abcdefghi"[i]: i for i in range(9)} | {"<|endoftext|>": 9}
+    made = tokenizers.Tokenizer(tokenizers.models.BPE(letters, []))
+    made.add_special_tokens(["<|endoftext|>", "[PAD]"])
+    made.save(str(tmp_path / "tokenizer.json"))
+    assert made.token_to_id("[PAD]") == 10
+    folder = hub_folder(tmp_path / "hf", raw_mdlm(), config_of("mdlm"))
+    found = mdlm.read(folder, flags(str(tmp_path / "tokenizer.json")))
+    assert found.model.meta["data"]["tokenizer"] == {"name": "subwords", "vocab_size": 10, "eot": 9}
+    assert b"[PAD]" not in found.files["tokenizer.json"] and found.model.mask_id == 10
+
+
 def test_mdlm_that_looks_at_the_time_is_told_sigma(tmp_path):
     out = golden(MDLM.parent)
     config = config_of("mdlm", time_conditioning=True)
@@ -281,7 +294,8 @@ def test_the_command_says_what_it_took(tmp_path, capsys):
     assert main(["import", "mdlm", str(MDLM), str(tmp_path / "model")]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"{tmp_path / 'model'}: DDiT of 37,738 weights, 10 tokens"
-    assert said[1:] == ["  its averaged (EMA) weights were taken", "  it ignores t"]
+    assert said[1] == "  its averaged (EMA) weights were taken"
+    assert said[2:] == ["  it ignores t", "  its mask is row 10 of 11"]
     assert main(["import", "sedd", str(SEDD), str(tmp_path / "sedd"), "--tokenizer=ids"]) == 0
     assert "another model than SEDD as published" in capsys.readouterr().out
     duo = GOLDEN / "duo" / "duo.ckpt"
@@ -330,6 +344,10 @@ def other_base(tensors):
     tensors["backbone.rotary_emb.inv_freq"] = 500000.0 ** (-torch.arange(0, 16, 2) / 16)
 
 
+def scalar(tensors):
+    tensors["backbone.rotary_emb.inv_freq"] = torch.tensor(1.0)
+
+
 def no_heads(tensors):
     del tensors["backbone.rotary_emb.inv_freq"]
 
@@ -354,6 +372,8 @@ def bert(tensors):
     (None, {"algo": {"name": "bd3lm", "parameterization": "subs"}}, "says algo.name 'bd3lm'"),
     (None, {"algo": {"name": "mdlm", "causal_attention": True}}, "algo.causal_attention True"),
     (None, {"parameterization": "ar"}, "says parameterization 'ar'"),
+    (None, {"model_type": None}, "says neither parameterization nor model_type"),
+    (scalar, {}, r"rotary_emb.inv_freq has the shape \(\)"),
     (None, {"model_type": "DUO"}, "is a DUO model: uniform diffusion replaces tokens"),
     (None, {"model_type": "udlm"}, "is a udlm model: uniform diffusion replaces tokens"),
     (None, {"time_conditioning": None}, "does not say time_conditioning, true or false"),
@@ -372,7 +392,7 @@ def test_what_does_not_fit_is_told_in_a_sentence(tmp_path, change, config, said)
 def test_models_of_other_processes_and_projects_are_told_apart(tmp_path):
     for read, source, said in (
         (mdlm.read, GOLDEN / "duo" / "duo.ckpt", "is a duo_base model: uniform diffusion"),
-        (mdlm.read, RADD, "does not say time_conditioning"),
+        (mdlm.read, RADD, "says neither parameterization nor model_type"),
         (mdlm.read, PRIME[2], "MDM-Prime's network: unmask import mdm-prime"),
         (sedd.read, RADD, "RADD's network: unmask import radd"),
         (radd.read, SEDD, "looks at sigma: unmask import sedd"),
@@ -382,6 +402,9 @@ def test_models_of_other_processes_and_projects_are_told_apart(tmp_path):
     ):
         with pytest.raises(ValueError, match=said):
             read(source, flags("ids"))
+    (tmp_path / "a.pth").write_bytes((SEDD / "checkpoints-meta" / "checkpoint.pth").read_bytes())
+    with pytest.raises(ValueError, match="does not say graph.type, absorb or uniform"):
+        sedd.read(tmp_path / "a.pth", flags("ids", 12))
     shutil.copytree(SEDD, tmp_path / "run")
     yaml = tmp_path / "run" / ".hydra" / "config.yaml"
     for old, new, said in (
@@ -397,7 +420,7 @@ def test_an_average_of_other_tensors_is_refused(tmp_path):
     """One too few, and two in each other's place, of which the shapes tell."""
     content = TorchFile(MDLM).content
     state, averaged = raw_mdlm(), [one.read() for one in content["ema"]["shadow_params"]]
-    config = {"time_conditioning": False, "model": {"length": 12}}
+    config = {"time_conditioning": False, "parameterization": "subs", "model": {"length": 12}}
     swapped = [*averaged[:6], averaged[7], averaged[6], *averaged[8:]]
 
     def read(shadow):

@@ -89,12 +89,16 @@ def sizes_of(weights: Weights, tensors: Mapping[str, Any]) -> Sizes:
         )
     (rows, width), (_, dim), (values, _) = shapes
     sigma = tensors.get("sigma_map.mlp.0.bias")
+    rotary = tensors.get(ROTARY)
+    for name, one in (("sigma_map.mlp.0.bias", sigma), (ROTARY, rotary)):
+        if one is not None and (len(one.shape) != 1 or not one.shape[0]):
+            raise ValueError(f"{path}: tensor {name} has the shape {tuple(one.shape)}")
     return Sizes(
         rows=rows,
         width=width,
         dim=dim,
         layers=len(of_blocks),
-        heads=heads_of(weights, tensors.get(ROTARY), dim),
+        heads=heads_of(weights, rotary, dim),
         condition=0 if sigma is None else sigma.shape[0],
         norm_bias="blocks.0.norm1.bias" in tensors,
         values=values,

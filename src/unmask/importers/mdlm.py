@@ -30,6 +30,11 @@ def read(source: Path, flags: Any) -> Imported:
         raise ValueError(f"{weights.path} is of RADD's network: unmask import radd")
     if (sizes.width, sizes.values) != (sizes.dim, sizes.rows):
         raise ValueError(f"{weights.path} is of MDM-Prime's network: unmask import mdm-prime")
+    if tokens is None and weights.mask_token:
+        raise ValueError(
+            f"{weights.path} is of a tokenizer with a mask of its own, {weights.mask_token}, whose "
+            "id it does not say: give --tokenizer, and not ids"
+        )
     mask = mask_among(weights, tokens, sizes.rows)
     vocab_size, allowed = sizes.rows - 1, None
     if mask is not None:  # ids stay as they are, and the mask has a second row, after them
@@ -39,5 +44,6 @@ def read(source: Path, flags: Any) -> Imported:
     tokens = fitting(weights.path, tokens, vocab_size)
     found = network(sizes, vocab_size, state, time=time)
     of_time = "it looks at t, as sigma(t)" if time else "it ignores t"
+    of_mask = f"its mask is row {sizes.rows - 1 if mask is None else mask} of {sizes.rows}"
     average = weights.are_averaged
-    return assemble(found, tokens, length, average, of_time, allowed=allowed)
+    return assemble(found, tokens, length, average, of_time, of_mask, allowed=allowed)

@@ -1,6 +1,7 @@
 """The model around a network that was trained elsewhere: its tokens, and what its folder keeps of
 them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,27 @@ def fitting(path: Path, tokens: Any, size: int) -> Any:
     """`tokens`, of which there have to be `size`; ready ids, if they are None."""
     if tokens is None:
         return load_tokenizer({"name": IDS, "vocab_size": size}, path)
+    if tokens.vocab_size > size:
+        tokens = without_added(tokens, size)
     if tokens.vocab_size != size:
         raise ValueError(
             f"{path} is of {size:,} tokens beside its mask, and the tokenizer has "
             f"{tokens.vocab_size:,}: give the tokenizer that it was trained with"
         )
     return tokens
+
+
+def without_added(tokens: Any, size: int) -> Any:
+    """Without what was added to a vocabulary of `size` tokens; the same tokens, if that is none.
+
+    MDLM's code adds a [PAD] to GPT-2's tokens, whose id is the mask's, and never makes use of it.
+    """
+    written = tokens.files().get("tokenizer.json")
+    if written is None:
+        return tokens
+    content = json.loads(written)
+    content["added_tokens"] = [one for one in content["added_tokens"] if one["id"] < size]
+    return tokens_named(json.dumps(content))
 
 
 def mask_among(weights: Weights, tokens: Any, rows: int) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from unmask.importers.ddit import network, read_ddit
 from unmask.importers.model import assemble, find_tokens, fitting
-from unmask.importers.settings import check_absorbing, check_log_linear, length_of
+from unmask.importers.settings import check_absorbing, check_log_linear, length_of, setting
 from unmask.importers.sources import Imported
 from unmask.importers.weights import open_weights
 
@@ -25,6 +25,11 @@ def read(source: Path, flags: Any) -> Imported:
     sizes, state = read_ddit(weights)
     if not sizes.condition:
         raise ValueError(f"{weights.path} is of RADD's network: unmask import radd")
+    if setting(weights.settings, "graph", "type", of=str) is None:
+        raise ValueError(
+            f"{weights.path} does not say graph.type, absorb or uniform: put the config.json, or "
+            "the .hydra/config.yaml of its run, where it was"
+        )
     tokens = fitting(weights.path, tokens, sizes.rows - 1)
     found = network(sizes, sizes.rows - 1, state, time=True)
     said = (

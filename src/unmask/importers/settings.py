@@ -6,6 +6,7 @@ from typing import Any
 from unmask.importers.weights import Weights
 
 UNIFORM = ("duo", "udlm", "uniform")  # how names of those begin that replace tokens, and mask none
+PREDICT = ("mdlm", "mdm-prime")  # whose configurations say what the network predicts
 KNOWN = ("mdlm", "sedd", "radd", "mdm-prime", "md4")
 
 
@@ -25,6 +26,11 @@ def check_absorbing(weights: Weights, name: str) -> None:
             )
     predicts = setting(settings, "parameterization", of=str)
     predicts = setting(settings, "algo", "parameterization", of=str) or predicts
+    if name in PREDICT and model is None and predicts is None:
+        raise ValueError(
+            f"{path} says neither parameterization nor model_type, and other models have the same "
+            "tensors: put the config.json that goes with it beside it"
+        )
     causal = setting(settings, "algo", "causal_attention", of=bool)
     for what, said, known in (
         ("model_type", model, name),
