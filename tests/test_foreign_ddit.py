@@ -2,6 +2,7 @@
 losses make of the same inputs (golden/foreign)."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import torch
 from safetensors.torch import save_file
 
 import unmask
+from unmask.backbones import DDiT, shapes_alone
 from unmask.cli import main
 from unmask.importers import mdlm, mdm_prime, radd, sedd
+from unmask.importers.ddit import Sizes, table
 from unmask.importers.sources import OfTexts
 from unmask.importers.torch_files import TorchFile
 from unmask.masks import Draw
@@ -305,6 +308,17 @@ def test_the_command_says_what_it_took(tmp_path, capsys):
     assert "uniform diffusion replaces tokens" in error and not (tmp_path / "duo").exists()
     assert main(["import", "sedd", str(SEDD), str(tmp_path / "a"), "--tokenizer=bytes"]) == 2
     assert "10 tokens beside its mask, and the tokenizer has 256" in capsys.readouterr().err
+
+
+def test_the_published_mdlm_has_as_many_weights_as_its_card_says():
+    """169.6 million: of 12 blocks of 768, 130 tensors in the order of the parameters."""
+    sizes = Sizes(50258, 768, 768, 12, 12, 128, norm_bias=False, values=50258, dropout=0.1)
+    rows = list(table(sizes))
+    assert sum(math.prod(row.shape) for row in rows) == 169_627_218 and len(rows) == 130
+    with shapes_alone():
+        network = DDiT(50257, dim=768, layers=12, heads=12, condition=128)
+    # the head of a model here has no row for the mask
+    assert sum(p.numel() for p in network.parameters()) == 169_627_218 - 769
 
 
 def test_lengths_and_absences_are_heeded():

@@ -91,7 +91,7 @@ def test_a_network_that_is_told_a_class():
     close(network(z, t, cond=label), out["logits_exact_phase_f64"], EXACT)
     with pytest.raises(ValueError, match="needs one of its 3 classes: give cond"):
         network(z, t)
-    with pytest.raises(ValueError, match="is of texts of 3 classes, and no kind of data here"):
+    with pytest.raises(ValueError, match="has embeddings of 3 classes, which are not read"):
         md4.read(GOLDEN / "md4" / "text_time_class", flags("ids"))
 
 

@@ -88,8 +88,8 @@ class DDiT(nn.Module):
 
     def features(self, z: Tensor, t: Tensor | None = None, valid: Tensor | None = None) -> Tensor:
         """z (B, S*L) ids, t (), (1,) or (B,), valid (B, S) bool -> (B, S, dim)."""
-        c = self.condition(t)
         x = self.embed(z.unflatten(1, (-1, self.digits))).flatten(2)
+        c = self.condition(x, t)
         rotary = rotary_table(x.shape[1], x.shape[-1] // self.heads, x)
         for block in self.blocks:
             x = block(x, rotary, c, valid)
@@ -99,12 +99,12 @@ class DDiT(nn.Module):
             x = x * (1 + scale) + shift
         return x
 
-    def condition(self, t: Tensor | None) -> Tensor | None:
-        """(1, C) or (B, C) of sigma(t), after a swish; None without a condition."""
+    def condition(self, x: Tensor, t: Tensor | None) -> Tensor | None:
+        """(1, C) or (B, C) of sigma(t), after a swish; None without a condition.  x: embeddings."""
         if self.sigma is None:
             return None
         if not self.uses_time:
-            noise = torch.zeros_like(self.embed.weight[0, :1])
+            noise = x.new_zeros(1)
         elif t is None:
             raise ValueError("this DDiT looks at t, which was not given")
         else:

@@ -70,10 +70,10 @@ def read(source: Path, flags: Any) -> Imported:
     tokens = None if pictures else find_tokens(path, flags.tokenizer)
     network = network_of(path, found, said)
     classes = network.config()["classes"]
-    if classes and not pictures:
+    if classes:
         raise ValueError(
-            f"{path} is of texts of {classes} classes, and no kind of data here has such: "
-            "train one without"
+            f"{path} has embeddings of {classes} classes, which are not read: give a network that "
+            "was trained without"
         )
     rows, learned = table(network), said["model_type"] == "genmd4"
     powers = [Row(SCHEDULE, "w", (said["vocab_size"],))] if learned else []
@@ -87,8 +87,7 @@ def read(source: Path, flags: Any) -> Imported:
     else:
         tokens = fitting(path, tokens, said["vocab_size"])
     length = math.prod(said["data_shape"])
-    how = {"schedule": schedule, "classes": classes}
-    return assemble(network.eval(), tokens, length, averaged, **how)
+    return assemble(network.eval(), tokens, length, averaged, schedule=schedule)
 
 
 def open_arrays(source: Path) -> tuple[Path, Mapping[str, Any]]:

@@ -84,15 +84,14 @@ def assemble(
     schedule: Schedule | None = None,
     digits: int = 1,
     allowed: Tensor | None = None,
-    classes: int = 0,
 ) -> Imported:
     """The model of examples of `length` tokens.
 
     `averaged`: whether its weights are; None: nothing says it.  `said`: lines of what was found.
     Without a schedule: Linear, which does not matter for a network that ignores the time.
     """
-    data = without_data(tokens) | ({"classes": classes} if classes else {})
-    meta = {"length": length, "data": data, "labels": bool(classes), "unmask": __version__}
+    data = without_data(tokens)
+    meta = {"length": length, "data": data, "labels": False, "unmask": __version__}
     if not averaged:
         meta["weights"] = "as imported"
     units = Subtokenizer(tokens.vocab_size, digits)
