@@ -34,7 +34,10 @@ SMALL = {
 BERTS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *COMMON]
 ESMS = ["<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPKQNFYMHWCXBUZO.-", "<null_1>", "<mask>"]
 WORDS = ["the", "fox", "dog", "quick", "lazy", "jumps", "over", "brown", "a", "##s", "[unused1]"]
-FAMILIES = ("bert", "roberta", "esm", "modernbert", "distilbert", "electra")
+FAMILIES = {
+    "bert": "Bert", "roberta": "Roberta", "xlm-roberta": "XLMRoberta", "camembert": "Camembert",
+    "esm": "Esm", "modernbert": "ModernBert", "distilbert": "DistilBert", "electra": "Electra",
+}  # fmt: skip
 
 
 def network(family, rows, pad=0, **more):
@@ -47,10 +50,7 @@ def network(family, rows, pad=0, **more):
         }
     if family == "modernbert":
         sizes |= dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"))
-    name = {
-        "bert": "Bert", "roberta": "Roberta", "esm": "Esm", "modernbert": "ModernBert",
-        "distilbert": "DistilBert", "electra": "Electra",
-    }[family]  # fmt: skip
+    name = FAMILIES[family]
     config = getattr(transformers, f"{name}Config")(**sizes)
     made = getattr(transformers, f"{name}ForMaskedLM")(config).eval()
     generator = torch.Generator().manual_seed(1)

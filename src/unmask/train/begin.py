@@ -36,14 +36,13 @@ def started_from(config: TrainConfig, start: str | Path) -> tuple[TrainConfig, M
     return replace(config, **said), model
 
 
-def adapt(model: MaskedDiffusion, data: Data, meta: dict) -> None:
-    """Make it a model of `data`, with what the configuration says as `meta`.
+def adapt(model: MaskedDiffusion, start: Path, data: Data, meta: dict) -> None:
+    """Make the model from the folder `start` one of `data`, of which and of whose run `meta` tells.
 
     ValueError for data with other tokens or classes, or longer sequences than the network takes.
     """
     before: Any = model.meta
-    where = Path("--from")
-    why = kind_of(before["data"], where).differs(kind_of(data.meta, data.folder), where)
+    why = kind_of(before["data"], start).differs(kind_of(data.meta, data.folder), start)
     if why:
         raise ValueError(f"{data.folder} {why}")
     classes = (before["data"].get("classes"), data.meta.get("classes"))
