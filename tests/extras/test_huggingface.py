@@ -7,9 +7,13 @@ put in by hand, a row at a time.
 import itertools
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
+from pathlib import Path
 
 import pytest
 import tokenizers
@@ -615,3 +619,32 @@ def test_a_source_that_there_is_not(tmp_path):
     assert code == 2 and "there is no source 'keras' of models: known are huggingface" in err
     code, _, err = run("import", "huggingface", tmp_path / "no", tmp_path / "m")
     assert code == 2 and "there is no " in err
+
+
+@pytest.mark.slow
+def test_the_day_with_antibodies(tmp_path):
+    """runs/antibodies.sh, with a small network where the downloaded one would be."""
+    residues(tmp_path / "there", max_position_embeddings=180)
+    out = tmp_path / "out"
+    out.mkdir()
+    assert run("import", "huggingface", tmp_path / "there", out / "antiberty")[0] == 0
+    chains = "".join(
+        f">{i}|{chain} mAb\n{COMMON[i:]}{COMMON[: i % 7]}\n"
+        for i in range(20)
+        for chain in ("VH", "VL")
+    )
+    (tmp_path / "a.fasta").write_text(chains)
+    script = Path(__file__).parents[2] / "runs" / "antibodies.sh"
+    small = {"PYTHON": sys.executable, "LIMIT": "4", "FLAGS": "--minutes 0 --steps 2"}
+    for _ in range(2):  # the second time nothing is done again
+        done = subprocess.run(
+            ["bash", script, tmp_path / "a.fasta", out],
+            env=os.environ | small,
+            capture_output=True,
+            encoding="utf-8",
+        )
+        assert done.returncode == 0, done.stderr
+    table = (out / "table.md").read_text()
+    assert "| uniform over the 20 amino acids | 4.32 | 4.32 |" in table
+    assert table.count("\n| heavy, ") == table.count("\n| light, ") == 2
+    assert done.stdout.count("nats=") == 8 and "this run is finished" in done.stderr
