@@ -347,6 +347,8 @@ def test_every_verb_takes_a_model_of_residues(tmp_path):
     assert code == 2 and "began with other weights (--from)" in err
     code, _, err = run(*tune, "--from", tmp_path / "m", "--dim", 8)
     assert code == 2 and "--dim 8: with --from it is as in that model" in err
+    code, _, err = run(*tune, "--from", tmp_path / "m", "--recompute")
+    assert code == 2 and "are for blocks of this package's networks" in err
 
 
 def test_every_verb_takes_a_model_of_text(tmp_path):
