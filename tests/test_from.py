@@ -64,7 +64,8 @@ def test_data_with_other_tokens_are_refused(text_run, tmp_path, capsys):
     prepare_text(tmp_path / "a.txt", tmp_path / "data", progress=False)
     argv = ["train", "tune-text", "--data", tmp_path / "data", "--out", tmp_path / "run"]
     assert main([*map(str, argv), "--from", str(text_run), "--length", "8"]) == 2
-    assert "has 256 values and the model" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "has 256 values and the model" in said and f"--tokenizer {text_run}" in said
     assert main([*map(str, argv), "--from", str(tmp_path / "no")]) == 2
     assert "there is no folder" in capsys.readouterr().err
     assert main([*map(str, argv), "--from", str(text_run), "--digits", "2"]) == 2

@@ -7,9 +7,13 @@ put in by hand, a row at a time.
 import itertools
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
+from pathlib import Path
 
 import pytest
 import tokenizers
@@ -34,7 +38,10 @@ SMALL = {
 BERTS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *COMMON]
 ESMS = ["<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPKQNFYMHWCXBUZO.-", "<null_1>", "<mask>"]
 WORDS = ["the", "fox", "dog", "quick", "lazy", "jumps", "over", "brown", "a", "##s", "[unused1]"]
-FAMILIES = ("bert", "roberta", "esm", "modernbert", "distilbert", "electra")
+FAMILIES = {
+    "bert": "Bert", "roberta": "Roberta", "xlm-roberta": "XLMRoberta", "camembert": "Camembert",
+    "esm": "Esm", "modernbert": "ModernBert", "distilbert": "DistilBert", "electra": "Electra",
+}  # fmt: skip
 
 
 def network(family, rows, pad=0, **more):
@@ -47,10 +54,7 @@ def network(family, rows, pad=0, **more):
         }
     if family == "modernbert":
         sizes |= dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"))
-    name = {
-        "bert": "Bert", "roberta": "Roberta", "esm": "Esm", "modernbert": "ModernBert",
-        "distilbert": "DistilBert", "electra": "Electra",
-    }[family]  # fmt: skip
+    name = FAMILIES[family]
     config = getattr(transformers, f"{name}Config")(**sizes)
     made = getattr(transformers, f"{name}ForMaskedLM")(config).eval()
     generator = torch.Generator().manual_seed(1)
@@ -343,6 +347,8 @@ def test_every_verb_takes_a_model_of_residues(tmp_path):
     assert code == 2 and "began with other weights (--from)" in err
     code, _, err = run(*tune, "--from", tmp_path / "m", "--dim", 8)
     assert code == 2 and "--dim 8: with --from it is as in that model" in err
+    code, _, err = run(*tune, "--from", tmp_path / "m", "--recompute")
+    assert code == 2 and "are for blocks of this package's networks" in err
 
 
 def test_every_verb_takes_a_model_of_text(tmp_path):
@@ -615,3 +621,32 @@ def test_a_source_that_there_is_not(tmp_path):
     assert code == 2 and "there is no source 'keras' of models: known are huggingface" in err
     code, _, err = run("import", "huggingface", tmp_path / "no", tmp_path / "m")
     assert code == 2 and "there is no " in err
+
+
+@pytest.mark.slow
+def test_the_day_with_antibodies(tmp_path):
+    """runs/antibodies.sh, with a small network where the downloaded one would be."""
+    residues(tmp_path / "there", max_position_embeddings=180)
+    out = tmp_path / "out"
+    out.mkdir()
+    assert run("import", "huggingface", tmp_path / "there", out / "antiberty")[0] == 0
+    chains = "".join(
+        f">{i}|{chain} mAb\n{COMMON[i:]}{COMMON[: i % 7]}\n"
+        for i in range(20)
+        for chain in ("VH", "VL")
+    )
+    (tmp_path / "a.fasta").write_text(chains)
+    script = Path(__file__).parents[2] / "runs" / "antibodies.sh"
+    small = {"PYTHON": sys.executable, "LIMIT": "4", "FLAGS": "--minutes 0 --steps 2"}
+    for _ in range(2):  # the second time nothing is done again
+        done = subprocess.run(
+            ["bash", script, tmp_path / "a.fasta", out],
+            env=os.environ | small,
+            capture_output=True,
+            encoding="utf-8",
+        )
+        assert done.returncode == 0, done.stderr
+    table = (out / "table.md").read_text()
+    assert "| uniform over the 20 amino acids | 4.32 | 4.32 |" in table
+    assert table.count("\n| heavy, ") == table.count("\n| light, ") == 2
+    assert done.stdout.count("nats=") == 8 and "this run is finished" in done.stderr

@@ -7,6 +7,7 @@ classes are those of transformers 5 (Apache-2.0).
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from unmask.backbones.shapes import no_weights
@@ -115,12 +116,14 @@ FAMILIES = {
 def class_of(name: str) -> Any:
     """A class of transformers, by a name of the table above."""
     try:
-        import transformers
+        with torch.device("cpu"):  # where constants of its modules belong
+            import transformers
+
+            return getattr(transformers, name)
     except ImportError:
         raise ValueError(
             f"this is a network of the package transformers, which is not installed: {INSTALL}"
         ) from None
-    return getattr(transformers, name)
 
 
 def family_of(name: Any) -> Family:
@@ -141,9 +144,10 @@ def build(family: Family, fields: dict[str, Any]) -> nn.Module:
     check_fields(family, fields)
     config = make_config(family, fields)
     config._attn_implementation = "sdpa"
+    made = family.network
     with no_weights():
         try:
-            network = family.network(config).eval()
+            network = made(config).eval()
         except (ValueError, RuntimeError, IndexError, AssertionError, ZeroDivisionError) as error:
             said = " ".join(str(error).split())[:200]
             raise ValueError(f"no {family.name} network has this configuration: {said}") from None

@@ -83,6 +83,7 @@ def train(argv: list[str]) -> None:
         "n": last.get("windows"), "estimator": in_continuous_time(args.schedule == "learned"),
         "repeats": args.eval_repeats, "given": "classes" if args.labels else None,
         "steps": last["step"], "seconds": last["seconds"], "config": values,
+        "from": start,
     }  # fmt: skip
     write_record(record, **made)
 

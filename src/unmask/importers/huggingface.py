@@ -149,7 +149,11 @@ def of_tokenizer(file: Path, mask: str) -> Vocabulary:
 def read_entries(file: Path) -> dict[str, int]:
     """A list of entries, one a line, by number.  ValueError for one that is there twice."""
     entries: dict[str, int] = {}
-    for i, line in enumerate(file.read_text(encoding="utf-8").splitlines()):
+    try:
+        lines = file.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} is no list of entries in UTF-8: give a vocab.txt") from None
+    for i, line in enumerate(lines):
         entry = line.strip()
         if entry in entries:
             raise ValueError(f"{file}, line {i + 1}: {entry!r} is there twice")

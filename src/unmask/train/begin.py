@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from unmask import checkpoint
+from unmask.backbones import parts_of
 from unmask.config import TrainConfig
 from unmask.data import Data
 from unmask.diffusion import MaskedDiffusion
@@ -30,20 +31,25 @@ def started_from(config: TrainConfig, start: str | Path) -> tuple[TrainConfig, M
     curve = model.schedule.config()["name"]
     said: dict[str, Any] = {
         "schedule": NAMES.get(curve, curve), "time": model.uses_time,
-        "digits": model.subtokenizer.length, "masking": model.masking,
-        "objective": model.objective, "labels": model.meta.get("labels", False),
+        "digits": model.subtokenizer.length, "labels": model.meta.get("labels", False),
     }  # fmt: skip
+    if model.subtokenizer.length > 1:  # of one digit, all of them are the same
+        said |= {"masking": model.masking, "objective": model.objective}
+    if (config.compile or config.recompute) and not parts_of(model.backbone):
+        raise ValueError(
+            f"--compile and --recompute are for blocks of this package's networks, and "
+            f"{type(model.backbone).__name__} has none: leave them out"
+        )
     return replace(config, **said), model
 
 
-def adapt(model: MaskedDiffusion, data: Data, meta: dict) -> None:
-    """Make it a model of `data`, with what the configuration says as `meta`.
+def adapt(model: MaskedDiffusion, start: Path, data: Data, meta: dict) -> None:
+    """Make the model from the folder `start` one of `data`, of which and of whose run `meta` tells.
 
     ValueError for data with other tokens or classes, or longer sequences than the network takes.
     """
     before: Any = model.meta
-    where = Path("--from")
-    why = kind_of(before["data"], where).differs(kind_of(data.meta, data.folder), where)
+    why = kind_of(before["data"], start).differs(kind_of(data.meta, data.folder), start)
     if why:
         raise ValueError(f"{data.folder} {why}")
     classes = (before["data"].get("classes"), data.meta.get("classes"))

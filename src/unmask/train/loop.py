@@ -118,10 +118,10 @@ def untrained(
         "label_dropout": config.label_dropout if config.labels else 0.0,
         "unmask": __version__,
     }
-    if model is None:
+    if model is None or start is None:
         model = build(config, data.vocab_size, meta)
     else:
-        adapt(model, data, meta)
+        adapt(model, Path(start), data, meta)
     if not config.shard:  # else it goes there piece by piece
         model.to(device)
     if config.compile:
