@@ -227,6 +227,19 @@ def test_prime_reports_the_valid_bound(digits):
     close(found, torch.tensor(expected, dtype=torch.float64), 1e-10)
 
 
+def test_prime_of_one_digit_is_a_model_of_whole_tokens(tmp_path):
+    """Its network has no row for the mask in its head; else it is MDLM's."""
+    tensors = raw_mdlm()
+    for name in ("weight", "bias"):
+        whole = tensors[f"backbone.output_layer.linear.{name}"]
+        tensors[f"backbone.output_layer.linear.{name}"] = whole[:10]
+    said = {"parameterization": "subs", "time_conditioning": False, "model": {"length": 12}}
+    prime = mdm_prime.read(hub_folder(tmp_path / "one", tensors, said), flags("ids")).model
+    other = mdlm.read(hub_folder(tmp_path / "hf", raw_mdlm(), config_of("mdlm")), flags("ids"))
+    z = golden(MDLM.parent)["in/ids"]
+    assert torch.equal(prime.predict(z), other.model.predict(z))
+
+
 # ---------------------------------------------------------------- models like any others
 
 
@@ -263,6 +276,9 @@ def test_every_verb_takes_one(tmp_path, monkeypatch, capsys, read, source):
     assert main(["fill", "model", "holes.txt", "--steps=4"]) == 0
     filling = capsys.readouterr().out
     assert filling.startswith("abc") and filling.rstrip("\n").endswith("gh")
+    Path("lines.txt").write_text("abcdef\nfedcba\n")
+    assert main(["score", "model", "lines.txt", "--out=scores.csv", "--repeats=2"]) == 0
+    assert Path("scores.csv").read_text().count("\n") == 3
     assert main(["audit", "model", "--data", "data"]) == 0
 
 

@@ -74,6 +74,7 @@ def read(source: Path, flags: Any) -> Imported:
     if not 1 <= length <= backbone.length:
         raise ValueError(f"--length {length}: this network takes 1 to {backbone.length} tokens")
     meta = {"length": length, "data": data, "labels": False, "unmask": __version__}
+    meta["weights"] = "as imported"
     model = MaskedDiffusion(backbone, Linear(), Subtokenizer(len(rows)), meta=meta).eval()
     found_there = lines(backbone, vocabulary, found.tokenizer, left)
     return Imported(model, found.tokenizer.files(), found_there)
