@@ -27,6 +27,8 @@ class Rows(nn.Module):
     `rows` (V,): the row of each value, -1 for one that there is not.  `mask`, `begin`, `end`:
     rows of the mask and of the marks around a sequence (None: there is none).
     `most`: positions of the network, marks included; 0: not known.
+    `shift`: what it says at a position is of the next one, as of a causal model that was made one
+    of masks (Dream).  At the first position, which nothing stands before, it says its own.
     """
 
     uses_time = False
@@ -40,9 +42,10 @@ class Rows(nn.Module):
         begin: int | None = None,
         end: int | None = None,
         most: int = 0,
+        shift: bool = False,
     ):
         super().__init__()
-        self.network = network
+        self.network, self.shift = network, shift
         self.register_buffer("rows", torch.cat([rows, rows.new_tensor([mask])]))
         self.begin, self.end, self.most = begin, end, most
 
@@ -115,6 +118,8 @@ class Rows(nn.Module):
                 f"the network gives {logits.shape[-1]} logits, and its vocabulary has a row "
                 f"{int(self.rows.max())}: give the tokenizer that it was trained with"
             )
+        if self.shift:
+            logits = torch.cat([logits[:, :1], logits[:, :-1]], 1)
         return self.values(self.strip(logits))
 
 
@@ -196,6 +201,7 @@ def from_transformers(
     mask: int | None = None,
     marks: tuple[int | None, int | None] | None = None,
     most: int = 0,
+    shift: bool = False,
 ) -> Rows:
     """A masked language model as a network of `MaskedDiffusion`, over the ids of its tokenizer.
 
@@ -205,6 +211,7 @@ def from_transformers(
     and unused ones are not `.allowed`.  Marks around a sequence are put in and stripped.
     `mask`, `marks` (begin, end; None for none): by default those of the tokenizer.
     `most`: positions that the network has, marks included; of a known family it says so itself.
+    `shift`: its logits at a position are of the next one, see `Rows`.
 
     One of the `families` is saved with all that it needs; of any other the weights alone are.
     Of an ESM network `token_dropout` is switched off, see `without_token_dropout`.
@@ -221,7 +228,10 @@ def from_transformers(
     config: Any = getattr(model, "config", None)
     name: Any = getattr(config, "model_type", None)
     if name not in FAMILIES or not isinstance(model, FAMILIES[name].network):
-        return Rows(model, rows, mask=mask, begin=marks[0], end=marks[1], most=most)
+        how = {"mask": mask, "begin": marks[0], "end": marks[1], "most": most, "shift": shift}
+        return Rows(model, rows, **how)
+    if shift:
+        raise ValueError(f"a {name} says at each position what stands there: leave out shift")
     without_token_dropout(model, mask, getattr(config, "token_dropout", False) is True)
     fields = fields_of(FAMILIES[name], config.to_dict())
     return HuggingFace(name, fields, len(rows), mask, *marks, rows=rows, network=model)
