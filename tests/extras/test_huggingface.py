@@ -573,6 +573,16 @@ def test_configurations_that_are_not_known_are_refused(tmp_path, fields, why):
         imported(tmp_path)
 
 
+def test_marks_that_are_no_entries_are_refused(tmp_path):
+    words(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["post_processor"]["special_tokens"]["[SEP]"]["ids"] = [17]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="puts number 17 around texts, and has no such entry"):
+        imported(tmp_path)
+
+
 def test_a_mask_by_its_name_or_number(tmp_path):
     residues(tmp_path)
     (tmp_path / "vocab.txt").write_text("\n".join(BERTS).replace("[MASK]", "[HOLE]"))

@@ -206,12 +206,18 @@ def mask_of(vocabulary: Vocabulary, given: str, configured: Any) -> int:
 
 
 def check_rows(vocabulary: Vocabulary, mask: int, size: int, source: Path) -> None:
-    """ValueError for entries that the network, with `size` rows, has no row for."""
+    """ValueError for entries that the network, with `size` rows, has no row for, and for marks that
+    are no entries."""
     entry, highest = max(vocabulary.entries.items(), key=lambda item: item[1])
     if highest >= size or mask >= size:
         raise ValueError(
             f"{vocabulary.file} has an entry {entry!r} of number {highest}, and the network of "
             f"{source} has {size} rows: give the tokenizer that belongs to the model"
+        )
+    known = {None, *vocabulary.entries.values()}
+    if strange := {mask, *vocabulary.marks} - known:
+        raise ValueError(
+            f"{vocabulary.file} puts number {strange.pop()} around texts, and has no such entry"
         )
 
 
@@ -252,7 +258,7 @@ def read_pickled(file: Path) -> dict[str, Tensor]:
             f"{file} holds other things than tensors, which are not read, since reading them could "
             "run code: ask for a .safetensors file"
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # of any kind, where bytes are not what they were
         said = " ".join(str(error).split())[:200]
         raise ValueError(f"{file} is damaged ({said}): download it again") from None
     if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
