@@ -755,6 +755,99 @@ data_file("proteins", "train.documents.bin", look)
 data_file("tables", "train.bin", look)
 
 
+# checkpoints of other projects
+
+FOREIGN = Path(__file__).parent / "golden" / "foreign"
+LIGHTNING, SEDD = FOREIGN / "mdlm" / "mdlm.ckpt", FOREIGN / "sedd" / "run"
+MD4 = FOREIGN / "md4" / "text_time"
+
+
+def imported(name: str, source: Path, *flags: str) -> None:
+    """With --out in a folder of its own, since the source may be the repository's."""
+    with tempfile.TemporaryDirectory(dir=SHELF.name) as folder:
+        verb("import", name, source, Path(folder, "out"), *flags)
+
+
+def in_archive(content: bytes, path: Path = LIGHTNING) -> bytes:
+    """A checkpoint with another pickle."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(stream, "w") as new:
+        for entry in old.infolist():
+            pickled = entry.filename.endswith("/data.pkl")
+            new.writestr(entry.filename, content if pickled else old.read(entry))
+    return stream.getvalue()
+
+
+def pickled() -> list[bytes]:
+    with zipfile.ZipFile(LIGHTNING) as file:
+        return [file.read(name) for name in file.namelist() if name.endswith("/data.pkl")]
+
+
+@reader(pickled, pack=in_archive, often=2)
+def lightning(folder, content):
+    imported("mdlm", put(folder / "in.ckpt", content))
+
+
+@functools.cache
+def hub_tensors() -> bytes:
+    import safetensors.torch
+
+    from unmask.importers.torch_files import TorchFile
+
+    state = TorchFile(LIGHTNING).content["state_dict"]
+    return safetensors.torch.save({name: one.read() for name, one in state.items()})
+
+
+@reader(lambda: [headless(hub_tensors())], pack=headed)
+def hub_weights(folder, content):
+    put(folder / "hub" / "config.json", (FOREIGN / "mdlm" / "hf" / "config.json").read_bytes())
+    put(folder / "hub" / "model.safetensors", content)
+    imported("mdlm", folder / "hub", "--tokenizer=ids")
+
+
+@reader(lambda: [(FOREIGN / "mdlm" / "hf" / "config.json").read_bytes()])
+def hub_config(folder, content):
+    put(folder / "hub" / "config.json", content)
+    put(folder / "hub" / "model.safetensors", hub_tensors())
+    imported("mdlm", folder / "hub", "--tokenizer=ids")
+
+
+@reader(lambda: [(SEDD / ".hydra" / "config.yaml").read_bytes()])
+def hydra(folder, content):
+    checkpoint = "checkpoints-meta/checkpoint.pth"
+    put(folder / "run" / checkpoint, (SEDD / checkpoint).read_bytes())
+    put(folder / "run" / ".hydra" / "config.yaml", content)
+    imported("sedd", folder / "run", "--tokenizer=ids")
+
+
+def parameters() -> dict[str, bytes]:
+    with zipfile.ZipFile(MD4 / "params.npz") as file:
+        return {name: file.read(name) for name in file.namelist()}
+
+
+EMBEDDING = "classifier/Embed_0/embedding.npy"
+
+
+def with_embedding(content: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as file:
+        for name, array in (parameters() | {EMBEDDING: content}).items():
+            file.writestr(name, array)
+    return stream.getvalue()
+
+
+@reader(lambda: [parameters()[EMBEDDING]], pack=with_embedding)
+def flax(folder, content):
+    path = put(folder / "in.npz", content)
+    imported("md4", path, "--tokenizer=ids", f"--config={MD4 / 'config.json'}")
+
+
+@reader(lambda: [(MD4 / "config.json").read_bytes()])
+def md4_config(folder, content):
+    path = put(folder / "config.json", content)
+    imported("md4", MD4, "--tokenizer=ids", f"--config={path}")
+
+
 # ---------------------------------------------------------------- runs
 
 

@@ -23,23 +23,25 @@ class Alphabets(Pretrained):
     codes: Any
 
     def restrict_to(self, allowed: Tensor | None, links: tuple[Tensor, Tensor] | None) -> None:
-        """Take `allowed` (S, V) and `links` among the buffers, see `MaskedDiffusion`.
+        """Take `allowed` (S, V) or (V,) and `links` among the buffers, see `MaskedDiffusion`.
 
         ValueError for what does not fit.
         """
         subtokenizer = self.subtokenizer
         if allowed is not None:
-            if allowed.dtype != torch.bool or allowed.shape[1:] != (subtokenizer.vocab_size,):
+            known = allowed.ndim in (1, 2) and allowed.shape[-1] == subtokenizer.vocab_size
+            if allowed.dtype != torch.bool or not known:
                 said = f"{allowed.dtype} {tuple(allowed.shape)}"
-                raise ValueError(f"allowed must be bool (S, {subtokenizer.vocab_size}), not {said}")
-            empty = ~allowed.any(-1)
+                size = subtokenizer.vocab_size
+                raise ValueError(f"allowed must be bool (S, {size}) or ({size},), not {said}")
+            empty = ~torch.atleast_2d(allowed).any(-1)
             if bool(empty.any()):
                 at = int(empty.nonzero()[0])
                 raise ValueError(f"allowed leaves no value at position {at}")
         self.register_buffer("allowed", allowed)
         partner = group = None
         if links is not None:
-            if allowed is None:
+            if allowed is None or allowed.ndim == 1:
                 raise ValueError("links are between alphabets of positions: give allowed, too")
             with allowed.device:  # whatever the network is built on
                 partner, group = check_links(links, allowed, subtokenizer)
@@ -94,7 +96,9 @@ class Alphabets(Pretrained):
                 f"({vocab_size},) or ({length}, {base})"
             )
         if self.allowed is not None:
-            logits = logits.masked_fill(~self.by_code(self.allowed)[position], -torch.inf)
+            allowed = self.by_code(self.allowed)
+            allowed = allowed if allowed.ndim == 1 else allowed[position]
+            logits = logits.masked_fill(~allowed, -torch.inf)
         if self.partner is not None:
             if groups is None:
                 raise ValueError(
@@ -135,14 +139,31 @@ def of_independent_digits(logits: Tensor) -> Tensor:
 
 def check_allowed(x: Tensor, seen: Tensor, allowed: Tensor) -> None:
     """ValueError for a value of x (B, S), where it is `seen`, that its position cannot have."""
-    if x.shape[1] != len(allowed):
+    if allowed.ndim == 2 and x.shape[1] != len(allowed):
         raise ValueError(
             f"x has {x.shape[1]} positions, but allowed names the values of {len(allowed)}"
         )
-    wrong = ~allowed[torch.arange(x.shape[1], device=x.device), x] & seen
+    wrong = ~allowed_at(allowed, x) & seen
     if bool(wrong.any()):
         b, s = wrong.nonzero()[0].tolist()
-        raise ValueError(f"value {int(x[b, s])} is not allowed at position {s} (example {b})")
+        raise not_allowed(allowed, int(x[b, s]), f"at position {s} (example {b})")
+
+
+def not_allowed(allowed: Tensor, value: int, where: str) -> ValueError:
+    """A value where it cannot be, by `allowed` (S, V) or (V,)."""
+    if allowed.ndim == 2:
+        return ValueError(f"value {value} is not allowed {where}")
+    return ValueError(
+        f"value {value}, {where}, is none that this network knows or can draw: "
+        "leave out what has it"
+    )
+
+
+def allowed_at(allowed: Tensor, x: Tensor) -> Tensor:
+    """(B, S) bool: whether the positions of x (B, S) can have its values."""
+    if allowed.ndim == 1:
+        return allowed[x]
+    return allowed[torch.arange(x.shape[1], device=x.device), x]
 
 
 def same_codes(model: Alphabets, keys) -> None:

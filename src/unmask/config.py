@@ -20,6 +20,11 @@ Ramp = Literal["constant", "rising", "falling"]
 OF_UNET = {"widths": "32,64,128", "blocks": 2}
 # what they are where tokens have no digits
 OF_DIGITS = {"decoder": "joint", "codes": "ids", "masking": "digit", "objective": "nelbo"}
+# what a model says itself, of a run that begins with its weights
+OF_MODEL = (
+    "network", "dim", "layers", "heads", "mlp", "widths", "blocks", "dropout", "labels", "time",
+    "schedule", "power", "digits", "decoder", "codes", "masking", "objective",
+)  # fmt: skip
 CADENCE = ("log_every", "eval_minutes", "checkpoint_minutes")
 # what fields may be, by name
 AT_LEAST_1 = (

@@ -53,7 +53,8 @@ class MaskedDiffusion(Alphabets):
     none.  Where the subtokenizer permutes the codes of tokens, the V logits are those of the codes.
     `objective`: "nelbo" trains on the bound; "joint" on the loss of the MDM-Prime paper, which is
     not a bound. `masking`: "digit", or "token" (all digits of a token at once).  `allowed` (S, V)
-    bool: the values that a position can have.  `links`: (partner (S,), group (V,)), of positions
+    bool: the values that a position can have; (V,): that every position can; by default what the
+    network says, as `backbone.allowed`.  `links`: (partner (S,), group (V,)), of positions
     that tell of one thing: the number of each position's partner, -1 for none, and of each value's
     group; linked positions have values of one group (see `links`).  It needs `allowed`.
     """
@@ -88,7 +89,7 @@ class MaskedDiffusion(Alphabets):
                     "masked at t is evidence about the value), and "
                     f"{type(backbone).__name__} says uses_time = False"
                 )
-        self.restrict_to(allowed, links)
+        self.restrict_to(getattr(backbone, "allowed", None) if allowed is None else allowed, links)
 
     @property
     def mask_id(self) -> int:

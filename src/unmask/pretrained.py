@@ -105,7 +105,8 @@ def build_backbone(folder: Path, config: dict, tensors: int) -> nn.Module:
     if name not in backbones.NAMES:
         known = ", ".join(backbones.NAMES)
         raise ValueError(f"{folder}: unknown backbone {name!r}; known: {known}")
-    parts = arguments["layers"] + arguments.get("blocks", 0) * len(arguments.get("widths", ()))
+    layers = arguments.get("layers", 0)  # where there are none, the constructor checks sizes
+    parts = layers + arguments.get("blocks", 0) * len(arguments.get("widths", ()))
     if parts > tensors:
         raise ValueError(
             f"{folder}: config.json says {parts} layers or blocks, and there are {tensors} tensors"

@@ -148,6 +148,21 @@ class LearnedPolynomial(Polynomial):
         share = math.log(init / low) / math.log(high / low)
         self.raw = nn.Parameter(torch.full((num_values,), math.log(share / (1 - share))))
 
+    @classmethod
+    def of_powers(cls, powers: Tensor) -> "LearnedPolynomial":
+        """With these powers (K,), positive; the bounds are wider, if they are beyond them or near.
+
+        ValueError for a power that is none.
+        """
+        powers = powers.detach().double()
+        if not bool((powers.isfinite() & (powers > 0)).all()):
+            raise ValueError(f"powers must be positive numbers, not {powers.min():g}")
+        low, high = min(0.05, float(powers.min()) / 2), max(20.0, 2 * float(powers.max()))
+        found = cls(len(powers), bounds=(low, high))
+        share = torch.log(powers / low) / math.log(high / low)
+        found.raw = nn.Parameter(torch.logit(share).to(torch.get_default_dtype()))
+        return found
+
     @property
     def power(self) -> Tensor:
         """(K,) the powers; larger = revealed earlier."""

@@ -171,7 +171,8 @@ def fixed_length(model: MaskedDiffusion) -> bool:
 
     So it is where alphabets differ by position, and of a network for pictures of one shape.
     """
-    return model.allowed is not None or hasattr(model.backbone, "shape")
+    by_position = model.allowed is not None and model.allowed.ndim == 2
+    return by_position or hasattr(model.backbone, "shape")
 
 
 def takes_valid(model: MaskedDiffusion) -> bool:

@@ -16,6 +16,29 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+class _NoMemory(TorchFunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if func is torch.empty:
+            kwargs["device"] = "meta"
+        elif getattr(func, "__module__", "") == "torch.nn.init":
+            tensor = kwargs.get("tensor", args[0] if args else None)
+            if tensor is not None and tensor.is_meta:
+                return tensor
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def no_weights() -> Iterator[None]:
+    """Modules made here have parameters without memory, and buffers with their values.
+
+    For networks whose state leaves out buffers that are computed, as those of transformers do:
+    numbers of positions, frequencies.  What PyTorch's modules make by torch.empty are parameters.
+    """
+    with torch.device("cpu"), _NoMemory():
+        yield
+
+
 @contextmanager
 def shapes_alone() -> Iterator[None]:
     """Modules made here have no memory, whatever their sizes, and no values.

@@ -172,7 +172,8 @@ def how(args: Eval, runtime: Runtime, folder: Path, bound: Any) -> dict[str, Any
     return {
         "estimator": f"{bound.name}, of {bound.sampler}", "masking": bound.masking,
         "draws": bound.repeats, "density": bound.density, "seed": args.seed,
-        "precision": runtime.dtype, "weights": f"ema {digest(folder / 'model.safetensors')}",
+        "precision": runtime.dtype,
+        "weights": f"{runtime.weights} {digest(folder / 'model.safetensors')}",
     }  # fmt: skip
 
 
@@ -242,7 +243,7 @@ def report_bound(args: Eval, runtime: Runtime, scored: Scored, bound: Any, singl
     drawn = f"{calls:,.0f} network calls each"
     if not bound.exact:
         drawn = f"{bound.repeats} draws each, seed {args.seed}, {drawn}"
-    print(f"  {bound.name}, {drawn}, {runtime.dtype}, averaged weights of {folder}")
+    print(f"  {bound.name}, {drawn}, {runtime.dtype}, {runtime.whose_weights} of {folder}")
     if data.perplexity:
         which = "" if bound.what.startswith("the exact") else " bound"
         print(f"  perplexity{which} {bound.perplexity:.2f} per token")

@@ -22,10 +22,12 @@ from unmask.cli.distance import distance
 from unmask.cli.evaluate import evaluate
 from unmask.cli.fill import fill
 from unmask.cli.grid import grid
+from unmask.cli.imports import import_model
 from unmask.cli.prepare import prepare
 from unmask.cli.quality import quality
 from unmask.cli.sample import sample
 from unmask.cli.schedule import schedule
+from unmask.cli.score import score
 from unmask.cli.train import train
 
 
@@ -160,7 +162,8 @@ def speak_utf8(stream) -> None:
 VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "compare": compare,
     "audit": audit, "schedule": schedule, "sample": sample, "fill": fill, "quality": quality,
-    "distance": distance, "grid": grid, "bench": bench,
+    "distance": distance, "grid": grid, "bench": bench, "import": import_model,
+    "score": score,
 }  # fmt: skip
 SHARED = {"train", "eval", "sample"}  # by several processes
 
@@ -177,7 +180,9 @@ HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
   grid MODEL --data DIR         the numbers of reveals that are best for so few steps
   sample MODEL                  draw samples
   fill MODEL INPUT              fill in the holes of a text, a picture, a table or proteins
+  score MODEL INPUT             what each text, or each protein, of a file costs: a bound, as CSV
   quality CSV --data DIR        how good synthetic rows are, beside real ones; a page of pictures
+  import NAME SRC OUT           a model from elsewhere, such as a BERT or an ESM-2, as one of ours
   distance A B                  Frechet distance of two files of features, yours
   bench                         measure speed on this machine
 

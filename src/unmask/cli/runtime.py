@@ -33,6 +33,7 @@ class Runtime:
         self.precision = precision(self.dtype, self.device)
         self.generator = torch.Generator().manual_seed(args.seed)
         self.args, self.began = args, time.monotonic()
+        self.weights = "ema"  # which ones of a model, if one was read
         check_out(args.json)
 
     def load(self, path: Path):
@@ -50,7 +51,13 @@ class Runtime:
                 f"{folder} does not say which tokens it was trained on: "
                 "use it from Python (MaskedDiffusion.from_pretrained)"
             )
+        self.weights = model.meta.get("weights", "ema")
         return model, kind_of(trained_on, folder), folder
+
+    @property
+    def whose_weights(self) -> str:
+        """Which weights were read, in words."""
+        return "averaged weights" if self.weights == "ema" else f"weights {self.weights}"
 
     def filling(self) -> dict:
         """What a `Filler` takes of a sampler's flags."""
@@ -76,7 +83,7 @@ class Runtime:
             "seconds": round(time.monotonic() - self.began, 3),
         }
         if folder is not None:
-            made |= {"model_sha256": digest(folder / "model.safetensors"), "weights": "ema"}
+            made |= {"model_sha256": digest(folder / "model.safetensors"), "weights": self.weights}
         write_record(self.args.json, **(made | values))
 
 
@@ -180,10 +187,12 @@ def labels_of(said: str, num: int, model) -> list[int] | None:
 def same_data(model, kind, data, path: Path) -> None:
     """ValueError unless the data's tokens, and classes if it was given any, are the model's."""
     from unmask.kinds.registry import kind_of
+    from unmask.train.begin import check_values
 
     why = kind.differs(kind_of(data.meta, data.folder), path)
     if why:
         raise ValueError(f"{data.folder} {why}")
+    check_values(model, data)
     if not model.meta.get("labels"):
         return
     ours, theirs = model.meta["data"], data.meta

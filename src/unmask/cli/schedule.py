@@ -74,7 +74,7 @@ def schedule(argv: list[str]) -> None:
         with runtime.precision:
             bounds = learned.measure(model, data, powers, **flags)
         print(f"\n{learned.describe_bounds(bounds, powers, model, data.unit, args.split)}")
-        print(f"seed {args.seed}, {runtime.dtype}, averaged weights of {folder}")
+        print(f"seed {args.seed}, {runtime.dtype}, {runtime.whose_weights} of {folder}")
         of = {"split": args.split, "unit": f"bits per {data.unit}"}
         of |= {"length": model.meta["length"], "data_sha256": data.meta["sha256"]}
     runtime.record(folder, **learned.record_of(model.schedule, powers, bounds), **of)

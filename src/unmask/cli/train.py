@@ -3,13 +3,13 @@
 import textwrap
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from unmask.cli.flags import parse
-from unmask.cli.runtime import write_record
-from unmask.config import TrainConfig
+from unmask.cli.runtime import flag, write_record
+from unmask.config import OF_MODEL, TrainConfig
 from unmask.kinds.output import check_out
 from unmask.kinds.registry import presets
 
@@ -20,6 +20,9 @@ class Train(TrainConfig):
     """A folder that `unmask prepare` made."""
     out: Path
     """The run's folder; if the run is there already, it continues."""
+    start: Annotated[str, tyro.conf.arg(name="from")] = ""
+    """The folder of a model, or of a run, to go on from: its network, its tokens, its schedule and
+    what it masks; flags of these are then left out, and the preset's are not used."""
     dry_run: bool = False
     """Train nothing: say what the run takes in memory, work and time, here and on GPUs."""
     gpu: Literal["", "a100", "h100", "h200", "b200"] = ""
@@ -51,7 +54,10 @@ def train(argv: list[str]) -> None:
         values["minutes"] = 0.0
     data, out, record = values.pop("data"), values.pop("out"), values.pop("json")
     dry_run, gpu = values.pop("dry_run"), values.pop("gpu")
+    start = values.pop("start") or None
     check_out(record)
+    if start is not None:
+        refuse_network(args, preset.config)
     if gpu and not dry_run:
         raise ValueError(f"--gpu {gpu} is what --dry-run reckons with: give that, or leave it out")
     from unmask.checkpoint import digest
@@ -63,9 +69,9 @@ def train(argv: list[str]) -> None:
 
     tune_process()
     if dry_run:
-        print_plan(TrainConfig(**values), data, gpu or "h100", record)
+        print_plan(TrainConfig(**values), data, start, gpu or "h100", record)
         return
-    folder = run(TrainConfig(**values), data, out)
+    folder = run(TrainConfig(**values), data, out, start)
     print(folder)
     last = last_row(out, folder)
     trained_on = open_data(data)
@@ -77,18 +83,29 @@ def train(argv: list[str]) -> None:
         "n": last.get("windows"), "estimator": in_continuous_time(args.schedule == "learned"),
         "repeats": args.eval_repeats, "given": "classes" if args.labels else None,
         "steps": last["step"], "seconds": last["seconds"], "config": values,
+        "from": start,
     }  # fmt: skip
     write_record(record, **made)
 
 
-def print_plan(config: TrainConfig, folder: Path, gpu: str, record: str) -> None:
+def refuse_network(args: Train, plain: TrainConfig) -> None:
+    """ValueError for a flag that is about the model, beside --from, which says all of that."""
+    for name in OF_MODEL:
+        value = getattr(args, name)
+        if value != getattr(plain, name):
+            raise ValueError(
+                f"{flag(name)} {value}: with --from it is as in that model: leave it out"
+            )
+
+
+def print_plan(config: TrainConfig, folder: Path, start: str | None, gpu: str, record: str) -> None:
     """What the run takes, in words and as a record."""
     from unmask.train import State
     from unmask.train.loop import untrained
     from unmask.train.plan import described, plan
 
     # pieces are arithmetic here
-    config, data, model = untrained(replace(config, shard=False), folder)
+    config, data, model = untrained(replace(config, shard=False), folder, start)
     made = plan(config, data, State(model, config))
     for line in described(made, config, data.unit, gpu):
         print(line)

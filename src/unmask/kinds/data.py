@@ -10,6 +10,7 @@ import torch
 
 from unmask.kinds.folder import SPLITS, verify
 
+BLOCK = 1 << 20  # tokens looked at together
 TERMS = ("packing", "given", "denominator")  # that a protocol's folder has in its meta.json
 
 
@@ -56,6 +57,15 @@ class Data:
             stored = np.dtype(self.meta["dtype"]).newbyteorder("<")
             self._tokens[split] = np.memmap(self.folder / f"{split}.bin", stored, "r")
         return self._tokens[split]
+
+    def occurring(self, split: str) -> np.ndarray:
+        """(V,) bool: the values that a split has."""
+        found = np.zeros(self.vocab_size, bool)
+        tokens = self.tokens(split)
+        for start in range(0, len(tokens), BLOCK):
+            some = tokens[start : start + BLOCK]
+            found[some[some < self.vocab_size]] = True
+        return found
 
     def known(self, split: str, stored: np.ndarray, missing: bool = False) -> np.ndarray:
         """Tokens of a split as int64.  ValueError for one that there is not.

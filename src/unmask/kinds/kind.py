@@ -57,6 +57,13 @@ class Filled(NamedTuple):
     noise: float  # of the masks, in `nats`
 
 
+class Adopted(NamedTuple):
+    """How a vocabulary from elsewhere spells the tokens of a kind."""
+
+    tokenizer: Any  # of the kind
+    rows: np.ndarray  # (V,) the number there of each token here; -1 for one that is not there
+
+
 class State(NamedTuple):
     """Examples on the way from masked to revealed."""
 
@@ -175,6 +182,14 @@ class Kind(ABC):
         ValueError for what cannot be filled, `length` being that of the model.
         """
 
+    def listed(self, path: Path, length: int) -> tuple[list[str], list[Partial]]:
+        """The examples of a file, to be scored one by one, and what they are called.
+
+        All that is known of an example is a hole, since its values are what is paid for.
+        ValueError for what cannot be scored, `length` being that of the model.
+        """
+        raise ValueError(f"{self.what} is scored with others: use unmask eval")
+
     @abstractmethod
     def write(self, rows: list[np.ndarray], args: Any) -> dict:
         """Write samples, as `args.out` says.  Returns what is to be recorded."""
@@ -191,6 +206,21 @@ class Kind(ABC):
         if where:
             raise ValueError(f"--where is not for {self.what}: leave it out")
         return blank(length)
+
+    @classmethod
+    def adopt(cls, entries: dict[str, int], file: Path) -> Adopted | None:
+        """The tokens of this kind in a vocabulary from elsewhere; None where it is of another kind.
+
+        entries: the number of each of its entries, the marks left out.  file: a tokenizer's .json,
+        or a list of the entries, which it is from.
+        """
+        return None
+
+    @classmethod
+    def tokens_named(cls, name: str) -> Any:
+        """The tokens that `prepare` calls so, or those of a JSON, which begins with a brace; None
+        where it names none."""
+        return None
 
     def differs(self, other: Kind, path: Path) -> str:
         """Why a model of these data, at `path`, cannot do with those of `other`; "" if it can."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from unmask.config import Preset
 from unmask.kinds.demo import Demo
 from unmask.kinds.images.kind import Images
-from unmask.kinds.kind import Kind
+from unmask.kinds.kind import Adopted, Kind
 from unmask.kinds.proteins.kind import Proteins
 from unmask.kinds.recipe import Recipe
 from unmask.kinds.tables.kind import Tables
@@ -109,6 +109,40 @@ def kind_of(meta: dict, folder: Path) -> Kind:
         found = f"{folder} was trained on data of kind {name!r}"
         raise ValueError(f"{found}: {unknown_kind(name)}")
     return KINDS[name](meta, folder)
+
+
+def adopt(entries: dict[str, int], file: Path) -> tuple[Adopted, dict]:
+    """The tokens of a vocabulary from elsewhere, see `Kind.adopt`, and what a model keeps of them.
+
+    By the last kind that takes it, since text, the first, takes all that have a tokenizer.
+    ValueError if none does.
+    """
+    for kind in reversed(kinds().values()):
+        found = kind.adopt(entries, file)
+        if found is not None:
+            return found, without_data(found.tokenizer)
+    some = ", ".join(repr(entry)[:20] for entry in list(entries)[:8])
+    raise ValueError(
+        f"{file} is a vocabulary of no kind of data known here ({some}, ...): for text, give the "
+        "tokenizer.json that belongs to it with --tokenizer"
+    )
+
+
+def tokens_named(name: str) -> Any:
+    """The tokens that a flag names, see `Kind.tokens_named`.  ValueError for a name of none."""
+    found = (kind.tokens_named(name) for kind in kinds().values())
+    tokens = next((one for one in found if one is not None), None)
+    if tokens is None:
+        raise ValueError(f"no kind of data knows the tokens {name!r}: give a tokenizer .json")
+    return tokens
+
+
+def without_data(tokens: Any) -> dict:
+    """What a model keeps of its data, where it was trained elsewhere: these tokens alone."""
+    spec = tokens.spec()
+    kind = next(kind for kind in kinds().values() if spec["name"] in kind.tokens)
+    known = {"kind": kind.name, "tokenizer": spec, "vocab_size": tokens.vocab_size}
+    return known | {"source": [], "sha256": {}}
 
 
 def load_tokenizer(spec: dict, folder: str | Path) -> Any:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from unmask.alphabets import allowed_at, not_allowed
 from unmask.batch import told
 from unmask.categorical import categorical, uniform
 from unmask.diffusion import MaskedDiffusion, evaluating
@@ -218,11 +219,10 @@ def check_state(model: MaskedDiffusion, z: Tensor, valid: Tensor | None) -> Tens
     least = model.subtokenizer.decode(z.masked_fill(z == model.mask_id, 0))
     if model.allowed is not None:
         revealed = (z != model.mask_id).unflatten(1, (-1, length)).all(-1)
-        places = torch.arange(revealed.shape[1], device=z.device)
-        wrong = revealed & ~model.allowed.to(z.device)[places, least]
+        wrong = revealed & ~allowed_at(model.allowed.to(z.device), least)
         if bool(wrong.any()):
             b, s = wrong.nonzero()[0].tolist()
-            raise ValueError(f"value {int(least[b, s])} is not allowed at position {s} (row {b})")
+            raise not_allowed(model.allowed, int(least[b, s]), f"at position {s} (row {b})")
         if model.partner is not None:
             partner, group = model.partner.to(z.device), model.group.to(z.device)
             check_agreement(least, revealed, partner, group)

@@ -31,6 +31,7 @@ from unmask.files import remove_leftovers
 from unmask.kinds.kind import damaged_spec
 from unmask.likelihood import estimate_nelbo
 from unmask.processes import Processes, own_device, together
+from unmask.train.begin import adapt, started_from
 from unmask.train.build import build, compile_network
 from unmask.train.run import RUN, Log, known_run, locked, make_folder, open_run, stop_signal
 from unmask.train.shards import whole
@@ -41,8 +42,12 @@ from unmask.train.state import State
 SLOW, LEAST, CALIBRATE = 5, 5, 0.06
 
 
-def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path:
+def train(
+    config: TrainConfig, data_folder: str | Path, out: str | Path, start: str | Path | None = None
+) -> Path:
     """Train `config` on prepared data into the folder `out`, or continue what is there.
+
+    `start`: the folder of a model whose weights are those to begin with, see `started_from`.
 
     Where torchrun started several processes, each calls this, and they share every step.
 
@@ -51,7 +56,7 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
     stays); KeyboardInterrupt after a checkpoint on Ctrl-C or SIGTERM.
     """
     out = Path(out)
-    config, data, model = untrained(config, data_folder)
+    config, data, model = untrained(config, data_folder, start)
     with damaged_spec(data.folder):
         data.tokenizer.files()  # what a checkpoint needs: an error here, not after the first steps
     device = torch.device(config.device)
@@ -60,7 +65,9 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
         processes = held.enter_context(together())
         held.enter_context(torch.random.fork_rng(devices))
         stopped = held.enter_context(stop_signal())
-        config, run = processes.of_first(lambda: opened(config, data, out, processes.size, held))
+        config, run = processes.of_first(
+            lambda: opened(config, data, model, out, processes.size, held)
+        )
         config = replace(config, device=str(device))  # of the first process until here
         state = State(model, config, processes)
         held.callback(state.close)
@@ -81,9 +88,12 @@ def train(config: TrainConfig, data_folder: str | Path, out: str | Path) -> Path
 
 
 def untrained(
-    config: TrainConfig, data_folder: str | Path
+    config: TrainConfig, data_folder: str | Path, start: str | Path | None = None
 ) -> tuple[TrainConfig, Data, MaskedDiffusion]:
     """A configuration without what it left open, its data and its model."""
+    model = None
+    if start is not None:
+        config, model = started_from(config, start)
     config.check()
     if config.shard and "RANK" not in os.environ:
         raise ValueError(
@@ -108,7 +118,10 @@ def untrained(
         "label_dropout": config.label_dropout if config.labels else 0.0,
         "unmask": __version__,
     }
-    model = build(config, data.vocab_size, meta)
+    if model is None or start is None:
+        model = build(config, data.vocab_size, meta)
+    else:
+        adapt(model, Path(start), data, meta)
     if not config.shard:  # else it goes there piece by piece
         model.to(device)
     if config.compile:
@@ -117,7 +130,12 @@ def untrained(
 
 
 def opened(
-    config: TrainConfig, data: Data, out: Path, processes: int, held: ExitStack
+    config: TrainConfig,
+    data: Data,
+    model: MaskedDiffusion,
+    out: Path,
+    processes: int,
+    held: ExitStack,
 ) -> tuple[TrainConfig, dict]:
     """What is run, and its folder's run.json; the folder stays locked while `held` is."""
     make_folder(out)
@@ -125,7 +143,7 @@ def opened(
     remove_leftovers(out)
     remove_leftovers(out / "checkpoints")
     config = shared_out(config, known_run(out), processes)
-    return config, open_run(out, config, data)
+    return config, open_run(out, config, data, model.meta.get("from", ""))
 
 
 def shared_out(config: TrainConfig, run: dict | None, processes: int) -> TrainConfig:

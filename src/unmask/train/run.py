@@ -22,14 +22,15 @@ SECONDS = Test(lambda v: NUMBER.holds(v) and 0 <= v < 1e12, "a number of seconds
 TRAINING = {"step": whole(0), "seconds": SECONDS, "averaged": whole(0), "run?": OF_RUN}
 
 
-def open_run(out: Path, config: TrainConfig, data: Data) -> dict:
+def open_run(out: Path, config: TrainConfig, data: Data, start: str = "") -> dict:
     """What a new or resumed run is: its number of steps (0: not known yet) and its identity.
 
+    `start`: the SHA-256 of the weights that it begins with; "" for random ones.
     The last checkpoint says so, verified; before there is one, run.json.  ValueError if the folder
     holds another run.  To be called where the folder is locked.
     """
     of_data = {key: data.meta[key] for key in ("sha256", "tokenizer")}
-    identity = config.identity() | {"data": of_data}
+    identity = config.identity() | {"data": of_data, "from": start}
     run = known_run(out)
     if run is None:
         run = {"steps": config.steps, "identity": identity, "unmask": __version__}
@@ -44,6 +45,10 @@ def open_run(out: Path, config: TrainConfig, data: Data) -> dict:
             why = "; its length was fixed when it began, since the learning rate falls over it"
         raise ValueError(
             f"{out} is another run ({said}){why}: choose another --out, or the same values"
+        )
+    if before.get("from", "") != start:
+        raise ValueError(
+            f"{out} began with other weights (--from): choose another --out, or the same --from"
         )
     if before.get("data") != of_data:
         other = f"other data than {data.folder}"

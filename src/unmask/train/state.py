@@ -22,6 +22,8 @@ from unmask.train.shards import local, piece, read_shards, shards_of, unfit
 
 # what optimizers keep of a parameter
 KEPT = {"AdamW": {"step", "exp_avg", "exp_avg_sq"}, "Muon": {"momentum_buffer"}}
+# what names of weights inside blocks have: of this package's networks, and of transformers'
+BLOCKS = (".blocks.", ".layer.", ".layers.")
 T = TypeVar("T")
 
 
@@ -218,7 +220,13 @@ def optimizers(
     Weights decay in those matrices and kernels alone.  The powers of a learned
     schedule have a learning rate of their own.
     """
-    matrices = [p for name, p in model.named_parameters() if p.ndim >= 2 and ".blocks." in name]
+    named = list(model.named_parameters())
+    matrices = [p for name, p in named if p.ndim >= 2 and any(b in name for b in BLOCKS)]
+    if config.optimizer == "muon" and not matrices:
+        raise ValueError(
+            "--optimizer muon is for the matrices of a network's blocks, and this network has "
+            "none that are known: give --optimizer adamw"
+        )
     powers = list(model.schedule.parameters())
     inside = {id(p) for p in matrices + powers}
     outside = [p for p in model.parameters() if id(p) not in inside]

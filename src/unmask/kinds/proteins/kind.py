@@ -5,7 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from unmask.files import write_whole
-from unmask.kinds.kind import Filler, Kind, Layout, NoFlags, Partial, Source, own_flags, too_long
+from unmask.kinds.kind import (
+    Adopted,
+    Filler,
+    Kind,
+    Layout,
+    NoFlags,
+    Partial,
+    Source,
+    own_flags,
+    too_long,
+)
 from unmask.kinds.leftout import say_skipped
 from unmask.kinds.output import check_out, table, write_texts
 from unmask.kinds.proteins.flags import PrepareProteins
@@ -83,6 +93,20 @@ class Proteins(Kind):
 
         return Residues()
 
+    @classmethod
+    def adopt(cls, entries: dict[str, int], file: Path) -> Adopted | None:
+        """Of a vocabulary of single letters, all common residues among them."""
+        import numpy as np
+
+        from unmask.kinds.proteins.residues import COMMON, LETTERS, Residues
+
+        # a few entries of ESM's are longer, all of which no sequence has
+        letters = [entry for entry in entries if len(entry) == 1]
+        if not set(COMMON) <= set(letters) or len(letters) < len(entries) - 4:
+            return None
+        rows = np.array([entries.get(letter, -1) for letter in LETTERS])
+        return Adopted(Residues(), rows)
+
     def follow(self, name: str, source: Path, out: Path) -> None:
         from unmask.kinds.proteins.prepare import prepare_proteins
         from unmask.kinds.recipe import note_protocol, standing
@@ -102,6 +126,28 @@ class Proteins(Kind):
 
     def read(self, path: Path, args: Any, length: int) -> Source:
         return Records(path, args, length, self.tokenizer)
+
+    def listed(self, path: Path, length: int) -> tuple[list[str], list[Partial]]:
+        """The records of a FASTA file; where it is not known which residue there is, none is."""
+        import numpy as np
+        from tqdm import tqdm
+
+        from unmask.kinds.proteins.fasta import read_fasta
+
+        names, examples = [], []
+        for record in read_fasta(path, tqdm(disable=True)):
+            known = record.ids < self.tokenizer.vocab_size
+            if not known.any():
+                raise ValueError(f"{record.place} has no residue that is known: take it out")
+            if len(known) > length:
+                raise ValueError(
+                    f"{record.place} has {len(known)} residues, and the model was trained at "
+                    f"{length}: shorten it, or take it out"
+                )
+            role = np.where(known, HOLE, ABSENT).astype(np.int8)
+            names.append(record.header)
+            examples.append(Partial(record.ids.astype(np.int64), role))
+        return names, examples
 
     def write(self, rows: list, args: Any) -> dict:
         from unmask.kinds.proteins.fasta import format_fasta

@@ -1,14 +1,16 @@
 """The kind, as the verbs see it: texts with [MASK]s in, texts out."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from unmask.kinds.kind import Filler, Kind, NoFlags, Source, own_flags, too_long
+from unmask.kinds.kind import Adopted, Filler, Kind, NoFlags, Partial, Source, own_flags, too_long
 from unmask.kinds.output import check_out, table, write_texts
 from unmask.kinds.text.flags import PrepareText
 from unmask.kinds.text.presets import PRESETS
 from unmask.kinds.text.protocols import PROTOCOLS
+from unmask.roles import HOLE
 
 
 class Text(Kind):
@@ -61,6 +63,27 @@ class Text(Kind):
 
         return load_tokenizer(spec, folder)
 
+    @classmethod
+    def adopt(cls, entries: dict[str, int], file: Path) -> Adopted | None:
+        """With the tokenizer that the vocabulary is of.
+
+        No token ends a text: a network between whose marks a text stands never saw several.
+        """
+        import numpy as np
+
+        from unmask.kinds.text.tokenizers import read_subwords
+
+        if file.suffix != ".json":
+            return None
+        tokenizer = read_subwords(file, None)
+        return Adopted(tokenizer, np.arange(tokenizer.vocab_size))
+
+    @classmethod
+    def tokens_named(cls, name: str) -> Any:
+        from unmask.kinds.text.tokenizers import Subwords, make_tokenizer
+
+        return Subwords(name) if name.startswith("{") else make_tokenizer(name)
+
     def follow(self, name: str, source: Path, out: Path) -> None:
         from unmask.kinds.text.follow import follow
 
@@ -84,6 +107,38 @@ class Text(Kind):
     def read(self, path: Path, args: Any, length: int) -> Source:
         return Passage(path, args, length, self.tokenizer)
 
+    def listed(self, path: Path, length: int) -> tuple[list[str], list[Partial]]:
+        """The lines of a text, or the texts of JSON lines, by their numbers; blank ones aside."""
+        import numpy as np
+
+        from unmask.kinds.encodings import decode_text
+        from unmask.kinds.sources import foreign, what_is
+
+        raw = path.read_bytes()
+        if what := what_is(raw):
+            raise foreign(path, what)
+        names, examples = [], []
+        for number, line in enumerate(decode_text(raw, str(path)).split("\n"), 1):
+            line = line.removesuffix("\r")
+            place = f"{path}, line {number}"
+            text = text_of(line, place) if path.suffix == ".jsonl" else line
+            if not text.strip():
+                continue
+            try:
+                ids = self.tokenizer.encode(text).astype(np.int64)
+            except ValueError as error:
+                raise ValueError(f"{place}: {error}") from None
+            if len(ids) > length:
+                raise ValueError(
+                    f"{place} has {len(ids)} tokens, and the model was trained at {length}: "
+                    "shorten it, or take it out"
+                )
+            names.append(str(number))
+            examples.append(Partial(ids, np.full(len(ids), HOLE, np.int8)))
+        if not examples:
+            raise ValueError(f"{path} has no text: give a line with at least one character")
+        return names, examples
+
     def write(self, rows: list, args: Any) -> dict:
         texts = [self.tokenizer.decode(row.tolist()) for row in rows]
         write_texts(args.out, texts)
@@ -95,6 +150,17 @@ class Text(Kind):
         if isinstance(self.tokenizer, Bytes) and i < 128:
             return chr(i)
         return self.tokenizer.decode_after("a", [i])
+
+
+def text_of(line: str, place: str) -> str:
+    """The field "text" of a line of JSON lines."""
+    try:
+        content = json.loads(line) if line.strip() else {"text": ""}
+    except (ValueError, RecursionError):
+        raise ValueError(f"{place} is no JSON: give an object with a field text") from None
+    if not isinstance(content, dict) or not isinstance(content.get("text"), str):
+        raise ValueError(f"{place} has no field text that is a text: give one")
+    return content["text"]
 
 
 def overview(folder: Path, meta: dict) -> list[str]:

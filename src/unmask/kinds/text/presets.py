@@ -15,7 +15,19 @@ DEMO = TrainConfig(
     muon_learning_rate=0.03, minutes=2.8, eval_minutes=0.5,
 )  # fmt: skip
 
+# of weights that are good already: a fraction of the rates of random ones
+TUNE = TrainConfig(
+    length=128, batch_size=16, optimizer="adamw", learning_rate=1e-4, weight_decay=0.01,
+    warmup=20, decay_share=0.9, ema=0.99, minutes=5.0, eval_minutes=1.0,
+)  # fmt: skip
+
 PRESETS = {
+    "tune-text": Preset(
+        TUNE,
+        "Go on from a model of text, such as one that unmask import has read. Command: unmask "
+        "train tune-text --from MODEL --data DATA --out RUN, after unmask prepare text SRC DATA "
+        "--tokenizer MODEL. Cost: 5 minutes.",
+    ),
     "demo": Preset(
         DEMO,
         "A small transformer for any text, on a laptop; unmask demo's. Command: unmask train demo "

@@ -128,12 +128,12 @@ class Characters(Plain):
 class Subwords:
     """A Hugging Face `tokenizers` tokenizer, given as its JSON text.
 
-    eot: the end-of-text token, as an id or a string; by default the first of EOT_NAMES in the
-    vocabulary, else None.  No token is added by `encode` (no BOS, no template).  A special token
-    spelled out in the text becomes its own id.
+    eot: the end-of-text token, as an id or a string, None for none; by default the first of
+    EOT_NAMES in the vocabulary, else none.  No token is added by `encode` (no BOS, no template).
+    A special token spelled out in the text becomes its own id.
     """
 
-    def __init__(self, text: str, eot: int | str | None = None):
+    def __init__(self, text: str, eot: int | str | None = ""):
         import tokenizers
 
         with _library("not a tokenizer of the Hugging Face `tokenizers` library"):
@@ -143,13 +143,13 @@ class Subwords:
         vocabulary = _vocabulary(self.model)
         # the highest id and not the number of tokens: published vocabularies have gaps
         self.vocab_size = max(vocabulary.values()) + 1
-        if eot is None:
+        if eot == "":
             eot = next((vocabulary[name] for name in EOT_NAMES if name in vocabulary), None)
         elif isinstance(eot, str):
             if eot not in vocabulary:
                 raise ValueError(f"eot {eot!r} is not in the vocabulary: name one of its tokens")
             eot = vocabulary[eot]
-        elif not 0 <= eot < self.vocab_size:
+        elif eot is not None and not 0 <= eot < self.vocab_size:
             raise ValueError(f"eot {eot} is outside the vocabulary of {self.vocab_size} tokens")
         self.eot = eot
         self.cuttable = _cuttable(json.loads(self.model.to_str()))
@@ -306,7 +306,7 @@ def make_tokenizer(name: str, alphabet: str | None = None) -> Tokenizer:
             f"tokenizer {str(name)!r}: give 'bytes', 'characters', a tokenizer .json, or a folder: "
             "GPT-2's files, prepared data, a model",
         )
-    return _read_json(path)
+    return read_subwords(path)
 
 
 def read_gpt2(folder: str | Path) -> Subwords:
@@ -342,7 +342,7 @@ def load_tokenizer(spec: dict, folder: str | Path) -> Tokenizer:
     if name != "subwords":
         raise ValueError(f"tokenizer {name!r} is not one of {', '.join(NAMES)}: update the package")
     file = Path(folder) / "tokenizer.json"
-    tokenizer = _read_json(file, spec["eot"])
+    tokenizer = read_subwords(file, spec["eot"])
     if tokenizer.vocab_size != spec["vocab_size"]:
         raise ValueError(
             f"{file} has {tokenizer.vocab_size} tokens, expected {spec['vocab_size']}: "
@@ -356,7 +356,8 @@ def code_points(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
-def _read_json(path: Path, eot: int | None = None) -> Subwords:
+def read_subwords(path: Path, eot: int | str | None = "") -> Subwords:
+    """A tokenizer from its .json; see `Subwords`."""
     if not path.is_file():
         raise ValueError(f"{path} is missing: it holds the tokenizer")
     try:

@@ -1,0 +1,76 @@
+"""Where training begins with the weights of a model, and not with random ones."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unmask import checkpoint
+from unmask.backbones import parts_of
+from unmask.config import TrainConfig
+from unmask.data import Data
+from unmask.diffusion import MaskedDiffusion
+from unmask.kinds.registry import kind_of
+
+# schedules as files call them, where flags call them otherwise
+NAMES = {"learned_polynomial": "learned"}
+
+
+def started_from(config: TrainConfig, start: str | Path) -> tuple[TrainConfig, MaskedDiffusion]:
+    """The model in a folder, and the configuration with what that says of schedule and units.
+
+    Of its network the configuration says nothing that counts.  `meta["from"]` of the model is the
+    SHA-256 of its weights.  ValueError for a network that this package cannot build.
+    """
+    folder = checkpoint.resolve(start)
+    model = MaskedDiffusion.from_pretrained(folder)
+    if model.meta.get("data", {}).get("kind") is None:
+        raise ValueError(f"{folder} does not say which tokens it was trained on")
+    model.meta["from"] = checkpoint.digest(folder / "model.safetensors")
+    curve = model.schedule.config()["name"]
+    said: dict[str, Any] = {
+        "schedule": NAMES.get(curve, curve), "time": model.uses_time,
+        "digits": model.subtokenizer.length, "labels": model.meta.get("labels", False),
+    }  # fmt: skip
+    if model.subtokenizer.length > 1:  # of one digit, all of them are the same
+        said |= {"masking": model.masking, "objective": model.objective}
+    if (config.compile or config.recompute) and not parts_of(model.backbone):
+        raise ValueError(
+            f"--compile and --recompute are for blocks of this package's networks, and "
+            f"{type(model.backbone).__name__} has none: leave them out"
+        )
+    return replace(config, **said), model
+
+
+def adapt(model: MaskedDiffusion, start: Path, data: Data, meta: dict) -> None:
+    """Make the model from the folder `start` one of `data`, of which and of whose run `meta` tells.
+
+    ValueError for data with other tokens or classes, or longer sequences than the network takes.
+    """
+    before: Any = model.meta
+    why = kind_of(before["data"], start).differs(kind_of(data.meta, data.folder), start)
+    if why:
+        raise ValueError(f"{data.folder} {why}")
+    classes = (before["data"].get("classes"), data.meta.get("classes"))
+    if before.get("labels") and classes[0] != classes[1]:
+        raise ValueError(f"{data.folder} has {classes[1]} classes, and the model {classes[0]}")
+    most = getattr(model.backbone, "length", 0)
+    if most and meta["length"] > most:
+        raise ValueError(f"--length {meta['length']}: the network takes at most {most} tokens")
+    check_values(model, data)
+    model.meta = meta | {"from": before["from"]}
+
+
+def check_values(model: MaskedDiffusion, data: Data) -> None:
+    """ValueError where data have values that the network does not know, wherever they stand."""
+    if model.allowed is None or model.allowed.ndim == 2:
+        return
+    for split in data.splits:
+        unknown = torch.from_numpy(data.occurring(split)) & ~model.allowed.cpu()
+        if bool(unknown.any()):
+            value = int(unknown.nonzero()[0])
+            raise ValueError(
+                f"the {split} split of {data.folder} has {data.tokenizer.spell(value)} (value "
+                f"{value}), which the network does not know: leave out what has it"
+            )

@@ -1,0 +1,136 @@
+"""Training that begins with the weights of a model, and values that no position can have."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+
+import unmask
+from unmask import checkpoint
+from unmask.audit import exact_nelbo
+from unmask.cli.main import main
+from unmask.config import TrainConfig
+from unmask.data import open_data, prepare_proteins, prepare_text
+from unmask.kinds.text.tokenizers import load_tokenizer, read_subwords
+from unmask.train import train
+from unmask.train.begin import started_from
+
+PLAIN = {"length": 8, "batch_size": 4, "eval_windows": 8, "dtype": "float32", "device": "cpu"}
+
+
+def weights(folder):
+    return unmask.MaskedDiffusion.from_pretrained(folder).state_dict()
+
+
+def test_a_run_begins_with_the_weights_that_it_is_given(data, text_run, tmp_path):
+    """Nothing but rounding is left of a step at a rate of nearly nothing."""
+    still = TrainConfig(**PLAIN, optimizer="adamw", learning_rate=1e-12, weight_decay=0, steps=1)
+    folder = train(still, data, tmp_path / "run", text_run)
+    ours, theirs = weights(folder), weights(text_run)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in ours)
+    model = unmask.MaskedDiffusion.from_pretrained(folder)
+    newest = checkpoint.resolve(text_run)
+    assert model.meta["from"] == checkpoint.digest(newest / "model.safetensors")
+    # the network is that of the model, whatever the configuration says
+    assert model.backbone.config()["dim"] == 16 != still.dim
+    assert train(still, data, tmp_path / "run", text_run) == folder  # it is finished
+    moved = replace(still, learning_rate=0.1)
+    for other in (None, train(moved, data, tmp_path / "other", text_run)):
+        with pytest.raises(ValueError, match=r"began with other weights \(--from\)"):
+            train(still, data, tmp_path / "run", other)
+
+
+def test_what_a_model_says_of_itself_counts(data, tmp_path):
+    """Digits, masking and the schedule of the model that a run begins with."""
+    how = {"digits": 2, "masking": "token", "schedule": "cosine"}
+    first = TrainConfig(**PLAIN, dim=16, layers=1, heads=2, steps=1, **how)
+    start = train(first, data, tmp_path / "first")
+    config, model = started_from(TrainConfig(**PLAIN, steps=1), start)
+    assert {name: getattr(config, name) for name in how} == how
+    assert not config.time and model.schedule.config()["name"] == "cosine"
+    curves = {"schedule": "learned", "time": True}
+    first = TrainConfig(**PLAIN, dim=16, layers=1, heads=2, steps=1, **curves)
+    start = train(first, data, tmp_path / "learned")
+    config, model = started_from(TrainConfig(**PLAIN, steps=1), start)
+    assert config.schedule == "learned" and config.time
+    assert torch.equal(model.powers, unmask.MaskedDiffusion.from_pretrained(start).powers)
+    train(TrainConfig(**PLAIN, steps=1), data, tmp_path / "on", start)
+
+
+def test_data_with_other_tokens_are_refused(text_run, tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("abcdefgh" * 50)
+    prepare_text(tmp_path / "a.txt", tmp_path / "data", progress=False)
+    argv = ["train", "tune-text", "--data", tmp_path / "data", "--out", tmp_path / "run"]
+    assert main([*map(str, argv), "--from", str(text_run), "--length", "8"]) == 2
+    said = capsys.readouterr().err
+    assert "has 256 values and the model" in said and f"--tokenizer {text_run}" in said
+    assert main([*map(str, argv), "--from", str(tmp_path / "no")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    assert main([*map(str, argv), "--from", str(text_run), "--digits", "2"]) == 2
+    assert "--digits 2: with --from it is as in that model: leave it out" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+class Few(torch.nn.Module):
+    """Knows the values 0, 2 and 3 of five, and says so."""
+
+    uses_time = False
+    allowed = torch.tensor([True, False, True, True, False])
+
+    def __init__(self):
+        super().__init__()
+        self.table = torch.nn.Embedding(6, 5)
+
+    def forward(self, z):
+        return self.table(z) + self.table(z).sum(1, keepdim=True)
+
+
+def test_values_that_no_position_can_have():
+    """As the same alphabet at every position, for sequences of any length."""
+    torch.manual_seed(0)
+    network, units = Few(), unmask.Subtokenizer(5)
+    everywhere = unmask.MaskedDiffusion(network, unmask.schedules.Linear(), units).eval()
+    by_position = unmask.MaskedDiffusion(
+        network, unmask.schedules.Linear(), units, allowed=network.allowed.expand(4, 5)
+    ).eval()
+    x = torch.tensor([[0, 2, 3, 3]])
+    with torch.no_grad():
+        assert torch.equal(exact_nelbo(everywhere, x), exact_nelbo(by_position, x))
+        p = everywhere.predict(torch.tensor([[5, 2]]))[0, 0].exp()
+        assert p[[1, 4]].tolist() == [0, 0] and abs(float(p.sum()) - 1) < 1e-6
+        total = sum(
+            float((-exact_nelbo(everywhere, torch.tensor([pair]))).exp())
+            for pair in itertools.product((0, 2, 3), repeat=2)
+        )
+    assert total <= 1 + 1e-6  # of all that can be
+    drawn = unmask.sample(everywhere, num=64, length=3, steps=4)
+    assert set(drawn.unique().tolist()) <= {0, 2, 3}
+    for one in (everywhere.clean, lambda x: unmask.sample(everywhere, z=x)):
+        with pytest.raises(ValueError, match="value 4, at position 1 .* is none that this network"):
+            one(torch.tensor([[0, 4, 2]]))
+    for wrong in (torch.ones(4, dtype=torch.bool), torch.ones(5)):
+        with pytest.raises(ValueError, match=r"allowed must be bool \(S, 5\) or \(5,\)"):
+            unmask.MaskedDiffusion(network, unmask.schedules.Linear(), units, allowed=wrong)
+    with pytest.raises(ValueError, match="allowed leaves no value at position 0"):
+        nothing = torch.zeros(5, dtype=torch.bool)
+        unmask.MaskedDiffusion(network, unmask.schedules.Linear(), units, allowed=nothing)
+
+
+def test_the_values_that_data_have(tmp_path):
+    (tmp_path / "a.fasta").write_text(">a\nMKX\n>b\nACU\n")
+    prepare_proteins(tmp_path / "a.fasta", tmp_path / "data", split="2,0,0", progress=False)
+    found = open_data(tmp_path / "data").occurring("train")
+    assert found.nonzero()[0].tolist() == sorted("ACDEFGHIKLMNPQRSTVWYUO".index(c) for c in "MKACU")
+
+
+def test_a_tokenizer_without_an_end_of_text(tmp_path):
+    """Named in the vocabulary, and not taken as one."""
+    import tokenizers
+
+    model = tokenizers.models.WordLevel({"[UNK]": 0, "a": 1, "[SEP]": 2}, unk_token="[UNK]")
+    tokenizers.Tokenizer(model).save(str(tmp_path / "tokenizer.json"))
+    assert read_subwords(tmp_path / "tokenizer.json").eot == 2
+    without = read_subwords(tmp_path / "tokenizer.json", None)
+    assert without.eot is None and load_tokenizer(without.spec(), tmp_path).eot is None
