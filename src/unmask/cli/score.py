@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ import tyro
 
 from unmask.cli.flags import Machine, parse
 from unmask.cli.runtime import Runtime, check_positive
-from unmask.files import is_writer, no_file, write_whole
+from unmask.files import no_file, write_whole
 from unmask.kinds.output import check_out
 
 
@@ -61,19 +62,27 @@ def score(argv: list[str]) -> None:
         )
     found = filler.score(examples, draws=args.repeats)
     unit = kind.unit
-    rows = [["name", f"{unit}s", "nats", "noise", f"bits_per_{unit}", "bits_noise"]]
+    columns = ("name", f"{unit}s", "nats", "noise", f"bits_per_{unit}", "bits_noise")
+    rows = []
     for name, example, one in zip(names, examples, found, strict=True):
         size = int((example.role == HOLE).sum())
-        bits = [value / math.log(2) / size for value in (one.nats, one.noise)]
-        figures = (one.nats, one.noise, *bits)
-        rows.append([name, str(size), *(f"{value:.4f}" for value in figures)])
-    content = io.StringIO()
-    csv.writer(content, lineterminator="\n").writerows(rows)
-    if not args.out:
-        sys.stdout.write(content.getvalue())
-    elif is_writer():
-        write_whole(Path(args.out), content.getvalue())
-        print(f"wrote {args.out}", file=sys.stderr)
-    scores = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+        bits = (value / math.log(2) / size for value in (one.nats, one.noise))
+        rows.append((name, size, one.nats, one.noise, *bits))
+    write_csv(args.out, columns, rows)
+    scores = [dict(zip(columns, row, strict=True)) for row in rows]
     what = "upper bound on the negative log-likelihood"
     runtime.record(folder, scores=scores, what=what, repeats=args.repeats)
+
+
+def write_csv(out: str, columns: Sequence[str], rows: Sequence[Sequence]) -> None:
+    """To the terminal, or to the file `out`; numbers with four digits after the point."""
+    content = io.StringIO()
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([f"{v:.4f}" if isinstance(v, float) else v for v in row])
+    if not out:
+        sys.stdout.write(content.getvalue())
+        return
+    write_whole(Path(out), content.getvalue())
+    print(f"wrote {out}", file=sys.stderr)
