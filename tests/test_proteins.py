@@ -32,7 +32,13 @@ from unmask.kinds.proteins import demo as demo_proteins
 from unmask.kinds.proteins.demo import UniProt
 from unmask.kinds.proteins.fasta import format_fasta, parse_fasta
 from unmask.kinds.proteins.residues import LETTERS
-from unmask.likelihood import conditional_nats, cross_entropy_by_count, estimate_nelbo
+from unmask.likelihood import (
+    Enumeration,
+    conditional_nats,
+    cross_entropy_by_count,
+    estimate,
+    estimate_nelbo,
+)
 from unmask.masks import Draw
 from unmask.roles import GIVEN, HOLE
 from unmask.rows import windows
@@ -338,7 +344,7 @@ def test_what_is_not_known_has_no_value_and_is_not_scored(tmp_path):
     assert batch["valid"].tolist() == [[True, False, True, False], [True, True, False, False]]
     assert data.tokenizer.decode(batch["x"][0][batch["valid"][0]]) == "MK"
     model = build(SMALL, 22, {"data": data.meta}).double()
-    bound = estimate_nelbo(model, [batch], repeats=1)
+    bound = estimate(model, [batch], Enumeration(), repeats=1)
     assert bound.positions.tolist() == [2, 2] and bound.per_example.tolist() == pytest.approx(
         [2 * np.log(22)] * 2
     )
