@@ -667,3 +667,9 @@ def test_control_c_saves_and_the_same_command_continues(home, tmp_path):
 def test_wrong_flags_exit_with_2():
     done = unmask_process("sample", "--nmu", "3")
     assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+def test_the_harness_is_an_extra(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    assert main(["lm-eval", "--help"]) == 2
+    assert "pip install 'unmask[harness]'" in capsys.readouterr().err

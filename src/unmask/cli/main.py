@@ -23,6 +23,7 @@ from unmask.cli.evaluate import evaluate
 from unmask.cli.fill import fill
 from unmask.cli.grid import grid
 from unmask.cli.imports import import_model
+from unmask.cli.lm_eval import lm_eval
 from unmask.cli.prepare import prepare
 from unmask.cli.quality import quality
 from unmask.cli.sample import sample
@@ -163,7 +164,7 @@ VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "compare": compare,
     "audit": audit, "schedule": schedule, "sample": sample, "fill": fill, "quality": quality,
     "distance": distance, "grid": grid, "bench": bench, "import": import_model,
-    "score": score,
+    "score": score, "lm-eval": lm_eval,
 }  # fmt: skip
 SHARED = {"train", "eval", "sample"}  # by several processes
 
@@ -182,6 +183,7 @@ HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
   fill MODEL INPUT              fill in the holes of a text, a picture, a table or proteins
   score MODEL INPUT             what each text, or each protein, of a file costs: a bound, as CSV
   quality CSV --data DIR        how good synthetic rows are, beside real ones; a page of pictures
+  lm-eval --model unmask ...    a model of text in lm-evaluation-harness, whose flags it takes
   import NAME SRC OUT           a model from elsewhere, such as a BERT or an ESM-2, as one of ours
   distance A B                  Frechet distance of two files of features, yours
   bench                         measure speed on this machine
