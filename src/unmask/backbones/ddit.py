@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unmask.backbones.part import Part
+from unmask.backbones.modulated import Modulated
 from unmask.backbones.transformer import MOST_LAYERS, Head, _rotate, _zero, attend
 from unmask.subtokens import least_base
 
@@ -120,7 +120,7 @@ class DDiT(nn.Module):
         return self.logits(self.features(z, t, valid))
 
 
-class DDiTBlock(Part):
+class DDiTBlock(Modulated):
     """x + gate * attention(norm(x)), then x + gate * mlp(norm(x)).
 
     Shift, scale and gate are from c, `condition` wide, where there is one.
@@ -135,18 +135,6 @@ class DDiTBlock(Part):
         self.up, self.down = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
         self.modulation = _zero(nn.Linear(condition, 6 * dim)) if condition else None
         self.dropout = nn.Dropout(dropout)
-
-    def run(
-        self, x: Tensor, rotary: tuple[Tensor, Tensor], c: Tensor | None, valid: Tensor | None
-    ) -> Tensor:
-        if self.modulation is None:
-            x = x + self.dropout(self.attention(self.norm1(x), rotary, valid))
-            return x + self.dropout(self.mlp(self.norm2(x)))
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(c)[:, None].chunk(6, -1)
-        h = self.norm1(x) * (1 + scale1) + shift1
-        x = x + gate1 * self.dropout(self.attention(h, rotary, valid))
-        h = self.norm2(x) * (1 + scale2) + shift2
-        return x + gate2 * self.dropout(self.mlp(h))
 
     def attention(self, x: Tensor, rotary: tuple[Tensor, Tensor], valid: Tensor | None) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)  # each (B, S, H, D/H)

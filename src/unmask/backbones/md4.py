@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unmask.backbones.part import Part
+from unmask.backbones.modulated import Modulated
 from unmask.backbones.transformer import MOST_LAYERS, _zero, attend
 
 
@@ -118,7 +118,7 @@ class MD4Transformer(nn.Module):
         return self.logits(self.features(z, t, cond, valid))
 
 
-class MD4Block(Part):
+class MD4Block(Modulated):
     """x + gate * attention(norm(x)), then x + gate * mlp(norm(x)).
 
     Shift, scale and gate are from c, `condition` wide, where there is one; else norms have scales.
@@ -138,18 +138,6 @@ class MD4Block(Part):
         self.modulation = _zero(nn.Linear(condition, 6 * dim)) if condition else None
         self.dropout = nn.Dropout(dropout)
 
-    def run(
-        self, x: Tensor, rotary: tuple[Tensor, Tensor], c: Tensor | None, valid: Tensor | None
-    ) -> Tensor:
-        if self.modulation is None:
-            x = x + self.drop(self.attention(self.norm1(x), rotary, valid))
-            return x + self.drop(self.mlp(self.norm2(x)))
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(c)[:, None].chunk(6, -1)
-        h = self.norm1(x) * (1 + scale1) + shift1
-        x = x + gate1 * self.drop(self.attention(h, rotary, valid))
-        h = self.norm2(x) * (1 + scale2) + shift2
-        return x + gate2 * self.drop(self.mlp(h))
-
     def attention(self, x: Tensor, rotary: tuple[Tensor, Tensor], valid: Tensor | None) -> Tensor:
         q, k, v = (
             layer(x).unflatten(-1, (self.heads, -1)) for layer in (self.query, self.key, self.value)
@@ -162,7 +150,7 @@ class MD4Block(Part):
     def mlp(self, x: Tensor) -> Tensor:
         return self.down(self.activation(self.gate(x)) * self.up(x))
 
-    def drop(self, x: Tensor) -> Tensor:
+    def dropped(self, x: Tensor) -> Tensor:
         """Dropout of whole channels, the same at all positions."""
         if not (self.training and self.dropout.p):
             return x

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unmask.backbones.attention import attend
-from unmask.backbones.part import Part
+from unmask.backbones.modulated import Modulated
 from unmask.kernels.pointwise import rms_norm, turned
 from unmask.subtokens import least_base
 
@@ -216,7 +216,7 @@ class Head(nn.Linear):
         return F.linear(x, weight, bias)[..., : self.out_features]
 
 
-class Block(Part):
+class Block(Modulated):
     """x + gate * attention(norm(x)), then x + gate * mlp(norm(x)).
 
     Shift, scale and gate are from c, `condition` wide, where there is one.
@@ -237,22 +237,6 @@ class Block(Part):
             nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
         for linear in (self.out, self.down):  # the residual stream keeps its scale at any depth
             nn.init.normal_(linear.weight, std=(2 * layers * linear.in_features) ** -0.5)
-
-    def run(
-        self,
-        x: Tensor,
-        rotary: tuple[Tensor, Tensor] | None,
-        c: Tensor | None,
-        valid: Tensor | None,
-    ) -> Tensor:
-        if self.modulation is None:
-            x = x + self.dropout(self.attention(self.norm1(x), rotary, valid))
-            return x + self.dropout(self.mlp(self.norm2(x)))
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(c)[:, None].chunk(6, -1)
-        h = self.norm1(x) * (1 + scale1) + shift1
-        x = x + gate1 * self.dropout(self.attention(h, rotary, valid))
-        h = self.norm2(x) * (1 + scale2) + shift2
-        return x + gate2 * self.dropout(self.mlp(h))
 
     def attention(
         self, x: Tensor, rotary: tuple[Tensor, Tensor] | None, valid: Tensor | None
