@@ -26,11 +26,29 @@ MATHEMATICS = [
 ]  # fmt: skip
 ABOVE = [
     ["rows"], ["filling", "audit"], ["data"], ["train"], ["report"], ["evaluation"], ["bench"],
-    ["tables"], ["importers"], ["cli"],
+    ["tables"], ["importers"], ["serve"], ["cli"],
 ]  # fmt: skip
-LEAVES = ["arrays", "files", "config", "roles", "report.page"]
-BELOW = ["arrays", "config", "device", "documents", "files", "processes", "roles"]  # of all
-LOWEST = ["arrays", "config", "files", "processes", "roles"]
+LEAVES = [
+    "arrays",
+    "files",
+    "config",
+    "labels",
+    "roles",
+    "report.page",
+    "serve.guard",
+    "serve.work",
+]
+BELOW = [
+    "arrays",
+    "config",
+    "device",
+    "documents",
+    "files",
+    "labels",
+    "processes",
+    "roles",
+]  # of all
+LOWEST = ["arrays", "config", "files", "labels", "processes", "roles"]
 ORDER = [LOWEST, ["device", "documents"], *MATHEMATICS, ["kinds"], *ABOVE]
 LEVEL = {name: level for level, group in enumerate(ORDER) for name in group}
 KINDS_MAY = {"checkpoint", "kinds", *BELOW}  # no model, sampler, trainer or command line

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 import tyro
 
 from unmask.cli.flags import Sampler, flags_of, parse
-from unmask.cli.runtime import Runtime, check_positive, flag, how, label_of
+from unmask.cli.runtime import Runtime, check_positive, flag, how
 from unmask.files import no_file
 from unmask.kinds.kind import flag_names
 from unmask.kinds.registry import kinds
+from unmask.labels import label_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,8 @@ from unmask.roles import HOLE
 if TYPE_CHECKING:
     import numpy as np
 
+    from unmask.kinds.editor import Editor
+
 
 class Layout(NamedTuple):
     """What a network has to know of positions."""
@@ -69,6 +71,8 @@ class State(NamedTuple):
 
     ids: np.ndarray  # (n, S)
     shown: np.ndarray  # (n, S) bool
+    # (n, S) how probable each value was when it was drawn, if that is asked for
+    sure: np.ndarray | None = None
 
 
 class Filler(Protocol):
@@ -269,6 +273,12 @@ class Kind(ABC):
     def animate(self, path: Path, states: list[State]) -> None:
         """Write the states as a moving picture."""
         raise NotImplementedError
+
+    def editor(self, length: int) -> Editor:
+        """What a page edits such data with; `length`: that of the model."""
+        from unmask.kinds.editor import Editor
+
+        return Editor(self, length)
 
 
 def blank(length: int) -> Partial:

@@ -149,6 +149,11 @@ class Proteins(Kind):
             examples.append(Partial(record.ids.astype(np.int64), role))
         return names, examples
 
+    def editor(self, length: int) -> Any:
+        from unmask.kinds.proteins.editor import ProteinEditor
+
+        return ProteinEditor(self, length)
+
     def write(self, rows: list, args: Any) -> dict:
         from unmask.kinds.proteins.fasta import format_fasta
 
