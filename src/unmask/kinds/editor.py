@@ -48,6 +48,11 @@ class Editor:
     def __init__(self, kind: Kind, length: int):
         self.kind, self.length = kind, length
 
+    @property
+    def unit(self) -> str:
+        """What a position is called."""
+        return self.kind.unit
+
     def start(self) -> dict:
         """What the page begins with, of this `form`."""
         return {"content": ""}

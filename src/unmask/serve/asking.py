@@ -60,7 +60,7 @@ class Served(NamedTuple):
             "path": self.path,
             "name": self.kind.name,
             "what": self.kind.describe(),
-            "unit": self.kind.unit,
+            "unit": self.editor.unit,
             "editor": self.editor.name,
             "takes": self.editor.takes,
             "length": self.length,

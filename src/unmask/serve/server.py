@@ -15,7 +15,7 @@ from typing import Any
 
 from unmask.report.page import LOOKS
 from unmask.serve.asking import Ask, Limits, Served, chosen, fit, in_a_file, odds, opened
-from unmask.serve.guard import HEADERS, LARGER, Guard, Refusal
+from unmask.serve.guard import HEADERS, LARGER, SMALL, Guard, Refusal
 from unmask.serve.work import Busy, Task, Worker
 
 CLIENTS = 64  # connections at a time
@@ -108,6 +108,7 @@ class Handler(BaseHTTPRequestHandler):
         if refused is None and self.path not in WORK:
             refused = Refusal(404, "there is no such work")
         if refused is not None:
+            self.pass_over()
             self.refuse(refused)
             return
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -122,6 +123,12 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(Refusal(429, "another request is at work: try again when it is done"))
         except ValueError as error:
             self.refuse(Refusal(400, " ".join(str(error).split())[:1000]))
+
+    def pass_over(self) -> None:
+        """Read a small body that is refused: what is left unread makes the answer get lost."""
+        size = self.headers.get("Content-Length", "")
+        if size.isdigit() and len(size) < 10 and int(size) <= SMALL:
+            self.rfile.read(int(size))
 
     # ------------------------------------------------------------ work
 

@@ -18,6 +18,10 @@ class PictureEditor(Editor):
     name, file, takes = "pixels", "holes.png", ".png,.jpg,.jpeg,.webp,.gif,.bmp"
     form = {"pixels": str, "holes": str, "label?": str}  # noqa: RUF012
 
+    @property
+    def unit(self) -> str:
+        return "value"
+
     def start(self) -> dict:
         height, width, channels = self.kind.tokenizer.shape
         nothing = np.full((height, width, channels), 127, np.uint8)

@@ -24,6 +24,10 @@ class TableEditor(Editor):
     name, file, takes = "grid", "holes.csv", ".csv,.tsv,.txt"
     form = {"rows": [[str]], "fixed?": [str]}  # noqa: RUF012
 
+    @property
+    def unit(self) -> str:
+        return "value"
+
     def start(self) -> dict:
         return {"rows": [[""] * len(self.kind.columns) for _ in range(EMPTY_ROWS)]}
 

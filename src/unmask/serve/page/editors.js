@@ -549,7 +549,7 @@ class PictureView {
     this.holes = run.edit ? bytesOf(run.edit.holes) : new Uint8Array(size).fill(1);
     this.canvas = element("canvas", {attributes: {role: "img", "aria-label": `Filling ${copy + 1}`}});
     this.map = element("canvas", {className: "sure-map", attributes: {
-      role: "img", "aria-label": "How sure the model was of each pixel: brighter is surer"}});
+      role: "img", "aria-label": "How sure the model was of each pixel"}});
     this.keep = element("button", {
       type: "button", className: "small", textContent: "Use this picture",
     });
@@ -558,7 +558,9 @@ class PictureView {
       editor.holes = this.holes.map(() => 0);
       editor.draw();
     });
-    this.node = element("div", {}, this.canvas, this.map, this.keep);
+    this.how = element("figure", {}, this.map, element("figcaption", {
+      textContent: "how sure: black to white"}));
+    this.node = element("div", {}, this.canvas, this.how, this.keep);
   }
 
   whole() {
@@ -572,7 +574,7 @@ class PictureView {
     const {model, shaded} = this.editor.page, shown = this.reveal.of(0);
     const hole = at => this.holes[Math.floor(at / model.channels)] === 1;
     paint(this.canvas, model, this.whole(), at => hole(at) && !shown.has(at));
-    this.map.hidden = !shaded();
+    this.how.hidden = !shaded();
     const sure = Uint8Array.from(this.pixels, (_, at) => 255 * (shown.get(at)?.sure ?? 0));
     paint(this.map, model, sure, at => !shown.has(at));
     this.keep.disabled = !this.reveal.whole;

@@ -182,14 +182,14 @@ function choose(which) {
   file.addEventListener("change", () => load(file));
   row.append(element("label", {textContent: "Load a file"}, file));
   page.root.append(row);
-  get("about").textContent = `A model of ${model.what}, of at most ${model.length} ${model.unit}s. ` +
-    "It was trained to tell what masked positions hold: it fills them in, a few at a time, " +
-    "and where it was surer is shaded darker.";
+  const most = model.fixed ? "" : `, of at most ${model.length} ${model.unit}s`;
+  get("about").textContent = `A model of ${model.what}${most}. Mask what it is to tell: it fills ` +
+    "that in, a few positions at a time, given all the rest.";
   get("length").max = model.length;
   get("length").value = model.usual;
   get("length-name").hidden = model.fixed;
   get("num").max = limits.num;
-  get("num").value = model.editor === "pixels" ? 6 : 1;
+  get("num").value = model.editor === "pixels" ? 4 : 1;
   get("score").parentNode.hidden = !model.scores;
   settings = [];
   arrange();
@@ -234,7 +234,7 @@ async function begin(mode) {
     for (const one of settings) {
       const run = {said: one.said(), edit, frames: [], filled: null, scores: new Map(), board: null,
                    num: 0, steps: 0, length: 0, command: ""};
-      const label = one === settings[0] ? settings[0].label() : settings[0].label();
+      const label = settings[0].label();
       const body = {model: number, settings: run.said};
       if (edit) body.edit = edit;
       else Object.assign(body, {length: +get("length").value || page.model.length, label});
@@ -316,7 +316,7 @@ function title(of, run, copy) {
 // The state at the scrubber.
 function draw(scores = false) {
   const frame = +get("scrub").value, end = last(entry);
-  get("runs").classList.toggle("shaded", get("shade").checked);
+  get("result").classList.toggle("shaded", get("shade").checked);
   get("scale").hidden = !get("shade").checked;
   entry.runs.forEach((run, i) => {
     run.views.forEach((view, copy) => {
@@ -344,8 +344,10 @@ function scored(run, copy) {
   const noise = Math.sqrt(all.reduce((sum, one) => sum + one[1] ** 2, 0));
   const holes = all.reduce((sum, one) => sum + one[2], 0);
   const each = nats / Math.LN2 / holes;
-  return `at most ${nats.toFixed(2)} \u00b1 ${noise.toFixed(2)} nats for ${holes} ${page.model.unit}` +
-    `${holes === 1 ? "" : "s"} (${each.toFixed(2)} bits each)`;
+  const bound = `at most ${nats.toFixed(2)} \u00b1 ${noise.toFixed(2)} nats`;
+  if (page.model.editor === "pixels") return bound;
+  const values = `${holes} ${page.model.unit}${holes === 1 ? "" : "s"}`;
+  return `${bound} for ${values} (${each.toFixed(2)} bits each)`;
 }
 
 function stopPlaying() {
