@@ -14,7 +14,8 @@ from unmask import MaskedDiffusion
 from unmask.config import TrainConfig
 from unmask.data import prepare_images, prepare_proteins, prepare_table, prepare_text
 from unmask.kinds.registry import demos, kind_of
-from unmask.serve.asking import Limits, Served
+from unmask.serve.asking import Limits
+from unmask.serve.models import Served
 from unmask.serve.server import Server
 from unmask.train import train
 

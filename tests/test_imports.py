@@ -143,17 +143,16 @@ UNITS = {"token", "byte", "character", "dimension", "cell", "residue"}
 
 
 def kind_names():
-    """Names of the registry, and of the classes and functions in the kinds' folders."""
+    """Names of the registry, and of the classes in the kinds' folders; those that the interface of
+    a kind has, too, are nobody's."""
     names = {"text", "images", "tables", "proteins"}
-    classes = set()
+    own, shared = set(), set()
     for module, path in MODULES.items():
-        if folder_of(module):
-            classes |= {
-                node.name
-                for node in ast.parse(path.read_text(encoding="utf-8")).body
-                if isinstance(node, ast.ClassDef)
-            }
-    return names, classes
+        if module.startswith("kinds"):
+            nodes = ast.parse(path.read_text(encoding="utf-8")).body
+            classes = {node.name for node in nodes if isinstance(node, ast.ClassDef)}
+            (own if folder_of(module) else shared).update(classes)
+    return names, own - shared
 
 
 def mentions(path):

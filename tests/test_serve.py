@@ -416,7 +416,7 @@ def test_the_odds_of_a_cell_are_those_that_fill_lists(client, tmp_path, monkeypa
         assert odds == said[: len(odds)] and len(odds) == min(12, len(said))
 
 
-def large(client, size):
+def status_of(client, size):
     """The status of a request of so many blanks, which are not sent where they are refused."""
     with socket.create_connection((client.host, client.port)) as raw:
         head = f"POST /load HTTP/1.1\r\nHost: localhost\r\nX-Token: {client.token}\r\n"
@@ -456,7 +456,7 @@ def test_what_is_loaded_is_what_is_edited(client, runs):
     status, answer = client.post("/load", {"model": 2, **said})
     assert status == 400 and "truncated, damaged or too large" in answer["error"]
     for size, status in ((SMALL + 1, 400), (LARGE, 400), (LARGE + 1, 413)):
-        assert large(client, size) == status
+        assert status_of(client, size) == status
 
 
 def test_cells_joined_are_the_text(client, models):

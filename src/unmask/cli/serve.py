@@ -45,8 +45,9 @@ def serve(argv: list[str]) -> None:
         raise ValueError(f"--seconds must be above 0, not {args.seconds:g}")
     machine = {"device": args.device, "dtype": args.dtype, "threads": args.threads}
     runtime = Runtime(Machine(**machine))
-    from unmask.serve.asking import Limits, Served
+    from unmask.serve.asking import Limits
     from unmask.serve.guard import LOOPBACK
+    from unmask.serve.models import Served
     from unmask.serve.server import Server
 
     defaults = Device()

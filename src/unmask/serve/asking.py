@@ -11,20 +11,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unmask.diffusion import MaskedDiffusion
-from unmask.documents import Test, misfit, one_of, whole, without_infinities
+from unmask.documents import misfit, whole, without_infinities
 from unmask.filling import Filler
-from unmask.kinds.editor import Editor
-from unmask.kinds.kind import Filled, Kind, Partial, Source, State
-from unmask.labels import classes_of, label_of, labels_of
+from unmask.kinds.kind import Filled, Partial, Source, State
+from unmask.labels import label_of, labels_of
 from unmask.roles import HOLE
-from unmask.sampling import GRIDS, SAMPLERS
 from unmask.serve.command import command
+from unmask.serve.models import Served
+from unmask.serve.settings import SETTINGS, Settings
 from unmask.serve.work import Task
 
 DRAWS = 32  # of masks, for a score
 FRAMES = 30  # a second, at most
-SEEDS = 2**48
 ODDS = 2**24  # values of holes whose probabilities are looked at
 
 
@@ -35,92 +33,6 @@ class Limits(NamedTuple):
     num: int = 16  # fillings, or samples
     positions: int = 2**17  # of all fillings together
     seconds: float = 120.0
-
-
-class Served(NamedTuple):
-    """A model that the page offers."""
-
-    path: str  # as it was named
-    model: MaskedDiffusion
-    kind: Kind
-    editor: Editor
-    precision: Any
-    machine: tuple[str, ...]  # flags of the machine, for commands
-
-    @property
-    def length(self) -> int:
-        return self.model.meta["length"]
-
-    def facts(self) -> dict:
-        """What the page has to know."""
-        scalar = self.model.schedule.num_values == 1
-        classes, names = classes_of(self.model)
-        histogram = self.kind.meta.get("lengths")
-        return {
-            "path": self.path,
-            "name": self.kind.name,
-            "what": self.kind.describe(),
-            "unit": self.editor.unit,
-            "editor": self.editor.name,
-            "takes": self.editor.takes,
-            "length": self.length,
-            "fixed": self.kind.fixed,
-            "usual": usual_length(histogram, self.length),
-            "classes": names or [str(i) for i in range(classes)],
-            "guidance": bool(classes and self.model.meta.get("label_dropout")),
-            "samplers": list(SAMPLERS) if scalar else ["ancestral"],
-            "grids": list(GRIDS),
-            "scores": scalar,
-            "start": self.editor.start(),
-            **self.editor.facts(),
-        }
-
-
-def usual_length(histogram: dict[str, int] | None, length: int) -> int:
-    """The median length of the training examples, as far as the model takes them."""
-    sizes = sorted((int(n), count) for n, count in (histogram or {}).items())
-    left = sum(count for _, count in sizes) / 2
-    for size, count in sizes:
-        left -= count
-        if left <= 0:
-            return min(size, length)
-    return length
-
-
-class Settings(NamedTuple):
-    """The sampler's, and what is asked of it."""
-
-    sampler: str
-    steps: int  # 0: as many as the sampler takes by itself
-    grid: str
-    temperature: float
-    guidance: float
-    seed: int
-    num: int
-    score: bool
-
-
-def number(least: float, most: float, *, positive: bool = False) -> Test:
-    what = f"a number from {least:g} to {most:g}" + ", not 0" * positive
-
-    def holds(value: Any) -> bool:
-        if type(value) not in (int, float) or not least <= value <= most:
-            return False
-        return value > 0 or not positive
-
-    return Test(holds, what)
-
-
-SETTINGS = {
-    "sampler": one_of(*SAMPLERS),
-    "steps": whole(0),
-    "grid": one_of(*GRIDS),
-    "temperature": number(0, 100, positive=True),
-    "guidance": number(-100, 100),
-    "seed": Test(lambda v: type(v) is int and 0 <= v < SEEDS, "a whole number from 0 to 2^48 - 1"),
-    "num": whole(1),
-    "score": bool,
-}
 
 
 class Ask:

@@ -2,15 +2,15 @@
 
 import base64
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from unmask.serve.asking import Served, Settings
+from unmask.serve.models import Served
+from unmask.serve.settings import Settings
 
 
 def command(
-    served: "Served",
-    settings: "Settings",
+    served: Served,
+    settings: Settings,
     content: bytes,
     flags: dict[str, str],
     length: int,

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from unmask.report.page import LOOKS
-from unmask.serve.asking import Ask, Limits, Served, chosen, fit, in_a_file, odds, opened
+from unmask.serve.asking import Ask, Limits, chosen, fit, in_a_file, odds, opened
 from unmask.serve.guard import HEADERS, LARGER, SMALL, Guard, Refusal
+from unmask.serve.models import Served
 from unmask.serve.work import Busy, Task, Worker
 
 CLIENTS = 64  # connections at a time

@@ -194,6 +194,7 @@ export class Sequence {
     const all = element("button", {id: "mask-all", type: "button", textContent: "Mask all"});
     const reads = element("div", {id: "reads"});
     this.boards = reads;
+    this.shown = [];
     const help = this.marks ? element("p", {className: "help", textContent:
       "Select " + (this.by === "word" ? "words" : "letters") + " and mask them (Alt+M), or click " +
       "below. Grey is masked, and will be filled in; point at it for what is likely there."
@@ -242,12 +243,17 @@ export class Sequence {
     if (added) examples[0].pop();
     this.cells = examples[0];
     this.content = content;
-    this.boards.replaceChildren(...examples.map((cells, example) => {
-      const shown = new Board("How the model sees it", this.by, taken => this.toggle(taken),
-        (cell, target) => this.page.odds(this.edit(), example, cell, target));
-      shown.draw(cells);
-      return shown.node;
-    }));
+    while (this.shown.length < examples.length) {
+      const example = this.shown.length;
+      this.shown.push(new Board("How the model sees it", this.by, taken => this.toggle(taken),
+        (cell, target) => this.page.odds(this.edit(), example, cell, target)));
+    }
+    const boards = this.shown.slice(0, examples.length);
+    boards.forEach((board, example) => board.draw(examples[example]));
+    const nodes = boards.map(board => board.node);
+    // what has the focus stays where it is
+    if (nodes.some((node, i) => node !== this.boards.children[i]) ||
+        nodes.length !== this.boards.children.length) this.boards.replaceChildren(...nodes);
   }
 
   // Mask what is selected, as whole tokens.
@@ -266,8 +272,8 @@ export class Sequence {
       const end = k + 1 < starts.length ? starts[k + 1] : content.length;
       return !this.cells[k].hole && starts[k] < to && end > from;
     });
-    await this.toggle(taken);
     this.area.focus();
+    await this.toggle(taken);
   }
 
   async toggle(taken) {

@@ -238,7 +238,7 @@ async function begin(mode) {
       const body = {model: number, settings: run.said};
       if (edit) body.edit = edit;
       else Object.assign(body, {length: +get("length").value || page.model.length, label});
-      const answer = await post("/run", body, working.signal);
+      const answer = await patiently(body, working.signal);
       for await (const line of lines(answer)) take(of, run, line);
       if (run.failed) throw new Error(run.failed);
     }
@@ -257,6 +257,21 @@ function busy(on) {
   get("fill").disabled = get("sample").disabled = get("model").disabled = on;
   get("stop").disabled = !on;
   if (on) get("status").textContent = "Filling in.";
+}
+
+// Somebody else may be at work, or a look at probabilities.
+async function patiently(body, signal) {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await post("/run", body, signal);
+    } catch (error) {
+      if (error.status !== 429 || tries === 20) throw error;
+      get("status").textContent = "Waiting: another request is at work.";
+    }
+    await new Promise(done => setTimeout(done, 250));
+    signal.throwIfAborted();
+    get("status").textContent = "Filling in.";
+  }
 }
 
 // A line of an answer.
