@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import signal
 import socket
 import subprocess
@@ -26,6 +27,7 @@ from unmask.kinds.kind import Partial
 from unmask.roles import GIVEN, HOLE
 from unmask.serve.guard import LARGE, SMALL, Guard
 
+ROOT = Path(__file__).parents[1]
 KINDS = ("text", "proteins", "images", "tables", "dice")
 
 
@@ -571,13 +573,17 @@ def crowd(models, seconds, clients=10):
 
 
 def test_the_verb_serves_until_it_is_stopped(runs, tmp_path):
-    words = [sys.executable, "-m", "unmask", "serve", str(runs["dice"]), str(runs["text"])]
+    (line,) = re.findall(
+        "```sh\n(.*)\n```", (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
+    )
+    words = [*shlex.split(line, comments=True)[1:], str(runs["text"])]
+    (tmp_path / "run").symlink_to(runs["dice"])
     # a kind that is not the package's is registered by who runs it
-    program = f"import sys, dice; from unmask.cli import main; sys.exit(main({words[3:]!r}))"
-    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    program = f"import sys, dice; from unmask.cli import main; sys.exit(main({words!r}))"
+    path = os.pathsep.join([str(ROOT / "tests"), str(ROOT / "src")])
     done = subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        encoding="utf-8", env=os.environ | {"PYTHONPATH": path},
+        encoding="utf-8", cwd=tmp_path, env=os.environ | {"PYTHONPATH": path},
     )  # fmt: skip
     try:
         url = done.stdout.readline().strip()

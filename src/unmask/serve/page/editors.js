@@ -337,7 +337,8 @@ class SequenceView {
       (cell, target) => editor.page.odds(run.edit, example, cell, target),
     ));
     this.keep = element("button", {
-      type: "button", className: "small", textContent: "Use this text",
+      type: "button", className: "small",
+      textContent: editor.by === "word" ? "Use this text" : "Use this sequence",
     });
     this.keep.addEventListener("click", () => {
       editor.adopt(this.cells(0).map(cell => ({...cell, hole: false})));

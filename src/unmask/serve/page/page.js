@@ -3,6 +3,8 @@ import {EDITORS, element} from "./editors.js";
 
 const get = id => document.getElementById(id);
 const KEPT = 20;  // results
+const BOUND = "An upper bound on -log p of what was filled in, given the rest, under the model's own " +
+  "law (temperature 1), and the noise of the masks that it was estimated with";
 
 // The secret is in the address once, and nowhere after that but in this tab.
 if (location.hash.length > 1) {
@@ -282,6 +284,7 @@ function take(of, run, line) {
     of.runs.push(run);
     if (of.runs.length === 1) entries = [of, ...entries].slice(0, KEPT);
     show(of);
+    if (of.runs.length === 1) get("result").scrollIntoView({block: "nearest"});
   }
   if (line.new) run.frames.push({step: line.step, added: line.new});
   if (line.filled) run.filled = line.filled;
@@ -312,7 +315,7 @@ function show(of) {
   get("runs").replaceChildren(...of.runs.map(run => {
     const cards = run.views.map((view, copy) => element("div", {className: "card"},
       element("header", {}, element("h3", {textContent: title(of, run, copy)}),
-        element("span", {className: "score"})), view.node));
+        element("span", {className: "score", title: BOUND})), view.node));
     const pictures = page.model.editor === "pixels" ? "pictures" : "";
     return element("div", {className: "run"}, element("h3", {textContent: inWords(run.said)}),
       element("div", {className: `cards ${pictures}`}, ...cards));
