@@ -1041,7 +1041,7 @@ def test_a_saved_model_is_the_same_model(tmp_path):
     assert (
         not again.training
         and again.meta == {"length": 6}
-        and again.schedule.config() == model.schedule.config()
+        and again.schedule.config == model.schedule.config
     )
     assert all(
         torch.equal(a, b)
