@@ -124,6 +124,7 @@ def test_the_token_is_new_at_every_start_and_on_no_page(client):
         (413, {"Content-Length": "9" * 30}, b"{}"),
         (411, {"Content-Length": "-1"}, b"{}"), (411, {"Content-Length": "2, 2"}, b"{}"),
         (411, {"Transfer-Encoding": "chunked"}, b"2\r\n{}\r\n0\r\n\r\n"),
+        (411, {"Transfer-Encoding": "chunked", "Content-Length": "2"}, b"{}"),
         (400, {}, b"{"), (400, {}, b"[" * 100_000), (400, {}, b"\xff\xfe"),
     ],
 )  # fmt: skip
@@ -573,9 +574,8 @@ def crowd(models, seconds, clients=10):
 
 
 def test_the_verb_serves_until_it_is_stopped(runs, tmp_path):
-    (line,) = re.findall(
-        "```sh\n(.*)\n```", (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
-    )
+    page = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
+    (line,) = re.findall("```sh\n(.*)\n```", page)
     words = [*shlex.split(line, comments=True)[1:], str(runs["text"])]
     (tmp_path / "run").symlink_to(runs["dice"])
     # a kind that is not the package's is registered by who runs it
