@@ -23,6 +23,9 @@ SMALL = TrainConfig(
     length=24, dim=16, layers=1, heads=2, batch_size=4, steps=2, eval_windows=2,
     dtype="float32", device="cpu", threads=1,
 )  # fmt: skip
+UNET = replace(
+    SMALL, length=0, network="unet", widths="8,16", blocks=1, layers=0, dim=TrainConfig.dim
+)
 TEXT = "the quick brown fox \u2013 jumps over the lazy dog. " * 40
 ROWS = [f"{20 + i % 40},{'abc'[i % 3]}x,{i * 7 % 90}" for i in range(200)]
 
@@ -40,15 +43,14 @@ def runs_of(home):
     prepare_images(digits, home / "images", levels=17, split="0.9,0.05,0.05", progress=False)
     prepare_table(home / "a.csv", home / "tables", progress=False)
     dice.make_folder(home / "throws.txt", home / "dice")
-    whole = {"length": 0}
-    unet = {"network": "unet", "widths": "8,16", "blocks": 1, "layers": 0, "dim": TrainConfig.dim}
+    whole = replace(SMALL, length=0)
     own = {
-        "text": {"length": 48}, "proteins": {}, "images": whole | unet, "tables": whole,
+        "text": replace(SMALL, length=48), "proteins": SMALL, "images": UNET, "tables": whole,
         "dice": whole,
     }  # fmt: skip
     return {
-        name: train(replace(SMALL, **how), home / name, home / f"{name}-run").parents[1]
-        for name, how in own.items()
+        name: train(config, home / name, home / f"{name}-run").parents[1]
+        for name, config in own.items()
     }
 
 

@@ -14,18 +14,21 @@ import sys
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from served import Client, picture, runs_of, served, serving, settings
+from served import UNET, Client, picture, runs_of, served, serving, settings
 
 from unmask.cli import main
-from unmask.data import Pixels
+from unmask.data import Pixels, prepare_images
 from unmask.filling import Filler
 from unmask.kinds.kind import Partial
+from unmask.kinds.registry import demos
 from unmask.roles import GIVEN, HOLE
 from unmask.serve.guard import LARGE, SMALL, Guard
+from unmask.train import train
 
 ROOT = Path(__file__).parents[1]
 KINDS = ("text", "proteins", "images", "tables", "dice")
@@ -77,7 +80,6 @@ def asked(name, **own):
         ("Host", "[::2]:PORT"), ("Host", "127.0.0.1:PORT@evil.example"), ("Host", "0.0.0.0:PORT"),
         ("Origin", "http://evil.example"), ("Origin", "null"), ("Origin", "https://HOST"),
         ("Origin", "http://127.0.0.1"), ("Origin", "http://evil.example:PORT"),
-        ("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Site", "same-site"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("method,path", [("GET", "/"), ("POST", "/models")])
@@ -86,6 +88,12 @@ def test_requests_of_other_sites_are_refused(client, method, path, name, value):
     status, headers, content = client.ask(method, path, {}, **{name: value})
     assert status == 403 and "error" in json.loads(content), content
     assert not [key for key in headers if key.lower().startswith("access-control")]
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_link_elsewhere_leads_to_the_page_and_no_further(client, site):
+    assert client.ask("GET", "/", **{"Sec-Fetch-Site": site})[0] == 200
+    assert client.ask("POST", "/models", {}, **{"Sec-Fetch-Site": site})[0] == 403
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]", "127.0.0.1:9"])
@@ -198,6 +206,8 @@ def test_the_page_loads_nothing_and_writes_only_text(client):
         ("/run", asked("tables") | {"edit": {"rows": [["x", "", ""]]}}, "age"),
         ("/run", asked("tables") | {"edit": EDITS["tables"] | {"fixed": ["age", "job", "pay"]}},
          "all columns are fixed"),
+        ("/run", asked("tables") | {"edit": EDITS["tables"] | {"fixed": ["agee"]}},
+         "no column 'agee'"),
         ("/run", asked("dice") | {"edit": {"content": "777"}}, "line 1: '777' is no throw"),
         ("/open", {"model": 0}, "'edit' is missing"),
         ("/load", {"model": 0, "name": "a.exe", "file": ""}, "a file that ends in .txt"),
@@ -326,8 +336,10 @@ def test_the_command_does_what_the_page_did(client, name, how, tmp_path, monkeyp
 
 def test_samples_are_those_of_the_command(client, models, tmp_path, monkeypatch, capsys):
     for name, length in (("text", 9), ("proteins", 7), ("tables", models[3].length)):
-        said = {"model": KINDS.index(name), "length": length, "settings": settings(num=3, seed=4)}
-        lines = client.lines("/run", said)
+        said = {"model": KINDS.index(name), "length": length}
+        lines = client.lines("/run", said | {"settings": settings(num=3, seed=4, score=True)})
+        scores = [line["of"] for line in lines if "score" in line]
+        assert len(scores) == 3 and all(len(of) == 1 and of[0][0] > 0 for of in scores)
         capsys.readouterr()
         run_command(lines_of(lines, "begin")["command"], tmp_path, monkeypatch)
         told = capsys.readouterr().out
@@ -340,6 +352,32 @@ def test_samples_are_those_of_the_command(client, models, tmp_path, monkeypatch,
             assert told == "".join(f"--- {k}\n{text}\n" for k, text in enumerate(texts, 1))
         else:
             assert [cell for row in told.split()[1:] for cell in row.split(",")] == texts
+
+
+def test_classes_and_guidance_are_those_of_the_command(runs, tmp_path, monkeypatch):
+    folder = tmp_path / "classes"
+    digits = demos()["digits"].source.with_name("digits-images-idx3-ubyte.gz")
+    prepare_images(digits, folder, levels=17, split="0.9,0.05,0.05", progress=False)
+    config = replace(UNET, labels=True, label_dropout=0.25)
+    run = train(config, folder, tmp_path / "run").parents[1]
+    how = {"num": 2, "steps": 4, "guidance": 2.0}
+    with serving([served(run)]) as (_, client):
+        facts = client.post("/models", {})[1]["models"][0]
+        assert facts["guidance"] and facts["classes"] == [str(i) for i in range(10)]
+        edit = EDITS["images"] | {"label": "3"}
+        lines = client.lines("/run", {"model": 0, "edit": edit, "settings": settings(**how)})
+        shown = [shown_as_text("images", lines, copy, facts) for copy in range(2)]
+        command = lines_of(lines, "begin")["command"]
+        assert "--guidance 2.0 --label 3" in command
+        run_command(command, tmp_path, monkeypatch)
+        assert written_by_command("images", tmp_path, 2) == shown
+        for label in ("", "7"):  # the classes in turn, or one
+            said = {"model": 0, "length": 64, "label": label, "settings": settings(num=3, steps=4)}
+            lines = client.lines("/run", said)
+            found = revealed(lines)
+            run_command(lines_of(lines, "begin")["command"] + " --out s.npz", tmp_path, monkeypatch)
+            drawn = np.load(tmp_path / "s.npz")["data"].reshape(3, 64).tolist()
+            assert drawn == [[int(found[k, 0][i][0]) for i in range(64)] for k in range(3)]
 
 
 def test_a_fifth_kind_gets_a_plain_page(client, tmp_path, monkeypatch, capsys):
@@ -537,8 +575,8 @@ def test_who_leaves_stops_the_network_and_others_wait(models):
         del model.hidden
 
 
-def test_many_clients_at_once(models, seconds=1.5):
-    crowd(models, seconds)
+def test_many_clients_at_once(models):
+    crowd(models, 1)
 
 
 def crowd(models, seconds, clients=10):
@@ -565,7 +603,7 @@ def crowd(models, seconds, clients=10):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         all_of(seconds)
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        assert set(statuses) == {200, 429} and statuses[200] > 3, statuses
+        assert set(statuses) == {200, 429}, statuses
         assert grown < 30_000, f"{grown} kB"
         return statuses, grown
 

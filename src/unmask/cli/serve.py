@@ -39,6 +39,8 @@ def serve(argv: list[str]) -> None:
     check_positive(args, "most_steps", "most_num")
     if not args.models:
         raise ValueError("there is no model to serve: name a model's folder, or several")
+    if not args.host:
+        raise ValueError("--host is empty: give an address, or 0.0.0.0 for all of this machine's")
     if not 0 <= args.port < 2**16:
         raise ValueError(f"--port must be 0 to 65535, not {args.port}")
     if not args.seconds > 0:

@@ -3,7 +3,7 @@
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -114,7 +114,7 @@ class Ask:
                 task.say(without_infinities(line))
         task.say({"done": round(time.monotonic() - began, 2)})
 
-    def scores(self, filler: Filler, found: list[list[Filled]]):
+    def scores(self, filler: Filler, found: list[list[Filled]]) -> Iterator[dict]:
         """Of each filling, what its examples cost: nats, their noise, how many values."""
         holes = [int((one.role == HOLE).sum()) for one in self.examples]
         if self.source is None:
@@ -213,13 +213,12 @@ def opened(
     if "label" in own:
         own["label"] = label_of(own["label"], served.model)
     num, seed = (settings.num, settings.seed) if settings else (1, 0)
-    read: Callable[[Path], Source] = lambda path: served.kind.read(  # noqa: E731
-        path,
-        SimpleNamespace(
-            out=str(path.with_name(f"filled{path.suffix}")), num=num, seed=seed, window=False, **own
-        ),
-        served.length,
-    )
+
+    def read(path: Path) -> Source:
+        out = str(path.with_name(f"filled{path.suffix}"))  # not written to
+        args = SimpleNamespace(out=out, num=num, seed=seed, window=False, **own)
+        return served.kind.read(path, args, served.length)
+
     return in_a_file(served.editor.file, content, read), content, flags
 
 
@@ -234,9 +233,8 @@ def in_a_file(name: str, content: bytes, read: Callable[[Path], Any]) -> Any:
             raise ValueError(str(error).replace(f"{folder}/", "")) from None
 
 
-def odds(served: Served, edit: dict, task: Task) -> None:
+def odds(served: Served, source: Source, task: Task) -> None:
     """Say the likeliest values of each hole, given what is there and no other hole."""
-    source, _, _ = opened(served, edit)
     holes = sum(int((one.role == HOLE).sum()) for one in source.examples)
     values = served.model.subtokenizer.vocab_size
     if holes * values > ODDS:

@@ -41,11 +41,11 @@ class Guard:
 
     def __init__(self, host: str):
         self.token = secrets.token_urlsafe(24)
-        self.names = {*LOOPBACK, host.lower(), socket.gethostname().lower()}
+        self.names = set(LOOPBACK)
+        if host not in LOOPBACK:
+            self.names |= {host.lower(), socket.gethostname().lower()}
         # bound to all addresses: one that is a number is no name that leads elsewhere tomorrow
-        self.numbers = host in ("0.0.0.0", "::", "")
-        if not self.numbers and host in LOOPBACK:
-            self.names = set(LOOPBACK)
+        self.numbers = host in ("0.0.0.0", "::")
 
     def known(self, said: str) -> bool:
         """Whether a Host header, with or without a port, names this server."""
@@ -69,8 +69,6 @@ class Guard:
         origins = headers.get_all("Origin") or []
         if origins and origins != [f"http://{hosts[0].strip()}"]:
             return Refusal(403, "requests of other sites are refused")
-        if headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
-            return Refusal(403, "requests of other sites are refused")
         return None
 
     def of_work(self, path: str, headers: Message) -> Refusal | None:
@@ -78,6 +76,9 @@ class Guard:
         refused = self.of_page(headers)
         if refused is not None:
             return refused
+        # a link elsewhere may lead to the page, but only the page asks for work
+        if headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
+            return Refusal(403, "requests of other sites are refused")
         given = headers.get("X-Token", "").encode("latin-1", "replace")
         if not hmac.compare_digest(given, self.token.encode()):
             return Refusal(401, "the token is missing or wrong: open the address that was printed")

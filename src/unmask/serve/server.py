@@ -169,8 +169,8 @@ class Handler(BaseHTTPRequestHandler):
         """How probable the values of each hole are."""
         served = chosen(self.server.models, said)
         fit({"edit": dict}, said)
-        opened(served, said["edit"])  # what cannot be read is said before anybody waits
-        self.stream(lambda task: odds(served, said["edit"], task))
+        source, _, _ = opened(served, said["edit"])
+        self.stream(lambda task: odds(served, source, task))
 
     # ------------------------------------------------------------ answers
 

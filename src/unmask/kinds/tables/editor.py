@@ -9,6 +9,7 @@ import numpy as np
 
 from unmask.kinds.editor import Editor, Text
 from unmask.kinds.kind import Filled
+from unmask.kinds.tables.columns import check_name
 from unmask.kinds.tables.filled import read_columns
 from unmask.kinds.tables.holes import describe_guess, guess, texts_of_holes
 
@@ -57,6 +58,8 @@ class TableEditor(Editor):
         fixed = said.get("fixed", [])
         if not fixed:
             return {}
+        for name in fixed:
+            check_name(name, self.kind.columns)
         filled = io.StringIO()
         names = [name for name in self.kind.columns if name not in fixed]
         if not names:
