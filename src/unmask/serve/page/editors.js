@@ -217,6 +217,7 @@ export class Sequence {
 
   set(edit) {
     this.area.value = edit.content;
+    this.content = null;
     return this.read();
   }
 
@@ -233,7 +234,7 @@ export class Sequence {
   async read() {
     clearTimeout(this.timer);
     const content = this.area.value;
-    this.content = null;
+    if (content !== this.content) this.content = null;
     if (!content) return this.boards.replaceChildren();
     let board = await this.page.open({content}, Boolean(this.marks));
     const added = !board && this.marks;
@@ -278,6 +279,8 @@ export class Sequence {
 
   async toggle(taken) {
     if (!this.marks || !taken.length) return;
+    // what was clicked is not there any more
+    if (this.content !== this.area.value) return this.read();
     const cells = this.cells.map((cell, k) => taken.includes(k) ? {...cell, hole: true} : cell);
     await this.adopt(cells);
   }
@@ -288,8 +291,13 @@ export class Sequence {
     await this.adopt(this.cells.map(cell => ({...cell, hole: true})));
   }
 
+  // Go on from these cells, at once; how they are read then may tell other sizes of holes.
   async adopt(cells) {
-    this.area.value = compose(cells, this.marks).content;
+    this.content = this.area.value = compose(cells, this.marks).content;
+    const one = {text: "", size: 1, hole: true};
+    const split = cells.flatMap(cell => cell.hole ? Array(cell.size).fill(one) : [cell]);
+    this.cells = asCells(split.map(({text, size, hole}) => [text, size, hole]));
+    this.shown[0]?.draw(this.cells);
     await this.read();
   }
 

@@ -396,9 +396,9 @@ function past() {
     const how = one.runs.map(run => inWords(run.said)).join(" beside ");
     const button = element("button", {type: "button", className: "small",
                                       textContent: `${when}, ${what}: ${how}`});
-    button.addEventListener("click", async () => {
-      if (one.edit && !working) await editor.set(one.edit);
+    button.addEventListener("click", () => {
       show(one);
+      if (one.edit && !working) editor.set(one.edit);
     });
     return element("li", {}, button);
   }));
