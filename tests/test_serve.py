@@ -312,7 +312,7 @@ def written_by_command(name, folder, num):
     "how",
     [
         {"steps": 5, "seed": 3},
-        {"sampler": "first_hitting", "temperature": 0.7, "seed": 11},
+        {"sampler": "first_hitting", "temperature": 0.1, "seed": 11},
         {"sampler": "counts", "steps": 3, "grid": "uniform"},
     ],
     ids=lambda how: how.get("sampler", "ancestral"),
@@ -571,6 +571,32 @@ def test_who_leaves_stops_the_network_and_others_wait(models):
             done = len(calls)
             time.sleep(0.3)
             assert len(calls) == done < 16 * 64
+    finally:
+        del model.hidden
+
+
+def test_who_leaves_is_noticed_while_the_network_is_at_work(models):
+    """Although nothing is sent meanwhile; and its next step is not begun."""
+    model, calls, goes_on = models[2].model, [], threading.Event()
+    hidden = model.hidden
+
+    def slow(*args, **how):
+        calls.append(1)
+        goes_on.wait(20)
+        return hidden(*args, **how)
+
+    model.hidden = slow
+    try:
+        with serving(models) as (server, client):
+            connection, answer = opened_run(client, asked("images", steps=64))
+            task = server.worker.now
+            answer.close()
+            connection.close()
+            assert task.stop.wait(10)
+            goes_on.set()
+            while client.ask("POST", "/run", asked("dice"))[0] == 429:
+                time.sleep(0.02)
+            assert len(calls) <= 1
     finally:
         del model.hidden
 
