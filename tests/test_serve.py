@@ -337,16 +337,16 @@ def test_the_command_does_what_the_page_did(client, name, how, tmp_path, monkeyp
 def test_samples_are_those_of_the_command(client, models, tmp_path, monkeypatch, capsys):
     for name, length in (("text", 9), ("proteins", 7), ("tables", models[3].length)):
         said = {"model": KINDS.index(name), "length": length}
-        lines = client.lines("/run", said | {"settings": settings(num=3, seed=4, score=True)})
+        lines = client.lines("/run", said | {"settings": settings(num=9, seed=4, score=True)})
         scores = [line["of"] for line in lines if "score" in line]
-        assert len(scores) == 3 and all(len(of) == 1 and of[0][0] > 0 for of in scores)
+        assert len(scores) == 9 and all(len(of) == 1 and of[0][0] > 0 for of in scores)
         capsys.readouterr()
         run_command(lines_of(lines, "begin")["command"], tmp_path, monkeypatch)
         told = capsys.readouterr().out
         texts = [text for *_, text in lines_of(lines, "filled")]
         if name == "proteins":
             found = revealed(lines)
-            texts = ["".join(found[k, 0][i][0] for i in range(7)) for k in range(3)]
+            texts = ["".join(found[k, 0][i][0] for i in range(7)) for k in range(9)]
             assert told.split("\n")[1::2] == texts
         elif name == "text":
             assert told == "".join(f"--- {k}\n{text}\n" for k, text in enumerate(texts, 1))
@@ -400,10 +400,8 @@ def test_a_fifth_kind_gets_a_plain_page(client, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("sampler", ["left-to-right", "confidence"])
 def test_what_is_shown_as_confidence_is_the_models_law(models, sampler):
     """Of each value, given what was revealed before it: by single calls, one hole after another."""
-    model = models[0].model
-    example = Partial(
-        np.array([116, 0, 101, 0, 0, 32]), np.array([GIVEN, HOLE] * 2 + [HOLE, GIVEN])
-    )
+    model = models[4].model
+    example = Partial(np.array([1, 0, 3, 0, 0]), np.array([GIVEN, HOLE, GIVEN, HOLE, HOLE]))
     states = []
     filler = Filler(model, sampler=sampler, seed=2, told=lambda _, state: states.append(state))
     ((one,),) = filler.fill([example])
@@ -413,7 +411,7 @@ def test_what_is_shown_as_confidence_is_the_models_law(models, sampler):
         (new,) = np.flatnonzero(state.shown[0] & (role == HOLE))
         laws = {position: law for _, position, law in filler.laws([Partial(known, role)])}
         assert state.ids[0, new] == one.ids[new]
-        assert abs(state.sure[0, new] - laws[new][one.ids[new]]) < 1e-4
+        assert abs(state.sure[0, new] - laws[new][one.ids[new]]) < 1e-5
         role[new], known[new] = GIVEN, one.ids[new]
         checked += 1
     assert checked == 3 and (role == GIVEN).all()
@@ -515,6 +513,9 @@ def test_cells_joined_are_the_text(client, models):
         "[MASK:5]", "").replace("[MASK:3]", "").replace("MARK", "[MASK]")  # fmt: skip
     assert sum(size for _, size, _ in cells) == len(given.encode()) + 8
     assert ["\u2013", 3, False] in cells
+    board = client.post("/open", {"model": 1, "edit": EDITS["proteins"]})[1]["board"]
+    cells = [(letter, letter == "-") for letter in "MK--LB---A"]
+    assert board["examples"] == [[["" if hole else c, 1, hole] for c, hole in cells]]
     made = Tokenizer(kinds.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
@@ -527,6 +528,13 @@ def test_cells_joined_are_the_text(client, models):
         found = given_cells(subwords, text, ids, after=False)
         assert "".join(cell.text for cell in found) == text
         assert sum(cell.size for cell in found) == len(ids)
+    made = Tokenizer(kinds.WordLevel({"a": 0, "b": 1}, unk_token="a"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    words = Subwords(made.to_str())
+    for text, sizes in ((" a  b ", [1, 1]), ("  ", [0])):
+        found = given_cells(words, text, words.encode(text), after=False)
+        assert "".join(cell.text for cell in found) == text
+        assert [cell.size for cell in found] == sizes
 
 
 # ---------------------------------------------------------------- one at a time

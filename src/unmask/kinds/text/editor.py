@@ -68,12 +68,12 @@ def given_cells(tokenizer: Any, text: str, ids: np.ndarray, *, after: bool) -> l
         return [Cell(letter, len(letter.encode()), False) for letter in text]
     if not isinstance(tokenizer, Subwords):
         return [Cell(letter, 1, False) for letter in text]
+    if not len(ids):  # blanks, which some tokenizers drop
+        return [Cell(text, 0, False)]
     model = tokenizer.inner if after else tokenizer.model
-    # where each token begins; one that begins within the letters of another belongs to it
-    begins = [start for start, _ in model.encode(text, add_special_tokens=False).offsets]
-    starts = [0]
-    for begin in begins[1:]:
-        starts.append(max(begin, starts[-1]))
+    # where each token begins; the first one has what is dropped before it, too
+    starts = [begin for begin, _ in model.encode(text, add_special_tokens=False).offsets]
+    starts[0] = 0
     cells = []
     for start, group in itertools.groupby(range(len(ids)), key=lambda k: starts[k]):
         many = len(list(group))
