@@ -27,7 +27,7 @@ UNET = replace(
     SMALL, length=0, network="unet", widths="8,16", blocks=1, layers=0, dim=TrainConfig.dim
 )
 TEXT = "the quick brown fox \u2013 jumps over the lazy dog. " * 40
-ROWS = [f"{20 + i % 40},{'abc'[i % 3]}x,{i * 7 % 90}" for i in range(200)]
+ROWS = [f"{20 + i % 40},{'abc'[i % 3]}x,{i * 37 % 997}" for i in range(200)]
 
 
 def runs_of(home):
@@ -41,7 +41,7 @@ def runs_of(home):
     prepare_text(home / "a.txt", home / "text", progress=False)
     prepare_proteins(home / "a.fasta", home / "proteins", split="6,2,0", progress=False)
     prepare_images(digits, home / "images", levels=17, split="0.9,0.05,0.05", progress=False)
-    prepare_table(home / "a.csv", home / "tables", progress=False)
+    prepare_table(home / "a.csv", home / "tables", bins=16, progress=False)
     dice.make_folder(home / "throws.txt", home / "dice")
     whole = replace(SMALL, length=0)
     own = {

@@ -537,6 +537,13 @@ def test_cells_joined_are_the_text(client, models):
         assert [cell.size for cell in found] == sizes
 
 
+def test_frames_are_few_enough_to_be_looked_at(client):
+    lines = client.lines("/run", asked("images", steps=512))
+    frames = [line["step"] for line in lines if "new" in line]
+    assert len(frames) <= 30 * lines_of(lines, "done") + 2 and len(frames) < 512
+    assert frames[-1] == 512 and len(revealed(lines)[0, 0]) == 32
+
+
 # ---------------------------------------------------------------- one at a time
 
 
