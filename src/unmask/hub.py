@@ -224,9 +224,13 @@ def not_ours(name: str) -> ValueError:
 def library(needed: str) -> Any:
     """The package huggingface_hub.  ValueError, beginning with what it is `needed` for."""
     try:
-        import huggingface_hub
+        import huggingface_hub.constants
+        import huggingface_hub.errors
     except ImportError:
         raise ValueError(f"{needed} huggingface_hub is missing: {EXTRA}") from None
+    version = huggingface_hub.__version__
+    if int(version.partition(".")[0]) < 2:
+        raise ValueError(f"{needed} huggingface_hub {version} is too old: {EXTRA}")
     return huggingface_hub
 
 
@@ -294,5 +298,8 @@ def push(repository: str, files: Mapping[str, Path | bytes], *, private: bool) -
                 f"{repository} is there already and {there}: say {flag}, or change it on its page"
             )
         added = [hub.CommitOperationAdd(name, file) for name, file in files.items()]
-        made = api.create_commit(repository, added, commit_message=f"unmask {__version__}")
+        try:
+            made = api.create_commit(repository, added, commit_message=f"unmask {__version__}")
+        except RuntimeError as error:  # of a large file, which is sent by itself
+            raise ValueError(f"{' '.join(str(error).split())[:200]}: push again") from None
     return made.oid, made.commit_url

@@ -16,7 +16,8 @@ NUMBER = Test(lambda v: type(v) in (int, float) and abs(v) < 1e100, "a number")
 MAYBE = Test(lambda v: v is None or NUMBER.holds(v), "a number, or null")
 OF_EVAL = {
     "command": [str], "value": NUMBER, "stderr": MAYBE, "noise": MAYBE, "unit": str, "what": str,
-    "split": str, "n": whole(1), "data_sha256": {str: str}, "error_over": str, "protocol_sha256": str,
+    "split": str, "n": whole(1), "data_sha256": {str: str}, "error_over": str,
+    "protocol_sha256": str,
 }  # fmt: skip
 
 
