@@ -123,9 +123,7 @@ def untrained(
     if model is None or found is None:
         model = build(config, data.vocab_size, meta)
     else:
-        if found.name:
-            meta["from_hub"] = found.name
-        adapt(model, found.place, data, meta)
+        model = adapt(model, found, data, meta, config.seed)
     if not config.shard:  # else it goes there piece by piece
         model.to(device)
     if config.compile:
