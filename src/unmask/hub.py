@@ -18,11 +18,11 @@ from unmask import __version__, checkpoint
 from unmask.documents import read_json
 
 PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
-NAME = re.compile(rf"({PART}/{PART})(?:@([A-Za-z0-9][A-Za-z0-9._/-]{{0,199}}))?")
+NAME = re.compile(rf"({PART}/{PART})(?:@(?!.*\.\.)([A-Za-z0-9][A-Za-z0-9._/-]{{0,199}}))?")
 COMMIT = re.compile("[0-9a-f]{40}")
 WEIGHTS = "model.safetensors"
 # of a file, by how its name ends, the most bytes that are fetched; other files never are
-MOST = {".json": 2**27, ".txt": 2**27, ".md": 2**22, ".safetensors": 2**40}
+MOST = {".json": 2**26, ".txt": 2**26, ".md": 2**22, ".safetensors": 2**40}
 EXTRA = "pip install 'unmask[hub]'"
 LOGIN = "log in (hf auth login, or HF_TOKEN in the environment)"
 
@@ -71,8 +71,9 @@ def fetch(repository: str, revision: str) -> Found:
     connection, taken as it was when last asked for.  All digests are verified.  ValueError for
     what is not there, is no model of this package, is too large or is not what it was.
     """
-    hub = library(f"there is no folder {repository}, and to read that model of the Hub")
-    kept = kept_copy(hub, repository, revision)
+    hub = library(f"there is no folder {repository}, and to fetch a model of that name")
+    with answered(hub, repository, revision):
+        kept = kept_copy(hub, repository, revision)
     if kept is not None and COMMIT.fullmatch(revision):
         return verified(kept, repository)
     say(f"asking {hub.constants.ENDPOINT} for {repository}@{revision}")
@@ -97,10 +98,13 @@ def fetched(hub: Any, repository: str, revision: str, about: Any) -> Path:
     if not {checkpoint.CONFIG, WEIGHTS} <= set(stated):
         raise not_ours(name)
 
-    def get(files: list[str], of: str) -> Path:
+    def kept(file: str) -> bool:
+        at = hub.try_to_load_from_cache(repository, file, revision=about.sha)
+        return isinstance(at, str)
+
+    def get(files: Iterable[str], of: str) -> Path:
         sizes = {file: size_of(name, stated, file) for file in files}
-        known = [hub.try_to_load_from_cache(repository, file, revision=about.sha) for file in files]
-        missing = {file: sizes[file] for file, at in zip(files, known, strict=True) if not at}
+        missing = {file: size for file, size in sizes.items() if not kept(file)}
         if missing:
             check_space(hub, name, sum(missing.values()))
             listed = ", ".join(f"{file} ({size:,} bytes)" for file, size in missing.items())
@@ -114,7 +118,12 @@ def fetched(hub: Any, repository: str, revision: str, about: Any) -> Path:
     folder = get([checkpoint.CONFIG], revision)
     if folder.name != about.sha:
         raise ValueError(f"{repository}@{revision} was changed while it was read: try again")
-    return get(files_of(folder, name), about.sha)
+    digests = files_of(folder, name)
+    for file, sha in digests.items():
+        large = stated[file].lfs if file in stated else None
+        if file != checkpoint.CONFIG and large is not None and large.sha256 != sha:
+            raise altered(file, name)
+    return get(digests, about.sha)
 
 
 def kept_copy(hub: Any, repository: str, revision: str) -> Path | None:
@@ -130,16 +139,16 @@ def kept_copy(hub: Any, repository: str, revision: str) -> Path | None:
     return folder if complete else None
 
 
-def files_of(folder: Path, name: str) -> list[str]:
-    """The files that a fetched config.json says belong to the model, itself among them.
+def files_of(folder: Path, name: str) -> dict[str, str]:
+    """SHA-256 of the files that a fetched config.json says belong to the model, itself among them.
 
     ValueError for a config.json of other models, or names that no model of this package has.
     """
     if "format" not in as_object(read_json(folder / checkpoint.CONFIG)):
         raise not_ours(name)
-    files = list(checkpoint.read_config(folder)["sha256"])
-    check_names(files, name)
-    return files
+    digests = checkpoint.read_config(folder)["sha256"]
+    check_names(digests, name)
+    return digests
 
 
 def check_names(files: Iterable[str], name: str) -> None:
@@ -190,25 +199,36 @@ def check_stated(path: Path, stated: Any, name: str) -> None:
         blob = b"blob %d\0" % len(content) + content
         same = hashlib.sha1(blob).hexdigest() == stated.blob_id
     if not same:
-        path.resolve().unlink()
-        path.unlink(missing_ok=True)
+        drop(path)
         raise ValueError(
             f"{path.name} of {name} arrived altered: its digest is not what the Hub states; "
             "it was removed: try again"
         )
 
 
+def drop(path: Path) -> None:
+    """Remove a file from the cache, so that it is fetched again: the link, and what it leads to."""
+    path.resolve().unlink()
+    path.unlink(missing_ok=True)
+
+
+def altered(file: str, name: str) -> ValueError:
+    return ValueError(
+        f"{file} of {name} is damaged or altered: its SHA-256 is not the one in "
+        f"{checkpoint.CONFIG}; try again, and if the Hub has it so, take another revision"
+    )
+
+
 def verified(folder: Path, repository: str) -> Found:
-    """A fetched folder, whose files have the digests that its config.json states."""
+    """A fetched folder, whose files have the digests that its config.json states.
+
+    ValueError, and the file is not kept, for one that has another.
+    """
     name = f"{repository}@{folder.name}"
-    digests = checkpoint.read_config(folder)["sha256"]
-    try:
-        checkpoint.verify(folder, digests, digests)
-    except ValueError as error:
-        raise ValueError(
-            f"{name} is damaged ({error}): remove {folder} to fetch it again, and if it is so on "
-            "the Hub, take another revision"
-        ) from None
+    for file, sha in files_of(folder, name).items():
+        if file != checkpoint.CONFIG and checkpoint.digest(folder / file) != sha:
+            drop(folder / file)
+            raise altered(file, name)
     return Found(folder, folder, name)
 
 
@@ -222,15 +242,15 @@ def not_ours(name: str) -> ValueError:
 
 
 def library(needed: str) -> Any:
-    """The package huggingface_hub.  ValueError, beginning with what it is `needed` for."""
+    """The package huggingface_hub, `needed` for something.  ValueError without it."""
     try:
         import huggingface_hub.constants
         import huggingface_hub.errors
     except ImportError:
-        raise ValueError(f"{needed} huggingface_hub is missing: {EXTRA}") from None
+        raise ValueError(f"{needed}, huggingface_hub is needed: {EXTRA}") from None
     version = huggingface_hub.__version__
     if int(version.partition(".")[0]) < 2:
-        raise ValueError(f"{needed} huggingface_hub {version} is too old: {EXTRA}")
+        raise ValueError(f"{needed}, huggingface_hub {version} is too old: {EXTRA}")
     return huggingface_hub
 
 
@@ -261,7 +281,8 @@ def answered(hub: Any, repository: str, revision: str = "") -> Iterator[None]:
         why = refused(error, repository, where)
     except (errors.HTTPError, errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
         offline = isinstance(error, errors.OfflineModeIsEnabled)
-        how = "HF_HUB_OFFLINE is set" if offline else "there is no connection"
+        why = " ".join(str(error).split())[:100]
+        how = "HF_HUB_OFFLINE is set" if offline else f"there is no connection ({why})"
         raise UnreachableError(f"{where} cannot be asked for {repository}: {how}") from None
     else:
         return
@@ -277,8 +298,10 @@ def refused(error: Any, repository: str, where: str) -> str:
     return f"{where} answers {status} for {repository}{f' ({said})' if said else ''}: try again"
 
 
-def push(repository: str, files: Mapping[str, Path | bytes], *, private: bool) -> tuple[str, str]:
-    """Commit files to a repository, which is made if it is not there.
+def push(
+    repository: str, page: str, files: Mapping[str, Path | bytes], *, private: bool
+) -> tuple[str, str]:
+    """Commit files to a repository, which is made if it is not there, and its page, README.md.
 
     Returns the commit and its address.  ValueError without a token, where the repository is
     private and should not be, or the other way round, and for what the Hub refuses.
@@ -291,13 +314,19 @@ def push(repository: str, files: Mapping[str, Path | bytes], *, private: bool) -
             raise ValueError(f"to push to {repository}, {LOGIN}")
         api = hub.HfApi()
         say(f"pushing to {hub.constants.ENDPOINT}/{repository}")
+        try:
+            hub.ModelCard(page).validate()  # before a repository is made for nothing
+        except ValueError as error:
+            said = " ".join(str(error).split())[:300]
+            raise ValueError(f"the Hub refuses what the page says as metadata: {said}") from None
         api.create_repo(repository, private=private, exist_ok=True)
         if bool(api.model_info(repository, timeout=30).private) != private:
             there, flag = ("public", "--public") if private else ("private", "--private")
             raise ValueError(
                 f"{repository} is there already and {there}: say {flag}, or change it on its page"
             )
-        added = [hub.CommitOperationAdd(name, file) for name, file in files.items()]
+        content = {"README.md": page.encode()} | dict(files)
+        added = [hub.CommitOperationAdd(name, file) for name, file in content.items()]
         try:
             made = api.create_commit(repository, added, commit_message=f"unmask {__version__}")
         except RuntimeError as error:  # of a large file, which is sent by itself

@@ -54,20 +54,20 @@ def push(argv: list[str]) -> None:
             f"--license {args.license[:200]!r} is no licence of the Hub: give its name in lower "
             "case, such as apache-2.0"
         )
-    hub.library("the model's page is written with")
-    files = files_of(args)
+    hub.library("to push")
+    page, files = made_of(args)
     if args.dry_run:
-        print(files["README.md"].decode())
+        print(page)
         for file, content in files.items():
             size = content.stat().st_size if isinstance(content, Path) else len(content)
             print(f"would push {file}: {size:,} bytes", file=sys.stderr)
         return
-    commit, where = hub.push(args.repository, files, private=args.private)
+    commit, where = hub.push(args.repository, page, files, private=args.private)
     print(f"{where}\nby name: {args.repository}@{commit}")
 
 
-def files_of(args: Push) -> dict[str, Any]:
-    """The files of the repository: where they are, or what they hold.
+def made_of(args: Push) -> tuple[str, dict[str, Any]]:
+    """The page of the repository, and its other files: where they are, or what they hold.
 
     ValueError for a folder that is not whole, or that the verbs could not read.
     """
@@ -92,8 +92,8 @@ def files_of(args: Push) -> dict[str, Any]:
         results=results, training=training,
     )  # fmt: skip
     own = {name: v for name, v in config.items() if name not in ("format", "sha256", "training")}
-    made = {checkpoint.CONFIG: checkpoint.sealed(own, kept), "README.md": card(facts).encode()}
-    return made | {file: folder / file for file in kept}
+    files = {checkpoint.CONFIG: checkpoint.sealed(own, kept)}
+    return card(facts), files | {file: folder / file for file in kept}
 
 
 def records(run: Path, folder: Path, weights: str) -> tuple[list[dict], list[dict]]:
