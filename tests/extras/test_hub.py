@@ -16,6 +16,7 @@ from unmask import checkpoint
 pytest.importorskip("huggingface_hub")
 from hub_server import TOKEN, running
 
+DOCS = Path(__file__).parents[2] / "docs" / "hub.md"
 SAMPLE = ("--num", "3", "--steps", "4", "--dtype", "float32")
 SEVERAL = """
 import contextlib, io, json, sys
@@ -148,27 +149,53 @@ def test_a_run_goes_to_the_hub_and_comes_back(hub, machine, run, data, tmp_path)
     assert TOKEN not in pushed.stdout + pushed.stderr + said + card
 
 
-def test_what_the_card_says_runs_and_training_goes_on(hub, machine, run, data, tmp_path):
-    sha = hub.commit("me/tiny", files_of(run))
-    dry = machine.unmask("push", run, "me/tiny", "--public", "--license", "mit", "--dry-run")
-    assert hub.asked == [] and "would push model.safetensors" in dry.stderr
-    (code,) = re.findall(r"```python\n(.*?)```", dry.stdout, re.DOTALL)
-    assert "tensor(" in machine.python(code).stdout
-    flags = ("--steps", "1", "--minutes", "0", "--batch-size", "4", "--eval-windows", "8")
-    plain = ("train", "tune-text", "--data", data, *flags, "--json", tmp_path / "r.json")
-    out = tmp_path / "tuned"
-    machine.unmask(*plain, "--length", "8", "--out", out, "--from", "me/tiny@main")
-    assert json.loads((tmp_path / "r.json").read_text())["from"] == f"me/tiny@{sha}"
-    meta = checkpoint.read_config(checkpoint.resolve(out))["meta"]
-    assert meta["from_hub"] == f"me/tiny@{sha}"
-    assert meta["from"] == hashlib.sha256(files_of(run)["model.safetensors"]).hexdigest()
-    machine.unmask("push", out, "me/tuned", "--public", "--license", "mit", HF_TOKEN=TOKEN)
-    there = hub.repos["me/tuned"]
-    pushed = there["commits"][there["refs"]["main"]]
-    card = pushed["README.md"].decode()
-    assert "base_model: me/tiny\n" in card and f"`me/tiny@{sha}`" in card
-    assert pushed["model.safetensors"] == files_of(out)["model.safetensors"]
-    assert not there["private"] and not hub.objects
+def blocks(text, language):
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_what_the_docs_and_the_card_show_runs(hub, machine, run, data):
+    docs = DOCS.read_text(encoding="utf-8")
+    share, use = (
+        next(block for block in blocks(docs, "sh") if word in block) for word in ("push", "--from")
+    )
+    shutil.copytree(run, machine.home / "run")
+    shutil.copytree(data, machine.home / "data")
+    small = "--out tuned --steps 1 --minutes 0 --batch-size 4 --eval-windows 8 --json r.json"
+    for said, ours in {
+        "unmask ": f"{sys.executable} -m unmask ",
+        "--num 4": "--num 4 --steps 4",
+        "--out tuned": small,
+        "user/name --data data\n": "user/name --data data --repeats 2\n",
+    }.items():
+        assert said in share + use
+        share, use = share.replace(said, ours), use.replace(said, ours)
+    env = machine.env | {"HF_TOKEN": TOKEN}
+    how = {"cwd": machine.home, "env": env, "capture_output": True, "encoding": "utf-8"}
+    done = subprocess.run(["bash", "-euc", share], **how)
+    assert done.returncode == 0, done.stderr
+    repo = hub.repos["user/name"]
+    sha = repo["refs"]["v1"] = repo["refs"]["main"]
+    there = repo["commits"][sha]
+    card = there["README.md"].decode()
+    assert f"user/name@{sha}" in done.stdout.partition(card)[2]  # shown first, without a network
+    assert there["model.safetensors"] == files_of(run)["model.safetensors"] and not hub.objects
+    assert repo["private"] and done.stderr.count("would push") == 2
+    done = subprocess.run(["bash", "-euc", use], **how)
+    assert done.returncode == 0, done.stderr
+    assert f"averaged weights of user/name@{sha}" in done.stdout
+    code = "\n".join(["import unmask", *blocks(docs, "python"), *blocks(card, "python")])
+    assert "tensor(" in machine.python(code, HF_TOKEN=TOKEN).stdout
+
+    record = json.loads((machine.home / "r.json").read_text())
+    assert record["from"] == f"user/name@{sha}"
+    meta = checkpoint.read_config(checkpoint.resolve(machine.home / "tuned"))["meta"]
+    assert meta["from_hub"] == f"user/name@{sha}"
+    assert meta["from"] == hashlib.sha256(there["model.safetensors"]).hexdigest()
+    hub.asked.clear()
+    command = ["push", "tuned", "me/tuned", "--public", "--license", "mit", "--dry-run"]
+    ((code, card, _),) = machine.several(command)
+    assert code == 0 and "base_model: user/name\n" in card and f"`user/name@{sha}`" in card
+    assert hub.asked == []
 
 
 def test_only_what_belongs_to_the_model_is_fetched(hub, machine, run):

@@ -89,13 +89,16 @@ def described(facts: Facts) -> str:
 
 
 def usage(facts: Facts) -> str:
-    length = facts.config["meta"].get("length", 8)
+    """Three lines of Python, and a verb where the model says what its tokens are."""
+    meta, verbs = facts.config["meta"], ""
+    length = meta.get("length", 8)
+    if "kind" in meta.get("data", {}):
+        verbs = f"The verbs take it by name, too: `unmask eval {facts.repository} --data DATA`. "
     return (
         "With `pip install 'unmask[hub]'`:\n\n```python\nimport unmask\n"
         f'model = unmask.MaskedDiffusion.from_pretrained("{facts.repository}")\n'
         f"print(unmask.sample(model, num=2, length={length}))\n```\n\n"
-        f"The verbs take it by name, too: `unmask sample {facts.repository}`; "
-        f"`{facts.repository}@COMMIT` is one revision of it."
+        f"{verbs}`{facts.repository}@COMMIT` is one revision of it."
     )
 
 
@@ -149,8 +152,8 @@ def training_of(facts: Facts) -> str:
         if settings:
             lines.append(f"Settings:\n\n{fenced(json.dumps(settings), 'json')}")
     lines += [f"Command:\n\n{fenced(command_of(one), 'sh')}" for one in facts.training]
-    trained = f"unmask {meta['unmask']}" if "unmask" in meta else "an unknown version of unmask"
-    lines.append(f"Made with {code(trained)}, shared with {code(facts.made_with)}.")
+    made = f"Made with `unmask {meta['unmask']}`, s" if "unmask" in meta else "S"
+    lines.append(f"{made}hared with {code(facts.made_with)}.")
     return "\n\n".join(lines) + "\n"
 
 
