@@ -34,7 +34,7 @@ def test_a_run_begins_with_the_weights_that_it_is_given(data, text_run, tmp_path
     newest = checkpoint.resolve(text_run)
     assert model.meta["from"] == checkpoint.digest(newest / "model.safetensors")
     # the network is that of the model, whatever the configuration says
-    assert model.backbone.config()["dim"] == 16 != still.dim
+    assert model.backbone.config["dim"] == 16 != still.dim
     assert train(still, data, tmp_path / "run", text_run) == folder  # it is finished
     moved = replace(still, learning_rate=0.1)
     for other in (None, train(moved, data, tmp_path / "other", text_run)):
@@ -49,7 +49,7 @@ def test_what_a_model_says_of_itself_counts(data, tmp_path):
     start = train(first, data, tmp_path / "first")
     config, model = started_from(TrainConfig(**PLAIN, steps=1), start)
     assert {name: getattr(config, name) for name in how} == how
-    assert not config.time and model.schedule.config()["name"] == "cosine"
+    assert not config.time and model.schedule.config["name"] == "cosine"
     curves = {"schedule": "learned", "time": True}
     first = TrainConfig(**PLAIN, dim=16, layers=1, heads=2, steps=1, **curves)
     start = train(first, data, tmp_path / "learned")

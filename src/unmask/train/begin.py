@@ -32,7 +32,7 @@ def started_from(config: TrainConfig, start: str | Path) -> tuple[TrainConfig, M
     if model.meta.get("data", {}).get("kind") is None:
         raise ValueError(f"{folder} does not say which tokens it was trained on")
     model.meta["from"] = checkpoint.digest(folder / "model.safetensors")
-    curve = model.schedule.config()["name"]
+    curve = model.schedule.config["name"]
     said: dict[str, Any] = {
         "schedule": NAMES.get(curve, curve), "time": model.uses_time,
         "digits": model.subtokenizer.length, "labels": model.meta.get("labels", False),

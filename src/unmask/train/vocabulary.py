@@ -31,7 +31,7 @@ def with_tokens(
     that is not made for a number of values.
     """
     network: Any = model.backbone
-    before = getattr(network, "config", dict)()
+    before = getattr(network, "config", {})
     if "vocab_size" not in before:
         raise ValueError(f"{type(network).__name__} has the tokens that it was made with")
     names, layout, digits = theirs.meanings, theirs.layout, model.subtokenizer.length
@@ -66,7 +66,7 @@ def carried(
 ) -> dict[str, Tensor]:
     """The tensors of `network` for the network that has those of `made`: of value j what value
     old[j] has there, and of a place likewise."""
-    found, size = {}, network.config()["vocab_size"]
+    found, size = {}, network.config["vocab_size"]
     for name, there in network.state_dict().items():
         now = made[name]
         if name in OF_VALUES:
@@ -100,7 +100,7 @@ def with_curves(schedule: Schedule, curves: int, old: Tensor) -> Schedule:
     """The schedule, of so many curves if it has more than one: those of the values `old`."""
     if schedule.num_values == 1:
         return schedule
-    made = schedules.from_config(schedule.config() | {"num_values": curves})
+    made = schedules.from_config(schedule.config | {"num_values": curves})
     if len(old) == curves:
         with torch.no_grad():
             for ours, theirs in zip(schedule.parameters(), made.parameters(), strict=True):
