@@ -144,7 +144,8 @@ def files_of(folder: Path, name: str) -> dict[str, str]:
 
     ValueError for a config.json of other models, or names that no model of this package has.
     """
-    if "format" not in as_object(read_json(folder / checkpoint.CONFIG)):
+    content = read_json(folder / checkpoint.CONFIG)
+    if not isinstance(content, dict) or "format" not in content:
         raise not_ours(name)
     digests = checkpoint.read_config(folder)["sha256"]
     check_names(digests, name)
@@ -159,10 +160,6 @@ def check_names(files: Iterable[str], name: str) -> None:
                 f"{name} lists a file {file[:80]!r}, and on the Hub models have only plain names "
                 f"that end in {', '.join(MOST)}: take another model"
             )
-
-
-def as_object(content: Any) -> dict:
-    return content if isinstance(content, dict) else {}
 
 
 def size_of(name: str, stated: Mapping[str, Any], file: str) -> int:
