@@ -295,20 +295,26 @@ def refused(error: Any, repository: str, where: str) -> str:
     return f"{where} answers {status} for {repository}{f' ({said})' if said else ''}: try again"
 
 
-def push(
-    repository: str, page: str, files: Mapping[str, Path | bytes], *, private: bool
-) -> tuple[str, str]:
-    """Commit files to a repository, which is made if it is not there, and its page, README.md.
-
-    Returns the commit and its address.  ValueError without a token, where the repository is
-    private and should not be, or the other way round, and for what the Hub refuses.
-    """
-    hub = library(f"to push to {repository}")
+def check_login(repository: str) -> None:
+    """ValueError where nothing can be pushed, for want of a token or of a connection."""
+    hub = library("to push")
     with answered(hub, repository):
         if hub.constants.is_offline_mode():
             raise hub.errors.OfflineModeIsEnabled
         if hub.get_token() is None:
             raise ValueError(f"to push to {repository}, {LOGIN}")
+
+
+def push(
+    repository: str, page: str, files: Mapping[str, Path | bytes], *, private: bool
+) -> tuple[str, str]:
+    """Commit files to a repository, which is made if it is not there, and its page, README.md.
+
+    Returns the commit and its address.  ValueError where the repository is private and should not
+    be, or the other way round, and for what the Hub refuses.
+    """
+    hub = library("to push")
+    with answered(hub, repository):
         api = hub.HfApi()
         say(f"pushing to {hub.constants.ENDPOINT}/{repository}")
         try:

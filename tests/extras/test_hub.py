@@ -319,9 +319,9 @@ def test_what_is_not_pushed(hub, machine, run, tmp_path):
         ((run, "me", *licence, private), "me is no name of a repository", ""),
         ((run, "me/a@main", *licence, private), "is no name of a repository", ""),
         ((run, "me/a", "--license", "My Own", private), "--license 'My Own'", ""),
-        ((tmp_path / "no", "me/a", *licence, private), "there is no folder", ""),
-        ((broken, "me/a", *licence, private), "is damaged or altered", ""),
-        ((changed, "me/a", *licence, private), "write the record again", ""),
+        ((tmp_path / "no", "me/a", *licence, private, "--dry-run"), "there is no folder", ""),
+        ((broken, "me/a", *licence, private), "is damaged or altered", TOKEN),
+        ((changed, "me/a", *licence, private, "--dry-run"), "write the record again", ""),
         ((run, "me/a", *licence, private), "to push to me/a, log in", None),
         ((run, "me/a", *licence, private), "refuses access to me/a (401)", "hf_wrong"),
         ((run, "others/a", *licence, private), "refuses access to others/a (403)", TOKEN),
@@ -341,10 +341,11 @@ def test_what_is_not_pushed(hub, machine, run, tmp_path):
     assert code == 2 and "Error while uploading 'model.safetensors'" in said
     offline = {"HF_HUB_OFFLINE": "1", "HF_TOKEN": TOKEN}
     for env in (offline, {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": TOKEN}):
-        ((code, _, said),) = machine.several(["push", run, "me/a", *licence, private], **env)
-        assert code == 2 and "cannot be asked for me/a" in said
-        ((code, _, said),) = machine.several(["sample", "me/a"], **env)
-        assert code == 2 and "no copy of me/a@main is kept here" in said
+        commands = (["push", run, "me/a", *licence, private], ["sample", "me/a"])
+        of_push, of_sample = machine.several(*commands, **env)
+        assert of_push[0] == of_sample[0] == 2
+        assert "cannot be asked for me/a" in of_push[2]
+        assert "no copy of me/a@main is kept here" in of_sample[2]
 
 
 def test_without_the_extra(hub, machine, run):

@@ -54,7 +54,9 @@ def push(argv: list[str]) -> None:
             f"--license {args.license[:200]!r} is no licence of the Hub: give its name in lower "
             "case, such as apache-2.0"
         )
-    hub.library("to push")
+    hub.library("to push")  # which writes the page, too
+    if not args.dry_run:
+        hub.check_login(args.repository)
     page, files = made_of(args)
     if args.dry_run:
         print(page)
@@ -74,12 +76,15 @@ def made_of(args: Push) -> tuple[str, dict[str, Any]]:
     from unmask import checkpoint, hub
     from unmask.diffusion import MaskedDiffusion
     from unmask.report.card import Facts, card
+    from unmask.train.run import read_training
 
     folder = checkpoint.resolve(args.run)
     config = checkpoint.read_config(folder)
     digests = config["sha256"]
     checkpoint.verify(folder, digests, digests)
     model = MaskedDiffusion.from_pretrained(folder)
+    if "training" in config:
+        read_training(folder)  # ValueError where that is damaged
     # the state of a training is of use to its run alone
     tensors = {file for file in digests if file.endswith(".safetensors")}
     left_out = {checkpoint.CONFIG, *tensors} - {hub.WEIGHTS}
