@@ -21,7 +21,7 @@ ROOT = Path(unmask.__file__).parent
 # training, evaluation and audits stand above both, the command line above all.
 MATHEMATICS = [
     ["schedules", "subtokens", "categorical", "formula", "schedule_gradient", "batch", "links",
-     "alphabets", "masks", "kernels", "backbones", "checkpoint", "pretrained"],
+     "alphabets", "masks", "kernels", "backbones", "checkpoint", "hub", "pretrained"],
     ["diffusion"], ["policies"], ["sampling", "estimate"], ["likelihood"],
 ]  # fmt: skip
 ABOVE = [

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from unmask.cli.flags import Sampler, flags_of, parse
+from unmask.cli.flags import Model, Sampler, flags_of, parse
 from unmask.cli.runtime import Runtime, check_positive, flag, how
 from unmask.files import no_file
 from unmask.kinds.kind import flag_names
@@ -16,8 +16,7 @@ from unmask.labels import label_of
 
 @dataclass(frozen=True, kw_only=True)
 class Common(Sampler):
-    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A model's folder, or a run's."""
+    model: Model
     input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
     """A text file; - for standard input.
     [MASK] is one token to fill in, [MASK:20] twenty, \\[MASK] the letters themselves.

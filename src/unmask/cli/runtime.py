@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from unmask import __version__
 from unmask.cli.flags import Machine, Sampler
@@ -33,17 +34,19 @@ class Runtime:
         self.precision = precision(self.dtype, self.device)
         self.generator = torch.Generator().manual_seed(args.seed)
         self.args, self.began = args, time.monotonic()
-        self.weights = "ema"  # which ones of a model, if one was read
+        self.found: Any = None  # where the model is, if one was read
+        self.weights = "ema"  # which ones of it
         check_out(args.json)
 
-    def load(self, path: Path):
-        """The model, the kind of its data, and its folder."""
-        from unmask.checkpoint import resolve
+    def load(self, said: str):
+        """The model that MODEL names, the kind of its data, and its folder."""
         from unmask.diffusion import MaskedDiffusion
+        from unmask.hub import find
         from unmask.kinds.registry import kind_of
 
         # the same in all processes: the run may go on meanwhile
-        folder = self.processes.of_first(lambda: resolve(path))
+        self.found = self.processes.of_first(lambda: find(said))
+        folder = self.found.folder
         model = MaskedDiffusion.from_pretrained(folder).to(self.device)
         trained_on = model.meta.get("data", {})
         if not {"tokenizer", "vocab_size"} <= set(trained_on) or "length" not in model.meta:
@@ -56,8 +59,9 @@ class Runtime:
 
     @property
     def whose_weights(self) -> str:
-        """Which weights were read, in words."""
-        return "averaged weights" if self.weights == "ema" else f"weights {self.weights}"
+        """Which weights were read, in words, and of which model."""
+        which = "averaged weights" if self.weights == "ema" else f"weights {self.weights}"
+        return f"{which} of {self.found.name or self.found.folder}"
 
     def filling(self) -> dict:
         """What a `Filler` takes of a sampler's flags."""
@@ -84,6 +88,7 @@ class Runtime:
         }
         if folder is not None:
             made |= {"model_sha256": digest(folder / "model.safetensors"), "weights": self.weights}
+            made |= {"model": self.found.name} if self.found.name else {}
         write_record(self.args.json, **(made | values))
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from unmask.cli.flags import Machine, parse
+from unmask.cli.flags import Machine, Model, parse
 from unmask.cli.runtime import Runtime, check_positive
 from unmask.files import no_file, write_whole
 from unmask.kinds.output import check_out
@@ -19,8 +19,7 @@ from unmask.kinds.output import check_out
 
 @dataclass(frozen=True, kw_only=True)
 class Score(Machine):
-    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A model's folder, or a run's."""
+    model: Model
     input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
     """Of a model of text: a text, each line of which is scored, or JSON lines (.jsonl).
     Of proteins: a FASTA file."""

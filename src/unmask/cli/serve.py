@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -13,8 +12,9 @@ from unmask.cli.runtime import Runtime, check_positive
 
 @dataclass(frozen=True, kw_only=True)
 class Serve(Device):
-    models: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="MODEL...")]
-    """Folders of models, or of runs; the page lets one choose."""
+    models: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="MODEL...")]
+    """Folders of models, or of runs, or names on the Hub, such as user/name; the page lets one
+    choose."""
     host: str = "127.0.0.1"
     """The address to listen on.  Any but that of this machine alone lets whoever has the printed
     address in, over a connection that others on the way can read."""
@@ -61,7 +61,7 @@ def serve(argv: list[str]) -> None:
     for path in args.models:
         model, kind, _ = runtime.load(path)
         editor = kind.editor(model.meta["length"])
-        models.append(Served(str(path), model, kind, editor, runtime.precision, tuple(said)))
+        models.append(Served(path, model, kind, editor, runtime.precision, tuple(said)))
     limits = Limits(steps=args.most_steps, num=args.most_num, seconds=args.seconds)
     try:
         server = Server(models, args.host, args.port, limits)

@@ -17,7 +17,7 @@ import torch
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 
-from unmask import checkpoint
+from unmask import checkpoint, hub
 from unmask.device import pick_device, pick_dtype, precision
 from unmask.diffusion import MaskedDiffusion
 from unmask.files import write_whole
@@ -46,9 +46,10 @@ class Harness(LM):
     """The model in a folder, as lm-evaluation-harness asks it; all arguments may stand in its
     --model_args.
 
-    pretrained: the folder.  repeats: draws of masks for each continuation, at least 2 for the
-    noise.  record: a JSON file of all that was scored, with its noise.  sampler, steps: of what is
-    generated with do_sample.  batch_size: rows at a time; "auto": 64, or more where they are short.
+    pretrained: the folder, or user/name[@revision] of the Hub.  repeats: draws of masks for each
+    continuation, at least 2 for the noise.  record: a JSON file of all that was scored, with its
+    noise.  sampler, steps: of what is generated with do_sample.  batch_size: rows at a time;
+    "auto": 64, or more where they are short.
     ValueError for a model or an argument that cannot be, before any work.
     """
 
@@ -70,7 +71,8 @@ class Harness(LM):
         if repeats < 2:
             raise ValueError(f"repeats must be at least 2, for the noise, not {repeats}")
         check_out(record)
-        self.folder = checkpoint.resolve(pretrained)
+        found = hub.find(pretrained)
+        self.folder, self.name = found.folder, found.name
         self._device = pick_device(device)
         self.model = MaskedDiffusion.from_pretrained(self.folder).to(self._device)
         self.tokenizer = tokens_of(self.model, self.folder)
@@ -354,6 +356,7 @@ class Harness(LM):
         what = "log-likelihoods are bounds below them, minus an upper bound on -log p"
         made = {"model_sha256": checkpoint.digest(self.folder / "model.safetensors")}
         made |= {"what": what, "repeats": self.repeats, "seed": self.seed, "dtype": self.dtype}
+        made |= {"model": self.name} if self.name else {}
         counts = {"shortened": self.shortened, "encoded_apart": self.apart}
         return {"unmask": made | counts | {"mean_noise": self.mean_noise()}}
 
