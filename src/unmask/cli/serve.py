@@ -47,6 +47,7 @@ def serve(argv: list[str]) -> None:
         raise ValueError(f"--seconds must be above 0, not {args.seconds:g}")
     machine = {"device": args.device, "dtype": args.dtype, "threads": args.threads}
     runtime = Runtime(Machine(**machine))
+    from unmask.kinds.editor import editor_of
     from unmask.serve.asking import Limits
     from unmask.serve.guard import LOOPBACK
     from unmask.serve.models import Served
@@ -60,7 +61,7 @@ def serve(argv: list[str]) -> None:
     models = []
     for path in args.models:
         model, kind, _ = runtime.load(path)
-        editor = kind.editor(model.meta["length"])
+        editor = editor_of(kind, model.meta["length"])
         models.append(Served(path, model, kind, editor, runtime.precision, tuple(said)))
     limits = Limits(steps=args.most_steps, num=args.most_num, seconds=args.seconds)
     try:

@@ -103,3 +103,8 @@ class Editor:
         """The likeliest values of a position, given their law (V,)."""
         best = (-law).argsort(kind="stable")[:MOST_ODDS].tolist()
         return [(self.piece(i), float(law[i])) for i in best if law[i] > 0]
+
+
+def editor_of(kind: Kind, length: int) -> Editor:
+    """The kind's own, or that of any kind."""
+    return kind.editor(length) or Editor(kind, length)

@@ -24,8 +24,6 @@ from unmask.roles import HOLE
 if TYPE_CHECKING:
     import numpy as np
 
-    from unmask.kinds.editor import Editor
-
 
 class Layout(NamedTuple):
     """What a network has to know of positions."""
@@ -279,11 +277,12 @@ class Kind(ABC):
         """Write the states as a moving picture."""
         raise NotImplementedError
 
-    def editor(self, length: int) -> Editor:
-        """What a page edits such data with; `length`: that of the model."""
-        from unmask.kinds.editor import Editor
+    def editor(self, length: int) -> Any:
+        """A `kinds.editor.Editor` of its own, for a page; None: the one of any kind.
 
-        return Editor(self, length)
+        `length`: that of the model.
+        """
+        return None
 
 
 def blank(length: int) -> Partial:
