@@ -25,7 +25,7 @@ MATHEMATICS = [
     ["diffusion"], ["policies"], ["sampling", "estimate"], ["likelihood"],
 ]  # fmt: skip
 ABOVE = [
-    ["rows"], ["filling", "audit"], ["data"], ["train"], ["report"], ["evaluation"], ["bench"],
+    ["rows"], ["filling", "scoring", "audit"], ["data"], ["train"], ["report"], ["evaluation"], ["bench"],
     ["tables"], ["importers"], ["cli"],
 ]  # fmt: skip
 LEAVES = ["arrays", "files", "config", "roles", "report.page"]

@@ -84,14 +84,14 @@ def test_what_cannot_be_scored_is_refused(text_run, protein_run, tmp_path, capsy
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     said = {
-        "long.txt": "line 1 has 19 tokens, and the model was trained at 8",
+        "long.txt": "line 1 has 19 tokens and the model was trained at 8",
         "strange.txt": "line 1: character 'é' at offset 0",
         "empty.txt": "has no text",
         "bad.jsonl": "line 1 is no JSON",
         "no.jsonl": "line 1 has no field text",
         "none.txt": "there is no file",
         "x.fasta": "has no residue that is known",
-        "l.fasta": "has 17 residues, and the model was trained at 16",
+        "l.fasta": "has 17 residues and the model was trained at 16",
     }
     for name, why in said.items():
         run = protein_run if name.endswith("fasta") else text_run
