@@ -184,6 +184,13 @@ def test_mutations_of_a_protein(protein_run, tmp_path, capsys):
     for row, text in zip(rows, ("MAVLAGMKXL", "MKVVLAGMKXL")):
         change = bound(text) - wild
         assert abs(float(row["difference"]) - change) < 5 * float(row["difference_noise"])
+    (tmp_path / "open.fasta").write_text(">o\nMK-LAXMK\n")  # unknown, and absent
+    all_masks = ("--estimator", "enumeration", "--dtype", "float32")
+    (row,) = scored(capsys, protein_run, tmp_path / "open.fasta", *all_masks)
+    x = torch.tensor([[letters.find(letter) % 22 for letter in "MKALAAMK"]])
+    role = torch.tensor([[2, 2, 3, 2, 2, 0, 2, 2]], dtype=torch.int8)
+    assert float(row["nats"]) == pytest.approx(exact_nelbo(model, x, role=role).item(), abs=1e-3)
+    assert row["residues"] == "6"
     # the mutated place alone, given the rest: exactly, by one draw
     (tmp_path / "one.fasta").write_text(">K2A\nMAVLAGMKXL\n")
     (site,) = scored(
@@ -251,6 +258,11 @@ def test_rows_of_a_table_cost_what_an_evaluation_says(tmp_path, capsys):
     ]
     x = torch.from_numpy(data.tokenizer.tokens(np.array(cells)))
     role = torch.tensor([[1, 1, 2, 2]] * 2, dtype=torch.int8)
+    truth = exact_nelbo(model, x, role=role).tolist()
+    assert [float(row["nats"]) for row in found] == pytest.approx(truth, abs=1e-3)
+    (tmp_path / "holes.csv").write_text(f"{lines[0]}\nred,S,\n,M,1\n")
+    found = scored(capsys, run, tmp_path / "one.csv", *holes)
+    role = torch.tensor([[1, 1, 2, 2], [2, 1, 1, 1]], dtype=torch.int8)
     truth = exact_nelbo(model, x, role=role).tolist()
     assert [float(row["nats"]) for row in found] == pytest.approx(truth, abs=1e-3)
     for content, why in {

@@ -71,7 +71,6 @@ def test_a_score_is_the_bound_of_its_example(name):
         assert abs(score.nats - exact(model, example)) < 5 * score.noise
         assert abs(float(score.by_unit[:, 0].sum()) - score.nats) < 1e-9
         assert not score.by_unit[example.role != SCORED].any()
-        assert float(score.by_unit[:, 1].max()) < 3 * score.noise
         assert score.bits_per_unit == pytest.approx(score.nats / score.units / math.log(2))
 
 
@@ -101,10 +100,10 @@ def test_no_set_of_scores_is_more_than_a_law(name):
         assert 0.2 < total <= 1 + 1e-9
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["one curve", "one curve per value"])
 def test_a_score_depends_on_nothing_else(name):
     model = MODELS[name]()
-    examples = [*some_examples(5), partial([1, 2]), partial([0])]
+    examples = [*some_examples(3), partial([1, 2]), partial([0])]
     found = unmask.score(model, examples)
     for alone, score in zip(examples, found):
         (again,) = unmask.score(model, [alone])
@@ -278,12 +277,15 @@ def test_a_longer_sequence_is_scored_window_by_window():
             SCORED if now[i] else UNKNOWN if left[i] else GIVEN for i in range(at.start, at.stop)
         ]
         total += exact(model, partial(example.ids[at].tolist(), own))
-    (score,) = unmask.score(model, [example], window=True, repeats=256, by_unit=True)
-    assert abs(score.nats - total) < 5 * score.noise and score.units == 5
+    every = {"estimator": Enumeration(), "window": True, "by_unit": True}
+    (score,) = unmask.score(model, [example], **every)
+    assert score.nats == pytest.approx(total, abs=1e-5) and score.units == 5
     assert abs(float(score.by_unit[:, 0].sum()) - score.nats) < 1e-9
     assert float(score.by_unit[2].abs().sum()) == 0
-    (whole,) = unmask.score(model, [example], repeats=512)  # at once
-    assert abs(whole.nats - exact(model, example)) < 5 * whole.noise
+    (drawn,) = unmask.score(model, [example], window=True)
+    assert abs(drawn.nats - total) < 5 * drawn.noise
+    (whole,) = unmask.score(model, [example], estimator=Enumeration())  # at once
+    assert whole.nats == pytest.approx(exact(model, example), abs=1e-5)
 
 
 def test_places_of_one_cell_are_one_unit():
