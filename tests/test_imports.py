@@ -25,8 +25,8 @@ MATHEMATICS = [
     ["diffusion"], ["policies"], ["sampling", "estimate"], ["likelihood"],
 ]  # fmt: skip
 ABOVE = [
-    ["rows"], ["filling", "audit"], ["data"], ["train"], ["report"], ["evaluation"], ["bench"],
-    ["tables"], ["importers"], ["cli"],
+    ["rows"], ["filling", "scoring", "audit"], ["data"], ["train"], ["report"], ["evaluation"],
+    ["bench"], ["tables"], ["importers"], ["cli"],
 ]  # fmt: skip
 LEAVES = ["arrays", "files", "config", "roles", "report.page"]
 BELOW = ["arrays", "config", "device", "documents", "files", "processes", "roles"]  # of all

@@ -182,7 +182,7 @@ HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
   grid MODEL --data DIR         the numbers of reveals that are best for so few steps
   sample MODEL                  draw samples
   fill MODEL INPUT              fill in the holes of a text, a picture, a table or proteins
-  score MODEL INPUT             what each text, or each protein, of a file costs: a bound, as CSV
+  score MODEL INPUT             what each example of a file costs, or how two versions of it differ
   quality CSV --data DIR        how good synthetic rows are, beside real ones; a page of pictures
   lm-eval --model unmask ...    a model of text in lm-evaluation-harness, whose flags it takes
   import NAME SRC OUT           a model from elsewhere, such as a BERT or an ESM-2, as one of ours
