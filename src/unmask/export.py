@@ -2,8 +2,8 @@
 
 What is written is `MaskedDiffusion.predict`: z (B, S*L) int64 of ids, `mask_id` where masked, and,
 where the network takes them, t (B,) float32, cond (B,) int64 and valid (B, S) bool -> (B, S, V)
-float32 log-probabilities of every token, nats; -inf for what cannot be.  What is given to it is
-never left out: cond of no label is the number of classes, valid of whole examples is all True.
+float32 log-probabilities of every token, nats; -inf for what cannot be.  What a network takes is
+never left out: cond of no label is the number `facts` says, valid of whole examples is all True.
 Examples are whole sequences, no pieces of longer ones.
 """
 
@@ -11,6 +11,7 @@ import importlib
 import io
 import json
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,16 +20,24 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.fx.experimental.symbolic_shapes import free_symbols
 
 from unmask import __version__
 from unmask.diffusion import MaskedDiffusion, accepts, evaluating
 from unmask.files import write_whole
+from unmask.schedules import Polynomial
 
 SUFFIXES = (".onnx", ".pt2")
+FACTS = "unmask.json"  # where a file keeps them
+OUTPUT = "logp"
 INSTALL = "pip install 'unmask[export]'"
-CLOSE = 1e-3  # nats, between PyTorch and what was written: sums in another order are 100 times less
+CLOSE = 1e-2  # nats, between PyTorch and what was written: sums in another order are 100 times less
 MOST_ONNX = 2**31 - 2**24  # bytes of weights: a protocol buffer has 2^31, and the graph needs some
 TRACED, TRIED = 2, 3  # examples in a batch; what runs with one number and another runs with any
+TRIED_POSITIONS = 63  # at most, and others than were traced
+
+Shapes = dict[str, list[str | int]]
 
 
 class Denoiser(nn.Module):
@@ -61,120 +70,171 @@ def check(out: Path) -> None:
 
 
 @torch.no_grad()
-def export(model: MaskedDiffusion, out: Path, said: dict[str, str]) -> dict[str, Any]:
-    """Write the denoiser of a model on the CPU to `out`, with `facts` and `said` beside it.
+def export(
+    model: MaskedDiffusion, out: Path, said: dict[str, Any] | None = None
+) -> tuple[dict[str, Any], float]:
+    """Write the denoiser of a model on the CPU to `out`, with its `facts` and what else is `said`.
 
-    Returns the inputs, as names and shapes in which a dimension is None if it may be any, and the
-    largest difference to PyTorch of a batch with random masks, in nats.  ValueError for a model
-    that is not float32 on the CPU, that has no `length` in its meta, or that cannot be exported.
+    Returns these, and the largest difference to PyTorch of a batch with random masks, in nats: what
+    was written is run before it has its name.  ValueError for a model that is not float32 on the
+    CPU, that has no `length` in its meta, or that cannot be exported.
     """
     check(out)
-    wrong = [p for p in model.parameters() if p.dtype != torch.float32 or p.device.type != "cpu"]
-    if wrong:
-        raise ValueError(
-            f"weights are {wrong[0].dtype} on {wrong[0].device}: export model.float().cpu()"
-        )
-    if "length" not in model.meta:
-        raise ValueError("the model does not say its length: set model.meta['length']")
-    denoiser, length = Denoiser(model), model.meta["length"]
+    check_model(model)
+    length = model.meta["length"]
     with evaluating(model), quiet():
+        denoiser = Denoiser(model)
         program = traced(denoiser, example(model, TRACED, length))
-        shapes = inputs_of(program)
+        known = facts(model, program) | (said or {})
         short = length
-        if shapes["z"][1] is None:
-            short = min(length, 64) - (length > 2)
+        if isinstance(known["inputs"]["z"][1], str) and length > 1:
+            short = min(length - 1, TRIED_POSITIONS)
         tried = example(model, TRIED, short)
         expected = denoiser(**tried)
         if out.suffix == ".onnx":
-            content = as_onnx(program, facts(model) | said)
+            content = as_onnx(program, known)
             found = run_onnx(content, tried)
         else:
-            buffer = io.BytesIO()
-            torch.export.save(program, buffer, extra_files=facts(model) | said)
-            content = buffer.getvalue()
+            content = as_pt2(program, known)
             found = torch.export.load(io.BytesIO(content)).module()(**tried)
-    if not torch.allclose(found, expected, rtol=0, atol=CLOSE, equal_nan=True):
+    if not torch.allclose(found, expected, rtol=0, atol=CLOSE):
         raise ValueError(
             f"what was exported says other than PyTorch, by more than {CLOSE} nats: nothing is "
             "written; please report it, with the versions of torch and onnxruntime"
         )
     write_whole(out, content)
     there = expected.isfinite()
-    return {"inputs": shapes, "difference": float((found - expected)[there].abs().max())}
+    return known, float((found - expected)[there].abs().max())
 
 
-def facts(model: MaskedDiffusion) -> dict[str, str]:
-    """What who runs the file has to know; texts, those of more than a number in JSON."""
-    units, trained_on = model.subtokenizer, model.meta.get("data", {})
-    known = {
+def check_model(model: MaskedDiffusion) -> None:
+    """ValueError for a model that is not float32 on the CPU, or does not say its length."""
+    for weights in model.parameters():
+        if weights.dtype != torch.float32 or weights.device.type != "cpu":
+            said = f"{weights.dtype} on {weights.device}"
+            raise ValueError(f"weights are {said}: export model.float().cpu()")
+    if "length" not in model.meta:
+        raise ValueError("the model does not say its length: set model.meta['length']")
+
+
+def facts(model: MaskedDiffusion, program: ExportedProgram) -> dict[str, Any]:
+    """What who runs the file has to know, to be written as JSON."""
+    units, network = model.subtokenizer, model.backbone
+    schedule: dict[str, Any] = model.schedule.config()
+    if isinstance(model.schedule, Polynomial):
+        schedule["power"] = model.schedule.power.tolist()
+    known: dict[str, Any] = {
         "unmask": __version__,
-        "output": "log-probabilities (B, S, V) of tokens, in nats; -inf: impossible",
-        "mask_id": str(model.mask_id),
-        "vocab_size": str(units.vocab_size),
-        "digits": str(units.length),
-        "base": str(units.base),
-        "length": str(model.meta["length"]),
-        "schedule": json.dumps(model.schedule.config()),
-        "tokenizer": json.dumps(trained_on.get("tokenizer")),
+        "inputs": inputs_of(program, units.length),
+        "output": "log-probabilities (batch, positions, vocab_size) of tokens, in nats",
+        "length": model.meta["length"],
+        "mask_id": model.mask_id,
+        "vocab_size": units.vocab_size,
+        "digits": units.length,
+        "base": units.base,
+        "masking": model.masking,
+        "schedule": schedule,
+        "meta": model.meta,
     }
     if model.codes is not None:
-        known["codes"] = json.dumps(model.codes.tolist())
-    if classes_of(model):
-        known["classes"] = str(classes_of(model))
+        known["codes"] = model.codes.tolist()
+    if model.partner is not None:
+        known["links"] = {"partner": model.partner.tolist(), "group": model.group.tolist()}
+    if labels := labels_of(network):
+        known["labels"] = labels
+    if most := getattr(network, "length", 0):
+        known["most"] = most
     return known
 
 
-def classes_of(model: MaskedDiffusion) -> int:
-    """How many labels the network was given; 0: it takes none."""
-    label: Any = getattr(model.backbone, "label", None)
-    return 0 if label is None else label.num_embeddings - 1
+def labels_of(network: nn.Module) -> int:
+    """How many numbers `cond` can be, that of no label among them where there is one; 0: the
+    network takes none."""
+    owner: Any = getattr(network, "condition", None)
+    table = getattr(owner if isinstance(owner, nn.Module) else network, "label", None)
+    return table.num_embeddings if isinstance(table, nn.Embedding) else 0
+
+
+def of_one_length(model: MaskedDiffusion) -> bool:
+    """Whether alphabets of positions say how many there are."""
+    return model.allowed is not None and model.allowed.ndim == 2
 
 
 def example(model: MaskedDiffusion, batch: int, length: int) -> dict[str, Tensor]:
     """Inputs with every second unit masked, or so, always the same: possible values, all labels."""
     generator = torch.Generator().manual_seed(0)
     units = model.subtokenizer
-    allowed = torch.ones(units.vocab_size) if model.allowed is None else model.allowed.float()
-    each = allowed.expand(length, -1)
-    x = torch.multinomial(each, batch, replacement=True, generator=generator).T.contiguous()
-    digits = units.encode(x)
-    masked = torch.rand(digits.shape, generator=generator) < 0.5
-    given = {"z": digits.masked_fill(masked, model.mask_id)}
+    possible = torch.ones(units.vocab_size)
+    if model.allowed is not None:
+        possible = model.allowed.float()
+    possible = possible.expand(length, -1)
+    x = torch.multinomial(possible, batch, replacement=True, generator=generator).T.contiguous()
+    masked = torch.rand(batch, length * units.length, generator=generator) < 0.5
+    if model.later is not None:  # the other of two linked positions can then be anything
+        masked = masked | model.later.repeat_interleave(units.length)
+    given = {"z": units.encode(x).masked_fill(masked, model.mask_id)}
     if model.uses_time:
         given["t"] = torch.rand(batch, generator=generator)
-    if classes_of(model):
-        given["cond"] = torch.arange(batch) % (classes_of(model) + 1)
+    if labels := labels_of(model.backbone):
+        given["cond"] = torch.arange(batch) % labels
     if accepts(model.backbone.forward, "valid"):
         given["valid"] = torch.arange(length) <= torch.arange(length, length + batch)[:, None] // 2
     return given
 
 
-def traced(denoiser: Denoiser, given: dict[str, Tensor]) -> torch.export.ExportedProgram:
+def traced(denoiser: Denoiser, given: dict[str, Tensor]) -> ExportedProgram:
     """The program of these inputs, for any number of examples, and of positions where it can."""
-    shapes = {name: dict.fromkeys(range(v.ndim), torch.export.Dim.AUTO) for name, v in given.items()}
+    shapes = {}
+    for name, value in given.items():
+        shapes[name] = {0: Dim.AUTO}
+        if value.ndim > 1 and not of_one_length(denoiser.model):
+            shapes[name][1] = Dim.AUTO
     try:
-        return torch.export.export(denoiser, (), given, dynamic_shapes=shapes, strict=False)
+        program = torch.export.export(denoiser, (), given, dynamic_shapes=shapes, strict=False)
     except Exception as error:
         name = type(denoiser.model.backbone).__name__
         raise refused(f"{name} cannot be exported by torch.export", error) from error
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine
+    for name, weights in program.state_dict.items():
+        if not weights.is_contiguous():  # such as channels last, which files do not keep
+            program.state_dict[name] = nn.Parameter(weights.contiguous())
+    return program
 
 
 def refused(what: str, error: Exception) -> ValueError:
     return ValueError(f"{what}: {' '.join(str(error).split())[:300]}")
 
 
-def inputs_of(program: torch.export.ExportedProgram) -> dict[str, list[int | None]]:
-    """Names and shapes; None for a dimension that may be any."""
-    by_name = {node.name: node.meta["val"].shape for node in program.graph.nodes if node.meta}
-    shapes = {name: by_name[name] for name in program.graph_signature.user_inputs}
-    return {
-        name: [size if isinstance(size, int) else None for size in shape]
-        for name, shape in shapes.items()
-    }
+def inputs_of(program: ExportedProgram, digits: int) -> Shapes:
+    """Names and shapes of what a program takes, in their order.
+
+    A dimension of any size has a name: "batch", "positions" or, where tokens have several `digits`,
+    "units", which are so many times the positions.
+    """
+    found: Shapes = {}
+    for name, shape in shapes_of(program).items():
+        called = ("batch", "units" if name == "z" and digits > 1 else "positions")
+        sizes = zip(called, shape, strict=False)
+        found[name] = [one if free_symbols(size) else int(size) for one, size in sizes]
+    return found
 
 
-def as_onnx(program: torch.export.ExportedProgram, said: dict[str, str]) -> bytes:
-    """An ONNX file; `said` are its metadata_props."""
+def shapes_of(program: ExportedProgram) -> dict[str, torch.Size]:
+    """Of what a program takes, sizes that may be any being symbols."""
+    nodes = {node.name: node for node in program.graph.nodes}
+    return {name: nodes[name].meta["val"].shape for name in program.graph_signature.user_inputs}
+
+
+def as_pt2(program: ExportedProgram, known: dict[str, Any]) -> bytes:
+    """A .pt2 file; what is `known` is one of its extra files."""
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files={FACTS: json.dumps(known)})
+    return buffer.getvalue()
+
+
+def as_onnx(program: ExportedProgram, known: dict[str, Any]) -> bytes:
+    """An ONNX file; what is `known` is one of its metadata_props."""
     weights = sum(v.nbytes for v in program.state_dict.values())
     if weights > MOST_ONNX:
         raise ValueError(
@@ -182,11 +242,24 @@ def as_onnx(program: torch.export.ExportedProgram, said: dict[str, str]) -> byte
             "name a .pt2"
         )
     try:
-        made: Any = torch.onnx.export(program, dynamo=True, verbose=False)
+        made: Any = torch.onnx.export(program, dynamo=True, verbose=False, output_names=[OUTPUT])
     except Exception as error:
         raise refused("the network cannot be said in ONNX", error) from error
-    made.model.metadata_props.update(said)
-    return made.model_proto.SerializeToString()
+    made.model.metadata_props[FACTS] = json.dumps(known)
+    proto = made.model_proto
+    names = {}
+    for name, shape in shapes_of(program).items():
+        sizes = zip(shape, known["inputs"][name], strict=True)
+        names |= {str(size): one for size, one in sizes if isinstance(one, str)}
+    for value in (*proto.graph.input, *proto.graph.output):
+        for size in value.type.tensor_type.shape.dim:
+            said = re.sub(r"s\d+", lambda m: names.get(m[0], m[0]), size.dim_param)
+            if said.isdigit():
+                size.dim_value = int(said)
+            elif said:
+                size.dim_param = said
+    del proto.graph.value_info[:]  # shapes between, under their former names
+    return proto.SerializeToString()
 
 
 def run_onnx(content: bytes, given: dict[str, Tensor]) -> Tensor:
