@@ -3,7 +3,7 @@
 What is written is `MaskedDiffusion.predict`: z (B, S*L) int64 of ids, `mask_id` where masked, and,
 where the network takes them, t (B,) float32, cond (B,) int64 and valid (B, S) bool -> (B, S, V)
 float32 log-probabilities of every token, nats; -inf for what cannot be.  What a network takes is
-never left out: cond of no label is the number `facts` says, valid of whole examples is all True.
+never left out: cond of no label is the last of its numbers, valid of whole examples is all True.
 Examples are whole sequences, no pieces of longer ones.
 """
 
@@ -125,6 +125,7 @@ def facts(model: MaskedDiffusion, program: ExportedProgram) -> dict[str, Any]:
         schedule["power"] = model.schedule.power.tolist()
     known: dict[str, Any] = {
         "unmask": __version__,
+        "licence": None,  # nobody has said one
         "inputs": inputs_of(program, units.length),
         "output": "log-probabilities (batch, positions, vocab_size) of tokens, in nats",
         "length": model.meta["length"],
@@ -150,7 +151,9 @@ def facts(model: MaskedDiffusion, program: ExportedProgram) -> dict[str, Any]:
 def labels_of(network: nn.Module) -> int:
     """How many numbers `cond` can be, that of no label among them where there is one; 0: the
     network takes none."""
-    owner: Any = getattr(network, "condition", None)
+    if not accepts(network.forward, "cond"):
+        return 0
+    owner: Any = getattr(network, "condition", None)  # of MD4's
     table = getattr(owner if isinstance(owner, nn.Module) else network, "label", None)
     return table.num_embeddings if isinstance(table, nn.Embedding) else 0
 

@@ -29,19 +29,26 @@ def export_model(argv: list[str]) -> None:
     """
     args = parse(Export, "export", argv, export_model.__doc__)
     check_out(args.json)
-    from unmask.checkpoint import read_config, resolve
+    from unmask.checkpoint import digest, resolve
     from unmask.diffusion import MaskedDiffusion
     from unmask.export import check, export
+    from unmask.kinds.registry import kind_of
 
     check(args.out)
     check_out(str(args.out))
     folder = resolve(args.model)
     model = MaskedDiffusion.from_pretrained(folder).float()
-    digest = read_config(folder)["sha256"]["model.safetensors"]
-    made = export(model, args.out, {"model_sha256": digest})
-    print(f"wrote {args.out}: log-probabilities (B, S, V) of")
-    for name, shape in made["inputs"].items():
-        sizes = ", ".join("any" if size is None else str(size) for size in shape)
-        print(f"  {name} ({sizes})")
-    print(f"the largest difference to PyTorch is {made['difference']:.1e} nats")
-    write_record(args.json, **made, model_sha256=digest)
+    trained_on, files = model.meta.get("data", {}), {}
+    if "tokenizer" in trained_on:
+        files = kind_of(trained_on, folder).tokenizer.files()
+    said = {
+        "model_sha256": digest(folder / "model.safetensors"),
+        "files": {name: content.decode() for name, content in files.items()},
+    }
+    known, difference = export(model, args.out, said)
+    print(f"wrote {args.out}: log-probabilities of tokens, from")
+    for name, shape in known["inputs"].items():
+        print(f"  {name} ({', '.join(map(str, shape))})")
+    print(f"the largest difference to PyTorch is {difference:.1e} nats")
+    made = {name: known[name] for name in ("inputs", "model_sha256")}
+    write_record(args.json, **made, difference=difference)
