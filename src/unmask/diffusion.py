@@ -165,8 +165,8 @@ class MaskedDiffusion(Alphabets):
         tokens = z.shape[1] // self.subtokenizer.length
         if rows.shape[:2] != (z.shape[0], tokens):
             raise ValueError(
-                f"the network returned {tuple(rows.shape)}; expected ({z.shape[0]}, {tokens}, ...), a "
-                "row per token"
+                f"the network returned {tuple(rows.shape)}; expected ({z.shape[0]}, {tokens}, "
+                "...), a row per token"
             )
         return rows, head
 

@@ -225,8 +225,9 @@ def inputs_of(program: ExportedProgram, digits: int) -> Shapes:
 
 def shapes_of(program: ExportedProgram) -> dict[str, torch.Size]:
     """Of what a program takes, sizes that may be any being symbols."""
-    nodes = {node.name: node for node in program.graph.nodes}
-    return {name: nodes[name].meta["val"].shape for name in program.graph_signature.user_inputs}
+    taken = program.graph_signature.user_inputs
+    nodes = program.graph.nodes
+    return {node.name: node.meta["val"].shape for node in nodes if node.name in taken}
 
 
 def as_pt2(program: ExportedProgram, known: dict[str, Any]) -> bytes:
