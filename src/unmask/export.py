@@ -34,6 +34,7 @@ OUTPUT = "logp"
 INSTALL = "pip install 'unmask[export]'"
 CLOSE = 1e-2  # nats, between PyTorch and what was written: sums in another order are 100 times less
 MOST_ONNX = 2**31 - 2**24  # bytes of weights: a protocol buffer has 2^31, and the graph needs some
+OPSET = 20
 TRACED, TRIED = 2, 3  # examples in a batch; what runs with one number and another runs with any
 TRIED_POSITIONS = 63  # at most, and others than were traced
 
@@ -71,7 +72,7 @@ def check(out: Path) -> None:
 
 @torch.no_grad()
 def export(
-    model: MaskedDiffusion, out: Path, said: dict[str, Any] | None = None
+    model: MaskedDiffusion, out: str | Path, said: dict[str, Any] | None = None
 ) -> tuple[dict[str, Any], float]:
     """Write the denoiser of a model on the CPU to `out`, with its `facts` and what else is `said`.
 
@@ -79,6 +80,7 @@ def export(
     was written is run before it has its name.  ValueError for a model that is not float32 on the
     CPU, that has no `length` in its meta, or that cannot be exported.
     """
+    out = Path(out)
     check(out)
     check_model(model)
     length = model.meta["length"]
@@ -86,17 +88,14 @@ def export(
         denoiser = Denoiser(model)
         program = traced(denoiser, example(model, TRACED, length))
         known = facts(model, program) | (said or {})
-        short = length
-        if isinstance(known["inputs"]["z"][1], str) and length > 1:
-            short = min(length - 1, TRIED_POSITIONS)
-        tried = example(model, TRIED, short)
+        tried = example(model, TRIED, another(length, known["inputs"]["z"]))
         expected = denoiser(**tried)
-        if out.suffix == ".onnx":
-            content = as_onnx(program, known)
-            found = run_onnx(content, tried)
-        else:
-            content = as_pt2(program, known)
-            found = torch.export.load(io.BytesIO(content)).module()(**tried)
+        made, run = (as_onnx, run_onnx) if out.suffix == ".onnx" else (as_pt2, run_pt2)
+        content = made(program, known)
+        try:
+            found = run(content, tried)
+        except Exception as error:
+            raise refused("what was exported does not run", error) from error
     if not torch.allclose(found, expected, rtol=0, atol=CLOSE):
         raise ValueError(
             f"what was exported says other than PyTorch, by more than {CLOSE} nats: nothing is "
@@ -105,6 +104,13 @@ def export(
     write_whole(out, content)
     there = expected.isfinite()
     return known, float((found - expected)[there].abs().max())
+
+
+def another(length: int, shape: list[str | int]) -> int:
+    """A number of positions other than the traced `length`, where z, of this shape, may have it."""
+    if isinstance(shape[1], int) or length < 3:
+        return length
+    return min(length - 1, TRIED_POSITIONS)
 
 
 def check_model(model: MaskedDiffusion) -> None:
@@ -237,6 +243,11 @@ def as_pt2(program: ExportedProgram, known: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
+def run_pt2(content: bytes, given: dict[str, Tensor]) -> Tensor:
+    """What PyTorch makes of the inputs."""
+    return torch.export.load(io.BytesIO(content)).module()(**given)
+
+
 def as_onnx(program: ExportedProgram, known: dict[str, Any]) -> bytes:
     """An ONNX file; what is `known` is one of its metadata_props."""
     weights = sum(v.nbytes for v in program.state_dict.values())
@@ -246,7 +257,9 @@ def as_onnx(program: ExportedProgram, known: dict[str, Any]) -> bytes:
             "name a .pt2"
         )
     try:
-        made: Any = torch.onnx.export(program, dynamo=True, verbose=False, output_names=[OUTPUT])
+        made: Any = torch.onnx.export(
+            program, dynamo=True, opset_version=OPSET, output_names=[OUTPUT], verbose=False
+        )
     except Exception as error:
         raise refused("the network cannot be said in ONNX", error) from error
     made.model.metadata_props[FACTS] = json.dumps(known)

@@ -15,7 +15,7 @@ import unmask
 from unmask import backbones
 from unmask.backbones.families import FAMILIES, fields_of
 from unmask.cli.main import main
-from unmask.export import FACTS, OUTPUT, export
+from unmask.export import FACTS, OPSET, OUTPUT, export
 from unmask.schedules import Cosine, LearnedPolynomial, Linear, Polynomial
 from unmask.subtokens import Subtokenizer
 
@@ -172,8 +172,9 @@ def same_tokens(model, names):
 @pytest.mark.parametrize("name", [*NETWORKS, *OF_TRANSFORMERS])
 def test_onnx_says_what_pytorch_says_and_draws_what_we_draw(name, tmp_path, monkeypatch):
     model = made(name)
-    known, difference = export(model, tmp_path / "model.onnx")
+    known, difference = export(model, str(tmp_path / "model.onnx"))
     onnx.checker.check_model(str(tmp_path / "model.onnx"), full_check=True)
+    assert "ONNX is of opset 20" in PAGE.read_text(encoding="utf-8") and OPSET == 20
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     for given in cases(model, name):
         found = {one.name: one.shape for one in session.get_inputs()}
@@ -190,6 +191,16 @@ def test_onnx_says_what_pytorch_says_and_draws_what_we_draw(name, tmp_path, monk
             sampler(tmp_path, monkeypatch)
     else:
         same_tokens(model, sampler(tmp_path, monkeypatch))
+
+
+def test_tensors_of_networks_of_transformers_are_called_as_the_page_says():
+    network = of_family("bert")
+    named = {name: v.shape for name, v in network.state_dict().items()}
+    assert named.pop("rows") == (20 + 1,)
+    inner = {f"network.{name}" for name in network.network.state_dict()}
+    assert set(named) == inner
+    said = PAGE.read_text(encoding="utf-8").split("### HuggingFace")[1]
+    assert "| `rows` | `values + 1` |" in said and "| `network.*` |" in said
 
 
 @pytest.mark.parametrize("name", ["time and classes", "digits", "links", "unet", "modernbert"])
@@ -282,23 +293,13 @@ def test_a_tokenizer_goes_with_its_model(tmp_path, monkeypatch):
     assert tokenizers.Tokenizer.from_str(kept).get_vocab() == words.get_vocab()
 
 
-def test_what_cannot_be_is_refused(text_run, tmp_path, capsys):
-    for out, why in (
-        (tmp_path / "a.txt", "must end in .onnx"),
-        (tmp_path / "nowhere" / "a.onnx", "there is no folder"),
-        (tmp_path / "a.onnx" / "a.pt2", "there is no folder"),
-    ):
-        assert main(["export", str(text_run), str(out)]) == 2
-        assert why in capsys.readouterr().err
-    assert main(["export", str(tmp_path / "nothing"), str(tmp_path / "a.pt2")]) == 2
-    assert "there is no folder" in capsys.readouterr().err
+def test_models_that_are_not_as_needed_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"float64 on cpu: export model\.float"):
         export(made("text").double(), tmp_path / "a.pt2")
     model = made("text")
     model.meta = {}
     with pytest.raises(ValueError, match="does not say its length"):
         export(model, tmp_path / "a.pt2")
-    assert not list(tmp_path.iterdir())
 
 
 class Loop(Own):

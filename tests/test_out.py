@@ -1,6 +1,8 @@
-"""The names of tensors, as the page on what goes out lists them, against those of the networks."""
+"""What goes out: the names of tensors, as the page lists them, and what PyTorch alone exports."""
 
+import json
 import re
+import sys
 from itertools import product
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import torch
 
 import unmask
 from unmask import backbones
+from unmask.cli.main import main
 from unmask.schedules import LearnedPolynomial
 from unmask.subtokens import Subtokenizer, least_base
 
@@ -98,3 +101,33 @@ def test_the_page_lists_what_a_model_has_besides():
         name: tuple(sizes[size] for size in table[name]) for name in table if "*" not in name
     }
     assert shapes == expected
+
+
+def test_a_pt2_needs_pytorch_alone_and_says_what_the_model_says(text_run, tmp_path, capsys):
+    out = tmp_path / "a.pt2"
+    assert main(["export", str(text_run), str(out)]) == 0
+    assert "  valid (batch, positions)\n" in capsys.readouterr().out
+    extra = {"unmask.json": ""}
+    denoiser = torch.export.load(out, extra_files=extra).module()
+    model = unmask.MaskedDiffusion.from_pretrained(text_run)
+    facts = json.loads(extra["unmask.json"])
+    assert (facts["mask_id"], facts["length"]) == (model.mask_id, 8)
+    z = torch.full((3, 5), model.mask_id)
+    z[1, 2:], z[2] = 4, torch.arange(5)
+    with torch.no_grad():
+        torch.testing.assert_close(denoiser(z=z, valid=z >= 0), model.predict(z), rtol=0, atol=1e-6)
+
+
+def test_what_cannot_go_out_is_one_line_before_any_work(text_run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    for model, out, why in (
+        (text_run, "a.txt", "a.txt must end in .onnx (ONNX) or .pt2 (torch.export)"),
+        (text_run, "nowhere/a.pt2", "there is no folder"),
+        (tmp_path, "a.pt2", "holds no model"),
+        (text_run, "a.onnx", "pip install 'unmask[export]'"),
+    ):
+        assert main(["export", str(model), str(tmp_path / out)]) == 2
+        printed, said = capsys.readouterr()
+        assert said.startswith("unmask export: ") and said.count("\n") == 1
+        assert why in said and not printed
+    assert not list(tmp_path.iterdir())
