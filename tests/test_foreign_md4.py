@@ -289,7 +289,7 @@ def test_every_verb_takes_pictures(pictures, tmp_path, monkeypatch):
 ])  # fmt: skip
 def test_schedules_by_md4s_names(name, expected):
     found = md4.schedule_of(Path(), {"noise_schedule": name}, None)
-    assert found.config() == expected.config()
+    assert found.config == expected.config
 
 
 def test_powers_of_any_size_are_kept():
@@ -299,7 +299,7 @@ def test_powers_of_any_size_are_kept():
     close(schedule.power.double(), powers, 2e-6)
     low, high = schedule.bounds
     assert low < 0.001 and high > 300 and LearnedPolynomial.of_powers(powers[1:3]).bounds[1] == 20
-    again = from_config(schedule.config())
+    again = from_config(schedule.config)
     again.load_state_dict(schedule.state_dict())
     assert torch.equal(again.power, schedule.power)
     t = torch.tensor([0.1, 0.7]).double()

@@ -11,7 +11,7 @@ from unmask import checkpoint
 from unmask.audit import exact_nelbo
 from unmask.cli.main import main
 from unmask.config import TrainConfig
-from unmask.data import open_data, prepare_proteins, prepare_text
+from unmask.data import open_data, prepare_proteins
 from unmask.kinds.text.tokenizers import load_tokenizer, read_subwords
 from unmask.train import train
 from unmask.train.begin import started_from
@@ -34,7 +34,7 @@ def test_a_run_begins_with_the_weights_that_it_is_given(data, text_run, tmp_path
     newest = checkpoint.resolve(text_run)
     assert model.meta["from"] == checkpoint.digest(newest / "model.safetensors")
     # the network is that of the model, whatever the configuration says
-    assert model.backbone.config()["dim"] == 16 != still.dim
+    assert model.backbone.config["dim"] == 16 != still.dim
     assert train(still, data, tmp_path / "run", text_run) == folder  # it is finished
     moved = replace(still, learning_rate=0.1)
     for other in (None, train(moved, data, tmp_path / "other", text_run)):
@@ -49,7 +49,7 @@ def test_what_a_model_says_of_itself_counts(data, tmp_path):
     start = train(first, data, tmp_path / "first")
     config, model = started_from(TrainConfig(**PLAIN, steps=1), start)
     assert {name: getattr(config, name) for name in how} == how
-    assert not config.time and model.schedule.config()["name"] == "cosine"
+    assert not config.time and model.schedule.config["name"] == "cosine"
     curves = {"schedule": "learned", "time": True}
     first = TrainConfig(**PLAIN, dim=16, layers=1, heads=2, steps=1, **curves)
     start = train(first, data, tmp_path / "learned")
@@ -59,13 +59,14 @@ def test_what_a_model_says_of_itself_counts(data, tmp_path):
     train(TrainConfig(**PLAIN, steps=1), data, tmp_path / "on", start)
 
 
-def test_data_with_other_tokens_are_refused(text_run, tmp_path, capsys):
-    (tmp_path / "a.txt").write_text("abcdefgh" * 50)
-    prepare_text(tmp_path / "a.txt", tmp_path / "data", progress=False)
+def test_data_of_another_kind_are_refused(text_run, tmp_path, capsys):
+    words = map("".join, itertools.product("MKV", repeat=4))
+    (tmp_path / "a.fasta").write_text("".join(f">a\n{word}\n" for word in words))
+    prepare_proteins(tmp_path / "a.fasta", tmp_path / "data", progress=False)
     argv = ["train", "tune-text", "--data", tmp_path / "data", "--out", tmp_path / "run"]
     assert main([*map(str, argv), "--from", str(text_run), "--length", "8"]) == 2
     said = capsys.readouterr().err
-    assert "has 256 values and the model" in said and f"--tokenizer {text_run}" in said
+    assert "has proteins (22 residues)" in said and "a model of text is none of proteins" in said
     assert main([*map(str, argv), "--from", str(tmp_path / "no")]) == 2
     assert "there is no folder" in capsys.readouterr().err
     assert main([*map(str, argv), "--from", str(text_run), "--digits", "2"]) == 2

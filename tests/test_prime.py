@@ -263,7 +263,7 @@ def test_digits_are_trained_and_read_back(data, tmp_path, change):
         change.get("masking", "digit"),
     )
     assert (model.codes is not None) == ("codes" in change)
-    assert model.backbone.config()["decoder"] == change.get("decoder", "joint")
+    assert model.backbone.config["decoder"] == change.get("decoder", "joint")
     assert [row["loss"] for row in read_log(tmp_path / "run" / "log.jsonl") if "loss" in row]
     before = folder.joinpath("model.safetensors").read_bytes()
     again = train(replace(SMALL, **change), data, tmp_path / "again")

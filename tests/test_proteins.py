@@ -476,7 +476,7 @@ def test_a_network_that_marks_the_ends_knows_where_they_are():
     assert (features[0, [1, 6]] - inside[0]).abs().amax(-1).min() > 1e-3
     assert (features[1, [0, 3]] - features[1, 1]).abs().amax(-1).min() > 1e-3
     assert torch.allclose(features[1, :4], marked.features(z[1:, :4])[0], atol=1e-12)
-    assert Transformer(**marked.config()).ends is not None
+    assert Transformer(**marked.config).ends is not None
 
 
 def test_pieces_of_a_sequence_have_no_ends_but_its_own():
@@ -547,7 +547,7 @@ def test_batches_and_windows_tell_which_ends_they_hold(tmp_path, model):
 
 
 def test_the_network_of_proteins_marks_the_ends_of_whole_sequences(run):
-    config = unmask.MaskedDiffusion.from_pretrained(run).backbone.config()
+    config = unmask.MaskedDiffusion.from_pretrained(run).backbone.config
     assert config["ends"] == "sequence"
 
 

@@ -24,6 +24,7 @@ CONFIG = {
 class Pretrained(nn.Module):
     """The files of `MaskedDiffusion`."""
 
+    @property
     def config(self) -> dict:
         """What `from_pretrained` needs besides the tensors; a network that is not this package's is
         named for the message only."""
@@ -31,8 +32,8 @@ class Pretrained(nn.Module):
         name = type(model.backbone).__name__
         known = backbones.NAMES.get(name) is type(model.backbone)
         return {
-            "backbone": {"name": name, "config": model.backbone.config() if known else None},
-            "schedule": model.schedule.config(),
+            "backbone": {"name": name, "config": model.backbone.config if known else None},
+            "schedule": model.schedule.config,
             "subtokenizer": {
                 "vocab_size": model.subtokenizer.vocab_size,
                 "length": model.subtokenizer.length,
@@ -44,7 +45,7 @@ class Pretrained(nn.Module):
 
     def save_pretrained(self, path: str | Path, files: dict[str, bytes] | None = None) -> None:
         """Write `config.json`, `model.safetensors` and `files` to a folder, whole or not at all."""
-        checkpoint.save(path, self.config(), {"model.safetensors": self.state_dict()}, files or {})
+        checkpoint.save(path, self.config, {"model.safetensors": self.state_dict()}, files or {})
 
     @classmethod
     def from_pretrained(cls, path: str | Path, backbone: nn.Module | None = None) -> Self:

@@ -45,6 +45,7 @@ class Schedule(nn.Module):
         """The time at which a scalar schedule has this alpha; same shape as `alpha`."""
         raise NotImplementedError
 
+    @property
     def config(self) -> dict:
         """What `from_config` needs to build it again; parameters are saved with the weights."""
         raise NotImplementedError
@@ -82,6 +83,7 @@ class Polynomial(Schedule):
     def inverse(self, alpha):
         return (1 - alpha) ** (1 / self.power.to(alpha)[0])
 
+    @property
     def config(self) -> dict:
         return {"name": "polynomial", "power": self.exponent}
 
@@ -95,6 +97,7 @@ class Linear(Polynomial):
     def __init__(self):
         super().__init__(1.0)
 
+    @property
     def config(self) -> dict:
         return {"name": "linear"}
 
@@ -119,6 +122,7 @@ class Cosine(Schedule):
     def inverse(self, alpha):
         return 2 / math.pi * torch.asin((1 - alpha).clamp(max=1))
 
+    @property
     def config(self) -> dict:
         return {"name": "cosine"}
 
@@ -174,6 +178,7 @@ class LearnedPolynomial(Polynomial):
             "a schedule with one curve per value has no inverse: alpha alone does not determine t"
         )
 
+    @property
     def config(self) -> dict:
         shape = {"num_values": self.num_values, "init": self.init, "bounds": list(self.bounds)}
         return {"name": "learned_polynomial", **shape}

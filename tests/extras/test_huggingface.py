@@ -206,7 +206,7 @@ def test_token_dropout_is_off_and_what_was_learned_under_it_stays(tmp_path):
     theirs = said(original, [row[i] for i in z[0].tolist()])[:, row[:22]]
     with torch.no_grad():
         assert torch.allclose(model.backbone(z)[0], theirs, atol=1e-5)
-    config = model.config()["backbone"]["config"]["fields"]
+    config = model.config["backbone"]["config"]["fields"]
     assert "token_dropout" not in config
     # and of a network that is given in Python
     network = from_transformers(original, Tokenizer((0, 2), ESMS, 32))

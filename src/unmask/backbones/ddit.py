@@ -82,6 +82,7 @@ class DDiT(nn.Module):
         self.modulation = _zero(nn.Linear(condition, 2 * dim)) if condition else None
         self.head = _zero(Head(dim, vocab_size))
 
+    @property
     def config(self) -> dict:
         """The constructor's arguments."""
         return dict(self._config)

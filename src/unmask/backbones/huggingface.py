@@ -156,6 +156,7 @@ class HuggingFace(Rows):
         self.family, self.fields, self.mask = family, fields, mask
         self.register_load_state_dict_post_hook(read)
 
+    @property
     def config(self) -> dict:
         """The constructor's arguments."""
         return {

@@ -76,6 +76,7 @@ class MD4Transformer(nn.Module):
         self.head = nn.Linear(dim, vocab_size, bias=False)
         nn.init.zeros_(self.head.weight)
 
+    @property
     def config(self) -> dict:
         """The constructor's arguments."""
         return dict(self._config)

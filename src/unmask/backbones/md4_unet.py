@@ -63,6 +63,7 @@ class MD4UNet(nn.Module):
         self.norm = nn.GroupNorm(GROUPS, embed, eps=1e-6)
         self.head = _zero(nn.Conv2d(embed, shape[2] * vocab_size, 3, padding=1))
 
+    @property
     def config(self) -> dict:
         """The constructor's arguments."""
         return dict(self._config)

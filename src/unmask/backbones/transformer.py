@@ -104,6 +104,7 @@ class Transformer(nn.Module):
         for embedding in filter(None, (self.embed, self.place, self.ends)):
             nn.init.normal_(embedding.weight, std=1.0)
 
+    @property
     def config(self) -> dict:
         """The constructor's arguments."""
         return dict(self._config)

@@ -132,6 +132,7 @@ class UNet(nn.Module):
         network: Any = self
         network.to(memory_format=torch.channels_last)
 
+    @property
     def config(self) -> dict:
         """The constructor's arguments."""
         return dict(self._config)

@@ -206,7 +206,7 @@ def describe_schedule(schedule: Schedule, powers: Powers | None, num: int) -> st
 
 def describe_curve(schedule: Schedule) -> str:
     """A schedule with one curve for all values."""
-    config = schedule.config()
+    config = schedule.config
     name = config.pop("name") + "".join(f", {key} {value:g}" for key, value in config.items())
     shared = f"one curve, which all values share: {name}"
     return f"{shared}; alpha_t = 1/2 at t = {half_way(schedule):.3g}"
@@ -295,7 +295,7 @@ def describe_bounds(
 
 def record_of(schedule: Schedule, powers: Powers | None, bounds: Bounds | None) -> dict:
     """All of it for JSON: lists in the order of the values."""
-    made: dict = {"schedule": schedule.config()}
+    made: dict = {"schedule": schedule.config}
     if powers is None:
         made["half_way_t"] = half_way(schedule)
     else:

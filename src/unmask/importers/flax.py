@@ -67,12 +67,12 @@ def norm(theirs: str, ours: str, width: int) -> Iterator[Row]:
 def table(network: MD4Transformer | MD4UNet) -> list[Row]:
     """All parameters of a network, which has its sizes and needs no values."""
     rows = of_transformer if isinstance(network, MD4Transformer) else of_unet
-    return [*of_condition(network), *rows(network.config())]
+    return [*of_condition(network), *rows(network.config)]
 
 
 def of_condition(network: MD4Transformer | MD4UNet) -> Iterator[Row]:
     """What tells of time and class."""
-    said = network.config()
+    said = network.config
     width, classes = said["embed"], said["classes"]
     if classes:
         yield Row("cond_embeddings/embedding", "condition.label.weight", (classes, width))

@@ -69,7 +69,7 @@ def read(source: Path, flags: Any) -> Imported:
         raise ValueError(f"--tokenizer {flags.tokenizer}: {path} is of pictures; leave it out")
     tokens = None if pictures else find_tokens(path, flags.tokenizer)
     network = network_of(path, found, said)
-    classes = network.config()["classes"]
+    classes = network.config["classes"]
     if classes:
         raise ValueError(
             f"{path} has embeddings of {classes} classes, which are not read: give a network that "

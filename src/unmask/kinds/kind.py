@@ -233,6 +233,11 @@ class Kind(ABC):
         """What the data are, in words."""
 
     @property
+    def meanings(self) -> Sequence[str]:
+        """(V,) how each value is written: by that it is the same in other data of this kind."""
+        return [self.tokenizer.spell(i) for i in range(self.tokenizer.vocab_size)]
+
+    @property
     def columns(self) -> Sequence[str]:
         """What examples tell of, in the order of their positions, where that has names."""
         return ()

@@ -1,5 +1,6 @@
 """Where training begins with the weights of a model, and not with random ones."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from unmask.backbones import parts_of
 from unmask.config import TrainConfig
 from unmask.data import Data
 from unmask.diffusion import MaskedDiffusion
+from unmask.files import is_writer
 from unmask.kinds.registry import kind_of
+from unmask.train.vocabulary import with_tokens
 
 # schedules as files call them, where flags call them otherwise
 NAMES = {"learned_polynomial": "learned"}
@@ -28,7 +31,7 @@ def started_from(config: TrainConfig, start: str | Path) -> tuple[TrainConfig, M
     if model.meta.get("data", {}).get("kind") is None:
         raise ValueError(f"{folder} does not say which tokens it was trained on")
     model.meta["from"] = checkpoint.digest(folder / "model.safetensors")
-    curve = model.schedule.config()["name"]
+    curve = model.schedule.config["name"]
     said: dict[str, Any] = {
         "schedule": NAMES.get(curve, curve), "time": model.uses_time,
         "digits": model.subtokenizer.length, "labels": model.meta.get("labels", False),
@@ -43,15 +46,25 @@ def started_from(config: TrainConfig, start: str | Path) -> tuple[TrainConfig, M
     return replace(config, **said), model
 
 
-def adapt(model: MaskedDiffusion, start: Path, data: Data, meta: dict) -> None:
-    """Make the model from the folder `start` one of `data`, of which and of whose run `meta` tells.
+def adapt(
+    model: MaskedDiffusion, start: Path, data: Data, meta: dict, seed: int
+) -> MaskedDiffusion:
+    """The model from the folder `start` as one of `data`, of which and of whose run `meta` tells.
 
-    ValueError for data with other tokens or classes, or longer sequences than the network takes.
+    Of data with other tokens of its kind, it is one of those, which is said (`with_tokens`).
+    ValueError for another kind or classes, or longer sequences than the network takes.
     """
     before: Any = model.meta
-    why = kind_of(before["data"], start).differs(kind_of(data.meta, data.folder), start)
-    if why:
-        raise ValueError(f"{data.folder} {why}")
+    ours, theirs = kind_of(before["data"], start), kind_of(data.meta, data.folder)
+    if why := ours.differs(theirs, start):
+        try:
+            if ours.name != theirs.name:
+                raise ValueError(f"a model of {ours.name} is none of {theirs.name}")
+            model, what = with_tokens(model, ours, theirs, seed)
+        except ValueError as error:
+            raise ValueError(f"{data.folder} {why}: {error}") from None
+        if is_writer():
+            print(f"note: {data.folder} {why}.  As it is, {what}", file=sys.stderr)
     classes = (before["data"].get("classes"), data.meta.get("classes"))
     if before.get("labels") and classes[0] != classes[1]:
         raise ValueError(f"{data.folder} has {classes[1]} classes, and the model {classes[0]}")
@@ -60,6 +73,7 @@ def adapt(model: MaskedDiffusion, start: Path, data: Data, meta: dict) -> None:
         raise ValueError(f"--length {meta['length']}: the network takes at most {most} tokens")
     check_values(model, data)
     model.meta = meta | {"from": before["from"]}
+    return model
 
 
 def check_values(model: MaskedDiffusion, data: Data) -> None:

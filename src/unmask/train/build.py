@@ -33,18 +33,21 @@ def build(config: TrainConfig, vocab_size: int, meta: dict) -> MaskedDiffusion:
         curve = {"name": "learned_polynomial", "num_values": num_values, "init": config.power}
     data = meta.get("data", {})
     layout = kind_of(data, Path()).layout if "kind" in data else Layout()
-    allowed = None if layout.allowed is None else torch.from_numpy(layout.allowed)
-    links = None
-    if layout.links is not None:
-        links = torch.from_numpy(layout.links[0]), torch.from_numpy(layout.links[1])
     classes = data.get("classes", 0) if config.labels else 0
     check_memory(config, lambda: network(config, vocab_size, layout, classes))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         backbone = network(config, vocab_size, layout, classes)
         how: dict[str, Any] = {"objective": config.objective, "masking": config.masking}
-        how |= {"allowed": allowed, "links": links, "meta": meta}
+        how |= restrictions(layout) | {"meta": meta}
         return MaskedDiffusion(backbone, schedules.from_config(curve), subtokenizer, **how)
+
+
+def restrictions(layout: Layout) -> dict[str, Any]:
+    """`allowed` and `links` of a `MaskedDiffusion` for positions of this layout."""
+    allowed = None if layout.allowed is None else torch.from_numpy(layout.allowed)
+    links = None if layout.links is None else tuple(map(torch.from_numpy, layout.links))
+    return {"allowed": allowed, "links": links}
 
 
 def network(config: TrainConfig, vocab_size: int, layout: Layout, classes: int) -> nn.Module:

@@ -121,7 +121,7 @@ def untrained(
     if model is None or start is None:
         model = build(config, data.vocab_size, meta)
     else:
-        adapt(model, Path(start), data, meta)
+        model = adapt(model, Path(start), data, meta, config.seed)
     if not config.shard:  # else it goes there piece by piece
         model.to(device)
     if config.compile:

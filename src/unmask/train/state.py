@@ -92,7 +92,7 @@ class State:
         self.check_finite()
         folder = out / "checkpoints" / f"{self.step:08d}"
         made = {"step": self.step, "seconds": self.seconds, "run": run, "averaged": self.averages}
-        config = self.averaged.config() | {"training": made}
+        config = self.averaged.config | {"training": made}
         files = data.tokenizer.files()
 
         def drop_older() -> None:

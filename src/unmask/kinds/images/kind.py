@@ -1,6 +1,7 @@
 """The kind, as the verbs see it: pictures with holes in, pictures out."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,11 @@ class Images(Kind):
     def layout(self) -> Layout:
         height, width, channels = self.meta["tokenizer"]["shape"]
         return Layout(shape=(height, width, channels))
+
+    @property
+    def meanings(self) -> Sequence[str]:
+        levels = self.tokenizer.vocab_size
+        return [f"value {i} of {levels}" for i in range(levels)]
 
     def describe(self) -> str:
         spec = self.meta["tokenizer"]
