@@ -126,7 +126,7 @@ def check_model(model: MaskedDiffusion) -> None:
 def facts(model: MaskedDiffusion, program: ExportedProgram) -> dict[str, Any]:
     """What who runs the file has to know, to be written as JSON."""
     units, network = model.subtokenizer, model.backbone
-    schedule: dict[str, Any] = model.schedule.config()
+    schedule: dict[str, Any] = dict(model.schedule.config)
     if isinstance(model.schedule, Polynomial):
         schedule["power"] = model.schedule.power.tolist()
     known: dict[str, Any] = {
