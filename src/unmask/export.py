@@ -82,7 +82,7 @@ def export(
     """
     out = Path(out)
     check(out)
-    check_model(model)
+    check_model(model, out)
     length = model.meta["length"]
     with evaluating(model), quiet():
         denoiser = Denoiser(model)
@@ -113,12 +113,19 @@ def another(length: int, shape: list[str | int]) -> int:
     return min(length - 1, TRIED_POSITIONS)
 
 
-def check_model(model: MaskedDiffusion) -> None:
-    """ValueError for a model that is not float32 on the CPU, or does not say its length."""
+def check_model(model: MaskedDiffusion, out: Path) -> None:
+    """ValueError for a model that is not float32 on the CPU, does not say its length, or is too
+    large for `out`."""
     for weights in model.parameters():
         if weights.dtype != torch.float32 or weights.device.type != "cpu":
             said = f"{weights.dtype} on {weights.device}"
             raise ValueError(f"weights are {said}: export model.float().cpu()")
+    size = sum(weights.nbytes for weights in model.parameters())
+    if out.suffix == ".onnx" and size > MOST_ONNX:
+        raise ValueError(
+            f"weights of {size:,} bytes are more than the {MOST_ONNX:,} of an .onnx file: "
+            "name a .pt2"
+        )
     if "length" not in model.meta:
         raise ValueError("the model does not say its length: set model.meta['length']")
 
@@ -250,12 +257,6 @@ def run_pt2(content: bytes, given: dict[str, Tensor]) -> Tensor:
 
 def as_onnx(program: ExportedProgram, known: dict[str, Any]) -> bytes:
     """An ONNX file; what is `known` is one of its metadata_props."""
-    weights = sum(v.nbytes for v in program.state_dict.values())
-    if weights > MOST_ONNX:
-        raise ValueError(
-            f"weights of {weights:,} bytes are more than the {MOST_ONNX:,} of an .onnx file: "
-            "name a .pt2"
-        )
     try:
         made: Any = torch.onnx.export(
             program, dynamo=True, opset_version=OPSET, output_names=[OUTPUT], verbose=False

@@ -123,7 +123,7 @@ def inputs(model, name, batch, length):
 
 def cases(model, name):
     """Inputs in numbers and lengths that were not traced, up to those that a family has."""
-    lengths = (1, 5, 11) if name not in FAMILIES else (5, 35)
+    lengths = (1, 5, 11) if name not in FAMILIES else (5, 37)
     for batch, length in zip((1, 4, 6), lengths):
         yield inputs(model, name, batch, POSITIONS.get(name, length))
 
@@ -139,6 +139,13 @@ def rounding(name):
 
 def close(found, true, name):
     torch.testing.assert_close(torch.as_tensor(found), true, rtol=0, atol=rounding(name))
+
+
+def documented():
+    """The page's names of facts."""
+    said = PAGE.read_text(encoding="utf-8").split("JSON named `unmask.json`")[1].split("\n## ")[0]
+    cells = re.findall(r"^\| (`.*?) \|", said, re.M)
+    return {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
 
 
 def facts_of(session):
@@ -186,6 +193,8 @@ def test_onnx_says_what_pytorch_says_and_draws_what_we_draw(name, tmp_path, monk
     fixed = POSITIONS.get(name, "units" if "digits" in name else "positions")
     assert found["z"] == ["batch", fixed] and facts_of(session) == known
     assert known.get("labels", 0) == LABELS.get(name, 0)
+    assert known.get("most", 0) == (0 if name not in FAMILIES else model.backbone.length)
+    assert set(known) <= documented()
     if name == "links":
         with pytest.raises(AssertionError):
             sampler(tmp_path, monkeypatch)
@@ -213,6 +222,9 @@ def test_torch_export_says_the_same(name, tmp_path):
     given = list(cases(model, name))
     for one in given[1:] if name == "digits" else given:  # of two positions or more
         close(again(**one), expected(model, one), name)
+    if "most" in known:
+        with pytest.raises(Exception, match="Guard failed"):
+            again(**inputs(model, name, 2, known["most"] + 1))
 
 
 def test_networks_of_transformers_from_python_go_out_too(tmp_path):
@@ -263,6 +275,8 @@ def test_the_verb_and_the_page_from_a_run_to_its_text(text_run, tmp_path, capsys
     facts = names["facts"]
     assert (facts["mask_id"], facts["length"]) == (model.mask_id, 8)
     assert facts["meta"] == model.meta and facts["files"] == {}
+    others = {"codes", "labels", "links", "most"}  # that not all models have
+    assert set(facts) == documented() - others
     assert facts["model_sha256"] == json.loads(record.read_text())["model_sha256"]
     _, code = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     exec(compile(code, PAGE.name, "exec"), {})
