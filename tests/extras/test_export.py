@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 import test_huggingface as of_transformers
+import tokenizers
 import torch
 
 import unmask
@@ -287,11 +288,9 @@ def test_the_verb_and_the_page_from_a_run_to_its_text(
     assert capsys.readouterr().out == f"torch.Size([2, 8, {model.mask_id}])\n"
 
 
-def test_a_tokenizer_goes_with_its_model(tmp_path, monkeypatch):
+def test_a_tokenizer_goes_with_its_model(tmp_path):
     """What lies beside a model's tokens in its folder."""
     (tmp_path / "a.txt").write_text("the fox and the dog and the fox. " * 50)
-    import tokenizers
-
     words = tokenizers.Tokenizer(tokenizers.models.BPE())
     words.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel()
     trainer = tokenizers.trainers.BpeTrainer(vocab_size=280, show_progress=False)
