@@ -25,30 +25,13 @@ MATHEMATICS = [
     ["diffusion"], ["policies"], ["sampling", "estimate"], ["likelihood"],
 ]  # fmt: skip
 ABOVE = [
-    ["rows"], ["filling", "audit"], ["data"], ["train"], ["report"], ["evaluation"], ["bench"],
-    ["tables"], ["importers"], ["serve"], ["cli"],
+    ["rows"], ["filling", "scoring", "audit"], ["data"], ["train"], ["report"], ["evaluation"],
+    ["bench"], ["tables"], ["importers", "export"], ["serve"], ["cli"],
 ]  # fmt: skip
-LEAVES = [
-    "arrays",
-    "files",
-    "config",
-    "labels",
-    "roles",
-    "report.page",
-    "serve.guard",
-    "serve.work",
-]
-BELOW = [
-    "arrays",
-    "config",
-    "device",
-    "documents",
-    "files",
-    "labels",
-    "processes",
-    "roles",
-]  # of all
 LOWEST = ["arrays", "config", "files", "labels", "processes", "roles"]
+BELOW = [*LOWEST, "device", "documents"]  # of all
+ALONE = ["report.page", "serve.guard", "serve.work"]
+LEAVES = ["arrays", "files", "config", "labels", "roles", *ALONE]
 ORDER = [LOWEST, ["device", "documents"], *MATHEMATICS, ["kinds"], *ABOVE]
 LEVEL = {name: level for level, group in enumerate(ORDER) for name in group}
 KINDS_MAY = {"checkpoint", "kinds", *BELOW}  # no model, sampler, trainer or command line

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from unmask import __version__
 from unmask.cli.flags import Machine, Sampler
 from unmask.documents import without_infinities
 from unmask.files import is_writer, write_whole
+from unmask.kinds.kind import flag_names
 from unmask.kinds.output import check_out
+from unmask.kinds.registry import kinds
 
 
 class Runtime:
@@ -88,7 +91,7 @@ class Runtime:
         }
         if folder is not None:
             made |= {"model_sha256": digest(folder / "model.safetensors"), "weights": self.weights}
-            made |= {"model": self.found.name} if self.found.name else {}
+            made |= {"model": self.found.name} if self.found and self.found.name else {}
         write_record(self.args.json, **(made | values))
 
 
@@ -127,6 +130,16 @@ def check_positive(args, *names: str) -> None:
         value = getattr(args, name)
         if value < 1:
             raise ValueError(f"{flag(name)} must be at least 1, not {value}")
+
+
+def refuse_others(args, kind, flags: str) -> None:
+    """ValueError for a flag of other kinds than this one; `flags`: where a kind has its own, such
+    as "Read"."""
+    own = flag_names(getattr(kind, flags))
+    for other in kinds().values():
+        for field in fields(getattr(other, flags)):
+            if field.name not in own and getattr(args, field.name) != field.default:
+                raise ValueError(f"{flag(field.name)} is not for {kind.what}: leave it out")
 
 
 def how(args: Sampler) -> dict:
