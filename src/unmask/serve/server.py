@@ -35,11 +35,11 @@ class Server(ThreadingHTTPServer):
     def __init__(self, models: list[Served], host: str, port: int, limits: Limits):
         if ":" in host:
             self.address_family = socket.AF_INET6
+        super().__init__((host, port), Handler)
         self.models, self.limits = models, limits
         self.guard, self.worker = Guard(host), Worker()
         self.slots = threading.BoundedSemaphore(CLIENTS)
         self.pages = {path: content_of(name) for path, name in PAGES.items()}
-        super().__init__((host, port), Handler)
 
     @property
     def url(self) -> str:
