@@ -28,6 +28,7 @@ from unmask.kinds.kind import Partial
 from unmask.kinds.registry import demos
 from unmask.roles import GIVEN, HOLE
 from unmask.serve.guard import LARGE, SMALL, Guard
+from unmask.serve.server import PAGES
 from unmask.train import train
 
 ROOT = Path(__file__).parents[1]
@@ -113,7 +114,7 @@ def test_work_needs_the_token(client, path, token):
 
 def test_the_token_is_new_at_every_start_and_on_no_page(client):
     assert len(client.token) >= 32 and client.token != Guard("127.0.0.1").token
-    for path in ("/", "/page.js", "/editors.js", "/page.css"):
+    for path in PAGES:
         status, headers, content = client.ask("GET", path, **{"X-Token": None})
         assert status == 200 and client.token.encode() not in content
         policy = headers["Content-Security-Policy"]
@@ -165,7 +166,7 @@ def test_of_all_addresses_only_numbers_and_this_machine_are_names():
 
 
 def test_the_page_loads_nothing_and_writes_only_text(client):
-    for path in ("/", "/page.js", "/editors.js", "/page.css"):
+    for path in PAGES:
         content = client.ask("GET", path)[2].decode()
         for bad in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "//cdn",
                     "https:", "http:", "onclick=", "style="):  # fmt: skip

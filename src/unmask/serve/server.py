@@ -22,7 +22,9 @@ from unmask.serve.work import Busy, Task, Worker
 CLIENTS = 64  # connections at a time
 WAITS = 30  # seconds for a client that says nothing
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
-PAGES = {"/": "index.html"} | {f"/{name}": name for name in ("page.css", "page.js", "editors.js")}
+SCRIPTS = ("page", "editors", "reveal", "sequences", "pictures", "tables")
+PAGES = {"/": "index.html", "/page.css": "page.css"}
+PAGES |= {f"/{name}.js": f"{name}.js" for name in SCRIPTS}
 JSON = "application/json"
 
 

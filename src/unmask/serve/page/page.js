@@ -1,5 +1,6 @@
 // The page: settings, requests, the player, what was done before.
-import {EDITORS, element} from "./editors.js";
+import {EDITORS} from "./editors.js";
+import {element} from "./reveal.js";
 
 const get = id => document.getElementById(id);
 const KEPT = 20;  // results
