@@ -91,7 +91,8 @@ class Runtime:
         }
         if folder is not None:
             made |= {"model_sha256": digest(folder / "model.safetensors"), "weights": self.weights}
-            made |= {"model": self.found.name} if self.found and self.found.name else {}
+            of_hub = self.found is not None and self.found.name
+            made |= {"model": of_hub} if of_hub else {}
         write_record(self.args.json, **(made | values))
 
 
