@@ -1,5 +1,6 @@
 """What single sequences cost, by unmask score."""
 
+import contextlib
 import csv
 import io
 import json
@@ -392,3 +393,42 @@ def test_what_does_not_fit_together_is_refused(text_run, protein_run, tmp_path, 
         paths = [str(tmp_path / flag) if "." in flag and flag != "0.1" else flag for flag in flags]
         assert main(["score", str(run), str(tmp_path / name), *paths]) == 2, why
         assert why in capsys.readouterr().err, why
+
+
+def test_no_output_replaces_what_is_read(text_run, picture_run, tmp_path, capsys):
+    """Nor another output; whatever the verb, before the work."""
+    from PIL import Image
+
+    weights = unmask.checkpoint.resolve(text_run) / "model.safetensors"
+    (tmp_path / "some").mkdir()
+    Image.fromarray(np.zeros((2, 3), np.uint8)).save(tmp_path / "some" / "a.png")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "t.txt")
+    for name in ("t.txt", "p.txt", "h.txt"):
+        (tmp_path / name).write_text("the [MASK:3]" if name == "h.txt" else "the fox")
+    score = ["score", text_run, "t.txt"]
+    pictures = ["score", picture_run, "some"]
+    over, two, own = "would overwrite the input", "is to hold two results", "of a saved model"
+    asked = [
+        (over, [*score, "--json", "t.txt"]),
+        (over, [*score, "--out", "link.txt"]),
+        (over, [*score, "--pairs", "p.txt", "--json", "p.txt"]),
+        (over, [*score, "--holes", "h.txt", "--positions", "h.txt"]),
+        (two, [*score, "--positions", "o.csv", "--json", "o.csv"]),
+        (two, [*score, "--out", "o.csv", "--json", "./o.csv"]),
+        (own, [*score, "--out", weights]),
+        (own, [*score, "--json", weights.with_name("config.json")]),
+        ("is a file of some, which is read", [*pictures, "--json", "some/a.png"]),
+        (over, ["fill", text_run, "h.txt", "--json", "h.txt"]),
+        (over, ["fill", text_run, "h.txt", "--out", "h.txt"]),
+        (two, ["fill", text_run, "h.txt", "--out", "o.txt", "--json", "o.txt"]),
+        (two, ["sample", text_run, "--out", "o.txt", "--json", "o.txt"]),
+        (two, ["export", text_run, "o.pt2", "--json", "o.pt2"]),
+        (own, ["export", text_run, "o.pt2", "--json", weights]),
+    ]
+    before = {path: path.read_bytes() for path in [*tmp_path.rglob("*.*"), weights]}
+    with contextlib.chdir(tmp_path):
+        for why, argv in asked:
+            assert main([str(word) for word in argv]) == 2, argv
+            assert why in capsys.readouterr().err, argv
+        assert main([*map(str, score), "--out", "/dev/null", "--json", "/dev/null"]) == 0
+    assert before == {path: path.read_bytes() for path in [*tmp_path.rglob("*.*"), weights]}

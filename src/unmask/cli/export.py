@@ -8,7 +8,7 @@ import tyro
 
 from unmask.cli.flags import parse
 from unmask.cli.runtime import write_record
-from unmask.kinds.output import check_out
+from unmask.kinds.output import check_apart, check_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,7 @@ def export_model(argv: list[str]) -> None:
 
     check(args.out)
     check_out(str(args.out))
+    check_apart([args.out, args.json], [])
     folder = resolve(args.model)
     model = MaskedDiffusion.from_pretrained(folder).float()
     trained_on, files = model.meta.get("data", {}), {}

@@ -10,6 +10,7 @@ from unmask.cli.flags import Model, Sampler, flags_of, parse
 from unmask.cli.runtime import Runtime, check_positive, how, refuse_others
 from unmask.files import no_file
 from unmask.kinds.kind import flag_names
+from unmask.kinds.output import check_apart
 from unmask.labels import label_of
 
 
@@ -53,6 +54,8 @@ def fill(argv: list[str]) -> None:
     if "label" in flag_names(kind.Read):
         args = replace(args, label=label_of(args.label, model))
     source = kind.read(args.input, args, model.meta["length"])
+    outs = [*(source.writes or [args.out]), args.json]
+    check_apart(outs, [args.input, *source.reads, args.grid])
     made = source.fill(Filler(model, **runtime.filling(), window=args.window))
     drawn = {} if getattr(args, "best", False) else how(args)
     runtime.record(folder, **made, **drawn)

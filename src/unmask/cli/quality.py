@@ -10,7 +10,7 @@ import tyro
 from unmask.cli.flags import flags_of, parse
 from unmask.cli.runtime import write_record
 from unmask.files import no_file
-from unmask.kinds.output import check_out, table
+from unmask.kinds.output import check_apart, check_out, table
 from unmask.kinds.quality import Measure, Value
 from unmask.kinds.registry import kind_of, kinds, open_data
 
@@ -45,6 +45,7 @@ def quality(argv: list[str]) -> None:
     args: Any = parse(flags_of_judging(), "quality", argv, quality.__doc__)
     check_out(args.out, ".html")
     check_out(args.json, ".json")
+    check_apart([args.out, args.json], [args.samples, args.data])
     if args.seed < 0:
         raise ValueError(f"--seed must not be negative, not {args.seed}")
     if not args.samples.is_file():

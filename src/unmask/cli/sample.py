@@ -10,7 +10,7 @@ import tyro
 from unmask.cli.flags import Model, Sampler, parse
 from unmask.cli.runtime import Runtime, check_positive, how
 from unmask.files import is_writer
-from unmask.kinds.output import check_out
+from unmask.kinds.output import check_apart, check_out
 from unmask.labels import labels_of
 
 
@@ -49,6 +49,7 @@ def sample(argv: list[str]) -> None:
     if args.frames and not kind.frames:
         raise ValueError(f"--frames is not for {kind.what}: leave it out")
     check_out(args.frames, kind.frames)
+    check_apart([args.out, args.frames, args.json], [args.grid])
     labels = labels_of(args.label, args.num, model)
     sizes, made = sizes_of(args, runtime, model, kind)
     of_each = [None] * args.num if labels is None else labels

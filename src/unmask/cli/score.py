@@ -13,7 +13,7 @@ from unmask.cli.flags import Model, flags_of, parse
 from unmask.cli.runtime import Runtime, check_positive, refuse_others
 from unmask.files import no_file
 from unmask.kinds.kind import Kind, Listed, Partial, too_long
-from unmask.kinds.output import csv_text, spare, write_text
+from unmask.kinds.output import check_apart, check_out, csv_text, write_text
 from unmask.labels import label_of
 
 
@@ -113,11 +113,10 @@ def check_files(args: Any) -> None:
         if path and not Path(path).exists():
             said = "a text, a FASTA or CSV file, or a picture or more"
             raise no_file(Path(path), f"there is no file {path}: {name} is {said}")
-    for out in filter(None, (args.out, args.positions)):
-        for path in filter(None, inputs.values()):
-            spare(Path(out), Path(path))
-    if args.out and args.positions and Path(args.out).resolve() == Path(args.positions).resolve():
-        raise ValueError(f"{args.positions} is to hold the scores: name another file")
+    outs = args.out, args.positions, args.json
+    for out in outs:
+        check_out(out)
+    check_apart(outs, [*inputs.values(), args.grid])
 
 
 def read(args: Any, path: Path, kind: Kind, model: Any) -> list[Listed]:

@@ -102,6 +102,8 @@ class Source(ABC):
     """A file with holes: examples of it, and the way back, to where they stood."""
 
     examples: list[Partial]
+    reads: Sequence[str | Path] = ()  # other files that it is of; "": none
+    writes: Sequence[str | Path] = ()  # where --out does not name all files that are written
 
     @abstractmethod
     def fill(self, filler: Filler) -> dict:

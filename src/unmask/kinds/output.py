@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from unmask.documents import read_json
 from unmask.files import is_writer, write_whole
 
 
@@ -59,6 +60,8 @@ def check_out(path: str, suffix: str = "") -> None:
         raise ValueError(f"{path}: there is no folder {file.parent}")
     if file.is_dir():
         raise ValueError(f"{path} is a folder, not a file")
+    if any(is_of_model(one) for one in (file, file.resolve())):
+        raise ValueError(f"{path} is a file of a saved model: name another file")
     new = not file.exists()
     with open(path, "a"):  # an OSError names the file and the reason
         pass
@@ -66,6 +69,38 @@ def check_out(path: str, suffix: str = "") -> None:
         file.unlink()
     if not path.endswith(suffix):
         raise ValueError(f"{path} must end in {suffix}")
+
+
+def is_of_model(file: Path) -> bool:
+    """Whether a `config.json` beside a file, as saved models have one, keeps its digest."""
+    config = file.with_name("config.json")
+    if not (file.is_file() and config.is_file()):
+        return False
+    try:
+        return file.name in read_json(config, {"sha256": {str: str}})["sha256"]
+    except ValueError:
+        return False
+
+
+def check_apart(outs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
+    """ValueError for an output that is another one or an input, or a file in an input's folder.
+
+    Names that are empty are none.  Devices, pipes and folders may be named twice.
+    """
+    read = [Path(one) for one in inputs if str(one) and Path(one).exists()]
+    taken: set[Path] = set()
+    for out in (Path(one) for one in outs if str(one)):
+        if out.exists() and not out.is_file():
+            continue
+        real = out.resolve()
+        if real in taken:
+            raise ValueError(f"{out} is to hold two results: name another file for one of them")
+        taken.add(real)
+        for one in read if out.exists() else []:
+            if out.samefile(one):
+                raise ValueError(f"{out} would overwrite the input: name another file")
+            if one.is_dir() and one.resolve() in real.parents:
+                raise ValueError(f"{out} is a file of {one}, which is read: name another file")
 
 
 def write_text(out: str, text: str) -> None:
@@ -77,21 +112,14 @@ def write_text(out: str, text: str) -> None:
         sys.stdout.write(text)
 
 
-def numbered(out: Path, num: int, source: Path, suffix: str = "") -> list[Path]:
+def numbered(out: Path, num: int, suffix: str = "") -> list[Path]:
     """`num` files for what was filled in: `out`, or its name with a number.
 
-    Raises ValueError for one that would not do (see `spare`).
+    Raises ValueError for one that would not do (see `check_out`).
     """
     names = [out]
     if num != 1:
         names = [out.with_stem(f"{out.stem}-{i}") for i in range(1, num + 1)]
     for name in names:
-        spare(name, source, suffix)
+        check_out(str(name), suffix)
     return names
-
-
-def spare(name: Path, source: Path, suffix: str = "") -> None:
-    """Raises ValueError for an output that cannot be written, or that is the input."""
-    check_out(str(name), suffix)
-    if name.resolve() == source.resolve():
-        raise ValueError(f"{name} would overwrite the input: name another file")

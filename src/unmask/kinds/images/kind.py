@@ -166,7 +166,8 @@ class Picture(Source):
                 "--mask is a picture, white where there is something to fill in",
             )
         out = Path(args.out or f"{path.stem}-filled.png")
-        self.names = numbered(out, args.num, path, ".png")
+        self.names = self.writes = numbered(out, args.num, ".png")
+        self.reads = [args.mask]
         mask = Path(args.mask) if args.mask else None
         self.holed, self.num = Holed(path, mask, pixels), args.num
         self.examples = [self.holed.example(args.label)]

@@ -9,7 +9,7 @@ import numpy as np
 from unmask.files import is_writer, write_whole
 from unmask.kinds.folder import progress_bars
 from unmask.kinds.kind import Filler, Source
-from unmask.kinds.output import csv_text, numbered, spare
+from unmask.kinds.output import check_out, csv_text, numbered
 from unmask.kinds.tables.columns import UNKNOWN, Table
 from unmask.kinds.tables.csv_source import Cells, read_cells
 from unmask.kinds.tables.flags import names_in
@@ -44,13 +44,9 @@ class HoledRows(Source):
         if args.window:
             raise ValueError("--window is not for a table: leave it out")
         stem = path.name.removesuffix(".gz").removesuffix(".xz").removesuffix(".csv")
-        self.names = numbered(Path(args.out or f"{stem}-filled.csv"), args.num, path)
-        if args.probabilities:
-            file = Path(args.probabilities)
-            spare(file, path)
-            if file.resolve() in [name.resolve() for name in self.names]:
-                taken = f"{args.probabilities} is to hold the filled table"
-                raise ValueError(f"{taken}: name another file for the probabilities")
+        self.names = numbered(Path(args.out or f"{stem}-filled.csv"), args.num)
+        check_out(args.probabilities)
+        self.writes = [*self.names, args.probabilities]
         if args.best and args.num > 1:
             raise ValueError(f"--best has one answer, not --num {args.num}: leave one of them out")
         self.args, self.table = args, table
