@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import gzip
 import io
 import json
 import math
@@ -432,3 +433,29 @@ def test_no_output_replaces_what_is_read(text_run, picture_run, tmp_path, capsys
             assert why in capsys.readouterr().err, argv
         assert main([*map(str, score), "--out", "/dev/null", "--json", "/dev/null"]) == 0
     assert before == {path: path.read_bytes() for path in [*tmp_path.rglob("*.*"), weights]}
+
+
+def test_json_lines_are_recognised_and_nothing_in_them_is_dropped(text_run, tmp_path, capsys):
+    line = '{"text": "the fox"}\n'
+    (tmp_path / "a.txt").write_bytes(b"the fox\rthe fox\r")
+    truth, again = scored(capsys, text_run, tmp_path / "a.txt")
+    assert truth["nats"] == again["nats"] and (truth["name"], again["name"]) == ("1", "2")
+    for name in ("a.ndjson", "a.json", "a.JSONL", "a.jsonlines"):
+        (tmp_path / name).write_text(line * 2)
+        assert scored(capsys, text_run, tmp_path / name) == [truth, again], name
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(line.encode()))
+    assert scored(capsys, text_run, tmp_path / "a.jsonl.gz") == [truth]
+    (tmp_path / "some.txt").mkdir()
+    (tmp_path / "a.json").write_text(f"[{line}]")
+    files = {
+        "prompt": '{"text": "fox", "prompt": "the "}', "a_b": '{"text": "fox", "a_b": 1}',
+        "2 times": '{"text": "fox", "text": "the"}', "half a surro": r'{"text": "fox\ud800"}',
+        "a surrogate": r'{"text": "fox", "given": "\udfff"}', "no field text": '[["text", "a"]]',
+    }  # fmt: skip
+    for why, content in files.items():
+        (tmp_path / "a.jsonl").write_text(content)
+        assert main(["score", str(text_run), str(tmp_path / "a.jsonl")]) == 2, why
+        assert why in capsys.readouterr().err
+    for name, why in {"a.json": "give JSON lines", "some.txt": "is a folder: name"}.items():
+        assert main(["score", str(text_run), str(tmp_path / name)]) == 2, name
+        assert why in capsys.readouterr().err

@@ -21,8 +21,8 @@ from unmask.labels import label_of
 class Common(Estimating):
     model: Model
     input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
-    """Of a model of text: a text, each line of which is scored, or JSON lines (.jsonl) with a field
-    text and, if there is a context, given, which is shown and not scored.
+    """Of a model of text: a text, each line of which is scored, or JSON lines (.jsonl, .ndjson)
+    with a field text and, if there is a context, given, which is shown and not scored.
     Of proteins: a FASTA file.  Of a table: a CSV file, each row of which is.
     Of pictures: a picture, a folder of them, or an .npz or IDX file, whose labels count.
     What fill would fill in ([MASK], -, transparent pixels) is not known: hidden, and not scored;

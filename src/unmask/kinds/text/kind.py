@@ -1,6 +1,5 @@
 """The kind, as the verbs see it: texts with [MASK]s in, texts out."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -163,8 +162,7 @@ class Passage(Source):
         from unmask.kinds.text.tokenizers import Characters
 
         check_out(args.out)
-        raw = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-        text = text_of_file(raw, path)
+        text = text_of_file(path)
         self.tokenizer, self.args = tokenizer, args
         try:
             self.pieces = parse_holes(text)

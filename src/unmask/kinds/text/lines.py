@@ -1,32 +1,45 @@
 """Texts that are scored one by one: the lines of a file, or JSON lines."""
 
 import json
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from unmask.kinds.encodings import decode_text
 from unmask.kinds.kind import Listed
-from unmask.kinds.sources import foreign, what_is
+from unmask.kinds.sources import START, foreign, read_blocks, what_is
 from unmask.kinds.text.holes import parse_pieces, partial
+from unmask.kinds.text.sources import checked, file_kind
 from unmask.roles import GIVEN, HOLE, UNKNOWN
 
 
 def read_lines(path: Path, tokenizer: Any) -> list[Listed]:
-    """The lines of a text, or the objects of JSON lines (.jsonl), by their numbers.
+    """The lines of a text, or the objects of JSON lines, by their numbers.
+
+    Which of them is told as in `prepare`: .jsonl, .ndjson, .jsonlines, or .json that is no array.
 
     What is "text" is paid for; what is "given", if there is such a field, stands before it and is
     not.  `[MASK]` and `[MASK:20]` are tokens that are not known, as in `holes`; the pieces around
     them, and what is given, are tokenized apart.  Blank lines are left out.
     """
     found = []
-    lines = text_of_file(path.read_bytes(), path).split("\n")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a text, or a file of JSON lines")
+    content = text_of_file(path)
+    kind = file_kind(path, "auto", content[:START].encode())
+    if kind == "json":
+        raise ValueError(f"{path} is one JSON document: give JSON lines, an object on each line")
+    # old Macs ended lines in a carriage return alone
+    lines = content.split("\n" if "\n" in content else "\r")
     for number, line in enumerate(lines, 1):
         line, place = line.removesuffix("\r"), f"{path}, line {number}"
         if not line.strip():
             continue
-        given, text = fields_of(line, place) if path.suffix == ".jsonl" else ("", line)
+        given, text = fields_of(line, place) if kind == "jsonl" else ("", line)
         before, pieces = parse_pieces(given, place), parse_pieces(text, place)
         try:
             example = partial(tokenizer, before + pieces)
@@ -44,21 +57,39 @@ def read_lines(path: Path, tokenizer: Any) -> list[Listed]:
     return found
 
 
-def text_of_file(raw: bytes, path: Path) -> str:
-    """The content of a file; ValueError for one that is no text."""
-    if what := what_is(raw):
-        raise foreign(path, what)
+def text_of_file(path: Path) -> str:
+    """The content of a file, unpacked where it ends in .gz or .xz; of standard input for "-".
+
+    ValueError for one that is no text.
+    """
+    if str(path) == "-":
+        raw = sys.stdin.buffer.read()
+        if what := what_is(raw):
+            raise foreign(path, what)
+    else:
+        raw = b"".join(read_blocks(path, tqdm(disable=True)))
     return decode_text(raw, str(path))
 
 
 def fields_of(line: str, place: str) -> tuple[str, str]:
-    """The fields "given", empty if there is none, and "text" of a line of JSON lines."""
+    """The fields "given", empty if there is none, and "text" of a line of JSON lines.
+
+    ValueError for other fields, and for one that stands there twice.
+    """
     try:
-        content = json.loads(line)
+        content = json.loads(line, object_pairs_hook=tuple)
     except (ValueError, RecursionError):
         raise ValueError(f"{place} is no JSON: give an object with a field text") from None
-    if not isinstance(content, dict) or not isinstance(content.get("text"), str):
+    pairs = content if isinstance(content, tuple) else ()  # of an object
+    fields = dict(pairs)
+    if not isinstance(fields.get("text"), str):
         raise ValueError(f"{place} has no field text that is a text: give one")
-    if not isinstance(content.get("given", ""), str):
+    if not isinstance(fields.get("given", ""), str):
         raise ValueError(f"{place} has a field given that is no text: give one, or leave it out")
-    return content.get("given", ""), content["text"]
+    for name, count in Counter(name for name, _ in pairs).items():
+        if name not in ("text", "given"):
+            said = f"{place} has a field {name!r}"
+            raise ValueError(f"{said}: leave it out, the fields are text and, for a context, given")
+        if count > 1:
+            raise ValueError(f"{place} has the field {name} {count} times: give it once")
+    return checked(fields.get("given", ""), place), checked(fields["text"], place)
