@@ -34,7 +34,7 @@ class Score:
 
     An upper bound on -log p, or the exact likelihood of one sampler: as the estimator's `what`
     says.  `noise` is one standard error, of the random masks alone; 0 of what is exact, NaN where
-    there is one replicate.
+    there is one replicate; where each value has its own schedule, often too small.
     """
 
     replicates: Tensor  # (G,) float64 nats, in G independent draws of the masks
@@ -65,7 +65,9 @@ class Difference:
     """Of two scores on the same masks, in nats: of two bounds, which is itself no bound.
 
     Resolved: it is beyond `needed`, its noise times Student's quantile for 95 %, two-sided, at one
-    degree of freedom less than there are replicates.
+    degree of freedom less than there are replicates.  Of a model with a schedule for each value do
+    not rely on it: a few draws may cost much more than the others, and where none of them was met
+    the noise is told too small.
     """
 
     nats: float
