@@ -468,3 +468,30 @@ def test_json_lines_are_recognised_and_nothing_in_them_is_dropped(text_run, tmp_
     for name, why in {"a.json": "give JSON lines", "some.txt": "is a folder: name"}.items():
         assert main(["score", str(text_run), str(tmp_path / name)]) == 2, name
         assert why in capsys.readouterr().err
+
+
+def test_names_of_their_own_go_before_places(picture_run, protein_run, tmp_path, capsys):
+    """The same names in another order are a mistake; other names, as of mutants, go by place."""
+    from PIL import Image
+
+    for folder, numbers in {"a": (1, 2, 10), "b": (1, 2, 11), "c": (5, 6, 7)}.items():
+        (tmp_path / folder).mkdir()
+        for number in numbers:
+            picture = Image.fromarray(np.full((2, 3), 255, np.uint8))
+            picture.save(tmp_path / folder / f"{number}.png")
+    sequences = {"ab": ">a\nMKV\n>b\nLAG\n", "ba": ">b\nLAG\n>a\nMKV\n", "xy": ">x\nMKL\n>y\nLAV\n"}
+    for name, content in sequences.items():
+        (tmp_path / f"{name}.fasta").write_text(content)
+    asked = [
+        (picture_run, "a", "b", "'10.png' of INPUT would stand beside '11.png' of"),
+        (picture_run, "a", "c", ""),
+        (protein_run, "ab.fasta", "ba.fasta", "'a' of INPUT would stand beside 'b' of"),
+        (protein_run, "ab.fasta", "xy.fasta", ""),
+        (protein_run, "ab.fasta", "ab.fasta", ""),
+    ]
+    for run, name, other, why in asked:
+        argv = ["score", str(run), str(tmp_path / name), "--pairs", str(tmp_path / other)]
+        if run is picture_run:
+            argv += ["--label", "0"]
+        assert main([*argv, "--repeats", "8"]) == (2 if why else 0), (name, other)
+        assert why in capsys.readouterr().err

@@ -169,7 +169,8 @@ def read_beside(args: Any, path: Path, kind: Kind, model: Any, to: list[Listed])
 def beside(found: list[Listed], to: list[Listed], path: str) -> list[Listed]:
     """One of `found`, which are of the file `path`, for each of `to`; a single one is for all.
 
-    ValueError for another number of them, or where lines that are left out shift them.
+    ValueError for another number of them, where lines that are left out shift them, and where some
+    have the same names but not in the same order.  Names that are all others say nothing of order.
     """
     if len(found) == 1:
         return found * len(to)
@@ -182,6 +183,16 @@ def beside(found: list[Listed], to: list[Listed], path: str) -> list[Listed]:
             raise ValueError(
                 f"{one.place} would stand beside {other.place}: leave the same lines blank in both"
             )
+    names, of_others = [one.name for one in found], [one.name for one in to]
+    numbered = all(one.name == str(one.at) for one in (*found, *to))
+    if not numbered and names != of_others and not set(names).isdisjoint(of_others):
+        one, other = next(
+            pair for pair in zip(to, found, strict=True) if pair[0].name != pair[1].name
+        )
+        raise ValueError(
+            f"{one.name!r} of INPUT would stand beside {other.name!r} of {path}: give both the "
+            "same names in the same order, or names that differ throughout"
+        )
     return found
 
 
