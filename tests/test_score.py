@@ -334,11 +334,14 @@ def test_pictures_cost_what_is_enumerated(picture_run, tmp_path, capsys):
     role = torch.tensor([[1, 2, 1, 1, 1, 1]], dtype=torch.int8)
     truth = bound(x[:1], torch.tensor([0]), role)[0]
     assert float(part["nats"]) == pytest.approx(truth, abs=1e-3) and part["dimensions"] == "1"
+    clear[1] = 127, 128, 254
+    Image.fromarray(np.stack([grey, clear], -1), "LA").save(tmp_path / "half.png")
     np.savez(tmp_path / "wide.npz", data=np.zeros((1, 3, 3, 1), np.uint8))
     np.savez(tmp_path / "other.npz", data=np.zeros((1, 2, 3, 1), np.uint8), labels=np.array([2]))
     for name, why in {
         "wide.npz": "has images of 3 x 3 x 1, and the model is for 2 x 3 x 1",
         "other.npz": "has the label 2, and the model knows 2 classes",
+        "half.png": "half.png has 3 half-transparent pixels",
     }.items():
         assert main(["score", str(picture_run), str(tmp_path / name)]) == 2
         assert why in capsys.readouterr().err

@@ -186,9 +186,7 @@ def beside(found: list[Listed], to: list[Listed], path: str) -> list[Listed]:
     names, of_others = [one.name for one in found], [one.name for one in to]
     numbered = all(one.name == str(one.at) for one in (*found, *to))
     if not numbered and names != of_others and not set(names).isdisjoint(of_others):
-        one, other = next(
-            pair for pair in zip(to, found, strict=True) if pair[0].name != pair[1].name
-        )
+        one, other = next((a, b) for a, b in zip(to, found, strict=True) if a.name != b.name)
         raise ValueError(
             f"{one.name!r} of INPUT would stand beside {other.name!r} of {path}: give both the "
             "same names in the same order, or names that differ throughout"

@@ -24,9 +24,9 @@ from unmask.kinds.kind import Partial, State
 from unmask.roles import GIVEN, HOLE
 
 
-def read_clear(path: Path, pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
-    """A picture (H, W, C) uint8 of the size and channels of `pixels`, and which of its pixels
-    (H, W) are transparent.  ValueError for another size or other channels."""
+def read_opaque(path: Path, pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
+    """A picture (H, W, C) uint8 of the size and channels of `pixels`, and how opaque its pixels
+    are: (H, W) uint8, 0 to 255.  ValueError for another size or other channels."""
     changed: Counter[str] = Counter()
     image = open_picture(path, changed)
     for how in changed:
@@ -38,15 +38,15 @@ def read_clear(path: Path, pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
             f"and the model is for {width} x {height}: crop or resize it"
         )
     image, alpha = split_alpha(image)
-    clear = np.zeros((height, width), bool)
+    opaque = np.full((height, width), 255, np.uint8)
     if alpha is not None:
-        clear = np.asarray(alpha) < 128
+        opaque = np.asarray(alpha)
     array = to_array(image, path)
     if array.shape[2] != channels:
         raise ValueError(
             f"{path} is {MODES[array.shape[2]]} and the model is for {MODES[channels]}: convert it"
         )
-    return array, clear
+    return array, opaque
 
 
 class Holed:
@@ -56,9 +56,9 @@ class Holed:
     """
 
     def __init__(self, path: Path, mask: Path | None, pixels: Pixels):
-        self.array, clear = read_clear(path, pixels)
+        self.array, opaque = read_opaque(path, pixels)
         if mask is None:
-            holes, sought = clear, "transparent"
+            holes, sought = opaque < 128, "transparent"
         else:
             height, width, _ = self.array.shape
             of_mask = open_picture(mask)

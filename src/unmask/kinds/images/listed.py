@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from unmask.kinds.images.holes import read_clear
+from unmask.kinds.images.holes import read_opaque
 from unmask.kinds.images.pixels import Pixels
 from unmask.kinds.images.sources import Reading, file_format, is_picture, make_source, read_images
 from unmask.kinds.kind import Listed, Partial
@@ -47,8 +47,14 @@ def read_pictures(path: Path, pixels: Pixels) -> list[Listed]:
 
 
 def picture(path: Path, number: int, pixels: Pixels) -> Listed:
-    array, clear = read_clear(path, pixels)
-    hidden = np.broadcast_to(clear[..., None], array.shape).reshape(-1)
+    array, opaque = read_opaque(path, pixels)
+    half = int(((opaque > 0) & (opaque < 255)).sum())
+    if half:
+        raise ValueError(
+            f"{path} has {half:,} half-transparent pixels, which are neither known nor hidden: "
+            "make them opaque or transparent"
+        )
+    hidden = np.broadcast_to(opaque[..., None] == 0, array.shape).reshape(-1)
     role = np.where(hidden, UNKNOWN, HOLE).astype(np.int8)
     if not (role == HOLE).any():
         raise ValueError(f"{path} is transparent everywhere, and nothing of it known: take it out")
