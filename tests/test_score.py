@@ -498,3 +498,26 @@ def test_names_of_their_own_go_before_places(picture_run, protein_run, tmp_path,
             argv += ["--label", "0"]
         assert main([*argv, "--repeats", "8"]) == (2 if why else 0), (name, other)
         assert why in capsys.readouterr().err
+
+
+def test_numbers_outside_training_are_counted(tmp_path, capsys):
+    numbers = [f"{i},{i % 7}\n" for i in range(0, 200, 2)]
+    (tmp_path / "t.csv").write_text("".join(["age,hours\n", *numbers]))
+    prepare = ["prepare", "tables", str(tmp_path / "t.csv"), str(tmp_path / "data")]
+    flags = ["--split", "1,0,0", "--bins", "4", "--numbers", "age,hours"]
+    assert main([*prepare, *flags]) == 0
+    config = TrainConfig(
+        length=0, dim=16, layers=1, heads=2, batch_size=8, steps=1, eval_windows=4,
+        dtype="float32", device="cpu",
+    )  # fmt: skip
+    run = train(config, tmp_path / "data", tmp_path / "run").parents[1]
+    score = ["score", str(run), str(tmp_path / "a.csv"), "--repeats", "8"]
+    noted = "note: {}/a.csv has numbers outside the range of training"
+    for content, said in {
+        "age,hours\n198,6\n0,0\n7,3\n": "",
+        "age,hours\n199,6\n-1,9\n1e30,3\n1e30,3\n": "outermost bin does: age (4), hours (1)\n",
+    }.items():
+        (tmp_path / "a.csv").write_text(content)
+        assert main(score) == 0
+        error = capsys.readouterr().err
+        assert (noted.format(tmp_path) in error) == bool(said) and said in error

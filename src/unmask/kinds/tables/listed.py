@@ -8,6 +8,7 @@ import numpy as np
 
 from unmask.kinds.kind import Listed, Partial
 from unmask.kinds.tables.columns import ABSENT, UNKNOWN, Table
+from unmask.kinds.tables.csv_source import Cells
 from unmask.kinds.tables.filled import read_columns
 from unmask.kinds.tables.prepare import check_absent, encode
 from unmask.roles import ABSENT as PLACE_ABSENT
@@ -45,6 +46,10 @@ def read_rows(path: Path, args: Any, table: Table, marks: bool) -> list[Listed]:
         if lacking:
             said = f"note: {path} lacks {', '.join(lacking)}: not known, and not scored"
             print(said, file=sys.stderr)
+        if counts := beyond_training(own, some, found):
+            cells_of = ", ".join(f"{name} ({count:,})" for name, count in counts.items())
+            said = "outside the range of training, which cost what the outermost bin does"
+            print(f"note: {path} has numbers {said}: {cells_of}", file=sys.stderr)
     listed = []
     for number, (ids, own) in enumerate(zip(tokens, role, strict=True), 1):
         place = f"{path}, line {cells.lines[number - 1]}"
@@ -54,3 +59,20 @@ def read_rows(path: Path, args: Any, table: Table, marks: bool) -> list[Listed]:
     if not listed:
         raise ValueError(f"{path} has no rows below its header: give at least one")
     return listed
+
+
+def beyond_training(cells: Cells, table: Table, found: np.ndarray) -> dict[str, int]:
+    """By column, how many of its numbers are less than all of training or greater, if some are.
+
+    `found`: see `encode`.
+    """
+    counts = {}
+    for c, column in enumerate(table.columns):
+        if column.within is None:
+            continue
+        used, times = np.unique(cells.codes[found[:, c] >= 0, c], return_counts=True)
+        steps = column.steps([cells.texts[c][i] for i in used])
+        outside = (steps < 0) | (steps > column.within.last)
+        if outside.any():
+            counts[column.name] = int(times[outside].sum())
+    return counts
