@@ -161,6 +161,19 @@ def test_pairs_of_texts(text_run, tmp_path, capsys):
     rows = scored(capsys, text_run, tmp_path / "a.jsonl", *flags)  # one for all
     assert [row["same_masks"] for row in rows] == ["no", "no"]
     assert rows[0]["other_nats"] == rows[1]["other_nats"]
+    # one wild type, drawn for several pairs until each is told well enough, is one score
+    (tmp_path / "two.txt").write_text("lazy fog\nxyz qqqq\n")
+    argv = [tmp_path / "two.txt", *flags[:4], "--error", "0.005", "--json", record]
+    rows = scored(capsys, text_run, *argv)
+    assert rows[0]["other_nats"] == rows[1]["other_nats"]
+    assert {int(row["draws"]) % 4 for row in rows} == {0}
+    assert {row["other_draws"] for row in rows} == {max((r["draws"] for r in rows), key=int)}
+    assert json.loads(record.read_text())["repeats"] is None
+    argv = ["score", text_run, tmp_path / "a.jsonl", *flags[:4], "--estimator", "enumeration"]
+    assert main(list(map(str, argv))) == 0
+    said = capsys.readouterr()
+    assert "masked alike" not in said.err
+    assert {row["draws"] for row in csv.DictReader(io.StringIO(said.out))} == {"0"}
 
 
 def test_mutations_of_a_protein(protein_run, tmp_path, capsys):
@@ -359,7 +372,7 @@ def test_a_model_with_a_curve_per_value_is_scored(data, tmp_path, capsys):
     for row, bound in zip(found, truth):
         assert abs(float(row["nats"]) - bound) < 6 * float(row["noise"])
     (same, _) = scored(capsys, run, tmp_path / "a.jsonl", "--pairs", tmp_path / "a.jsonl")
-    assert same["difference"] == "0.0000" and same["same_masks"] == "no"
+    assert same["difference"] == "0.0000" and same["same_masks"] == "yes"
     # its noise is not good enough for a verdict, unless nothing is drawn
     (tmp_path / "b.jsonl").write_text('{"text": "dog"}\n{"given": "the", "text": " fox"}\n')
     argv = ["score", str(run), str(tmp_path / "a.jsonl"), "--pairs", str(tmp_path / "b.jsonl")]

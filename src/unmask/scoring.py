@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +42,11 @@ class Score:
     masks: int  # the number that its masks follow from
     exact: bool = False  # nothing was drawn
     by_unit: Tensor | None = None  # (U, 2) what each of its units pays, and the noise of that
+    of_each: int = 1  # draws of the masks that a replicate is the mean of
+
+    @property
+    def draws(self) -> int:
+        return 0 if self.exact else len(self.replicates) * self.of_each
 
     @property
     def nats(self) -> float:
@@ -86,10 +91,12 @@ class Difference:
 
 
 def difference(a: Score, b: Score) -> Difference:
-    """a - b, paired by replicate.  ValueError for scores on other masks."""
-    if a.masks != b.masks or len(a.replicates) != len(b.replicates):
-        raise ValueError("the scores are of other masks, or of more: score both together")
-    change, exact = a.replicates - b.replicates, a.exact and b.exact
+    """a - b, paired by replicate, over those that both have: a score that is in several pairs may
+    have more.  ValueError for scores on other masks."""
+    if a.masks != b.masks:
+        raise ValueError("the scores are of other masks: score both together")
+    count = min(len(a.replicates), len(b.replicates))
+    change, exact = a.replicates[:count] - b.replicates[:count], a.exact and b.exact
     noise = noise_of(change, exact)
     needed = 0.0 if exact else noise * student(len(change) - 1)
     return Difference(float(change.mean()), noise, math.nan if math.isnan(noise) else needed)
@@ -110,14 +117,14 @@ class Drawn:
     count: int = 0  # replicates
     paid: Tensor | None = None  # (2, U) sums over replicates: of nats, and of their squares
 
-    def score(self, asked: "Asked", exact: bool) -> Score:
+    def score(self, asked: "Asked", exact: bool, of_each: int) -> Score:
         by_unit = None
         if self.paid is not None:
             mean = self.paid[0] / self.count
             spread = (self.paid[1] / self.count - mean**2).clamp(min=0)
             noise = (spread / (self.count - 1)).sqrt() if self.count > 1 else spread / math.nan
             by_unit = torch.stack([mean, torch.zeros_like(mean) if exact else noise], -1)
-        return Score(torch.cat(self.passes), asked.units, asked.masks, exact, by_unit)
+        return Score(torch.cat(self.passes), asked.units, asked.masks, exact, by_unit, of_each)
 
 
 class Asked(NamedTuple):
@@ -255,8 +262,9 @@ class Scorer:
                 alive = {group for group in alive if needed[group] > begin}
                 more = min(max(needed.values()) - begin, begin)
         pairs = zip(found, asked, strict=True)
-        scores = [drawn.score(own, self.estimator.exact) for drawn, own in pairs]
-        return [shortest(tuple(scores[i] for i in group)) for group in groups]
+        exact = self.estimator.exact
+        scores = [drawn.score(own, exact, self.of_each) for drawn, own in pairs]
+        return [tuple(scores[i] for i in group) for group in groups]
 
     def bar(self, total: int) -> tqdm:
         """Progress over rows of all rounds, where there is a terminal."""
@@ -400,9 +408,3 @@ def number_of(example: Partial) -> int:
 def hashed(what: bytes) -> int:
     """0 to NUMBERS - 1."""
     return int.from_bytes(hashlib.sha256(what).digest()[:8]) % NUMBERS
-
-
-def shortest(scores: tuple[Score, ...]) -> tuple[Score, ...]:
-    """With as many replicates as each of them has: one that is in several pairs has more."""
-    count = min(len(one.replicates) for one in scores)
-    return tuple(replace(one, replicates=one.replicates[:count]) for one in scores)

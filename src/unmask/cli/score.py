@@ -93,16 +93,19 @@ def score(argv: list[str]) -> None:
     listed = read(args, args.input, kind, model)
     examples = [one.example for one in listed]
     said = f"{estimator.what}: {estimator.name(model)}, of {estimator.sampler(model)}"
+    others: list[Listed] = []
+    if args.pairs:
+        others = read_beside(args, Path(args.pairs), kind, model, listed)
     print(said, file=sys.stderr)
     learned = model.schedule.num_values > 1
     if learned and not estimator.exact:
         print(OF_LEARNED, file=sys.stderr)
     if args.pairs:
-        others = read_beside(args, Path(args.pairs), kind, model, listed)
         found = scorer.pairs(examples, [one.example for one in others])
         scores = [one for one, _ in found]
         rows = rows_of_pairs(kind, listed, others, found, learned)
-        say_unlike(rows)
+        if not estimator.exact:
+            say_unlike(rows)
     else:
         scores = scorer.score(examples)
         rows = rows_of(kind, listed, scores)
@@ -111,7 +114,9 @@ def score(argv: list[str]) -> None:
         write_text(args.positions, csv_text(rows_of_positions(kind, listed, scores)))
     made = {"what": estimator.what, "estimator": estimator.name(model), "scores": rows}
     made |= {"sampler": estimator.sampler(model), "density": estimator.density(model)}
-    runtime.record(folder, **made, repeats=args.repeats, error=args.error)
+    unused = args.error or estimator.exact
+    made |= {"repeats": None if unused else args.repeats, "error": args.error}
+    runtime.record(folder, **made)
 
 
 def check_files(args: Any) -> None:
@@ -238,6 +243,7 @@ def rows_of(kind: Kind, listed: Sequence[Listed], scores: Sequence[Any]) -> list
             "noise": found.noise,
             f"bits_per_{kind.unit}": found.bits_per_unit,
             "bits_noise": found.bits_per_unit_noise,
+            "draws": found.draws,
         }
         for one, found in zip(listed, scores, strict=True)
     ]
@@ -258,16 +264,22 @@ def rows_of_pairs(
         name, units, nats, noise, *_ = other.values()
         row |= {"other": name, f"other_{kind.unit}s": units, "other_nats": nats}
         change = difference(*found[i])
-        same = not learned and alike(listed[i].example, others[i].example)
-        row |= {"other_noise": noise, "difference": change.nats, "difference_noise": change.noise}
+        same = alike(listed[i].example, others[i].example, learned)
+        row |= {"other_noise": noise, "other_draws": other["draws"]}
+        row |= {"difference": change.nats, "difference_noise": change.noise}
         known = not learned or (found[i][0].exact and found[i][1].exact)
         row |= {"same_masks": "yes" if same else "no", "verdict": change.verdict if known else ""}
     return rows
 
 
-def alike(one: Partial, other: Partial) -> bool:
-    """Whether the same places are scored, so that masks are the same throughout."""
-    return one.role.tobytes() == other.role.tobytes()
+def alike(one: Partial, other: Partial, learned: bool) -> bool:
+    """Whether masks are the same throughout: the same places are scored and, where each value has
+    its own schedule, of the same values."""
+    from unmask.scoring import content
+
+    if content(one) == content(other):
+        return True
+    return not learned and one.role.tobytes() == other.role.tobytes()
 
 
 def say_unlike(rows: list[dict[str, Any]]) -> None:
