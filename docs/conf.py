@@ -1,5 +1,6 @@
 """The site: `make docs` writes it to build/docs, from these pages and docs/reference.py."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -18,8 +19,24 @@ html_title = f"unmask {version}"
 html_show_copyright = html_show_sphinx = html_copy_source = False
 myst_heading_anchors = 4
 nitpicky = True  # a link inside the site that leads nowhere is a warning, and those are errors
-suppress_warnings = ["toc.empty_glob"]  # places are left for pages that do not exist yet
+
+
+def name_files(app, page, source):
+    """Of a link to what lies beside docs/, the words and the path: the site has no such file."""
+    beside = re.compile(r"\[([^\]]*)\]\(\.\./((?!.*\.md#)[^)]*)\)")
+    if not page.startswith("reference/"):
+        source[0] = beside.sub(r"\1 (`\2`)", source[0])
+
+
+def keep_places(app, page, source):
+    """Of the index, without the places that are left for pages that there are not."""
+    if page == "index":
+        lines = source[0].splitlines()
+        kept = (line for line in lines if line[-1:] != "*" or any(HERE.glob(f"{line}.md")))
+        source[0] = "\n".join(kept)
 
 
 def setup(app):
     app.connect("builder-inited", lambda app: reference.write(HERE / "reference"))
+    app.connect("source-read", name_files)
+    app.connect("source-read", keep_places)

@@ -8,6 +8,7 @@
 import ast
 import inspect
 import io
+import itertools
 import os
 import re
 import sys
@@ -28,7 +29,7 @@ from unmask.kinds.registry import kinds, presets
 # beside the names of `unmask` itself: what the pages tell people to use
 MODULES = [
     *sorted(name for name in unmask.__all__ if isinstance(getattr(unmask, name), ModuleType)),
-    "cli", "config", "filling", "kinds.data", "kinds.demo", "kinds.folder",
+    "audit.sampler_law", "cli", "config", "estimate", "filling", "kinds.data", "kinds.demo", "kinds.folder",
     "kinds.kind", "kinds.quality", "kinds.recipe", "kinds.registry", "policies", "train",
 ]  # fmt: skip
 SUBJECTS = {"prepare": list(kinds()), "train": ["demo"], "import": list(SOURCES)}
@@ -118,6 +119,8 @@ def contents() -> str:
         module = import_module(f"unmask.{name}")
         names = ", ".join(f"`{one}`" for one in public(module))
         said.append(f"- [unmask.{name}](unmask.{name}.md): {escape(first_line(module))} {names}")
+    listed = "\n".join(f"unmask.{name}" for name in MODULES)
+    said.append("```{toctree}\n:hidden:\n\n" + listed + "\n```")
     return "\n\n".join(said) + "\n"
 
 
@@ -164,9 +167,19 @@ def entry(where: str, name: str, value: Any, note: str) -> list[str]:
     if inspect.isclass(value):
         fields = attributes(value)
         said += [f"- `{field}`: {escape(' '.join(text.split()))}" for field, text in fields.items()]
-        for own, member in vars(value).items():
+        for own, member in members(value).items():
             said += of_member(own, member)
     return said
+
+
+def members(of: type) -> dict[str, Any]:
+    """What a class defines, and what it has of classes of the package that no page tells of."""
+    told = {f"unmask.{name}" for name in MODULES}
+    bases = [one for one in of.__mro__[1:] if one.__module__.startswith("unmask.")]
+    found = {}
+    for base in [of, *(one for one in bases if one.__module__ not in told)]:
+        found = vars(base) | found
+    return dict(found)
 
 
 def of_member(name: str, member: Any) -> Iterator[str]:
@@ -216,7 +229,7 @@ def attributes(of: Any) -> dict[str, str]:
             return {}
         body = defined.body
     found = {}
-    for node, after in zip(body, body[1:], strict=False):
+    for node, after in itertools.pairwise(body):
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         text = after.value if isinstance(after, ast.Expr) else None
         if isinstance(targets[0], ast.Name) and isinstance(text, ast.Constant):

@@ -61,15 +61,24 @@ def blocks(name: str) -> list[Block]:
     return found
 
 
+def runs_here(block: Block) -> bool:
+    return not block.mark or (block.mark == "with" and find_spec(block.why) is not None)
+
+
 def run_page(
-    name: str, folder: Path, swaps: Mapping[str, str] | None = None, **names: Any
+    name: str,
+    folder: Path,
+    swaps: Mapping[str, str] | None = None,
+    only: str = "",
+    **names: Any,
 ) -> str:
     """Run a page in `folder`, and return what it printed.
 
-    swaps: what the page says -> what is run in its place, such as fewer steps; each is in the page.
-    names: what its Python finds.  Blocks whose package is not installed are left out.
+    swaps: what the page says -> what is run instead, such as fewer steps; each is in the page.
+    only: the language of the blocks that are run.  names: what its Python finds.  Blocks whose
+    package is not installed are left out.
     """
-    chosen = [b for b in blocks(name) if not b.mark or (b.mark == "with" and find_spec(b.why))]
+    chosen = [block for block in blocks(name) if runs_here(block) and only in ("", block.language)]
     assert chosen, f"{name} has nothing to run here"
     for said in swaps or {}:
         assert any(said in block.text for block in chosen), f"{name} does not say {said!r}"
