@@ -66,11 +66,7 @@ def runs_here(block: Block) -> bool:
 
 
 def run_page(
-    name: str,
-    folder: Path,
-    swaps: Mapping[str, str] | None = None,
-    only: str = "",
-    **names: Any,
+    name: str, folder: Path, swaps: Mapping[str, str] | None = None, only: str = "", **names: Any
 ) -> str:
     """Run a page in `folder`, and return what it printed.
 

@@ -4,6 +4,8 @@ import gzip
 import json
 import re
 import shutil
+import sys
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -233,6 +235,17 @@ def test_mdm_prime(tmp_path):
 def test_network(tmp_path):
     said = run_page("network.md", tmp_path)
     assert "Estimate(mean=" in said and (tmp_path / "convolutions" / "config.json").is_file()
+
+
+def test_inside(run):
+    (run / "demo").mkdir()
+    (run / "run").rename(run / "demo" / "run")
+    swaps = {"python runs/": f"{sys.executable} {ROOT}/runs/", "docs/sample.svg": "sample.svg"}
+    run_page("inside.md", run, swaps)
+    said = (run / "sample.svg").read_text(encoding="utf-8")
+    ElementTree.fromstring(said)
+    letters = re.findall(r"<text [^>]*>(.*?)</text>", said)
+    assert 0 < len(letters) <= 32 and said.count("M") >= len(letters)
 
 
 def test_a_kind_of_your_own(tmp_path):

@@ -63,7 +63,9 @@ def names_of_pages():
         for block in blocks(name):
             if block.language == "python":
                 for node in ast.walk(ast.parse(block.text)):
-                    if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("unmask"):
+                    if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+                        "unmask"
+                    ):
                         yield from ((name, f"{node.module}.{one.name}") for one in node.names)
 
 

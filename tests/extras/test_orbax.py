@@ -20,8 +20,6 @@ WORK = "50%41 a work#1"  # as no URL is
 GOLDEN = Path(__file__).parents[1] / "golden" / "foreign"
 
 
-
-
 def vocabulary(path, size):
     """A tokenizer .json of single letters and a mark that ends a text."""
     letters = {"abcdefghijklmnopqrstuvwxyz"[i]: i for i in range(size - 1)}
