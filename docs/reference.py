@@ -30,7 +30,8 @@ from unmask.kinds.registry import kinds, presets
 MODULES = [
     *sorted(name for name in unmask.__all__ if isinstance(getattr(unmask, name), ModuleType)),
     "audit.sampler_law", "cli", "config", "estimate", "filling", "kinds.data", "kinds.demo",
-    "kinds.folder", "kinds.kind", "kinds.quality", "kinds.recipe", "kinds.registry", "policies", "train",
+    "kinds.folder", "kinds.kind", "kinds.quality", "kinds.recipe", "kinds.registry",
+    "policies", "train",
 ]  # fmt: skip
 SUBJECTS = {"prepare": list(kinds()), "train": ["demo"], "import": list(SOURCES)}
 WIDE = "2000"  # columns of a terminal, so that a flag's words are one line

@@ -15,6 +15,7 @@ def test_transformers(tmp_path):
     """A tiny ESM with random weights, under the name of the page's."""
     residues(tmp_path / "esm2_t6_8M_UR50D", "esm")
     (tmp_path / "in.fasta").write_text(">a\nMKVLXXAG\n>b\nMKV-A\n")
+    (tmp_path / "whole.fasta").write_text(">a\nMKVLAG\n>b\nMKVA\n")
     proteins = "".join(f">p{i}\nMKVLAAG{'LIVG'[i % 4] * (i // 4)}STW\n" for i in range(200))
     (tmp_path / "some.fasta").write_text(proteins)
     assert main(["prepare", "proteins", str(tmp_path / "some.fasta"), str(tmp_path / "data")]) == 0
