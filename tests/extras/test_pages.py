@@ -16,10 +16,11 @@ def test_transformers(tmp_path):
     residues(tmp_path / "esm2_t6_8M_UR50D", "esm")
     (tmp_path / "in.fasta").write_text(">a\nMKVLXXAG\n>b\nMKV-A\n")
     (tmp_path / "whole.fasta").write_text(">a\nMKVLAG\n>b\nMKVA\n")
+    (tmp_path / "mutants.fasta").write_text(">a\nMKVLAA\n>b\nMKVL\n")
     proteins = "".join(f">p{i}\nMKVLAAG{'LIVG'[i % 4] * (i // 4)}STW\n" for i in range(200))
     (tmp_path / "some.fasta").write_text(proteins)
     assert main(["prepare", "proteins", str(tmp_path / "some.fasta"), str(tmp_path / "data")]) == 0
-    swaps = {"tuned  ": "tuned --minutes 0 --steps 2 --batch-size 4 --eval-windows 4 "}
+    swaps = {"tuned  ": "tuned --length 32 --minutes 0 --steps 2 --batch-size 4 --eval-windows 4 "}
     said = run_page("transformers.md", tmp_path, swaps)
     assert "bits per residue: an upper bound" in said and said.count("candidate=") == 6
     assert re.search(r"\n[ab],\d+,", (tmp_path / "scores.csv").read_text())

@@ -25,6 +25,7 @@ from unmask.cli.grid import grid
 from unmask.cli.imports import import_model
 from unmask.cli.lm_eval import lm_eval
 from unmask.cli.prepare import prepare
+from unmask.cli.push import push
 from unmask.cli.quality import quality
 from unmask.cli.sample import sample
 from unmask.cli.schedule import schedule
@@ -164,7 +165,7 @@ VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "compare": compare,
     "audit": audit, "schedule": schedule, "sample": sample, "fill": fill, "quality": quality,
     "distance": distance, "grid": grid, "bench": bench, "import": import_model,
-    "score": score, "lm-eval": lm_eval,
+    "score": score, "lm-eval": lm_eval, "push": push,
 }  # fmt: skip
 SHARED = {"train", "eval", "sample"}  # by several processes
 
@@ -181,10 +182,11 @@ HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
   grid MODEL --data DIR         the numbers of reveals that are best for so few steps
   sample MODEL                  draw samples
   fill MODEL INPUT              fill in the holes of a text, a picture, a table or proteins
-  score MODEL INPUT             what each text, or each protein, of a file costs: a bound, as CSV
+  score MODEL INPUT             what each example of a file costs, or how two versions of it differ
   quality CSV --data DIR        how good synthetic rows are, beside real ones; a page of pictures
   lm-eval --model unmask ...    a model of text in lm-evaluation-harness, whose flags it takes
   import NAME SRC OUT           a model from elsewhere, such as a BERT or an ESM-2, as one of ours
+  push RUN user/name            share a model on the Hugging Face Hub; MODEL may be such a name
   distance A B                  Frechet distance of two files of features, yours
   bench                         measure speed on this machine
 
