@@ -26,7 +26,7 @@ MATHEMATICS = [
 ]  # fmt: skip
 ABOVE = [
     ["rows"], ["filling", "scoring", "audit"], ["data"], ["train"], ["report"], ["evaluation"],
-    ["bench"], ["tables"], ["importers"], ["cli"],
+    ["bench"], ["tables"], ["importers", "export"], ["cli"],
 ]  # fmt: skip
 LEAVES = ["arrays", "files", "config", "roles", "report.page"]
 BELOW = ["arrays", "config", "device", "documents", "files", "processes", "roles"]  # of all

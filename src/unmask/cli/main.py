@@ -20,6 +20,7 @@ from unmask.cli.compare import compare
 from unmask.cli.demo import demo
 from unmask.cli.distance import distance
 from unmask.cli.evaluate import evaluate
+from unmask.cli.export import export_model
 from unmask.cli.fill import fill
 from unmask.cli.grid import grid
 from unmask.cli.imports import import_model
@@ -165,7 +166,7 @@ VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "compare": compare,
     "audit": audit, "schedule": schedule, "sample": sample, "fill": fill, "quality": quality,
     "distance": distance, "grid": grid, "bench": bench, "import": import_model,
-    "score": score, "lm-eval": lm_eval, "push": push,
+    "score": score, "lm-eval": lm_eval, "push": push, "export": export_model,
 }  # fmt: skip
 SHARED = {"train", "eval", "sample"}  # by several processes
 
@@ -187,6 +188,7 @@ HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
   lm-eval --model unmask ...    a model of text in lm-evaluation-harness, whose flags it takes
   import NAME SRC OUT           a model from elsewhere, such as a BERT or an ESM-2, as one of ours
   push RUN user/name            share a model on the Hugging Face Hub; MODEL may be such a name
+  export MODEL OUT.onnx         its denoiser for other programs, as ONNX or by torch.export
   distance A B                  Frechet distance of two files of features, yours
   bench                         measure speed on this machine
 
