@@ -29,9 +29,9 @@ from unmask.kinds.registry import kinds, presets
 # beside the names of `unmask` itself: what the pages tell people to use
 MODULES = [
     *sorted(name for name in unmask.__all__ if isinstance(getattr(unmask, name), ModuleType)),
-    "audit.sampler_law", "cli", "config", "estimate", "filling", "kinds.data", "kinds.demo",
-    "kinds.folder", "kinds.kind", "kinds.quality", "kinds.recipe", "kinds.registry",
-    "policies", "train",
+    "audit.sampler_law", "cli", "config", "estimate", "export", "filling", "kinds.data",
+    "kinds.demo", "kinds.folder", "kinds.kind", "kinds.quality", "kinds.recipe",
+    "kinds.registry", "policies", "train",
 ]  # fmt: skip
 SUBJECTS = {"prepare": list(kinds()), "train": ["demo"], "import": list(SOURCES)}
 WIDE = "2000"  # columns of a terminal, so that a flag's words are one line

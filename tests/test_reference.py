@@ -58,7 +58,7 @@ def names_of_pages():
     """(page, dotted name) of what pages name of the package in Python or in words."""
     for name in PAGES:
         said = page_of(name).read_text(encoding="utf-8")
-        for found in re.findall(r"(?<![\w/.])unmask(?:\.[A-Za-z_]\w*)+", said):
+        for found in re.findall(r"(?<![\w/.])unmask(?!\.json)(?:\.[A-Za-z_]\w*)+", said):
             yield name, found
         for block in blocks(name):
             if block.language == "python":

@@ -54,6 +54,12 @@ def test_lm_evaluation_harness(tmp_path, text_run, monkeypatch):
     assert json.loads((tmp_path / "noise.json").read_text())["repeats"] == 8
 
 
+def test_out(tmp_path, text_run):
+    (tmp_path / "run").symlink_to(text_run)
+    said = run_page("out.md", tmp_path)
+    assert said.endswith("torch.Size([2, 8, 28])\n") and (tmp_path / "model.onnx").is_file()
+
+
 def test_tables_from_python(tmp_path):
     rows = [{"arm": "AB"[i % 2], "lab": ("pos", "neg", None)[i % 3]} for i in range(300)]
     frame = pd.DataFrame(rows)
