@@ -18,6 +18,7 @@ html_theme = "furo"
 html_title = f"unmask {version}"
 html_show_copyright = html_show_sphinx = html_copy_source = False
 myst_heading_anchors = 4
+smartquotes = False  # of flags and code in words
 nitpicky = True  # a link inside the site that leads nowhere is a warning, and those are errors
 
 
