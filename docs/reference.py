@@ -159,6 +159,7 @@ def entry(where: str, name: str, value: Any, note: str) -> list[str]:
     said = [f"## {where}.{name}"]
     if short := next((one for one in unmask.__all__ if getattr(unmask, one) is value), ""):
         said.append(f"Also `unmask.{short}`.")
+    value = inspect.unwrap(value) if hasattr(value, "__wrapped__") else value  # one with a cache
     if isinstance(value, dict):
         named = ", ".join(f"`{one}`" for one in value)
         return [*said, f"By name: {named}.", note]
@@ -202,19 +203,26 @@ def signature(name: str, value: Any) -> str:
         found = inspect.signature(value)
     except ValueError:  # one of Python's own
         return name
-    line = f"{name}{found}"
+    line = plain(f"{name}{found}")
     if len(line) <= 96:
         return line
-    parts, kinds_seen = [], set()
+    parts, before = [], set()
     for one in found.parameters.values():
-        starred = {one.VAR_POSITIONAL, one.KEYWORD_ONLY} & kinds_seen
-        if one.kind is one.KEYWORD_ONLY and not starred:
+        if one.kind is one.KEYWORD_ONLY and not {one.VAR_POSITIONAL, one.KEYWORD_ONLY} & before:
             parts.append("*")
-        kinds_seen.add(one.kind)
-        parts.append(str(one))
+        before.add(one.kind)
+        parts.append(plain(str(one)))
     inner = "".join(f"    {part},\n" for part in parts)
-    returned = line.rpartition(") -> ")[2] if found.return_annotation is not found.empty else ""
-    return f"{name}(\n{inner})" + (f" -> {returned}" if returned else "")
+    _, arrow, returned = line.rpartition(" -> ")
+    if found.return_annotation is found.empty:
+        arrow = returned = ""
+    return f"{name}(\n{inner}){arrow}{returned}"
+
+
+def plain(annotated: str) -> str:
+    """Types by the names that one writes."""
+    without = re.sub(r"ForwardRef\('([^']*)'\)", r"\1", annotated)
+    return re.sub(r"\b(collections\.abc|typing|pathlib|torch\._C)\.(?=[A-Z])", "", without)
 
 
 def attributes(of: Any) -> dict[str, str]:

@@ -126,5 +126,13 @@ def test_the_docstrings_of_a_class_and_of_what_it_inherits_are_there(made):
     assert "Shown and not scored" in said.partition("\n## ")[0]
 
 
+def test_signatures_are_as_one_writes_them(made):
+    said = made["unmask.filling"]
+    assert "\nfill(\n    model: unmask.diffusion.MaskedDiffusion,\n" in said
+    assert "    *,\n    num: int = 1,\n" in said and ") -> list[list[" in said
+    for page in made.values():
+        assert not re.search(r"ForwardRef|<function|<class|0x[0-9a-f]{6}", page)
+
+
 def test_a_docstring_keeps_its_characters(made):
     assert r"z (B, S\*L)" in made["unmask.sampling"] and "`mask_id`" in made["unmask.diffusion"]
