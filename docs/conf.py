@@ -24,7 +24,7 @@ nitpicky = True  # a link inside the site that leads nowhere is a warning, and t
 
 def name_files(app, page, source):
     """Of a link to what lies beside docs/, the words and the path: the site has no such file."""
-    beside = re.compile(r"\[([^\]]*)\]\(\.\./((?!.*\.md#)[^)]*)\)")
+    beside = re.compile(r"\[([^\]]*)\]\(\.\./([^)]*)\)")
     if not page.startswith("reference/"):
         source[0] = beside.sub(r"\1 (`\2`)", source[0])
 

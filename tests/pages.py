@@ -26,6 +26,8 @@ from unmask.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+# what a block may need besides, all of which make test-extras has
+PACKAGES = {"lm_eval", "onnxruntime", "pandas", "peft", "tensorstore", "transformers"}
 BLOCK = re.compile(r"(?:^<!-- (not run|with): (.*?) -->\n+)?^```(\w*)\n(.*?)^```$", re.M | re.S)
 # what stands in a page's commands for what is found on a user's path
 PRELUDE = """
@@ -33,6 +35,7 @@ unmask() { "$PYTHON" -m unmask "$@"; }
 torchrun() { "$PYTHON" -m torch.distributed.run "$@"; }
 pip() { echo "pip $*"; }
 """
+OPERATORS = {"|", ">", ">>", "<", ";", "&"}  # of a shell
 
 
 class Block(NamedTuple):
@@ -105,7 +108,8 @@ def run_commands(script: str, where: str, printed: io.StringIO) -> None:
             words = list(shlex.shlex(command, posix=True, punctuation_chars=True))
             if not words:
                 continue
-            if words[0] == "unmask" and not set(words) & {"|", ">", ">>", "<", ";", "&"}:
+            of_a_shell = set(words) & OPERATORS or set("".join(words)) & set("$`*~")
+            if words[0] == "unmask" and not of_a_shell:
                 code, said = in_here(shlex.split(command, comments=True)[1:], printed)
             else:
                 code, said = by_bash(command, printed)

@@ -10,14 +10,15 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from dice import Dice
-from pages import BLOCK, DOCS, ROOT, blocks, page_of, run_page
+from pages import BLOCK, DOCS, PACKAGES, ROOT, blocks, page_of, run_page
 from PIL import Image
 
 from unmask.cli.main import main
 from unmask.kinds.registry import demos
 
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
-TESTS = sorted([*(ROOT / "tests").glob("*.py"), *(ROOT / "tests" / "extras").glob("*.py")])
+EXTRAS = sorted((ROOT / "tests" / "extras").glob("*.py"))
+TESTS = [*sorted((ROOT / "tests").glob("*.py")), *EXTRAS]
 # what a page may say, and why nobody runs it
 NOT_RUN = {
     "README.md": ["they are what the tests and the demo run"],
@@ -62,9 +63,13 @@ def test_every_block_is_run_or_says_why_not(name):
     assert said == NOT_RUN.get(name, [])
     if name in ELSEWHERE:
         assert f'"{name}"' in (ROOT / "tests" / ELSEWHERE[name]).read_text(encoding="utf-8")
-    elif any(block.mark != "not run" for block in blocks(name)):
-        call = re.compile(rf'run_page\(\s*"{re.escape(name)}"')
-        assert any(call.search(one.read_text(encoding="utf-8")) for one in TESTS), f"run {name}"
+        return
+    call = re.compile(rf'run_page\(\s*"{re.escape(name)}"')
+    for mark, where in (("", TESTS), ("with", EXTRAS)):
+        if any(block.mark == mark for block in blocks(name)):
+            found = (one.read_text(encoding="utf-8") for one in where)
+            assert any(map(call.search, found)), f"no test runs {name}"
+    assert {block.why for block in blocks(name) if block.mark == "with"} <= PACKAGES
 
 
 @pytest.mark.parametrize("name", ["README.md", *PAGES])

@@ -3,12 +3,17 @@
 import json
 import os
 import re
+from importlib.util import find_spec
 
 import pandas as pd
-from pages import page_of, run_page
+from pages import PACKAGES, page_of, run_page
 from test_huggingface import residues
 
 from unmask.cli.main import main
+
+
+def test_all_that_blocks_need_is_here():
+    assert all(find_spec(name) for name in PACKAGES)
 
 
 def test_transformers(tmp_path):
