@@ -69,6 +69,6 @@ $(EXTRAS)/developing: pyproject.toml constraints-extras.txt
 	$(EXTRAS)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(EXTRAS)
 	$(EXTRAS)/bin/python -m pip --disable-pip-version-check --no-input -q install $(TORCH)
 	$(EXTRAS)/bin/python -m pip --disable-pip-version-check --no-input -q install \
-		-c constraints-extras.txt -e '.[quality,frames,huggingface,hub,orbax,harness,export,docs]' \
+		-c constraints-extras.txt -e '.[quality,frames,huggingface,hub,orbax,harness,export,ui-test,docs]' \
 		peft polars pytest sdmetrics
 	touch $@

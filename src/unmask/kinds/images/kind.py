@@ -135,6 +135,11 @@ class Images(Kind):
         print(f"wrote {out}", file=sys.stderr)
         return {"out": out}
 
+    def editor(self, length: int) -> Any:
+        from unmask.kinds.images.editor import PictureEditor
+
+        return PictureEditor(self, length)
+
     def animate(self, path: Path, states: list[State]) -> None:
         from unmask.kinds.images.holes import state_pictures, write_unmasking
 

@@ -220,6 +220,11 @@ class Tables(Kind):
         write_text(args.out, self.tokenizer.write(cells))
         return {"out": args.out, "num": len(rows)}
 
+    def editor(self, length: int) -> Any:
+        from unmask.kinds.tables.editor import TableEditor
+
+        return TableEditor(self, length)
+
     def quality(self, data: Any, path: Path, args: Any) -> Quality:
         from unmask.kinds.tables.quality.measure import judge
 
