@@ -30,8 +30,8 @@ NOT_RUN = {
     "hub.md": ["it downloads"],
     "antibodies.md": ["it downloads weights; a slow test runs the day on a small network"] * 3,
 }  # fmt: skip
-# the one page whose tests need a server: they run its commands, and hold what it says
-ELSEWHERE = {"hub.md": "extras/test_hub.py"}
+# pages of servers: their own tests run the commands, and hold what they say
+ELSEWHERE = {"hub.md": "extras/test_hub.py", "serve.md": "test_serve.py"}
 TINY = "--minutes 0 --steps 6 --dim 32 --layers 1"
 FEW = "--limit 8 --enumerate 4 --repeats 32"
 SMALL = {"--minutes 5": TINY}
