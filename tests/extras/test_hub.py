@@ -367,7 +367,8 @@ def test_paths_that_tell_of_a_machine_are_cut_from_commands():
     told = {
         "/home/alice/lr=0.1/run": "run", "~/x": "x", "../../secret/x": "x", "data": "data",
         "file:///home/alice/x": "x", "--json=/home/alice/lr=1/e.json": "--json=e.json",
-        "C:\\Users\\alice\\run": "run", "user/name@v1": "user/name@v1", "--error=0.1": "--error=0.1",
+        "C:\\Users\\alice\\run": "run", "user/name@v1": "user/name@v1",
+        "--error=0.1": "--error=0.1",
     }  # fmt: skip
     assert {word: cut(word) for word in told} == told
 
