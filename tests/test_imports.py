@@ -26,7 +26,7 @@ MATHEMATICS = [
 ]  # fmt: skip
 ABOVE = [
     ["rows"], ["filling", "audit"], ["data"], ["train"], ["report"], ["evaluation"], ["bench"],
-    ["tables"], ["importers"], ["cli"],
+    ["doctor"], ["tables"], ["importers"], ["cli"],
 ]  # fmt: skip
 LEAVES = ["arrays", "files", "config", "roles", "report.page"]
 BELOW = ["arrays", "config", "device", "documents", "files", "processes", "roles"]  # of all

@@ -19,6 +19,7 @@ from unmask.cli.bench import bench
 from unmask.cli.compare import compare
 from unmask.cli.demo import demo
 from unmask.cli.distance import distance
+from unmask.cli.doctor import doctor
 from unmask.cli.evaluate import evaluate
 from unmask.cli.fill import fill
 from unmask.cli.grid import grid
@@ -163,7 +164,7 @@ def speak_utf8(stream) -> None:
 VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "compare": compare,
     "audit": audit, "schedule": schedule, "sample": sample, "fill": fill, "quality": quality,
-    "distance": distance, "grid": grid, "bench": bench, "import": import_model,
+    "distance": distance, "grid": grid, "bench": bench, "doctor": doctor, "import": import_model,
     "score": score, "lm-eval": lm_eval,
 }  # fmt: skip
 SHARED = {"train", "eval", "sample"}  # by several processes
@@ -187,5 +188,6 @@ HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
   import NAME SRC OUT           a model from elsewhere, such as a BERT or an ESM-2, as one of ours
   distance A B                  Frechet distance of two files of features, yours
   bench                         measure speed on this machine
+  doctor                        versions, device, precision, memory, speed: for a report of a fault
 
   --version, --help"""
