@@ -119,7 +119,8 @@ class Kind(ABC):
     Judge: ClassVar[type] = NoFlags  # a dataclass: the flags of `quality` that are its own
     # why `quality` does not judge samples, and what does; "": it does
     not_judged: ClassVar[str] = "no figures of such samples are known here"
-    # the unmasking, step by step: .html of `spell`ed tokens, .gif of `animate`, or none
+    # the unmasking, step by step: .html of `pages` (then also .svg and .gif), .gif of `animate`,
+    # or none
     frames: ClassVar[str] = ".html"
     title: ClassVar[str] = "A sample"  # of a page that shows one
     formats: ClassVar[tuple[int, ...]] = (1,)  # of meta.json, that are read

@@ -20,12 +20,18 @@ SAYS = {
     "0, clean data, and 1, where everything is masked; generation runs from 1 back to 0.",
 }
 
-STYLE = """
+# of reports and of the page of `unmask serve`
+LOOKS = """
 :root{color-scheme:light dark;--back:#fcfcfa;--card:#f3f3ef;--text:#1d1d1f;--soft:#66666c;
 --rule:#dededa;--block:#d3d3cf;--main:#2f5fd0;--new:#c6d6fb;--dot:#c2410c}
 @media(prefers-color-scheme:dark){:root{--back:#17181b;--card:#202226;--text:#e7e6e2;--soft:#a0a0a6;
 --rule:#36383d;--block:#43464d;--main:#8fb2ff;--new:#35509a;--dot:#ff9b6a}}
 *{box-sizing:border-box}
+"""
+
+STYLE = (
+    LOOKS
+    + """
 body{margin:0 auto;padding:2.5rem 1.15rem 3rem;max-width:760px;background:var(--back);
 color:var(--text);font:1.0625rem/1.6 Charter,"Bitstream Charter","Sitka Text",Cambria,Georgia,serif;
 -webkit-text-size-adjust:100%}
@@ -91,6 +97,7 @@ color:var(--soft);overflow-wrap:anywhere}
 pre{padding:.75rem .8rem;font-size:.8rem}}
 @media(prefers-reduced-motion:reduce){#frame span{transition:none}}
 """
+)
 
 INTRO = """A masked diffusion model learns to tell what hidden positions hold from those it can see;
 it writes by starting with everything hidden and revealing a little at a time."""

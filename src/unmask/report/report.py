@@ -8,7 +8,6 @@ import html
 import json
 import math
 import numbers
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,10 +17,9 @@ import torch
 
 from unmask.files import write_whole
 from unmask.report.drawing import BLACK, BLUE, GREY, ORANGE, new_figure, quiet, write_png
+from unmask.report.frames import Frames, checked, laid_out, visible
 from unmask.report.page import INTRO, PAGE, SAYS, SCRIPT, STEPPER, STYLE
 from unmask.schedules import Schedule
-
-Frames = list[list[str | None]]
 
 
 class Figure(NamedTuple):
@@ -117,7 +115,7 @@ def picture(
 
     def draw():
         figure = new_figure(16, 7)
-        _draw_stages(figure.add_axes((0.025, 0.03, 0.52, 0.94)), _check(frames))
+        _draw_stages(figure.add_axes((0.025, 0.03, 0.52, 0.94)), checked(frames))
         _draw_curve(figure.add_axes((0.6, 0.13, 0.375, 0.76)), log, unit, baselines, bound)
         return figure
 
@@ -160,16 +158,6 @@ def _known(error) -> float:
     return error if _finite(error) else 0.0
 
 
-def _check(frames: Frames) -> Frames:
-    if not frames or not frames[0]:
-        raise ValueError("there are no frames to draw, or they have no positions")
-    size = len(frames[0])
-    for i, frame in enumerate(frames):
-        if len(frame) != size:
-            raise ValueError(f"frame {i} has {len(frame)} positions, but frame 0 has {size}")
-    return frames
-
-
 def _range(log: list[dict], levels: list[float]) -> tuple[float, float]:
     """The bits that a loss plot shows: single noisy steps do not stretch it."""
     values, found = [level for level in levels if _finite(level)] or [0.0], curve(log)
@@ -209,15 +197,7 @@ def _pm(bits: float, error: float) -> str:
 
 def _text(text) -> str:
     """Escaped; control characters, which HTML has no way to hold, as their pictures."""
-    return html.escape(_visible(str(text)))
-
-
-def _visible(text: str) -> str:
-    def symbol(match: re.Match) -> str:
-        return chr(0x2421 if match[0] == "\x7f" else 0x2400 + ord(match[0]))
-
-    text = re.sub("[\x00-\x08\x0b-\x1f\x7f]", symbol, text)
-    return re.sub("[\x80-\x9f\ud800-\udfff]", "\ufffd", text)
+    return html.escape(visible(str(text)))
 
 
 def _section(name: str, says: str, body: str) -> str:
@@ -276,10 +256,10 @@ def _filled(fill: dict) -> str:
 
 def _stepper(frames: Frames) -> str:
     """The states as what changes from each to the next: [position, text or 0 where masked]."""
-    size, changes = len(_check(frames)[0]), []
+    size, changes = len(checked(frames)[0]), []
     before: list[str | int | None] = [None] * size
     for frame in frames:
-        now: list[str | int | None] = [_visible(text) if text else 0 for text in frame]
+        now: list[str | int | None] = [visible(text) if text else 0 for text in frame]
         changes.append([[i, text] for i, text in enumerate(now) if text != before[i]])
         before = now
     final = "".join(str(text or " ") for text in before)
@@ -432,7 +412,7 @@ def _draw_stages(axes, frames: Frames) -> None:
 
     axes.set(xlim=(0, COLUMNS), ylim=(len(GOALS) * (ROWS + 1.75), -0.6))
     axes.axis("off")
-    cells = _laid_out(frames[-1])
+    cells = laid_out(frames[-1], COLUMNS)
     says = {"fontsize": 13, "color": GREY, "va": "center"}
     key = "grey: masked    blue: revealed since the stage above"
     axes.text(COLUMNS, 0, key, ha="right", **says)
@@ -445,21 +425,6 @@ def _draw_stages(axes, frames: Frames) -> None:
             line = [(i, x, char) for i, x, y, char in cells if y == row]
             _draw_line(axes, top + row, line, frames[stage], before)
         before = frames[stage]
-
-
-def _laid_out(frame: list[str | None]) -> list[tuple[int, int, int, str]]:
-    """(position, column, row, character) of the characters of a finished text."""
-    cells, x, y = [], 0, 0
-    for i, text in enumerate(frame):
-        for char in text or "\ufffd":
-            if x == COLUMNS:
-                x, y = 0, y + 1
-            if char == "\n":
-                x, y = 0, y + 1
-                continue
-            cells.append((i, x, y, char if char.isprintable() else "\ufffd"))
-            x += 1
-    return cells
 
 
 def _draw_line(axes, top: float, line: list[tuple[int, int, str]], frame, before) -> None:

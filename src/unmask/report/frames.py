@@ -1,0 +1,59 @@
+"""The states of one sample, a string per position, and where their characters stand."""
+
+import re
+import unicodedata
+from typing import NamedTuple
+
+# "" or None where a position is masked
+Frames = list[list[str | None]]
+
+
+class Cell(NamedTuple):
+    """Where a character of a finished text stands; wide ones, as of Chinese, take two columns."""
+
+    position: int
+    x: int
+    y: int
+    char: str
+
+
+def checked(frames: Frames) -> Frames:
+    """The same.  ValueError for none, or such of different lengths."""
+    if not frames or not frames[0]:
+        raise ValueError("there are no frames to draw, or they have no positions")
+    size = len(frames[0])
+    for i, frame in enumerate(frames):
+        if len(frame) != size:
+            raise ValueError(f"frame {i} has {len(frame)} positions, but frame 0 has {size}")
+    return frames
+
+
+def visible(text: str) -> str:
+    """Control characters, which neither HTML nor XML can hold, as their pictures."""
+
+    def symbol(match: re.Match) -> str:
+        return chr(0x2421 if match[0] == "\x7f" else 0x2400 + ord(match[0]))
+
+    text = re.sub("[\x00-\x08\x0b-\x1f\x7f]", symbol, text)
+    return re.sub("[\x80-\x9f\ud800-\udfff\ufffe\uffff]", "\ufffd", text)
+
+
+def laid_out(frame: list[str | None], columns: int) -> list[Cell]:
+    """The characters of a finished text in lines of so many columns."""
+    cells, x, y = [], 0, 0
+    for i, text in enumerate(frame):
+        for char in text or "\ufffd":
+            size = width(char)
+            if x + size > columns and char != "\n":
+                x, y = 0, y + 1
+            if char == "\n":
+                x, y = 0, y + 1
+                continue
+            cells.append(Cell(i, x, y, char if char.isprintable() else "\ufffd"))
+            x += size
+    return cells
+
+
+def width(char: str) -> int:
+    """In columns."""
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
