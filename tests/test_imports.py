@@ -28,9 +28,9 @@ ABOVE = [
     ["rows"], ["filling", "audit"], ["data"], ["train"], ["report"], ["evaluation"], ["bench"],
     ["doctor"], ["tables"], ["importers"], ["cli"],
 ]  # fmt: skip
-LEAVES = ["arrays", "files", "config", "roles", "report.page"]
-BELOW = ["arrays", "config", "device", "documents", "files", "processes", "roles"]  # of all
-LOWEST = ["arrays", "config", "files", "processes", "roles"]
+LEAVES = ["arrays", "files", "config", "markup", "roles", "report.page"]
+BELOW = ["arrays", "config", "device", "documents", "files", "markup", "processes", "roles"]
+LOWEST = ["arrays", "config", "files", "markup", "processes", "roles"]
 ORDER = [LOWEST, ["device", "documents"], *MATHEMATICS, ["kinds"], *ABOVE]
 LEVEL = {name: level for level, group in enumerate(ORDER) for name in group}
 KINDS_MAY = {"checkpoint", "kinds", *BELOW}  # no model, sampler, trainer or command line

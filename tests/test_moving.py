@@ -9,8 +9,9 @@ import pytest
 from PIL import Image, ImageColor
 
 from unmask.cli import main
+from unmask.markup import visible
 from unmask.report import moving, write_gif, write_svg
-from unmask.report.frames import laid_out, visible
+from unmask.report.frames import laid_out
 
 SVG = "{http://www.w3.org/2000/svg}"
 NASTY = "a<b> & \"c\" 'd'\n</style><script>\x00\x1b\ud800]]>漢字"

@@ -1,6 +1,5 @@
 """The states of one sample, a string per position, and where their characters stand."""
 
-import re
 import unicodedata
 from typing import NamedTuple
 
@@ -26,16 +25,6 @@ def checked(frames: Frames) -> Frames:
         if len(frame) != size:
             raise ValueError(f"frame {i} has {len(frame)} positions, but frame 0 has {size}")
     return frames
-
-
-def visible(text: str) -> str:
-    """Control characters, which neither HTML nor XML can hold, as their pictures."""
-
-    def symbol(match: re.Match) -> str:
-        return chr(0x2421 if match[0] == "\x7f" else 0x2400 + ord(match[0]))
-
-    text = re.sub("[\x00-\x08\x0b-\x1f\x7f]", symbol, text)
-    return re.sub("[\x80-\x9f\ud800-\udfff\ufffe\uffff]", "\ufffd", text)
 
 
 def laid_out(frame: list[str | None], columns: int) -> list[Cell]:

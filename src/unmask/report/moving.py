@@ -4,7 +4,6 @@ Both are laid out as the finished text, so that nothing moves, and show its firs
 it is long.
 """
 
-import html
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import groupby
@@ -12,8 +11,9 @@ from pathlib import Path
 
 from unmask.files import write_whole
 from unmask.kinds.output import animation
+from unmask.markup import escaped, visible
 from unmask.report.drawing import BLACK
-from unmask.report.frames import Cell, Frames, checked, laid_out, visible, width
+from unmask.report.frames import Cell, Frames, checked, laid_out, width
 from unmask.report.page import LOOKS
 
 COLUMNS, LINES = 64, 32  # of characters, at most
@@ -94,12 +94,12 @@ def write_svg(path: Path, frames: Frames, *, title: str) -> None:
     style.append("@media(prefers-reduced-motion:reduce){*{animation:none!important}}")
     if laid.note:
         drawn.append(label(laid.note, MARGIN, LINES))
-    name = html.escape(visible(title))
+    name = escaped(title)
     write_whole(
         path,
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width_} {height}" '
         f'width="{width_}" height="{height}" role="img" aria-label="{name}">'
-        f"<title>{name}</title><desc>{html.escape(visible(laid.text[: COLUMNS * LINES]))}</desc>"
+        f"<title>{name}</title><desc>{escaped(laid.text[: COLUMNS * LINES])}</desc>"
         f"<style>{''.join(style)}</style>{''.join(drawn)}</svg>\n",
     )
 
@@ -143,11 +143,11 @@ def written(run: Sequence[Cell]) -> str:
         return ""
     x, y = MARGIN + run[0].x * CELL, MARGIN + run[0].y * LINE + 15
     size = f'textLength="{across(run)}" lengthAdjust="spacingAndGlyphs"'
-    return f'<text x="{x}" y="{y}" {size} xml:space="preserve">{html.escape(text)}</text>'
+    return f'<text x="{x}" y="{y}" {size} xml:space="preserve">{escaped(text)}</text>'
 
 
 def label(said: str, x: int, line: int) -> str:
-    return f'<text class="note" x="{x}" y="{MARGIN + line * LINE + 15}">{html.escape(said)}</text>'
+    return f'<text class="note" x="{x}" y="{MARGIN + line * LINE + 15}">{escaped(said)}</text>'
 
 
 def moves(state: int, seconds: float, period: float) -> list[str]:

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from unmask.files import write_whole
+from unmask.markup import escaped, visible
 from unmask.report.drawing import BLACK, BLUE, GREY, ORANGE, new_figure, quiet, write_png
-from unmask.report.frames import Frames, checked, laid_out, visible
+from unmask.report.frames import Frames, checked, laid_out
 from unmask.report.page import INTRO, PAGE, SAYS, SCRIPT, STEPPER, STYLE
 from unmask.schedules import Schedule
 
@@ -66,11 +67,11 @@ def write_report(
     """
     baselines, log = baselines or {}, list(log)
     bound_by_count = [row for row in bound_by_count if _finite(row[1])]
-    parts = [_section(_text(f.title), _text(f.says), _image(f)) for f in figures]
+    parts = [_section(escaped(f.title), escaped(f.says), _image(f)) for f in figures]
     if frames:
         parts.append(_section("How a sample appears", SAYS["frames"], _stepper(frames)))
     if samples:
-        shown = "".join(f"<pre>\n{_text(sample)}</pre>" for sample in samples)
+        shown = "".join(f"<pre>\n{escaped(sample)}</pre>" for sample in samples)
         parts.append(_section("Samples", SAYS["samples"], shown))
     if fill:
         parts.append(_section("Filling in", SAYS["fill"], _filled(fill)))
@@ -87,12 +88,12 @@ def write_report(
     if schedule is not None:
         parts.append(_section("The schedule", SAYS["schedule"], _schedule_plot(schedule)))
     page = PAGE.format(
-        title=_text(title),
+        title=escaped(title),
         intro=INTRO,
         style=STYLE,
         rows="".join(_row(label, value) for label, value in summary),
         parts="\n".join(parts),
-        sources=_text(sources),
+        sources=escaped(sources),
     )
     path = Path(path)
     write_whole(path, page)
@@ -195,23 +196,18 @@ def _pm(bits: float, error: float) -> str:
 # ---------------------------------------------------------------- pieces of the page
 
 
-def _text(text) -> str:
-    """Escaped; control characters, which HTML has no way to hold, as their pictures."""
-    return html.escape(visible(str(text)))
-
-
 def _section(name: str, says: str, body: str) -> str:
     return f"<section>\n<h2>{name}</h2>\n<p>{says}</p>\n{body}\n</section>"
 
 
 def _row(label: str, value: str) -> str:
-    return f'<tr><th scope="row">{_text(label)}</th><td>{_text(value)}</td></tr>'
+    return f'<tr><th scope="row">{escaped(label)}</th><td>{escaped(value)}</td></tr>'
 
 
 def _image(figure: Figure) -> str:
     kind = "gif" if figure.content.startswith(b"GIF") else "png"
     data = base64.b64encode(figure.content).decode()
-    return f'<img alt="{_text(figure.alt)}" src="data:image/{kind};base64,{data}">'
+    return f'<img alt="{escaped(figure.alt)}" src="data:image/{kind};base64,{data}">'
 
 
 def _bars(baselines: dict[str, float], bound: tuple[float, float], unit: str) -> str:
@@ -226,19 +222,19 @@ def _bars(baselines: dict[str, float], bound: tuple[float, float], unit: str) ->
             left, width = 100 * (bits - error) / most, 200 * error / most
             bar += f'<b style="left:{left:.2f}%;width:{width:.2f}%"></b>'
         cells += (
-            f'<tr{own}><th scope="row">{_text(name)}</th>'
+            f'<tr{own}><th scope="row">{escaped(name)}</th>'
             f'<td><div class="bar" aria-hidden="true">{bar}</div></td>'
             f"<td>{_pm(bits, error)}</td></tr>"
         )
-    caption = f"<caption>bits per {_text(unit)}, on held-out data</caption>"
+    caption = f"<caption>bits per {escaped(unit)}, on held-out data</caption>"
     return f'<table class="bars">{caption}{cells}</table>'
 
 
 def _filled(fill: dict) -> str:
     def segment(text: str, given: bool, kind: str) -> str:
         if given:
-            return f"<span>{_text(text)}</span>"
-        return f'<mark class="{kind}">{_text(text) or "&nbsp;" * 4}</mark>'
+            return f"<span>{escaped(text)}</span>"
+        return f'<mark class="{kind}">{escaped(text) or "&nbsp;" * 4}</mark>'
 
     def card(title: str, segments, kind: str) -> str:
         body = "".join(segment(text, given, kind) for text, given in segments)
@@ -305,7 +301,7 @@ class _Plot:
         for (name, bits), height, label in zip(named.items(), heights, labels, strict=True):
             self.marks.append(_across("level", height))
             place = f'x="100%" y="{label:.2f}%" dy="-5" text-anchor="end"'
-            self.marks.append(f'<text class="halo" {place}>{_text(name)} {bits:.2f}</text>')
+            self.marks.append(f'<text class="halo" {place}>{escaped(name)} {bits:.2f}</text>')
 
     def show(
         self, label: str, xname: str, yname: str, xticks: dict[float, str], yticks: list[float]
@@ -326,9 +322,9 @@ class _Plot:
         curves = f"<svg {stretched}>{''.join(self.curves)}</svg>"
         inside = "".join(grid) + curves + "".join(self.marks)
         size = f'width="100%" height="{self.height}"'
-        svg = f'<svg role="img" aria-label="{_text(label)}" {size}>{inside}</svg>'
-        below = f'<div class="xname">{_text(xname)}</div>'
-        return f"<figure><figcaption>{_text(yname)}</figcaption>{svg}{below}</figure>"
+        svg = f'<svg role="img" aria-label="{escaped(label)}" {size}>{inside}</svg>'
+        below = f'<div class="xname">{escaped(xname)}</div>'
+        return f"<figure><figcaption>{escaped(yname)}</figcaption>{svg}{below}</figure>"
 
 
 def _across(kind: str, height: float) -> str:

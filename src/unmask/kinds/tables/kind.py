@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from unmask import markup
 from unmask.files import is_writer
 from unmask.kinds.kind import Kind, Layout, Partial, Source, State, own_flags
 from unmask.kinds.output import write_text
@@ -209,6 +210,12 @@ class Tables(Kind):
         cells = self.tokenizer.draw(np.stack(rows), generator, only)
         write_text(args.out, self.tokenizer.write(cells))
         return {"out": args.out, "num": len(rows)}
+
+    def texts(self, rows: Sequence[Any]) -> list[str]:
+        return [", ".join(cells) for cells in self.tokenizer.decode(rows)]
+
+    def html(self, rows: Sequence[Any]) -> str:
+        return markup.table(self.tokenizer.decode(rows), self.columns)
 
     def quality(self, data: Any, path: Path, args: Any) -> Quality:
         from unmask.kinds.tables.quality.measure import judge
