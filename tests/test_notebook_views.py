@@ -14,6 +14,7 @@ from unmask.data import Samples, open_data, prepare_images, prepare_proteins, pr
 from unmask.estimate import Estimate
 from unmask.kinds.registry import demos
 from unmask.markup import escaped, table
+from unmask.roles import SCORED
 
 NASTY = '</td><script>alert("1")</script>&\x00'
 
@@ -129,3 +130,9 @@ def test_samples_of_proteins_are_letters(tmp_path):
     prepare_proteins(tmp_path / "p.fasta", tmp_path / "data", progress=False)
     opened = open_data(tmp_path / "data")
     assert repr(Samples(opened, [opened.tokenizer.encode("MKV")])) == "MKV"
+    batch = opened.batch("train", 200, 8, 0, 0)  # shorter ones are padded
+    letters = {f"MKV{'AG' * i}" for i in range(1, 60)}
+    assert not batch["valid"].all()
+    assert set(repr(Samples(opened, batch)).splitlines()) <= letters
+    batch["role"] = batch.pop("valid").to(torch.int8) * SCORED
+    assert set(repr(Samples(opened, batch)).splitlines()) <= letters

@@ -1,11 +1,13 @@
 """Examples as their kind shows them: in words in a terminal, as HTML in a notebook."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from unmask.kinds.data import Data
 from unmask.kinds.registry import kind_of
+from unmask.roles import ABSENT
 
 SHOWN = 20  # examples, at most
 
@@ -13,13 +15,20 @@ SHOWN = 20  # examples, at most
 class Samples:
     """Token ids, such as `unmask.sample` draws, with what they stand for in data of this kind.
 
-    x: (n, S), -1 after the end of an example, or n arrays of ids.  ValueError, where they are
-    shown, for ids that the data does not have.
+    x: (n, S), -1 after the end of an example; n arrays of ids; or a batch of the data, whose
+    padding is left out.  ValueError, where they are shown, for ids that the data does not have.
     """
 
-    def __init__(self, data: Data, x: Sequence[np.ndarray]):
+    def __init__(self, data: Data, x: Sequence[Any] | Mapping[str, Any]):
         self.kind = kind_of(data.meta, data.folder)
-        self.rows = [ended(np.asarray(row)) for row in x]
+        there = None
+        if isinstance(x, Mapping):
+            roles = x.get("role")
+            there = x.get("valid") if roles is None else roles != ABSENT
+            x = x["x"]
+        rows = [np.asarray(row) for row in x]
+        known = [row >= 0 for row in rows] if there is None else np.asarray(there)
+        self.rows = [ended(row, seen) for row, seen in zip(rows, known, strict=True)]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -38,7 +47,7 @@ class Samples:
         return self.kind.html(self.rows[:SHOWN]) + (f"<p>{self.more}</p>" if self.more else "")
 
 
-def ended(row: np.ndarray) -> np.ndarray:
-    """Without what stands behind its end."""
-    there = np.flatnonzero(row >= 0)
-    return row[: there[-1] + 1] if len(there) else row[:0]
+def ended(row: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Without what stands behind the last position that is `there` (S,) bool."""
+    last = np.flatnonzero(there)
+    return row[: last[-1] + 1] if len(last) else row[:0]
