@@ -22,6 +22,7 @@ EXTRAS = {
     "orbax": "unmask import md4, from checkpoints of Orbax",
     "harness": "unmask lm-eval",
     "frames": "TableModel, for data frames (polars is as good)",
+    "parquet": "unmask prepare, from Parquet files and folders that datasets saved",
     "dev": "tests and checks of this package",
 }
 CGROUP = Path("/sys/fs/cgroup")  # the limits of a container

@@ -59,7 +59,7 @@ class JudgeTable:
 class Tables(Kind):
     name = "tables"
     about = "Tables: CSV files of categories and numbers, with cells that may be missing."
-    source = "A CSV file, also .gz or .xz."
+    source = "A CSV file, also .gz or .xz; a Parquet file, or a folder that `datasets` saved."
     Prepare = PrepareTable
     presets = PRESETS
     protocols = PROTOCOLS
