@@ -63,5 +63,7 @@ $(EXTRAS)/developing: pyproject.toml constraints-extras.txt
 	$(EXTRAS)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(EXTRAS)
 	$(EXTRAS)/bin/python -m pip --disable-pip-version-check --no-input -q install $(TORCH)
 	$(EXTRAS)/bin/python -m pip --disable-pip-version-check --no-input -q install \
-		-c constraints-extras.txt -e '.[quality,frames,huggingface,orbax,harness,parquet]' datasets ipykernel nbclient peft polars pytest sdmetrics
+		-c constraints-extras.txt \
+		-e '.[quality,frames,huggingface,hub,orbax,harness,export,parquet,tensorboard,wandb]' \
+		datasets ipykernel nbclient peft polars pytest sdmetrics
 	touch $@

@@ -15,8 +15,8 @@ import torch
 import unmask
 import unmask.filling
 from unmask.cli import main
-from unmask.cli.compare import PAIRED, student
-from unmask.estimate import difference, freedom
+from unmask.cli.compare import PAIRED
+from unmask.estimate import difference, freedom, student
 from unmask.kinds.text.holes import parse_holes
 from unmask.rows import windows
 

@@ -1237,11 +1237,25 @@ def test_strata_make_the_noise_smaller_than_independent_draws_would():
     alone = float(draws.mean(1).var())  # of the mean of one draw an example, nothing stratified
     together = unmask.estimate_nelbo(model, [x], repeats=512, seed=1)
     assert together.noise**2 * 512 < 0.1 * alone
-    # an example's own repeats are stratified, too: per_example, and with it a paired difference
-    spread = torch.stack(
-        [unmask.estimate_nelbo(model, [x[:1]], repeats=8, seed=s).per_example for s in range(200)]
+    # an example's own repeats are stratified, too: per_example, and with it a paired difference.
+    # Eight are two replicates of four strata: each draw has the variance that is left within one
+    edges = torch.arange(1, 7).double().pow(-0.5).cumsum(0)
+    edges = torch.cat([edges.new_zeros(1), edges / edges[-1]])
+    k = torch.arange(1, 7).double()
+    costs = torch.log1p(2 * (-4 * (6 - k)).exp()) / edges.diff()
+    quarter = torch.arange(4)[:, None] / 4
+    share = (torch.minimum(edges[1:], quarter + 0.25) - torch.maximum(edges[:-1], quarter)) * 4
+    share = share.clamp(min=0)
+    centred = costs - (share * costs).sum(1, keepdim=True)
+    second, fourth = ((share * centred**n).sum(1) for n in (2, 4))
+    left = second.mean() / 8
+    kurtosis = 3 + (fourth - 3 * second**2).sum() * 2 / 8**4 / left**2
+    seeds = 200
+    found = torch.stack(
+        [unmask.estimate_nelbo(model, [x[:1]], repeats=8, seed=s).per_example for s in range(seeds)]
     ).var()
-    assert float(spread) < 0.75 * draws.var(0).mean() / 8
+    assert float(left) < 0.6 * float(draws.var(0).mean()) / 8
+    assert abs(float(found / left) - 1) < 5 * math.sqrt(float(kurtosis - 1) / seeds)
 
 
 def test_what_is_saved_can_be_loaded(tmp_path):

@@ -21,12 +21,12 @@ ROOT = Path(unmask.__file__).parent
 # training, evaluation and audits stand above both, the command line above all.
 MATHEMATICS = [
     ["schedules", "subtokens", "categorical", "formula", "schedule_gradient", "batch", "links",
-     "alphabets", "masks", "kernels", "backbones", "checkpoint", "pretrained"],
+     "alphabets", "masks", "kernels", "backbones", "checkpoint", "hub", "pretrained"],
     ["diffusion"], ["policies"], ["sampling", "estimate"], ["likelihood"],
 ]  # fmt: skip
 ABOVE = [
-    ["rows"], ["filling", "audit"], ["data"], ["train"], ["report"], ["evaluation"], ["bench"],
-    ["doctor"], ["tables"], ["importers"], ["cli"],
+    ["rows"], ["filling", "scoring", "audit"], ["data"], ["train"], ["report"], ["evaluation"],
+    ["bench"], ["doctor"], ["tables"], ["importers", "export"], ["cli"],
 ]  # fmt: skip
 LEAVES = ["arrays", "files", "config", "markup", "roles", "report.page"]
 BELOW = ["arrays", "config", "device", "documents", "files", "markup", "processes", "roles"]

@@ -2,7 +2,10 @@
 
 import csv
 import io
+import json
+import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -84,16 +87,308 @@ def test_what_cannot_be_scored_is_refused(text_run, protein_run, tmp_path, capsy
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     said = {
-        "long.txt": "line 1 has 19 tokens, and the model was trained at 8",
+        "long.txt": "line 1 has 19 tokens and the model was trained at 8",
         "strange.txt": "line 1: character 'é' at offset 0",
         "empty.txt": "has no text",
         "bad.jsonl": "line 1 is no JSON",
         "no.jsonl": "line 1 has no field text",
         "none.txt": "there is no file",
         "x.fasta": "has no residue that is known",
-        "l.fasta": "has 17 residues, and the model was trained at 16",
+        "l.fasta": "has 17 residues and the model was trained at 16",
     }
     for name, why in said.items():
         run = protein_run if name.endswith("fasta") else text_run
         assert main(["score", str(run), str(tmp_path / name)]) == 2
         assert why in capsys.readouterr().err, name
+
+
+# ---------------------------------------------------------------- contexts, marks, pairs
+
+
+def rows_of(path):
+    return list(csv.DictReader(io.StringIO(path.read_text())))
+
+
+def text_bound(run, text, role, **how):
+    """By enumeration, nats."""
+    model = unmask.MaskedDiffusion.from_pretrained(run)
+    alphabet = model.meta["data"]["tokenizer"]["alphabet"]
+    x = torch.tensor([[alphabet.index(letter) for letter in text]])
+    return float(exact_nelbo(model, x, role=torch.tensor([role], dtype=torch.int8), **how).detach())
+
+
+def test_what_is_given_and_what_is_marked(text_run, tmp_path, capsys):
+    """A context, tokens that are not known, and a part that is scored given the rest."""
+    (tmp_path / "a.jsonl").write_text('{"given": "the ", "text": "fox"}\n{"text": "l[MASK:2]y"}\n')
+    (tmp_path / "a.txt").write_text("the fox\n")
+    (tmp_path / "holes.txt").write_text("the [MASK:3]\n")
+    flags = ("--estimator", "enumeration", "--dtype", "float32")
+    context, hidden = scored(capsys, text_run, tmp_path / "a.jsonl", *flags)
+    truth = text_bound(text_run, "the fox", [1] * 4 + [2] * 3)
+    assert float(context["nats"]) == pytest.approx(truth, abs=1e-3) and context["noise"] == "0.0000"
+    assert (context["tokens"], hidden["tokens"]) == ("3", "2")
+    truth_hidden = text_bound(text_run, "laay", [2, 3, 3, 2])
+    assert float(hidden["nats"]) == pytest.approx(truth_hidden, abs=1e-3)
+    holes = ("--holes", tmp_path / "holes.txt", "--positions", tmp_path / "p.csv")
+    (part,) = scored(capsys, text_run, tmp_path / "a.txt", *holes, *flags)
+    assert float(part["nats"]) == pytest.approx(truth, abs=1e-3)
+    places = rows_of(tmp_path / "p.csv")
+    assert [row["token"] for row in places] == ["5", "6", "7"]
+    assert sum(float(row["nats"]) for row in places) == pytest.approx(truth, abs=1e-3)
+
+
+def test_pairs_of_texts(text_run, tmp_path, capsys):
+    """Two answers: the difference of the enumerated bounds, and whether it is resolved."""
+    (tmp_path / "a.jsonl").write_text('{"given": "the", "text": " fox"}\n{"text": "lazy"}\n')
+    (tmp_path / "b.jsonl").write_text('{"given": "the", "text": " dog"}\n{"text": "lazy"}\n')
+    flags = ("--pairs", tmp_path / "b.jsonl", "--dtype", "float32", "--repeats", 256)
+    record = tmp_path / "r.json"
+    first, same = scored(capsys, text_run, tmp_path / "a.jsonl", *flags, "--json", record)
+    a, b = (text_bound(text_run, f"the {word}", [1] * 3 + [2] * 4) for word in ("fox", "dog"))
+    assert abs(float(first["difference"]) - (a - b)) < 5 * float(first["difference_noise"]) + 1e-3
+    assert float(first["nats"]) - float(first["other_nats"]) == pytest.approx(
+        float(first["difference"]), abs=2e-4
+    )
+    assert first["same_masks"] == "yes"
+    assert (same["difference"], same["difference_noise"]) == ("0.0000", "0.0000")
+    assert same["verdict"] == "not resolved"
+    kept = json.loads(record.read_text())
+    assert kept["scores"][0]["verdict"] == first["verdict"] and "upper bound" in kept["what"]
+    (tmp_path / "c.txt").write_text("lazy dog\n")
+    flags = ("--pairs", tmp_path / "c.txt", "--dtype", "float32")
+    rows = scored(capsys, text_run, tmp_path / "a.jsonl", *flags)  # one for all
+    assert [row["same_masks"] for row in rows] == ["no", "no"]
+    assert rows[0]["other_nats"] == rows[1]["other_nats"]
+
+
+def test_mutations_of_a_protein(protein_run, tmp_path, capsys):
+    (tmp_path / "wild.fasta").write_text(">wild\nMKVLAGMKXL\n")
+    (tmp_path / "m.fasta").write_text(">K2A\nMAVLAGMKXL\n>inserted\nMKVVLAGMKXL\n")
+    (tmp_path / "holes.fasta").write_text(">site\nM-VLAGMKXL\n")
+    flags = ("--pairs", tmp_path / "wild.fasta", "--repeats", 64, "--dtype", "float32")
+    assert main(["score", *map(str, (protein_run, tmp_path / "m.fasta", *flags))]) == 0
+    said = capsys.readouterr()
+    rows = list(csv.DictReader(io.StringIO(said.out)))
+    assert "1 of 2 pairs cannot be masked alike" in said.err
+    assert [(row["other"], row["same_masks"]) for row in rows] == [("wild", "yes"), ("wild", "no")]
+    model = unmask.MaskedDiffusion.from_pretrained(protein_run)
+    letters = "ACDEFGHIKLMNPQRSTVWYUO"
+
+    def bound(text, scored=None):
+        x = torch.tensor([[letters.find(letter) % 22 for letter in text]])
+        scored = range(len(text)) if scored is None else scored
+        role = [0 if letter == "X" else 1 + (i in scored) for i, letter in enumerate(text)]
+        return float(exact_nelbo(model, x, role=torch.tensor([role], dtype=torch.int8)).detach())
+
+    wild = bound("MKVLAGMKXL")
+    for row, text in zip(rows, ("MAVLAGMKXL", "MKVVLAGMKXL")):
+        change = bound(text) - wild
+        assert abs(float(row["difference"]) - change) < 5 * float(row["difference_noise"])
+    (tmp_path / "open.fasta").write_text(">o\nMK-LAXMK\n")  # unknown, and absent
+    all_masks = ("--estimator", "enumeration", "--dtype", "float32")
+    (row,) = scored(capsys, protein_run, tmp_path / "open.fasta", *all_masks)
+    x = torch.tensor([[letters.find(letter) % 22 for letter in "MKALAAMK"]])
+    role = torch.tensor([[2, 2, 3, 2, 2, 0, 2, 2]], dtype=torch.int8)
+    assert float(row["nats"]) == pytest.approx(exact_nelbo(model, x, role=role).item(), abs=1e-3)
+    assert row["residues"] == "6"
+    # the mutated place alone, given the rest: exactly, by one draw
+    (tmp_path / "one.fasta").write_text(">K2A\nMAVLAGMKXL\n")
+    (site,) = scored(
+        capsys, protein_run, tmp_path / "one.fasta", *flags, "--holes", tmp_path / "holes.fasta"
+    )
+    change = bound("MAVLAGMKXL", [1]) - bound("MKVLAGMKXL", [1])
+    assert float(site["difference"]) == pytest.approx(change, abs=1e-3)
+    assert float(site["difference_noise"]) < 1e-3 and site["residues"] == "1"
+
+
+def test_a_longer_text_is_scored_window_by_window(text_run, tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("the quick brown fox\n")
+    (row,) = scored(capsys, text_run, tmp_path / "a.txt", "--window", "--positions", tmp_path / "p")
+    assert row["tokens"] == "19" and len(rows_of(tmp_path / "p")) == 19
+
+
+def test_rows_of_a_table_cost_what_an_evaluation_says(tmp_path, capsys):
+    """With missing cells, two places of which are one cell; columns add up to the row."""
+    generator = np.random.default_rng(0)
+    lines = ["color,size,price"]
+    for _ in range(300):
+        size = generator.integers(3)
+        price = "" if generator.random() < 0.3 else str(size)
+        lines.append(f"{'red' if size else 'blue'},{'SML'[size]},{price}")
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    prepare = ["prepare", "tables", str(tmp_path / "t.csv"), str(tmp_path / "data")]
+    assert main([*prepare, "--split", "0.8,0,0.2", "--categories", "color,size,price"]) == 0
+    config = TrainConfig(
+        length=0, dim=16, layers=1, heads=2, batch_size=16, steps=20, eval_windows=4,
+        dtype="float32", device="cpu",
+    )  # fmt: skip
+    run = train(config, tmp_path / "data", tmp_path / "run").parents[1]
+    flags = ["--dtype", "float32", "--repeats", "64"]
+    record = str(tmp_path / "e.json")
+    assert main(["eval", str(run), "--data", str(tmp_path / "data"), *flags, "--json", record]) == 0
+    said = json.loads((tmp_path / "e.json").read_text())
+    capsys.readouterr()
+    data = unmask.data.open_data(tmp_path / "data")
+    test_rows = np.array(data.tokens("test")).reshape(-1, data.length)
+    texts = [",".join(row) for row in data.tokenizer.decode(test_rows)]
+    (tmp_path / "test.csv").write_text("\n".join([lines[0], *texts]) + "\n")
+    flags += ["--positions", str(tmp_path / "p.csv")]
+    rows = scored(capsys, run, tmp_path / "test.csv", *flags)
+    assert len(rows) == said["n"] and {row["cells"] for row in rows} == {"3"}
+    nats = [float(row["nats"]) for row in rows]
+    noise = math.hypot(*(float(row["noise"]) for row in rows)) / len(rows)
+    of_eval = said["noise"] * math.log(2) * said["positions"] / said["n"]
+    apart = sum(nats) / len(rows) - said["nats_per_example"]
+    assert abs(apart) < 5 * math.hypot(noise, of_eval)
+    cells = rows_of(tmp_path / "p.csv")
+    assert [row["cell"] for row in cells[:3]] == ["color", "size", "price"]
+    for i, total in enumerate(nats):
+        of_row = sum(float(row["nats"]) for row in cells[3 * i : 3 * i + 3])
+        assert of_row == pytest.approx(total, abs=1e-3)
+    # a column given the others: by enumeration, both of its places
+    model = unmask.MaskedDiffusion.from_pretrained(run)
+    (tmp_path / "one.csv").write_text(f"{lines[0]}\nred,S,\nblue,M,1\n")
+    (tmp_path / "holes.csv").write_text("color,size\nred,S\nblue,M\n")
+    holes = ("--holes", tmp_path / "holes.csv", "--estimator", "enumeration", "--dtype", "float32")
+    found = scored(capsys, run, tmp_path / "one.csv", *holes)
+    columns = data.tokenizer.columns
+    cells = [
+        [column.values.index(text) if text else -1 for column, text in zip(columns, row)]
+        for row in (["red", "S", ""], ["blue", "M", "1"])
+    ]
+    x = torch.from_numpy(data.tokenizer.tokens(np.array(cells)))
+    role = torch.tensor([[1, 1, 2, 2]] * 2, dtype=torch.int8)
+    truth = exact_nelbo(model, x, role=role).tolist()
+    assert [float(row["nats"]) for row in found] == pytest.approx(truth, abs=1e-3)
+    (tmp_path / "holes.csv").write_text(f"{lines[0]}\nred,S,\n,M,1\n")
+    found = scored(capsys, run, tmp_path / "one.csv", *holes)
+    role = torch.tensor([[1, 1, 2, 2], [2, 1, 1, 1]], dtype=torch.int8)
+    truth = exact_nelbo(model, x, role=role).tolist()
+    assert [float(row["nats"]) for row in found] == pytest.approx(truth, abs=1e-3)
+    for content, why in {
+        "color,size,price\ngreen,S,1\n": "is none of its 2 categories",
+        "color,size,price\n,S,1\n": "column 'color' is missing, and never is",
+        "color,size,price\n": "has no rows",
+    }.items():
+        (tmp_path / "bad.csv").write_text(content)
+        assert main(["score", str(run), str(tmp_path / "bad.csv")]) == 2
+        assert why in capsys.readouterr().err
+    (tmp_path / "bad.csv").write_text("color,size,price\n,S,1\n")
+    (row,) = scored(capsys, run, tmp_path / "bad.csv", "--unseen", "unknown")
+    assert row["cells"] == "2"
+
+
+@pytest.fixture(scope="module")
+def picture_run(tmp_path_factory):
+    """With classes."""
+    folder = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(0)
+    pictures = generator.integers(0, 2, (40, 2, 3, 1)).astype(np.uint8) * 255
+    np.savez(folder / "a.npz", data=pictures, labels=np.arange(40) % 2)
+    unmask.data.prepare_images(
+        folder / "a.npz", folder / "data", split="0.5,0,0.5", levels=2, progress=False
+    )
+    config = TrainConfig(
+        length=0, dim=16, layers=1, heads=2, batch_size=8, steps=10, eval_windows=4, labels=True,
+        dtype="float32", device="cpu",
+    )  # fmt: skip
+    return train(config, folder / "data", folder / "run").parents[1]
+
+
+def test_pictures_cost_what_is_enumerated(picture_run, tmp_path, capsys):
+    """Those of an archive with their classes; one with transparent pixels; a folder."""
+    from PIL import Image
+
+    bits = np.random.default_rng(1).integers(0, 2, (3, 2, 3, 1)).astype(np.uint8)
+    np.savez(tmp_path / "a.npz", data=bits * 255, labels=np.array([0, 1, 1]))
+    flags = ("--estimator", "enumeration", "--dtype", "float32")
+    rows = scored(capsys, picture_run, tmp_path / "a.npz", *flags)
+    model = unmask.MaskedDiffusion.from_pretrained(picture_run)
+    x = torch.from_numpy(bits.reshape(3, -1).astype(np.int64))
+
+    def bound(x, cond=None, role=None):
+        return exact_nelbo(model, x, cond=cond, role=role).tolist()
+
+    truth = bound(x, torch.tensor([0, 1, 1]))
+    assert [float(row["nats"]) for row in rows] == pytest.approx(truth, abs=1e-3)
+    bits_each = [nats / math.log(2) / 6 for nats in truth]
+    assert [float(row["bits_per_dimension"]) for row in rows] == pytest.approx(bits_each, abs=1e-3)
+    labelled = scored(capsys, picture_run, tmp_path / "a.npz", *flags, "--label", "1")
+    assert float(labelled[0]["nats"]) == pytest.approx(bound(x[:1], torch.tensor([1]))[0], abs=1e-3)
+    (tmp_path / "some").mkdir()
+    grey = bits[0, ..., 0] * 255
+    Image.fromarray(grey).save(tmp_path / "some" / "b.png")
+    clear = np.full_like(grey, 255)
+    clear[0, 1] = 0
+    Image.fromarray(np.stack([grey, clear], -1), "LA").save(tmp_path / "some" / "c.png")
+    found = scored(capsys, picture_run, tmp_path / "some", *flags, "--label", "0")
+    role = torch.tensor([[2] * 6, [2, 3, 2, 2, 2, 2]], dtype=torch.int8)
+    truth = bound(x[:1].repeat(2, 1), torch.tensor([0, 0]), role)
+    assert [row["name"] for row in found] == ["b.png", "c.png"]
+    assert [row["dimensions"] for row in found] == ["6", "5"]
+    assert [float(row["nats"]) for row in found] == pytest.approx(truth, abs=1e-3)
+    holes = ("--holes", tmp_path / "some" / "c.png", "--label", "0")
+    (part,) = scored(capsys, picture_run, tmp_path / "some" / "b.png", *flags, *holes)
+    role = torch.tensor([[1, 2, 1, 1, 1, 1]], dtype=torch.int8)
+    truth = bound(x[:1], torch.tensor([0]), role)[0]
+    assert float(part["nats"]) == pytest.approx(truth, abs=1e-3) and part["dimensions"] == "1"
+    np.savez(tmp_path / "wide.npz", data=np.zeros((1, 3, 3, 1), np.uint8))
+    np.savez(tmp_path / "other.npz", data=np.zeros((1, 2, 3, 1), np.uint8), labels=np.array([2]))
+    for name, why in {
+        "wide.npz": "has images of 3 x 3 x 1, and the model is for 2 x 3 x 1",
+        "other.npz": "has the label 2, and the model knows 2 classes",
+    }.items():
+        assert main(["score", str(picture_run), str(tmp_path / name)]) == 2
+        assert why in capsys.readouterr().err
+
+
+def test_a_model_with_a_curve_per_value_is_scored(data, tmp_path, capsys):
+    config = TrainConfig(
+        length=8, dim=16, layers=1, heads=2, batch_size=4, steps=2, eval_windows=8,
+        dtype="float32", device="cpu", schedule="learned", time=True,
+    )  # fmt: skip
+    run = train(config, data, tmp_path / "run").parents[1]
+    (tmp_path / "a.jsonl").write_text('{"text": "fox"}\n{"given": "the", "text": " dog"}\n')
+    found = scored(capsys, run, tmp_path / "a.jsonl", "--repeats", 512)
+    truth = text_bound(run, "fox", [2] * 3), text_bound(run, "the dog", [1] * 3 + [2] * 4)
+    for row, bound in zip(found, truth):
+        assert abs(float(row["nats"]) - bound) < 6 * float(row["noise"])
+    (same, _) = scored(capsys, run, tmp_path / "a.jsonl", "--pairs", tmp_path / "a.jsonl")
+    assert same["difference"] == "0.0000" and same["same_masks"] == "no"
+
+
+def test_what_does_not_fit_together_is_refused(text_run, protein_run, tmp_path, capsys):
+    files = {
+        "a.txt": "the fox\nlazy dog\n", "three.txt": "a\nb\nc\n", "shifted.txt": "a\n\nb\n",
+        "other.txt": "the [MASK:2]\n", "differs.txt": "tho [MASK:3]\nlazy [MASK:3]\n",
+        "none.txt": "the fox\nlazy dog\n", "huge.txt": "a[MASK:99999999999]\n",
+        "given.jsonl": '{"given": 1, "text": "a"}\n', "marks.txt": "[MASK:2]\n",
+        "a.fasta": ">a\nMKVL\n", "bad.fasta": ">a\nMK1L\n", "nothing.txt": "",
+    }  # fmt: skip
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    asked = {
+        "three.txt has 3 examples and INPUT 2": ("a.txt", "--pairs", "three.txt"),
+        "line 3 would stand beside": ("a.txt", "--pairs", "shifted.txt"),
+        "line 1 has 7 tokens, and": ("a.txt", "--holes", "other.txt"),
+        "differ at token 3, which is not marked": ("a.txt", "--holes", "differs.txt"),
+        "marks nothing that has a value": ("a.txt", "--holes", "none.txt"),
+        "is no hole of 1 to": ("huge.txt",),
+        "has a field given that is no text": ("given.jsonl",),
+        "has no text that is known": ("marks.txt",),
+        "nothing.txt has no text": ("nothing.txt",),
+        "there is no file": ("a.txt", "--pairs", "missing.txt"),
+        "would overwrite the input": ("a.txt", "--out", "a.txt"),
+        "another file": ("a.txt", "--out", "o.csv", "--positions", "o.csv"),
+        "cannot be told by position": ("a.txt", "--estimator", "orders", "--positions", "p.csv"),
+        "is exact, and draws nothing": ("a.txt", "--estimator", "enumeration", "--error", "0.1"),
+        "never reported as nats": ("a.txt", "--estimator", "joint"),
+        "--unseen is not for a text": ("a.txt", "--unseen", "unknown"),
+        "--label is not for a text": ("a.txt", "--label", "1"),
+        "'1' at residue 3": ("bad.fasta",),
+    }
+    for why, (name, *flags) in asked.items():
+        run = protein_run if name.endswith("fasta") else text_run
+        paths = [str(tmp_path / flag) if "." in flag and flag != "0.1" else flag for flag in flags]
+        assert main(["score", str(run), str(tmp_path / name), *paths]) == 2, why
+        assert why in capsys.readouterr().err, why

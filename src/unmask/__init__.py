@@ -17,6 +17,7 @@ _HOME = {
     "Estimate": "estimate",
     "estimate_nelbo": "likelihood",
     "sample": "sampling",
+    "score": "scoring",
 }
 _MODULES = {
     "audit",
@@ -29,6 +30,7 @@ _MODULES = {
     "roles",
     "sampling",
     "schedules",
+    "scoring",
     "subtokens",
     "tables",
 }

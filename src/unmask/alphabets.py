@@ -21,6 +21,7 @@ class Alphabets(Pretrained):
     partner: Any
     group: Any
     codes: Any
+    groups: int  # how many, where there are links
 
     def restrict_to(self, allowed: Tensor | None, links: tuple[Tensor, Tensor] | None) -> None:
         """Take `allowed` (S, V) or (V,) and `links` among the buffers, see `MaskedDiffusion`.
@@ -47,6 +48,7 @@ class Alphabets(Pretrained):
                 partner, group = check_links(links, allowed, subtokenizer)
         self.register_buffer("partner", partner)
         self.register_buffer("group", group)
+        self.groups = 0 if group is None else int(group.max()) + 1
         # saved with the weights, which mean nothing under other codes
         codes = subtokenizer.codes
         self.register_buffer("codes", None if codes is None else codes.clone())
@@ -70,7 +72,8 @@ class Alphabets(Pretrained):
         """(R, G) bool: what positions whose partners (R,), -1 for none, have the digits (R, L) can
         be; see `open_groups`."""
         allowed = self.by_code(self.allowed)[partner.clamp(min=0)]
-        left = open_groups(digits, allowed, self.by_code(self.group), self.subtokenizer)
+        group = self.by_code(self.group)
+        left = open_groups(digits, allowed, group, self.groups, self.subtokenizer)
         return left | (partner < 0)[:, None]
 
     @property

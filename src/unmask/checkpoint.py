@@ -83,11 +83,16 @@ def write_folder(
     for name, content in files.items():
         (folder / name).write_bytes(content)
     digests = {path.name: digest(path) for path in sorted(folder.iterdir())}
-    config = {"format": FORMAT, **config, "sha256": digests}
-    digests[CONFIG] = config_digest(config)
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    for written in [*(folder / name for name in digests), folder]:
+    (folder / CONFIG).write_bytes(sealed(config, digests))
+    for written in [*(folder / name for name in [*digests, CONFIG]), folder]:
         flush(written)
+
+
+def sealed(config: dict, digests: dict[str, str]) -> bytes:
+    """`config.json` of a model whose other files have these SHA-256; its own is added."""
+    config = {"format": FORMAT, **config, "sha256": dict(digests)}
+    config["sha256"][CONFIG] = config_digest(config)
+    return (json.dumps(config, indent=2) + "\n").encode()
 
 
 def put_back(path: Path) -> None:

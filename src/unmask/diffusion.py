@@ -163,10 +163,10 @@ class MaskedDiffusion(Alphabets):
                 f"{self.mask_id + 1} rows"
             ) from error
         tokens = z.shape[1] // self.subtokenizer.length
-        if rows.shape[:2] != (len(z), tokens):
+        if rows.shape[:2] != (z.shape[0], tokens):
             raise ValueError(
-                f"the network returned {tuple(rows.shape)}; expected ({len(z)}, {tokens}, ...), a "
-                "row per token"
+                f"the network returned {tuple(rows.shape)}; expected ({z.shape[0]}, {tokens}, "
+                "...), a row per token"
             )
         return rows, head
 
@@ -184,8 +184,8 @@ class MaskedDiffusion(Alphabets):
         t = torch.ones((), device=z.device) if t is None else t
         rows, head = self.hidden(z, t, **told(z.device, cond, valid, ends))
         digits = z.unflatten(1, (-1, self.subtokenizer.length))
-        position = torch.arange(digits.shape[1], device=z.device).repeat(len(z))
-        b = torch.arange(len(z), device=z.device).repeat_interleave(digits.shape[1])
+        position = torch.arange(digits.shape[1], device=z.device).repeat(z.shape[0])
+        b = torch.arange(z.shape[0], device=z.device).repeat_interleave(digits.shape[1])
         groups = self.open_groups(z, b, position)
         logp = self.log_probs(head(rows.flatten(0, 1)), digits.flatten(0, 1), position, groups)
         logp = logp.view(*digits.shape[:2], -1)

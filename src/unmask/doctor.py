@@ -23,6 +23,10 @@ EXTRAS = {
     "harness": "unmask lm-eval",
     "frames": "TableModel, for data frames (polars is as good)",
     "parquet": "unmask prepare, from Parquet files and folders that datasets saved",
+    "tensorboard": "unmask train --log tensorboard",
+    "wandb": "unmask train --log wandb, offline",
+    "hub": "models of the Hugging Face Hub by their names, unmask push",
+    "export": "unmask export, as ONNX",
     "dev": "tests and checks of this package",
 }
 CGROUP = Path("/sys/fs/cgroup")  # the limits of a container

@@ -19,14 +19,22 @@ from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.kernels.rows import chunks
 from unmask.kinds.kind import Filled, Partial, State
 from unmask.likelihood import conditional_nats
-from unmask.masks import BLOCK, OfRows
+from unmask.masks import OfRows
 from unmask.processes import ALONE, Processes
 from unmask.roles import ABSENT, GIVEN, HOLE, UNKNOWN
-from unmask.rows import Rows, numbered, rows_at_a_time, windows, with_holes
+from unmask.rows import (
+    WINDOWS,
+    Rows,
+    labels_of,
+    masks_of,
+    numbered,
+    rows_at_a_time,
+    windows,
+    with_holes,
+)
 from unmask.sampling import SAMPLERS, times_of, to_tokens, trajectory
 from unmask.sampling.restricted import Weights, check_restricted, draw_one, draw_together
 
-WINDOWS = 2**24  # more windows than an example has
 DRAWS = 2**32  # more draws than conditions are worth
 # how the weight of guidance changes with t, the share of the way still to go
 RAMPS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -229,13 +237,7 @@ class Filler:
         holes, unknown, valid = (
             torch.from_numpy(part) for part in (role == HOLE, role == UNKNOWN, role != ABSENT)
         )
-        labels = [example.label for example in examples if example.label is not None]
-        if labels and len(labels) < len(examples):
-            raise ValueError(
-                f"{len(labels)} of {len(examples)} examples have a label: give all of them one, or "
-                "none"
-            )
-        return Rows(z, holes, unknown, valid, torch.tensor(labels) if labels else None)
+        return Rows(z, holes, unknown, valid, labels_of(examples))
 
     def check_weights(self, examples: Sequence[Partial], score: int) -> None:
         """ValueError for weights that cannot be heeded."""
@@ -393,9 +395,7 @@ class Filler:
             part = rows.part(at, self.model.subtokenizer.length)
             now = part.holes & fill
             left[:, at] &= ~now
-            # Each window has a block of examples to itself: no two of them share strata, so that
-            # their noises are independent and add up in squares.
-            own = [BLOCK * (WINDOWS * i + window) for i in numbers]
+            own = [masks_of(i, window) for i in numbers]
             given: dict[str, Any] = part.told() | {"unknown": left[:, at] | part.unknown}
             given |= {"repeats": draws, "seed": seed, "examples": own}
             with self.precision:

@@ -31,7 +31,7 @@ def check_links(
     back = partner[partner[linked]]
     if bool((back != linked).any()) or bool((partner[linked] == linked).any()):
         raise ValueError("links go both ways, between two positions: give each the other's number")
-    groups = groups_of(allowed, group)
+    groups = groups_of(allowed, group, int(group.max()) + 1)
     alone = groups[linked] & ~groups[partner[linked]]
     if bool(alone.any()):
         at = int(linked[alone.any(1)][0])
@@ -42,18 +42,18 @@ def check_links(
     return partner, group
 
 
-def groups_of(fits: Tensor, group: Tensor) -> Tensor:
-    """(R, G) bool: the groups (V,) of the values that `fits` (R, V) marks."""
-    return (fits.float() @ one_hot(group).float()) > 0
+def groups_of(fits: Tensor, group: Tensor, groups: int) -> Tensor:
+    """(R, G) bool: which of the `groups` G have a value, group (V,), that `fits` (R, V) marks."""
+    return (fits.float() @ one_hot(group, groups).float()) > 0
 
 
 def open_groups(
-    digits: Tensor, allowed: Tensor, group: Tensor, subtokenizer: Subtokenizer
+    digits: Tensor, allowed: Tensor, group: Tensor, groups: int, subtokenizer: Subtokenizer
 ) -> Tensor:
-    """(R, G) bool: the groups that positions with these digits (R, L), some of them masked, can
-    still have; `allowed` (R, V) and `group` (V,) by code."""
+    """(R, G) bool: which of the `groups` G positions with these digits (R, L), some of them masked,
+    can still have; `allowed` (R, V) and `group` (V,) by code."""
     fits = consistent(digits, subtokenizer.base)[:, : subtokenizer.vocab_size]
-    return groups_of(fits & allowed, group)
+    return groups_of(fits & allowed, group, groups)
 
 
 def check_agreement(x: Tensor, seen: Tensor, partner: Tensor, group: Tensor) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from unmask import backbones, checkpoint, schedules
+from unmask import backbones, checkpoint, hub, schedules
 from unmask.documents import misfit, whole
 from unmask.subtokens import Subtokenizer
 
@@ -49,13 +49,13 @@ class Pretrained(nn.Module):
 
     @classmethod
     def from_pretrained(cls, path: str | Path, backbone: nn.Module | None = None) -> Self:
-        """Read a folder written by `save_pretrained`, or the newest checkpoint of a training
-        folder; in eval mode.
+        """Read a folder written by `save_pretrained`, the newest checkpoint of a training folder,
+        or a model of the Hub, `user/name[@revision]` (see `hub.find`); in eval mode.
 
         A network that is not one of this package's is passed as `backbone`; no name found in a file
         is ever imported.
         """
-        folder = checkpoint.resolve(path)
+        folder = hub.find(path).folder
         config, tensors = checkpoint.load(folder, "model.safetensors")
         ours = backbone is None
         if wrong := misfit(config, CONFIG):

@@ -10,7 +10,11 @@ from torch import Tensor
 
 from unmask.batch import told
 from unmask.kinds.kind import Partial
+from unmask.masks import BLOCK
 from unmask.roles import HOLE
+
+WINDOWS = 2**24  # more windows than an example has
+NUMBERS = 2**36  # of examples, as many as `masks_of` tells apart
 
 
 class Rows(NamedTuple):
@@ -54,6 +58,26 @@ def numbered(batches: list[list[int]], num: int) -> list[list[int]]:
             found[-1].append(num * i + before[i])
             before[i] += 1
     return found
+
+
+def labels_of(examples: Sequence[Partial]) -> Tensor | None:
+    """(B,) the labels of examples, or None where none has one; ValueError where some have."""
+    labels = [example.label for example in examples if example.label is not None]
+    if labels and len(labels) < len(examples):
+        raise ValueError(
+            f"{len(labels)} of {len(examples)} examples have a label: give all of them one, or none"
+        )
+    return torch.tensor(labels) if labels else None
+
+
+def masks_of(number: int, window: int) -> int:
+    """The example in `masks` whose draws are those of a window of an example of this number, below
+    NUMBERS.
+
+    Each window has a block of examples to itself: no two of them share strata, so that their
+    noises are independent and add up in squares.
+    """
+    return BLOCK * (WINDOWS * number + window)
 
 
 def with_holes(examples: Sequence[Partial]) -> list[int]:

@@ -10,10 +10,8 @@ It is what `unmask prepare tables`, `train`, `sample`, `fill` and `eval` do, in 
 holds what they would write, and they read it.
 """
 
-import csv
 import hashlib
 import inspect
-import io
 import shutil
 import tempfile
 import warnings
@@ -35,6 +33,7 @@ from unmask.documents import read_json
 from unmask.estimate import Estimate
 from unmask.files import write_whole
 from unmask.filling import Filler
+from unmask.kinds.output import csv_text
 from unmask.kinds.registry import presets
 from unmask.kinds.tables.columns import ABSENT, check_name, parse_number
 from unmask.kinds.tables.data import batch_of
@@ -362,11 +361,8 @@ class TableModel:
 
 
 def csv_of(columns: Mapping[str, Column]) -> bytes:
-    stream = io.StringIO()
-    rows = csv.writer(stream, lineterminator="\n")
-    rows.writerow(columns)
-    rows.writerows(zip(*(column.texts for column in columns.values()), strict=True))
-    return stream.getvalue().encode()
+    rows = zip(*(column.texts for column in columns.values()), strict=True)
+    return csv_text([tuple(columns), *rows]).encode()
 
 
 def type_in(column: Column, fitted: str | None) -> str:

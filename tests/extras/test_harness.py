@@ -135,6 +135,14 @@ def test_choices_are_those_of_the_enumerated_model(model_folder, model, tasks, t
     assert found["results"]["unmask_choices"]["acc,none"] == sum(right) / len(right)
     assert 0 < sum(right) < len(right)
     assert costs[2, 0]["nats"] == costs[2, 1]["nats"]  # to the last bit
+    assert costs[2, 0]["difference"] == costs[2, 1]["difference"]
+    for doc, (_, choices) in enumerate(QUESTIONS):
+        own = [costs[doc, i] for i in range(len(choices))]
+        for one in own:
+            least = min((o for o in own if o is not one), key=lambda other: other["nats"])
+            assert one["than"] == least["index"]
+            assert abs(one["difference"] - (one["nats"] - least["nats"])) < 1e-9
+            assert one["resolved"] == (abs(one["difference"]) > 2.3646 * one["difference_noise"])
     noise = sum(one["noise"] for one in kept["scored"]) / 13
     assert kept["mean_noise"] == {"loglikelihood": pytest.approx(noise)}
     assert found["config"]["unmask"]["mean_noise"] == kept["mean_noise"]

@@ -80,14 +80,14 @@ class Rows(nn.Module):
                 "positions for, marks aside: give a smaller length, or shorter sequences"
             )
         begin, end = (
-            [] if mark is None else [z.new_full((len(z), 1), mark)]
+            [] if mark is None else [z.new_full((z.shape[0], 1), mark)]
             for mark in (self.begin, self.end)
         )
         ids = torch.cat([*begin, self.rows[z], *end], 1)
         if valid is None and ends is None:
             return ids, None
         there = torch.ones_like(z, dtype=torch.bool) if valid is None else valid
-        marked = there.new_ones(len(z), 2) if ends is None else ends
+        marked = there.new_ones(z.shape[0], 2) if ends is None else ends
         size = (there * torch.arange(1, z.shape[1] + 1, device=z.device)).amax(1, keepdim=True)
         opens, closes = marked[:, :1], marked[:, 1:]
         shown = [opens for _ in begin] + [there] + [torch.zeros_like(closes) for _ in end]
@@ -113,7 +113,8 @@ class Rows(nn.Module):
         given = {} if there is None else {"attention_mask": there.long()}
         said = self.network(ids, **given)
         logits = said if isinstance(said, Tensor) else said.logits
-        if logits.shape[-1] <= int(self.rows.max()):
+        # rows have no values while the network is exported
+        if not torch.compiler.is_exporting() and logits.shape[-1] <= int(self.rows.max()):
             raise ValueError(
                 f"the network gives {logits.shape[-1]} logits, and its vocabulary has a row "
                 f"{int(self.rows.max())}: give the tokenizer that it was trained with"

@@ -86,7 +86,7 @@ class MD4UNet(nn.Module):
         for block in self.up:
             x = block(torch.cat([x, kept.pop()], 1), c)
         x = self.head(F.silu(self.norm(x)))
-        return x.permute(0, 2, 3, 1).reshape(len(z), -1, self.vocab_size)
+        return x.permute(0, 2, 3, 1).reshape(z.shape[0], -1, self.vocab_size)
 
 
 class MD4Residual(Part):

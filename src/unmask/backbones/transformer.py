@@ -177,10 +177,10 @@ def condition(
     if time is not None:
         if t is None:
             raise ValueError(f"this {name} looks at t, which was not given")
-        c = time(_sinusoids(t.reshape(-1).expand(len(z)), time[0].in_features))
+        c = time(_sinusoids(t.reshape(-1).expand(z.shape[0]), time[0].in_features))
     if label is not None:
         if cond is None:
-            cond = torch.full((len(z),), label.num_embeddings - 1, device=z.device)  # no label
+            cond = torch.full((z.shape[0],), label.num_embeddings - 1, device=z.device)  # no label
         of_label = label(cond)
         c = of_label if c is None else c + of_label
     return None if c is None else F.silu(c)

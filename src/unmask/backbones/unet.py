@@ -162,7 +162,7 @@ class UNet(nn.Module):
         for block in up:
             x = block(torch.cat([x, kept.pop()], 1), c) if isinstance(block, Residual) else block(x)
         x = self.out(F.silu(self.norm(x)))
-        return x.permute(0, 2, 3, 1).reshape(len(z), z.shape[1], -1)
+        return x.permute(0, 2, 3, 1).reshape(z.shape[0], z.shape[1], -1)
 
     def logits(self, features: Tensor) -> Tensor:
         """(..., embed) -> (..., V)."""

@@ -3,12 +3,9 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import tyro
-
-from unmask.cli.flags import Machine, parse
+from unmask.cli.flags import Machine, Model, parse
 from unmask.cli.runtime import Runtime, check_positive, report_checks, same_data
 
 COMPARED = 1000  # samples, and examples of the data, whose values are counted
@@ -16,8 +13,7 @@ COMPARED = 1000  # samples, and examples of the data, whose values are counted
 
 @dataclass(frozen=True, kw_only=True)
 class Audit(Machine):
-    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = ""
-    """A model's folder, or a run's."""
+    model: Model = ""
     selftest: bool = False
     """Audit this package, not a model: every objective and estimator against known entropies."""
     data: str = ""
@@ -68,9 +64,9 @@ def audit(argv: list[str]) -> int:
     from unmask.data import open_data
 
     data = open_data(args.data) if args.data else None
-    model, kind, folder = runtime.load(Path(args.model))
+    model, kind, folder = runtime.load(args.model)
     if data is not None:
-        same_data(model, kind, data, Path(args.model))
+        same_data(model, kind, data, runtime.found.place)
     length = args.length or model.meta["length"]
     which = {"split": args.split, "length": length, "limit": args.limit}
     x, valid, on = checks.windows_of(model, data, **which, generator=runtime.generator)

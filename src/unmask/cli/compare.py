@@ -41,7 +41,7 @@ def compare(argv: list[str]) -> None:
     """Is one of two bounds lower?  The paired difference of A and B, with its error."""
     args = parse(Compare, "compare", argv, compare.__doc__)
     check_out(args.json)
-    from unmask.estimate import difference, freedom
+    from unmask.estimate import difference, freedom, student
 
     (of_a, a), (of_b, b) = read_evaluation(args.a), read_evaluation(args.b)
     unlike_how = check_protocols(args, of_a, of_b)
@@ -98,21 +98,6 @@ def check_protocols(args: Compare, of_a: dict, of_b: dict) -> list[str]:
         raise ValueError(said)
     names = [name for name in a.unlike(b) if name != "weights"]
     return [f"other {name}: {getattr(a, name)} and {getattr(b, name)}" for name in names]
-
-
-def student(freedom: float) -> float:
-    """What an error is multiplied by for 95 %, two-sided: Student's t.
-
-    By the expansion of Cornish and Fisher from 5 degrees of freedom on; below, the value of the
-    whole number below is taken.
-    """
-    small = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
-    if freedom < 5:
-        return small.get(int(freedom), math.inf)
-    z, n = 1.959964, freedom
-    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / n + second / n**2 + third / n**3
 
 
 def beside(record: str) -> Path:

@@ -4,13 +4,11 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
-
-import tyro
+from typing import Any, Literal, NamedTuple
 
 from unmask.cli.compare import beside, keep_examples
 from unmask.cli.estimator import Estimating, check_estimator, estimator_of
-from unmask.cli.flags import parse
+from unmask.cli.flags import Model, parse
 from unmask.cli.protocol import (
     Counted,
     list_protocols,
@@ -27,8 +25,7 @@ from unmask.kinds.output import check_out
 
 @dataclass(frozen=True, kw_only=True)
 class Eval(Estimating):
-    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A model's folder, or a run's."""
+    model: Model
     data: Path
     """A folder that `unmask prepare` made, with the model's tokens; with --protocol: the files that
     it is of, as they were downloaded."""
@@ -81,7 +78,7 @@ def evaluate(argv: list[str]) -> None:
     estimator = estimator_of(args, model)
     estimator.check(model)
     data = open_scored(args, kind, model.meta.get("labels", False))
-    same_data(model, kind, data, args.model)
+    same_data(model, kind, data, runtime.found.place)
     if split_otherwise(model.meta["data"], data.meta):
         print(
             "warning: the model was trained on this source, split in another way: "
@@ -243,7 +240,7 @@ def report_bound(args: Eval, runtime: Runtime, scored: Scored, bound: Any, singl
     drawn = f"{calls:,.0f} network calls each"
     if not bound.exact:
         drawn = f"{bound.repeats} draws each, seed {args.seed}, {drawn}"
-    print(f"  {bound.name}, {drawn}, {runtime.dtype}, {runtime.whose_weights} of {folder}")
+    print(f"  {bound.name}, {drawn}, {runtime.dtype}, {runtime.whose_weights}")
     if data.perplexity:
         which = "" if bound.what.startswith("the exact") else " bound"
         print(f"  perplexity{which} {bound.perplexity:.2f} per token")

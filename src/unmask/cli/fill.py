@@ -1,22 +1,20 @@
 """unmask fill: a kind reads, a filler fills, the kind writes."""
 
-from dataclasses import dataclass, fields, make_dataclass, replace
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from unmask.cli.flags import Sampler, flags_of, parse
-from unmask.cli.runtime import Runtime, check_positive, flag, how, label_of
+from unmask.cli.flags import Model, Sampler, flags_of, parse
+from unmask.cli.runtime import Runtime, check_positive, how, label_of, refuse_others
 from unmask.files import no_file
 from unmask.kinds.kind import flag_names
-from unmask.kinds.registry import kinds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Common(Sampler):
-    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A model's folder, or a run's."""
+    model: Model
     input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
     """A text file; - for standard input.
     [MASK] is one token to fill in, [MASK:20] twenty, \\[MASK] the letters themselves.
@@ -50,19 +48,10 @@ def fill(argv: list[str]) -> None:
             "INPUT is a text, a picture, a table or a FASTA file, or - for standard input",
         )
     model, kind, folder = runtime.load(args.model)
-    refuse_others(args, kind)
+    refuse_others(args, kind, "Read")
     if "label" in flag_names(kind.Read):
         args = replace(args, label=label_of(args.label, model))
     source = kind.read(args.input, args, model.meta["length"])
     made = source.fill(Filler(model, **runtime.filling(), window=args.window))
     drawn = {} if getattr(args, "best", False) else how(args)
     runtime.record(folder, **made, **drawn)
-
-
-def refuse_others(args: Any, kind: Any) -> None:
-    """ValueError for a flag of other kinds than this one."""
-    own = flag_names(kind.Read)
-    for other in kinds().values():
-        for field in fields(other.Read):
-            if field.name not in own and getattr(args, field.name) != field.default:
-                raise ValueError(f"{flag(field.name)} is not for {kind.what}: leave it out")

@@ -3,6 +3,7 @@
 import inspect
 import math
 from dataclasses import dataclass, fields
+from typing import Annotated
 
 import tyro
 
@@ -10,6 +11,13 @@ from unmask.config import Dtype, Ramp, SamplerName
 from unmask.kinds.registry import kinds
 
 LARGEST, THREADS = 2**48, 4096
+Model = Annotated[
+    tyro.conf.Positional[str],
+    tyro.conf.arg(
+        metavar="MODEL",
+        help="A model's folder, or a run's; or user/name[@revision] of the Hugging Face Hub.",
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)

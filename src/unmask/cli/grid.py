@@ -3,19 +3,16 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import tyro
-
-from unmask.cli.flags import Machine, parse
+from unmask.cli.flags import Machine, Model, parse
 from unmask.cli.runtime import Runtime, check_positive, same_data
 from unmask.kinds.output import check_out
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid(Machine):
-    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A model's folder, or a run's."""
+    model: Model
     data: Path
     """A folder that `unmask prepare` made, with the model's tokens."""
     out: str
@@ -49,7 +46,7 @@ def grid(argv: list[str]) -> None:
 
     model, kind, folder = runtime.load(args.model)
     data = open_data(args.data, labels=model.meta.get("labels", False))
-    same_data(model, kind, data, args.model)
+    same_data(model, kind, data, runtime.found.place)
     length = model.meta["length"]
     masking = None if args.masking == "model" else args.masking
 

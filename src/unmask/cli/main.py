@@ -21,11 +21,13 @@ from unmask.cli.demo import demo
 from unmask.cli.distance import distance
 from unmask.cli.doctor import doctor
 from unmask.cli.evaluate import evaluate
+from unmask.cli.export import export_model
 from unmask.cli.fill import fill
 from unmask.cli.grid import grid
 from unmask.cli.imports import import_model
 from unmask.cli.lm_eval import lm_eval
 from unmask.cli.prepare import prepare
+from unmask.cli.push import push
 from unmask.cli.quality import quality
 from unmask.cli.sample import sample
 from unmask.cli.schedule import schedule
@@ -165,7 +167,7 @@ VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "compare": compare,
     "audit": audit, "schedule": schedule, "sample": sample, "fill": fill, "quality": quality,
     "distance": distance, "grid": grid, "bench": bench, "doctor": doctor, "import": import_model,
-    "score": score, "lm-eval": lm_eval,
+    "score": score, "lm-eval": lm_eval, "push": push, "export": export_model,
 }  # fmt: skip
 SHARED = {"train", "eval", "sample"}  # by several processes
 
@@ -182,10 +184,12 @@ HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
   grid MODEL --data DIR         the numbers of reveals that are best for so few steps
   sample MODEL                  draw samples
   fill MODEL INPUT              fill in the holes of a text, a picture, a table or proteins
-  score MODEL INPUT             what each text, or each protein, of a file costs: a bound, as CSV
+  score MODEL INPUT             what each example of a file costs, or how two versions of it differ
   quality CSV --data DIR        how good synthetic rows are, beside real ones; a page of pictures
   lm-eval --model unmask ...    a model of text in lm-evaluation-harness, whose flags it takes
   import NAME SRC OUT           a model from elsewhere, such as a BERT or an ESM-2, as one of ours
+  push RUN user/name            share a model on the Hugging Face Hub; MODEL may be such a name
+  export MODEL OUT.onnx         its denoiser for other programs, as ONNX or by torch.export
   distance A B                  Frechet distance of two files of features, yours
   bench                         measure speed on this machine
   doctor                        versions, device, precision, memory, speed: for a report of a fault

@@ -4,13 +4,17 @@ import json
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from unmask import __version__
 from unmask.cli.flags import Machine, Sampler
 from unmask.documents import without_infinities
 from unmask.files import is_writer, write_whole
+from unmask.kinds.kind import flag_names
 from unmask.kinds.output import check_out
+from unmask.kinds.registry import kinds
 
 
 class Runtime:
@@ -33,17 +37,19 @@ class Runtime:
         self.precision = precision(self.dtype, self.device)
         self.generator = torch.Generator().manual_seed(args.seed)
         self.args, self.began = args, time.monotonic()
-        self.weights = "ema"  # which ones of a model, if one was read
+        self.found: Any = None  # where the model is, if one was read
+        self.weights = "ema"  # which ones of it
         check_out(args.json)
 
-    def load(self, path: Path):
-        """The model, the kind of its data, and its folder."""
-        from unmask.checkpoint import resolve
+    def load(self, said: str):
+        """The model that MODEL names, the kind of its data, and its folder."""
         from unmask.diffusion import MaskedDiffusion
+        from unmask.hub import find
         from unmask.kinds.registry import kind_of
 
         # the same in all processes: the run may go on meanwhile
-        folder = self.processes.of_first(lambda: resolve(path))
+        self.found = self.processes.of_first(lambda: find(said))
+        folder = self.found.folder
         model = MaskedDiffusion.from_pretrained(folder).to(self.device)
         trained_on = model.meta.get("data", {})
         if not {"tokenizer", "vocab_size"} <= set(trained_on) or "length" not in model.meta:
@@ -56,8 +62,9 @@ class Runtime:
 
     @property
     def whose_weights(self) -> str:
-        """Which weights were read, in words."""
-        return "averaged weights" if self.weights == "ema" else f"weights {self.weights}"
+        """Which weights were read, in words, and of which model."""
+        which = "averaged weights" if self.weights == "ema" else f"weights {self.weights}"
+        return f"{which} of {self.found.name or self.found.folder}"
 
     def filling(self) -> dict:
         """What a `Filler` takes of a sampler's flags."""
@@ -84,6 +91,7 @@ class Runtime:
         }
         if folder is not None:
             made |= {"model_sha256": digest(folder / "model.safetensors"), "weights": self.weights}
+            made |= {"model": self.found.name} if self.found.name else {}
         write_record(self.args.json, **(made | values))
 
 
@@ -122,6 +130,16 @@ def check_positive(args, *names: str) -> None:
         value = getattr(args, name)
         if value < 1:
             raise ValueError(f"{flag(name)} must be at least 1, not {value}")
+
+
+def refuse_others(args, kind, flags: str) -> None:
+    """ValueError for a flag of other kinds than this one; `flags`: where a kind has its own, such
+    as "Read"."""
+    own = flag_names(getattr(kind, flags))
+    for other in kinds().values():
+        for field in fields(getattr(other, flags)):
+            if field.name not in own and getattr(args, field.name) != field.default:
+                raise ValueError(f"{flag(field.name)} is not for {kind.what}: leave it out")
 
 
 def how(args: Sampler) -> dict:

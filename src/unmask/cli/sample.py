@@ -3,11 +3,11 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 
-from unmask.cli.flags import Sampler, parse
+from unmask.cli.flags import Model, Sampler, parse
 from unmask.cli.runtime import Runtime, check_positive, how, labels_of
 from unmask.files import is_writer
 from unmask.kinds.output import check_out
@@ -18,8 +18,7 @@ FRAMES = {".html": (".html", ".svg", ".gif"), ".gif": (".gif",), "": ()}
 
 @dataclass(frozen=True, kw_only=True)
 class Sample(Sampler):
-    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A model's folder, or a run's."""
+    model: Model
     num: int = 8
     """How many samples."""
     length: int = 0

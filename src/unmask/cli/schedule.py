@@ -3,19 +3,16 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import tyro
-
-from unmask.cli.flags import Machine, parse
+from unmask.cli.flags import Machine, Model, parse
 from unmask.cli.runtime import Runtime, check_positive, same_data
 from unmask.kinds.output import check_out
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule(Machine):
-    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A model's folder, or a run's."""
+    model: Model
     data: str = ""
     """The data that the model was trained on:
     tells how often each value occurs, and what the powers are worth."""
@@ -49,7 +46,7 @@ def schedule(argv: list[str]) -> None:
     data = None
     if args.data:
         data = open_data(args.data, labels=model.meta.get("labels", False))
-        same_data(model, kind, data, args.model)
+        same_data(model, kind, data, runtime.found.place)
         for split in ("train", args.split):
             data.window_count(split, model.meta["length"])  # an empty one is an error here
         if data.meta["sha256"] != model.meta["data"]["sha256"]:
@@ -74,7 +71,7 @@ def schedule(argv: list[str]) -> None:
         with runtime.precision:
             bounds = learned.measure(model, data, powers, **flags)
         print(f"\n{learned.describe_bounds(bounds, powers, model, data.unit, args.split)}")
-        print(f"seed {args.seed}, {runtime.dtype}, {runtime.whose_weights} of {folder}")
+        print(f"seed {args.seed}, {runtime.dtype}, {runtime.whose_weights}")
         of = {"split": args.split, "unit": f"bits per {data.unit}"}
         of |= {"length": model.meta["length"], "data_sha256": data.meta["sha256"]}
     runtime.record(folder, **learned.record_of(model.schedule, powers, bounds), **of)

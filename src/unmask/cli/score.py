@@ -1,88 +1,278 @@
-"""unmask score: what each sequence of a file costs."""
+"""unmask score: what each example of a file costs, and the difference of two versions of it."""
 
-import csv
-import io
-import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
-from unmask.cli.flags import Machine, parse
-from unmask.cli.runtime import Runtime, check_positive
-from unmask.files import no_file, write_whole
-from unmask.kinds.output import check_out
+from unmask.cli.estimator import Estimating, check_estimator, estimator_of
+from unmask.cli.flags import Model, flags_of, parse
+from unmask.cli.runtime import Runtime, check_positive, label_of, refuse_others
+from unmask.files import no_file
+from unmask.kinds.kind import Kind, Listed, Partial, too_long
+from unmask.kinds.output import csv_text, spare, write_text
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score(Machine):
-    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A model's folder, or a run's."""
+class Common(Estimating):
+    model: Model
     input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
-    """Of a model of text: a text, each line of which is scored, or JSON lines (.jsonl).
-    Of proteins: a FASTA file."""
+    """Of a model of text: a text, each line of which is scored, or JSON lines (.jsonl) with a field
+    text and, if there is a context, given, which is shown and not scored.
+    Of proteins: a FASTA file.  Of a table: a CSV file, each row of which is.
+    Of pictures: a picture, a folder of them, or an .npz or IDX file, whose labels count.
+    What fill would fill in ([MASK], -, transparent pixels) is not known: hidden, and not scored;
+    an empty cell of a table is what it is in the model's data."""
     out: str = ""
     """Write the CSV here, not to the terminal."""
+    pairs: str = ""
+    """A file of other versions of the examples, one for each or one for all: both are scored on the
+    same masks, and their difference (INPUT less this) is told with its error."""
+    holes: str = ""
+    """A file of the same examples, one for each or one for all, with the marks of fill
+    ([MASK:20], X or -, empty cells, transparent pixels) at what is to be scored, given the rest."""
+    positions: str = ""
+    """Also write to this .csv what each position (of a table: each cell) costs."""
+    window: bool = False
+    """Score a sequence that is longer than the model was trained at window by window, each given
+    what those before it hold."""
     repeats: int = 32
-    """Draws of masks for each sequence."""
+    """Draws of masks for each example; of --estimator orders, its orders."""
+    error: float = 0.0
+    """Draw until the noise of each score, or of each difference of --pairs, is at most so many bits
+    a position (of a table: a cell), instead of --repeats."""
     batch_size: int = 0
-    """Sequences that run through the network at a time; 0: 64, or more where they are short."""
+    """Examples that run through the network at a time; 0: 64, or more where they are short."""
+
+
+def flags_of_scoring() -> type:
+    """The verb's flags, those of all kinds among them."""
+    return make_dataclass("Score", [], bases=(*flags_of("List"), Common), frozen=True, kw_only=True)
 
 
 def score(argv: list[str]) -> None:
-    """An upper bound on -log p of each sequence, in nats and in bits a position, as CSV.
+    """What each text, protein, row or picture of a file costs: an upper bound on its -log p, in
+    nats and in bits a position, as CSV.
 
     The noise beside it is that of the masks, one standard error.
     """
-    args = parse(Score, "score", argv, score.__doc__)
-    runtime = Runtime(args)
-    from unmask.filling import Filler
-    from unmask.roles import HOLE
-
+    args: Any = parse(flags_of_scoring(), "score", argv, score.__doc__)
+    check_estimator(args)
     check_positive(args, "repeats")
-    check_out(args.out)
-    if not args.input.is_file():
-        raise no_file(args.input, f"there is no file {args.input}: INPUT is a text or a FASTA file")
+    check_files(args)
+    runtime = Runtime(args)
+    from unmask.scoring import Scorer
+
     model, kind, folder = runtime.load(args.model)
-    names, examples = kind.listed(args.input, model.meta["length"])
-    filler = Filler(
+    refuse_others(args, kind, "List")
+    if args.window and kind.fixed:
+        raise ValueError(f"--window is not for {kind.what}: leave it out")
+    estimator = estimator_of(args, model)
+    scorer = Scorer(
         model,
-        batch_size=args.batch_size,
+        estimator=estimator,
+        repeats=args.repeats,
+        error=args.error,
         seed=args.seed,
+        by_unit=bool(args.positions),
+        unit_of=kind.column_of if kind.columns else None,
+        window=args.window,
+        batch_size=args.batch_size,
         precision=runtime.precision,
         progress=True,
     )
-    if not filler.can_score:
+    listed = read(args, args.input, kind, model)
+    examples = [one.example for one in listed]
+    said = f"{estimator.what}: {estimator.name(model)}, of {estimator.sampler(model)}"
+    print(said, file=sys.stderr)
+    if args.pairs:
+        others = read_beside(args, Path(args.pairs), kind, model, listed)
+        found = scorer.pairs(examples, [one.example for one in others])
+        scores = [one for one, _ in found]
+        rows = rows_of_pairs(kind, listed, others, found, model.schedule.num_values > 1)
+        say_unlike(rows)
+    else:
+        scores = scorer.score(examples)
+        rows = rows_of(kind, listed, scores)
+    write_text(args.out, csv_text([list(rows[0]), *(list(row.values()) for row in rows)]))
+    if args.positions:
+        write_text(args.positions, csv_text(rows_of_positions(kind, listed, scores)))
+    made = {"what": estimator.what, "estimator": estimator.name(model), "scores": rows}
+    made |= {"sampler": estimator.sampler(model), "density": estimator.density(model)}
+    runtime.record(folder, **made, repeats=args.repeats, error=args.error)
+
+
+def check_files(args: Any) -> None:
+    """ValueError for a file that is not there, or that cannot be written."""
+    inputs = {"INPUT": str(args.input), "--pairs": args.pairs, "--holes": args.holes}
+    for name, path in inputs.items():
+        if path and not Path(path).exists():
+            said = "a text, a FASTA or CSV file, or a picture or more"
+            raise no_file(Path(path), f"there is no file {path}: {name} is {said}")
+    for out in filter(None, (args.out, args.positions)):
+        for path in filter(None, inputs.values()):
+            spare(Path(out), Path(path))
+    if args.out and args.positions and Path(args.out).resolve() == Path(args.positions).resolve():
+        raise ValueError(f"{args.positions} is to hold the scores: name another file")
+
+
+def read(args: Any, path: Path, kind: Kind, model: Any) -> list[Listed]:
+    """The examples of a file, with the roles that --holes gives them.
+
+    ValueError for one that does not fit.
+    """
+    listed = kind.listed(path, args)
+    length = model.meta["length"]
+    for one in listed:
+        if len(one.example.ids) > length and not args.window:
+            raise too_long(one.place, len(one.example.ids), kind.unit, length)
+    if model.meta.get("labels"):
+        label = label_of(args.label, model)
+        listed = [labelled(one, label, model) for one in listed]
+    else:
+        label_of(getattr(args, "label", ""), model)  # refuses any
+        listed = [one._replace(example=one.example._replace(label=None)) for one in listed]
+    if not args.holes:
+        return listed
+    marks = beside(kind.listed(Path(args.holes), args, marks=True), listed, args.holes)
+    return [marked(one, mark, kind.unit) for one, mark in zip(listed, marks, strict=True)]
+
+
+def labelled(one: Listed, label: int | None, model: Any) -> Listed:
+    """With a label, if one is given; ValueError for a label of its file that the model lacks."""
+    own = one.example.label if label is None else label
+    classes = model.meta["data"].get("classes", 0)
+    if own is not None and own >= classes:
         raise ValueError(
-            f"{folder} has a schedule with one curve per value, which scores one sequence at a "
-            "time in no way that is known here: use unmask eval"
+            f"{one.place} has the label {own}, and the model knows {classes} classes: give one of "
+            "them with --label"
         )
-    found = filler.score(examples, draws=args.repeats)
-    unit = kind.unit
-    columns = ("name", f"{unit}s", "nats", "noise", f"bits_per_{unit}", "bits_noise")
-    rows = []
-    for name, example, one in zip(names, examples, found, strict=True):
-        size = int((example.role == HOLE).sum())
-        bits = (value / math.log(2) / size for value in (one.nats, one.noise))
-        rows.append((name, size, one.nats, one.noise, *bits))
-    write_csv(args.out, columns, rows)
-    scores = [dict(zip(columns, row, strict=True)) for row in rows]
-    what = "upper bound on the negative log-likelihood"
-    runtime.record(folder, scores=scores, what=what, repeats=args.repeats)
+    return one._replace(example=one.example._replace(label=own))
 
 
-def write_csv(out: str, columns: Sequence[str], rows: Sequence[Sequence]) -> None:
-    """To the terminal, or to the file `out`; numbers with four digits after the point."""
-    content = io.StringIO()
-    writer = csv.writer(content, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([f"{v:.4f}" if isinstance(v, float) else v for v in row])
-    if not out:
-        sys.stdout.write(content.getvalue())
-        return
-    write_whole(Path(out), content.getvalue())
-    print(f"wrote {out}", file=sys.stderr)
+def read_beside(args: Any, path: Path, kind: Kind, model: Any, to: list[Listed]) -> list[Listed]:
+    """As `read`, one for each of the examples `to`."""
+    return beside(read(args, path, kind, model), to, str(path))
+
+
+def beside(found: list[Listed], to: list[Listed], path: str) -> list[Listed]:
+    """One of `found`, which are of the file `path`, for each of `to`; a single one is for all.
+
+    ValueError for another number of them, or where lines that are left out shift them.
+    """
+    if len(found) == 1:
+        return found * len(to)
+    if len(found) != len(to):
+        raise ValueError(
+            f"{path} has {len(found)} examples and INPUT {len(to)}: give as many, or one for all"
+        )
+    for one, other in zip(found, to, strict=True):
+        if one.at != other.at:
+            raise ValueError(
+                f"{one.place} would stand beside {other.place}: leave the same lines blank in both"
+            )
+    return found
+
+
+def marked(one: Listed, mark: Listed, unit: str) -> Listed:
+    """An example of which only what is marked is scored, given the rest.
+
+    ValueError unless they agree elsewhere, and something is marked that has a value.
+    """
+    import numpy as np
+
+    from unmask.roles import GIVEN, HOLE
+
+    (ids, role, *_), (of_mark, role_of_mark, *_) = one.example, mark.example
+    if len(ids) != len(of_mark):
+        raise ValueError(
+            f"{one.place} has {len(ids)} {unit}s, and {mark.place} {len(of_mark)}: mark the same "
+            f"example, {unit} by {unit}"
+        )
+    value, says = ((r == HOLE) | (r == GIVEN) for r in (role, role_of_mark))
+    differs = says & (~value | (ids != of_mark))
+    if differs.any():
+        at = int(differs.argmax())
+        raise ValueError(
+            f"{one.place} and {mark.place} differ at {unit} {at + 1}, which is not marked: "
+            "mark it, or make it the same"
+        )
+    own = np.where((role == HOLE) & says, GIVEN, role).astype(np.int8)
+    if not (own == HOLE).any():
+        raise ValueError(
+            f"{mark.place} marks nothing that has a value in {one.place}: mark what is to be scored"
+        )
+    return one._replace(example=one.example._replace(role=own))
+
+
+# ---------------------------------------------------------------- what is written
+
+
+def rows_of(kind: Kind, listed: Sequence[Listed], scores: Sequence[Any]) -> list[dict[str, Any]]:
+    """For each example what it is called, and what it costs."""
+    return [
+        {
+            "name": one.name,
+            f"{kind.unit}s": found.units,
+            "nats": found.nats,
+            "noise": found.noise,
+            f"bits_per_{kind.unit}": found.bits_per_unit,
+            "bits_noise": found.bits_per_unit_noise,
+        }
+        for one, found in zip(listed, scores, strict=True)
+    ]
+
+
+def rows_of_pairs(
+    kind: Kind, listed: list[Listed], others: list[Listed], found: list[tuple], learned: bool
+) -> list[dict[str, Any]]:
+    """As `rows_of`, with the other version, and the difference."""
+    from unmask.scoring import difference
+
+    rows = rows_of(kind, listed, [one for one, _ in found])
+    of_others = rows_of(kind, others, [other for _, other in found])
+    for i, (row, other) in enumerate(zip(rows, of_others, strict=True)):
+        name, units, nats, noise, *_ = other.values()
+        row |= {"other": name, f"other_{kind.unit}s": units, "other_nats": nats}
+        change = difference(*found[i])
+        same = not learned and alike(listed[i].example, others[i].example)
+        row |= {"other_noise": noise, "difference": change.nats, "difference_noise": change.noise}
+        row |= {"same_masks": "yes" if same else "no", "verdict": change.verdict}
+    return rows
+
+
+def alike(one: Partial, other: Partial) -> bool:
+    """Whether the same places are scored, so that masks are the same throughout."""
+    return one.role.tobytes() == other.role.tobytes()
+
+
+def say_unlike(rows: list[dict[str, Any]]) -> None:
+    """Say where the two of a pair cannot be masked alike."""
+    unlike = sum(row["same_masks"] == "no" for row in rows)
+    if unlike:
+        print(
+            f"note: {unlike} of {len(rows)} pairs cannot be masked alike, since other places are "
+            "scored or each value has its own schedule: their differences are valid, and noisier",
+            file=sys.stderr,
+        )
+
+
+def rows_of_positions(
+    kind: Kind, listed: Sequence[Listed], scores: Sequence[Any]
+) -> list[Sequence[Any]]:
+    """Rows (name, position, value, nats, noise) of all that is scored, below their header."""
+    from unmask.roles import HOLE
+
+    rows: list[Sequence[Any]] = [("name", kind.unit, "value", "nats", "noise")]
+    for one, found in zip(listed, scores, strict=True):
+        unit_of = kind.column_of if kind.columns else range(len(one.example.ids))
+        # of several places of a unit, the last one says its value
+        at = {unit_of[i]: i for i in (one.example.role == HOLE).nonzero()[0].tolist()}
+        for unit, i in at.items():
+            called = kind.columns[unit] if kind.columns else unit + 1
+            value = kind.tokenizer.spell(int(one.example.ids[i]))
+            rows.append((one.name, called, value, *found.by_unit[unit].tolist()))
+    return rows

@@ -21,8 +21,9 @@ class Train(TrainConfig):
     out: Path
     """The run's folder; if the run is there already, it continues."""
     start: Annotated[str, tyro.conf.arg(name="from")] = ""
-    """The folder of a model, or of a run, to go on from: its network, its tokens, its schedule and
-    what it masks; flags of these are then left out, and the preset's are not used."""
+    """The folder of a model, or of a run, or user/name[@revision] of the Hugging Face Hub, to go on
+    from: its network, its tokens, its schedule and what it masks; flags of these are then left out,
+    and the preset's are not used."""
     dry_run: bool = False
     """Train nothing: say what the run takes in memory, work and time, here and on GPUs."""
     gpu: Literal["", "a100", "h100", "h200", "b200"] = ""
@@ -63,11 +64,15 @@ def train(argv: list[str]) -> None:
     from unmask.checkpoint import digest
     from unmask.data import open_data
     from unmask.device import tune_process
+    from unmask.hub import find
     from unmask.likelihood.estimators import in_continuous_time
+    from unmask.processes import started
     from unmask.train import last_row
     from unmask.train import train as run
 
     tune_process()
+    if start is not None:
+        start = started().of_first(lambda: find(start)).called
     if dry_run:
         print_plan(TrainConfig(**values), data, start, gpu or "h100", record)
         return

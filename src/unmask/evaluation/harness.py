@@ -1,14 +1,13 @@
 """A model of text in lm-evaluation-harness (lm-eval, an extra): its class `LM`, named "unmask".
 
-What the harness calls a log-likelihood is here a bound below it, minus the bound of
-`conditional_nats`: with exact counts of masks, and a noise that is kept beside it.
+What the harness calls a log-likelihood is here a bound below it, minus a score of `scoring`: with
+exact counts of masks, and a noise that is kept beside it.
 """
 
-import hashlib
 import json
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ import torch
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 
-from unmask import checkpoint
+from unmask import checkpoint, hub
 from unmask.device import pick_device, pick_dtype, precision
 from unmask.diffusion import MaskedDiffusion
 from unmask.files import write_whole
@@ -26,8 +25,8 @@ from unmask.kinds.kind import Partial
 from unmask.kinds.output import check_out
 from unmask.kinds.registry import kind_of
 from unmask.roles import GIVEN, HOLE, UNKNOWN
+from unmask.scoring import Score, Scorer, difference, hashed
 
-NUMBERS = 2**36  # of examples, as many as `Filler.score_rows` tells apart
 MOST_GENERATED = 256  # tokens, where a task does not say: the harness's own number
 log = logging.getLogger("lm_eval.unmask")  # shown as the harness's own lines are
 
@@ -46,9 +45,10 @@ class Harness(LM):
     """The model in a folder, as lm-evaluation-harness asks it; all arguments may stand in its
     --model_args.
 
-    pretrained: the folder.  repeats: draws of masks for each continuation, at least 2 for the
-    noise.  record: a JSON file of all that was scored, with its noise.  sampler, steps: of what is
-    generated with do_sample.  batch_size: rows at a time; "auto": 64, or more where they are short.
+    pretrained: the folder, or user/name[@revision] of the Hub.  repeats: draws of masks for each
+    continuation, at least 2 for the noise.  record: a JSON file of all that was scored, with its
+    noise.  sampler, steps: of what is generated with do_sample.  batch_size: rows at a time;
+    "auto": 64, or more where they are short.
     ValueError for a model or an argument that cannot be, before any work.
     """
 
@@ -70,7 +70,8 @@ class Harness(LM):
         if repeats < 2:
             raise ValueError(f"repeats must be at least 2, for the noise, not {repeats}")
         check_out(record)
-        self.folder = checkpoint.resolve(pretrained)
+        found = hub.find(pretrained)
+        self.folder, self.name = found.folder, found.name
         self._device = pick_device(device)
         self.model = MaskedDiffusion.from_pretrained(self.folder).to(self._device)
         self.tokenizer = tokens_of(self.model, self.folder)
@@ -82,10 +83,12 @@ class Harness(LM):
         self.how |= {"precision": precision(self.dtype, self._device)}
         self.how |= {"generator": torch.Generator().manual_seed(seed)}
         self.filler = Filler(self.model, **self.how)
-        if not self.filler.can_score:
+        of_scores = {name: self.how[name] for name in ("seed", "batch_size", "precision")}
+        self.scorer = Scorer(self.model, repeats=repeats, **of_scores)
+        if self.model.schedule.num_values > 1:
             raise ValueError(
-                f"{self.folder} has a schedule with one curve per value, which does not tell what "
-                "a continuation costs: use unmask eval"
+                f"{self.folder} has a schedule with one curve per value, which does not tell which "
+                "token is the most probable one, as the harness asks: use unmask score"
             )
         self.shortened = self.apart = 0  # requests: see `fitted` and `split`
         self.scored: list[dict] = []  # what was scored, with its noise
@@ -103,11 +106,12 @@ class Harness(LM):
             context, continuation = one.args
             given, scored = self.split(context, continuation, place(one))
             examples.append(self.fitted(given, scored, place(one)))
-        numbers = [number_of(one) for one in requests]
-        costs = self.cost(examples, numbers)
+        scores = self.scorer.score(examples, masks=[number_of(one) for one in requests])
         greedy = self.are_greedy(examples)
-        found = [(-nats, sure) for (nats, _), sure in zip(costs, greedy, strict=True)]
-        self.keep("loglikelihood", requests, [[example] for example in examples], costs)
+        found = [(-score.nats, sure) for score, sure in zip(scores, greedy, strict=True)]
+        self.keep(
+            "loglikelihood", requests, [[one] for one in scores], over_cheapest(requests, scores)
+        )
         for one, answer in zip(requests, found, strict=True):
             self.cache_hook.add_partial("loglikelihood", one.args, answer)
         return found
@@ -122,13 +126,10 @@ class Harness(LM):
             for one, windows in zip(requests, texts, strict=True)
             for window in range(len(windows))
         ]
-        left = iter(self.cost(examples, numbers))
-        costs = []
-        for windows in texts:
-            nats, noise = zip(*(next(left) for _ in windows), strict=True)
-            costs.append((sum(nats), math.hypot(*noise)))
-        self.keep("loglikelihood_rolling", requests, texts, costs)
-        found = [-nats for nats, _ in costs]
+        left = iter(self.scorer.score(examples, masks=numbers))
+        scores = [[next(left) for _ in windows] for windows in texts]
+        self.keep("loglikelihood_rolling", requests, scores)
+        found = [-sum(one.nats for one in of_text) for of_text in scores]
         for one, answer in zip(requests, found, strict=True):
             self.cache_hook.add_partial("loglikelihood_rolling", one.args, answer)
         return found
@@ -238,31 +239,6 @@ class Harness(LM):
 
     # ------------------------------------------------------------ what the model says
 
-    def cost(self, examples: list[Partial], numbers: list[int]) -> list[tuple[float, float]]:
-        """(nats, noise) of the holes of each example, on the masks of its number.
-
-        What is asked twice of one number is told once, so that a tie is one to the last bit.
-        """
-        keys = [
-            (number, one.ids.tobytes(), one.role.tobytes())
-            for number, one in zip(numbers, examples, strict=True)
-        ]
-        first = {key: i for i, key in reversed(list(enumerate(keys)))}
-        asked = sorted(first.values())
-        found: dict[int, tuple[float, float]] = {}
-        for batch in self.filler.batches([len(examples[i].ids) for i in asked], 1):
-            own = [asked[i] for i in batch]
-            rows = self.filler.rows([examples[i] for i in own], filled=True)
-            nats, noise = self.filler.score_rows(
-                rows, [numbers[i] for i in own], self.repeats, self.seed
-            )
-            if not bool(nats.isfinite().all()):
-                raise FloatingPointError(
-                    "a bound is not finite: the network or its weights are not"
-                )
-            found |= dict(zip(own, zip(nats.tolist(), noise.tolist(), strict=True), strict=True))
-        return [found[first[key]] for key in keys]
-
     def surest(self, examples: Sequence[tuple[np.ndarray, int]]) -> list[int]:
         """The most probable token at one position of each (ids, position), given those before."""
         partials = []
@@ -318,17 +294,21 @@ class Harness(LM):
         self,
         question: str,
         requests: Sequence[Any],
-        examples: Iterable[list[Partial]],
-        costs: Sequence[tuple[float, float]],
+        scores: Sequence[Sequence[Score]],
+        differences: Sequence[dict] | None = None,
     ) -> None:
-        """Add costs, each with its noise, to `scored` and the record; and say how large it is."""
-        for one, parts, (nats, noise) in zip(requests, examples, costs, strict=True):
-            tokens = sum(int((part.role == HOLE).sum()) for part in parts)
+        """Add what each request costs, the sum of its scores, with its noise to `scored` and the
+        record; and what else is to be told of it; and say how large the noise is."""
+        more = [{}] * len(requests) if differences is None else differences
+        for one, of_request, told in zip(requests, scores, more, strict=True):
+            tokens = sum(score.units for score in of_request)
+            nats = sum(score.nats for score in of_request)
+            noise = math.hypot(*(score.noise for score in of_request))
             who = {"question": question, "task": one.task_name, "doc": one.doc_id, "index": one.idx}
-            self.scored.append(who | {"tokens": tokens, "nats": nats, "noise": noise})
-        said = (
-            f"{len(costs)} bounds below the log-likelihood, by {self.repeats} draws of masks each"
-        )
+            cost = {"tokens": tokens, "nats": nats, "noise": noise}
+            self.scored.append(who | cost | told)
+        said = f"{len(requests)} bounds below the log-likelihood"
+        said += f", by {self.repeats} draws of masks each"
         log.info("%s; their noise is %.4f nats on average", said, self.mean_noise()[question])
         if self.shortened:
             log.warning("%s", self.said_of_shortened())
@@ -354,6 +334,7 @@ class Harness(LM):
         what = "log-likelihoods are bounds below them, minus an upper bound on -log p"
         made = {"model_sha256": checkpoint.digest(self.folder / "model.safetensors")}
         made |= {"what": what, "repeats": self.repeats, "seed": self.seed, "dtype": self.dtype}
+        made |= {"model": self.name} if self.name else {}
         counts = {"shortened": self.shortened, "encoded_apart": self.apart}
         return {"unmask": made | counts | {"mean_noise": self.mean_noise()}}
 
@@ -379,6 +360,28 @@ def tokens_of(model: MaskedDiffusion, folder: Path) -> Any:
     return kind.tokenizer
 
 
+def over_cheapest(requests: Sequence[Any], scores: Sequence[Score]) -> list[dict]:
+    """Of each request for a document with several, how much more it costs than the cheapest other
+    one, which was scored on the same masks, with the noise of that; see `scoring.Difference`."""
+    documents: dict[tuple, list[int]] = {}
+    for i, one in enumerate(requests):
+        # some metrics ask for every choice without its context, too
+        key = one.task_name, one.doc_id, bool(one.args[0].strip())
+        if one.doc_id is not None:
+            documents.setdefault(key, []).append(i)
+    found: list[dict] = [{} for _ in requests]
+    for of_document in documents.values():
+        for i in of_document:
+            others = [j for j in of_document if j != i]
+            if not others:
+                continue
+            cheapest = min(others, key=lambda j: scores[j].nats)
+            change = difference(scores[i], scores[cheapest])
+            found[i] = {"than": requests[cheapest].idx, "difference": change.nats}
+            found[i] |= {"difference_noise": change.noise, "resolved": change.resolved}
+    return found
+
+
 def rows_of(batch_size: int | str, most: int | None) -> int:
     """The harness's batch size as a `Filler` takes it."""
     if batch_size == "auto":
@@ -401,5 +404,4 @@ def number_of(request: Any, window: int = 0) -> int:
     """
     known = request.doc_id is not None
     who = [request.task_name, request.doc_id] if known else [request.args[0]]
-    digest = hashlib.sha256(json.dumps([*who, window]).encode()).digest()
-    return int.from_bytes(digest[:8]) % NUMBERS
+    return hashed(json.dumps([*who, window]).encode())

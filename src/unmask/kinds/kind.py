@@ -87,6 +87,16 @@ class Filler(Protocol):
     def laws(self, examples: Sequence[Partial]) -> Iterator[tuple[int, int, np.ndarray]]: ...
 
 
+class Listed(NamedTuple):
+    """An example of a file, to be scored."""
+
+    name: str  # what it is called there
+    place: str  # file, and line or record, for messages
+    at: int  # the number of its line or record
+    # HOLE: a value, which is to be paid for; GIVEN: a value; UNKNOWN or ABSENT: none is known
+    example: Partial
+
+
 class Source(ABC):
     """A file with holes: examples of it, and the way back, to where they stood."""
 
@@ -117,6 +127,7 @@ class Kind(ABC):
     keys: ClassVar[tuple[str, ...]]  # what meta.json needs to have
     tokens: ClassVar[tuple[str, ...]]  # names of the specs of its tokens
     Read: ClassVar[type]  # a dataclass: the flags of `fill` that are this kind's own
+    List: ClassVar[type] = NoFlags  # a dataclass: the flags of `score` that are its own
     Judge: ClassVar[type] = NoFlags  # a dataclass: the flags of `quality` that are its own
     # why `quality` does not judge samples, and what does; "": it does
     not_judged: ClassVar[str] = "no figures of such samples are known here"
@@ -184,11 +195,13 @@ class Kind(ABC):
         ValueError for what cannot be filled, `length` being that of the model.
         """
 
-    def listed(self, path: Path, length: int) -> tuple[list[str], list[Partial]]:
-        """The examples of a file, to be scored one by one, and what they are called.
+    def listed(self, path: Path, args: Any, *, marks: bool = False) -> list[Listed]:
+        """The examples of a file, to be scored one by one.
 
-        All that is known of an example is a hole, since its values are what is paid for.
-        ValueError for what cannot be scored, `length` being that of the model.
+        All that is known of an example is a hole, since its values are what is paid for; what
+        `fill` reads as a hole is unknown.  `marks`: the file only says where such marks stand, so
+        that what may be a fact, such as an empty cell, is one, too.
+        ValueError for a file without examples, and for one without a value.
         """
         raise ValueError(f"{self.what} is scored with others: use unmask eval")
 
@@ -320,8 +333,8 @@ def hole_size(mark: str, number: str | None, most: int, unit: str, place: str) -
 
 
 def too_long(place: str, size: int, unit: str, length: int) -> ValueError:
-    """A document with holes that is longer than the model's length."""
+    """An example that is longer than the model's length."""
     return ValueError(
         f"{place} has {size} {unit}s and the model was trained at {length}: "
-        "shorten it, or allow filling it window by window with --window"
+        "shorten it, or have it done window by window with --window"
     )

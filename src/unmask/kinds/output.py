@@ -1,9 +1,11 @@
 """Where what is made goes: the terminal or a file."""
 
+import csv
 import io
 import json
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,21 @@ def write_texts(out: str, texts: list[str]) -> None:
         if texts and not out and not content.endswith("\n"):
             content += "\n"  # the terminal's prompt goes on a line of its own
     write_text(out, content)
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Rows of cells as CSV, with plain newlines; floats with four digits after the point, and
+    nothing for one that is not known."""
+    content = io.StringIO()
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerows([cell_text(cell) for cell in row] for row in rows)
+    return content.getvalue()
+
+
+def cell_text(cell: Any) -> str:
+    if not isinstance(cell, float):
+        return str(cell)
+    return "" if math.isnan(cell) else f"{cell:.4f}"
 
 
 def table(rows: list[list[str]]) -> list[str]:

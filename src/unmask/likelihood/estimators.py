@@ -49,9 +49,10 @@ class Estimator:
         """What is drawn, and how, in words."""
         return "nothing is drawn"
 
-    def split(self, repeats: int) -> tuple[int, int]:
-        """(replicates, draws of each) of so many draws of an example."""
-        return (1, 1) if self.exact else split_repeats(repeats)
+    def split(self, repeats: int, replicates: int = 2) -> tuple[int, int]:
+        """(replicates, draws of each) of so many draws of an example: at least so many replicates,
+        where there may be as many as one likes."""
+        return (1, 1) if self.exact else split_repeats(repeats, replicates)
 
     def of_replicate(self) -> int:
         """How many draws make a replicate, where there may be as many as one likes."""
@@ -180,7 +181,7 @@ class Orders(Estimator):
     def sampler(self, model: MaskedDiffusion) -> str:
         return f"the sampler that reveals {unit_of(model)} at an instant"
 
-    def split(self, repeats: int) -> tuple[int, int]:
+    def split(self, repeats: int, replicates: int = 2) -> tuple[int, int]:
         if repeats % self.orders:
             raise ValueError(f"repeats must be a multiple of {self.orders} orders, not {repeats}")
         return repeats // self.orders, self.orders

@@ -12,7 +12,7 @@ from unmask.categorical import uniform
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.likelihood.estimating import drawn, draws_of, numbered
 from unmask.likelihood.estimators import Bound, Estimator
-from unmask.masks import BLOCK, Draw, split_repeats
+from unmask.masks import BLOCK, Draw
 from unmask.roles import ABSENT, GIVEN, SCORED, UNKNOWN
 
 
@@ -64,16 +64,14 @@ def conditional_nats(
             raise ValueError(f"{name} must be bool {tuple(x.shape)}, not {said}")
         marked = marked.to(model.device)
         role = role.masked_fill(~marked if as_role == ABSENT else marked, as_role)
+    estimator = Bound() if estimator is None else estimator
+    estimator.check(model)
     # many replicates: the noise is that of a single row, known from the spread between them alone
-    replicates, of_each = split_repeats(repeats, BLOCK)
+    replicates, of_each = estimator.split(repeats, BLOCK)
     numbers = np.arange(len(x)) if examples is None else np.asarray(examples)
     given = {"x": x, "role": role, "cond": cond, "ends": ends}
     batch = model.clean(**inputs(given, model.device))
     with evaluating(model):
-        estimator = Bound() if estimator is None else estimator
-        estimator.check(model)
-        if estimator.exact:
-            replicates, of_each = 1, 1
         draws, _, _ = drawn(model, batch, estimator, numbers, range(replicates), of_each, seed)
     found = estimator.combine(draws.unflatten(0, (replicates, of_each)))  # (G, B)
     noise = torch.full_like(found[0], 0.0 if estimator.exact else math.nan)

@@ -13,6 +13,7 @@ from unmask.config import TrainConfig
 from unmask.data import Data
 from unmask.diffusion import MaskedDiffusion
 from unmask.files import is_writer
+from unmask.hub import Found
 from unmask.kinds.registry import kind_of
 from unmask.train.vocabulary import with_tokens
 
@@ -47,16 +48,16 @@ def started_from(config: TrainConfig, start: str | Path) -> tuple[TrainConfig, M
 
 
 def adapt(
-    model: MaskedDiffusion, start: Path, data: Data, meta: dict, seed: int
+    model: MaskedDiffusion, start: Found, data: Data, meta: dict, seed: int
 ) -> MaskedDiffusion:
-    """The model from the folder `start` as one of `data`, of which and of whose run `meta` tells.
+    """The model that was found at `start` as one of `data`, of which and of whose run `meta` tells.
 
     Of data with other tokens of its kind, it is one of those, which is said (`with_tokens`).
     ValueError for another kind or classes, or longer sequences than the network takes.
     """
     before: Any = model.meta
-    ours, theirs = kind_of(before["data"], start), kind_of(data.meta, data.folder)
-    if why := ours.differs(theirs, start):
+    ours, theirs = kind_of(before["data"], start.folder), kind_of(data.meta, data.folder)
+    if why := ours.differs(theirs, start.place):
         try:
             if ours.name != theirs.name:
                 raise ValueError(f"a model of {ours.name} is none of {theirs.name}")
@@ -73,6 +74,8 @@ def adapt(
         raise ValueError(f"--length {meta['length']}: the network takes at most {most} tokens")
     check_values(model, data)
     model.meta = meta | {"from": before["from"]}
+    if start.name:
+        model.meta["from_hub"] = start.name
     return model
 
 

@@ -28,6 +28,7 @@ from unmask.device import pick_device, pick_dtype, precision
 from unmask.diffusion import MaskedDiffusion
 from unmask.estimate import Estimate, plus_minus
 from unmask.files import remove_leftovers
+from unmask.hub import find
 from unmask.kinds.kind import damaged_spec
 from unmask.likelihood import estimate_nelbo
 from unmask.processes import Processes, own_device, together
@@ -47,7 +48,8 @@ def train(
 ) -> Path:
     """Train `config` on prepared data into the folder `out`, or continue what is there.
 
-    `start`: the folder of a model whose weights are those to begin with, see `started_from`.
+    `start`: the model whose weights are those to begin with, a folder or `user/name[@revision]` of
+    the Hub, see `started_from`.
 
     Where torchrun started several processes, each calls this, and they share every step.
 
@@ -91,9 +93,9 @@ def untrained(
     config: TrainConfig, data_folder: str | Path, start: str | Path | None = None
 ) -> tuple[TrainConfig, Data, MaskedDiffusion]:
     """A configuration without what it left open, its data and its model."""
-    model = None
-    if start is not None:
-        config, model = started_from(config, start)
+    model, found = None, None if start is None else find(start)
+    if found is not None:
+        config, model = started_from(config, found.folder)
     config.check()
     if config.shard and "RANK" not in os.environ:
         raise ValueError(
@@ -118,10 +120,10 @@ def untrained(
         "label_dropout": config.label_dropout if config.labels else 0.0,
         "unmask": __version__,
     }
-    if model is None or start is None:
+    if model is None or found is None:
         model = build(config, data.vocab_size, meta)
     else:
-        model = adapt(model, Path(start), data, meta, config.seed)
+        model = adapt(model, found, data, meta, config.seed)
     if not config.shard:  # else it goes there piece by piece
         model.to(device)
     if config.compile:

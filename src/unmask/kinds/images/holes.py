@@ -25,6 +25,31 @@ from unmask.kinds.output import animation
 from unmask.roles import GIVEN, HOLE
 
 
+def read_clear(path: Path, pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
+    """A picture (H, W, C) uint8 of the size and channels of `pixels`, and which of its pixels
+    (H, W) are transparent.  ValueError for another size or other channels."""
+    changed: Counter[str] = Counter()
+    image = open_picture(path, changed)
+    for how in changed:
+        print(f"note: {path}: {how}", file=sys.stderr)
+    height, width, channels = pixels.shape
+    if image.size != (width, height):
+        raise ValueError(
+            f"{path} is {image.width} x {image.height} pixels "
+            f"and the model is for {width} x {height}: crop or resize it"
+        )
+    image, alpha = split_alpha(image)
+    clear = np.zeros((height, width), bool)
+    if alpha is not None:
+        clear = np.asarray(alpha) < 128
+    array = to_array(image, path)
+    if array.shape[2] != channels:
+        raise ValueError(
+            f"{path} is {MODES[array.shape[2]]} and the model is for {MODES[channels]}: convert it"
+        )
+    return array, clear
+
+
 class Holed:
     """A picture of a file with pixels to fill in.
 
@@ -32,31 +57,13 @@ class Holed:
     """
 
     def __init__(self, path: Path, mask: Path | None, pixels: Pixels):
-        changed: Counter[str] = Counter()
-        image = open_picture(path, changed)
-        for how in changed:
-            print(f"note: {path}: {how}", file=sys.stderr)
-        height, width, channels = pixels.shape
-        if image.size != (width, height):
-            raise ValueError(
-                f"{path} is {image.width} x {image.height} pixels "
-                f"and the model is for {width} x {height}: crop or resize it"
-            )
-        image, alpha = split_alpha(image)
-        clear = np.zeros((height, width), bool)
-        if alpha is not None:
-            clear = np.asarray(alpha) < 128
-        array = to_array(image, path)
-        if array.shape[2] != channels:
-            raise ValueError(
-                f"{path} is {MODES[array.shape[2]]} "
-                f"and the model is for {MODES[channels]}: convert it"
-            )
+        self.array, clear = read_clear(path, pixels)
         if mask is None:
             holes, sought = clear, "transparent"
         else:
+            height, width, _ = self.array.shape
             of_mask = open_picture(mask)
-            if of_mask.size != image.size:
+            if of_mask.size != (width, height):
                 raise ValueError(
                     f"{mask} is {of_mask.width} x {of_mask.height} pixels "
                     f"and {path} {width} x {height}: give one of this size"
@@ -67,8 +74,8 @@ class Holed:
                 f"{mask or path} has no {sought} pixel, so there is nothing to fill in: "
                 "make the holes transparent, or give --mask FILE"
             )
-        self.array, self.pixels = array, pixels
-        self.holes = np.broadcast_to(holes[..., None], array.shape)
+        self.pixels = pixels
+        self.holes = np.broadcast_to(holes[..., None], self.array.shape)
 
     def example(self, label: int | None) -> Partial:
         """Its values as tokens, and which of them are holes."""

@@ -10,7 +10,7 @@ from unmask.files import no_file, write_whole
 from unmask.kinds.images.flags import PrepareImages
 from unmask.kinds.images.presets import PRESETS
 from unmask.kinds.images.protocols import PROTOCOLS
-from unmask.kinds.kind import Filler, Kind, Layout, Source, State, own_flags
+from unmask.kinds.kind import Filler, Kind, Layout, Listed, Source, State, own_flags
 from unmask.kinds.leftout import say_skipped
 from unmask.kinds.output import check_out, numbered, table
 from unmask.kinds.recipe import find_file, note_protocol, standing
@@ -19,17 +19,21 @@ SHOWN_CLASSES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureFlags:
-    mask: str = ""
-    """Of a picture: a picture of the same size that is white where there is something to fill in,
-    black elsewhere."""
+class LabelFlags:
     label: str = ""
     """Of a network that was given classes: the class of the picture, by its name or number;
     empty: not known."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PictureFlags(LabelFlags):
+    mask: str = ""
+    """Of a picture: a picture of the same size that is white where there is something to fill in,
+    black elsewhere."""
+
+
 class Images(Kind):
-    name = "images"
+    name, unit = "images", "dimension"
     about = "Pictures: MNIST, CIFAR-10, .npz, packed bits, a folder of PNG, JPEG, WebP, GIF, ..."
     source = (
         "MNIST's IDX files or its folder (also .gz), CIFAR-10's folder (binary version), .npz "
@@ -43,7 +47,7 @@ class Images(Kind):
     what = "a picture"
     keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "images", "classes")
     tokens = ("pixels",)
-    Read = PictureFlags
+    Read, List = PictureFlags, LabelFlags
     frames = ".gif"
     fixed = True
     not_judged = "pictures are compared by features of a network: unmask distance A B"
@@ -107,6 +111,11 @@ class Images(Kind):
 
     def read(self, path: Path, args: Any, length: int) -> Source:
         return Picture(path, args, self.tokenizer)
+
+    def listed(self, path: Path, args: Any, *, marks: bool = False) -> list[Listed]:
+        from unmask.kinds.images.listed import read_pictures
+
+        return read_pictures(path, self.tokenizer)
 
     def check(self, args: Any) -> None:
         from unmask.kinds.images.holes import check_pictures_out

@@ -10,6 +10,7 @@ from unmask.kinds.kind import (
     Filler,
     Kind,
     Layout,
+    Listed,
     NoFlags,
     Partial,
     Source,
@@ -21,7 +22,7 @@ from unmask.kinds.output import check_out, table, write_texts
 from unmask.kinds.proteins.flags import PrepareProteins
 from unmask.kinds.proteins.presets import PRESETS
 from unmask.kinds.proteins.protocols import PROTOCOLS
-from unmask.roles import ABSENT, GIVEN, HOLE
+from unmask.roles import ABSENT, GIVEN, HOLE, UNKNOWN
 
 DRAWS = 32  # of masks, for the score of a filling
 SCORE = "score: at most so many nats, -log p of what is filled in given the rest"
@@ -127,27 +128,24 @@ class Proteins(Kind):
     def read(self, path: Path, args: Any, length: int) -> Source:
         return Records(path, args, length, self.tokenizer)
 
-    def listed(self, path: Path, length: int) -> tuple[list[str], list[Partial]]:
-        """The records of a FASTA file; where it is not known which residue there is, none is."""
+    def listed(self, path: Path, args: Any, *, marks: bool = False) -> list[Listed]:
+        """The records of a FASTA file: - and [MASK] are residues that are not known and hidden;
+        where B, J, X or Z leaves open which there is, none is, as in `eval`."""
         import numpy as np
         from tqdm import tqdm
 
         from unmask.kinds.proteins.fasta import read_fasta
 
-        names, examples = [], []
-        for record in read_fasta(path, tqdm(disable=True)):
+        found = []
+        for number, record in enumerate(read_fasta(path, tqdm(disable=True), holes=True), 1):
             known = record.ids < self.tokenizer.vocab_size
             if not known.any():
                 raise ValueError(f"{record.place} has no residue that is known: take it out")
-            if len(known) > length:
-                raise ValueError(
-                    f"{record.place} has {len(known)} residues, and the model was trained at "
-                    f"{length}: shorten it, or take it out"
-                )
-            role = np.where(known, HOLE, ABSENT).astype(np.int8)
-            names.append(record.header)
-            examples.append(Partial(record.ids.astype(np.int64), role))
-        return names, examples
+            hidden = np.where(np.array(list(record.letters)) == "-", UNKNOWN, ABSENT)
+            role = np.where(known, HOLE, hidden).astype(np.int8)
+            example = Partial(record.ids.astype(np.int64), role)
+            found.append(Listed(record.header, record.place, number, example))
+        return found
 
     def write(self, rows: list, args: Any) -> dict:
         from unmask.kinds.proteins.fasta import format_fasta

@@ -1,7 +1,5 @@
 """A CSV file with cells that are not given: what is known of them, and how they are filled in."""
 
-import csv
-import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ import numpy as np
 from unmask.files import is_writer, write_whole
 from unmask.kinds.folder import progress_bars
 from unmask.kinds.kind import Filler, Source
-from unmask.kinds.output import numbered, spare
+from unmask.kinds.output import csv_text, numbered, spare
 from unmask.kinds.tables.columns import UNKNOWN, Table
 from unmask.kinds.tables.csv_source import Cells, read_cells
 from unmask.kinds.tables.flags import names_in
@@ -139,18 +137,16 @@ class HoledRows(Source):
         --probabilities, if asked for, is written on the way.
         """
         best = self.cells.copy()
-        listed = io.StringIO()
-        writer = csv.writer(listed, lineterminator="\n")
-        writer.writerow(["row", "column", "value", "probability"])
+        listed = [["row", "column", "value", "probability"]]
         for law in filler.laws(self.examples):
             found = guess(self.table, *law)
             if found is None:
                 continue
             best[found.row, found.column] = number_of(self.table, found)
             if self.args.probabilities:
-                writer.writerows(describe_guess(self.table, found))
+                listed += describe_guess(self.table, found)
         if self.args.probabilities and is_writer():
-            write_whole(self.args.probabilities, listed.getvalue())
+            write_whole(self.args.probabilities, csv_text(listed))
         return best
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from unmask import markup
 from unmask.files import is_writer
-from unmask.kinds.kind import Kind, Layout, Partial, Source, State, own_flags
+from unmask.kinds.kind import Kind, Layout, Listed, Partial, Source, State, own_flags
 from unmask.kinds.output import write_text
 from unmask.kinds.quality import Quality
 from unmask.kinds.tables.flags import PrepareTable, names_in
@@ -18,7 +18,17 @@ from unmask.kinds.tables.protocols import PROTOCOLS
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableFlags:
+class CellFlags:
+    unseen: Literal["error", "unknown", "missing"] = "error"
+    """Of a table: what becomes of a cell that the model cannot read, a category that it does not
+    know, say.  unknown (or, as it was called, missing): the model is told that there is a value,
+    not which; filled in, the cell stays as it is; it is not scored."""
+    encoding: str = ""
+    """Of a table: how the file is encoded, if it is not UTF-8; a filled one is written so, too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableFlags(CellFlags):
     columns: str = ""
     """Of a table: what is to be filled in, names with commas between them; empty: all columns.
     Their empty cells have a value.  Empty cells elsewhere are missing, as in the data; a column
@@ -34,12 +44,6 @@ class TableFlags:
     """Of a table: also write to this .csv how probable the values of each such cell are (those
     of at least 0.0005), given the rest of its row; rows are counted from 1, without the
     header."""
-    unseen: Literal["error", "unknown", "missing"] = "error"
-    """Of a table: what becomes of a cell that the model cannot read, a category that it does not
-    know, say.  unknown (or, as it was called, missing): the model is told that there is a value,
-    not which; the cell stays as it is."""
-    encoding: str = ""
-    """Of a table: how the file is encoded, if it is not UTF-8; what is written is so, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +61,7 @@ class JudgeTable:
 
 
 class Tables(Kind):
-    name = "tables"
+    name, unit = "tables", "cell"
     about = "Tables: CSV files of categories and numbers, with cells that may be missing."
     source = "A CSV file, also .gz or .xz; a Parquet file, or a folder that `datasets` saved."
     Prepare = PrepareTable
@@ -67,7 +71,7 @@ class Tables(Kind):
     keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "rows")
     no_labels = "a table, whose classes are a column like the others"
     tokens = ("table",)
-    Read = TableFlags
+    Read, List = TableFlags, CellFlags
     Judge = JudgeTable
     not_judged = ""
     fixed = True
@@ -182,6 +186,12 @@ class Tables(Kind):
 
         self.warn()
         return HoledRows(path, args, self.tokenizer)
+
+    def listed(self, path: Path, args: Any, *, marks: bool = False) -> list[Listed]:
+        from unmask.kinds.tables.listed import read_rows
+
+        self.warn()
+        return read_rows(path, args, self.tokenizer, marks)
 
     def check(self, args: Any) -> None:
         super().check(args)

@@ -15,9 +15,19 @@ LONGEST_HOLE = 10_000_000  # tokens
 
 
 def parse_holes(text: str) -> list[str | int]:
+    """As `parse_pieces`; ValueError if there is no hole."""
+    pieces = parse_pieces(text)
+    if not any(isinstance(piece, int) for piece in pieces):
+        raise ValueError(
+            "the text has no hole: mark one with [MASK], or twenty tokens with [MASK:20]"
+        )
+    return pieces
+
+
+def parse_pieces(text: str, where: str = "") -> list[str | int]:
     """Given pieces of text and, as numbers of tokens, the holes between them.
 
-    Raises ValueError if there is no hole, or one that is empty or longer than anybody can mean.
+    ValueError, which begins with `where`, for a hole that is empty or longer than anybody can mean.
     """
     pieces, given, end = [], "", 0
     for match in MARK.finditer(text):
@@ -26,7 +36,8 @@ def parse_holes(text: str) -> list[str | int]:
         if match[1]:
             given += match[0][1:]
             continue
-        size = hole_size(match[0], match[2], LONGEST_HOLE, "token", f"character {match.start()}")
+        place = f"{where}: character {match.start()}" if where else f"character {match.start()}"
+        size = hole_size(match[0], match[2], LONGEST_HOLE, "token", place)
         if given:
             pieces.append(given)
         pieces.append(size)
@@ -34,10 +45,6 @@ def parse_holes(text: str) -> list[str | int]:
     given += text[end:]
     if given:
         pieces.append(given)
-    if not any(isinstance(piece, int) for piece in pieces):
-        raise ValueError(
-            "the text has no hole: mark one with [MASK], or twenty tokens with [MASK:20]"
-        )
     return pieces
 
 

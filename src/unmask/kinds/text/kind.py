@@ -1,16 +1,14 @@
 """The kind, as the verbs see it: texts with [MASK]s in, texts out."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from unmask.kinds.kind import Adopted, Filler, Kind, NoFlags, Partial, Source, own_flags, too_long
+from unmask.kinds.kind import Adopted, Filler, Kind, Listed, NoFlags, Source, own_flags, too_long
 from unmask.kinds.output import check_out, table, write_texts
 from unmask.kinds.text.flags import PrepareText
 from unmask.kinds.text.presets import PRESETS
 from unmask.kinds.text.protocols import PROTOCOLS
-from unmask.roles import HOLE
 
 
 class Text(Kind):
@@ -108,37 +106,10 @@ class Text(Kind):
     def read(self, path: Path, args: Any, length: int) -> Source:
         return Passage(path, args, length, self.tokenizer)
 
-    def listed(self, path: Path, length: int) -> tuple[list[str], list[Partial]]:
-        """The lines of a text, or the texts of JSON lines, by their numbers; blank ones aside."""
-        import numpy as np
+    def listed(self, path: Path, args: Any, *, marks: bool = False) -> list[Listed]:
+        from unmask.kinds.text.lines import read_lines
 
-        from unmask.kinds.encodings import decode_text
-        from unmask.kinds.sources import foreign, what_is
-
-        raw = path.read_bytes()
-        if what := what_is(raw):
-            raise foreign(path, what)
-        names, examples = [], []
-        for number, line in enumerate(decode_text(raw, str(path)).split("\n"), 1):
-            line = line.removesuffix("\r")
-            place = f"{path}, line {number}"
-            text = text_of(line, place) if path.suffix == ".jsonl" else line
-            if not text.strip():
-                continue
-            try:
-                ids = self.tokenizer.encode(text).astype(np.int64)
-            except ValueError as error:
-                raise ValueError(f"{place}: {error}") from None
-            if len(ids) > length:
-                raise ValueError(
-                    f"{place} has {len(ids)} tokens, and the model was trained at {length}: "
-                    "shorten it, or take it out"
-                )
-            names.append(str(number))
-            examples.append(Partial(ids, np.full(len(ids), HOLE, np.int8)))
-        if not examples:
-            raise ValueError(f"{path} has no text: give a line with at least one character")
-        return names, examples
+        return read_lines(path, self.tokenizer)
 
     def write(self, rows: list, args: Any) -> dict:
         texts = [self.tokenizer.decode(row.tolist()) for row in rows]
@@ -151,17 +122,6 @@ class Text(Kind):
         if isinstance(self.tokenizer, Bytes) and i < 128:
             return chr(i)
         return self.tokenizer.decode_after("a", [i])
-
-
-def text_of(line: str, place: str) -> str:
-    """The field "text" of a line of JSON lines."""
-    try:
-        content = json.loads(line) if line.strip() else {"text": ""}
-    except (ValueError, RecursionError):
-        raise ValueError(f"{place} is no JSON: give an object with a field text") from None
-    if not isinstance(content, dict) or not isinstance(content.get("text"), str):
-        raise ValueError(f"{place} has no field text that is a text: give one")
-    return content["text"]
 
 
 def overview(folder: Path, meta: dict) -> list[str]:
@@ -194,16 +154,13 @@ class Passage(Source):
     """A text in which `[MASK]` is one token to fill in, and `[MASK:20]` twenty."""
 
     def __init__(self, path: Path, args: Any, length: int, tokenizer: Any):
-        from unmask.kinds.encodings import decode_text
-        from unmask.kinds.sources import foreign, what_is
         from unmask.kinds.text.holes import count_tokens, parse_holes, partial
+        from unmask.kinds.text.lines import text_of_file
         from unmask.kinds.text.tokenizers import Characters
 
         check_out(args.out)
         raw = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-        if what := what_is(raw):
-            raise foreign(path, what)
-        text = decode_text(raw, str(path))
+        text = text_of_file(raw, path)
         self.tokenizer, self.args = tokenizer, args
         try:
             self.pieces = parse_holes(text)

@@ -1,0 +1,54 @@
+"""unmask export: the denoiser of a model, for programs without this package."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from unmask.cli.flags import parse
+from unmask.cli.runtime import write_record
+from unmask.kinds.output import check_out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
+    """A model's folder, or a run's."""
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+    """The file to write: .onnx (ONNX) or .pt2 (torch.export)."""
+    json: str = ""
+    """Also write what was made to this file."""
+
+
+def export_model(argv: list[str]) -> None:
+    """Write the denoiser, which makes log-probabilities of every token from masked examples.
+
+    In float32, for any number of examples, and of positions where the network allows it.  What was
+    written is run once, and held against PyTorch.
+    """
+    args = parse(Export, "export", argv, export_model.__doc__)
+    check_out(args.json)
+    from unmask.checkpoint import digest, resolve
+    from unmask.diffusion import MaskedDiffusion
+    from unmask.export import check, export
+    from unmask.kinds.registry import kind_of
+
+    check(args.out)
+    check_out(str(args.out))
+    folder = resolve(args.model)
+    model = MaskedDiffusion.from_pretrained(folder).float()
+    trained_on, files = model.meta.get("data", {}), {}
+    if "tokenizer" in trained_on:
+        files = kind_of(trained_on, folder).tokenizer.files()
+    said = {
+        "model_sha256": digest(folder / "model.safetensors"),
+        "files": {name: content.decode() for name, content in files.items()},
+    }
+    known, difference = export(model, args.out, said)
+    print(f"wrote {args.out}: log-probabilities of tokens, from")
+    for name, shape in known["inputs"].items():
+        print(f"  {name} ({', '.join(map(str, shape))})")
+    print(f"the largest difference to PyTorch is {difference:.1e} nats")
+    made = {name: known[name] for name in ("inputs", "model_sha256")}
+    write_record(args.json, **made, difference=difference)

@@ -1,0 +1,60 @@
+"""Pictures that are scored one by one."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from unmask.kinds.images.holes import read_clear
+from unmask.kinds.images.pixels import Pixels
+from unmask.kinds.images.sources import Reading, file_format, is_picture, make_source, read_images
+from unmask.kinds.kind import Listed, Partial
+from unmask.kinds.leftout import LeftOut
+from unmask.roles import HOLE, UNKNOWN
+
+
+def read_pictures(path: Path, pixels: Pixels) -> list[Listed]:
+    """A picture, those of a folder in the order of their names, or the images of an .npz or IDX
+    file, with their labels where they have some.  Transparent pixels are not known."""
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.is_file() and is_picture(file))
+        if not files:
+            raise ValueError(f"{path} has no pictures: name a picture, or a folder of them")
+        return [picture(file, number, pixels) for number, file in enumerate(files, 1)]
+    if is_picture(path):
+        return [picture(path, 1, pixels)]
+    source = make_source(file_format(path), [path], path)
+    found: list[Listed] = []
+    reading = Reading(0, 0, "", LeftOut(), Counter())
+    for block in read_images(source, tqdm(disable=True), None, reading):
+        if block.pictures.shape[1:] != tuple(pixels.shape):
+            shapes = block.pictures.shape[1:], pixels.shape
+            size, model = (" x ".join(map(str, shape)) for shape in shapes)
+            raise ValueError(
+                f"{path} has images of {size}, and the model is for {model}: convert them"
+            )
+        for i, array in enumerate(block.pictures):
+            number = len(found) + 1
+            label = None if block.labels is None else int(block.labels[i])
+            role = np.full(array.size, HOLE, np.int8)
+            place = f"{path}, image {number}"
+            example = Partial(ids_of(array, pixels, place), role, label)
+            found.append(Listed(str(number), place, number, example))
+    if not found:
+        raise ValueError(f"{path} has no images: give at least one")
+    return found
+
+
+def picture(path: Path, number: int, pixels: Pixels) -> Listed:
+    array, clear = read_clear(path, pixels)
+    hidden = np.broadcast_to(clear[..., None], array.shape).reshape(-1)
+    role = np.where(hidden, UNKNOWN, HOLE).astype(np.int8)
+    if not (role == HOLE).any():
+        raise ValueError(f"{path} is transparent everywhere, and nothing of it known: take it out")
+    return Listed(path.name, str(path), number, Partial(ids_of(array, pixels, str(path)), role))
+
+
+def ids_of(array: np.ndarray, pixels: Pixels, place: str) -> np.ndarray:
+    """(H*W*C,) tokens of a picture (H, W, C)."""
+    return pixels.encode(array).astype(np.int64).reshape(-1)
