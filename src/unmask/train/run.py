@@ -144,7 +144,8 @@ class Log:
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         if self.sink is not None:
-            self.sink.write(row["step"], {name: v for name, v in row.items() if name != "step"})
+            values = {name: v for name, v in row.items() if name not in ("step", "seconds")}
+            self.sink.write(row["step"], values)
 
 
 def parsed(line: bytes) -> dict | None:
