@@ -46,7 +46,7 @@ def scalars(out):
 def logged(out):
     found = {}
     for row in read_log(out / "log.jsonl"):
-        for name in row.keys() - {"step"}:
+        for name in row.keys() - {"step", "seconds"}:
             found.setdefault(name, {})[row["step"]] = row[name]
     return found
 
