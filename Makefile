@@ -7,7 +7,7 @@ EXTRAS ?= .venv-extras
 MINUTES ?= 10
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --no-input -q
 
-.PHONY: demo test test-extras test-slow test-machines lint bench faults fuzz clean
+.PHONY: demo test test-extras test-slow test-machines test-wheel lint bench faults fuzz clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/unmask demo
@@ -27,6 +27,9 @@ test-slow: $(VENV)/developing
 
 test-machines: $(VENV)/developing
 	VENV=$(VENV) PYTHON=$(PYTHON) TORCH="$(TORCH)" .ci/machines
+
+test-wheel: $(VENV)/developing
+	VENV=$(VENV) PYTHON=$(PYTHON) TORCH="$(TORCH)" .ci/wheel
 
 lint: $(VENV)/developing
 	$(VENV)/bin/ruff check
