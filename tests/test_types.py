@@ -26,10 +26,8 @@ def test_the_stub_names_what_the_package_has():
 def test_types_are_seen_from_outside(tmp_path):
     file = tmp_path / "uses.py"
     file.write_text("import unmask\nbound: str = unmask.estimate_nelbo(3)\n")
-    command = [sys.executable, "-m", "pyrefly", "check", "--preset", "default"]
-    done = subprocess.run(
-        [*command, "--search-path", FOLDER.parent, "--python-interpreter-path", sys.executable, file],
-        cwd=tmp_path, capture_output=True, encoding="utf-8",
-    )  # fmt: skip
+    where = ["--search-path", FOLDER.parent, "--python-interpreter-path", sys.executable]
+    command = [sys.executable, "-m", "pyrefly", "check", "--preset", "default", *where, file]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8")
     said = done.stdout + done.stderr
     assert done.returncode == 1 and "MaskedDiffusion" in said and "`Estimate`" in said, said
