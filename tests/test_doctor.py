@@ -61,6 +61,13 @@ def test_without_torch_it_says_so_and_ends_well(tmp_path):
     assert last.split(maxsplit=1) == ["torch", "cannot be loaded: no ~/lib.so"]
 
 
+def test_where_there_is_no_home_nothing_is_cut(monkeypatch):
+    monkeypatch.setenv("HOME", "/")
+    assert doctor.without_home("a/b: c") == "a/b: c"
+    monkeypatch.setenv("HOME", "/home/me")
+    assert doctor.without_home("no /home/me/x") == "no ~/x"
+
+
 def test_what_is_asked_of_it_is_refused_in_a_sentence(monkeypatch, capsys):
     assert cli.main(["doctor", "--seconds", "-1"]) == 2
     assert "--seconds must not be negative" in capsys.readouterr().err

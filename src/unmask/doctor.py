@@ -188,7 +188,8 @@ def content(path: str | Path) -> str:
 
 def without_home(said: str) -> str:
     """A sentence that may name files, without the home folder's name."""
-    return said.replace(str(Path.home()), "~")
+    home = os.path.expanduser("~")  # as it is where there is none
+    return said if home in ("/", "~") else said.replace(home, "~")
 
 
 def speed(device, dtype: str, seconds: float) -> tuple[float, int]:

@@ -165,3 +165,16 @@ def test_infinite_numbers_and_nan_in_a_table(tmp_path):
     with pytest.raises(ValueError, match="infinite"):
         prepare_table(tmp_path / "i.parquet", tmp_path / "no", progress=False)
     shutil.rmtree(tmp_path / "out")
+
+
+def test_columns_like_those_of_a_file_without_names_are_refused(tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("1,x\n2,y\n" * 30)
+    rows = pa.table({"a": [1, 2] * 20, "b": ["x", "y"] * 20})
+    parquet.write_table(rows, tmp_path / "t.parquet")
+    prepare_table(tmp_path / "t.csv", tmp_path / "like", header="no", progress=False)
+    command = ["prepare", "tables", str(tmp_path / "t.parquet"), str(tmp_path / "out")]
+    assert main([*command, "--like", str(tmp_path / "like"), "--unseen", "unknown"]) == 2
+    assert "were read without names" in capsys.readouterr().err
+    prepare_table(tmp_path / "t.parquet", tmp_path / "named", progress=False)
+    assert main([*command, "--like", str(tmp_path / "named")]) == 0
+    assert open_data(tmp_path / "out").meta["rows"] == open_data(tmp_path / "named").meta["rows"]

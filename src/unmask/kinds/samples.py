@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from unmask.kinds.data import Data
 from unmask.kinds.registry import kind_of
@@ -26,7 +27,7 @@ class Samples:
             roles = x.get("role")
             there = x.get("valid") if roles is None else roles != ABSENT
             x = x["x"]
-        rows = [np.asarray(row) for row in x]
+        rows = [torch.as_tensor(row).cpu().numpy() for row in x]
         known = [row >= 0 for row in rows] if there is None else np.asarray(there)
         self.rows = [ended(row, seen) for row, seen in zip(rows, known, strict=True)]
 

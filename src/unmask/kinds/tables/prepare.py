@@ -114,6 +114,11 @@ def prepare_table(
         if given:
             of_csv = f"is not a CSV file, and {', '.join(given)} are about such"
             raise ValueError(f"{paths[typed[0]]} {of_csv}: leave them out")
+        if like is not None and not like.header:
+            raise ValueError(
+                f"{paths[typed[0]]} names its columns, and the data that it is to be like were "
+                "read without names: give a CSV file without a header"
+            )
     settings = {
         "header": (header, "auto"),
         "delimiter": (delimiter, "auto"),
