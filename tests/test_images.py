@@ -20,13 +20,13 @@ from unmask.audit import exact_nelbo
 from unmask.backbones import UNet
 from unmask.backbones.unet import Patches, grid_rotary
 from unmask.cli import main
-from unmask.cli.runtime import label_of, labels_of
 from unmask.config import TrainConfig
 from unmask.data import Pixels, make_tokenizer, open_data, prepare_images
 from unmask.kinds.baselines import position_bits
 from unmask.kinds.images.pixels import open_picture, picture_grid, to_array
 from unmask.kinds.images.sources import by_hash
 from unmask.kinds.registry import presets
+from unmask.labels import label_of, labels_of
 from unmask.likelihood import estimate_nelbo
 from unmask.sampling import guided
 from unmask.train import State, build, read_log, train, train_step

@@ -26,11 +26,12 @@ MATHEMATICS = [
 ]  # fmt: skip
 ABOVE = [
     ["rows"], ["filling", "scoring", "audit"], ["data"], ["train"], ["report"], ["evaluation"],
-    ["bench"], ["doctor"], ["tables"], ["importers", "export"], ["cli"],
+    ["bench"], ["doctor"], ["tables"], ["importers", "export"], ["serve"], ["cli"],
 ]  # fmt: skip
-LEAVES = ["arrays", "files", "config", "markup", "roles", "report.page"]
-BELOW = ["arrays", "config", "device", "documents", "files", "markup", "processes", "roles"]
-LOWEST = ["arrays", "config", "files", "markup", "processes", "roles"]
+LOWEST = ["arrays", "config", "files", "labels", "markup", "processes", "roles"]
+BELOW = [*LOWEST, "device", "documents"]  # of all
+ALONE = ["report.page", "serve.guard", "serve.work"]
+LEAVES = ["arrays", "files", "config", "labels", "markup", "roles", *ALONE]
 ORDER = [LOWEST, ["device", "documents"], *MATHEMATICS, ["kinds"], *ABOVE]
 LEVEL = {name: level for level, group in enumerate(ORDER) for name in group}
 KINDS_MAY = {"checkpoint", "kinds", *BELOW}  # no model, sampler, trainer or command line
@@ -125,17 +126,16 @@ UNITS = {"token", "byte", "character", "dimension", "cell", "residue"}
 
 
 def kind_names():
-    """Names of the registry, and of the classes and functions in the kinds' folders."""
+    """Names of the registry, and of the classes in the kinds' folders; those that the interface of
+    a kind has, too, are nobody's."""
     names = {"text", "images", "tables", "proteins"}
-    classes = set()
+    own, shared = set(), set()
     for module, path in MODULES.items():
-        if folder_of(module):
-            classes |= {
-                node.name
-                for node in ast.parse(path.read_text(encoding="utf-8")).body
-                if isinstance(node, ast.ClassDef)
-            }
-    return names, classes
+        if module.startswith("kinds"):
+            nodes = ast.parse(path.read_text(encoding="utf-8")).body
+            classes = {node.name for node in nodes if isinstance(node, ast.ClassDef)}
+            (own if folder_of(module) else shared).update(classes)
+    return names, own - shared
 
 
 def mentions(path):

@@ -27,6 +27,7 @@ EXTRAS = {
     "wandb": "unmask train --log wandb, offline",
     "hub": "models of the Hugging Face Hub by their names, unmask push",
     "export": "unmask export, as ONNX",
+    "ui-test": "tests of the page of unmask serve in a browser",
     "dev": "tests and checks of this package",
 }
 CGROUP = Path("/sys/fs/cgroup")  # the limits of a container

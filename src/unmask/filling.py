@@ -34,6 +34,7 @@ from unmask.rows import (
 )
 from unmask.sampling import SAMPLERS, times_of, to_tokens, trajectory
 from unmask.sampling.restricted import Weights, check_restricted, draw_one, draw_together
+from unmask.sampling.state import Drawn
 
 DRAWS = 2**32  # more draws than conditions are worth
 # how the weight of guidance changes with t, the share of the way still to go
@@ -52,7 +53,9 @@ class Filler:
     `batch_size`: rows that run through the network at a time; 0: 64, or more where they are short.
     `window`: fill an example that is longer than the model was trained at window by window;
     without, it is given to the network whole.  `watch`: keep the states of so many rows of the
-    first batch, in `states`.  `steps`, `grid`: see `sampling.times_of`.
+    first batch, in `states`.  `told`: called with every state of every batch, or window, and the
+    numbers of its rows among the `num` fillings of all examples; what it raises ends the work.
+    `steps`, `grid`: see `sampling.times_of`.
     `accepted` of `draws`: what conditions on several holes of one example cost, see `restrict`.
     ValueError for what cannot be: an unknown sampler, no steps, guidance
     without labels, or of a network that did not learn to do without.
@@ -71,6 +74,7 @@ class Filler:
         batch_size: int = 0,
         window: bool = False,
         watch: int = 0,
+        told: Callable[[list[int], State], None] | None = None,
         seed: int = 0,
         generator: torch.Generator | None = None,
         precision: Any = None,
@@ -93,8 +97,10 @@ class Filler:
         self.model, self.guidance, self.guidance_schedule = model, guidance, guidance_schedule
         self.how = {"sampler": sampler, "grid": grid, "temperature": temperature}
         # the law of first_hitting does not depend on the grid; more steps are more states to watch
-        self.steps = 1 if sampler == "first_hitting" and not watch else steps
+        unseen = not watch and told is None
+        self.steps = 1 if sampler == "first_hitting" and unseen else steps
         self.batch_size, self.window, self.watch, self.seed = batch_size, window, watch, seed
+        self.told = told
         self.generator = torch.Generator().manual_seed(seed) if generator is None else generator
         self.precision = nullcontext() if precision is None else precision
         self.progress, self.processes = progress, processes
@@ -318,6 +324,7 @@ class Filler:
             given = part.told(device)
             guidance = self.weight(given.get("cond"))
             watching = self.watch > 0 and not self.states
+            sure = torch.ones(now.shape, device=device)
             if watching:
                 self.states.append(self.shown(part.z[: self.watch]))
             with self.precision:
@@ -328,11 +335,14 @@ class Filler:
                     holes=now.to(device),
                     generator=OfRows(seed, [WINDOWS * i + window for i in numbers]),
                     guidance=guidance,
+                    drawn=None if self.told is None else noting(sure),
                     **given,
                     **self.how,
                 )
                 for z in zs:
                     bar.update()
+                    if self.told is not None:
+                        self.told(numbers, self.shown(z.cpu(), sure))
                     if watching:
                         self.states.append(self.shown(z[: self.watch].cpu()))
                 x = to_tokens(self.model, z, given.get("valid"), now.to(device)).cpu()
@@ -356,11 +366,13 @@ class Filler:
         share = RAMPS[self.guidance_schedule]
         return lambda t: self.guidance * share(t)
 
-    def shown(self, z: Tensor) -> State:
+    def shown(self, z: Tensor, sure: Tensor | None = None) -> State:
         """z (n, S*L) as it is shown: tokens, and which of them are revealed whole."""
         digits = z.unflatten(1, (-1, self.model.subtokenizer.length))
         shown = (digits != self.model.mask_id).all(-1)
         ids = self.model.subtokenizer.decode(digits.masked_fill(~shown[..., None], 0).flatten(1))
+        if sure is not None:
+            return State(ids.numpy(), shown.numpy(), sure.cpu().numpy().copy())
         return State(ids.numpy(), shown.numpy())
 
     # ------------------------------------------------------------ scores and laws
@@ -450,6 +462,15 @@ def fill(
 ) -> list[list[Filled]]:
     """`num` fillings of every example; `how`: of `Filler`, such as sampler, steps, generator."""
     return Filler(model, **how).fill(examples, num=num, score=score)
+
+
+def noting(sure: Tensor) -> Drawn:
+    """Keeps in `sure` (B, S) how probable what was drawn was."""
+
+    def drawn(rows: Tensor, positions: Tensor, probability: Tensor) -> None:
+        sure[rows, positions] = probability.to(sure)
+
+    return drawn
 
 
 def weights_of(example: Partial) -> Weights:

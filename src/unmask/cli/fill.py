@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import tyro
 
 from unmask.cli.flags import Model, Sampler, flags_of, parse
-from unmask.cli.runtime import Runtime, check_positive, how, label_of, refuse_others
+from unmask.cli.runtime import Runtime, check_positive, how, refuse_others
 from unmask.files import no_file
 from unmask.kinds.kind import flag_names
+from unmask.labels import label_of
 
 
 @dataclass(frozen=True, kw_only=True)

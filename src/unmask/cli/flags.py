@@ -21,8 +21,8 @@ Model = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
-    """Flags of every verb that runs a model."""
+class Device:
+    """What a model runs on."""
 
     device: str = "auto"
     """auto: cuda where there is one, else cpu."""
@@ -31,6 +31,12 @@ class Machine:
     auto: bfloat16 where the machine is fast at it, or what UNMASK_DTYPE in the environment says."""
     threads: int = 0
     """CPU threads; 0: leave as it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine(Device):
+    """Flags of every verb that runs a model for a result."""
+
     seed: int = 0
     """Of everything that is drawn: the same seed, the same result."""
     json: str = ""

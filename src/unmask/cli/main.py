@@ -32,6 +32,7 @@ from unmask.cli.quality import quality
 from unmask.cli.sample import sample
 from unmask.cli.schedule import schedule
 from unmask.cli.score import score
+from unmask.cli.serve import serve
 from unmask.cli.train import train
 
 
@@ -168,6 +169,7 @@ VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "audit": audit, "schedule": schedule, "sample": sample, "fill": fill, "quality": quality,
     "distance": distance, "grid": grid, "bench": bench, "doctor": doctor, "import": import_model,
     "score": score, "lm-eval": lm_eval, "push": push, "export": export_model,
+    "serve": serve,
 }  # fmt: skip
 SHARED = {"train", "eval", "sample"}  # by several processes
 
@@ -184,6 +186,7 @@ HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
   grid MODEL --data DIR         the numbers of reveals that are best for so few steps
   sample MODEL                  draw samples
   fill MODEL INPUT              fill in the holes of a text, a picture, a table or proteins
+  serve MODEL...                a page in the browser that fills in and samples while one looks on
   score MODEL INPUT             what each example of a file costs, or how two versions of it differ
   quality CSV --data DIR        how good synthetic rows are, beside real ones; a page of pictures
   lm-eval --model unmask ...    a model of text in lm-evaluation-harness, whose flags it takes

@@ -91,7 +91,8 @@ class Runtime:
         }
         if folder is not None:
             made |= {"model_sha256": digest(folder / "model.safetensors"), "weights": self.weights}
-            made |= {"model": self.found.name} if self.found.name else {}
+            of_hub = self.found is not None and self.found.name
+            made |= {"model": of_hub} if of_hub else {}
         write_record(self.args.json, **(made | values))
 
 
@@ -170,36 +171,6 @@ def grid_of(said: str):
     from unmask.sampling import GRIDS, read_grid
 
     return said if said in GRIDS else read_grid(Path(said))
-
-
-def classes_of(model) -> tuple[int, list[str]]:
-    """How many classes the network was given, and their names, where they have some."""
-    if not model.meta.get("labels"):
-        return 0, []
-    return model.meta["data"].get("classes", 0), model.meta["data"].get("class_names", [])
-
-
-def label_of(said: str, model) -> int | None:
-    """The class that --label says, by its name or its number; None if it says none."""
-    if said in ("", "-1"):
-        return None
-    classes, names = classes_of(model)
-    if not classes:
-        raise ValueError(f"--label {said}: the model knows no classes")
-    if said in names:
-        return names.index(said)
-    if said.isdigit() and int(said) < classes:
-        return int(said)
-    called = f", called {', '.join(names[:20])}" if names else ""
-    raise ValueError(f"--label {said}: the classes are 0 to {classes - 1}{called}")
-
-
-def labels_of(said: str, num: int, model) -> list[int] | None:
-    """Classes for `num` samples of a network that was given classes, or None."""
-    label, (classes, _) = label_of(said, model), classes_of(model)
-    if label is not None:
-        return [label] * num
-    return [i % classes for i in range(num)] if classes else None
 
 
 def same_data(model, kind, data, path: Path) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import tyro
 
 from unmask.cli.flags import Model, Sampler, parse
-from unmask.cli.runtime import Runtime, check_positive, how, labels_of
+from unmask.cli.runtime import Runtime, check_positive, how
 from unmask.files import is_writer
 from unmask.kinds.output import check_out
+from unmask.labels import labels_of
 
 # what the unmasking can be written as, by the form that a kind has of its own
 FRAMES = {".html": (".html", ".svg", ".gif"), ".gif": (".gif",), "": ()}

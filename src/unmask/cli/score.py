@@ -10,10 +10,11 @@ import tyro
 
 from unmask.cli.estimator import Estimating, check_estimator, estimator_of
 from unmask.cli.flags import Model, flags_of, parse
-from unmask.cli.runtime import Runtime, check_positive, label_of, refuse_others
+from unmask.cli.runtime import Runtime, check_positive, refuse_others
 from unmask.files import no_file
 from unmask.kinds.kind import Kind, Listed, Partial, too_long
 from unmask.kinds.output import csv_text, spare, write_text
+from unmask.labels import label_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,6 +70,8 @@ class State(NamedTuple):
 
     ids: np.ndarray  # (n, S)
     shown: np.ndarray  # (n, S) bool
+    # (n, S) how probable each value was when it was drawn, if that is asked for
+    sure: np.ndarray | None = None
 
 
 class Filler(Protocol):
@@ -297,6 +299,13 @@ class Kind(ABC):
     def animate(self, path: Path, states: list[State]) -> None:
         """Write the states as a moving picture."""
         raise NotImplementedError
+
+    def editor(self, length: int) -> Any:
+        """A `kinds.editor.Editor` of its own, for a page; None: the one of any kind.
+
+        `length`: that of the model.
+        """
+        return None
 
 
 def blank(length: int) -> Partial:

@@ -2,7 +2,8 @@
 
 A sampler takes a partly masked state z (B, S*L), never changes what is revealed in it, and yields a
 new tensor for every interval of `ts`, any decreasing times.  Filling in is therefore not a sampler
-of its own: it starts from a z with holes.
+of its own: it starts from a z with holes.  `drawn` is told how probable each value was when it was
+drawn; the last it is told of a position counts.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from unmask.diffusion import MaskedDiffusion
 from unmask.policies import ORDERS, check_curve, check_order, first, keys, targets
-from unmask.sampling.state import Generator, Guidance, State
+from unmask.sampling.state import Drawn, Generator, Guidance, State
 
 
 @torch.no_grad()
@@ -29,6 +30,7 @@ def ancestral(
     generator: Generator = None,
     temperature: float = 1.0,
     guidance: Guidance | None = None,
+    drawn: Drawn | None = None,
 ) -> Iterator[Tensor]:
     """The reverse process on the grid `ts` (arXiv 2406.04329, equation 6): draw a token, reveal it
     with probability reveal(t, s).
@@ -38,7 +40,8 @@ def ancestral(
     at the largest probability and kept at that of the value drawn.  Digits of one token are
     revealed by their own coins, from one draw of the token.
     """
-    state = State(model, z, ts, cond, valid, ends, holes, generator, temperature, guidance)
+    how = (generator, temperature, guidance, drawn)
+    state = State(model, z, ts, cond, valid, ends, holes, *how)
     for t, s in zip(state.ts[:-1], state.ts[1:], strict=True):
         reveal = model.schedule.reveal(t, s)  # (K,)
         masked = state.masked()
@@ -60,6 +63,7 @@ def first_hitting(
     generator: Generator = None,
     temperature: float = 1.0,
     guidance: Guidance | None = None,
+    drawn: Drawn | None = None,
 ) -> Iterator[Tensor]:
     """The continuous-time reverse process, exactly: one unit at a time, at its hitting time (arXiv
     2409.02908).
@@ -75,7 +79,8 @@ def first_hitting(
             'sampler="ancestral"'
         )
     ts = torch.tensor([1.0, 0.0]) if ts is None else ts
-    state = State(model, z, ts, cond, valid, ends, holes, generator, temperature, guidance)
+    how = (generator, temperature, guidance, drawn)
+    state = State(model, z, ts, cond, valid, ends, holes, *how)
 
     def hit(u: Tensor, left: Tensor, rows: Tensor | None = None) -> Tensor:
         r = 1 - state.uniform(len(u), rows=rows)
@@ -109,6 +114,7 @@ def in_order(
     generator: Generator = None,
     temperature: float = 1.0,
     guidance: Guidance | None = None,
+    drawn: Drawn | None = None,
 ) -> Iterator[Tensor]:
     """Exact numbers of units at a step, in an order that is a function of what is revealed.
 
@@ -122,7 +128,8 @@ def in_order(
     if order != "counts":
         check_order(order)
     times = torch.tensor([1.0, 0.0]) if ts is None else ts
-    state = State(model, z, times, cond, valid, ends, holes, generator, temperature, guidance)
+    how = (generator, temperature, guidance, drawn)
+    state = State(model, z, times, cond, valid, ends, holes, *how)
     shares = None if ts is None else model.schedule.masked(state.ts)[:, 0]
     for target in targets(state.masked().sum(-1), shares):
         masked = state.masked()

@@ -18,6 +18,8 @@ from unmask.subtokens import check_ids
 
 Generator = torch.Generator | OfRows | None
 Guidance = Callable[[Tensor], Tensor]  # the weight at times t (B,)
+# told of rows (R,), positions (R,) there, and how probable (R,) what was drawn for each was
+Drawn = Callable[[Tensor, Tensor, Tensor], None]
 
 
 class State:
@@ -38,6 +40,7 @@ class State:
         generator: Generator,
         temperature: float,
         guidance: Guidance | None,
+        drawn: Drawn | None = None,
     ):
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, not {temperature}")
@@ -47,7 +50,7 @@ class State:
                 "guidance out"
             )
         self.model, self.generator = model, generator
-        self.temperature, self.guidance = temperature, guidance
+        self.temperature, self.guidance, self.drawn = temperature, guidance, drawn
         self.digits, self.units = model.subtokenizer.length, model.units()
         self.z = z = check_state(model, z, valid).to(model.device, torch.long).clone()
         self.told = told(z.device, cond, valid, ends)
@@ -152,7 +155,11 @@ class State:
             for part in chunks(len(turn), self.model.subtokenizer.vocab_size, b.device):
                 rows = turn[part]
                 logp = self.log_probs(seen, b[rows], position[rows])
-                yield rows, categorical(logp, u=u[rows])
+                codes = categorical(logp, u=u[rows])
+                if self.drawn is not None:
+                    probability = logp.gather(1, codes[:, None])[:, 0].exp()
+                    self.drawn(b[rows], position[rows], probability)
+                yield rows, codes
 
     def look(self, rows: Tensor, t: Tensor) -> "Seen":
         """Run the network on the sequences `rows` (A,) as they are, shown at t (B,)."""

@@ -135,6 +135,11 @@ class Images(Kind):
         print(f"wrote {out}", file=sys.stderr)
         return {"out": out}
 
+    def editor(self, length: int) -> Any:
+        from unmask.kinds.images.editor import PictureEditor
+
+        return PictureEditor(self, length)
+
     def texts(self, rows: Sequence[Any]) -> list[str]:
         return [self.describe().replace("pictures", "a picture") for _ in rows]
 

@@ -147,6 +147,11 @@ class Proteins(Kind):
             found.append(Listed(record.header, record.place, number, example))
         return found
 
+    def editor(self, length: int) -> Any:
+        from unmask.kinds.proteins.editor import ProteinEditor
+
+        return ProteinEditor(self, length)
+
     def write(self, rows: list, args: Any) -> dict:
         from unmask.kinds.proteins.fasta import format_fasta
 

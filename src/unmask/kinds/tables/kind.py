@@ -221,6 +221,11 @@ class Tables(Kind):
         write_text(args.out, self.tokenizer.write(cells))
         return {"out": args.out, "num": len(rows)}
 
+    def editor(self, length: int) -> Any:
+        from unmask.kinds.tables.editor import TableEditor
+
+        return TableEditor(self, length)
+
     def texts(self, rows: Sequence[Any]) -> list[str]:
         return [", ".join(cells) for cells in self.tokenizer.decode(rows)]
 

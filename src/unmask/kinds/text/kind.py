@@ -116,6 +116,11 @@ class Text(Kind):
         write_texts(args.out, texts)
         return {"samples": texts}
 
+    def editor(self, length: int) -> Any:
+        from unmask.kinds.text.editor import TextEditor
+
+        return TextEditor(self, length)
+
     def piece(self, i: int) -> str:
         from unmask.kinds.text.tokenizers import Bytes
 

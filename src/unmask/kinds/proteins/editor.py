@@ -1,0 +1,28 @@
+"""Proteins on a page: one sequence, a cell a residue."""
+
+from typing import Any
+
+from unmask.kinds.editor import Cell, Editor
+from unmask.roles import HOLE
+
+HEADER = ">protein\n"
+RESIDUES = 60  # of the sequence that the page begins with
+
+
+class ProteinEditor(Editor):
+    name, file, takes = "residues", "holes.fasta", ".fasta,.fa,.faa,.txt"
+
+    def start(self) -> dict:
+        return {"content": "M" + "-" * (min(RESIDUES, self.length) - 1)}
+
+    def file_of(self, said: dict) -> bytes:
+        letters = said["content"]
+        return (letters if letters.lstrip().startswith(">") else HEADER + letters).encode()
+
+    def board(self, source: Any) -> dict:
+        """The letters as they were written, those that leave open which residue it is, too."""
+        examples = []
+        for record, example in zip(source.records, source.examples, strict=True):
+            pairs = zip(record.letters, (example.role == HOLE).tolist(), strict=True)
+            examples.append([Cell("" if hole else letter, 1, hole) for letter, hole in pairs])
+        return {"examples": examples}

@@ -1,0 +1,56 @@
+"""The command that does what the page did."""
+
+import base64
+import shlex
+from typing import Any
+
+from unmask.serve.models import Served
+from unmask.serve.settings import Settings
+
+
+def command(
+    served: Served,
+    settings: Settings,
+    content: bytes,
+    flags: dict[str, str],
+    length: int,
+    label: str,
+) -> str:
+    """Lines for a shell: what is filled in, as a file, and the verb; of samples, the verb alone.
+
+    flags: of `fill` that are the kind's own; length and label: of samples.
+    """
+    words: list[Any] = ["unmask", "fill", served.path, served.editor.file]
+    file = written(content, served.editor.file) + " &&\n"
+    if length:
+        words, file = ["unmask", "sample", served.path], ""
+        if not served.kind.fixed:
+            words += ["--length", length]
+        flags = {"label": label}
+    words += ["--num", settings.num, "--seed", settings.seed]
+    if settings.sampler != "ancestral":
+        words += ["--sampler", settings.sampler]
+    if settings.sampler != "first_hitting":  # whose law depends on neither
+        if settings.steps:
+            words += ["--steps", settings.steps]
+        if settings.grid != "cosine" and (settings.steps or settings.sampler == "ancestral"):
+            words += ["--grid", settings.grid]
+    if settings.temperature != 1:
+        words += ["--temperature", settings.temperature]
+    if settings.guidance:
+        words += ["--guidance", settings.guidance]
+    for name, value in flags.items():
+        if value:
+            words += [f"--{name}", value]
+    return file + shlex.join(map(str, [*words, *served.machine]))
+
+
+def written(content: bytes, name: str) -> str:
+    """A line for a shell that writes a file."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if text.isprintable() or text.replace("\n", "").replace("\t", "").isprintable():
+        return f"printf %s {shlex.quote(text)} > {shlex.quote(name)}"
+    return f"echo {base64.b64encode(content).decode()} | base64 -d > {shlex.quote(name)}"

@@ -1,0 +1,299 @@
+"""The page of unmask serve, in a browser: what a person does there, and what it asks the network.
+
+With Debian's Chromium, or that which CHROMIUM names.
+"""
+
+import json
+import os
+import re
+import shutil
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from playwright.sync_api import expect, sync_playwright
+from served import runs_of, served, serving
+from test_serve import crowd
+
+KINDS = ("text", "proteins", "images", "tables", "dice")
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
+pytestmark = [
+    pytest.mark.ui,
+    pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    runs = runs_of(tmp_path_factory.mktemp("served"))
+    return [served(runs[name]) for name in KINDS]
+
+
+@pytest.fixture(scope="module")
+def server(models):
+    with serving(models) as (server, _):
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        how = {"executable_path": CHROMIUM, "args": ["--no-sandbox"]}  # root has none
+        browser = playwright.chromium.launch(**how)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(browser, server, kind="text", **how):
+    """The page, which says nothing in the console and asks nobody but its server."""
+    context = browser.new_context(**how)
+    page = context.new_page()
+    asked, wrong = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    page.goto(server.url)
+    expect(page.locator("#about")).to_contain_text("A model of")
+    if kind != "text":
+        page.select_option("#model", str(KINDS.index(kind)))
+    yield page
+    origin = server.url.split("#")[0]
+    # what is loaded is drawn from memory, and a refusal is a line of the console
+    assert {url for url in asked if not url.startswith((origin, "data:", "blob:"))} == set()
+    assert [line for line in wrong if "400" not in line and "429" not in line] == []
+    context.close()
+
+
+def fill(page, button="#fill"):
+    page.click(button)
+    expect(page.locator("#status")).to_contain_text("Done", timeout=30_000)
+
+
+def text_of(page, of=".card .board"):
+    return page.locator(of).first.text_content()
+
+
+def test_the_token_leaves_the_address_and_stays_in_the_tab(browser, server):
+    with opened(browser, server) as page:
+        assert page.url == server.url.split("#")[0]
+        page.reload()
+        expect(page.locator("#about")).to_contain_text("A model of")
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(server.url.split("#")[0])
+    expect(page.locator("#message")).to_contain_text("the token is missing or wrong")
+    context.close()
+
+
+def test_type_mask_fill_scrub_and_mask_again(browser, server):
+    with opened(browser, server) as page:
+        page.fill("#content", "the quick \u2013 fox [MASK:4] dog")
+        expect(page.locator("#reads .hole")).to_have_count(4)
+        page.fill("#content", "the quick \u2013 fox jumps")
+        expect(page.locator("#reads .cell")).to_have_count(21)  # without a hole, too
+        page.focus("#content")
+        page.locator("#content").evaluate("area => area.setSelectionRange(4, 11)")
+        page.click("#mask")
+        expect(page.locator("#content")).to_have_value("the [MASK:9] fox jumps")
+        page.locator("#reads .cell", has_text="j").click()  # a word by a click
+        expect(page.locator("#content")).to_have_value("the [MASK:9] fox [MASK:5]")
+        page.fill("#num", "2")
+        fill(page)
+        shown = text_of(page)
+        assert re.fullmatch("the .+ fox .+", shown, re.DOTALL)
+        expect(page.locator(".card")).to_have_count(2)
+        expect(page.locator(".score").first).to_contain_text(re.compile(r"at most [\d.]+ ± [\d.]+"))
+        # back to the beginning, and on: holes only ever become letters
+        last = int(page.get_attribute("#scrub", "max"))
+        counts = []
+        page.focus("#scrub")
+        page.keyboard.press("Home")
+        for _ in range(last + 1):
+            counts.append(page.locator(".card").first.locator(".hole").count())
+            page.keyboard.press("ArrowRight")
+        assert counts[0] == 14 and counts[-1] == 0 and counts == sorted(counts, reverse=True)
+        assert text_of(page) == shown
+        # what was filled in is kept by a click, what was given is masked by one
+        card = page.locator(".card").first
+        card.locator(".cell", has_text="t").first.click()
+        content = page.input_value("#content")
+        assert content.startswith("[MASK:3] [MASK:9] fox") or content.startswith("[MASK:")
+        card.get_by_text("Use this text").click()
+        assert page.input_value("#content") == shown.replace("\u00a0", " ")
+
+
+def test_what_looks_like_a_mark_is_a_text_where_it_was_given(browser, server):
+    with opened(browser, server) as page:
+        page.fill("#content", "a \\[MASK] b [MASK:2] <b>x</b>")
+        expect(page.locator("#reads .hole")).to_have_count(2)
+        assert "a [MASK] b" in page.locator("#reads").text_content()
+        page.locator("#reads .cell", has_text="x").first.click()
+        assert page.input_value("#content").startswith("a \\[MASK] b [MASK:")
+        assert page.locator("#reads b").count() == 0
+
+
+def test_frames_come_in_order_and_are_shown_as_they_come(browser, server):
+    with opened(browser, server) as page:
+        page.fill("#content", "[MASK:48]")
+        expect(page.locator("#reads .hole")).to_have_count(48)
+        page.fill("[data-of=steps]", "1024")
+        page.locator("body").evaluate(
+            """() => { window.seen = []; new MutationObserver(() => {
+            const runs = document.querySelector("#runs");
+            window.seen.push(runs.querySelectorAll(".hole").length);
+            }).observe(document.querySelector("#where"), {childList: true}); }"""
+        )
+        fill(page)
+        seen = page.locator("body").evaluate("() => window.seen")
+        assert len(seen) > 3 and seen == sorted(seen, reverse=True) and seen[-1] == 0
+
+
+def test_a_run_is_cancelled_and_the_next_one_goes(browser, server):
+    with opened(browser, server, "images") as page:
+        page.fill("#num", "16")
+        page.fill("[data-of=steps]", "1024")
+        page.click("#fill")
+        expect(page.locator("#result")).to_be_visible()
+        page.click("#stop")
+        expect(page.locator("#status")).to_have_text("Stopped.")
+        page.fill("#num", "1")
+        page.fill("[data-of=steps]", "4")
+        page.wait_for_timeout(500)
+        fill(page)
+
+
+def test_two_settings_side_by_side_history_and_command(browser, server):
+    with opened(browser, server, "proteins") as page:
+        page.fill("#content", "MK--LA----")
+        expect(page.locator("#reads .hole")).to_have_count(6)
+        page.check("#compare")
+        page.select_option("[data-of=sampler] >> nth=1", "first_hitting")
+        expect(page.locator("[data-of=grid]").nth(1)).to_be_disabled()
+        page.fill("[data-of=temperature] >> nth=0", "0.5")
+        page.fill("#seed", "7")
+        fill(page)
+        expect(page.locator(".run")).to_have_count(2)
+        command = page.text_content("#command")
+        assert "--seed 7 --temperature 0.5" in command and "--sampler first_hitting" in command
+        first = text_of(page)
+        page.uncheck("#compare")
+        page.fill("#content", "--")
+        fill(page, "#sample")
+        assert text_of(page) != first
+        page.locator("#history button").nth(1).click()
+        assert text_of(page) == first and page.input_value("#content") == "MK--LA----"
+
+
+def test_a_picture_is_loaded_painted_and_filled(browser, server, tmp_path):
+    Image.linear_gradient("L").convert("RGB").save(tmp_path / "large.jpg")
+    with opened(browser, server, "images") as page:
+        page.set_input_files("#file", tmp_path / "large.jpg")
+        box = page.locator("#picture").bounding_box()
+        alpha = """canvas => Array.from(canvas.getContext("2d").getImageData(0, 0, 8, 8).data)
+            .filter((_, i) => i % 4 === 3).filter(a => a === 0).length"""
+        page.wait_for_timeout(300)
+        assert page.locator("#picture").evaluate(alpha) == 0
+        page.mouse.move(box["x"] + 5, box["y"] + 5)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] - 5, box["y"] + 5, steps=12)
+        page.mouse.up()
+        painted = page.locator("#picture").evaluate(alpha)
+        assert painted >= 8
+        page.fill("[data-of=steps]", "8")
+        fill(page)
+        expect(page.locator(".card canvas[role=img]")).to_have_count(8)  # and how sure, of four
+        assert page.locator(".card canvas").first.evaluate(alpha) == 0
+        (tmp_path / "no.png").write_text("x")
+        page.set_input_files("#file", tmp_path / "no.png")
+        expect(page.locator("#message")).to_contain_text("is not a picture that can be read")
+
+
+def test_a_table_is_filled_and_downloaded(browser, server, tmp_path):
+    (tmp_path / "some.csv").write_text("age,job,pay\n30,,\n,ax,\n")
+    with opened(browser, server, "tables") as page:
+        page.set_input_files("#file", tmp_path / "some.csv")
+        expect(page.locator("#grid tbody tr")).to_have_count(2)
+        cell = page.locator("#grid tbody tr").nth(1).locator("input")
+        cell.nth(2).fill("14")
+        cell.nth(0).focus()  # how probable its values are
+        expect(page.locator("#odds")).to_contain_text("%")
+        fill(page)
+        rows = page.locator(".card tbody tr").all()
+        shown = [[c.text_content() for c in row.locator("td").all()] for row in rows]
+        assert shown[0][0] == "30" and shown[1][1:] == ["ax", "14"] and all(map(all, shown))
+        with page.expect_download() as download:
+            page.click("#download")
+        written = Path(download.value.path()).read_text()
+        assert written == "age,job,pay\n" + "".join(",".join(row) + "\n" for row in shown)
+        # a column that is fixed stays as it is
+        page.locator("#grid thead input").nth(0).check()
+        cell.nth(0).fill("")
+        fill(page)
+        assert page.locator(".card tbody tr").nth(1).locator("td").first.text_content() == ""
+
+
+def test_a_kind_that_nobody_knows_has_a_plain_page(browser, server):
+    with opened(browser, server, "dice") as page:
+        page.fill("#content", "1..66\n.2345\n")
+        expect(page.locator("#reads .board")).to_have_count(2)
+        fill(page)
+        boards = page.locator(".card .board").all()
+        shown = [board.text_content() for board in boards]
+        assert re.fullmatch("1[1-6]{2}66", shown[0]) and re.fullmatch("[1-6]2345", shown[1])
+        page.fill("#content", "12")
+        expect(page.locator("#message")).to_contain_text("is no throw of 5 dice")
+
+
+def test_by_keyboard_alone(browser, server):
+    with opened(browser, server) as page:
+        page.locator("#content").focus()
+        page.keyboard.press("Control+A")
+        page.keyboard.type("the quick fox")
+        for _ in range(3):
+            page.keyboard.press("Shift+ArrowLeft")
+        page.keyboard.press("Alt+m")
+        expect(page.locator("#content")).to_have_value("the quick [MASK:3]")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")  # past the buttons: the board
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        expect(page.locator("#content")).to_have_value("the [MASK:5] [MASK:3]")
+        page.keyboard.press("Control+Enter")
+        expect(page.locator("#status")).to_contain_text("Done", timeout=30_000)
+        assert re.fullmatch("the .{5,} .{3,}", text_of(page), re.DOTALL)
+    with opened(browser, server, "images") as page:
+        page.focus("#picture")
+        for key in ("ArrowRight", "Space", "ArrowDown", "Space"):
+            page.keyboard.press(key)
+        page.fill("[data-of=steps]", "4")
+        page.locator("#fill").press("Enter")
+        expect(page.locator("#status")).to_contain_text("Done", timeout=30_000)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("kind", ["text", "images", "tables"])
+def test_on_a_phone_nothing_is_cut_off(browser, server, kind, scheme):
+    phone = {"viewport": {"width": 360, "height": 740}, "color_scheme": scheme}
+    with opened(browser, server, kind, **phone) as page:
+        page.fill("[data-of=steps]", "4")
+        fill(page)
+        wide = page.locator("body").evaluate("body => [body.scrollWidth, innerWidth]")
+        assert wide[0] <= wide[1]
+        colours = page.locator("body").evaluate(
+            "body => [getComputedStyle(body).color, getComputedStyle(body).backgroundColor]"
+        )
+        ink, paper = ([int(n) for n in re.findall(r"\d+", colour)[:3]] for colour in colours)
+        assert (sum(ink) > sum(paper)) == (scheme == "dark") and abs(sum(ink) - sum(paper)) > 400
+
+
+def test_ten_clients_for_ten_seconds(models):
+    statuses, grown = crowd(models, 10)
+    print(json.dumps(dict(statuses)), f"{grown} kB")
