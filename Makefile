@@ -7,7 +7,7 @@ EXTRAS ?= .venv-extras
 MINUTES ?= 10
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --no-input -q
 
-.PHONY: demo docs test test-extras test-slow test-machines lint bench faults fuzz clean
+.PHONY: demo docs test test-extras test-slow test-machines test-wheel lint bench faults fuzz clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/unmask demo
@@ -33,6 +33,9 @@ test-slow: $(VENV)/developing
 
 test-machines: $(VENV)/developing
 	VENV=$(VENV) PYTHON=$(PYTHON) TORCH="$(TORCH)" .ci/machines
+
+test-wheel: $(VENV)/developing
+	VENV=$(VENV) PYTHON=$(PYTHON) TORCH="$(TORCH)" .ci/wheel
 
 lint: $(VENV)/developing
 	$(VENV)/bin/ruff check
@@ -69,6 +72,7 @@ $(EXTRAS)/developing: pyproject.toml constraints-extras.txt
 	$(EXTRAS)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(EXTRAS)
 	$(EXTRAS)/bin/python -m pip --disable-pip-version-check --no-input -q install $(TORCH)
 	$(EXTRAS)/bin/python -m pip --disable-pip-version-check --no-input -q install \
-		-c constraints-extras.txt -e '.[quality,frames,huggingface,hub,orbax,harness,export,ui-test,docs]' \
-		peft polars pytest sdmetrics
+		-c constraints-extras.txt \
+		-e '.[quality,frames,huggingface,hub,orbax,harness,export,ui-test,docs,parquet,tensorboard,wandb]' \
+		datasets ipykernel nbclient peft polars pytest sdmetrics
 	touch $@
