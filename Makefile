@@ -7,7 +7,7 @@ EXTRAS ?= .venv-extras
 MINUTES ?= 10
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --no-input -q
 
-.PHONY: demo test test-extras test-slow test-machines lint bench faults fuzz clean
+.PHONY: demo docs test test-extras test-slow test-machines test-wheel lint bench faults fuzz clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/unmask demo
@@ -22,11 +22,20 @@ test: $(VENV)/developing
 test-extras: $(EXTRAS)/developing
 	OMP_NUM_THREADS=1 $(EXTRAS)/bin/python -m pytest -q tests/extras
 
+# The site, from docs/, the flags and the docstrings; a link inside it that leads nowhere is an error,
+# and others are not followed.  In the environment of the extras: one more would hold a second PyTorch.
+docs: $(EXTRAS)/developing
+	$(EXTRAS)/bin/python -m sphinx -W --keep-going -q docs build/docs
+	@echo "open build/docs/index.html"
+
 test-slow: $(VENV)/developing
 	$(VENV)/bin/python -m pytest -q -m slow
 
 test-machines: $(VENV)/developing
 	VENV=$(VENV) PYTHON=$(PYTHON) TORCH="$(TORCH)" .ci/machines
+
+test-wheel: $(VENV)/developing
+	VENV=$(VENV) PYTHON=$(PYTHON) TORCH="$(TORCH)" .ci/wheel
 
 lint: $(VENV)/developing
 	$(VENV)/bin/ruff check
@@ -63,5 +72,7 @@ $(EXTRAS)/developing: pyproject.toml constraints-extras.txt
 	$(EXTRAS)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(EXTRAS)
 	$(EXTRAS)/bin/python -m pip --disable-pip-version-check --no-input -q install $(TORCH)
 	$(EXTRAS)/bin/python -m pip --disable-pip-version-check --no-input -q install \
-		-c constraints-extras.txt -e '.[quality,frames,huggingface,hub,orbax,harness,export,ui-test]' peft polars pytest sdmetrics
+		-c constraints-extras.txt \
+		-e '.[quality,frames,huggingface,hub,orbax,harness,export,ui-test,docs,parquet,tensorboard,wandb]' \
+		datasets ipykernel nbclient peft polars pytest sdmetrics
 	touch $@

@@ -712,7 +712,7 @@ def test_text_models_refuse_what_is_for_pictures(text_run, tmp_path, capsys):
             ["fill", str(text_run), str(tmp_path / "in.txt"), "--mask", "x.png"],
             "--mask is not for a text",
         ),
-        (["sample", str(text_run), "--frames", str(tmp_path / "a.gif")], "must end in .html"),
+        (["sample", str(text_run), "--frames", str(tmp_path / "a.png")], "must end in .html"),
     ):
         assert main(command) == 2
         assert said in capsys.readouterr().err

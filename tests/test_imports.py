@@ -26,12 +26,12 @@ MATHEMATICS = [
 ]  # fmt: skip
 ABOVE = [
     ["rows"], ["filling", "scoring", "audit"], ["data"], ["train"], ["report"], ["evaluation"],
-    ["bench"], ["tables"], ["importers", "export"], ["serve"], ["cli"],
+    ["bench"], ["doctor"], ["tables"], ["importers", "export"], ["serve"], ["cli"],
 ]  # fmt: skip
-LOWEST = ["arrays", "config", "files", "labels", "processes", "roles"]
+LOWEST = ["arrays", "config", "files", "labels", "markup", "processes", "roles"]
 BELOW = [*LOWEST, "device", "documents"]  # of all
 ALONE = ["report.page", "serve.guard", "serve.work"]
-LEAVES = ["arrays", "files", "config", "labels", "roles", *ALONE]
+LEAVES = ["arrays", "files", "config", "labels", "markup", "roles", *ALONE]
 ORDER = [LOWEST, ["device", "documents"], *MATHEMATICS, ["kinds"], *ABOVE]
 LEVEL = {name: level for level, group in enumerate(ORDER) for name in group}
 KINDS_MAY = {"checkpoint", "kinds", *BELOW}  # no model, sampler, trainer or command line

@@ -856,7 +856,7 @@ def test_what_does_not_fit_a_model_of_proteins_is_refused(
         (["fill", str(run), "gap.fa"], "gap.fa, line 2: '.' at residue 3 of record 'a' is a gap"),
         (["fill", str(run), "in.fa", "--mask", "m.png"], "--mask is not for proteins"),
         (["sample", str(run), "--label", "3"], "the model knows no classes"),
-        (["sample", str(run), "--frames", "a.gif"], "must end in .html"),
+        (["sample", str(run), "--frames", "a.png"], "must end in .html or .svg or .gif"),
         (
             ["eval", str(run), "--data", str(data)],
             "has text .characters., and the model was trained on proteins .22 residues.",

@@ -3,11 +3,13 @@
 import hashlib
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import run_page
 
 from unmask.cli import main
 from unmask.data import open_data, prepare_text
@@ -75,6 +77,13 @@ def evaluate(home, out, *flags, model="run", protocol="lambada-mdlm", data="lamb
 @pytest.fixture(scope="module")
 def first(home):
     return evaluate(home, home / "first.json")
+
+
+def test_the_page(home, tmp_path):
+    shutil.copytree(home, tmp_path, dirs_exist_ok=True)
+    swaps = {"--protocol lambada-mdlm": "--repeats 2 --protocol lambada-mdlm"}
+    said = run_page("protocols.md", tmp_path, swaps)
+    assert "lambada-mdlm" in said and "a.json" in said
 
 
 def fails(capsys, *arguments):

@@ -985,7 +985,7 @@ def test_what_does_not_fit_a_model_of_a_table_is_refused(
         ("fill", "bad.csv"): "'Robot' in column 'sex' is none of its 2 categories",
         ("fill", "nowhere.csv"): "there is no file nowhere.csv",
         ("sample", "--length", "7"): "--length 7: an example of this model's data has 18 values",
-        ("sample", "--frames", "f.gif"): "must end in .html",
+        ("sample", "--frames", "f.png"): "must end in .html",
         ("sample", "--batch-size", "-1"): "--batch-size must not be negative",
         ("eval", "--data", str(data)): "and the model was trained on a table of 15 columns",
     }

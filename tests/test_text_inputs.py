@@ -513,3 +513,25 @@ def test_a_hole_that_is_longer_than_anybody_can_mean_is_refused():
     with pytest.raises(ValueError, match=r"character 1: \[MASK:3000000000\] is no hole"):
         parse_holes("x[MASK:3000000000]")
     assert parse_holes("x[MASK:10000000]") == ["x", 10_000_000]
+
+
+@pytest.mark.parametrize("kind", ["text", "tables", "proteins"])
+def test_standard_input_is_a_source_like_a_file(tmp_path, monkeypatch, capsys, kind):
+    """Its content is prepared as that of a file; two passes over it are no trouble."""
+    content = {
+        "text": "to be or not to be " * 40,
+        "tables": "a,b\n" + "1,x\n2,y\n" * 30,
+        "proteins": "".join(f">{i}\nMKV{'AG' * i}\n" for i in range(1, 60)),
+    }[kind]
+    (tmp_path / "standard-input").write_text(content)
+    more = ["--tokenizer", "characters"] if kind == "text" else []
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+    for source, out in (("-", "piped"), (str(tmp_path / "standard-input"), "named")):
+        assert main(["prepare", kind, source, str(tmp_path / out), *more]) == 0
+    piped, named = (
+        json.loads((tmp_path / out / "meta.json").read_text()) for out in ("piped", "named")
+    )
+    assert piped == named and piped["source"][0]["bytes"] == len(content)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert main(["prepare", kind, "-", str(tmp_path / "none"), *more]) == 2
+    assert not (tmp_path / "none").exists()

@@ -181,6 +181,9 @@ def test_what_cannot_be_made_of_other_tokens(data, text_run, tmp_path, capsys):
     model = unmask.MaskedDiffusion(Own(), schedules.Linear(), unmask.Subtokenizer(4))
     with pytest.raises(ValueError, match="Own has the tokens that it was made with"):
         with_tokens(model, text("abcd"), text("abc"), 0)
+    model = model_of(NAMES["UNet"](3, (2, 2, 3), widths=(8,), blocks=1), 3)
+    with pytest.raises(ValueError, match="its pictures have 3 channels, and these 1"):
+        with_tokens(model, images((2, 2, 3), 3), images((2, 2, 1), 3), 0)
     (tmp_path / "a.csv").write_text("a,b\n" + "1,2\n3,4\n" * 20)
     prepare_table(tmp_path / "a.csv", tmp_path / "table", progress=False)
     argv = ["train", "table", "--data", tmp_path / "table", "--out", tmp_path / "run", "--steps", 1]

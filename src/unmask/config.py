@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
 # how, not what: free to differ when a run is resumed
-MACHINE = ("device", "dtype", "threads", "compile", "shard", "recompute")
+MACHINE = ("device", "dtype", "threads", "compile", "shard", "recompute", "log")
 Dtype = Literal["auto", "float32", "bfloat16"]
 # the names of samplers, of their time grids (`unmask.sampling` has both), and of how guidance
 # changes over time
@@ -158,6 +158,9 @@ class TrainConfig:
     recompute: bool = False
     """Compute what is inside a block anew in the backward pass instead of keeping it: less memory,
     a third more time."""
+    log: Literal["", "tensorboard", "wandb"] = ""
+    """Where the rows of log.jsonl also go, inside the run's folder: tensorboard, its event files;
+    wandb, an offline run, which `wandb sync` can send. Each needs the extra of its name."""
 
     def check(self) -> None:
         """ValueError for a value that cannot be meant."""

@@ -98,22 +98,28 @@ def pick_device(name: str = "auto") -> torch.device:
 
 def pick_dtype(name: Dtype, device: torch.device) -> Dtype:
     """ "auto": what UNMASK_DTYPE in the environment says, else bfloat16 where that is fast."""
-    if name == "auto":
-        said = os.environ.get("UNMASK_DTYPE", "auto")
-        if said not in get_args(Dtype):
-            choice = ", ".join(get_args(Dtype))
-            raise ValueError(
-                f"UNMASK_DTYPE is {said!r} in the environment: "
-                f"set it to one of {choice}, or not at all"
-            )
-        name = cast(Dtype, said)
+    return choose_dtype(name, device)[0]
+
+
+def choose_dtype(name: Dtype, device: torch.device) -> tuple[Dtype, str]:
+    """The same, and why, in words.  ValueError for an UNMASK_DTYPE that is no precision."""
     if name != "auto":
-        return name
+        return name, "as asked"
+    said = os.environ.get("UNMASK_DTYPE", "auto")
+    if said not in get_args(Dtype):
+        choice = ", ".join(get_args(Dtype))
+        raise ValueError(
+            f"UNMASK_DTYPE is {said!r} in the environment: set it to one of {choice}, or not at all"
+        )
+    if said != "auto":
+        return cast(Dtype, said), "UNMASK_DTYPE in the environment says so"
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bfloat16" if fast else "float32"
+    if fast:
+        return "bfloat16", f"this {device.type} has instructions for it"
+    return "float32", f"this {device.type} has no instructions for bfloat16"
 
 
 def precision(dtype: str, device: torch.device):

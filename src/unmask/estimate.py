@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unmask.markup import table
 from unmask.masks import BLOCK
 
 
@@ -47,6 +48,22 @@ class Estimate:
             f"Estimate(mean={self.mean:.4f}, {error} nats per example, {draws}, "
             f"bits_per_dim={self.bits_per_dim:.4f})"
         )
+
+    def _repr_html_(self) -> str:
+        per_example = plus_minus(self.mean, self.stderr)
+        bits = plus_minus(self.bits_per_dim, self.bits_per_dim_stderr)
+        rows = [
+            ("what", self.what or "upper bound on the negative log-likelihood"),
+            ("nats per example", per_example),
+            ("of which noise of the masks", f"{self.noise:.4f}"),
+            ("bits per position", bits),
+            ("perplexity per position", f"{self.perplexity:.4g}"),
+            ("examples", f"{len(self.positions):,}, {int(self.positions.sum()):,} positions"),
+            ("draws of an example", "none: exact" if self.exact else f"{self.repeats}"),
+            ("estimator", self.name),
+            ("sampler", self.sampler),
+        ]
+        return table([row for row in rows if row[1]])
 
     @property
     def per_example(self) -> Tensor:

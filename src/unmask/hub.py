@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from unmask import __version__, checkpoint
 from unmask.documents import read_json
 
-PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
+PART = r"(?![^/@]*(?:--|\.\.))[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 NAME = re.compile(rf"({PART}/{PART})(?:@(?!.*\.\.)([A-Za-z0-9][A-Za-z0-9._/-]{{0,199}}))?")
 COMMIT = re.compile("[0-9a-f]{40}")
 WEIGHTS = "model.safetensors"

@@ -36,15 +36,16 @@ from unmask.filling import Filler
 from unmask.kinds.output import csv_text
 from unmask.kinds.registry import presets
 from unmask.kinds.tables.columns import ABSENT, check_name, parse_number
-from unmask.kinds.tables.csv_source import Cells
 from unmask.kinds.tables.data import batch_of
 from unmask.kinds.tables.flags import names_in
 from unmask.kinds.tables.frames import (
     Column,
+    cells_of,
     column_of,
     columns_of,
     frame_of,
     library_of,
+    numeric,
     values_of,
 )
 from unmask.kinds.tables.holes import Guess, guess, number_of, opened, texts_of_holes, wanted_of
@@ -382,21 +383,6 @@ def equals(name: str, value: Any) -> str:
     text = column_of(name, [value]).texts[0]
     doubled = [said.replace('"', '""') for said in (name, text)]
     return '"{}" = "{}"'.format(*doubled)
-
-
-def numeric(column: Column) -> bool:
-    return all(parse_number(text) is not None for text in column.texts if text)
-
-
-def cells_of(columns: Sequence[Sequence[str]]) -> Cells:
-    """Columns of texts, as a file has them; lines are counted from the first row."""
-    texts, codes = [], []
-    for column in columns:
-        known: dict[str, int] = {}
-        codes.append([known.setdefault(text, len(known)) for text in column])
-        texts.append(list(known))
-    matrix = np.array(codes, np.int32).T
-    return Cells(Path("frame"), ",", matrix, texts, np.arange(1, len(matrix) + 1))
 
 
 def like(frame: Any, made: Any) -> Any:

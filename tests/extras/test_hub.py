@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from unmask import checkpoint
+from unmask.hub import find
+from unmask.report.card import cut
 
 pytest.importorskip("huggingface_hub")
 from hub_server import TOKEN, running
@@ -359,3 +361,19 @@ def test_without_the_extra(hub, machine, run):
     assert [code for code, _, _ in done] == [2, 2, 0]
     assert all("pip install 'unmask[hub]'" in said for _, _, said in done[:2])
     assert hub.asked == []
+
+
+def test_paths_that_tell_of_a_machine_are_cut_from_commands():
+    told = {
+        "/home/alice/lr=0.1/run": "run", "~/x": "x", "../../secret/x": "x", "data": "data",
+        "file:///home/alice/x": "x", "--json=/home/alice/lr=1/e.json": "--json=e.json",
+        "C:\\Users\\alice\\run": "run", "user/name@v1": "user/name@v1",
+        "--error=0.1": "--error=0.1",
+    }  # fmt: skip
+    assert {word: cut(word) for word in told} == told
+
+
+@pytest.mark.parametrize("name", ["a--b/c", "a/b..c", "a/b--c", "user/name@a..b", "a/b/c", "./a"])
+def test_what_is_no_name_of_the_hub(name):
+    with pytest.raises(ValueError, match="there is no folder"):
+        find(name)

@@ -1,16 +1,13 @@
 """LoRA through peft, on a network of this package as it is: what docs/fine-tuning.md shows."""
 
-import re
-from pathlib import Path
-
 import torch
+from pages import run_page
 
 import unmask
 from unmask.config import TrainConfig
 from unmask.data import open_data, prepare_text
 from unmask.train import train
 
-PAGE = Path(__file__).parents[2] / "docs" / "fine-tuning.md"
 PLAIN = {"length": 16, "dim": 32, "layers": 2, "heads": 2, "batch_size": 16, "dtype": "float32"}
 
 
@@ -18,15 +15,13 @@ def test_what_the_page_shows(tmp_path, monkeypatch):
     """The adapters alone learn: the bound falls, and what is not adapted stays to the last bit."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.txt").write_text("the quick brown fox jumps over the lazy dog. " * 200)
-    (tmp_path / "b.txt").write_text("a lazy dog hovers over the jumping quick fox. " * 200)
+    (tmp_path / "NEW.txt").write_text("a lazy dog hovers over the jumping quick fox. " * 200)
     prepare_text("a.txt", "first", tokenizer="characters", progress=False)
-    prepare_text("b.txt", "data", tokenizer="first", progress=False)
     start = TrainConfig(**PLAIN, steps=60, minutes=0.0, eval_windows=8, device="cpu")
     train(start, "first", "model")
-    code = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(code) == 1
-    exec(compile(code[0], str(PAGE), "exec"), {})
-    before, after = (unmask.MaskedDiffusion.from_pretrained(name) for name in ("model", "tuned"))
+    few = "--out tuned --minutes 0 --steps 2 --eval-windows 8 --batch-size 16"
+    run_page("fine-tuning.md", tmp_path, {"--out tuned": few})
+    before, after = (unmask.MaskedDiffusion.from_pretrained(name) for name in ("model", "adapted"))
     ours, theirs = before.state_dict(), after.state_dict()
     assert ours.keys() == theirs.keys()
     moved = {name for name in ours if not torch.equal(ours[name], theirs[name])}

@@ -15,9 +15,10 @@ from unmask.audit.floor import (
     measure,
     tables,
 )
+from unmask.audit.verdicts import Verdicts
 from unmask.likelihood import MAX_UNITS, exact_nelbo
 
 __all__ = [
-    "MAX_UNITS", "SIGMAS", "Floor", "Posterior", "Table",
+    "MAX_UNITS", "SIGMAS", "Floor", "Posterior", "Table", "Verdicts",
     "copies", "entropy_floor", "exact_nelbo", "kraft_sums", "measure", "tables",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from unmask.audit import MAX_UNITS, SIGMAS, exact_nelbo
+from unmask.audit.verdicts import Verdicts
 from unmask.categorical import uniform
 from unmask.device import precision
 from unmask.diffusion import MaskedDiffusion, accepts, evaluating
@@ -44,14 +45,22 @@ class Check(NamedTuple):
     def passed(self) -> bool:
         return math.isnan(self.limit) or abs(self.measured) <= self.limit  # NaN does not pass
 
+    def _repr_html_(self) -> str:
+        return Verdicts([self])._repr_html_()
+
+    @property
+    def verdict(self) -> str:
+        """In a word; "" for what is reported only."""
+        if math.isnan(self.limit):
+            return ""
+        return "pass" if self.passed else "FAIL"
+
     def __str__(self) -> str:
-        limit, verdict = "-", ""
-        if not math.isnan(self.limit):
-            limit, verdict = f"{self.limit:.3g}", "pass" if self.passed else "FAIL"
+        limit = f"{self.limit:.3g}" if self.verdict else "-"
         measured = f"{self.measured:.3g}"
-        if math.isnan(self.measured) and not verdict:
+        if math.isnan(self.measured) and not self.verdict:
             measured = "-"
-        figures = f"{measured:>10} {limit:>8} {self.unit:15} {verdict:4}"
+        figures = f"{measured:>10} {limit:>8} {self.unit:15} {self.verdict:4}"
         return f"{self.name:66} {figures}  {self.note}".rstrip()
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from unmask import markup
 from unmask.schedules import Linear, Schedule
 from unmask.subtokens import Subtokenizer
 
@@ -190,6 +191,16 @@ class Floor:
             f"entropy {self.entropy:.4f}, Kraft sum {self.kraft:.4f} +- {self.kraft_stderr:.4f}, "
             f"on {self.name!r}, of {len(self.tables)} tried)"
         )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("verdict", self.verdict),
+            ("loss", f"{self.loss:.4f} ± {self.stderr:.4f} nats"),
+            ("entropy, below which no bound falls", f"{self.entropy:.4f} nats"),
+            ("Kraft sum, at most 1", f"{self.kraft:.4f} ± {self.kraft_stderr:.4f}"),
+            ("distribution", f"{self.name}, of {len(self.tables)} tried"),
+        ]
+        return markup.table(rows)
 
 
 def entropy_floor(

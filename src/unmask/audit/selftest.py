@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from unmask.audit import SIGMAS, Floor, Posterior, copies, exact_nelbo, measure, tables
+from unmask.audit.verdicts import Verdicts
 from unmask.diffusion import MaskedDiffusion
 from unmask.likelihood import path_nats
 from unmask.schedules import Cosine, LearnedPolynomial, Schedule
@@ -42,6 +43,13 @@ class Row(NamedTuple):
     def z(self) -> float:
         return (self.value - self.expected) / math.hypot(self.stderr, EXACT)
 
+    @property
+    def verdict(self) -> str:
+        return "pass" if self.passed else "FAIL"
+
+    def _repr_html_(self) -> str:
+        return Verdicts([self])._repr_html_()
+
     def __str__(self) -> str:
         off = f"{self.z:+6.1f} sigma"
         if self.stderr <= EXACT:
@@ -50,8 +58,7 @@ class Row(NamedTuple):
             f"{self.value:8.4f} {self.stderr:7.4f} {self.expected:8.4f} {off:>14} "
             f"{self.entropy:8.4f} {self.kraft:6.3f}"
         )
-        verdict = "pass" if self.passed else "FAIL"
-        return f"{self.estimator:53} {figures}  {verdict}  {self.note}; {self.distribution}"
+        return f"{self.estimator:53} {figures}  {self.verdict}  {self.note}; {self.distribution}"
 
 
 HEADER = (

@@ -6,15 +6,14 @@ from typing import Annotated
 
 import tyro
 
-from unmask.cli.flags import parse
+from unmask.cli.flags import Model, parse
 from unmask.cli.runtime import write_record
 from unmask.kinds.output import check_apart, check_out
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A model's folder, or a run's."""
+    model: Model
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """The file to write: .onnx (ONNX) or .pt2 (torch.export)."""
     json: str = ""
@@ -29,15 +28,17 @@ def export_model(argv: list[str]) -> None:
     """
     args = parse(Export, "export", argv, export_model.__doc__)
     check_out(args.json)
-    from unmask.checkpoint import digest, resolve
+    from unmask.checkpoint import digest
     from unmask.diffusion import MaskedDiffusion
     from unmask.export import check, export
+    from unmask.hub import find
     from unmask.kinds.registry import kind_of
 
     check(args.out)
     check_out(str(args.out))
     check_apart([args.out, args.json], [])
-    folder = resolve(args.model)
+    found = find(args.model)
+    folder = found.folder
     model = MaskedDiffusion.from_pretrained(folder).float()
     trained_on, files = model.meta.get("data", {}), {}
     if "tokenizer" in trained_on:
@@ -52,4 +53,5 @@ def export_model(argv: list[str]) -> None:
         print(f"  {name} ({', '.join(map(str, shape))})")
     print(f"the largest difference to PyTorch is {difference:.1e} nats")
     made = {name: known[name] for name in ("inputs", "model_sha256")}
+    made |= {"model": found.name} if found.name else {}
     write_record(args.json, **made, difference=difference)

@@ -19,6 +19,7 @@ from unmask.cli.bench import bench
 from unmask.cli.compare import compare
 from unmask.cli.demo import demo
 from unmask.cli.distance import distance
+from unmask.cli.doctor import doctor
 from unmask.cli.evaluate import evaluate
 from unmask.cli.export import export_model
 from unmask.cli.fill import fill
@@ -166,7 +167,7 @@ def speak_utf8(stream) -> None:
 VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "demo": demo, "prepare": prepare, "train": train, "eval": evaluate, "compare": compare,
     "audit": audit, "schedule": schedule, "sample": sample, "fill": fill, "quality": quality,
-    "distance": distance, "grid": grid, "bench": bench, "import": import_model,
+    "distance": distance, "grid": grid, "bench": bench, "doctor": doctor, "import": import_model,
     "score": score, "lm-eval": lm_eval, "push": push, "export": export_model,
     "serve": serve,
 }  # fmt: skip
@@ -194,5 +195,6 @@ HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
   export MODEL OUT.onnx         its denoiser for other programs, as ONNX or by torch.export
   distance A B                  Frechet distance of two files of features, yours
   bench                         measure speed on this machine
+  doctor                        versions, device, precision, memory, speed: for a report of a fault
 
   --version, --help"""

@@ -1,6 +1,11 @@
 """unmask prepare: a kind turns its sources into a folder of tokens."""
 
-from dataclasses import dataclass, make_dataclass
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +26,8 @@ class Record:
 
 def flags_of_preparing(kind: type[Kind]) -> type:
     """SRC, OUT and the kind's own flags."""
-    source = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SRC", help=kind.source)]
+    what = f"{kind.source} - for standard input."
+    source = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SRC", help=what)]
     made = tyro.conf.arg(metavar="OUT", help="The folder to make.")
     out = Annotated[tyro.conf.Positional[Path], made]
     places, bases = [("source", source), ("out", out)], (Record, kind.Prepare)
@@ -42,6 +48,21 @@ def prepare(argv: list[str]) -> None:
     kind = kinds()[argv[0]]
     args: Any = parse(flags_of_preparing(kind), f"prepare {argv[0]}", argv[1:], kind.about)
     check_out(args.json)
-    meta, said = kind.prepare(args)
+    with as_file(args.source) as source:
+        meta, said = kind.prepare(replace(args, source=source))
     print("\n".join(said))
     write_record(args.json, **meta)
+
+
+@contextmanager
+def as_file(path: Path) -> Iterator[Path]:
+    """The same path or, for "-", a file of what comes by standard input: sources are read more than
+    once."""
+    if str(path) != "-":
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "standard-input")
+        with open(file, "wb") as stream:
+            shutil.copyfileobj(sys.stdin.buffer, stream)
+        yield file

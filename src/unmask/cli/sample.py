@@ -13,6 +13,9 @@ from unmask.files import is_writer
 from unmask.kinds.output import check_apart, check_out
 from unmask.labels import labels_of
 
+# what the unmasking can be written as, by the form that a kind has of its own
+FRAMES = {".html": (".html", ".svg", ".gif"), ".gif": (".gif",), "": ()}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sample(Sampler):
@@ -23,8 +26,8 @@ class Sample(Sampler):
     """Tokens; 0: the length that the model was trained at
     or, of proteins and of texts kept apart, those of the training data up to it."""
     frames: str = ""
-    """Write the unmasking to this file:
-    of the first text to an .html to step through, of pictures to a .gif."""
+    """Write the unmasking to this file: of the first text, row or protein to an .html to step
+    through, or to an .svg or a .gif that moves by itself; of pictures to a .gif."""
     label: str = ""
     """Of a network that was given classes: the class of every sample, by its name or number;
     empty: the classes in turn."""
@@ -48,7 +51,7 @@ def sample(argv: list[str]) -> None:
     kind.check(args)
     if args.frames and not kind.frames:
         raise ValueError(f"--frames is not for {kind.what}: leave it out")
-    check_out(args.frames, kind.frames)
+    check_out(args.frames, *FRAMES[kind.frames])
     check_apart([args.out, args.frames, args.json], [args.grid])
     labels = labels_of(args.label, args.num, model)
     sizes, made = sizes_of(args, runtime, model, kind)
@@ -126,12 +129,17 @@ def conditions(args: Sample, filler: Any) -> dict:
 
 def write_frames(path: str, kind: Any, states: list) -> None:
     """The unmasking, as a page to step through or a moving picture."""
-    from unmask.report import write_report
+    from unmask.report import write_gif, write_report, write_svg
 
+    title, form = f"{kind.title}, step by step", Path(path).suffix
     if kind.frames == ".gif":
         kind.animate(Path(path), states)
+    elif form == ".svg":
+        write_svg(Path(path), kind.pages(states), title=title)
+    elif form == ".gif":
+        write_gif(Path(path), kind.pages(states))
     else:
         command = f"unmask {' '.join(sys.argv[1:])}"
-        words = {"title": f"{kind.title}, step by step", "unit": kind.unit, "sources": command}
+        words = {"title": title, "unit": kind.unit, "sources": command}
         write_report(Path(path), **words, frames=kind.pages(states))
     print(f"wrote {path}", file=sys.stderr)

@@ -12,6 +12,7 @@ from unmask.kinds.proteins.data import ProteinData
 from unmask.kinds.proteins.prepare import prepare_proteins
 from unmask.kinds.proteins.residues import Residues
 from unmask.kinds.registry import load_tokenizer, open_data
+from unmask.kinds.samples import Samples
 from unmask.kinds.tables.columns import Column, Table
 from unmask.kinds.tables.data import TableData
 from unmask.kinds.tables.prepare import prepare_table
@@ -21,6 +22,7 @@ from unmask.kinds.text.tokenizers import Bytes, Characters, Ids, Subwords, make_
 
 __all__ = [
     "Bytes", "Characters", "Column", "Data", "Ids", "ImageData", "Pixels", "ProteinData",
-    "Residues", "Subwords", "Table", "TableData", "TokenData", "load_tokenizer", "make_tokenizer",
-    "open_data", "prepare_images", "prepare_proteins", "prepare_table", "prepare_text",
+    "Residues", "Samples", "Subwords", "Table", "TableData", "TokenData", "load_tokenizer",
+    "make_tokenizer", "open_data", "prepare_images", "prepare_proteins", "prepare_table",
+    "prepare_text",
 ]  # fmt: skip

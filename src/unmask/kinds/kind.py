@@ -19,6 +19,7 @@ from unmask.documents import malformed
 from unmask.kinds.output import check_out
 from unmask.kinds.quality import Quality
 from unmask.kinds.recipe import Recipe
+from unmask.markup import escaped
 from unmask.roles import HOLE
 
 if TYPE_CHECKING:
@@ -134,7 +135,8 @@ class Kind(ABC):
     Judge: ClassVar[type] = NoFlags  # a dataclass: the flags of `quality` that are its own
     # why `quality` does not judge samples, and what does; "": it does
     not_judged: ClassVar[str] = "no figures of such samples are known here"
-    # the unmasking, step by step: .html of `spell`ed tokens, .gif of `animate`, or none
+    # the unmasking, step by step: .html of `pages` (then also .svg and .gif), .gif of `animate`,
+    # or none
     frames: ClassVar[str] = ".html"
     title: ClassVar[str] = "A sample"  # of a page that shows one
     formats: ClassVar[tuple[int, ...]] = (1,)  # of meta.json, that are read
@@ -280,6 +282,14 @@ class Kind(ABC):
             tokens = zip(state.ids[0], state.shown[0], strict=True)
             found.append([self.piece(int(i)) if seen else None for i, seen in tokens])
         return found
+
+    def texts(self, rows: Sequence[np.ndarray]) -> list[str]:
+        """Examples, a string each."""
+        return [self.tokenizer.decode(row) for row in rows]
+
+    def html(self, rows: Sequence[np.ndarray]) -> str:
+        """Examples, for a notebook."""
+        return "".join(f"<pre>\n{escaped(text)}</pre>" for text in self.texts(rows))
 
     def quality(self, data: Any, path: Path, args: Any) -> Quality:
         """Figures of the samples in a file, beside those of real examples in `data`.

@@ -51,8 +51,11 @@ def table(rows: list[list[str]]) -> list[str]:
     return lines
 
 
-def check_out(path: str, suffix: str = "") -> None:
-    """An output file that cannot be written is an error before the work, not after."""
+def check_out(path: str, *suffixes: str) -> None:
+    """An output file that cannot be written is an error before the work, not after.
+
+    ValueError, too, for a name that ends in none of the `suffixes`, if any are given.
+    """
     if not path or not is_writer():
         return
     file = Path(path)
@@ -67,8 +70,8 @@ def check_out(path: str, suffix: str = "") -> None:
         pass
     if new:
         file.unlink()
-    if not path.endswith(suffix):
-        raise ValueError(f"{path} must end in {suffix}")
+    if suffixes and not path.endswith(suffixes):
+        raise ValueError(f"{path} must end in {' or '.join(suffixes)}")
 
 
 def is_of_model(file: Path) -> bool:
@@ -123,3 +126,13 @@ def numbered(out: Path, num: int, suffix: str = "") -> list[Path]:
     for name in names:
         check_out(str(name), suffix)
     return names
+
+
+def animation(images: Sequence[Any], *, seconds: float = 4.0) -> bytes:
+    """The content of a GIF file of Pillow's images; the last one stays for two seconds."""
+    each = max(20, round(1000 * seconds / len(images)))
+    times = [each] * (len(images) - 1) + [2000]  # milliseconds
+    settings = {"format": "GIF", "save_all": True, "loop": 0}
+    stream = io.BytesIO()
+    images[0].save(stream, append_images=images[1:], duration=times, **settings)
+    return stream.getvalue()

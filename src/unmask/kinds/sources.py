@@ -18,6 +18,7 @@ from unmask.files import no_file
 BLOCK = 8 << 20  # bytes read at a time
 START = 1024  # bytes by which a file is recognised
 ARRAY = "a NumPy array (.npy)"
+PARQUET = "a Parquet file"
 ZIP = rb"PK\x03\x04.{26}"  # and the name of the first file inside
 # what begins so is no text; the first that fits counts
 SIGNATURES = [
@@ -36,7 +37,7 @@ SIGNATURES = [
         (rb"7z\xbc\xaf\x27\x1c", "a 7z archive"),
         (rb"Rar!\x1a\x07", "a RAR archive"),
         (rb".{257}ustar(\0|  \0)", "a tar archive"),
-        (rb"PAR1[^\t\n\r\x20-\x7e]", "a Parquet file"),
+        (rb"PAR1[^\t\n\r\x20-\x7e]", PARQUET),
         (rb"ARROW1\0\0", "an Arrow file"),
         (rb"Obj\x01", "an Avro file"),
         (rb"\x89HDF\r\n\x1a\n", "an HDF5 file"),

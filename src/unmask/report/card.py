@@ -1,6 +1,7 @@
 """A model's card for the Hub, README.md: what is known of the model, in words and as metadata."""
 
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import PurePath, PureWindowsPath
@@ -158,14 +159,19 @@ def training_of(facts: Facts) -> str:
 
 
 def command_of(record: dict) -> str:
-    """The command of a record, in which absolute paths, which tell of a machine, are names."""
-    words = []
-    for word in record["command"]:
-        flag, equals, value = word.rpartition("=")
-        if any(of(value).is_absolute() for of in (PurePath, PureWindowsPath)):
-            value = PureWindowsPath(value).name
-        words.append(flag + equals + value)
-    return shlex.join(words)
+    """The command of a record, in which paths that tell of a machine are names."""
+    return shlex.join(map(cut, record["command"]))
+
+
+def cut(word: str) -> str:
+    """A word of a command: of a path from a root, from a home or upwards, and of an address, only
+    the last part; the same of what stands behind `--flag=`."""
+    flag, equals, value = word.partition("=")
+    if word.startswith("--") and equals:
+        return flag + equals + cut(value)
+    whole = any(of(word).is_absolute() for of in (PurePath, PureWindowsPath))
+    inside = re.search(r"(^|[\s='\"])(/|~|[A-Za-z]:[\\/])|\.\.[\\/]|://", word)
+    return PureWindowsPath(word).name if whole or inside else word
 
 
 def code(text: str) -> str:

@@ -10,10 +10,11 @@ import numpy as np
 from unmask import __version__
 from unmask.files import write_whole
 from unmask.kinds.quality import Grid, Listing, Measure, Quality, Value
+from unmask.markup import escaped
 from unmask.report.bars import draw_bars
 from unmask.report.drawing import GREY, new_figure, write_png
 from unmask.report.page import INTRO_OF_QUALITY, PAGE, STYLE
-from unmask.report.report import Figure, _image, _row, _section, _text
+from unmask.report.report import Figure, _image, _row, _section
 
 AT_A_TIME = 8  # histograms of a picture
 
@@ -25,12 +26,12 @@ def write_quality(path: Path, found: Quality, title: str) -> Path:
     parts = [listing(figures)]
     says = "What each figure is, and how to read it."
     defined = "".join(_row(one.name, one.says) for one in found.measures)
-    notes = "".join(f"<p>{_text(line)}</p>" for line in found.notes)
+    notes = "".join(f"<p>{escaped(line)}</p>" for line in found.notes)
     parts.append(_section("What they are", says, f"<table>{defined}</table>{notes}"))
     for grid in found.grids:
         alt = f"A grid of shades: {grid.says}"
         figure = Figure(grid.title, grid.says, alt, draw_grid(grid))
-        parts.append(_section(_text(figure.title), _text(figure.says), _image(figure)))
+        parts.append(_section(escaped(figure.title), escaped(figure.says), _image(figure)))
     if found.bars:
         says = (
             "How often the values of each column occur in synthetic rows (blue) and in training "
@@ -39,7 +40,7 @@ def write_quality(path: Path, found: Quality, title: str) -> Path:
         parts.append(_section("Histograms", says, histograms(found)))
     parts += map(listing, found.listings)
     page = PAGE.format(
-        title=_text(title),
+        title=escaped(title),
         intro=INTRO_OF_QUALITY,
         style=STYLE,
         rows="".join(_row("compared", line) for line in found.heading),
@@ -58,13 +59,13 @@ def cells_of(one: Measure) -> list[str]:
 
 def listing(of: Listing) -> str:
     def line(row: Sequence[str], tag: str) -> str:
-        first, *rest = (_text(cell).replace("+-", "±") for cell in row)
+        first, *rest = (escaped(cell).replace("+-", "±") for cell in row)
         cells = "".join(f"<{tag}>{cell}</{tag}>" for cell in rest)
         return f"<tr><th>{first}</th>{cells}</tr>"
 
     head, *rows = of.rows
     body = line(head, "th") + "".join(line(row, "td") for row in rows)
-    return _section(_text(of.title), _text(of.says), f'<table class="wide">{body}</table>')
+    return _section(escaped(of.title), escaped(of.says), f'<table class="wide">{body}</table>')
 
 
 def histograms(found: Quality) -> str:

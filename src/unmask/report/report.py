@@ -8,7 +8,6 @@ import html
 import json
 import math
 import numbers
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,11 +16,11 @@ import numpy as np
 import torch
 
 from unmask.files import write_whole
+from unmask.markup import escaped, visible
 from unmask.report.drawing import BLACK, BLUE, GREY, ORANGE, new_figure, quiet, write_png
+from unmask.report.frames import Frames, checked, laid_out
 from unmask.report.page import INTRO, PAGE, SAYS, SCRIPT, STEPPER, STYLE
 from unmask.schedules import Schedule
-
-Frames = list[list[str | None]]
 
 
 class Figure(NamedTuple):
@@ -68,11 +67,11 @@ def write_report(
     """
     baselines, log = baselines or {}, list(log)
     bound_by_count = [row for row in bound_by_count if _finite(row[1])]
-    parts = [_section(_text(f.title), _text(f.says), _image(f)) for f in figures]
+    parts = [_section(escaped(f.title), escaped(f.says), _image(f)) for f in figures]
     if frames:
         parts.append(_section("How a sample appears", SAYS["frames"], _stepper(frames)))
     if samples:
-        shown = "".join(f"<pre>\n{_text(sample)}</pre>" for sample in samples)
+        shown = "".join(f"<pre>\n{escaped(sample)}</pre>" for sample in samples)
         parts.append(_section("Samples", SAYS["samples"], shown))
     if fill:
         parts.append(_section("Filling in", SAYS["fill"], _filled(fill)))
@@ -89,12 +88,12 @@ def write_report(
     if schedule is not None:
         parts.append(_section("The schedule", SAYS["schedule"], _schedule_plot(schedule)))
     page = PAGE.format(
-        title=_text(title),
+        title=escaped(title),
         intro=INTRO,
         style=STYLE,
         rows="".join(_row(label, value) for label, value in summary),
         parts="\n".join(parts),
-        sources=_text(sources),
+        sources=escaped(sources),
     )
     path = Path(path)
     write_whole(path, page)
@@ -117,7 +116,7 @@ def picture(
 
     def draw():
         figure = new_figure(16, 7)
-        _draw_stages(figure.add_axes((0.025, 0.03, 0.52, 0.94)), _check(frames))
+        _draw_stages(figure.add_axes((0.025, 0.03, 0.52, 0.94)), checked(frames))
         _draw_curve(figure.add_axes((0.6, 0.13, 0.375, 0.76)), log, unit, baselines, bound)
         return figure
 
@@ -160,16 +159,6 @@ def _known(error) -> float:
     return error if _finite(error) else 0.0
 
 
-def _check(frames: Frames) -> Frames:
-    if not frames or not frames[0]:
-        raise ValueError("there are no frames to draw, or they have no positions")
-    size = len(frames[0])
-    for i, frame in enumerate(frames):
-        if len(frame) != size:
-            raise ValueError(f"frame {i} has {len(frame)} positions, but frame 0 has {size}")
-    return frames
-
-
 def _range(log: list[dict], levels: list[float]) -> tuple[float, float]:
     """The bits that a loss plot shows: single noisy steps do not stretch it."""
     values, found = [level for level in levels if _finite(level)] or [0.0], curve(log)
@@ -207,31 +196,18 @@ def _pm(bits: float, error: float) -> str:
 # ---------------------------------------------------------------- pieces of the page
 
 
-def _text(text) -> str:
-    """Escaped; control characters, which HTML has no way to hold, as their pictures."""
-    return html.escape(_visible(str(text)))
-
-
-def _visible(text: str) -> str:
-    def symbol(match: re.Match) -> str:
-        return chr(0x2421 if match[0] == "\x7f" else 0x2400 + ord(match[0]))
-
-    text = re.sub("[\x00-\x08\x0b-\x1f\x7f]", symbol, text)
-    return re.sub("[\x80-\x9f\ud800-\udfff]", "\ufffd", text)
-
-
 def _section(name: str, says: str, body: str) -> str:
     return f"<section>\n<h2>{name}</h2>\n<p>{says}</p>\n{body}\n</section>"
 
 
 def _row(label: str, value: str) -> str:
-    return f'<tr><th scope="row">{_text(label)}</th><td>{_text(value)}</td></tr>'
+    return f'<tr><th scope="row">{escaped(label)}</th><td>{escaped(value)}</td></tr>'
 
 
 def _image(figure: Figure) -> str:
     kind = "gif" if figure.content.startswith(b"GIF") else "png"
     data = base64.b64encode(figure.content).decode()
-    return f'<img alt="{_text(figure.alt)}" src="data:image/{kind};base64,{data}">'
+    return f'<img alt="{escaped(figure.alt)}" src="data:image/{kind};base64,{data}">'
 
 
 def _bars(baselines: dict[str, float], bound: tuple[float, float], unit: str) -> str:
@@ -246,19 +222,19 @@ def _bars(baselines: dict[str, float], bound: tuple[float, float], unit: str) ->
             left, width = 100 * (bits - error) / most, 200 * error / most
             bar += f'<b style="left:{left:.2f}%;width:{width:.2f}%"></b>'
         cells += (
-            f'<tr{own}><th scope="row">{_text(name)}</th>'
+            f'<tr{own}><th scope="row">{escaped(name)}</th>'
             f'<td><div class="bar" aria-hidden="true">{bar}</div></td>'
             f"<td>{_pm(bits, error)}</td></tr>"
         )
-    caption = f"<caption>bits per {_text(unit)}, on held-out data</caption>"
+    caption = f"<caption>bits per {escaped(unit)}, on held-out data</caption>"
     return f'<table class="bars">{caption}{cells}</table>'
 
 
 def _filled(fill: dict) -> str:
     def segment(text: str, given: bool, kind: str) -> str:
         if given:
-            return f"<span>{_text(text)}</span>"
-        return f'<mark class="{kind}">{_text(text) or "&nbsp;" * 4}</mark>'
+            return f"<span>{escaped(text)}</span>"
+        return f'<mark class="{kind}">{escaped(text) or "&nbsp;" * 4}</mark>'
 
     def card(title: str, segments, kind: str) -> str:
         body = "".join(segment(text, given, kind) for text, given in segments)
@@ -276,10 +252,10 @@ def _filled(fill: dict) -> str:
 
 def _stepper(frames: Frames) -> str:
     """The states as what changes from each to the next: [position, text or 0 where masked]."""
-    size, changes = len(_check(frames)[0]), []
+    size, changes = len(checked(frames)[0]), []
     before: list[str | int | None] = [None] * size
     for frame in frames:
-        now: list[str | int | None] = [_visible(text) if text else 0 for text in frame]
+        now: list[str | int | None] = [visible(text) if text else 0 for text in frame]
         changes.append([[i, text] for i, text in enumerate(now) if text != before[i]])
         before = now
     final = "".join(str(text or " ") for text in before)
@@ -325,7 +301,7 @@ class _Plot:
         for (name, bits), height, label in zip(named.items(), heights, labels, strict=True):
             self.marks.append(_across("level", height))
             place = f'x="100%" y="{label:.2f}%" dy="-5" text-anchor="end"'
-            self.marks.append(f'<text class="halo" {place}>{_text(name)} {bits:.2f}</text>')
+            self.marks.append(f'<text class="halo" {place}>{escaped(name)} {bits:.2f}</text>')
 
     def show(
         self, label: str, xname: str, yname: str, xticks: dict[float, str], yticks: list[float]
@@ -346,9 +322,9 @@ class _Plot:
         curves = f"<svg {stretched}>{''.join(self.curves)}</svg>"
         inside = "".join(grid) + curves + "".join(self.marks)
         size = f'width="100%" height="{self.height}"'
-        svg = f'<svg role="img" aria-label="{_text(label)}" {size}>{inside}</svg>'
-        below = f'<div class="xname">{_text(xname)}</div>'
-        return f"<figure><figcaption>{_text(yname)}</figcaption>{svg}{below}</figure>"
+        svg = f'<svg role="img" aria-label="{escaped(label)}" {size}>{inside}</svg>'
+        below = f'<div class="xname">{escaped(xname)}</div>'
+        return f"<figure><figcaption>{escaped(yname)}</figcaption>{svg}{below}</figure>"
 
 
 def _across(kind: str, height: float) -> str:
@@ -432,7 +408,7 @@ def _draw_stages(axes, frames: Frames) -> None:
 
     axes.set(xlim=(0, COLUMNS), ylim=(len(GOALS) * (ROWS + 1.75), -0.6))
     axes.axis("off")
-    cells = _laid_out(frames[-1])
+    cells = laid_out(frames[-1], COLUMNS)
     says = {"fontsize": 13, "color": GREY, "va": "center"}
     key = "grey: masked    blue: revealed since the stage above"
     axes.text(COLUMNS, 0, key, ha="right", **says)
@@ -445,21 +421,6 @@ def _draw_stages(axes, frames: Frames) -> None:
             line = [(i, x, char) for i, x, y, char in cells if y == row]
             _draw_line(axes, top + row, line, frames[stage], before)
         before = frames[stage]
-
-
-def _laid_out(frame: list[str | None]) -> list[tuple[int, int, int, str]]:
-    """(position, column, row, character) of the characters of a finished text."""
-    cells, x, y = [], 0, 0
-    for i, text in enumerate(frame):
-        for char in text or "\ufffd":
-            if x == COLUMNS:
-                x, y = 0, y + 1
-            if char == "\n":
-                x, y = 0, y + 1
-                continue
-            cells.append((i, x, y, char if char.isprintable() else "\ufffd"))
-            x += 1
-    return cells
 
 
 def _draw_line(axes, top: float, line: list[tuple[int, int, str]], frame, before) -> None:

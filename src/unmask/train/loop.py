@@ -36,6 +36,7 @@ from unmask.train.begin import adapt, started_from
 from unmask.train.build import build, compile_network
 from unmask.train.run import RUN, Log, known_run, locked, make_folder, open_run, stop_signal
 from unmask.train.shards import whole
+from unmask.train.sinks import SINKS, check_sink
 from unmask.train.state import State
 
 # --minutes become a number of steps: the first steps are slow and do not count, then the rate is
@@ -74,7 +75,13 @@ def train(
         state = State(model, config, processes)
         held.callback(state.close)
         resume(state, out)
-        log = Log(out / "log.jsonl", state.step) if processes.rank == 0 else None
+        log = None
+        if processes.rank == 0:
+            sink = None
+            if config.log:
+                sink = SINKS[config.log](out, config, state.step)
+                held.callback(sink.close)
+            log = Log(out / "log.jsonl", state.step, sink)
         evaluated = processes.of_first(lambda: log is not None and log.evaluated(state.step))
         if not run["steps"] or state.step < run["steps"]:
             say(processes, described(config, run, state, data))
@@ -97,6 +104,7 @@ def untrained(
     if found is not None:
         config, model = started_from(config, found.folder)
     config.check()
+    check_sink(config.log)
     if config.shard and "RANK" not in os.environ:
         raise ValueError(
             "--shard is for several processes: torchrun --nproc-per-node 2 -m unmask train ..."

@@ -14,6 +14,7 @@ from unmask.config import TrainConfig, differences
 from unmask.data import Data
 from unmask.documents import Test, misfit, read_json, whole, without_infinities
 from unmask.files import LEFTOVER, check_file, write_whole
+from unmask.train.sinks import Sink
 
 RUN = "run.json"
 OF_RUN = {"identity": {"accumulate?": whole(1)}, "steps": whole(0)}
@@ -115,11 +116,11 @@ class Log:
     """log.jsonl: a line per `write`, without the numbers that are not finite.
 
     Lines of steps that a resumed run will do again are dropped, and a last line that a kill cut
-    short; a damaged line stays, and blocks nothing.
+    short; a damaged line stays, and blocks nothing.  `sink`: it gets the rows, too.
     """
 
-    def __init__(self, path: Path, step: int):
-        self.path = path
+    def __init__(self, path: Path, step: int, sink: Sink | None = None):
+        self.path, self.sink = path, sink
         check_file(path)
         if not path.exists():
             return
@@ -142,6 +143,9 @@ class Log:
         row |= {name: float(f"{v:.6g}") for name, v in row.items() if isinstance(v, float)}
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+        if self.sink is not None:
+            values = {name: v for name, v in row.items() if name not in ("step", "seconds")}
+            self.sink.write(row["step"], values)
 
 
 def parsed(line: bytes) -> dict | None:

@@ -35,6 +35,9 @@ def with_tokens(
     if "vocab_size" not in before:
         raise ValueError(f"{type(network).__name__} has the tokens that it was made with")
     names, layout, digits = theirs.meanings, theirs.layout, model.subtokenizer.length
+    shape, other = before.get("shape"), layout.shape
+    if shape and other and shape[2] != other[2]:
+        raise ValueError(f"its pictures have {shape[2]} channels, and these {other[2]}")
     size, old = len(names), matched(ours.meanings, names)
     if digits > 1:
         old = torch.full_like(old, -1)
@@ -79,8 +82,11 @@ def carried(
                 now = now.flatten(0, 1)
         elif name == OF_PLACES and (len(there) != len(now) or len(places)):
             now = filled(there[None], now[None], places)[0]
-        else:
+        elif there.shape == now.shape:
             now = there
+        else:
+            sizes = f"{tuple(there.shape)}, and would be {tuple(now.shape)}"
+            raise ValueError(f"{name} of the model is {sizes}")
         found[name] = now
     return found
 

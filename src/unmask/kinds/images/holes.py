@@ -13,14 +13,15 @@ from unmask.kinds.images.pixels import HOLE as HOLE_GREY
 from unmask.kinds.images.pixels import (
     MODES,
     Pixels,
-    animation,
     open_picture,
     picture_grid,
     png,
     split_alpha,
     to_array,
+    to_image,
 )
 from unmask.kinds.kind import Partial, State
+from unmask.kinds.output import animation
 from unmask.roles import GIVEN, HOLE
 
 
@@ -122,7 +123,7 @@ def state_pictures(pixels: Pixels, states: Sequence[State]) -> np.ndarray:
 
 def write_unmasking(path: Path | BinaryIO, pictures: np.ndarray) -> None:
     """An animated GIF of states (n, rows, H, W, C), the rows of each side by side in a grid."""
-    content = animation([picture_grid(page) for page in pictures])
+    content = animation([to_image(picture_grid(page)) for page in pictures])
     if isinstance(path, Path):
         write_whole(path, content)
     else:

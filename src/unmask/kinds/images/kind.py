@@ -140,6 +140,23 @@ class Images(Kind):
 
         return PictureEditor(self, length)
 
+    def texts(self, rows: Sequence[Any]) -> list[str]:
+        return [self.describe().replace("pictures", "a picture") for _ in rows]
+
+    def html(self, rows: Sequence[Any]) -> str:
+        import base64
+
+        import numpy as np
+
+        from unmask.kinds.images.pixels import picture_grid, png
+
+        if not rows:
+            return ""
+        grid = png(picture_grid(self.tokenizer.decode(np.stack(rows))))
+        content = base64.b64encode(grid).decode()
+        said = f"{len(rows)} {self.describe()}"
+        return f'<img alt="{said}" src="data:image/png;base64,{content}">'
+
     def animate(self, path: Path, states: list[State]) -> None:
         from unmask.kinds.images.holes import state_pictures, write_unmasking
 

@@ -249,14 +249,3 @@ def png(array: np.ndarray) -> bytes:
     stream = io.BytesIO()
     to_image(array).save(stream, format="PNG")
     return stream.getvalue()
-
-
-def animation(frames: Sequence[np.ndarray], *, seconds: float = 4.0) -> bytes:
-    """The content of a GIF file of pictures (h, w, C); the last one stays for two seconds."""
-    images = [to_image(frame) for frame in frames]
-    each = max(20, round(1000 * seconds / len(images)))
-    times = [each] * (len(images) - 1) + [2000]  # milliseconds
-    settings = {"format": "GIF", "save_all": True, "loop": 0}
-    stream = io.BytesIO()
-    images[0].save(stream, append_images=images[1:], duration=times, **settings)
-    return stream.getvalue()

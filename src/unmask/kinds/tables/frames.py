@@ -1,11 +1,19 @@
-"""Data frames of pandas and polars as columns of text, and back."""
+"""Data frames of pandas and polars as columns of text, and back; typed files as such columns."""
 
 import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from unmask.kinds import arrow
+from unmask.kinds.tables.csv_source import Cells
+from unmask.kinds.tables.numbers import parse_number
+
 LIBRARIES = ("pandas", "polars")
+FRAME = Path("frame")  # instead of a file's name
 
 
 class Column(NamedTuple):
@@ -103,3 +111,40 @@ def whole(text: str) -> int:
 def values_of(texts: Sequence[str], type: str) -> list[Any]:
     read: dict[str, Any] = {"int": whole, "float": float, "bool": "True".__eq__, "text": str}
     return [read[type](text) if text else None for text in texts]
+
+
+def numeric(column: Column) -> bool:
+    """Whether all of its texts could be numbers."""
+    return all(parse_number(text) is not None for text in column.texts if text)
+
+
+def cells_of(columns: Sequence[Sequence[str]], path: Path = FRAME) -> Cells:
+    """Columns of texts, as a file has them; lines are counted from the first row."""
+    texts, codes = [], []
+    for column in columns:
+        known: dict[str, int] = {}
+        codes.append([known.setdefault(text, len(known)) for text in column])
+        texts.append(list(known))
+    matrix = np.array(codes, np.int32).T
+    return Cells(path, ",", matrix, texts, np.arange(1, len(matrix) + 1))
+
+
+def typed_cells(path: Path, leave_out: Sequence[str]) -> tuple[Cells, list[str]]:
+    """A Parquet file or a saved data set as a CSV file of it would be, its names first, and the
+    columns of strings that look like numbers, which are none.
+
+    ValueError for a column of lists and the like that is not among those to `leave_out`.
+    """
+    found, strings = {}, []
+    for name, values in arrow.columns(path).items():
+        if name in leave_out:
+            values = [None] * len(values)
+        nested = next((v for v in values if isinstance(v, list | dict | bytes)), None)
+        if nested is not None:
+            said = f"column {name!r} holds values of type {type(nested).__name__}"
+            raise ValueError(f"{path}: {said}: leave it out with --drop")
+        values = [None if isinstance(v, float) and math.isnan(v) else v for v in values]
+        column = found[name] = column_of(name, values)
+        if any(isinstance(value, str) for value in values) and numeric(column):
+            strings.append(name)
+    return cells_of([[name, *column.texts] for name, column in found.items()], path), strings

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from unmask import markup
 from unmask.files import is_writer
 from unmask.kinds.kind import Kind, Layout, Listed, Partial, Source, State, own_flags
 from unmask.kinds.output import write_text
@@ -62,7 +63,7 @@ class JudgeTable:
 class Tables(Kind):
     name, unit = "tables", "cell"
     about = "Tables: CSV files of categories and numbers, with cells that may be missing."
-    source = "A CSV file, also .gz or .xz."
+    source = "A CSV file, also .gz or .xz; a Parquet file, or a folder that `datasets` saved."
     Prepare = PrepareTable
     presets = PRESETS
     protocols = PROTOCOLS
@@ -224,6 +225,12 @@ class Tables(Kind):
         from unmask.kinds.tables.editor import TableEditor
 
         return TableEditor(self, length)
+
+    def texts(self, rows: Sequence[Any]) -> list[str]:
+        return [", ".join(cells) for cells in self.tokenizer.decode(rows)]
+
+    def html(self, rows: Sequence[Any]) -> str:
+        return markup.table(self.tokenizer.decode(rows), self.columns)
 
     def quality(self, data: Any, path: Path, args: Any) -> Quality:
         from unmask.kinds.tables.quality.measure import judge

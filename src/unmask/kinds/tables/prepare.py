@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from unmask.files import no_file
+from unmask.kinds.arrow import files_of, is_columnar, is_dataset
 from unmask.kinds.folder import (
     SPLITS,
     check_new,
@@ -37,6 +38,7 @@ from unmask.kinds.tables.columns import (
 )
 from unmask.kinds.tables.csv_source import Cells, read_cells
 from unmask.kinds.tables.delimiters import DELIMITERS
+from unmask.kinds.tables.frames import typed_cells
 from unmask.kinds.tables.header import first_is_header, header_names
 from unmask.kinds.tables.identifiers import find_identifiers
 from unmask.kinds.tables.listing import listing
@@ -76,6 +78,8 @@ def prepare_table(
 ) -> dict:
     """Write the tokens of a CSV file's rows to the new folder `out`; returns what meta.json holds.
 
+    source: also a Parquet file, or a folder that `datasets` saved, by pyarrow: their columns have
+    names and types, so that texts that look like numbers are categories.
     header: "yes", "no", or "auto" (`header.first_is_header`); without one, columns are called
     column1, column2, ... delimiter, encoding: see `csv_source.read_cells`.  decimal, thousands: the
     marks of numbers (`numbers.Marks`), under the name of a column, or "" for all; of others as the
@@ -100,8 +104,21 @@ def prepare_table(
     check_choices(header, delimiter, bins, unseen)
     paths = given_splits(source, validation, test)
     for path in paths.values():
-        if not path.is_file():
+        if not path.is_file() and not (path.is_dir() and is_dataset(path)):
             raise no_file(path, f"{path} is not a file: name a CSV file")
+    typed = [name for name, path in paths.items() if is_columnar(path)]
+    if typed:
+        names = {"header": header != "auto", "delimiter": delimiter != "auto"}
+        names |= {"encoding": encoding, "decimal": decimal, "thousands": thousands}
+        given = [name for name, value in names.items() if value]
+        if given:
+            of_csv = f"is not a CSV file, and {', '.join(given)} are about such"
+            raise ValueError(f"{paths[typed[0]]} {of_csv}: leave them out")
+        if like is not None and not like.header:
+            raise ValueError(
+                f"{paths[typed[0]]} names its columns, and the data that it is to be like were "
+                "read without names: give a CSV file without a header"
+            )
     settings = {
         "header": (header, "auto"),
         "delimiter": (delimiter, "auto"),
@@ -130,10 +147,17 @@ def prepare_table(
     if like is not None:
         delimiter = like.delimiter
     with progress_bars(paths.values(), progress)("read") as bar:
-        read = {
-            name: read_cells(path, bar, delimiter=delimiter, encoding=encoding)
-            for name, path in paths.items()
-        }
+        read: dict[str, Cells] = {}
+        strings: dict[str, list[str]] = {}
+        for name, path in paths.items():
+            if name in typed:
+                read[name], strings[name] = typed_cells(path, drop)
+                continue
+            read[name] = read_cells(path, bar, delimiter=delimiter, encoding=encoding)
+    if "train" in typed and like is None:
+        header, decimal, thousands = "yes", {"": "."}, {"": ""}
+        texts = [name for name in strings["train"] if name not in (*numbers, *categories, *drop)]
+        categories = [*categories, *texts]
     words = {"missing": missing, "missing_in": missing_in, "missing_is": missing_is}
     form = like or plain_table(read["train"], header, **words)
     parts = {name: find_columns(cells, form) for name, cells in read.items()}
@@ -208,7 +232,7 @@ def prepare_table(
             "tables",
             table,
             stored,
-            [(path, [path]) for path in paths.values()],
+            [(path, files_of(path)) for path in paths.values()],
             rows=counts,
             empty_rows=empty,
             cells_without_value=int(without),

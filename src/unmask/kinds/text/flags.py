@@ -12,11 +12,12 @@ class PrepareText:
     alphabet: str = ""
     """Of --tokenizer characters: the characters themselves, or text8 for its 27 letters; empty:
     those of the source."""
-    format: Literal["auto", "text", "jsonl", "ids"] = "auto"
-    """text: also what looks like binary data; ids: a .npy file, or a raw little-endian array of
-    --dtype."""
+    format: Literal["auto", "text", "jsonl", "parquet", "ids"] = "auto"
+    """text: also what looks like binary data; parquet: of a folder, its Parquet files; ids: a .npy
+    file, or a raw little-endian array of --dtype."""
     field: str = "text"
-    """The field of a JSON line that is the text."""
+    """The field of a JSON line, or the column of a Parquet file or a saved data set, that is the
+    text."""
     skip_bad: bool = False
     """Leave out, and count, documents that cannot be read; otherwise the first is an error."""
     dtype: str = "uint16"

@@ -14,8 +14,9 @@ class Text(Kind):
     name = "text"
     about = "Text, JSON lines or ready token ids."
     source = (
-        "A text, JSON lines (.jsonl, .ndjson, .json; also .gz, .xz), a folder, every file in which "
-        "is a document, or a file of ready token ids."
+        "A text, JSON lines (.jsonl, .ndjson, .json; also .gz, .xz), a Parquet file, a folder "
+        "that `datasets` saved, a folder, every file in which is a document, or a file of ready "
+        "token ids."
     )
     Prepare = PrepareText
     presets = PRESETS

@@ -36,6 +36,7 @@ from unmask.kinds.text.sources import (
     Piece,
     find_files,
     read_array,
+    read_columns,
     read_ids,
     read_json,
     read_jsonl,
@@ -50,6 +51,8 @@ from unmask.kinds.text.tokenizers import (
     make_tokenizer,
 )
 
+FORMATS = ("auto", "text", "jsonl", "parquet", "ids")
+RECORDS = {"jsonl", "json", "columns"}  # files of several documents
 BATCH = 4 << 20  # characters that a subword tokenizer gets at a time, to spread over the cores
 
 
@@ -73,10 +76,12 @@ def prepare_text(
 
     source: a text file, a file of JSON lines (.jsonl, .ndjson or .json: one document a line, the
     text in `field`), a .json file that is one array of such objects or of strings, each of them
-    also with .gz or .xz, or a folder of such files (all below it but hidden ones, in sorted order;
-    each text file is one document).  Text is UTF-8, or what its byte-order mark says, which is
-    dropped.  A file that is recognised as something else (Parquet, PDF, a picture ...) is an error,
-    and in a folder left out and counted. tokenizer: see `make_tokenizer`, or a tokenizer.
+    also with .gz or .xz, a Parquet file, a folder that `datasets` saved (a row a document; both by
+    pyarrow), or a folder of such files (all below it but hidden ones, in sorted order; each text
+    file is one document; Parquet files only with format="parquet").  Text is UTF-8, or what its
+    byte-order mark says, which is dropped.  A file that is recognised as something else (PDF, a
+    picture ...) is an error, and in a folder left out and counted.  tokenizer: see
+    `make_tokenizer`, or a tokenizer.
     "characters" without an alphabet collects it from the source. format: "auto" (by the name and
     the first bytes of each file), "text", "jsonl", or "ids": a NumPy array (.npy, which "auto"
     recognises), or a raw little-endian array of `dtype`, whose vocabulary is that of `tokenizer` or
@@ -101,8 +106,8 @@ def prepare_text(
     Raises ValueError, and leaves nothing behind, for a source, split or tokenizer that does not do.
     """
     out = check_new(out)
-    if format not in ("auto", "text", "jsonl", "ids"):
-        raise ValueError(f"format {format!r} is not one of auto, text, jsonl, ids")
+    if format not in FORMATS:
+        raise ValueError(f"format {format!r} is not one of {', '.join(FORMATS)}")
     if dtype not in ID_TYPES:
         raise ValueError(f"dtype {dtype!r} is not one of {', '.join(ID_TYPES)}")
     shares = parse_split(split)
@@ -118,7 +123,7 @@ def prepare_text(
     eot = None if format == "ids" else model.eot
     if eot is not None:
         documents = "joined"
-    elif {"jsonl", "json"} & set(kinds.values()) or any(root.is_dir() for root in roots.values()):
+    elif RECORDS & set(kinds.values()) or any(root.is_dir() for root in roots.values()):
         documents = "apart"
     else:
         documents = "single"
@@ -199,6 +204,8 @@ def read_pieces(
         return read_jsonl(path, field, bar, skipped)
     if kind == "json":
         return read_json(path, field, bar, skipped)
+    if kind == "columns":
+        return read_columns(path, field, bar, skipped)
     return read_text(path, model, bar, skipped)
 
 

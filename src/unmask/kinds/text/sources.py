@@ -11,9 +11,18 @@ import numpy as np
 from tqdm import tqdm
 
 from unmask.arrays import read_header
+from unmask.kinds.arrow import is_dataset, shards, texts
 from unmask.kinds.encodings import encoding_of, looks_binary, without_mark
 from unmask.kinds.leftout import BadRecord, LeftOut, described
-from unmask.kinds.sources import ARRAY, first_bytes, list_files, read_blocks, unpacked, what_is
+from unmask.kinds.sources import (
+    ARRAY,
+    PARQUET,
+    first_bytes,
+    list_files,
+    read_blocks,
+    unpacked,
+    what_is,
+)
 from unmask.kinds.text.tokenizers import Bytes, CharacterError, Characters, Subwords, Tokenizer
 
 PIECE = 64 << 10  # characters, about, that a subword tokenizer gets as one text where it may be cut
@@ -38,7 +47,7 @@ class Piece(NamedTuple):
 def find_files(
     roots: dict[str, Path], format: str, skipped: LeftOut, converted: LeftOut
 ) -> tuple[dict[str, list[Path]], dict[Path, str]]:
-    """The files of each split, and how each is read: see `file_kind`, or "npy".
+    """The files of each split, and how each is read: see `file_kind`, "npy", or "columns".
 
     In a folder, files that are something else than text are left out, as are NumPy arrays beside
     texts; ValueError if there is nothing else.  What only looks like that is text to the format
@@ -46,8 +55,13 @@ def find_files(
     """
     starts: dict[Path, bytes] = {}
     files = {}
+    kinds: dict[Path, str] = {}
     for name, root in roots.items():
         files[name] = []
+        if root.is_dir() and is_dataset(root):
+            files[name] = shards(root)
+            kinds |= dict.fromkeys(files[name], "columns")
+            continue
         for path in list_files(root):
             try:
                 starts[path] = first_bytes(path)
@@ -60,10 +74,20 @@ def find_files(
     arrays = {path for path, start in starts.items() if what_is(start) == ARRAY}
     if format == "text" or (format != "ids" and len(arrays) < len(starts)):
         arrays = set()
-    kinds = {}
     for name, root in roots.items():
         for path in files[name]:
+            if path in kinds:
+                continue
             what = what_is(starts[path])
+            if format in ("auto", "parquet") and what == PARQUET:
+                if root.is_file() or format == "parquet":
+                    kinds[path] = "columns"
+                    continue
+            elif format == "parquet":
+                if root.is_file():
+                    raise ValueError(f"{path} is not {PARQUET}: leave out --format parquet")
+                skipped.add(path, what or f"not {PARQUET}")
+                continue
             if not what and format == "auto" and looks_binary(starts[path]):
                 what = BINARY
             if path in arrays:
@@ -79,12 +103,15 @@ def find_files(
         files[name] = [path for path in files[name] if path in kinds]
         if not files[name]:
             there = "; ".join(described(skipped.reasons))
-            raise ValueError(f"{root} has no text, but {there}: put text files into it")
+            fix = "put text files into it"
+            if PARQUET in skipped.reasons:
+                fix += ", or read those of Parquet with --format parquet"
+            raise ValueError(f"{root} has no text, but {there}: {fix}")
     return files, kinds
 
 
 def file_kind(path: Path, format: str, start: bytes) -> str:
-    """How a file is read: "text", "jsonl", "json" (one array of documents) or "ids"."""
+    """How a text is read: "text", "jsonl", "json" (one array of documents) or "ids"."""
     if format != "auto":
         return format
     name = path.name.lower().removesuffix(".gz").removesuffix(".xz")
@@ -220,6 +247,22 @@ def read_json(path: Path, field: str, bar: tqdm, skipped: LeftOut) -> Iterator[P
             skipped.skip(error, place)
             continue
         yield document(text, place, skipped)
+
+
+def read_columns(path: Path, field: str, bar: tqdm, skipped: LeftOut) -> Iterator[Piece]:
+    """The documents of a column of a Parquet or Arrow file, a row each."""
+    for number, text in enumerate(texts(path, field), 1):
+        place = f"{path}, row {number}"
+        try:
+            if text is None:
+                why = f"the column {field!r} is null"
+                raise BadRecord(f"{place}: {why}", why)
+            text = checked(text, place)
+        except BadRecord as error:
+            skipped.skip(error, place)
+            continue
+        yield document(text, place, skipped)
+    bar.update(path.stat().st_size)
 
 
 def document(text: str, place: str, skipped: LeftOut) -> Piece:

@@ -1,0 +1,180 @@
+"""Texts and tables from Parquet files and from folders that `datasets` saved, against the same as
+plain files."""
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from datasets import Dataset, DatasetDict
+from pyarrow import parquet
+
+from unmask.cli import main
+from unmask.data import open_data, prepare_table, prepare_text
+
+TEXTS = [f"the {i} quick brown foxes \u6f22 jump over\nthe lazy dog" for i in range(40)] + ["", "x"]
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """The same documents as JSON lines, as Parquet of several row groups, and as saved shards."""
+    lines = [json.dumps({"text": text, "n": i}) + "\n" for i, text in enumerate(TEXTS)]
+    (tmp_path / "a.jsonl").write_text("".join(lines), encoding="utf-8")
+    columns = {"text": TEXTS, "n": list(range(len(TEXTS)))}
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet", row_group_size=5)
+    (tmp_path / "many").mkdir()
+    parquet.write_table(pa.table(columns).slice(0, 20), tmp_path / "many" / "0.parquet")
+    large = pa.table({"text": pa.array(TEXTS[20:], pa.large_string())})
+    parquet.write_table(large, tmp_path / "many" / "1.parquet")
+    (tmp_path / "many" / "README.md").write_text("what this is")
+    Dataset.from_dict(columns).save_to_disk(tmp_path / "saved", num_shards=3)
+    coded = pa.table({"text": pa.array(TEXTS).dictionary_encode()})
+    parquet.write_table(coded, tmp_path / "coded.parquet")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "many", "saved", "coded.parquet"])
+@pytest.mark.parametrize("tokenizer", ["bytes", "characters"])
+def test_texts_are_those_of_json_lines(sources, name, tokenizer):
+    how = {"tokenizer": tokenizer, "split": "0.6,0.2,0.2", "progress": False}
+    plain = prepare_text(sources / "a.jsonl", sources / "plain", **how)
+    format = "parquet" if name == "many" else "auto"
+    meta = prepare_text(sources / name, sources / "out", format=format, **how)
+    for key in ("tokens", "document_count", "lengths", "tokenizer", "documents", "sha256"):
+        assert meta[key] == plain[key], key
+    ours, theirs = open_data(sources / "out"), open_data(sources / "plain")
+    for split in theirs.splits:
+        np.testing.assert_array_equal(ours.tokens(split), theirs.tokens(split))
+        np.testing.assert_array_equal(ours.edges(split), theirs.edges(split))
+    assert meta["skipped"]["empty"]["count"] == 1
+    if name == "many":
+        assert meta["skipped"]["not a Parquet file"]["first"] == ["README.md"]
+        assert meta["source"][0]["files"] == 2
+    if name == "saved":
+        assert meta["source"][0]["files"] == 3
+
+
+def test_rows_without_a_text_are_refused_or_counted(tmp_path, capsys):
+    rows = pa.table({"body": ["a", None, "b"], "n": [1, 2, 3]})
+    parquet.write_table(rows, tmp_path / "a.parquet")
+    command = ["prepare", "text", str(tmp_path / "a.parquet"), str(tmp_path / "out")]
+    more = ["--split", "1,0,0"]
+    for flags, said in (
+        ([], "there is no column 'text': name one of body, n with --field"),
+        (["--field", "n"], "the column 'n' is of type int64, and not of texts"),
+        (["--field", "body"], "row 2: the column 'body' is null; or leave such ones out"),
+    ):
+        assert main([*command, *more, *flags]) == 2
+        assert said in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+    assert main([*command, *more, "--field", "body", "--skip-bad"]) == 0
+    assert "left out: 1 (the column 'body' is null): a.parquet, row 2" in capsys.readouterr().out
+    assert bytes(open_data(tmp_path / "out").tokens("train")) == b"ab"
+
+
+def test_what_is_damaged_or_of_several_splits_is_refused(sources, capsys):
+    def fails(name, said, *flags):
+        capsys.readouterr()
+        assert main(["prepare", "text", str(sources / name), str(sources / "out"), *flags]) == 2
+        err = capsys.readouterr().err
+        assert said in err and err.count("\n") == 1, err
+
+    whole = (sources / "a.parquet").read_bytes()
+    (sources / "cut.parquet").write_bytes(whole[: len(whole) // 2])
+    fails("cut.parquet", "is a Parquet file that cannot be read")
+    fails("a.jsonl", "is not a Parquet file", "--format", "parquet")
+    (shard, *_) = (sources / "saved").glob("*.arrow")
+    content = shard.read_bytes()
+    shard.write_bytes(content[: len(content) // 2])
+    fails("saved", "is an Arrow file that cannot be read")
+    shard.unlink()
+    fails("saved", f"{shard.name!r} is missing")
+    state = sources / "saved" / "state.json"
+    state.write_text('{"_data_files": [{"filename": "../many/0.parquet"}]}')
+    fails("saved", "'../many/0.parquet' is missing")
+    state.write_text('{"_data_files": 3}')
+    fails("saved", "expected a list")
+    one = Dataset.from_dict({"text": ["a", "b"]})
+    DatasetDict({"train": one, "test": one}).save_to_disk(sources / "dict")
+    fails("dict", "several splits (test, train)")
+    (sources / "many" / "README.md").unlink()
+    fails("many", "or read those of Parquet with --format parquet")
+
+
+def test_a_split_of_a_saved_data_set_is_named(sources):
+    parts = {"train": TEXTS[:30], "test": TEXTS[30:40]}
+    sets = {name: Dataset.from_dict({"text": texts}) for name, texts in parts.items()}
+    DatasetDict(sets).save_to_disk(sources / "dict")
+    flags = ["--test", str(sources / "dict" / "test")]
+    command = ["prepare", "text", str(sources / "dict" / "train"), str(sources / "out")]
+    assert main([*command, *flags]) == 0
+    data = open_data(sources / "out")
+    for name, texts in parts.items():
+        assert bytes(data.tokens(name)) == "".join(texts).encode()
+
+
+COLUMNS = {
+    "age": [20 + i % 7 for i in range(60)],
+    "score": [None if i % 9 == 0 else i / 8 for i in range(60)],
+    "zip": [f"{10 + i % 4}" for i in range(60)],  # texts that look like numbers
+    "job": ["a, b" if i % 3 else 'say "no"' for i in range(60)],
+    "member": [i % 2 == 0 for i in range(60)],
+}
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "saved"])
+def test_tables_are_those_of_the_same_csv(tmp_path, name):
+    import pandas
+
+    frame = pandas.DataFrame(COLUMNS)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    parquet.write_table(pa.table(COLUMNS), tmp_path / "t.parquet", row_group_size=7)
+    Dataset.from_dict(COLUMNS).save_to_disk(tmp_path / "saved", num_shards=2)
+    how = {"bins": 8, "split": "40,10,10", "progress": False}
+    plain = prepare_table(tmp_path / "t.csv", tmp_path / "plain", categories=["zip"], **how)
+    meta = prepare_table(tmp_path / name, tmp_path / "out", **how)
+    for key in ("tokenizer", "rows", "missing", "within", "sha256"):
+        assert meta[key] == plain[key], key
+    assert meta["cells_without_value"] == 7
+
+
+def test_tables_that_do_not_do_are_refused(tmp_path, capsys):
+    rows = pa.table(COLUMNS | {"list": [[i] for i in range(60)]})
+    parquet.write_table(rows, tmp_path / "t.parquet")
+    command = ["prepare", "tables", str(tmp_path / "t.parquet"), str(tmp_path / "out")]
+    for flags, said in (
+        ([], "column 'list' holds values of type list: leave it out with --drop"),
+        (["--header", "no"], "is not a CSV file, and header are about such"),
+    ):
+        assert main([*command, *flags]) == 2
+        assert said in capsys.readouterr().err
+    assert main([*command, "--drop", "list"]) == 0
+    twice = pa.table([[1, 2], [3, 4]], names=["a", "a"])
+    parquet.write_table(twice, tmp_path / "twice.parquet")
+    assert main(["prepare", "tables", str(tmp_path / "twice.parquet"), str(tmp_path / "x")]) == 2
+    assert "has two columns 'a'" in capsys.readouterr().err
+
+
+def test_infinite_numbers_and_nan_in_a_table(tmp_path):
+    column = [1.0, float("nan")] * 20
+    parquet.write_table(pa.table({"a": column, "b": ["x", "y"] * 20}), tmp_path / "t.parquet")
+    meta = prepare_table(tmp_path / "t.parquet", tmp_path / "out", progress=False)
+    assert meta["missing"] == {"a": {"": 20}}
+    parquet.write_table(pa.table({"a": [1.0, float("inf")] * 20}), tmp_path / "i.parquet")
+    with pytest.raises(ValueError, match="infinite"):
+        prepare_table(tmp_path / "i.parquet", tmp_path / "no", progress=False)
+    shutil.rmtree(tmp_path / "out")
+
+
+def test_columns_like_those_of_a_file_without_names_are_refused(tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("1,x\n2,y\n" * 30)
+    rows = pa.table({"a": [1, 2] * 20, "b": ["x", "y"] * 20})
+    parquet.write_table(rows, tmp_path / "t.parquet")
+    prepare_table(tmp_path / "t.csv", tmp_path / "like", header="no", progress=False)
+    command = ["prepare", "tables", str(tmp_path / "t.parquet"), str(tmp_path / "out")]
+    assert main([*command, "--like", str(tmp_path / "like"), "--unseen", "unknown"]) == 2
+    assert "were read without names" in capsys.readouterr().err
+    prepare_table(tmp_path / "t.parquet", tmp_path / "named", progress=False)
+    assert main([*command, "--like", str(tmp_path / "named")]) == 0
+    assert open_data(tmp_path / "out").meta["rows"] == open_data(tmp_path / "named").meta["rows"]
