@@ -287,7 +287,7 @@ def test_what_is_no_model_of_the_hub(hub, machine, run):
         "me/none": "has no model me/none that you may read",
         "me/-x@y": "there is no folder",
         "me/tiny@v1/../v2": "there is no folder",
-        "me/a--b": "me/a--b is no name of the Hub",
+        "me/a--b": "there is no folder",
         "home/x": "there is no folder home/x; the model of the Hub is called home/x@main",
     }
     (machine.home / "home").mkdir()
