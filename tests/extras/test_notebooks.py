@@ -13,7 +13,8 @@ BOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
 def test_every_kind_has_one():
-    assert {path.stem for path in BOOKS} == set(KINDS)
+    own = {name for name, kind in KINDS.items() if kind.__module__.startswith("unmask.")}
+    assert {path.stem for path in BOOKS} == own  # other tests may add kinds of theirs
 
 
 @pytest.mark.parametrize("path", BOOKS, ids=[path.stem for path in BOOKS])
