@@ -513,7 +513,7 @@ def test_names_of_their_own_go_before_places(picture_run, protein_run, tmp_path,
         assert why in capsys.readouterr().err
 
 
-def test_numbers_outside_training_are_counted(tmp_path, capsys):
+def test_numbers_outside_training_and_columns_of_no_model_are_counted(tmp_path, capsys):
     numbers = [f"{i},{i % 7}\n" for i in range(0, 200, 2)]
     (tmp_path / "t.csv").write_text("".join(["age,hours\n", *numbers]))
     prepare = ["prepare", "tables", str(tmp_path / "t.csv"), str(tmp_path / "data")]
@@ -534,3 +534,46 @@ def test_numbers_outside_training_are_counted(tmp_path, capsys):
         assert main(score) == 0
         error = capsys.readouterr().err
         assert (noted.format(tmp_path) in error) == bool(said) and said in error
+        assert "the model does not have" not in error
+    (tmp_path / "a.csv").write_text("age,name,hours,town\n198,x,6,y\n")
+    assert main(score) == 0
+    assert "a.csv has 2 columns that the model does not have: left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+@pytest.mark.parametrize("error", [0, 0.2])
+def test_what_is_finished_when_a_run_is_stopped_is_written(
+    pairs, error, text_run, tmp_path, capsys, monkeypatch
+):
+    """Ctrl-C in the middle of a network's call: what is whole is what a whole run has."""
+    (tmp_path / "a.txt").write_text("the fox\nlazy dog\nthe the\nover the\n")
+    flags = ["--repeats", 16, "--dtype", "float32", "--batch-size", 1, "--error", error]
+    if pairs:
+        (tmp_path / "b.txt").write_text("the dog\nlazy fox\nthe fox\nover fox\n")
+        flags += ["--pairs", tmp_path / "b.txt"]
+    features, called, limit = unmask.backbones.Transformer.features, [], 0
+
+    def stopping(self, *args, **given):
+        called.append(1)
+        if len(called) == limit:
+            raise KeyboardInterrupt
+        return features(self, *args, **given)
+
+    monkeypatch.setattr(unmask.backbones.Transformer, "features", stopping)
+    whole = scored(capsys, text_run, tmp_path / "a.txt", *flags)
+    for limit in (1, round(0.6 * len(called))):
+        called.clear()
+        out = tmp_path / f"{limit}.csv"
+        argv = ["score", text_run, tmp_path / "a.txt", "--out", out, *flags]
+        assert main(list(map(str, argv))) == 130
+        said = capsys.readouterr().err
+        if limit == 1:
+            assert "stopped; 0 of 4 are scored" in said and not out.exists()
+            continue
+        rows = list(csv.DictReader(io.StringIO(out.read_text())))
+        assert 0 < len(rows) < 4 and f"stopped; {len(rows)} of 4 are scored" in said
+        if not error:
+            assert all(row in whole for row in rows)
+        else:
+            names = [row["name"] for row in whole]
+            assert all(row["name"] in names and int(row["draws"]) > 0 for row in rows)

@@ -8,6 +8,7 @@ given one number share masks at equal positions.
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -117,6 +118,14 @@ class Drawn:
     count: int = 0  # replicates
     paid: Tensor | None = None  # (2, U) sums over replicates: of nats, and of their squares
 
+    def add(self, nats: Tensor, paid: Tensor | None) -> None:
+        """Replicates: their nats (G,) and, by unit, what is paid in them (G, U)."""
+        self.passes.append(nats)
+        self.count += len(nats)
+        if paid is not None:
+            sums = torch.stack([paid.sum(0), (paid**2).sum(0)])
+            self.paid = sums if self.paid is None else self.paid + sums
+
     def score(self, asked: "Asked", exact: bool, of_each: int) -> Score:
         by_unit = None
         if self.paid is not None:
@@ -147,6 +156,14 @@ class Piece(NamedTuple):
     first: int  # where it begins in the example
     example: Partial  # what is there
     ends: tuple[bool, bool]  # whether it holds the ends of the example
+
+
+class StoppedError(KeyboardInterrupt):
+    """Ctrl-C while scores are drawn; `scores`: those that there are, and None for others."""
+
+    def __init__(self, scores: list):
+        self.scores = scores
+        super().__init__(f"stopped; {sum(map(bool, scores))} of {len(scores)} are scored")
 
 
 class Scorer:
@@ -208,10 +225,14 @@ class Scorer:
 
         ValueError for an example in which there is nothing to be paid for, or whose ids, roles or
         label cannot be.  FloatingPointError for a network whose numbers are not finite.
+        StoppedError on Ctrl-C, with what is finished.
         """
         masks = [number_of(one) for one in examples] if masks is None else masks
         asked = [self.asked(*pair) for pair in zip(examples, masks, strict=True)]
-        return [one for (one,) in self.scores([(one,) for one in asked])]
+        try:
+            return [one for (one,) in self.scores([(one,) for one in asked])]
+        except StoppedError as stop:
+            raise StoppedError([some and some[0] for some in stop.scores]) from None
 
     def pairs(
         self, examples: Sequence[Partial], others: Sequence[Partial]
@@ -252,19 +273,28 @@ class Scorer:
                 asked.append(one)
         groups = [tuple(place[one.key] for one in some) for some in wanted]
         found = [Drawn() for _ in asked]
-        begin, more, alive = 0, self.replicates, set(groups)
+        begin, more, alive, stopped = 0, self.replicates, set(groups), False
         with self.bar(len(asked)) as bar:
-            while alive:
+            while alive and not stopped:
                 numbers = sorted({i for group in alive for i in group})
-                self.draw(asked, numbers, range(begin, begin + more), found, bar)
+                try:
+                    self.draw(asked, numbers, range(begin, begin + more), found, bar)
+                except KeyboardInterrupt:
+                    stopped = True
+                    break
                 begin += more
                 needed = {group: self.needed(asked, group, found) for group in alive}
                 alive = {group for group in alive if needed[group] > begin}
                 more = min(max(needed.values()) - begin, begin)
-        pairs = zip(found, asked, strict=True)
         exact = self.estimator.exact
-        scores = [drawn.score(own, exact, self.of_each) for drawn, own in pairs]
-        return [tuple(scores[i] for i in group) for group in groups]
+        scores = [
+            drawn.score(own, exact, self.of_each) if drawn.passes else None
+            for drawn, own in zip(found, asked, strict=True)
+        ]
+        told: list[Any] = [tuple(scores[i] for i in group) for group in groups]
+        if stopped:
+            raise StoppedError([None if None in some else some for some in told])
+        return told
 
     def bar(self, total: int) -> tqdm:
         """Progress over rows of all rounds, where there is a terminal."""
@@ -293,12 +323,14 @@ class Scorer:
         found: list[Drawn],
         bar: tqdm,
     ) -> None:
-        """Draw these replicates of the examples with these numbers, and add them to `found`."""
+        """Draw these replicates of the examples with these numbers, and add them to `found`; on
+        Ctrl-C, of those that are finished."""
         pieces = [piece for i in numbers for piece in self.pieces(i, asked[i].example)]
         pieces.sort(key=lambda piece: -len(piece.example.ids))  # what is padded is of one length
         nats = {i: torch.zeros(len(replicates), dtype=torch.float64) for i in numbers}
         paid = {i: self.nothing_paid(asked[i].example, len(replicates)) for i in numbers}
         bar.total = bar.n + len(pieces)
+        left = Counter(piece.of for piece in pieces)
         with evaluating(self.model), self.precision:
             for begin in range(0, len(pieces), self.rows):
                 some = pieces[begin : begin + self.rows]
@@ -309,17 +341,14 @@ class Scorer:
                             "a bound is not finite: what the network says is not, or its weights "
                             "are not"
                         )
-                    nats[piece.of] += each if each.ndim == 1 else each.sum(1)
+                    i = piece.of
+                    nats[i] += each if each.ndim == 1 else each.sum(1)
                     if self.by_unit:
-                        self.add(paid[piece.of], piece, each)
+                        self.add(paid[i], piece, each)
+                    left[i] -= 1
+                    if not left[i]:
+                        found[i].add(nats.pop(i), paid.pop(i) if self.by_unit else None)
                 bar.update(len(some))
-        for i in numbers:
-            found[i].passes.append(nats[i])
-            found[i].count += len(replicates)
-            if self.by_unit:
-                sums = torch.stack([paid[i].sum(0), (paid[i] ** 2).sum(0)])
-                before = found[i].paid
-                found[i].paid = sums if before is None else before + sums
 
     def drawn(self, pieces: list[Piece], own: list[int], replicates: range) -> Iterator[Tensor]:
         """(G,) or, by unit, (G, S) nats of each piece, on the masks of its number in `own`."""

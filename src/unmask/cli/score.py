@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, make_dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,7 +71,7 @@ def score(argv: list[str]) -> None:
     check_positive(args, "repeats")
     check_files(args)
     runtime = Runtime(args)
-    from unmask.scoring import Scorer
+    from unmask.scoring import Scorer, StoppedError
 
     model, kind, folder = runtime.load(args.model)
     refuse_others(args, kind, "List")
@@ -100,14 +101,24 @@ def score(argv: list[str]) -> None:
     learned = model.schedule.num_values > 1
     if learned and not estimator.exact:
         print(OF_LEARNED, file=sys.stderr)
+    stop, found = None, list[Any]()
+    try:
+        if args.pairs:
+            found += scorer.pairs(examples, [one.example for one in others])
+        else:
+            found += scorer.score(examples)
+    except StoppedError as error:
+        stop, finished = error, [bool(one) for one in error.scores]
+        found += compress(error.scores, finished)
+        listed, others = list(compress(listed, finished)), list(compress(others, finished))
+        if not found:
+            raise
+    scores: list[Any] = [one for one, _ in found] if args.pairs else found
     if args.pairs:
-        found = scorer.pairs(examples, [one.example for one in others])
-        scores = [one for one, _ in found]
         rows = rows_of_pairs(kind, listed, others, found, learned)
         if not estimator.exact:
             say_unlike(rows)
     else:
-        scores = scorer.score(examples)
         rows = rows_of(kind, listed, scores)
     write_text(args.out, csv_text([list(rows[0]), *(list(row.values()) for row in rows)]))
     if args.positions:
@@ -117,6 +128,8 @@ def score(argv: list[str]) -> None:
     unused = args.error or estimator.exact
     made |= {"repeats": None if unused else args.repeats, "error": args.error}
     runtime.record(folder, **made)
+    if stop is not None:
+        raise stop
 
 
 def check_files(args: Any) -> None:

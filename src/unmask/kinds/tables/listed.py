@@ -46,6 +46,11 @@ def read_rows(path: Path, args: Any, table: Table, marks: bool) -> list[Listed]:
         if lacking:
             said = f"note: {path} lacks {', '.join(lacking)}: not known, and not scored"
             print(said, file=sys.stderr)
+        if more := cells.width - len(known):
+            count = "a column" if more == 1 else f"{more:,} columns"
+            print(
+                f"note: {path} has {count} that the model does not have: left out", file=sys.stderr
+            )
         if counts := beyond_training(own, some, found):
             cells_of = ", ".join(f"{name} ({count:,})" for name, count in counts.items())
             said = "outside the range of training, which cost what the outermost bin does"
