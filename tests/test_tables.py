@@ -981,7 +981,7 @@ def test_what_does_not_fit_a_model_of_a_table_is_refused(
         ("fill", "in.csv", "--mask", "x.png"): "--mask is not for a table",
         ("fill", "full.csv"): "has no missing cell",
         ("fill", "-"): "from a file, not from standard input",
-        ("fill", "in.csv", *twice): "is to hold the filled table",
+        ("fill", "in.csv", *twice): "is to hold two results",
         ("fill", "bad.csv"): "'Robot' in column 'sex' is none of its 2 categories",
         ("fill", "nowhere.csv"): "there is no file nowhere.csv",
         ("sample", "--length", "7"): "--length 7: an example of this model's data has 18 values",
