@@ -275,7 +275,7 @@ class Scorer:
         found = [Drawn() for _ in asked]
         begin, more, alive, stopped = 0, self.replicates, set(groups), False
         with self.bar(len(asked)) as bar:
-            while alive and not stopped:
+            while alive:
                 numbers = sorted({i for group in alive for i in group})
                 try:
                     self.draw(asked, numbers, range(begin, begin + more), found, bar)
