@@ -214,6 +214,8 @@ def test_mutations_of_a_protein(protein_run, tmp_path, capsys):
     change = bound("MAVLAGMKXL", [1]) - bound("MKVLAGMKXL", [1])
     assert float(site["difference"]) == pytest.approx(change, abs=1e-3)
     assert float(site["difference_noise"]) < 1e-3 and site["residues"] == "1"
+    assert main(["score", str(protein_run), str(tmp_path)]) == 2
+    assert f"{tmp_path} is a folder: name a file" in capsys.readouterr().err
 
 
 def test_a_longer_text_is_scored_window_by_window(text_run, tmp_path, capsys):
@@ -538,6 +540,8 @@ def test_numbers_outside_training_and_columns_of_no_model_are_counted(tmp_path, 
     (tmp_path / "a.csv").write_text("age,name,hours,town\n198,x,6,y\n")
     assert main(score) == 0
     assert "a.csv has 2 columns that the model does not have: left out" in capsys.readouterr().err
+    assert main([*score[:2], str(tmp_path), *score[3:]]) == 2
+    assert f"{tmp_path} is a folder: name a file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("pairs", [False, True])

@@ -115,9 +115,11 @@ def read_blocks(
 ) -> Iterator[bytes]:
     """The content of a file, unpacked, BLOCK bytes at a time.
 
-    ValueError for one that `what_is` recognises, unless it is `known`, or numbers are read, which
-    may begin like `anything`.
+    ValueError for a folder, and for what `what_is` recognises, unless it is `known`, or numbers are
+    read, which may begin like `anything`.
     """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a file")
     what = "" if anything else what_is(first_bytes(path))
     if what and what != known:
         raise foreign(path, what)

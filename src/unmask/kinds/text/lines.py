@@ -27,8 +27,6 @@ def read_lines(path: Path, tokenizer: Any) -> list[Listed]:
     them, and what is given, are tokenized apart.  Blank lines are left out.
     """
     found = []
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder: name a text, or a file of JSON lines")
     content = text_of_file(path)
     kind = file_kind(path, "auto", content[:START].encode())
     if kind == "json":
