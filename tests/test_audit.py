@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from pages import run_page
+from smooth import smooth_in_t
 
 import unmask
 from unmask import alphabets, diffusion, schedules
@@ -26,6 +27,7 @@ from unmask.audit import (
 )
 from unmask.audit import checks as check_model
 from unmask.cli import main
+from unmask.likelihood import enumeration
 
 DOCS = Path(__file__).parents[1] / "docs" / "bounds.md"
 LOG2 = math.log(2)
@@ -395,6 +397,7 @@ class Network(unmask.backbones.Transformer):
             torch.nn.init.normal_(self.head.weight, std=0.5)
             if self.modulation is not None:
                 torch.nn.init.normal_(self.modulation.weight, std=0.5)
+            smooth_in_t(self)
 
 
 def network_model(kind="plain", network=Network):
@@ -430,6 +433,17 @@ def test_a_sound_model_passes(kind, valid):
     expected["enumeration"] = 4 if kind == "digits" else 2
     assert {group: groups.count(group) for group in groups} == expected
     assert not any(check.note.startswith("left out") for check in found.values())
+
+
+def test_a_network_that_is_too_rough_in_time_is_said_not_to_be_enumerated(monkeypatch):
+    monkeypatch.setattr(enumeration, "FINEST", 1 / 16)
+    model = network_model("learned")
+    with torch.no_grad():
+        torch.nn.init.normal_(model.backbone.time[0].weight, std=0.5)
+    found = checks(model)
+    (rough,) = (c for name, c in found.items() if name.startswith("enumeration: continuous"))
+    assert rough.note.startswith("left out: the bound is an integral over t") and rough.passed
+    assert not failures(found)
 
 
 def test_what_depends_on_the_rest_of_the_batch_fails():

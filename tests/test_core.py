@@ -18,6 +18,7 @@ import unmask
 from unmask import checkpoint, diffusion, schedules
 from unmask.categorical import categorical
 from unmask.kernels import rows as rowwise
+from unmask.likelihood import enumeration
 from unmask.masks import Draw, stratified
 from unmask.sampling import ancestral, first_hitting, time_grid
 
@@ -1225,6 +1226,36 @@ class Copies(torch.nn.Module):
     def forward(self, z):
         shown = torch.nn.functional.one_hot(z, 4)[..., :3].double().sum(1, keepdim=True)
         return (4 * shown).expand(-1, z.shape[1], -1)
+
+
+class Waves(torch.nn.Module):
+    """Two values, of which the first has logit cos(frequency * t)."""
+
+    uses_time = True
+
+    def __init__(self, frequency):
+        super().__init__()
+        self.frequency = frequency
+
+    def forward(self, z, t):
+        first = torch.cos(self.frequency * t.double()).reshape(-1, 1).expand(*z.shape)
+        return torch.stack([first, torch.zeros_like(first)], -1)
+
+
+@pytest.mark.parametrize("frequency", [1.0, 300.0])
+def test_the_exact_bound_resolves_a_network_that_waves_in_time(frequency):
+    """Of one unit and a linear schedule the bound is the mean of its cross-entropy over t."""
+    model = unmask.MaskedDiffusion(Waves(frequency), schedules.Linear(), unmask.Subtokenizer(2))
+    t = (torch.arange(2**18, dtype=torch.float64) + 0.5) / 2**18
+    mean = float(torch.log1p(torch.exp(-torch.cos(frequency * t))).mean())
+    assert float(unmask.audit.exact_nelbo(model, torch.tensor([[0]]))) == pytest.approx(mean, 1e-4)
+
+
+def test_what_the_exact_bound_does_not_resolve_is_refused(monkeypatch):
+    monkeypatch.setattr(enumeration, "FINEST", 1 / 64)
+    model = unmask.MaskedDiffusion(Waves(1e5), schedules.Linear(), unmask.Subtokenizer(2))
+    with pytest.raises(ValueError, match="an integral over t that is not resolved"):
+        unmask.audit.exact_nelbo(model, torch.tensor([[0]]))
 
 
 def test_strata_make_the_noise_smaller_than_independent_draws_would():

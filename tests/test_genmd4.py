@@ -16,6 +16,7 @@ from unmask.cli import main
 from unmask.config import TrainConfig
 from unmask.data import open_data
 from unmask.kernels.marginals import marginal_nats
+from unmask.masks import Times, Uniforms, draw
 from unmask.train import State, build, read_log, train, train_step
 from unmask.train.state import optimizers
 
@@ -382,3 +383,76 @@ def test_the_bench_of_the_gradient_weighs_the_estimators(data, tmp_path, capsys)
     fixed = train(replace(SMALL, schedule="linear"), data, tmp_path / "fixed")
     assert main(["bench", "schedule-gradient", "--model", str(fixed), "--data", str(data)]) == 2
     assert "a model with a learned schedule" in capsys.readouterr().err
+
+
+SPREADS = {
+    "one": [1.5], "equal": [0.7] * 5, "near": [0.8, 1.0, 1.3], "far": [0.15, 0.5, 2.0, 6.7],
+    "furthest": [0.05, 20.0, 20.0], "an outlier": [1.0] * 40 + [0.05],
+}  # fmt: skip
+
+
+def times_of(powers, size=1):
+    power = torch.tensor(powers, dtype=torch.float64).expand(size, -1)
+    return power, Times.of(power, torch.ones_like(power, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("powers", SPREADS.values(), ids=list(SPREADS))
+def test_the_law_of_times_is_inverted_to_the_last_digits(powers):
+    u = torch.cat([torch.rand(500, generator=rng(1), dtype=torch.float64), EXTREMES])
+    _, times = times_of(powers, len(u))
+    log_t = times.log_t(u)
+    assert bool((log_t < 0).all())
+    assert torch.allclose(times.below(log_t).log(), u.log(), rtol=1e-13, atol=1e-14)
+    if len(set(powers)) == 1:
+        assert torch.allclose(log_t, u.log() * 2 / powers[0], rtol=1e-13)
+
+
+EXTREMES = torch.tensor([2.0**-54, 1e-12, 0.5, 1 - 1e-9, 1 - 2.0**-53], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("powers", SPREADS.values(), ids=list(SPREADS))
+def test_what_a_unit_pays_has_the_right_mean_and_a_second_moment_of_at_most_4_n(powers):
+    """By quadrature over the uniform of the time: a unit of power w pays w / t with probability
+    t^w, so 1 on average over t, whatever the density of t is."""
+    u = torch.sigmoid(torch.linspace(-36, 36, 40_001, dtype=torch.float64))
+    du = u * (1 - u) * (72 / 40_000)
+    power, times = times_of(powers, len(u))
+    log_t = times.log_t(u)
+    pays = power * times.factor(log_t)[:, None]
+    masked = (power * log_t[:, None]).exp()
+    mean = (du[:, None] * pays * masked).sum(0)
+    second = (du[:, None] * pays**2 * masked).sum(0)
+    assert mean.tolist() == pytest.approx([1] * len(powers), abs=1e-6)
+    assert float(second.max()) <= 4 * len(powers) + 1e-6
+
+
+def test_units_that_are_not_scored_do_not_enter_the_law_of_times():
+    schedule = schedules.LearnedPolynomial(4, 1.0).double()
+    with torch.no_grad():
+        schedule.raw += torch.tensor([-2.0, 0.0, 0.7, 3.0])
+    scored = torch.tensor([[True, False, True]]).expand(64, -1)
+    for steps in (None, 7):
+        u = Uniforms(
+            *(torch.rand(64, *s, generator=rng(4), dtype=torch.float64) for s in ((), (3,)))
+        )
+        one, other = (
+            draw(schedule, torch.tensor([[1, hidden, 2]]).expand(64, -1), scored, steps, u)
+            for hidden in (0, 3)
+        )
+        assert torch.equal(one.t, other.t) and torch.equal(one.scale, other.scale)
+        assert torch.equal(one.masked, other.masked) and not bool(one.masked[:, 1].any())
+
+
+def test_discrete_intervals_are_drawn_as_often_as_their_scale_says():
+    """The factor of an interval is one over its probability; so the mean of it is their number."""
+    schedule = schedules.LearnedPolynomial(3, 1.0).double()
+    with torch.no_grad():
+        schedule.raw += torch.tensor([-1.5, 0.0, 2.0])
+    count, steps = 20_000, 5
+    y = torch.tensor([[0, 1, 2]]).expand(count, -1)
+    pick = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    u = Uniforms(pick, torch.rand(count, 3, generator=rng(0), dtype=torch.float64))
+    drawn = draw(schedule, y, y >= 0, steps, u)
+    assert float(drawn.scale.mean()) == pytest.approx(steps, rel=1e-3)
+    for scale in drawn.scale.unique().tolist():
+        assert float((drawn.scale == scale).double().mean()) == pytest.approx(1 / scale, rel=1e-3)

@@ -26,9 +26,10 @@ def partial(ids, role=None):
     return Partial(np.array(ids, np.int64), np.array(role, np.int8))
 
 
+@torch.no_grad()
 def exact(model, example, **how):
     x, role = torch.from_numpy(example.ids)[None], torch.from_numpy(example.role)[None]
-    return float(exact_nelbo(model, x, role=role, **how).detach())
+    return float(exact_nelbo(model, x, role=role, **how))
 
 
 def some_examples(count=6, seed=3):
@@ -64,10 +65,10 @@ MODELS = {
 def test_a_score_is_the_bound_of_its_example(name):
     """With roles, and what each position pays adds up to it."""
     model, examples = MODELS[name](), some_examples()
-    scores = unmask.score(model, examples, repeats=256, by_unit=True)
+    scores = unmask.score(model, examples, repeats=1024, by_unit=True)
     for example, score in zip(examples, scores):
         assert score.units == int((example.role == SCORED).sum())
-        assert 0 < score.noise < 0.7
+        assert 0 < score.noise < 0.45
         assert abs(score.nats - exact(model, example)) < 5 * score.noise
         assert abs(float(score.by_unit[:, 0].sum()) - score.nats) < 1e-9
         assert not score.by_unit[example.role != SCORED].any()

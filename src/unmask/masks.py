@@ -19,6 +19,7 @@ BLOCK = 8  # neighbouring examples that share strata; blocks are independent of 
 BITS = 3  # of a number below BLOCK
 EXPONENT = 0.5  # of the counts' density, see `drawn_counts`
 REPEATS = 4  # an example's own strata, at most
+NEWTON = 32  # steps, at most: powers from 0.05 to 20 take 11
 GOLDEN = 0x9E3779B97F4A7C15  # any constant: sets the key's second word apart from the seed
 
 
@@ -56,10 +57,10 @@ def draw(
     1 - alpha_t given k, so the same uniforms give the mask and the time.  No singular weight, no
     cut-off.
 
-    One curve per value (1 - t^w): t = u^(1/a), a = half the least w in the sequence, whose variance
-    is finite; the factor weight / density = w / (a u) is formed without t, which may underflow.
+    One curve per value (1 - t^w): t from a mixture of the densities a t^(a - 1), a = w / 2, of the
+    scored units (`Times`); the factor weight / density is formed without t, which may underflow.
 
-    Discrete time: one of `steps` equal intervals, that which holds such a t.
+    Discrete time: one of `steps` equal intervals, that which holds such a t, or a uniform one.
 
     `shares` (T + 1,): k ~ U{1..N}, rounded up to one of `counts_of`: the bound of the sampler
     that leaves exactly those numbers of units masked (arXiv 2110.02037).  A step from k to k' pays
@@ -67,18 +68,20 @@ def draw(
     """
     u = uniforms.pick
     score = uniforms.score.masked_fill(~scored, 2.0)  # above every threshold: never masked
-    power, a = None, torch.ones_like(u)
+    power = times = None
     if schedule.num_values > 1:
         curves: Any = schedule  # polynomials, all of them
         power = curves.power.detach().double()[y]
-        a = power.masked_fill(~scored, power.max()).amin(-1) / 2  # of the values that are scored
+        times = Times.of(power, scored)
     if steps is not None:
         if steps < 1:
             raise ValueError(f"steps must be at least 1, not {steps}")
-        i = (u ** (1 / a) * steps).long().clamp(max=steps - 1).double()
+        drawn = u if times is None else times.log_t(u.clamp(min=2.0**-54)).exp()
+        i = (drawn * steps).long().clamp(max=steps - 1).double()
         t, s = (i + 1) / steps, i / steps
-        return Draw(t, score < at(schedule.masked(t), y), 1 / (t**a - s**a), times=(t, s))
-    if power is None:
+        share = t - s if times is None else times.below(t.log()) - times.below(s.log())
+        return Draw(t, score < at(schedule.masked(t), y), 1 / share, times=(t, s))
+    if power is None or times is None:
         n = scored.sum(-1)
         k, scale = drawn_counts(u, n, len(y[0]), 0.0 if shares is not None else EXPONENT)
         if shares is not None:
@@ -89,8 +92,58 @@ def draw(
         t = schedule.inverse(1 - threshold[:, 0])
         return Draw(t, (score <= threshold) & scored, scale)
     u = (1 - u).clamp(2.0**-54, 1 - 2.0**-53)  # log(1 - t^w) is finite
-    log_t = u.log() / a
-    return Draw(log_t.exp(), score < (power * log_t[:, None]).exp(), 1 / (a * u), log_t=log_t)
+    log_t = times.log_t(u)
+    hidden = score < (power * log_t[:, None]).exp()
+    return Draw(log_t.exp(), hidden, times.factor(log_t), log_t=log_t)
+
+
+class Times(NamedTuple):
+    """The law of the time of an example whose units have powers of their own: of each scored unit
+    the density a t^(a - 1), a = w / 2, in equal shares.
+
+    A unit of power w alone pays w / t with probability t^w.  Under this density the second moment
+    of that is at most 4 n for n units, whatever the powers are; under a t^(a - 1) with a half the
+    least power, it is about 2 w / (least w): few draws would cost much more than all the others.
+    """
+
+    a: Tensor  # (B, U) float64
+    log_share: Tensor  # (B, U) float64, log(1 / n) where a unit counts
+
+    @classmethod
+    def of(cls, power: Tensor, scored: Tensor) -> "Times":
+        """Of the powers (B, U) of all units; where none is scored, of all of them."""
+        counts = scored | ~scored.any(-1, keepdim=True)
+        share = counts.double() / counts.sum(-1, keepdim=True)
+        least = power.masked_fill(~counts, torch.inf).amin(-1, keepdim=True)
+        return cls(power.where(counts, least) / 2, share.log())
+
+    def below(self, log_t: Tensor) -> Tensor:
+        """(B,) P(time <= t), at log t (B,)."""
+        return self._terms(log_t).exp().sum(-1)
+
+    def factor(self, log_t: Tensor) -> Tensor:
+        """(B,) 1 / (t density(t)), at log t (B,)."""
+        return 1 / (self.a * self._terms(log_t).exp()).sum(-1)
+
+    def log_t(self, u: Tensor) -> Tensor:
+        """(B,) the log of the time below which the share u (B,) in (0, 1) lies.
+
+        The log of that share is convex in log t, so Newton's method descends from the right, where
+        all powers were the largest, and never passes the root.
+        """
+        goal = u.log()
+        log_t = goal / self.a.amax(-1)
+        for _ in range(NEWTON):
+            terms = self._terms(log_t)
+            value = terms.logsumexp(-1)
+            slope = (self.a * (terms - value[:, None]).exp()).sum(-1)
+            last, log_t = log_t, torch.minimum(log_t, log_t - (value - goal) / slope)
+            if bool((last - log_t <= -1e-14 * log_t).all()):
+                break
+        return log_t
+
+    def _terms(self, log_t: Tensor) -> Tensor:
+        return self.a * log_t[:, None] + self.log_share
 
 
 def drawn_counts(

@@ -71,9 +71,7 @@ class Difference:
     """Of two scores on the same masks, in nats: of two bounds, which is itself no bound.
 
     Resolved: it is beyond `needed`, its noise times Student's quantile for 95 %, two-sided, at one
-    degree of freedom less than there are replicates.  Of a model with a schedule for each value do
-    not rely on it: a few draws may cost much more than the others, and where none of them was met
-    the noise is told too small.
+    degree of freedom less than there are replicates.
     """
 
     nats: float

@@ -17,11 +17,6 @@ from unmask.kinds.kind import Kind, Listed, Partial, too_long
 from unmask.kinds.output import check_apart, check_out, csv_text, write_text
 from unmask.labels import label_of
 
-OF_LEARNED = (
-    "note: each value has its own, learned schedule: few draws cost much more than the others, so "
-    "the noise may be told too small, and differences are not judged"
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Common(Estimating):
@@ -99,8 +94,6 @@ def score(argv: list[str]) -> None:
         others = read_beside(args, Path(args.pairs), kind, model, listed)
     print(said, file=sys.stderr)
     learned = model.schedule.num_values > 1
-    if learned and not estimator.exact:
-        print(OF_LEARNED, file=sys.stderr)
     stop, found = None, list[Any]()
     try:
         if args.pairs:
@@ -267,7 +260,7 @@ def rows_of_pairs(
 ) -> list[dict[str, Any]]:
     """As `rows_of`, with the other version, and the difference.
 
-    `learned`: each value has its own schedule, whose noise is not good enough for a verdict.
+    `learned`: each value has its own schedule.
     """
     from unmask.scoring import difference
 
@@ -280,8 +273,7 @@ def rows_of_pairs(
         same = alike(listed[i].example, others[i].example, learned)
         row |= {"other_noise": noise, "other_draws": other["draws"]}
         row |= {"difference": change.nats, "difference_noise": change.noise}
-        known = not learned or (found[i][0].exact and found[i][1].exact)
-        row |= {"same_masks": "yes" if same else "no", "verdict": change.verdict if known else ""}
+        row |= {"same_masks": "yes" if same else "no", "verdict": change.verdict}
     return rows
 
 

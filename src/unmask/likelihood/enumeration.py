@@ -1,6 +1,9 @@
 """The exact bound, by enumeration of all masks: the oracle of the tests and of audits."""
 
 import itertools
+import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +13,14 @@ from unmask.diffusion import MaskedDiffusion
 from unmask.masks import at
 
 MAX_UNITS = 12
+# of the quadrature over t: where it begins, its steps, and the share by which halving one may
+# change the result, where the network's own rounding does not change it by more; where the network
+# is smooth in t, about the square of that is left
+FROM, COARSEST, FINEST, RESOLVED = -5.5, 1 / 8, 1 / 256, 1e-4
+
+
+class TooRoughError(ValueError):
+    """An integral over t is not resolved: the network changes too much between nodes."""
 
 
 def exact_nelbo(
@@ -27,8 +38,9 @@ def exact_nelbo(
     Arguments are those of `MaskedDiffusion.nelbo`, which draws what is summed here.
     Continuous time (steps None): for one curve and a network that ignores t, a mask of k of N units
     has weight (k-1)! (N-k)! / N!; otherwise the integral over t by double-exponential quadrature,
-    which takes any power at t = 0.  Discrete time: the sum over the `steps` uniform intervals.
-    ValueError beyond 12 units, 4096 masks an example.
+    which takes any power at t = 0 and is refined until it is resolved.  Discrete time: the sum over
+    the `steps` uniform intervals.  ValueError beyond 12 units, 4096 masks an example, and for a
+    network too rough in t.
     """
     clean = model.clean(x, valid, role=role, cond=cond, ends=ends, masking=masking)
     return enumerated(model, clean, steps)[0].sum(1)
@@ -67,18 +79,20 @@ def enumerated(
     y_rows, digits, masked_rows = (by_token(v)[row, position] for v in (all_masks.y, z, masked))
     groups = model.open_groups(z, row, position)
     known: list[Tensor] = []  # log mu, once, of a network that ignores t
-    looked = 0  # how often at all masks
+    looked, rounding = 0, 0.0  # how often at all masks, and to how many digits
 
     def nats(t: Tensor, times: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """(B, P, S) nats of every mask by token, as `MaskedDiffusion.nats`."""
-        nonlocal looked
+        nonlocal looked, rounding
         if model.uses_time or not known:
             seen = t.expand(len(z))
             if fits is not None:  # as in `MaskedDiffusion.draw`
                 seen = torch.where(all_masks.conditional, fits, seen)
             looked += 1
             hidden, head = model.hidden(z, seen, **all_masks.told)
-            known[:] = [model.log_probs(head(hidden[row, position]), digits, position, groups)]
+            logits = head(hidden[row, position])
+            rounding = torch.finfo(logits.dtype).eps
+            known[:] = [model.log_probs(logits, digits, position, groups)]
         if times is None:
             each = model.nats(known[0], y_rows, masked_rows).double()
         else:
@@ -110,16 +124,44 @@ def enumerated(
         arranged = torch.lgamma(k) + torch.lgamma((n - k).clamp(min=0) + 1)
         weight = (arranged - torch.lgamma(n + 1)).exp() * possible
         return expected(weight, nats(weight.new_zeros(()))), calls()
-    for t, dt in zip(*tanh_sinh(y.device), strict=True):
+
+    def paid(t: Tensor) -> Tensor:
+        """(B, S) what is integrated over t."""
         # for one curve per value, `nats` holds the powers of power / t
         rate = model.schedule.weight(t)[0] if scalar else 1 / t
-        total = total + rate * dt * expected(probability(t), nats(t))
-    return total, calls()
+        return rate * expected(probability(t), nats(t))
+
+    return integral(paid, lambda: max(RESOLVED, rounding / 8), y.device), calls()
 
 
-def tanh_sinh(device=None, step: float = 1 / 16) -> tuple[Tensor, Tensor]:
-    """Nodes and weights of double-exponential quadrature: t = 1 / (1 + exp(-pi sinh v))."""
-    v = torch.arange(-5.5, 3.5, step, dtype=torch.float64, device=device)
-    t = torch.sigmoid(torch.pi * torch.sinh(v))
-    dt = step * torch.pi * torch.cosh(v) * t * torch.sigmoid(-torch.pi * torch.sinh(v))
-    return t, dt
+def integral(f: Callable[[Tensor], Tensor], resolved: Callable[[], float], device=None) -> Tensor:
+    """Of f(t) (B, ...), all of it at least 0, over t from 0 to 1.
+
+    Double-exponential quadrature, t = 1 / (1 + exp(-pi sinh v)), whose step in v is halved until
+    that changes it by the share `resolved` or less.  TooRoughError where it goes on changing.
+    """
+
+    def by_trapezoids(begin: float, step: float) -> Tensor:
+        v = torch.arange(begin, 3.5, step, dtype=torch.float64, device=device)
+        t = torch.sigmoid(torch.pi * torch.sinh(v))
+        dt = step * torch.pi * torch.cosh(v) * t * torch.sigmoid(-torch.pi * torch.sinh(v))
+        found: Any = sum(one * f(node) for node, one in zip(t, dt, strict=True))
+        return found
+
+    step, total, changes = COARSEST, by_trapezoids(FROM, COARSEST), [math.inf]
+    while True:
+        finer = (total + by_trapezoids(FROM + step / 2, step)) / 2
+        changed, step, total = finer - total, step / 2, finer
+        most, size = (
+            float(part.detach().abs().flatten(1).sum(1).max()) for part in (changed, total)
+        )
+        changes.append(most / size if size else 0.0)
+        # twice, since once may be by chance; not a number, where it is infinite
+        if not max(changes[-2:]) > resolved():
+            return total
+        if step <= FINEST:
+            raise TooRoughError(
+                "the bound is an integral over t that is not resolved: a step half as wide still "
+                f"changes {size:.4g} nats by {most:.1g}, so rough in t is the network: give a "
+                "number of steps, of which the bound is a sum"
+            )

@@ -99,7 +99,7 @@ class Bound(Estimator):
 
     def density(self, model: MaskedDiffusion) -> str:
         if model.schedule.num_values > 1:
-            return "times u^(1/a), a half the least power of the example, u uniform in strata"
+            return "times by the mean of a t^(a - 1), a half the power of each unit, in strata"
         return "intervals, uniform in strata" if self.steps else "counts k by k^-1/2, in strata"
 
     def sampler(self, model: MaskedDiffusion) -> str:
