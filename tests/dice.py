@@ -94,7 +94,7 @@ class Sorted(Demo):
         train, test = (np.array(data.tokens(s)).reshape(-1, DICE) for s in ("train", "test"))
         return {"every die by itself": position_bits(train, test, 6)}
 
-    def show(self, data: Any, drawn: list, states: list, filler: Any) -> Shown:
+    def show(self, data: Any, drawn: list, filler: Any) -> Shown:
         hole = Partial(np.array([0, 0, 0, 5, 5]), np.array([GIVEN, GIVEN, HOLE, GIVEN, GIVEN]))
         ((one,),) = filler(4).fill([hole])
         return Shown([f"11.66: {Faces().decode(one.ids)}"])

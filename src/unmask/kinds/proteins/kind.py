@@ -22,6 +22,7 @@ from unmask.kinds.output import check_out, table, write_texts
 from unmask.kinds.proteins.flags import PrepareProteins
 from unmask.kinds.proteins.presets import PRESETS
 from unmask.kinds.proteins.protocols import PROTOCOLS
+from unmask.kinds.view import Words
 from unmask.roles import ABSENT, GIVEN, HOLE, UNKNOWN
 
 DRAWS = 32  # of masks, for the score of a filling
@@ -147,6 +148,13 @@ class Proteins(Kind):
             found.append(Listed(record.header, record.place, number, example))
         return found
 
+    @property
+    def words(self) -> Words:
+        return Words(self.unit, "Sampled proteins", "What is given", "Real proteins")
+
+    def hidden(self, ids: Any) -> Any:
+        return hidden(ids)
+
     def editor(self, length: int) -> Any:
         from unmask.kinds.proteins.editor import ProteinEditor
 
@@ -237,6 +245,14 @@ class Records(Source):
         letters = np.frombuffer(record.written.encode(), np.uint8).copy()
         letters[: len(record.holes)][record.holes] = np.frombuffer(filled, np.uint8)
         return letters.tobytes().decode()
+
+
+def hidden(ids: Any) -> Any:
+    """(S,) bool: a stretch of eight, and one in six of the others."""
+    import numpy as np
+
+    at, middle = np.arange(len(ids)), len(ids) // 2
+    return (at % 6 == 3) | ((at >= middle) & (at < middle + 8))
 
 
 def write_fasta(out: str, content: str, sequences: list[str]) -> None:
