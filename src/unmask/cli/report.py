@@ -57,6 +57,7 @@ def report(argv: list[str]) -> None:
         raise ValueError("--out is empty: name the page, such as report.html")
     check_out(args.out, ".html")
     check_apart([args.out, args.json], [args.grid, args.data])
+    from unmask.checkpoint import digest
     from unmask.report import write_report
     from unmask.report.boards import of_filling, of_samples
 
@@ -75,11 +76,17 @@ def report(argv: list[str]) -> None:
     if args.audit:
         print("checking that the number is a bound", file=sys.stderr)
         sections.append(audited(args, runtime, model, data))
-    summary += facts_of(model, kind, folder, log)
+    unit = kind.unit if data is None else data.unit
+    summary += facts_of(model, kind, folder, log, unit)
     drawn = ", ".join(f"{name} {value}" for name, value in how(args).items())
-    summary += [("drawn with", f"{drawn}, seed {args.seed}"), ("weights", runtime.whose_weights)]
+    which = "averaged" if runtime.weights == "ema" else runtime.weights
+    sha = digest(folder / "model.safetensors")[:12]
+    summary += [
+        ("drawn with", f"{drawn}, seed {args.seed}"),
+        ("weights", f"{which}, SHA-256 {sha}"),
+    ]
     write_report(
-        Path(args.out), title=f"A model of {kind.describe()}", unit=kind.unit, sources=made_by(),
+        Path(args.out), title=f"A model of {kind.describe()}", unit=unit, sources=made_by(),
         summary=summary, sections=sections, log=log, schedule=model.schedule, **parts,
     )  # fmt: skip
     print(f"wrote {args.out}", file=sys.stderr)
@@ -215,7 +222,9 @@ def plus_minus(value: float, error: float, places: int = 3) -> str:
     return f"{value:.{places}f} ± {error:.{places}f}"
 
 
-def facts_of(model: Any, kind: Any, folder: Path, log: list[dict]) -> list[tuple[str, str]]:
+def facts_of(
+    model: Any, kind: Any, folder: Path, log: list[dict], unit: str
+) -> list[tuple[str, str]]:
     """(label, value) rows: what the model is, and what its folder tells of its training."""
     from unmask import checkpoint
     from unmask.report.curves import evaluations
@@ -226,7 +235,7 @@ def facts_of(model: Any, kind: Any, folder: Path, log: list[dict]) -> list[tuple
     sources = [f"{one['name']} ({one['bytes']:,} bytes)" for one in of_data.get("source", ())]
     rows.append(("trained on", ", ".join(sources) or "its folder does not say"))
     size = sum(p.numel() for p in model.parameters())
-    shape = f"{model.meta['length']:,} {kind.unit}s of {model.subtokenizer.vocab_size:,} values"
+    shape = f"{model.meta['length']:,} {unit}s of {model.subtokenizer.vocab_size:,} values"
     name, schedule = config["backbone"]["name"], config["schedule"]["name"]
     rows.append(("network", f"{name} of {size:,} parameters, for {shape}; schedule {schedule}"))
     if "training" in config:
@@ -235,7 +244,7 @@ def facts_of(model: Any, kind: Any, folder: Path, log: list[dict]) -> list[tuple
     if found := evaluations(log):
         step, bits, error = found[-1]
         value = plus_minus(bits, error or math.nan)
-        said = f"{value} bits per {kind.unit} at step {step:,}, of some windows of that split"
+        said = f"{value} bits per {unit} at step {step:,}, of some windows of that split"
         rows.append(("validation, while it trained", said))
     return rows
 
@@ -250,6 +259,8 @@ def audited(args: Report, runtime: Runtime, model: Any, data: Any) -> Any:
         model, data, split=args.split, length=model.meta["length"], limit=AUDITED,
         generator=runtime.generator,
     )  # fmt: skip
+    if data is not None:
+        on = on.replace(str(data.folder), data.folder.name)  # a page is sent to others
     how_checked = {"units": UNITS, "repeats": DRAWS, "seed": args.seed}
     rows = [["check", "measured", "limit", "verdict"]]
     for one in checks.check_model(model, x, valid, dtype=runtime.dtype, **how_checked):

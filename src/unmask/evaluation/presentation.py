@@ -50,7 +50,8 @@ def cost_of(found: Sequence[Filled]) -> str:
     if not np.isfinite(nats).all():
         return ""
     noise = np.sqrt(np.square([one.noise for one in found]).sum())
-    return f"at most {plus_minus(float(nats.sum()), float(noise), '.2f')} nats given the rest"
+    said = plus_minus(float(nats.sum()), float(noise), ".2f").replace("+-", "±")
+    return f"at most {said} nats given the rest"
 
 
 def drawn(filler: Watching, blanks: Sequence[Partial]) -> Revealed:

@@ -50,4 +50,3 @@ class Words(NamedTuple):
     part: str  # what is revealed, singular: "character", "pixel"
     samples: str = "Samples"
     given: str = "What is given"
-    real: str = "Real examples"

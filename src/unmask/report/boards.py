@@ -14,7 +14,7 @@ from unmask.kinds.kind import Kind, Partial
 from unmask.kinds.view import Picture, Piece, Rows, View
 from unmask.markup import escaped
 from unmask.report.page import SAYS
-from unmask.report.pieces import Section, table
+from unmask.report.pieces import Section, box, table
 from unmask.report.reveal import Revealed, given, whole
 
 LISTED = 3  # likeliest values of a hole
@@ -24,7 +24,8 @@ KEY = (
     '<p class="key shaded"><span class="cell given">given</span> '
     '<span class="cell hole">hidden</span> filled in: <span class="cell filled s1">unsure</span>'
     '<span class="cell filled s2">&nbsp;</span><span class="cell filled s3">&nbsp;</span>'
-    '<span class="cell filled s4">&nbsp;</span><span class="cell filled s5">sure</span></p>'
+    '<span class="cell filled s4">&nbsp;</span><span class="cell filled s5">sure</span></p>\n'
+    f'<p class="note">{SAYS["shade"]}</p>\n'
 )
 PLAYER = (
     '<div class="player" hidden><button type="button">Play</button>'
@@ -102,7 +103,8 @@ def drawn(kind: Kind, boards: Sequence[Board]) -> str:
         return body
     numbers = " ".join(map(str, steps.tolist()))
     player = PLAYER.format(last=len(steps) - 1)
-    return f'<div class="played" data-steps="{numbers}">{player}\n{KEY}{body}</div>'
+    key = "" if 'class="pictures"' in body else KEY
+    return f'<div class="played" data-steps="{numbers}">{player}\n{key}{body}</div>'
 
 
 def states(boards: Sequence[Board]) -> np.ndarray:
@@ -180,8 +182,7 @@ def _rows(view: Rows, revealed: Revealed, steps: np.ndarray) -> str:
         cells = "".join(_cell(piece, example, revealed, steps) for piece in row)
         lines.append(f'<tr><th scope="row">{example + 1}</th>{cells}</tr>')
     return (
-        '<div class="wide" tabindex="0" role="region" aria-label="Rows">'
-        f'<table><thead><tr><th scope="col">row</th>{heads}</tr></thead>'
+        f'{box("Rows")}<table><thead><tr><th scope="col">row</th>{heads}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 

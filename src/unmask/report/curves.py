@@ -39,12 +39,12 @@ def known(error) -> float:
 
 def range_of(log: list[dict], levels: list[float]) -> tuple[float, float]:
     """The bits that a loss plot shows: single noisy steps do not stretch it."""
-    values, found = [level for level in levels if finite(level)] or [0.0], curve(log)
+    values, found = [level for level in levels if finite(level)], curve(log)
     if found:
         values += [*found[2], *np.percentile(found[1], [2, 98])]
     for _, bits, error in evaluations(log):
         values += [bits - error, bits + error]
-    low, high = min(values), max(values)
+    low, high = min(values, default=0.0), max(values, default=0.0)
     pad = 0.06 * (high - low) or 0.5
     return low - pad, high + pad
 

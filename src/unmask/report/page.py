@@ -7,12 +7,12 @@ from importlib.resources import files
 
 SAYS = {
     "frames": "Generation starts with every {part} hidden and reveals some at each step until none "
-    "is left. The shade says how probable each was when it was drawn, given what had been revealed "
-    "before that step.",
+    "is left.",
     "samples": "Generated from nothing: every {part} was hidden at first.",
     "fill": "{given} stays as it is, and the model fills in the rest; every filling is another "
-    "draw. The shade, and a percentage in a cell, say how probable each was when it was drawn, "
-    "given what had been revealed before that step.",
+    "draw.",
+    "shade": "The shade says how probable each was when it was drawn, given what had been revealed "
+    "before that step.",
     "odds": "How probable the values of what was hidden are, given what is given and nothing else: "
     "the three likeliest of each.",
     "bound": "The fewer bits the model needs to encode data that it has not seen, the better it "

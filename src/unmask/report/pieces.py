@@ -38,11 +38,17 @@ def fact(label: str, value: str) -> str:
 
 
 def image(figure: Figure) -> str:
+    """A chart in a box of its own, in which it scrolls where the page is narrow."""
     kind = "gif" if figure.content.startswith(b"GIF") else "png"
     look = "large" if figure.pixels else "chart"
-    data = base64.b64encode(figure.content).decode()
-    alt = escaped(figure.alt)
-    return f'<img class="{look}" alt="{alt}" src="data:image/{kind};base64,{data}">'
+    data, alt = base64.b64encode(figure.content).decode(), escaped(figure.alt)
+    drawn = f'<img class="{look}" alt="{alt}" src="data:image/{kind};base64,{data}">'
+    return drawn if figure.pixels else f"{box(figure.alt)}{drawn}</div>"
+
+
+def box(said: str, more: str = "") -> str:
+    """What opens a box that scrolls by itself; `said`: what it holds, for who cannot see it."""
+    return f'<div class="wide{more}" tabindex="0" role="region" aria-label="{escaped(said)}">'
 
 
 def shown(figure: Figure) -> str:
@@ -61,8 +67,8 @@ def table(rows: Sequence[Sequence[str]], said: str) -> str:
     head, *others = rows
     body = "".join(line(row, "td", 'scope="row"') for row in others)
     top = line(head, 'th scope="col"', 'scope="col"')
-    box = f'<div class="wide plain" tabindex="0" role="region" aria-label="{escaped(said)}">'
-    return f"{box}<table><thead>{top}</thead><tbody>{body}</tbody></table></div>"
+    inside = f"<table><thead>{top}</thead><tbody>{body}</tbody></table>"
+    return f"{box(said, ' plain')}{inside}</div>"
 
 
 def bars(baselines: dict[str, float], bound: tuple[float, float], unit: str) -> str:

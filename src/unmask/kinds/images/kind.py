@@ -162,7 +162,7 @@ class Images(Kind):
 
     @property
     def words(self) -> Words:
-        return Words(part="pixel", given="What is given", real="Real pictures")
+        return Words(part="pixel")
 
     def views(self, rows: Sequence[Any], shown: Sequence[Any]) -> list[View]:
         from unmask.kinds.images.pixels import png_with_holes

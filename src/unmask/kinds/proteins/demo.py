@@ -89,7 +89,7 @@ class UniProt(Demo):
         """Holes in a held-out protein: what fills them, what is there, and what each costs."""
         import numpy as np
 
-        from unmask.kinds.proteins.kind import hidden
+        from unmask.kinds.proteins.residues import hidden
 
         ids = passage(data)
         holes = hidden(ids)

@@ -150,9 +150,11 @@ class Proteins(Kind):
 
     @property
     def words(self) -> Words:
-        return Words(self.unit, "Sampled proteins", "What is given", "Real proteins")
+        return Words(self.unit, samples="Sampled proteins")
 
     def hidden(self, ids: Any) -> Any:
+        from unmask.kinds.proteins.residues import hidden
+
         return hidden(ids)
 
     def editor(self, length: int) -> Any:
@@ -245,14 +247,6 @@ class Records(Source):
         letters = np.frombuffer(record.written.encode(), np.uint8).copy()
         letters[: len(record.holes)][record.holes] = np.frombuffer(filled, np.uint8)
         return letters.tobytes().decode()
-
-
-def hidden(ids: Any) -> Any:
-    """(S,) bool: a stretch of eight, and one in six of the others."""
-    import numpy as np
-
-    at, middle = np.arange(len(ids)), len(ids) // 2
-    return (at % 6 == 3) | ((at >= middle) & (at < middle + 8))
 
 
 def write_fasta(out: str, content: str, sequences: list[str]) -> None:

@@ -236,7 +236,7 @@ class Tables(Kind):
 
     @property
     def words(self) -> Words:
-        return Words("cell", "Synthetic rows", "What is given", "Real rows")
+        return Words("cell", samples="Synthetic rows")
 
     def views(self, rows: Sequence[Any], shown: Sequence[Any]) -> list[View]:
         """All rows as one table; of a cell with two places, what is not known is left out."""

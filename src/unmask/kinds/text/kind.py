@@ -124,7 +124,7 @@ class Text(Kind):
 
     @property
     def words(self) -> Words:
-        return Words(part=self.part, given="The given text", real="Real texts")
+        return Words(part=self.part, given="The given text")
 
     @property
     def part(self) -> str:
