@@ -112,7 +112,7 @@ def make_folder(source: Path, out: Path) -> dict:
 
 
 class Dice(Kind):
-    name, what, about = "dice", "a throw", "Throws of five dice, a line each."
+    name, what, unit, about = "dice", "a throw", "die", "Throws of five dice, a line each."
     keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "throws")
     tokens, frames, fixed, no_labels = ("faces",), "", True, "throws, which have no labels"
     source, Prepare, Read = "A file of throws.", NoFlags, NoFlags
