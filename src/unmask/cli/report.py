@@ -67,7 +67,9 @@ def report(argv: list[str]) -> None:
     print("drawing samples, filling in", file=sys.stderr)
     samples, filling = filled(args, runtime, model, kind, data)
     sections = of_samples(kind, samples)
-    if filling is not None:
+    if filling is None:
+        print("note: no example is whole and has a part to hide: no filling", file=sys.stderr)
+    else:
         sections.append(of_filling(kind, filling))
     parts, record, summary = {}, {}, []
     if data is not None:
@@ -160,28 +162,30 @@ def bounded(
 ) -> tuple[dict, dict, list[tuple[str, str]]]:
     """The bound: what is drawn of it, what is recorded, and facts."""
     from unmask.cli.evaluate import how as how_estimated
-    from unmask.cli.evaluate import split_otherwise
+    from unmask.cli.evaluate import progress, split_otherwise, watched
     from unmask.cli.protocol import protocol_of, say_protocol
     from unmask.likelihood import cross_entropy_by_count, estimate_nelbo
     from unmask.rows import rows_at_a_time
 
     split, length = args.split, model.meta["length"]
-    windows = data.windows(
-        split, length, rows_at_a_time(args.batch_size, length), args.limit or None
-    )
+    size, of = rows_at_a_time(args.batch_size, length), data.window_count(split, length)
+    windows = data.windows(split, length, size, args.limit or None)
+    total = -(-min(of, args.limit or of) // size)
     columns = kind.column_of if kind.columns else False
     parts: dict[str, Any] = {}
     with runtime.precision:
-        bound = estimate_nelbo(
-            model, windows, repeats=args.repeats, seed=args.seed, by_position=columns
-        )
+        with progress(total) as bar:
+            bound = estimate_nelbo(
+                model, watched(windows, bar, 1), repeats=args.repeats, seed=args.seed,
+                by_position=columns,
+            )  # fmt: skip
         examples = data.whole_windows(split, length, CURVE)
         if model.schedule.num_values == 1 and len(examples["x"]) > 1:
             parts["bound_by_count"] = cross_entropy_by_count(
                 model, examples, levels=LEVELS, generator=runtime.generator
             )
     parts["bound"] = bound.bits_per_dim, bound.bits_per_dim_stderr
-    count, of = len(bound.positions), data.window_count(split, length)
+    count = len(bound.positions)
     protocol = protocol_of(
         data, model, (split, length, count), how_estimated(args, runtime, folder, bound)
     )
