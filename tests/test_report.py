@@ -261,16 +261,17 @@ def test_shades_are_of_how_probable_a_value_was():
 
 
 def test_rows_are_a_table_with_missing_cells_and_probabilities():
-    shown = revealed([[0, 1], [2, 4]], [[0, 2], [-1, 1]], 0.25)
+    shown = revealed([[0, 1], [2, 4], [1, 1]], [[0, 2], [-1, 1], [-2, 0]], 0.25)
     found = Page(drawn(Cells(), [Board("", shown)]))
-    assert found.all("th") == ["row", NASTY, "<i>b</i>", "1", "2"]
-    assert found.all("td") == ["missing", f"{NASTY[1]} 25 %", "hidden", f"{NASTY[4]} 25 %"]
+    assert found.all("th") == ["row", NASTY, "<i>b</i>", "1", "2", "3"]
+    cells = ["missing", f"{NASTY[1]} 25 %", "hidden", f"{NASTY[4]} 25 %", "not known", NASTY[1]]
+    assert found.all("td") == cells
 
 
 def test_a_filling_says_what_was_given_what_it_costs_and_what_there_was():
     role = np.array([GIVEN, HOLE, UNKNOWN], np.int8)
     example = Partial(np.array([0, 1, 2]), role)
-    copy = revealed([[0, 5, 2]], [[0, 1, -1]])
+    copy = revealed([[0, 5, 2]], [[0, 1, -2]])
     truth = [example._replace(role=np.array([GIVEN, GIVEN, UNKNOWN]))]
     odds = [Odds(f"row 1, {NASTY}", [(NASTY, 0.75), ("", 0.05)])]
     section = of_filling(Letters(), Filling([example], [copy], ["at most 3"], truth, "4", odds, 7))
@@ -278,8 +279,8 @@ def test_a_filling_says_what_was_given_what_it_costs_and_what_there_was():
     assert found.all("h3")[:3] == ["Given", "Filling 1, at most 3", "What there was, 4"]
     blank = "\xa0"
     given, filled, there = (read(one) for one in boards(section.body))
-    assert given == NASTY[0] + 2 * blank and filled == NASTY[0] + NASTY[5] + blank
-    assert there == NASTY[:2] + blank  # of what is not known, nothing is told
+    assert given == NASTY[0] + blank + "?" and filled == NASTY[0] + NASTY[5] + "?"
+    assert there == NASTY[:2] + "?"  # of what is not known, nothing is told
     assert found.all("td")[:3] == [f"{NASTY} 75 %", "missing 5.0 %", ""]
     assert "and 7 more" in found.all("th")
 

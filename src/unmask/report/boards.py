@@ -15,7 +15,7 @@ from unmask.kinds.view import Picture, Piece, Rows, View
 from unmask.markup import escaped
 from unmask.report.page import SAYS
 from unmask.report.pieces import Section, box, table
-from unmask.report.reveal import Revealed, given, whole
+from unmask.report.reveal import HIDDEN, NEVER, Revealed, given, whole
 
 LISTED = 3  # likeliest values of a hole
 MOST = 1000  # states that a player steps through; of more, those at even distances
@@ -153,8 +153,10 @@ class _Facts(NamedTuple):
 def _facts(piece: Piece, example: int, revealed: Revealed, steps: np.ndarray) -> _Facts:
     at = list(piece.at)
     known = revealed.known[example][at]
-    if (known < 0).any():
+    if (known == HIDDEN).any():
         return _Facts("cell hole", "", None)
+    if (known == NEVER).any():
+        return _Facts("cell unknown", "", None)
     if not known.any():
         return _Facts("cell given", "", None)
     state = int(_state(known, steps).max())
@@ -169,6 +171,8 @@ def _piece(piece: Piece, example: int, revealed: Revealed, steps: np.ndarray) ->
     text = escaped(piece.text).replace("\n", " \n")
     if facts.classes == "cell hole":
         return f'<span class="cell hole">{"&nbsp;" * len(piece.at)}</span>'
+    if facts.classes == "cell unknown":
+        return f'<span class="cell unknown" title="not known">{"?" * len(piece.at)}</span>'
     if facts.sure is None:
         return escaped(piece.text)
     title = f' title="{percent(facts.sure)}"'
@@ -191,6 +195,8 @@ def _cell(piece: Piece, example: int, revealed: Revealed, steps: np.ndarray) -> 
     facts = _facts(piece, example, revealed, steps)
     if facts.classes == "cell hole":
         return '<td><span class="cell hole"><i class="none">hidden</i></span></td>'
+    if facts.classes == "cell unknown":
+        return '<td><span class="cell unknown"><i class="none">not known</i></span></td>'
     text = '<i class="none">missing</i>' if piece.missing else escaped(piece.text)
     if facts.sure is None:
         return f'<td><span class="cell">{text}</span></td>'

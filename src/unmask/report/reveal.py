@@ -9,12 +9,16 @@ import numpy as np
 from unmask.kinds.kind import Partial, State
 from unmask.roles import GIVEN, HOLE
 
+HIDDEN, NEVER = -1, -2  # of a position: not told here, and not known to anybody
+
 
 class Revealed(NamedTuple):
     """Whole examples, and when each of their positions became known."""
 
     rows: Sequence[np.ndarray]  # (S,) tokens of each
-    known: Sequence[np.ndarray]  # (S,) the step after which they are known; 0: given, -1: never
+    known: Sequence[
+        np.ndarray
+    ]  # (S,) the step after which they are known; 0: given; or one of the above
     sure: Sequence[np.ndarray]  # (S,) how probable each was when it was drawn; 1 if that is unknown
     steps: int
 
@@ -63,7 +67,7 @@ class Watch:
                 since[filled] = self.hidden[number][:size][filled] + 1
                 if number in self.sure:
                     chance[filled] = self.sure[number][:size][filled]
-            since[~filled & (example.role != GIVEN)] = -1
+            since[~filled & (example.role != GIVEN)] = NEVER
             known.append(since)
             sure.append(chance)
         return Revealed(list(rows), known, sure, self.steps)
@@ -90,7 +94,9 @@ def of_states(states: Sequence[State]) -> Revealed:
 
 def given(examples: Sequence[Partial]) -> Revealed:
     """What is given of examples, and nothing else."""
-    known = [np.where(one.role == GIVEN, 0, -1) for one in examples]
+    known = [
+        np.select([one.role == GIVEN, one.role == HOLE], [0, HIDDEN], NEVER) for one in examples
+    ]
     rows = [np.where(one.role == GIVEN, one.ids, 0) for one in examples]
     return Revealed(rows, known, [np.ones(len(row)) for row in rows], 0)
 
