@@ -22,7 +22,7 @@ from unmask.cli import main
 from unmask.kinds.kind import Partial, State
 from unmask.kinds.registry import kind_of
 from unmask.kinds.text.letters import letters
-from unmask.kinds.view import Line, Piece, Rows
+from unmask.kinds.view import Line, Picture, Piece, Rows
 from unmask.report.boards import Board, Filling, Odds, drawn, of_filling, of_samples, states
 from unmask.report.curves import curve, evaluations
 from unmask.report.picture import picture
@@ -268,6 +268,31 @@ def test_rows_are_a_table_with_missing_cells_and_probabilities():
     assert found.all("td") == cells
 
 
+class Hostile(Letters):
+    """Every piece is all of NASTY: as a line, as a cell, and in what a picture is called."""
+
+    def __init__(self, as_rows):
+        super().__init__()
+        self.as_rows = as_rows
+
+    def views(self, rows, shown):
+        piece = Piece(NASTY, (0,))
+        if self.as_rows:
+            return [Rows([NASTY], [[piece]])]
+        return [Line(0, [piece]), Picture(0, b"png", (1, 1, 1), NASTY)]
+
+
+@pytest.mark.parametrize("known", [0, 1])
+def test_no_piece_becomes_html(known):
+    board = Board(NASTY, revealed([[0]], [[known]], 0.5))
+    found = Page(drawn(Hostile(False), [board]))
+    assert found.all("h3") == [NASTY] and found.values("img", "alt") == [NASTY]
+    assert NASTY.replace("\n", " \n" if known else "\n") in found.all("div")
+    found = Page(drawn(Hostile(True), [board]))
+    assert found.all("th")[1] == NASTY and "script" not in dict(found.found)
+    assert found.all("td")[0].removesuffix(" 50 %") == NASTY
+
+
 def test_a_filling_says_what_was_given_what_it_costs_and_what_there_was():
     role = np.array([GIVEN, HOLE, UNKNOWN], np.int8)
     example = Partial(np.array([0, 1, 2]), role)
@@ -496,15 +521,21 @@ def test_bad_flags_are_one_sentence_before_the_work(home, tmp_path, capsys):
 
 
 def test_it_is_opened_in_a_browser(home, tmp_path):
-    """A real command in the place of one: it writes down what it is to open."""
+    """A real command in the place of one: it writes down what it is to open.  The page names the
+    command that made it, and no folder of this machine."""
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n', encoding="utf-8")
     browser.chmod(0o755)
-    flags = ["--out", "page.html", "--num", "1", "--steps", "2", "--open"]
+    run = str(home / "text-run")
+    flags = ["--out", str(tmp_path / "page.html"), "--num", "1", "--steps", "2", "--open"]
     subprocess.run(
-        [sys.executable, "-c", f"import dice, sys; from unmask.cli import main; sys.exit(main("
-         f"['report', {str(home / 'dice-run')!r}, *{flags}]))"],
-        cwd=tmp_path, check=True, capture_output=True,
-        env=os.environ | {"BROWSER": f"{browser} %s", "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
+        [sys.executable, "-m", "unmask", "report", run, *flags],
+        check=True,
+        capture_output=True,
+        env=os.environ | {"BROWSER": f"{browser} %s"},
+    )
     assert (tmp_path / "opened").read_text().strip() == (tmp_path / "page.html").as_uri()
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    (made_by,) = Page(text).all("footer")
+    assert made_by.endswith("unmask report text-run --out page.html --num 1 --steps 2 --open")
+    assert str(home) not in text and str(tmp_path) not in text
