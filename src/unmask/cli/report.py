@@ -272,6 +272,8 @@ def audited(args: Report, runtime: Runtime, model: Any, data: Any) -> Any:
         measured = "" if math.isnan(one.measured) else f"{one.measured:.3g} {one.unit}"
         rows.append([one.name, measured, limit, one.verdict or one.note])
     failed = sum(row[-1] == "FAIL" for row in rows)
+    if failed:
+        print(f"{failed} checks FAILED: see the page", file=sys.stderr)
     verdict = f"{failed} of {len(rows) - 1} failed" if failed else f"All {len(rows) - 1} hold"
     says = f"{SAYS['audit']} {verdict}: {on}, {DRAWS} draws a window, seed {args.seed}."
     return Section("Is its number a bound?", says, table(rows, "Checks"))
