@@ -94,7 +94,7 @@ class Sorted(Demo):
         train, test = (np.array(data.tokens(s)).reshape(-1, DICE) for s in ("train", "test"))
         return {"every die by itself": position_bits(train, test, 6)}
 
-    def show(self, data: Any, drawn: list, states: list, filler: Any) -> Shown:
+    def show(self, data: Any, drawn: list, filler: Any) -> Shown:
         hole = Partial(np.array([0, 0, 0, 5, 5]), np.array([GIVEN, GIVEN, HOLE, GIVEN, GIVEN]))
         ((one,),) = filler(4).fill([hole])
         return Shown([f"11.66: {Faces().decode(one.ids)}"])
@@ -112,7 +112,7 @@ def make_folder(source: Path, out: Path) -> dict:
 
 
 class Dice(Kind):
-    name, what, about = "dice", "a throw", "Throws of five dice, a line each."
+    name, what, unit, about = "dice", "a throw", "die", "Throws of five dice, a line each."
     keys = ("format", "kind", "tokenizer", "vocab_size", "dtype", "tokens", "throws")
     tokens, frames, fixed, no_labels = ("faces",), "", True, "throws, which have no labels"
     source, Prepare, Read = "A file of throws.", NoFlags, NoFlags

@@ -65,7 +65,17 @@ def test_it_has_a_demo(tmp_path, capsys):
     assert record["n"] == 100 and 1.5 < record["baselines"]["every die by itself"] < 2.5
     page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
     assert "nats a throw" in page and "Masked diffusion on dice" in page
+    assert "every die hidden" in page and page.count('class="played"') == 2
     assert "sorted throws of five dice" in " ".join(help_of(capsys).split())
+
+
+def test_it_has_a_report(home, tmp_path):
+    out = tmp_path / "page.html"
+    flags = ["--data", str(home / "data"), "--limit", "16", "--out", str(out)]
+    assert main(["report", str(home / "run"), *flags]) == 0
+    page = out.read_text(encoding="utf-8")
+    assert "A model of dice" in page and "nats a throw" in page and "throws.txt" in page
+    assert "every die hidden" in page and "What there was" in page
 
 
 def help_of(capsys):

@@ -777,10 +777,9 @@ def test_the_demo_of_digits_from_start_to_report(tmp_path, capsys):
         json.loads((tmp_path / "d.json").read_text(encoding="utf-8")),
     )
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert (
-        page.count('src="data:image/png;base64,') == 3
-        and page.count('src="data:image/gif;base64,') == 1
-    )
+    # 40 samples of which 16 are stepped through; given, four completions; real ones in one picture
+    assert page.count('src="data:image/png;base64,') == 40 + 5 * 8 + 1
+    assert page.count("data-known=") == 16 + 4 * 8 and "every pixel hidden" in page
     assert record["n"] == 252 and record["baselines"]["uniform"] == pytest.approx(np.log2(17))
     assert f"{record['value']:.3f} +- " in said and f"{record['value']:.3f} ± " in page
     assert main(["demo", "--out", str(out)]) == 2  # the other demo's folder

@@ -287,6 +287,13 @@ def test_inside(run):
     assert 0 < len(letters) <= 32 and said.count("M") >= len(letters)
 
 
+def test_report(run):
+    few = "--steps 4 --limit 4 --repeats 2"
+    run_page("report.md", run, {"unmask report run": f"unmask report run {few}"})
+    for name, head in (("report.html", "Filling in"), ("model.html", "Is its number a bound?")):
+        assert f"<h2>{head}</h2>" in (run / name).read_text(encoding="utf-8")
+
+
 def test_a_kind_of_your_own(tmp_path):
     run_page("a-kind-of-your-own.md", tmp_path, Dice=Dice)
 

@@ -246,7 +246,7 @@ def test_the_source_is_cut_as_the_data_were(tmp_path, how, capsys):
 def test_the_page_holds_all_that_it_shows(adult):
     of_adult(adult, "test", "--out", str(adult / "page.html"))
     page = (adult / "page.html").read_text(encoding="utf-8")
-    assert len(re.findall('<img alt="[^"]+" src="data:image/png;base64,', page)) == 3
+    assert len(re.findall('<img class="chart" alt="[^"]+" src="data:image/png;base64,', page)) == 3
     assert not re.search(r'(src|href)="(?!data:)', page) and "http" not in page
     for said in ("closer to training", "marital-status", "as many as real", "Pairs of columns"):
         assert said in page

@@ -1035,6 +1035,8 @@ def test_the_demo_of_a_table_from_start_to_report(tmp_path, capsys, monkeypatch)
         (out / "report.html").read_text(encoding="utf-8"),
     )
     assert page.count('src="data:image/png;base64,') == 2 and "Samples beside people" in page
+    assert page.count("<table><thead>") >= 5 and '<th scope="col">workclass</th>' in page
+    assert re.search(r'<i class="none">missing</i> <small>[\d.]+ %</small>', page)
     assert "Missing cells" in page and f"{made['accuracy']:.1%} right" in said
     assert 0.7 < made["most_frequent"] < 0.8 and made["predicted"] == "income"
     assert "missing rates" in said and "how good are the samples?" in said

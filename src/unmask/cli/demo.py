@@ -2,18 +2,20 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from unmask import __version__
 from unmask.cli.flags import Machine, parse
-from unmask.cli.runtime import Runtime
+from unmask.cli.report import facts_of_bound, show
+from unmask.cli.runtime import Runtime, made_by
 from unmask.files import write_whole
 from unmask.kinds.demo import Demo, Shown
 from unmask.kinds.kind import Kind, blank
+from unmask.kinds.quality import Bars
 from unmask.kinds.registry import demos, presets
 
 QUALITY = "quality.html"
@@ -34,6 +36,8 @@ class Common(Machine):
     demo-DATA."""
     minutes: float = 0.0
     """Of training; 0: the preset's, at most three."""
+    open: bool = False
+    """Open the report in a browser."""
 
 
 def flags_of_demos() -> type:
@@ -73,6 +77,8 @@ def demo(argv: list[str]) -> None:
     with runtime.precision:
         record = present(one, kind_of(data.meta, data.folder), data, model, runtime, config, out)
     runtime.record(folder, **record)
+    if args.open:
+        show(out / "report.html")
 
 
 def prepared(one: Demo, out: Path) -> Any:
@@ -103,8 +109,9 @@ def present(
 ) -> dict:
     """Evaluate, sample, fill in; say and report what came out.  Returns what is to be recorded."""
     from unmask import checkpoint
-    from unmask.filling import Filler
+    from unmask.evaluation.presentation import Watching, drawn, told
     from unmask.likelihood import cross_entropy_by_count, estimate_nelbo
+    from unmask.report.boards import of_filling, of_samples
     from unmask.sampling import draw_lengths
     from unmask.train import last_row, read_log
 
@@ -117,29 +124,33 @@ def present(
     sizes = [length] * one.num
     if "lengths" in kind.meta:
         sizes = sorted(draw_lengths(model, one.num, generator).tolist(), reverse=True)
-    drawer = Filler(model, steps=one.steps(length), watch=one.watch, generator=generator)
-    drawn = [only.ids for (only,) in drawer.fill([blank(size) for size in sizes])]
+    drawer = Watching(model, steps=one.steps(length), watch=1, generator=generator)
+    samples = drawn(drawer, [blank(size) for size in sizes])
+    fillers = []
 
-    def filler(steps: int) -> Filler:
-        return Filler(model, steps=steps, generator=generator, seed=seed)
+    def filler(steps: int) -> Watching:
+        fillers.append(Watching(model, steps=steps, generator=generator, seed=seed))
+        return fillers[-1]
 
-    shown = one.show(data, drawn, drawer.states, filler)
+    shown = one.show(data, list(samples.rows), filler)
     baselines = one.baselines(data, int(bound.positions.sum()))
     notes = [*data.protocol("test", length), *filter(None, [one.note])]
     for line in [*spoken(bound, baselines, data.unit, notes), *shown.said]:
         say(line)
 
+    sections = of_samples(kind, samples.cut(0, kind.on_a_page[1]))
+    for own in fillers:
+        sections += [of_filling(kind, told(kind, own, filling)) for filling in own.fillings]
     log = read_log(out / "run" / "log.jsonl")
     end = last_row(out / "run", checkpoint.resolve(out / "run"))
     summary = summarized(bound, data, kind, model, config, end, notes)
-    made = " ".join(["unmask", __version__, "demo", *sys.argv[2:]])
     report = write(out, one, shown, kind, drawer.states, {
         "summary": summary, "log": log, "schedule": model.schedule, "bound_by_count": by_count,
         "baselines": baselines, "bound": (bound.bits_per_dim, bound.bits_per_dim_stderr),
-        "sources": "; ".join(filter(None, [made, one.credit])),
+        "sources": "; ".join(filter(None, [made_by(), one.credit])), "sections": sections,
     })  # fmt: skip
     if one.file:
-        judged(one, kind, data, drawn, seed, out)
+        judged(one, kind, data, list(samples.rows), seed, out)
     say(f"the model is in {out / 'run'}; to draw more: unmask sample {out / 'run'}; the report, to")
     minutes = (time.monotonic() - runtime.began) / 60
     say(f"open in a browser: {report}   ({minutes:.1f} minutes in all)")
@@ -189,25 +200,15 @@ def summarized(
     bound: Any, data: Any, kind: Kind, model: Any, config: Any, end: dict, notes: list[str]
 ) -> list[tuple[str, str]]:
     """(label, value) rows of the report."""
-    found = f"{bound.bits_per_dim:.3f} ± {bound.bits_per_dim_stderr:.3f} bits per {data.unit}"
-    if data.example:
-        found += f", {bound.mean:.2f} ± {bound.stderr:.2f} nats {data.example}"
-    rows = [("held-out bound", found)]
-    if bound.by_position is not None:
-        paid = zip(kind.columns, bound.by_position.tolist(), strict=True)
-        rows.append(("of which", ", ".join(f"{name} {nats:.2f}" for name, (nats, _) in paid)))
     length = model.meta["length"]
-    count, positions = len(bound.positions), int(bound.positions.sum())
-    of = [data.describe(count, positions, length), *notes]
+    terms = [*notes, f"exact count, {bound.repeats} draws"]
     size = sum(p.numel() for p in model.parameters())
     shape = f"widths {config.widths}"
     if config.network == "transformer":
         shape = f"{config.layers} layers, width {config.dim}"
     batch = data.batch_name(config.batch_size, length)
     return [
-        *rows,
-        ("noise of the masks alone", f"{bound.bits_per_dim_noise:.4f} bits per {data.unit}"),
-        ("protocol", "; ".join([*of, f"exact count, {bound.repeats} draws"])),
+        *facts_of_bound(bound, data, kind, length, terms),
         ("network", f"a {config.network} of {size:,} parameters, {shape}"),
         ("training", f"{end['step']:,} steps of {batch} in {end['seconds']:.0f} s, {config.dtype}"),
     ]
@@ -217,20 +218,21 @@ def write(out: Path, one: Demo, shown: Shown, kind: Kind, states: list, parts: d
     """report.html and report.png."""
     from unmask.report import Figure, draw_bars, picture, write_report
 
+    def png(content: bytes | Sequence[Bars]) -> bytes:
+        return content if isinstance(content, bytes) else draw_bars(content)
+
     drawn = []
     for figure in shown.figures:
-        content = figure.content
-        png = content if isinstance(content, bytes) else draw_bars(content)
-        drawn.append(Figure(figure.title, figure.says, figure.alt, png))
-    frames = kind.pages(states) if kind.frames == ".html" else None
-    page: dict[str, Any] = {"unit": kind.unit, "frames": frames, "figures": drawn}
-    if drawn:
-        write_whole(out / "report.png", drawn[-1].content)
-    elif frames:
+        pixels, content = isinstance(figure.content, bytes), png(figure.content)
+        drawn.append(Figure(figure.title, figure.says, figure.alt, content, pixels))
+    if shown.picture is not None:
+        write_whole(out / "report.png", png(shown.picture))
+    elif kind.frames == ".html":
         names = ("log", "baselines", "bound")
         curve = {name: parts[name] for name in names}
+        frames = kind.pages(states)
         picture(out / "report.png", frames=frames, unit=kind.unit, **curve)
-    page |= {"title": one.title, "samples": shown.samples, "fill": shown.fill}
+    page: dict[str, Any] = {"title": one.title, "unit": kind.unit, "figures": drawn}
     return write_report(out / "report.html", **page, **parts)
 
 

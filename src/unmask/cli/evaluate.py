@@ -162,7 +162,7 @@ def watched(batches: Any, bar: Any, each: int) -> Any:
         bar.update(each)
 
 
-def how(args: Eval, runtime: Runtime, folder: Path, bound: Any) -> dict[str, Any]:
+def how(args: Any, runtime: Runtime, folder: Path, bound: Any) -> dict[str, Any]:
     """What a protocol says of an estimate."""
     from unmask.checkpoint import digest
 

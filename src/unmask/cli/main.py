@@ -29,6 +29,7 @@ from unmask.cli.lm_eval import lm_eval
 from unmask.cli.prepare import prepare
 from unmask.cli.push import push
 from unmask.cli.quality import quality
+from unmask.cli.report import report
 from unmask.cli.sample import sample
 from unmask.cli.schedule import schedule
 from unmask.cli.score import score
@@ -169,7 +170,7 @@ VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "audit": audit, "schedule": schedule, "sample": sample, "fill": fill, "quality": quality,
     "distance": distance, "grid": grid, "bench": bench, "doctor": doctor, "import": import_model,
     "score": score, "lm-eval": lm_eval, "push": push, "export": export_model,
-    "serve": serve,
+    "serve": serve, "report": report,
 }  # fmt: skip
 SHARED = {"train", "eval", "sample"}  # by several processes
 
@@ -187,6 +188,7 @@ HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
   sample MODEL                  draw samples
   fill MODEL INPUT              fill in the holes of a text, a picture, a table or proteins
   serve MODEL...                a page in the browser that fills in and samples while one looks on
+  report MODEL                  a page about a model: samples as they appear, fillings, its bound
   score MODEL INPUT             what each example of a file costs, or how two versions of it differ
   quality CSV --data DIR        how good synthetic rows are, beside real ones; a page of pictures
   lm-eval --model unmask ...    a model of text in lm-evaluation-harness, whose flags it takes

@@ -1,6 +1,7 @@
 """What the verbs share: device and precision, the record of a result, checks before the work."""
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterable
@@ -104,6 +105,13 @@ def write_record(path: str, **values) -> None:
     record = without_infinities(made_by | values)
     write_whole(path, json.dumps(record, indent=2) + "\n")
     print(f"wrote {path}", file=sys.stderr)
+
+
+def made_by() -> str:
+    """The command, in which paths that tell of a machine are names."""
+    from unmask.report.card import cut
+
+    return f"unmask {__version__}: {shlex.join(['unmask', *map(cut, sys.argv[1:])])}"
 
 
 def report_checks(

@@ -8,7 +8,7 @@ from typing import Any
 import tyro
 
 from unmask.cli.flags import Model, Sampler, parse
-from unmask.cli.runtime import Runtime, check_positive, how
+from unmask.cli.runtime import Runtime, check_positive, how, made_by
 from unmask.files import is_writer
 from unmask.kinds.output import check_apart, check_out
 from unmask.labels import labels_of
@@ -73,7 +73,7 @@ def sample(argv: list[str]) -> None:
     runtime.record(folder, **made, **how(args))
 
 
-def sizes_of(args: Sample, runtime: Runtime, model: Any, kind: Any) -> tuple[list[int], dict]:
+def sizes_of(args: Any, runtime: Runtime, model: Any, kind: Any) -> tuple[list[int], dict]:
     """How many tokens each sample has, and what is to be recorded of that."""
     from unmask.sampling import draw_lengths
 
@@ -130,6 +130,8 @@ def conditions(args: Sample, filler: Any) -> dict:
 def write_frames(path: str, kind: Any, states: list) -> None:
     """The unmasking, as a page to step through or a moving picture."""
     from unmask.report import write_gif, write_report, write_svg
+    from unmask.report.boards import of_samples
+    from unmask.report.reveal import of_states
 
     title, form = f"{kind.title}, step by step", Path(path).suffix
     if kind.frames == ".gif":
@@ -139,7 +141,6 @@ def write_frames(path: str, kind: Any, states: list) -> None:
     elif form == ".gif":
         write_gif(Path(path), kind.pages(states))
     else:
-        command = f"unmask {' '.join(sys.argv[1:])}"
-        words = {"title": title, "unit": kind.unit, "sources": command}
-        write_report(Path(path), **words, frames=kind.pages(states))
+        words = {"title": title, "unit": kind.unit, "sources": made_by()}
+        write_report(Path(path), **words, sections=of_samples(kind, of_states(states)))
     print(f"wrote {path}", file=sys.stderr)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from unmask.kinds.folder import SPLITS, verify
+from unmask.roles import SCORED
 
 BLOCK = 1 << 20  # tokens looked at together
 TERMS = ("packing", "given", "denominator")  # that a protocol's folder has in its meta.json
@@ -116,6 +117,17 @@ class Data:
                 yield batch
 
         return batches()
+
+    def whole_windows(self, split: str, length: int, most: int) -> dict[str, torch.Tensor]:
+        """Of at most so many windows, those all of which is known, as one batch."""
+        batch = next(self.windows(split, length, most, limit=most))
+        known = torch.ones_like(batch["x"], dtype=torch.bool)
+        if "valid" in batch:
+            known = batch["valid"]
+        if "role" in batch:
+            known = batch["role"] == SCORED
+        names = [name for name in ("x", "cond", "ends") if name in batch]
+        return {name: batch[name][known.all(1)] for name in names}
 
     def window_count(self, split: str, length: int) -> int:
         """The number of examples that `windows` gives without a limit."""

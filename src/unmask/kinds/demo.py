@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from unmask.kinds.quality import Bars
-from unmask.roles import SCORED
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from unmask.kinds.kind import Filler, State
+    from unmask.kinds.kind import Filler
 
 
 class Figure(NamedTuple):
@@ -26,16 +25,16 @@ class Figure(NamedTuple):
     title: str
     says: str
     alt: str
-    content: bytes | Sequence[Bars]  # a PNG or GIF file, or what is to be drawn
+    content: bytes | Sequence[Bars]  # a PNG file of pixels to be seen, or what is to be drawn
 
 
 class Shown(NamedTuple):
-    """What a demo has to say and show, besides the bound and the baselines."""
+    """What a demo has to say and show, besides the bound, the baselines and the samples."""
 
     said: Sequence[str]  # lines for the terminal
-    samples: Sequence[str] = ()
-    fill: dict | None = None  # {"before": [(text, was it given?)], "after": several such lists}
-    figures: Sequence[Figure] = ()  # the last one stands for the demo, if there are any
+    figures: Sequence[Figure] = ()
+    # stands for the demo; none: stages of a sample, where they are texts
+    picture: bytes | Sequence[Bars] | None = None
     record: dict = {}  # noqa: RUF012
 
 
@@ -58,7 +57,6 @@ class Demo(ABC):
     repeats: ClassVar[int] = 8  # draws of the bound
     batch_size: ClassVar[int] = 128  # examples at a time
     num: ClassVar[int] = 8  # samples
-    watch: ClassVar[int] = 1  # of them, shown as they appear
     curve: ClassVar[int] = 256  # examples in which the share that is hidden is varied
     levels: ClassVar[int] = 12  # such shares
 
@@ -72,26 +70,13 @@ class Demo(ABC):
 
     def examples(self, data: Any, length: int) -> dict[str, torch.Tensor]:
         """A batch of held-out tokens, all known, in which the share that is hidden is varied."""
-        import torch
-
-        batch = next(data.windows("test", length, self.curve, limit=self.curve))
-        known = torch.ones_like(batch["x"], dtype=torch.bool)
-        if "valid" in batch:
-            known = batch["valid"]
-        if "role" in batch:
-            known = batch["role"] == SCORED
-        return {"x": batch["x"][known.all(1)]}
+        return data.whole_windows("test", length, self.curve)
 
     @abstractmethod
     def baselines(self, data: Any, positions: int) -> dict[str, float]:
         """Bits per position of the test split, of which so many are scored, by simple models."""
 
     @abstractmethod
-    def show(
-        self,
-        data: Any,
-        drawn: list[np.ndarray],
-        states: list[State],
-        filler: Callable[[int], Filler],
-    ) -> Shown:
-        """What to say and show; `filler(steps)` fills with the model."""
+    def show(self, data: Any, drawn: list[np.ndarray], filler: Callable[[int], Filler]) -> Shown:
+        """What to say and show; `filler(steps)` fills with the model, and what it fills in is
+        shown."""

@@ -19,6 +19,7 @@ from unmask.documents import malformed
 from unmask.kinds.output import check_out
 from unmask.kinds.quality import Quality
 from unmask.kinds.recipe import Recipe
+from unmask.kinds.view import Line, Piece, View, Words
 from unmask.markup import escaped
 from unmask.roles import HOLE
 
@@ -139,6 +140,8 @@ class Kind(ABC):
     # or none
     frames: ClassVar[str] = ".html"
     title: ClassVar[str] = "A sample"  # of a page that shows one
+    # samples of a report: so many appear together, step by step, of so many in all
+    on_a_page: ClassVar[tuple[int, int]] = (1, 4)
     formats: ClassVar[tuple[int, ...]] = (1,)  # of meta.json, that are read
     presets: ClassVar[dict[str, Preset]] = {}  # configurations for such data
     protocols: ClassVar[Mapping[str, Recipe]] = {}  # how such data are evaluated, by name
@@ -274,6 +277,27 @@ class Kind(ABC):
     def piece(self, i: int) -> str:
         """One token, as it stands in an example."""
         return self.tokenizer.decode([i])
+
+    @property
+    def words(self) -> Words:
+        """How a report calls what it shows."""
+        return Words(part=self.unit)
+
+    def views(self, rows: Sequence[np.ndarray], shown: Sequence[np.ndarray]) -> list[View]:
+        """Examples (S,) as a page shows them; `shown` (S,) bool: what is known of each."""
+        found: list[View] = []
+        for example, (ids, seen) in enumerate(zip(rows, shown, strict=True)):
+            tokens = enumerate(zip(ids.tolist(), seen, strict=True))
+            pieces = [Piece(self.piece(i) if known else "", (at,)) for at, (i, known) in tokens]
+            found.append(Line(example, pieces))
+        return found
+
+    def hidden(self, ids: np.ndarray) -> np.ndarray:
+        """(S,) bool: what a report hides of an example, to show how that is filled in."""
+        import numpy as np
+
+        at, size = np.arange(len(ids)), len(ids)
+        return (at >= size // 3) & (at < size - size // 3)
 
     def pages(self, states: list[State]) -> list[list[str | None]]:
         """The first example of every state as one string a token, None where it is hidden."""

@@ -1,20 +1,19 @@
 """The page of `unmask quality`: figures, histograms beside real ones, and pairs of columns."""
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from unmask import __version__
-from unmask.files import write_whole
 from unmask.kinds.quality import Grid, Listing, Measure, Quality, Value
 from unmask.markup import escaped
 from unmask.report.bars import draw_bars
 from unmask.report.drawing import GREY, new_figure, write_png
-from unmask.report.page import INTRO_OF_QUALITY, PAGE, STYLE
-from unmask.report.report import Figure, _image, _row, _section
+from unmask.report.page import INTRO_OF_QUALITY
+from unmask.report.pieces import Figure, Section, fact, image, section, shown, table
+from unmask.report.report import write_page
 
 AT_A_TIME = 8  # histograms of a picture
 
@@ -23,31 +22,25 @@ def write_quality(path: Path, found: Quality, title: str) -> Path:
     """One self-contained HTML file."""
     names = ["figure", "ideal", "synthetic", "as many as real", "real, held out"]
     figures = Listing("Figures", "", [names, *map(cells_of, found.measures)])
-    parts = [listing(figures)]
     says = "What each figure is, and how to read it."
-    defined = "".join(_row(one.name, one.says) for one in found.measures)
+    defined = "".join(fact(one.name, one.says) for one in found.measures)
     notes = "".join(f"<p>{escaped(line)}</p>" for line in found.notes)
-    parts.append(_section("What they are", says, f"<table>{defined}</table>{notes}"))
+    body = f'<table class="facts">{defined}</table>{notes}'
+    parts = [listing(figures), section(Section("What they are", says, body))]
     for grid in found.grids:
         alt = f"A grid of shades: {grid.says}"
-        figure = Figure(grid.title, grid.says, alt, draw_grid(grid))
-        parts.append(_section(escaped(figure.title), escaped(figure.says), _image(figure)))
+        parts.append(shown(Figure(grid.title, grid.says, alt, draw_grid(grid))))
     if found.bars:
         says = (
             "How often the values of each column occur in synthetic rows (blue) and in training "
             "rows (grey)."
         )
-        parts.append(_section("Histograms", says, histograms(found)))
+        parts.append(section(Section("Histograms", says, histograms(found))))
     parts += map(listing, found.listings)
-    page = PAGE.format(
-        title=escaped(title),
-        intro=INTRO_OF_QUALITY,
-        style=STYLE,
-        rows="".join(_row("compared", line) for line in found.heading),
-        parts="\n".join(parts),
-        sources=f"unmask {__version__}, unmask quality",
-    )
-    write_whole(path, page)
+    facts = "".join(fact("compared", line) for line in found.heading)
+    made = f"unmask {__version__}, unmask quality"
+    intro = INTRO_OF_QUALITY
+    write_page(path, title=title, intro=intro, facts=facts, parts=parts, sources=made)
     return path
 
 
@@ -58,14 +51,7 @@ def cells_of(one: Measure) -> list[str]:
 
 
 def listing(of: Listing) -> str:
-    def line(row: Sequence[str], tag: str) -> str:
-        first, *rest = (escaped(cell).replace("+-", "±") for cell in row)
-        cells = "".join(f"<{tag}>{cell}</{tag}>" for cell in rest)
-        return f"<tr><th>{first}</th>{cells}</tr>"
-
-    head, *rows = of.rows
-    body = line(head, "th") + "".join(line(row, "td") for row in rows)
-    return _section(escaped(of.title), escaped(of.says), f'<table class="wide">{body}</table>')
+    return section(Section(of.title, of.says, table(of.rows, of.title)))
 
 
 def histograms(found: Quality) -> str:
@@ -74,7 +60,7 @@ def histograms(found: Quality) -> str:
         some = found.bars[low : low + AT_A_TIME]
         names = ", ".join(one.title for one in some)
         alt = f"Bar charts of frequencies, in synthetic and in training rows: {names}"
-        pictures.append(_image(Figure("", "", alt, draw_bars(some))))
+        pictures.append(image(Figure("", "", alt, draw_bars(some))))
     return "".join(pictures)
 
 

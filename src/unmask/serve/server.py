@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from unmask.report.page import LOOKS
+from unmask.report.page import SHARED, look
 from unmask.serve.asking import Ask, Limits, chosen, fit, in_a_file, odds, opened
 from unmask.serve.guard import HEADERS, LARGER, SMALL, Guard, Refusal
 from unmask.serve.models import Served
@@ -22,9 +22,10 @@ from unmask.serve.work import Busy, Task, Worker
 CLIENTS = 64  # connections at a time
 WAITS = 30  # seconds for a client that says nothing
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+PLAYER = "player"  # of reports, too
 SCRIPTS = ("page", "editors", "reveal", "sequences", "pictures", "tables")
 PAGES = {"/": "index.html", "/page.css": "page.css"}
-PAGES |= {f"/{name}.js": f"{name}.js" for name in SCRIPTS}
+PAGES |= {f"/{name}.js": f"{name}.js" for name in (*SCRIPTS, PLAYER)}
 JSON = "application/json"
 
 
@@ -78,11 +79,14 @@ class Server(ThreadingHTTPServer):
 
 
 def content_of(name: str) -> tuple[str, bytes]:
-    """The type and content of a file of the page; its colours are those of reports."""
-    content = files("unmask.serve").joinpath("page", name).read_text(encoding="utf-8")
+    """The type and content of a file of the page; its look and its player are those of reports."""
     suffix = Path(name).suffix
+    if name == f"{PLAYER}.js":
+        content = look(name)
+    else:
+        content = files("unmask.serve").joinpath("page", name).read_text(encoding="utf-8")
     if suffix == ".css":
-        content = LOOKS + content
+        content = SHARED + content
     return f"{TYPES[suffix]}; charset=utf-8", content.encode()
 
 

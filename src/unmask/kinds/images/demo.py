@@ -1,6 +1,5 @@
 """The demo of pictures: handwritten digits."""
 
-import io
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ class Digits(Demo):
     split = "1415,130,252"  # cut between writers, so that those held out are others
     counted = "images"
     credit = "digits by E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, CC BY 4.0"
-    repeats, num, watch = 32, 40, 16
+    repeats, num = 32, 40
 
     def prepare(self, out: Path) -> None:
         from unmask.kinds.images.prepare import prepare_images
@@ -36,10 +35,10 @@ class Digits(Demo):
         alone = position_bits(train, test, LEVELS)
         return {"uniform": math.log2(LEVELS), "every pixel by itself": alone}
 
-    def show(self, data: Any, drawn: list, states: list, filler: Callable[[int], Filler]) -> Shown:
+    def show(self, data: Any, drawn: list, filler: Callable[[int], Filler]) -> Shown:
         import numpy as np
 
-        from unmask.kinds.images.holes import completion_grid, state_pictures, write_unmasking
+        from unmask.kinds.images.holes import completion_grid
         from unmask.kinds.images.pixels import picture_grid, png
 
         pixels = data.tokenizer
@@ -52,34 +51,11 @@ class Digits(Demo):
         found = filler(data.length).fill(examples, num=COMPLETIONS)
         completed = np.stack([[one.ids for one in row] for row in found])
 
-        animation = io.BytesIO()
-        every = [*states[:: max(1, data.length // 32)], states[-1]]
-        write_unmasking(animation, state_pictures(pixels, every))
         real = np.random.default_rng(0).permutation(pictures(data, "train"))[: self.num]
-
-        def grid(rows: Any) -> bytes:
-            return png(picture_grid(pixels.decode(rows), columns=10, scale=8))
-
-        said = "To compare: some of the training data."
-        figures = [
-            Figure(
-                "How samples appear",
-                "Generation starts with every pixel masked (blank grey) and reveals some at each "
-                "step until none is left.",
-                f"An animation of {self.watch} digits that appear pixel by pixel",
-                animation.getvalue(),
-            ),
-            Figure("Samples", "Drawn from nothing.", f"{self.num} samples", grid(np.stack(drawn))),
-            Figure("Real digits", said, f"{self.num} digits", grid(real)),
-            Figure(
-                "Filling in",
-                "From the left: what was given, with the lower half masked; four completions; the "
-                "truth. The given half never changes.",
-                f"A table of {len(given)} held-out digits: upper half, completions, whole",
-                png(completion_grid(pixels, given, holes, completed, scale=8)),
-            ),
-        ]
-        return Shown([], figures=figures)
+        content = png(picture_grid(pixels.decode(real), columns=10, scale=1))
+        said, alt = "To compare: some of the training data.", f"{self.num} digits"
+        figures = [Figure("Real digits", said, alt, content)]
+        return Shown([], figures, png(completion_grid(pixels, given, holes, completed, scale=8)))
 
 
 def pictures(data: Any, split: str) -> Any:

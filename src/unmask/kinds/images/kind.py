@@ -14,6 +14,8 @@ from unmask.kinds.kind import Filler, Kind, Layout, Listed, Source, State, own_f
 from unmask.kinds.leftout import say_skipped
 from unmask.kinds.output import check_out, numbered, table
 from unmask.kinds.recipe import find_file, note_protocol, standing
+from unmask.kinds.view import Picture as PictureView
+from unmask.kinds.view import View, Words
 
 SHOWN_CLASSES = 20
 
@@ -50,6 +52,7 @@ class Images(Kind):
     Read, List = PictureFlags, LabelFlags
     frames = ".gif"
     fixed = True
+    on_a_page = (16, 40)
     not_judged = "pictures are compared by features of a network: unmask distance A B"
 
     @classmethod
@@ -156,6 +159,27 @@ class Images(Kind):
         content = base64.b64encode(grid).decode()
         said = f"{len(rows)} {self.describe()}"
         return f'<img alt="{said}" src="data:image/png;base64,{content}">'
+
+    @property
+    def words(self) -> Words:
+        return Words(part="pixel")
+
+    def views(self, rows: Sequence[Any], shown: Sequence[Any]) -> list[View]:
+        from unmask.kinds.images.pixels import png_with_holes
+
+        shape = self.tokenizer.shape
+        found: list[View] = []
+        for example, (ids, known) in enumerate(zip(rows, shown, strict=True)):
+            png = png_with_holes(self.tokenizer.decode(ids), known.reshape(shape))
+            found.append(PictureView(example, png, shape, f"picture {example + 1}"))
+        return found
+
+    def hidden(self, ids: Any) -> Any:
+        """The lower half."""
+        import numpy as np
+
+        height, width, channels = self.tokenizer.shape
+        return np.arange(len(ids)) >= height // 2 * width * channels
 
     def animate(self, path: Path, states: list[State]) -> None:
         from unmask.kinds.images.holes import state_pictures, write_unmasking

@@ -249,3 +249,18 @@ def png(array: np.ndarray) -> bytes:
     stream = io.BytesIO()
     to_image(array).save(stream, format="PNG")
     return stream.getvalue()
+
+
+def png_with_holes(array: np.ndarray, shown: np.ndarray) -> bytes:
+    """The same, transparent where no channel of a pixel is shown (H, W, C) bool, and grey in a
+    channel that is not."""
+    from PIL import Image
+
+    if shown.all():
+        return png(array)
+    seen = np.where(shown, array, np.uint8(HOLE))
+    alpha = np.where(shown.any(2, keepdims=True), 255, 0).astype(np.uint8)
+    mode = "LA" if array.shape[2] == 1 else "RGBA"
+    stream = io.BytesIO()
+    Image.fromarray(np.concatenate([seen, alpha], 2), mode).save(stream, format="PNG")
+    return stream.getvalue()

@@ -62,12 +62,12 @@ class UniProt(Demo):
             found[name] = float(bits.sum()) / positions
         return found
 
-    def show(self, data: Any, drawn: list, states: list, filler: Callable[[int], Filler]) -> Shown:
+    def show(self, data: Any, drawn: list, filler: Callable[[int], Filler]) -> Shown:
         rows = [data.tokenizer.decode(ids) for ids in drawn]
         real = [data.tokenizer.decode(row) for row in data.sequences("train")]
         first = [row[0] == "M" for row in rows]
         usual = sum(row[0] == "M" for row in real) / len(real)
-        lines, fill = self.filled(data, filler(self.steps(0)))
+        lines = self.filled(data, filler(self.steps(0)))
         said = [
             f"  {sum(first)} of {len(rows)} samples begin with methionine, as do "
             f"{100 * usual:.0f} % of the training sequences",
@@ -82,14 +82,17 @@ class UniProt(Demo):
             "A chart of twenty amino acids, samples beside data",
             [compositions(rows, real)],
         )
-        some = rows[:: max(1, len(rows) // 6)]
-        return Shown(said, some, fill, [figure], {"begin_with_M": (sum(first), usual)})
+        record = {"begin_with_M": (sum(first), usual)}
+        return Shown(said, [figure], figure.content, record)
 
-    def filled(self, data: Any, filler: Filler) -> tuple[list[str], dict]:
+    def filled(self, data: Any, filler: Filler) -> list[str]:
         """Holes in a held-out protein: what fills them, what is there, and what each costs."""
         import numpy as np
 
-        ids, holes = passage(data)
+        from unmask.kinds.proteins.residues import hidden
+
+        ids = passage(data)
+        holes = hidden(ids)
         example = Partial(ids, np.where(holes, HOLE, GIVEN).astype(np.int8))
         (found,) = filler.fill([example], num=FILLINGS, score=DRAWS)
         (truth,) = filler.score([example], draws=DRAWS)
@@ -103,26 +106,15 @@ class UniProt(Demo):
             name = "the protein itself" if one is truth else f"{right} of {many} as there"
             letters = data.tokenizer.decode(one.ids[holes])
             said.append(f"  {one.nats:6.2f} +- {one.noise:.2f}  {letters}  {name}")
-
-        def spans(ids: Any) -> list[tuple[str, bool]]:
-            letters = data.tokenizer.decode(ids)
-            return [(letter, not hole) for letter, hole in zip(letters, holes, strict=True)]
-
-        before = [(letter if given else " ", given) for letter, given in spans(ids)]
-        return said, {"before": before, "after": [spans(one.ids) for one in found]}
+        return said
 
 
-def passage(data: Any) -> tuple[Any, Any]:
-    """A held-out protein of 100 residues or so, all known, (S,), and holes in it (S,) bool.
-
-    Hidden are a stretch of eight, and one in six of the others.
-    """
+def passage(data: Any) -> Any:
+    """A held-out protein of 100 residues or so, all known, (S,)."""
     import numpy as np
 
     whole = [row for row in data.sequences("test") if row.max() < data.vocab_size]
-    ids = min(whole, key=lambda row: abs(len(row) - 100)).astype(np.int64)
-    at, middle = np.arange(len(ids)), len(ids) // 2
-    return ids, (at % 6 == 3) | ((at >= middle) & (at < middle + 8))
+    return min(whole, key=lambda row: abs(len(row) - 100)).astype(np.int64)
 
 
 def composition(rows: Sequence[str]) -> tuple[Any, Any]:

@@ -22,6 +22,7 @@ from unmask.kinds.output import check_out, table, write_texts
 from unmask.kinds.proteins.flags import PrepareProteins
 from unmask.kinds.proteins.presets import PRESETS
 from unmask.kinds.proteins.protocols import PROTOCOLS
+from unmask.kinds.view import Words
 from unmask.roles import ABSENT, GIVEN, HOLE, UNKNOWN
 
 DRAWS = 32  # of masks, for the score of a filling
@@ -146,6 +147,15 @@ class Proteins(Kind):
             example = Partial(record.ids.astype(np.int64), role)
             found.append(Listed(record.header, record.place, number, example))
         return found
+
+    @property
+    def words(self) -> Words:
+        return Words(self.unit, samples="Sampled proteins")
+
+    def hidden(self, ids: Any) -> Any:
+        from unmask.kinds.proteins.residues import hidden
+
+        return hidden(ids)
 
     def editor(self, length: int) -> Any:
         from unmask.kinds.proteins.editor import ProteinEditor

@@ -8,7 +8,6 @@ from typing import Any
 from unmask.kinds.demo import Bars, Demo, Figure, Shown
 from unmask.kinds.kind import Filler
 
-SAMPLES_SHOWN = 12
 HIDDEN = ("education", "hours-per-week", "income")  # cells of some held-out rows, to fill in
 PREDICTED = "income"
 DRAWN = ("age", "education", "hours-per-week", "occupation")  # columns whose frequencies are drawn
@@ -47,7 +46,7 @@ class Census(Demo):
         alone = cells * len(table.columns) / table.length
         return {"uniform over a column": uniform, "every column by itself": alone}
 
-    def show(self, data: Any, drawn: list, states: list, filler: Callable[[int], Filler]) -> Shown:
+    def show(self, data: Any, drawn: list, filler: Callable[[int], Filler]) -> Shown:
         import numpy as np
 
         from unmask.kinds.tables.holes import describe_guess, guess, partials
@@ -60,8 +59,7 @@ class Census(Demo):
         # that they have values is given
         holed[:, table.value_at[hidden]] = data.vocab_size
         examples = partials(holed, holed == data.vocab_size, data.vocab_size)
-        found = filler(64).fill(examples, num=3)
-        filled = [np.stack([row[k].ids for row in found]) for k in range(3)]
+        filler(64).fill(examples, num=3)
         laws = (guess(table, *law) for law in filler(1).laws(examples))
         guesses = [one for one in laws if one is not None]
 
@@ -78,9 +76,6 @@ class Census(Demo):
             f"and {usual:.1%} by always saying the more frequent one",
         ]  # fmt: skip
 
-        spelled = cells(table, given, hidden)
-        before = [(text if shown else " " * 8, shown) for text, shown in spelled]
-        after = [cells(table, part, hidden) for part in filled]
         absent = Figure(
             "Missing cells",
             f"The share of missing cells in {len(rows):,} sampled rows (blue) and in the held-out "
@@ -95,10 +90,8 @@ class Census(Demo):
             "Four bar charts of frequencies, in samples and in held-out rows",
             [shares(table, name, rows, rows_of(data, "test")) for name in DRAWN],
         )
-        samples = [table.write(table.decode(rows[:SAMPLES_SHOWN]))]
         record = {"predicted": PREDICTED, "accuracy": right, "most_frequent": usual}
-        fill = {"before": before, "after": after}
-        return Shown(said, samples, fill, [absent, figure], record)
+        return Shown(said, [absent, figure], figure.content, record)
 
 
 def rows_of(data: Any, split: str) -> Any:
@@ -106,16 +99,6 @@ def rows_of(data: Any, split: str) -> Any:
     import numpy as np
 
     return np.array(data.tokens(split)).reshape(-1, data.length).astype(np.int64)
-
-
-def cells(table: Any, rows: Any, hidden: Any) -> list[tuple[str, bool]]:
-    """(text, was it given?) of rows of tokens (n, places), one line each."""
-    found = []
-    for row in table.decode(rows):
-        for text, hole in zip(row, hidden, strict=True):
-            found += [(text, not hole), (", ", True)]
-        found[-1] = ("\n", True)
-    return found
 
 
 def predicted(table: Any, rows: Any, filler: Filler) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from unmask.kinds.quality import Quality
 from unmask.kinds.tables.flags import PrepareTable, names_in
 from unmask.kinds.tables.presets import PRESETS
 from unmask.kinds.tables.protocols import PROTOCOLS
+from unmask.kinds.view import Piece, Rows, View, Words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,7 @@ class Tables(Kind):
     Judge = JudgeTable
     not_judged = ""
     fixed = True
+    on_a_page = (12, 12)
     formats = 1, 2  # the first tells missing cells wrong
 
     @classmethod
@@ -231,6 +233,41 @@ class Tables(Kind):
 
     def html(self, rows: Sequence[Any]) -> str:
         return markup.table(self.tokenizer.decode(rows), self.columns)
+
+    @property
+    def words(self) -> Words:
+        return Words("cell", samples="Synthetic rows")
+
+    def views(self, rows: Sequence[Any], shown: Sequence[Any]) -> list[View]:
+        """All rows as one table; of a cell with two places, what is not known is left out."""
+        import numpy as np
+
+        table = self.tokenizer
+        known = np.stack(shown)
+        places = table.cells(np.where(known, np.stack(rows), table.vocab_size))
+        at: list[list[int]] = [[] for _ in table.columns]
+        for position, place in enumerate(table.places):
+            at[place.column].append(position)
+        lines = []
+        for cells in places.tolist():
+            line = []
+            for column, value, where in zip(table.columns, cells, at, strict=True):
+                text = column.values[value] if value >= 0 else ""
+                line.append(Piece(text, where, missing=value < 0))
+            lines.append(line)
+        return [Rows(self.columns, lines)]
+
+    def hidden(self, ids: Any) -> Any:
+        """Every third column; of a cell that may be missing, whether it is, stays known."""
+        import numpy as np
+
+        table, found = self.tokenizer, np.zeros(len(ids), bool)
+        columns = np.arange(len(table.columns))
+        chosen = columns[columns % 3 == min(2, len(columns) - 1)]
+        values = table.value_at[chosen]
+        there = table.cells(np.asarray(ids)[None])[0, chosen] >= 0
+        found[values[there]] = True
+        return found
 
     def quality(self, data: Any, path: Path, args: Any) -> Quality:
         from unmask.kinds.tables.quality.measure import judge

@@ -31,14 +31,11 @@ class Shakespeare(Demo):
         orders = enumerate(names, 1)
         return {name: ngram_bits(train, test, data.vocab_size, order) for order, name in orders}
 
-    def show(self, data: Any, drawn: list, states: list, filler: Callable[[int], Filler]) -> Shown:
+    def show(self, data: Any, drawn: list, filler: Callable[[int], Filler]) -> Shown:
         from unmask.kinds.text.holes import parse_holes, partial, spell_pieces
 
         pieces = parse_holes(PASSAGE)
         (filled,) = filler(128).fill([partial(data.tokenizer, pieces)], num=3)
-        fillings = [spell_pieces(data.tokenizer, pieces, one.ids) for one in filled]
-        samples = [data.tokenizer.decode(ids.tolist()) for ids in drawn]
-        first = "".join(text for text, _ in fillings[0])
-        said = [f"\nfilled in around what was given:\n{first}\n", f"a sample:\n{samples[0]}\n"]
-        holes = [(p, True) if isinstance(p, str) else (" " * p, False) for p in pieces]
-        return Shown(said, samples, fill={"before": holes, "after": fillings})
+        first = "".join(text for text, _ in spell_pieces(data.tokenizer, pieces, filled[0].ids))
+        sample = data.tokenizer.decode(drawn[0].tolist())
+        return Shown([f"\nfilled in around what was given:\n{first}\n", f"a sample:\n{sample}\n"])

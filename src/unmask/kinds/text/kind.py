@@ -1,5 +1,6 @@
 """The kind, as the verbs see it: texts with [MASK]s in, texts out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from unmask.kinds.output import check_out, table, write_texts
 from unmask.kinds.text.flags import PrepareText
 from unmask.kinds.text.presets import PRESETS
 from unmask.kinds.text.protocols import PROTOCOLS
+from unmask.kinds.view import Line, View, Words
 
 
 class Text(Kind):
@@ -119,6 +121,26 @@ class Text(Kind):
         from unmask.kinds.text.editor import TextEditor
 
         return TextEditor(self, length)
+
+    @property
+    def words(self) -> Words:
+        return Words(part=self.part, given="The given text")
+
+    @property
+    def part(self) -> str:
+        """What a token is called."""
+        names = {"bytes": "byte", "characters": "character"}
+        return names.get(self.meta["tokenizer"]["name"], self.unit)
+
+    def views(self, rows: Sequence[Any], shown: Sequence[Any]) -> list[View]:
+        """A letter is known when all of its bytes are."""
+        from unmask.kinds.text.letters import letters
+        from unmask.kinds.text.tokenizers import Bytes
+
+        if not isinstance(self.tokenizer, Bytes):
+            return super().views(rows, shown)
+        pairs = enumerate(zip(rows, shown, strict=True))
+        return [Line(i, letters(ids, known)) for i, (ids, known) in pairs]
 
     def piece(self, i: int) -> str:
         from unmask.kinds.text.tokenizers import Bytes

@@ -1,5 +1,6 @@
 // The page: settings, requests, the player, what was done before.
 import {EDITORS} from "./editors.js";
+import {Player} from "./player.js";
 import {element} from "./reveal.js";
 
 const get = id => document.getElementById(id);
@@ -15,7 +16,8 @@ if (location.hash.length > 1) {
 const token = sessionStorage.getItem("token") || "";
 
 let models = [], limits = {}, number = 0, editor = null, settings = [];
-let entries = [], entry = null, working = null, timer = 0;
+let entries = [], entry = null, working = null;
+const player = new Player(get("result"), () => draw());
 
 function say(text) {
   get("message").textContent = text;
@@ -292,10 +294,11 @@ function take(of, run, line) {
   if (line.score !== undefined) run.scores.set(line.score, line.of);
   if (line.done !== undefined) run.seconds = line.done;
   if (entry !== of) return;
-  const scrub = get("scrub"), follows = +scrub.value >= +scrub.max;
-  scrub.max = last(of);
-  if (follows) scrub.value = scrub.max;
-  if (!line.begin) draw(line.score !== undefined);
+  const follows = player.at >= player.last;
+  player.last = last(of);
+  if (line.begin) return;
+  player.show(follows ? player.last : player.at);
+  if (line.score !== undefined) sayScores();
 }
 
 const last = of => Math.max(0, ...of.runs.map(run => run.frames.length));
@@ -303,7 +306,7 @@ const last = of => Math.max(0, ...of.runs.map(run => run.frames.length));
 // Put a result on the page.
 function show(of) {
   entry = of;
-  stopPlaying();
+  player.stop();
   get("result").hidden = false;
   const hints = {text: "Click a word that was filled in to keep it, one that was given to mask it.",
                  residues: "Click a residue that was filled in to keep it, a given one to mask it.",
@@ -322,9 +325,9 @@ function show(of) {
       element("div", {className: `cards ${pictures}`}, ...cards));
   }));
   get("command").textContent = of.runs.map(run => run.command).join("\n\n");
-  get("scrub").max = last(of);
-  get("scrub").value = last(of);
-  draw(true);
+  player.last = last(of);
+  player.show(player.last);
+  sayScores();
 }
 
 function title(of, run, copy) {
@@ -332,26 +335,25 @@ function title(of, run, copy) {
   return `${of.edit ? "Filling" : "Sample"} ${copy + 1}`;
 }
 
-// The state at the scrubber.
-function draw(scores = false) {
-  const frame = +get("scrub").value, end = last(entry);
+// The state at the scrubber, and what is said of it.
+function draw() {
+  const frame = player.at;
   get("result").classList.toggle("shaded", get("shade").checked);
   get("scale").hidden = !get("shade").checked;
-  entry.runs.forEach((run, i) => {
-    run.views.forEach((view, copy) => {
-      view.show(Math.min(frame, run.frames.length));
-      if (!scores) return;
-      const card = get("runs").children[i].querySelectorAll(".card")[copy];
-      card.querySelector(".score").textContent = scored(run, copy);
-    });
-  });
-  const words = entry.runs.map(run => {
+  for (const run of entry.runs) {
+    for (const view of run.views) view.show(Math.min(frame, run.frames.length));
+  }
+  return entry.runs.map(run => {
     const step = frame ? run.frames[Math.min(frame, run.frames.length) - 1]?.step ?? 0 : 0;
     return `step ${step} of ${run.steps}`;
   }).join("; ");
-  get("where").textContent = words;
-  get("scrub").setAttribute("aria-valuetext", words);
-  get("play").disabled = !end;
+}
+
+function sayScores() {
+  entry.runs.forEach((run, i) => {
+    const scores = get("runs").children[i].querySelectorAll(".card .score");
+    scores.forEach((score, copy) => { score.textContent = scored(run, copy); });
+  });
 }
 
 function scored(run, copy) {
@@ -367,24 +369,6 @@ function scored(run, copy) {
   if (page.model.editor === "pixels") return bound;
   const values = `${holes} ${page.model.unit}${holes === 1 ? "" : "s"}`;
   return `${bound} for ${values} (${each.toFixed(2)} bits each)`;
-}
-
-function stopPlaying() {
-  clearInterval(timer);
-  timer = 0;
-  get("play").textContent = "Play";
-}
-
-function play() {
-  if (timer) return stopPlaying();
-  const scrub = get("scrub"), end = +scrub.max;
-  if (+scrub.value >= end) scrub.value = 0;
-  get("play").textContent = "Pause";
-  timer = setInterval(() => {
-    scrub.value = +scrub.value + 1;
-    draw();
-    if (+scrub.value >= end) stopPlaying();
-  }, Math.min(500, Math.max(40, 6000 / (end + 1))));
 }
 
 // ---------------------------------------------------------------- the rest
@@ -453,10 +437,8 @@ get("controls").addEventListener("submit", event => {
 get("sample").addEventListener("click", () => begin("sample"));
 get("stop").addEventListener("click", () => working?.abort());
 get("compare").addEventListener("change", arrange);
-get("shade").addEventListener("change", () => entry && draw());
+get("shade").addEventListener("change", () => entry && player.show());
 get("model").addEventListener("change", () => choose(+get("model").value));
-get("scrub").addEventListener("input", () => { stopPlaying(); draw(); });
-get("play").addEventListener("click", play);
 get("copy").addEventListener("click", copy);
 get("download").addEventListener("click", download);
 document.addEventListener("keydown", event => {
