@@ -11,6 +11,7 @@ from unmask.config import Dtype, Ramp, SamplerName
 from unmask.kinds.registry import kinds
 
 LARGEST, THREADS = 2**48, 4096
+FLAGS = "\0"  # asks a verb which flags it has: no argument of a process holds such a character
 Model = Annotated[
     tyro.conf.Positional[str],
     tyro.conf.arg(
@@ -74,8 +75,17 @@ def flags_of(name: str) -> list[type]:
     return list(dict.fromkeys(getattr(kind, name) for kind in kinds().values()))
 
 
+class FlagsOf(Exception):
+    """The dataclass of a verb's flags, for who asks for it and not for the verb's work."""
+
+    def __init__(self, kind: type):
+        self.kind = kind
+
+
 def parse(kind, verb: str, argv: list[str], description: str | None, **more):
-    """The verb's flags; argparse's own exit code 2 for wrong ones."""
+    """The verb's flags; argparse's own exit code 2 for wrong ones.  FlagsOf where FLAGS asks."""
+    if argv == [FLAGS]:
+        raise FlagsOf(kind)
     said = inspect.cleandoc(description or "")
     args = tyro.cli(kind, prog=f"unmask {verb}", description=said, args=argv, **more)
     check_numbers(args)
