@@ -29,6 +29,7 @@ from unmask.kinds.registry import demos
 from unmask.roles import GIVEN, HOLE
 from unmask.serve.guard import LARGE, SMALL, Guard
 from unmask.serve.server import PAGES
+from unmask.serve.work import Stopped
 from unmask.train import train
 
 ROOT = Path(__file__).parents[1]
@@ -194,7 +195,9 @@ def test_the_page_loads_nothing_and_writes_only_text(client):
         ("/run", asked("text", seed=2**60), "seed"), ("/run", asked("text", seed=-1), "seed"),
         ("/run", asked("text") | {"edit": {"content": 3}}, "content is 3, expected a text"),
         ("/run", asked("text") | {"edit": {"content": "abc"}}, "holes.txt: the text has no hole"),
-        ("/run", asked("text") | {"edit": {"content": "[MASK:99999]"}}, "trained at 48"),
+        ("/run", asked("text", num=16) | {"edit": {"content": "[MASK:9999]"}},
+         "all fillings together have 159,984 positions"),
+        ("/odds", {"model": 0, "edit": {"content": "[MASK:49]"}}, "is told of 48 tokens at most"),
         ("/run", {"model": 0, "settings": settings(), "length": 49}, "trained at 48"),
         ("/run", {"model": 2, "settings": settings(), "length": 63}, "trained at 64"),
         ("/run", asked("proteins") | {"edit": {"content": "M*K-"}}, "holes.fasta"),
@@ -353,6 +356,75 @@ def test_samples_are_those_of_the_command(client, models, tmp_path, monkeypatch,
             assert told == "".join(f"--- {k}\n{text}\n" for k, text in enumerate(texts, 1))
         else:
             assert [cell for row in told.split()[1:] for cell in row.split(",")] == texts
+
+
+LONG = {
+    "text": {"content": f"[MASK:2]{'the lazy dog ' * 5}[MASK:9]{'the fox ' * 4}[MASK:3]"},
+    "proteins": {"content": f"--{'MKVLAG' * 4}---{'MKVLAG' * 4}-"},
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_what_is_longer_than_the_model_was_trained_at_is_filled_by_windows(
+    client, models, name, tmp_path, monkeypatch, capsys
+):
+    """As `fill --window` does; every hole appears once, at its own place, and the score is its."""
+    served_model, how = models[KINDS.index(name)], {"num": 2, "steps": 4, "seed": 5}
+    said = {"model": KINDS.index(name), "edit": LONG[name], "settings": settings(score=True, **how)}
+    lines = client.lines("/run", said)
+    begin, found = lines_of(lines, "begin"), revealed(lines)
+    assert begin["length"] > served_model.length and "--window" in begin["command"]
+    assert (
+        lines[-2]["done"] and begin["steps"] == [one["step"] for one in lines if "new" in one][-1]
+    )
+    (cells,) = begin["board"]["examples"]
+    holes, at = set(), 0
+    for _, size, hole in cells:
+        holes |= set(range(at, at + size)) if hole else set()
+        at += size
+    assert set(found[0, 0]) == set(found[1, 0]) == holes
+    capsys.readouterr()
+    run_command(begin["command"], tmp_path, monkeypatch)
+    told = capsys.readouterr().out
+    if name == "proteins":
+        scores = sorted(re.findall(r"nats=([\d.]+)", told))
+        letters = [iter([found[k, 0][i][0] for i in sorted(holes)]) for k in range(2)]
+        shown = [
+            re.sub("-", lambda _, k=k: next(letters[k]), LONG[name]["content"]) for k in (0, 1)
+        ]
+        assert sorted(told.split("\n")[1::2]) == sorted(shown)
+        assert len(scores) == 2
+    else:
+        shown = {k: [t for c, *_, t in sorted(lines_of(lines, "filled")) if c == k] for k in (0, 1)}
+        for k in (0, 1):
+            texts = iter(shown[k])
+            text = re.sub(
+                r"\[MASK:\d+\]", lambda _, texts=texts: next(texts), LONG[name]["content"]
+            )
+            assert f"--- {k + 1}\n{text}\n" in told
+    for line in lines:
+        if "score" in line:
+            ((nats, noise, count),) = line["of"]
+            assert count == len(holes) and nats > 0 and noise >= 0
+
+
+def test_who_leaves_stops_the_scoring(models):
+    """Between two draws of the masks of one filling."""
+    draws = []
+
+    def check():
+        draws.append(1)
+        if len(draws) == 5:
+            raise Stopped
+
+    model = models[1].model
+    whole = Partial(np.arange(20) % 20, np.full(20, HOLE, np.int8))
+    plain = Filler(model).score([whole], draws=32)
+    with pytest.raises(Stopped):
+        Filler(model, check=check).score([whole], draws=32)
+    assert len(draws) == 5
+    again = Filler(model, check=lambda: draws.append(1)).score([whole], draws=32)
+    assert len(draws) == 5 + 32 and again[0][1:] == plain[0][1:]
 
 
 def test_classes_and_guidance_are_those_of_the_command(runs, tmp_path, monkeypatch):
