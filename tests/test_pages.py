@@ -25,11 +25,9 @@ NOT_RUN = {
     "README.md": ["they are what the tests and the demo run"],
     "start.md": ["it prepares the shell"],
     "scale.md": ["it is for Slurm"],
-    "coming-from.md": [
-        "these networks have billions of weights", "it needs JAX and MD4's own code",
-    ],
+    "coming-from.md": ["it needs JAX and MD4's own code"],
     "hub.md": ["it downloads"],
-    "antibodies.md": ["it downloads weights; a slow test runs the day on a small network"] * 3,
+    "antibodies.md": ["it downloads weights; a slow test runs the day on a small network"] * 2,
 }  # fmt: skip
 # pages of servers: their own tests run the commands, and hold what they say
 ELSEWHERE = {"hub.md": "extras/test_hub.py", "serve.md": "test_serve.py"}
