@@ -27,6 +27,7 @@ NOT_RUN = {
     "scale.md": ["it is for Slurm"],
     "coming-from.md": ["it needs JAX and MD4's own code"],
     "hub.md": ["it downloads"],
+    "serve.md": ["it needs gradio, and a page that it serves"],
     "antibodies.md": ["it downloads weights; a slow test runs the day on a small network"] * 2,
 }  # fmt: skip
 # pages of servers: their own tests run the commands, and hold what they say

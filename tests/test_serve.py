@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import run_page
 from served import UNET, Client, picture, runs_of, served, serving, settings
 
 from unmask.cli import main
@@ -739,6 +740,16 @@ def test_the_verb_serves_until_it_is_stopped(runs, tmp_path):
     finally:
         done.kill()
         done.communicate()
+
+
+def test_the_function_of_a_space_fills_in(runs, tmp_path):
+    """That of the page, on a folder; gradio is what calls it there."""
+    (tmp_path / "run").symlink_to(runs["text"])
+    end = "    return tokenizer.decode(x[0].tolist())\n"
+    said = run_page(
+        "serve.md", tmp_path, {end: f"{end}print(fill('the ', 5, ' fox', 3))"}, "python"
+    )
+    assert len(said) >= 4 + 4 and said.startswith("the ") and said.endswith(" fox\n")
 
 
 @pytest.mark.parametrize(
