@@ -127,6 +127,13 @@ def test_an_error_calls_it_by_its_name(home, monkeypatch, capsys):
         assert said in err and "/tmp" not in err, (verb, kind)
 
 
+def test_there_may_be_no_standard_input(home, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", None)
+    for verb in ("fill", "score"):
+        assert main([verb, str(home / "text"), "-", *CPU]) == 2
+        assert "standard input is closed: name a file" in capsys.readouterr().err
+
+
 def test_a_dash_is_standard_output(home, tmp_path):
     """Also of a table, which otherwise is written beside the other."""
 

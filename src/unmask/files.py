@@ -53,6 +53,8 @@ def as_file(path: Path) -> Iterator[Path]:
     if str(path) != "-":
         yield path
         return
+    if sys.stdin is None:  # by who called us
+        raise ValueError("standard input is closed: name a file")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, STREAM)
         with open(file, "wb") as stream:
