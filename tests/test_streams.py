@@ -39,6 +39,7 @@ def home(tmp_path_factory):
         folder, out = str(home / f"{kind}-data"), str(home / kind)
         assert main(["prepare", kind, source, folder, *prepare]) == 0
         assert main(["train", preset, "--data", folder, "--out", out, *train]) == 0
+    (home / "lines").write_text("to be\nor not\n")
     (home / "text.in").write_text("to [MASK:2] or")
     (home / "tables.in").write_text("a,b\n3,x\n,y\n4,\n")
     (home / "proteins.in").write_text(">one\nMKVX\n>two\nMKVA--\n")
@@ -95,9 +96,7 @@ def test_json_lines_are_known_by_their_first_line(home, monkeypatch, capsys):
 
 
 def test_one_file_comes_by_standard_input(home, monkeypatch, capsys):
-    flags = ["score", home / "text", home / "text.src", "--repeats", "4"]
-    (home / "lines").write_text("to be\nor not\n")
-    flags[2] = home / "lines"
+    flags = ["score", home / "text", home / "lines", "--repeats", "4"]
     capsys.readouterr()
     assert streamed(monkeypatch, b"to bo\n", *flags, "--pairs", "-") == 0
     assert capsys.readouterr().out.count("\n") == 3
