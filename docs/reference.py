@@ -22,9 +22,9 @@ from typing import Any
 from unittest.mock import patch
 
 import unmask
+from unmask.cli.completion import FOREIGN, subjects
 from unmask.cli.main import VERBS, main
-from unmask.importers.sources import SOURCES
-from unmask.kinds.registry import kinds, presets
+from unmask.kinds.registry import presets
 
 # beside the names of `unmask` itself: what the pages tell people to use
 MODULES = [
@@ -33,7 +33,7 @@ MODULES = [
     "kinds.demo", "kinds.folder", "kinds.kind", "kinds.quality", "kinds.recipe",
     "kinds.registry", "policies", "train",
 ]  # fmt: skip
-SUBJECTS = {"prepare": list(kinds()), "train": ["demo"], "import": list(SOURCES)}
+SUBJECTS = subjects() | {"train": ["demo"]}  # the flags of one preset are those of all
 WIDE = "2000"  # columns of a terminal, so that a flag's words are one line
 
 
@@ -60,7 +60,7 @@ def commands() -> str:
     ]
     for verb in VERBS:
         said.append(f"## unmask {verb}")
-        if verb == "lm-eval":  # the flags are another project's
+        if verb in FOREIGN:  # the flags are another project's
             said.append("[Its page](../lm-evaluation-harness.md) has what can be asked.")
             continue
         subjects = SUBJECTS.get(verb, [""])

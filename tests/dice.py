@@ -1,6 +1,5 @@
 """A kind of one's own, all of it: throws of five dice, a line each; a dot is a die not known."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ class Faces:
 
 def read_throws(path: Path, faces: str = "123456") -> np.ndarray:
     """(throws, DICE) tokens, -1 for a dot."""
-    text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="ascii")
+    text = path.read_text(encoding="ascii")
     for number, line in enumerate(text.split(), 1):
         if len(line) != DICE or set(line) - set(faces):
             said = f"{line!r} is no throw of {DICE} dice: write faces 1 to 6, or a dot for a hole"

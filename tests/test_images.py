@@ -941,7 +941,6 @@ def test_masks_and_outputs_of_fill(folder, tmp_path, capsys, digits, monkeypatch
     for command, said in (
         (["fill", "run", "in.png", "--mask", "deep.png"], "deep.png has no white pixel"),
         (["fill", "run", "clear.png", "--out", "clear.png"], "would overwrite the input"),
-        (["fill", "run", "-"], "read from a file, not from standard input"),
         (["sample", "run", "--out", "run"], "run is there already: name a new folder"),
     ):
         assert main(command) == 2

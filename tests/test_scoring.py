@@ -13,8 +13,9 @@ from unmask import schedules
 from unmask.audit import exact_nelbo
 from unmask.kinds.kind import Partial
 from unmask.likelihood import Counts, Enumeration, Orders, Path, estimate_nelbo
+from unmask.masks import BLOCK
 from unmask.roles import ABSENT, GIVEN, SCORED, UNKNOWN
-from unmask.rows import windows
+from unmask.rows import masks_of, windows
 from unmask.scoring import Scorer, difference, number_of
 
 ALL = [SCORED] * 4
@@ -328,3 +329,33 @@ def test_a_network_whose_numbers_are_not_finite_is_no_score():
         next(model.parameters()).fill_(math.nan)
     with pytest.raises(FloatingPointError, match="not finite"):
         unmask.score(model, [partial([0, 1, 2, 0])])
+
+
+def test_many_replicates_are_told_by_position_as_few_are():
+    """Those of a part are added up before the next: the means and noises of all of them at once."""
+    model, examples = made(digits=2), some_examples()
+    for more in ({}, {"unit_of": [0, 1, 1, 2]}):
+        scorer = Scorer(model, repeats=96, by_unit=True, batch_size=2, **more)
+        scores = scorer.score(examples)
+        assert scorer.replicates == 24  # three parts
+        for example, score in zip(examples, scores):
+            piece = next(scorer.pieces(0, example))
+            (each,) = scorer.drawn([piece], [masks_of(score.masks, 0)], range(24))
+            unit = torch.tensor(more.get("unit_of", range(4)))
+            of_units = torch.zeros(24, int(unit.max()) + 1).double().index_add(1, unit, each)
+            torch.testing.assert_close(score.replicates, each.sum(1), rtol=1e-12, atol=0)
+            noise = of_units.std(0, correction=1) / math.sqrt(24)
+            expected = torch.stack([of_units.mean(0), noise], 1)
+            torch.testing.assert_close(score.by_unit, expected, rtol=1e-6, atol=1e-7)
+    with pytest.raises(ValueError, match="leave out window"):
+        Scorer(model, unit_of=[0, 0, 1, 1], window=True)
+
+
+def test_memory_does_not_grow_with_the_draws():
+    """What is drawn at a time is of a few replicates, however many there are to be."""
+    model, seen = made(), []
+    scorer = Scorer(model, repeats=400, by_unit=True)
+    drawn = scorer.drawn
+    scorer.drawn = lambda some, own, few: seen.append(len(few)) or drawn(some, own, few)
+    (score,) = scorer.score(some_examples(1))
+    assert score.draws == 400 and sum(seen) == scorer.replicates == 100 and max(seen) == BLOCK

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import run_page
 from served import UNET, Client, picture, runs_of, served, serving, settings
 
 from unmask.cli import main
@@ -29,6 +30,7 @@ from unmask.kinds.registry import demos
 from unmask.roles import GIVEN, HOLE
 from unmask.serve.guard import LARGE, SMALL, Guard
 from unmask.serve.server import PAGES
+from unmask.serve.work import Stopped
 from unmask.train import train
 
 ROOT = Path(__file__).parents[1]
@@ -194,7 +196,8 @@ def test_the_page_loads_nothing_and_writes_only_text(client):
         ("/run", asked("text", seed=2**60), "seed"), ("/run", asked("text", seed=-1), "seed"),
         ("/run", asked("text") | {"edit": {"content": 3}}, "content is 3, expected a text"),
         ("/run", asked("text") | {"edit": {"content": "abc"}}, "holes.txt: the text has no hole"),
-        ("/run", asked("text") | {"edit": {"content": "[MASK:99999]"}}, "trained at 48"),
+        ("/run", asked("text", num=16) | {"edit": {"content": "[MASK:9999]"}},
+         "all fillings together have 159,984 positions"),
         ("/run", {"model": 0, "settings": settings(), "length": 49}, "trained at 48"),
         ("/run", {"model": 2, "settings": settings(), "length": 63}, "trained at 64"),
         ("/run", asked("proteins") | {"edit": {"content": "M*K-"}}, "holes.fasta"),
@@ -267,8 +270,9 @@ def run_command(command, folder, monkeypatch):
     assert main(words) == 0
 
 
-def shown_as_text(name, lines, copy, facts):
+def shown_as_text(name, lines, copy, facts, edit=None):
     """What the page shows of a filling, as the command writes it."""
+    edit = edit or EDITS[name]
     found = revealed(lines)
     if name == "images":
         array = picture().copy().reshape(-1)
@@ -277,12 +281,12 @@ def shown_as_text(name, lines, copy, facts):
         return array.reshape(8, 8).tolist()
     final = {(k, i, at): text for k, i, at, _, text in lines_of(lines, "filled")}
     if name == "text":
-        content = EDITS["text"]["content"].replace("\\[MASK]", "<mark>")
+        content = edit["content"].replace("\\[MASK]", "<mark>")
         at = iter([text for (k, *_), text in sorted(final.items()) if k == copy])
         return re.sub(r"\[MASK:\d+\]", lambda _: next(at), content).replace("<mark>", "[MASK]")
     if name == "proteins":
         letters = iter([text for _, (text, _) in sorted(found[copy, 0].items())])
-        return re.sub("[X-]", lambda _: next(letters), EDITS["proteins"]["content"])
+        return re.sub("[X-]", lambda _: next(letters), edit["content"])
     if name == "tables":
         places = lines_of(lines, "begin")["board"]["holes"]
         rows = [row[:] for row in EDITS["tables"]["rows"]]
@@ -353,6 +357,61 @@ def test_samples_are_those_of_the_command(client, models, tmp_path, monkeypatch,
             assert told == "".join(f"--- {k}\n{text}\n" for k, text in enumerate(texts, 1))
         else:
             assert [cell for row in told.split()[1:] for cell in row.split(",")] == texts
+
+
+LONG = {
+    "text": {"content": f"[MASK:2]{'the lazy dog ' * 5}[MASK:9]{'the fox ' * 4}[MASK:3]"},
+    "proteins": {"content": f"--{'MKVLAG' * 4}---{'MKVLAG' * 4}-"},
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_what_is_longer_than_the_model_was_trained_at_is_filled_by_windows(
+    client, models, name, tmp_path, monkeypatch, capsys
+):
+    """As `fill --window` does; every hole appears once, at its own place, as probable as it was."""
+    number, trained = KINDS.index(name), models[KINDS.index(name)].length
+    how = settings(num=2, steps=4, seed=5, score=True)
+    lines = client.lines("/run", {"model": number, "edit": LONG[name], "settings": how})
+    begin, found = lines_of(lines, "begin"), revealed(lines)
+    assert begin["length"] > trained and "--window" in begin["command"]
+    assert begin["steps"] == max(line["step"] for line in lines if "new" in line)
+    (cells,) = begin["board"]["examples"]
+    hole = np.repeat([one[2] for one in cells], [one[1] for one in cells])
+    for copy in range(2):
+        assert set(found[copy, 0]) == set(np.flatnonzero(hole))
+        assert all(sure < 0.99 for _, sure in found[copy, 0].values())
+    scores = [line["of"] for line in lines if "score" in line]
+    assert [count for ((_, _, count),) in scores] == [hole.sum()] * 2
+    capsys.readouterr()
+    run_command(begin["command"], tmp_path, monkeypatch)
+    told = capsys.readouterr().out
+    shown = [shown_as_text(name, lines, copy, None, LONG[name]) for copy in range(2)]
+    if name == "proteins":
+        assert sorted(told.split("\n")[1::2]) == sorted(shown)
+    else:
+        assert told == "".join(f"--- {k}\n{text}\n" for k, text in enumerate(shown, 1))
+    error, end = client.lines("/odds", {"model": number, "edit": LONG[name]})
+    assert f"is told of {trained} " in error["error"] and end == {"end": True}
+
+
+def test_who_leaves_stops_the_scoring(models):
+    """Between two draws of the masks of one filling."""
+    draws = []
+
+    def check():
+        draws.append(1)
+        if len(draws) == 5:
+            raise Stopped
+
+    model = models[1].model
+    whole = Partial(np.arange(20) % 20, np.full(20, HOLE, np.int8))
+    plain = Filler(model).score([whole], draws=32)
+    with pytest.raises(Stopped):
+        Filler(model, check=check).score([whole], draws=32)
+    assert len(draws) == 5
+    again = Filler(model, check=lambda: draws.append(1)).score([whole], draws=32)
+    assert len(draws) == 5 + 32 and again[0][1:] == plain[0][1:]
 
 
 def test_classes_and_guidance_are_those_of_the_command(runs, tmp_path, monkeypatch):
@@ -681,6 +740,16 @@ def test_the_verb_serves_until_it_is_stopped(runs, tmp_path):
     finally:
         done.kill()
         done.communicate()
+
+
+def test_the_function_of_a_space_fills_in(runs, tmp_path):
+    """That of the page, on a folder; gradio is what calls it there."""
+    (tmp_path / "run").symlink_to(runs["text"])
+    end = "    return tokenizer.decode(x[0].tolist())\n"
+    said = run_page(
+        "serve.md", tmp_path, {end: f"{end}print(fill('the ', 5, ' fox', 3))"}, "python"
+    )
+    assert len(said) >= 4 + 4 and said.startswith("the ") and said.endswith(" fox\n")
 
 
 @pytest.mark.parametrize(

@@ -980,7 +980,6 @@ def test_what_does_not_fit_a_model_of_a_table_is_refused(
         ("fill", "in.csv", "--window"): "--window is not for a table",
         ("fill", "in.csv", "--mask", "x.png"): "--mask is not for a table",
         ("fill", "full.csv"): "has no missing cell",
-        ("fill", "-"): "from a file, not from standard input",
         ("fill", "in.csv", *twice): "is to hold two results",
         ("fill", "bad.csv"): "'Robot' in column 'sex' is none of its 2 categories",
         ("fill", "nowhere.csv"): "there is no file nowhere.csv",

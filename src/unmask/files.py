@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LEFTOVER = ".*.new-*"
+STREAM = "standard-input"  # the name of a file of what came by it
 SPECIAL = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
@@ -40,6 +41,28 @@ def check_file(path: Path) -> None:
     """ValueError for what is there and is no file: who opens a pipe waits for its other end."""
     if path.exists() and not path.is_file():
         raise no_file(path, f"{path} is not a file: remove it, or restore it from a copy")
+
+
+@contextmanager
+def as_file(path: Path) -> Iterator[Path]:
+    """The same path or, for "-", a file of what comes by standard input: sources are read more than
+    once, and looked at before they are.
+
+    A ValueError about that file calls it STREAM.
+    """
+    if str(path) != "-":
+        yield path
+        return
+    if sys.stdin is None:  # by who called us
+        raise ValueError("standard input is closed: name a file")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, STREAM)
+        with open(file, "wb") as stream:
+            shutil.copyfileobj(sys.stdin.buffer, stream)
+        try:
+            yield file
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(file), STREAM)) from error
 
 
 def beside(path: Path) -> Path:

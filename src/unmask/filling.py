@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from unmask.batch import Batch
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.kernels.rows import chunks
 from unmask.kinds.kind import Filled, Partial, State
-from unmask.likelihood import conditional_nats
-from unmask.masks import OfRows
+from unmask.likelihood import Bound, conditional_nats
+from unmask.masks import OfRows, Uniforms
 from unmask.processes import ALONE, Processes
 from unmask.roles import ABSENT, GIVEN, HOLE, UNKNOWN
 from unmask.rows import (
@@ -53,8 +55,9 @@ class Filler:
     `batch_size`: rows that run through the network at a time; 0: 64, or more where they are short.
     `window`: fill an example that is longer than the model was trained at window by window;
     without, it is given to the network whole.  `watch`: keep the states of so many rows of the
-    first batch, in `states`.  `told`: called with every state of every batch, or window, and the
-    numbers of its rows among the `num` fillings of all examples; what it raises ends the work.
+    first batch, in `states`.  `told`: called with every state of every batch, and the numbers of
+    its rows among the `num` fillings of all examples.  `check`: called before every draw of a
+    score.  What either raises ends the work.
     `steps`, `grid`: see `sampling.times_of`.
     `accepted` of `draws`: what conditions on several holes of one example cost, see `restrict`.
     ValueError for what cannot be: an unknown sampler, no steps, guidance
@@ -75,6 +78,7 @@ class Filler:
         window: bool = False,
         watch: int = 0,
         told: Callable[[list[int], State], None] | None = None,
+        check: Callable[[], None] | None = None,
         seed: int = 0,
         generator: torch.Generator | None = None,
         precision: Any = None,
@@ -101,6 +105,7 @@ class Filler:
         self.steps = 1 if sampler == "first_hitting" and unseen else steps
         self.batch_size, self.window, self.watch, self.seed = batch_size, window, watch, seed
         self.told = told
+        self.estimator = Bound() if check is None else Watched(before=check)
         self.generator = torch.Generator().manual_seed(seed) if generator is None else generator
         self.precision = nullcontext() if precision is None else precision
         self.progress, self.processes = progress, processes
@@ -316,15 +321,14 @@ class Filler:
 
         What is drawn for a row depends on the seed and its one of `numbers`, not on the batch.
         """
-        digits = self.model.subtokenizer.length
+        digits, device = self.model.subtokenizer.length, self.model.device
+        sure = torch.ones(rows.holes.shape, device=device)
         for window, (at, fill) in enumerate(self.windows(rows.holes)):
             part = rows.part(at, digits)
             now = part.holes & fill  # (B, W) the holes that are filled in this window
-            device = self.model.device
             given = part.told(device)
             guidance = self.weight(given.get("cond"))
             watching = self.watch > 0 and not self.states
-            sure = torch.ones(now.shape, device=device)
             if watching:
                 self.states.append(self.shown(part.z[: self.watch]))
             with self.precision:
@@ -335,14 +339,16 @@ class Filler:
                     holes=now.to(device),
                     generator=OfRows(seed, [WINDOWS * i + window for i in numbers]),
                     guidance=guidance,
-                    drawn=None if self.told is None else noting(sure),
+                    drawn=None if self.told is None else noting(sure[:, at]),
                     **given,
                     **self.how,
                 )
                 for z in zs:
                     bar.update()
                     if self.told is not None:
-                        self.told(numbers, self.shown(z.cpu(), sure))
+                        whole = rows.z.clone()
+                        whole[:, at.start * digits : at.stop * digits] = z.cpu()
+                        self.told(numbers, self.shown(whole, sure))
                     if watching:
                         self.states.append(self.shown(z[: self.watch].cpu()))
                 x = to_tokens(self.model, z, given.get("valid"), now.to(device)).cpu()
@@ -410,6 +416,7 @@ class Filler:
             own = [masks_of(i, window) for i in numbers]
             given: dict[str, Any] = part.told() | {"unknown": left[:, at] | part.unknown}
             given |= {"repeats": draws, "seed": seed, "examples": own}
+            given |= {"estimator": self.estimator}
             with self.precision:
                 more, noise = conditional_nats(self.model, self.tokens(part.z), now, **given)
             nats, variance = nats + more, variance + noise**2
@@ -455,6 +462,19 @@ class Filler:
                 logp = logp[:, model.codes]
             law = logp.double().exp().cpu().numpy()
             yield from zip(row[part].tolist(), position[part].tolist(), law, strict=True)
+
+
+@dataclass(frozen=True)
+class Watched(Bound):
+    """`Bound`, with somebody who may end it before a draw."""
+
+    before: Callable[[], None] = field(kw_only=True)
+
+    def draw(
+        self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms
+    ) -> tuple[Tensor, Tensor]:
+        self.before()
+        return super().draw(model, batch, uniforms)
 
 
 def fill(

@@ -117,12 +117,11 @@ class Drawn:
     paid: Tensor | None = None  # (2, U) sums over replicates: of nats, and of their squares
 
     def add(self, nats: Tensor, paid: Tensor | None) -> None:
-        """Replicates: their nats (G,) and, by unit, what is paid in them (G, U)."""
+        """Replicates: their nats (G,) and, by unit, the sums over them (2, U), see `paid`."""
         self.passes.append(nats)
         self.count += len(nats)
         if paid is not None:
-            sums = torch.stack([paid.sum(0), (paid**2).sum(0)])
-            self.paid = sums if self.paid is None else self.paid + sums
+            self.paid = paid if self.paid is None else self.paid + paid
 
     def score(self, asked: "Asked", exact: bool, of_each: int) -> Score:
         by_unit = None
@@ -172,7 +171,8 @@ class Scorer:
     `by_unit`: also tell what each unit pays.  `unit_of` (S,), for examples of one length: which
     unit each position is part of, such as the cell of two places; None: each is one by itself.
     `window`: cut an example that is longer than the model was trained at into windows, as `Filler`
-    does, each given what those before it hold; without, it is given to the network whole.
+    does, each given what those before it hold; without, it is given to the network whole; not with
+    `unit_of`.
     `batch_size`: rows that run through the network at a time; 0: 64, or more where they are short.
     ValueError for a model that the estimator is not for, and for numbers that cannot be.
     """
@@ -209,6 +209,10 @@ class Scorer:
         if error:
             self.replicates, self.of_each = BLOCK, self.estimator.of_replicate()
         self.unit_of = None if unit_of is None else np.asarray(unit_of)
+        if window and unit_of is not None:
+            raise ValueError(
+                "examples with units of several positions are not cut: leave out window"
+            )
         length = model.meta.get("length", 0)
         self.length = length if window else 0  # 0: nothing is cut
         self.rows = rows_at_a_time(batch_size, (length or 1024) * model.subtokenizer.length)
@@ -326,26 +330,25 @@ class Scorer:
         pieces = [piece for i in numbers for piece in self.pieces(i, asked[i].example)]
         pieces.sort(key=lambda piece: -len(piece.example.ids))  # what is padded is of one length
         nats = {i: torch.zeros(len(replicates), dtype=torch.float64) for i in numbers}
-        paid = {i: self.nothing_paid(asked[i].example, len(replicates)) for i in numbers}
+        paid = {i: self.nothing_paid(asked[i].example) for i in numbers if self.by_unit}
         bar.total = bar.n + len(pieces)
         left = Counter(piece.of for piece in pieces)
         with evaluating(self.model), self.precision:
             for begin in range(0, len(pieces), self.rows):
                 some = pieces[begin : begin + self.rows]
                 own = [masks_of(asked[piece.of].masks, piece.window) for piece in some]
-                for piece, each in zip(some, self.drawn(some, own, replicates), strict=True):
-                    if not bool(each.isfinite().all()):
-                        raise FloatingPointError(
-                            "a bound is not finite: what the network says is not, or its weights "
-                            "are not"
-                        )
-                    i = piece.of
-                    nats[i] += each if each.ndim == 1 else each.sum(1)
-                    if self.by_unit:
-                        self.add(paid[i], piece, each)
+                # few at a time: what is paid at all positions in all replicates is much
+                for first in range(0, len(replicates), BLOCK):
+                    few = slice(first, first + BLOCK)
+                    drawn_of = self.drawn(some, own, replicates[few])
+                    for piece, each in zip(some, drawn_of, strict=True):
+                        nats[piece.of][few] += each if each.ndim == 1 else each.sum(1)
+                        if self.by_unit:
+                            self.add(paid[piece.of], piece, each)
+                for i in (piece.of for piece in some):
                     left[i] -= 1
                     if not left[i]:
-                        found[i].add(nats.pop(i), paid.pop(i) if self.by_unit else None)
+                        found[i].add(nats.pop(i), paid.pop(i, None))
                 bar.update(len(some))
 
     def drawn(self, pieces: list[Piece], own: list[int], replicates: range) -> Iterator[Tensor]:
@@ -365,6 +368,10 @@ class Scorer:
             model, batch, self.estimator, own, replicates, self.of_each, self.seed, self.by_unit
         )
         found = self.estimator.combine(draws.unflatten(0, (len(replicates), self.of_each)))
+        if not bool(found.isfinite().all()):
+            raise FloatingPointError(
+                "a bound is not finite: what the network says is not, or its weights are not"
+            )
         return iter(found.unbind(1))
 
     def pieces(self, of: int, example: Partial) -> Iterator[Piece]:
@@ -386,17 +393,25 @@ class Scorer:
             part = example._replace(ids=ids[at], role=own[at])
             yield Piece(of, window, at.start, part, ends)
 
-    def nothing_paid(self, example: Partial, replicates: int) -> Tensor:
-        """(G, U) zeros."""
+    def nothing_paid(self, example: Partial) -> Tensor:
+        """(2, U) zeros."""
         units = len(example.ids) if self.unit_of is None else int(self.unit_of.max()) + 1
-        return torch.zeros(replicates if self.by_unit else 0, units, dtype=torch.float64)
+        return torch.zeros(2, units, dtype=torch.float64)
 
     def add(self, paid: Tensor, piece: Piece, each: Tensor) -> None:
-        """Add what is paid at the positions of a piece, each (G, S), to `paid` (G, U)."""
+        """Add what is paid at the positions of a piece, each (G, S), to the sums (2, U)."""
         count = len(piece.example.ids)
-        at = np.arange(piece.first, piece.first + count)
-        which = torch.from_numpy(at if self.unit_of is None else self.unit_of[at])
-        paid.index_add_(1, which, each[:, :count])
+        each = each[:, :count]
+        if self.unit_of is None:  # each position is paid for in one piece
+            paid[:, piece.first : piece.first + count] += sums_of(each)
+            return
+        which = torch.from_numpy(self.unit_of)
+        paid += sums_of(each.new_zeros(len(each), paid.shape[1]).index_add(1, which, each))
+
+
+def sums_of(each: Tensor) -> Tensor:
+    """(2, U): the sum over replicates of what each unit pays, each (G, U), and of its square."""
+    return torch.stack([each.sum(0), (each**2).sum(0)])
 
 
 def score(

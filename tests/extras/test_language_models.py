@@ -4,6 +4,7 @@ import pytest
 import tokenizers
 import torch
 import transformers
+from pages import run_page
 from torch import nn
 
 import unmask
@@ -61,6 +62,17 @@ def test_mask_allowed_and_shift(tokenizer, shift):
     assert torch.equal(found[0, 2], nn.functional.one_hot(torch.tensor(5), 9).float())
     drawn = unmask.sample(model, num=4, length=5)
     assert not bool(((drawn == 3) | (drawn == 4)).any())
+
+
+def test_the_page_says_how(tokenizer, tmp_path):
+    """With the tokens of the small one."""
+    swaps = {"mask=126336": "mask=4", "mask=151666": "mask=4"}
+    names = {"llada": Full(12), "dream": Full(12), "tokenizer": tokenizer, "unmask": unmask}
+    names["done"] = done = []
+    swaps |= {"allowed=network.allowed,\n)": "allowed=network.allowed,\n)\ndone.append(model)"}
+    run_page("coming-from.md", tmp_path, swaps, only="python", **names)
+    (model,) = done
+    assert model.backbone.shift and unmask.sample(model, num=2, length=4).shape == (2, 4)
 
 
 def test_a_known_family_has_no_shift(tokenizer):

@@ -168,6 +168,19 @@ def test_a_run_is_cancelled_and_the_next_one_goes(browser, server):
         fill(page)
 
 
+def test_a_text_longer_than_the_model_was_trained_at(browser, server):
+    with opened(browser, server) as page:
+        page.fill("#content", f"the [MASK:3]{' lazy dog' * 8} [MASK:4]")
+        expect(page.locator("#reads .hole")).to_have_count(7)
+        page.locator("#reads .hole").first.hover()  # what is likely there is not told
+        fill(page)
+        assert re.fullmatch("the .+( lazy dog){8} .+", text_of(page), re.DOTALL)
+        assert page.locator(".card .hole").count() == 0
+        expect(page.locator(".score").first).to_contain_text("at most")
+        expect(page.locator("#odds")).to_be_hidden()
+        assert page.text_content("#command").rstrip().endswith("--window --dtype float32")
+
+
 def test_two_settings_side_by_side_history_and_command(browser, server):
     with opened(browser, server, "proteins") as page:
         page.fill("#content", "MK--LA----")

@@ -32,6 +32,28 @@ def test_transformers(tmp_path):
     assert said.endswith("]])\n")  # of the Python
 
 
+def test_antibodies(tmp_path):
+    """Training on the bound, of a small network in the place of the downloaded one."""
+    residues(tmp_path / "there", max_position_embeddings=180)
+    (tmp_path / "a.fasta").write_text(
+        "".join(f">{i}\n{'MKVLAAGSTW' * 4}{'LIVG'[i % 4] * (i // 4)}\n" for i in range(80))
+    )
+    places = {name: str(tmp_path / name) for name in ("there", "antiberty", "a.fasta", "heavy")}
+    evaluation = "--length 160 --limit 4 --repeats 2"
+    record = ["--json", str(tmp_path / "antiberty.json")]
+    assert main(["import", "huggingface", places["there"], places["antiberty"]]) == 0
+    assert main(["prepare", "proteins", places["a.fasta"], places["heavy"]]) == 0
+    flags = ["--data", places["heavy"], *evaluation.split(), *record]
+    assert main(["eval", places["antiberty"], *flags]) == 0
+    swaps = {
+        "--steps 40": "--steps 2 --eval-windows 2",
+        "--length 160 --limit 100 --repeats 4": evaluation,
+    }
+    said = run_page("antibodies.md", tmp_path, swaps)
+    assert "bits per residue: an upper bound" in said
+    assert "tuned.json less antiberty.json: " in said
+
+
 def test_lm_evaluation_harness(tmp_path, text_run, monkeypatch):
     """Its own task, from the page, and one of whole texts."""
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):

@@ -8,7 +8,7 @@ import tyro
 
 from unmask.cli.flags import Model, Sampler, flags_of, parse
 from unmask.cli.runtime import Runtime, check_positive, how, refuse_others
-from unmask.files import no_file
+from unmask.files import as_file, no_file
 from unmask.kinds.kind import flag_names
 from unmask.kinds.output import check_apart
 from unmask.labels import label_of
@@ -18,7 +18,8 @@ from unmask.labels import label_of
 class Common(Sampler):
     model: Model
     input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
-    """A text file; - for standard input.
+    """A text file; - for standard input, of which a table's or a picture's result is written to
+    standard-input-filled.csv or .png, if --out names no other.
     [MASK] is one token to fill in, [MASK:20] twenty, \\[MASK] the letters themselves.
     Of a model of pictures: a picture, whose transparent pixels are filled in.
     Of a table: a CSV file, whose missing cells are.
@@ -53,9 +54,10 @@ def fill(argv: list[str]) -> None:
     refuse_others(args, kind, "Read")
     if "label" in flag_names(kind.Read):
         args = replace(args, label=label_of(args.label, model))
-    source = kind.read(args.input, args, model.meta["length"])
-    outs = [*(source.writes or [args.out]), args.json]
-    check_apart(outs, [args.input, *source.reads, args.grid])
-    made = source.fill(Filler(model, **runtime.filling(), window=args.window))
+    with as_file(args.input) as path:
+        source = kind.read(path, args, model.meta["length"])
+        outs = [*(source.writes or [args.out]), args.json]
+        check_apart(outs, [path, *source.reads, args.grid])
+        made = source.fill(Filler(model, **runtime.filling(), window=args.window))
     drawn = {} if getattr(args, "best", False) else how(args)
     runtime.record(folder, **made, **drawn)

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Annotated
 
 import tyro
@@ -11,6 +11,8 @@ from unmask.config import Dtype, Ramp, SamplerName
 from unmask.kinds.registry import kinds
 
 LARGEST, THREADS = 2**48, 4096
+OUTPUTS = ("out", "json", "positions", "probabilities")  # files to write; -: standard output
+FLAGS = "\0"  # asks a verb which flags it has: no argument of a process holds such a character
 Model = Annotated[
     tyro.conf.Positional[str],
     tyro.conf.arg(
@@ -40,7 +42,7 @@ class Machine(Device):
     seed: int = 0
     """Of everything that is drawn: the same seed, the same result."""
     json: str = ""
-    """Also write the result, with what made it, to this file."""
+    """Also write the result, with what made it, to this file; -: standard output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,8 @@ class Sampler(Machine):
     batch_size: int = 0
     """Examples that run through the network at a time; 0: 64, or more where they are short."""
     out: str = ""
-    """Write here, not to the terminal; of texts, .jsonl: one JSON object a line."""
+    """Write here, not to the terminal; of texts, .jsonl: one JSON object a line; -: standard
+    output."""
 
 
 def flags_of(name: str) -> list[type]:
@@ -74,12 +77,22 @@ def flags_of(name: str) -> list[type]:
     return list(dict.fromkeys(getattr(kind, name) for kind in kinds().values()))
 
 
+class FlagsOf(Exception):
+    """The dataclass of a verb's flags, for who asks for it and not for the verb's work."""
+
+    def __init__(self, kind: type):
+        self.kind = kind
+
+
 def parse(kind, verb: str, argv: list[str], description: str | None, **more):
-    """The verb's flags; argparse's own exit code 2 for wrong ones."""
+    """The verb's flags; argparse's own exit code 2 for wrong ones.  FlagsOf where FLAGS asks."""
+    if argv == [FLAGS]:
+        raise FlagsOf(kind)
     said = inspect.cleandoc(description or "")
     args = tyro.cli(kind, prog=f"unmask {verb}", description=said, args=argv, **more)
     check_numbers(args)
-    return args
+    streams = [name for name in OUTPUTS if getattr(args, name, None) == "-"]
+    return replace(args, **dict.fromkeys(streams, "/dev/stdout"))
 
 
 def check_numbers(args) -> None:

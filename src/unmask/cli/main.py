@@ -17,6 +17,7 @@ from unmask import __version__
 from unmask.cli.audit import audit
 from unmask.cli.bench import bench
 from unmask.cli.compare import compare
+from unmask.cli.completion import completion
 from unmask.cli.demo import demo
 from unmask.cli.distance import distance
 from unmask.cli.doctor import doctor
@@ -170,7 +171,7 @@ VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "audit": audit, "schedule": schedule, "sample": sample, "fill": fill, "quality": quality,
     "distance": distance, "grid": grid, "bench": bench, "doctor": doctor, "import": import_model,
     "score": score, "lm-eval": lm_eval, "push": push, "export": export_model,
-    "serve": serve, "report": report,
+    "serve": serve, "report": report, "completion": lambda argv: completion(argv, VERBS),
 }  # fmt: skip
 SHARED = {"train", "eval", "sample"}  # by several processes
 
@@ -198,5 +199,6 @@ HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
   distance A B                  Frechet distance of two files of features, yours
   bench                         measure speed on this machine
   doctor                        versions, device, precision, memory, speed: for a report of a fault
+  completion SHELL              completion of verbs and flags in bash, zsh or fish
 
   --version, --help"""

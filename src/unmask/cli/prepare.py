@@ -1,10 +1,5 @@
 """unmask prepare: a kind turns its sources into a folder of tokens."""
 
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +8,7 @@ import tyro
 
 from unmask.cli.flags import parse
 from unmask.cli.runtime import write_record
+from unmask.files import as_file
 from unmask.kinds.kind import Kind
 from unmask.kinds.output import check_out
 from unmask.kinds.registry import kinds, unknown_kind
@@ -52,17 +48,3 @@ def prepare(argv: list[str]) -> None:
         meta, said = kind.prepare(replace(args, source=source))
     print("\n".join(said))
     write_record(args.json, **meta)
-
-
-@contextmanager
-def as_file(path: Path) -> Iterator[Path]:
-    """The same path or, for "-", a file of what comes by standard input: sources are read more than
-    once."""
-    if str(path) != "-":
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "standard-input")
-        with open(file, "wb") as stream:
-            shutil.copyfileobj(sys.stdin.buffer, stream)
-        yield file

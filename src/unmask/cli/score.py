@@ -12,7 +12,7 @@ import tyro
 from unmask.cli.estimator import Estimating, check_estimator, estimator_of
 from unmask.cli.flags import Model, flags_of, parse
 from unmask.cli.runtime import Runtime, check_positive, refuse_others
-from unmask.files import no_file
+from unmask.files import STREAM, as_file, no_file
 from unmask.kinds.kind import Kind, Listed, Partial, too_long
 from unmask.kinds.output import check_apart, check_out, csv_text, write_text
 from unmask.labels import label_of
@@ -26,6 +26,7 @@ class Common(Estimating):
     with a field text and, if there is a context, given, which is shown and not scored.
     Of proteins: a FASTA file.  Of a table: a CSV file, each row of which is.
     Of pictures: a picture, a folder of them, or an .npz or IDX file, whose labels count.
+    - for standard input.
     What fill would fill in ([MASK], -, transparent pixels) is not known: hidden, and not scored;
     an empty cell of a table is what it is in the model's data."""
     out: str = ""
@@ -128,8 +129,10 @@ def score(argv: list[str]) -> None:
 def check_files(args: Any) -> None:
     """ValueError for a file that is not there, or that cannot be written."""
     inputs = {"INPUT": str(args.input), "--pairs": args.pairs, "--holes": args.holes}
+    if [str(path) for path in inputs.values()].count("-") > 1:
+        raise ValueError("two files are to come by standard input: name one of them")
     for name, path in inputs.items():
-        if path and not Path(path).exists():
+        if path not in ("", "-") and not Path(path).exists():
             said = "a text, a FASTA or CSV file, or a picture or more"
             raise no_file(Path(path), f"there is no file {path}: {name} is {said}")
     outs = args.out, args.positions, args.json
@@ -143,7 +146,7 @@ def read(args: Any, path: Path, kind: Kind, model: Any) -> list[Listed]:
 
     ValueError for one that does not fit.
     """
-    listed = kind.listed(path, args)
+    listed = listed_of(args, path, kind)
     length = model.meta["length"]
     for one in listed:
         if len(one.example.ids) > length and not args.window:
@@ -156,8 +159,17 @@ def read(args: Any, path: Path, kind: Kind, model: Any) -> list[Listed]:
         listed = [one._replace(example=one.example._replace(label=None)) for one in listed]
     if not args.holes:
         return listed
-    marks = beside(kind.listed(Path(args.holes), args, marks=True), listed, args.holes)
+    marks = beside(listed_of(args, Path(args.holes), kind, marks=True), listed, args.holes)
     return [marked(one, mark, kind.unit) for one, mark in zip(listed, marks, strict=True)]
+
+
+def listed_of(args: Any, path: Path, kind: Kind, *, marks: bool = False) -> list[Listed]:
+    """As `Kind.listed`; of standard input for "-"."""
+    with as_file(path) as file:
+        found = kind.listed(file, args, marks=marks)
+    if str(path) != "-":
+        return found
+    return [one._replace(place=one.place.replace(str(file), STREAM)) for one in found]
 
 
 def labelled(one: Listed, label: int | None, model: Any) -> Listed:

@@ -197,7 +197,7 @@ class Kind(ABC):
 
     @abstractmethod
     def read(self, path: Path, args: Any, length: int) -> Source:
-        """A file with holes, or standard input for "-".
+        """A file with holes; what comes by standard input is a file here, named `files.STREAM`.
 
         ValueError for what cannot be filled, `length` being that of the model.
         """

@@ -58,6 +58,8 @@ class Ask:
             self.examples, self.num = self.source.examples, settings.num
         else:
             self.examples, self.num = self.blanks(said["length"]), 1
+        # a text that is longer than the model was trained at is filled window by window
+        self.window = any(len(one.ids) > self.served.length for one in self.examples)
         positions = sum(len(one.ids) for one in self.examples) * self.num
         if positions > limits.positions:
             raise ValueError(
@@ -65,7 +67,13 @@ class Ask:
                 f"{limits.positions:,} are filled at a time here: ask for fewer"
             )
         self.command = command(
-            self.served, settings, self.content, self.flags, said.get("length", 0), self.label
+            self.served,
+            settings,
+            self.content,
+            self.flags,
+            said.get("length", 0),
+            self.label,
+            window=self.window,
         )
 
     def blanks(self, length: int) -> list[Partial]:
@@ -99,7 +107,9 @@ class Ask:
             guidance=settings.guidance,
             seed=settings.seed,
             precision=served.precision,
+            window=self.window,
             told=live.told,
+            check=live.in_time,
         )
         board = served.editor.board(self.source) if self.source is not None else None
         steps = filler.steps_in(filler.holes_of(self.examples))
@@ -110,7 +120,6 @@ class Ask:
         task.say({"filled": served.editor.texts(self.source, found, settings.seed)})
         if settings.score and filler.can_score:
             for line in self.scores(filler, found):
-                live.in_time()
                 task.say(without_infinities(line))
         task.say({"done": round(time.monotonic() - began, 2)})
 
@@ -216,7 +225,8 @@ def opened(
 
     def read(path: Path) -> Source:
         out = str(path.with_name(f"filled{path.suffix}"))  # not written to
-        args = SimpleNamespace(out=out, num=num, seed=seed, window=False, **own)
+        window = not served.kind.fixed
+        args = SimpleNamespace(out=out, num=num, seed=seed, window=window, **own)
         return served.kind.read(path, args, served.length)
 
     return in_a_file(served.editor.file, content, read), content, flags
@@ -235,6 +245,12 @@ def in_a_file(name: str, content: bytes, read: Callable[[Path], Any]) -> Any:
 
 def odds(served: Served, source: Source, task: Task) -> None:
     """Say the likeliest values of each hole, given what is there and no other hole."""
+    longest = max(len(one.ids) for one in source.examples)
+    if longest > served.length:
+        raise ValueError(
+            f"what is likely in a hole is told of {served.length} {served.kind.unit}s at most, and "
+            f"here are {longest}: shorten the text, or fill it in"
+        )
     holes = sum(int((one.role == HOLE).sum()) for one in source.examples)
     values = served.model.subtokenizer.vocab_size
     if holes * values > ODDS:

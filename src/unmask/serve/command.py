@@ -15,10 +15,13 @@ def command(
     flags: dict[str, str],
     length: int,
     label: str,
+    *,
+    window: bool = False,
 ) -> str:
     """Lines for a shell: what is filled in, as a file, and the verb; of samples, the verb alone.
 
-    flags: of `fill` that are the kind's own; length and label: of samples.
+    flags: of `fill` that are the kind's own; length and label: of samples.  window: whether what is
+    filled in is longer than the model was trained at.
     """
     words: list[Any] = ["unmask", "fill", served.path, served.editor.file]
     file = written(content, served.editor.file) + " &&\n"
@@ -39,6 +42,8 @@ def command(
         words += ["--temperature", settings.temperature]
     if settings.guidance:
         words += ["--guidance", settings.guidance]
+    if window:
+        words.append("--window")
     for name, value in flags.items():
         if value:
             words += [f"--{name}", value]

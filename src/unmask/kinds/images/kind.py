@@ -193,8 +193,6 @@ class Picture(Source):
     def __init__(self, path: Path, args: Any, pixels: Any):
         from unmask.kinds.images.holes import Holed
 
-        if str(path) == "-":
-            raise ValueError("a picture is read from a file, not from standard input: name it")
         if args.window:
             raise ValueError(
                 "--window is not for a picture, which has the size that the model was trained at: "

@@ -182,14 +182,10 @@ class Records(Source):
         import numpy as np
         from tqdm import tqdm
 
-        from unmask.kinds.proteins.fasta import parse_fasta, read_fasta
+        from unmask.kinds.proteins.fasta import read_fasta
 
         check_out(args.out)
-        if str(path) == "-":
-            found = parse_fasta([sys.stdin.buffer.read()], "standard input", holes=True)
-        else:
-            found = read_fasta(path, tqdm(disable=True), holes=True)
-        self.records = list(found)
+        self.records = list(read_fasta(path, tqdm(disable=True), holes=True))
         open_ = [record for record in self.records if record.holes.any()]
         if not open_:
             fix = "write X, - or [MASK] for a residue to fill in, or [MASK:20] for twenty"

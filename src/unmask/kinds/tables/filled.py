@@ -39,8 +39,6 @@ class HoledRows(Source):
     """
 
     def __init__(self, path: Path, args: Any, table: Table):
-        if str(path) == "-":
-            raise ValueError("a table is read from a file, not from standard input: name it")
         if args.window:
             raise ValueError("--window is not for a table: leave it out")
         stem = path.name.removesuffix(".gz").removesuffix(".xz").removesuffix(".csv")

@@ -1,0 +1,152 @@
+"""Standard input is a file like another for fill and score, and - as an output the other stream."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unmask.cli.main import main
+
+TINY = ["--minutes", "0", "--steps", "2", "--batch-size", "4", "--eval-windows", "2"]
+NET = [*TINY, *["--dim", "16", "--layers", "1", "--heads", "2"]]
+CPU = ["--dtype", "float32"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A model of each kind, and a file with holes for it."""
+    home = tmp_path_factory.mktemp("home")
+    rows = "".join(f"{i % 9},{'xy'[i % 2]}\n" for i in range(60))
+    (home / "tables.src").write_text("a,b\n" + rows)
+    (home / "proteins.src").write_text("".join(f">{i}\nMKV{'AG' * i}\n" for i in range(1, 60)))
+    (home / "text.src").write_text("to be or not to be " * 80)
+    draw = np.random.default_rng(0).integers(0, 4, (40, 4, 4))
+    np.savez(home / "images.npz", data=draw.astype(np.uint8) * 80)
+    small = ["--length", "16"]
+    sources = {
+        "text": (["--tokenizer", "characters"], "demo", [*NET, *small]),
+        "tables": ([], "table", NET),
+        "proteins": ([], "protein", [*NET, *small]),
+        "images": (["--split", "30,5,5"], "digits", [*TINY, "--widths", "8"]),
+    }
+    for kind, (prepare, preset, train) in sources.items():
+        source = str(home / ("images.npz" if kind == "images" else f"{kind}.src"))
+        folder, out = str(home / f"{kind}-data"), str(home / kind)
+        assert main(["prepare", kind, source, folder, *prepare]) == 0
+        assert main(["train", preset, "--data", folder, "--out", out, *train]) == 0
+    (home / "lines").write_text("to be\nor not\n")
+    (home / "text.in").write_text("to [MASK:2] or")
+    (home / "tables.in").write_text("a,b\n3,x\n,y\n4,\n")
+    (home / "proteins.in").write_text(">one\nMKVX\n>two\nMKVA--\n")
+    picture = Image.fromarray(draw[0].astype(np.uint8) * 80)
+    picture.putalpha(Image.fromarray(np.uint8([[0, 0, 255, 255]] * 4)))
+    picture.save(home / "images.in", "PNG")
+    return home
+
+
+def streamed(monkeypatch, content, *argv):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    return main([str(one) for one in argv])
+
+
+KINDS = ["text", "tables", "proteins", "images"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fill_takes_standard_input_like_a_file(home, kind, tmp_path, monkeypatch):
+    content = (home / f"{kind}.in").read_bytes()
+    suffix = ".png" if kind == "images" else ".out"
+    flags = ["--steps", "4", *CPU, "--out"]
+    named, piped = tmp_path / f"named{suffix}", tmp_path / f"piped{suffix}"
+    assert main(["fill", str(home / kind), str(home / f"{kind}.in"), *flags, str(named)]) == 0
+    assert streamed(monkeypatch, content, "fill", home / kind, "-", *flags, piped) == 0
+    assert named.read_bytes() == piped.read_bytes() != b""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_score_takes_standard_input_like_a_file(home, kind, tmp_path, monkeypatch, capsys):
+    content = (home / f"{kind}.in").read_bytes()
+    if kind == "tables":  # in these an empty cell is one too many
+        content = b"a,b\n3,x\n4,y\n"
+    (tmp_path / "standard-input").write_bytes(content)
+    flags = ["--repeats", "4", *CPU]
+    capsys.readouterr()
+    assert main(["score", str(home / kind), str(tmp_path / "standard-input"), *flags]) == 0
+    named = capsys.readouterr().out
+    assert streamed(monkeypatch, content, "score", home / kind, "-", *flags) == 0
+    assert capsys.readouterr().out == named and named.count("\n") > 1
+
+
+def test_json_lines_are_known_by_their_first_line(home, monkeypatch, capsys):
+    """There is no name that would tell; a text that only begins with a brace is a text."""
+    content = b'{"given": "to be ", "text": "or not"}\n'
+    flags = ["score", home / "text", "-", "--repeats", "4", *CPU]
+    capsys.readouterr()
+    assert streamed(monkeypatch, content, *flags) == 0
+    out, err = capsys.readouterr()
+    assert next(csv.DictReader(io.StringIO(out)))["tokens"] == "6"
+    assert "note: standard input is JSON lines" in err
+    assert streamed(monkeypatch, b"{or\n", *flags) == 2
+    assert "standard-input, line 1: character '{'" in capsys.readouterr().err
+
+
+def test_one_file_comes_by_standard_input(home, monkeypatch, capsys):
+    flags = ["score", home / "text", home / "lines", "--repeats", "4"]
+    capsys.readouterr()
+    assert streamed(monkeypatch, b"to bo\n", *flags, "--pairs", "-") == 0
+    assert capsys.readouterr().out.count("\n") == 3
+    assert streamed(monkeypatch, b"t[MASK] be\nor n[MASK]t", *flags, "--holes", "-") == 0
+    assert [row["tokens"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))] == [
+        "1", "1",
+    ]  # fmt: skip
+    assert streamed(monkeypatch, b"to be\n", *flags[:2], "-", "--pairs", "-") == 2
+    assert "two files are to come by standard input" in capsys.readouterr().err
+
+
+def test_an_error_calls_it_by_its_name(home, monkeypatch, capsys):
+    cases = {
+        ("fill", "text"): (b"no hole", "standard-input: the text has no hole"),
+        ("fill", "tables"): (b"a,b\n1,x\n", "standard-input has no missing cell"),
+        ("fill", "proteins"): (b">a\nMKV\n", "standard-input has no hole"),
+        ("fill", "images"): (b"no picture", "standard-input"),
+        ("score", "text"): (b"to be or not to be or", "standard-input, line 1 has 21 tokens"),
+        ("score", "tables"): (b"a,b\n1,z\n", "standard-input, line 2: 'z'"),
+        ("score", "proteins"): (b">a\nXX\n", "standard-input, line 1"),
+        ("score", "images"): (b"no picture", "standard-input"),
+    }
+    for (verb, kind), (content, said) in cases.items():
+        capsys.readouterr()
+        assert streamed(monkeypatch, content, verb, home / kind, "-", *CPU) == 2
+        err = capsys.readouterr().err
+        assert said in err and "/tmp" not in err, (verb, kind)
+
+
+def test_there_may_be_no_standard_input(home, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", None)
+    for verb in ("fill", "score"):
+        assert main([verb, str(home / "text"), "-", *CPU]) == 2
+        assert "standard input is closed: name a file" in capsys.readouterr().err
+
+
+def test_a_dash_is_standard_output(home, tmp_path):
+    """Also of a table, which otherwise is written beside the other."""
+
+    def run(*argv):
+        command = [sys.executable, "-m", "unmask", *map(str, argv), *CPU]
+        content = (home / "tables.in").read_bytes()
+        done = subprocess.run(command, input=content, capture_output=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.decode()
+
+    filled = run("fill", home / "tables", "-", "--steps", "4", "--out", "-")
+    rows = list(csv.reader(io.StringIO(filled)))
+    assert rows[:2] == [["a", "b"], ["3", "x"]] and all(all(row) for row in rows)
+    assert len(rows) == 4
+    said = run("score", home / "text", home / "lines", "--out", "scores.csv", "--json", "-")
+    assert len(json.loads(said)["scores"]) == 2
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["scores.csv"]
