@@ -25,7 +25,7 @@ MATHEMATICS = [
     ["diffusion"], ["policies"], ["sampling", "estimate"], ["likelihood"],
 ]  # fmt: skip
 ABOVE = [
-    ["rows"], ["filling", "scoring", "audit"], ["data"], ["train"], ["report"], ["evaluation"],
+    ["rows"], ["filling", "scoring", "audit", "compression"], ["data"], ["train"], ["report"], ["evaluation"],
     ["bench"], ["doctor"], ["tables"], ["importers", "export"], ["serve"], ["cli"],
 ]  # fmt: skip
 LOWEST = ["arrays", "config", "files", "labels", "markup", "processes", "roles"]
