@@ -9,6 +9,7 @@ digest, before any work; what a malicious one claims is held against what it has
 """
 
 import hashlib
+import itertools
 import json
 import struct
 import zlib
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unmask.compression.frequencies import TOTAL
-from unmask.documents import Test, misfit, one_of, whole
+from unmask.documents import Test, parsed, one_of, whole
 from unmask.policies import ORDERS
 
 MAGIC, VERSION = b"\x89UNMASK\n", 1
@@ -35,7 +36,7 @@ def falling(shares: Any) -> bool:
         return False
     if not all(type(share) in (int, float) for share in shares):
         return False
-    down = all(a >= b for a, b in zip(shares, shares[1:], strict=False))
+    down = all(a >= b for a, b in itertools.pairwise(shares))
     return down and shares[0] == 1 and shares[-1] == 0
 
 
@@ -144,13 +145,7 @@ class Reader:
         text = self.part()
         if len(text) > MOST_HEADER:
             raise self.wrong(f"has a header of {len(text):,} bytes")
-        try:
-            found = json.loads(text)
-        except (ValueError, RecursionError):
-            raise self.wrong("has a header that is no JSON") from None
-        if said := misfit(found, HEADER):
-            raise self.wrong(f"has a header in which {said}")
-        return found
+        return parsed(text, HEADER, f"the header of {self.name}")
 
     def inflated(self, packed: bytes, size: int) -> bytes:
         """What was packed, which has to be of this size; a bomb is not let grow."""

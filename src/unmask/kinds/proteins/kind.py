@@ -12,6 +12,7 @@ from unmask.kinds.kind import (
     Layout,
     Listed,
     NoFlags,
+    Packed,
     Partial,
     Source,
     own_flags,
@@ -146,6 +147,16 @@ class Proteins(Kind):
             example = Partial(record.ids.astype(np.int64), role)
             found.append(Listed(record.header, record.place, number, example))
         return found
+
+    def pack(self, path: Path) -> Packed:
+        from unmask.kinds.proteins.packed import pack
+
+        return pack(path, self.tokenizer)
+
+    def unpack(self, rows: list, beside: bytes, out: str) -> None:
+        from unmask.kinds.proteins.packed import unpack
+
+        unpack(rows, beside, out, self.tokenizer)
 
     def editor(self, length: int) -> Any:
         from unmask.kinds.proteins.editor import ProteinEditor
