@@ -274,7 +274,8 @@ def test_arithmetic_that_drifts_is_told_by_the_block(packed, monkeypatch):
     """A network that says something else in the eighth digit after the probe: a machine that does
     not repeat itself."""
     model, made = packed
-    monkeypatch.setattr(compression, "probe", lambda *a: container.unpack(made.content).header["probe"])
+    probed = container.unpack(made.content).header["probe"]
+    monkeypatch.setattr(compression, "probe", lambda *how: probed)
     hidden = model.hidden
 
     def drifting(z, t, **given):

@@ -5,7 +5,6 @@ on a like machine.  The bytes are the exact -log2 p of the sampler of one order 
 to within a thousandth or so, and what the file has besides: see `Compressed`.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,14 +20,14 @@ from unmask.compression.coding import (
     Path,
     Piece,
     code_block,
+    groups,
     machine,
     model_digest,
-    pieces_of,
     probe,
     repeatable,
 )
-from unmask.compression.container import MOST_POSITIONS, Block, Content, Sizes, checksum
-from unmask.compression.frequencies import MOST_VALUES, TOTAL, Reading, Tick, Writing, library
+from unmask.compression.container import MOST_POSITIONS, MOST_ROWS, Block, Content, Sizes, checksum
+from unmask.compression.frequencies import MOST_VALUES, Reading, Tick, Writing, library
 from unmask.diffusion import MaskedDiffusion
 from unmask.rows import rows_at_a_time
 
@@ -90,27 +89,29 @@ def compress(
     check_model(model, estimator)
     arrays = [np.asarray(one) for one in examples]
     lengths = np.array([len(one) for one in arrays], np.int64)
+    if len(lengths) > 1 and not lengths.all():
+        raise ValueError("an example has no tokens: leave it out")
     longest = int(lengths.max(initial=1))
     width = max(1, min(longest, length or model.meta.get("length", 0) or longest))
-    pieces = pieces_of(lengths, width)
-    rows = min(rows_at_a_time(batch_size, width * model.subtokenizer.length), max(1, len(pieces)))
-    if rows * width > MOST_POSITIONS:
+    rows = rows_at_a_time(batch_size, width * model.subtokenizer.length)
+    rows = max(1, min(rows, int((-(-lengths // width)).sum())))  # no more than there are
+    if rows * width > MOST_POSITIONS or rows > MOST_ROWS:
         raise ValueError(
-            f"batch_size {rows} of {width} tokens each is more than {MOST_POSITIONS:,} tokens that "
-            "run through the network together: give a smaller one"
+            f"batch_size {rows:,} is more than {MOST_ROWS:,}, or more than {MOST_POSITIONS:,} "
+            "tokens that run through the network together: give a smaller one"
         )
-    path = path_of(order, shares)
+    path, cut = path_of(order, shares), (lengths, width, rows)
     blocks, bits, coded = [], 0.0, 0.0
     units = int(lengths.sum()) * model.units().length
     with repeatable(model.device), ticking(units * (1 + verify), model, progress) as tick:
-        checked = [codes_of(model, some, arrays, width) for some in groups(pieces, rows)]
+        parts = [(some, codes_of(model, some, arrays, width)) for some in groups(*cut)]
         header = {
             "model": model_digest(model), "order": order,
             "shares": None if shares is None else [float(share) for share in shares],
-            "rows": rows, "width": width, "examples": len(arrays), "total": TOTAL,
+            "rows": rows, "width": width, "examples": len(arrays),
             "machine": machine(model), "probe": probe(model, rows, width, path),
         }  # fmt: skip
-        for some, codes in zip(groups(pieces, rows), checked, strict=True):
+        for some, codes in parts:
             how = sizes_of(some), [piece.ends for piece in some], width, path
             writing = Writing()
             _, cost = code_block(model, *how, writing, codes, tick)
@@ -145,16 +146,15 @@ def decompress(
     check_model(model, likelihood.Path(header["order"], header["shares"]))
     check_same(model, header, name)
     width, rows = header["width"], header["rows"]
-    pieces = pieces_of(found.lengths, width)
     units = int(found.lengths.sum()) * model.units().length
-    examples = [np.zeros(length, np.int64) for length in found.lengths.tolist()]
+    examples: list[np.ndarray] = []
     with repeatable(model.device), ticking(units, model, progress) as tick:
         if probe(model, rows, width, path) != header["probe"]:
             raise ValueError(
                 f"{name} was made on a machine whose arithmetic differs from this one's in the last"
                 " digits, so that it cannot be decoded here: take the machine that it was made on"
             )
-        blocks = zip(groups(pieces, rows), found.blocks, strict=True)
+        blocks = zip(groups(found.lengths, width, rows), found.blocks, strict=True)
         for number, (some, block) in enumerate(blocks, 1):
             how = sizes_of(some), [piece.ends for piece in some], width, path
             reading = Reading(block.words)
@@ -167,7 +167,10 @@ def decompress(
                 raise decoded_wrong(name, number)
             ids = model.subtokenizer.token(codes).numpy()
             for piece, row in zip(some, ids, strict=True):
+                if piece.ends[0]:
+                    examples.append(np.zeros(found.lengths[piece.of], np.int64))
                 examples[piece.of][piece.at] = row[: piece.at.stop - piece.at.start]
+    examples += [np.zeros(0, np.int64)] * (len(found.lengths) - len(examples))  # an empty one
     return Decompressed(examples, found.beside)
 
 
@@ -200,12 +203,6 @@ def check_same(model: MaskedDiffusion, header: dict[str, Any], name: str) -> Non
 
 def path_of(order: str, shares: Sequence[float] | None) -> Path:
     return Path(order, None if shares is None else torch.tensor(shares, dtype=torch.float64))
-
-
-def groups(pieces: list[Piece], rows: int) -> Iterator[list[Piece]]:
-    """Pieces that are coded together."""
-    for begin in range(0, len(pieces), rows):
-        yield pieces[begin : begin + rows]
 
 
 def sizes_of(pieces: list[Piece]) -> list[int]:
@@ -246,8 +243,3 @@ def ticking(units: int, model: MaskedDiffusion, progress: bool) -> Iterator[Tick
     disable = None if progress else True
     with tqdm(total=units, unit=unit, disable=disable, dynamic_ncols=True) as bar:
         yield bar.update
-
-
-def bits_per(compressed: Compressed, count: int) -> float:
-    """Bits of a file for each of so many units; NaN for none."""
-    return 8 * len(compressed.content) / count if count else math.nan

@@ -39,14 +39,21 @@ class Piece(NamedTuple):
     ends: tuple[bool, bool]  # whether it holds the ends of the example
 
 
-def pieces_of(lengths: np.ndarray, width: int) -> list[Piece]:
+def pieces_of(lengths: np.ndarray, width: int) -> Iterator[Piece]:
     """Examples of these lengths, cut from left to right at `width`."""
-    found = []
-    for i, length in enumerate(lengths.tolist()):
+    for i, length in enumerate(lengths):
+        length = int(length)
         for begin in range(0, length, width):
             end = min(begin + width, length)
-            found.append(Piece(i, slice(begin, end), (begin == 0, end == length)))
-    return found
+            yield Piece(i, slice(begin, end), (begin == 0, end == length))
+
+
+def groups(lengths: np.ndarray, width: int, rows: int) -> Iterator[list[Piece]]:
+    """Pieces that are coded together, a block each: made as they are needed, since a file may claim
+    more of them than there is memory for."""
+    pieces = pieces_of(lengths, width)
+    while some := list(itertools.islice(pieces, rows)):
+        yield some
 
 
 class Path(NamedTuple):

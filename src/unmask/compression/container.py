@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unmask.compression.frequencies import TOTAL
-from unmask.documents import Test, parsed, one_of, whole
+from unmask.documents import Test, misfit, one_of, parsed, whole
 from unmask.policies import ORDERS
 
 MAGIC, VERSION = b"\x89UNMASK\n", 1
@@ -27,6 +26,7 @@ BLOCK = struct.Struct("<II")
 MOST_HEADER = 1 << 20  # bytes
 MOST_BESIDE = 1 << 28  # bytes, unpacked
 MOST_POSITIONS = 1 << 20  # of the examples that run through the network at a time
+MOST_ROWS = 1 << 14
 MOST_STEPS = 1 << 14
 
 
@@ -42,8 +42,8 @@ def falling(shares: Any) -> bool:
 
 SHARES = Test(lambda v: v is None or falling(v), "null, or numbers that fall from 1 to 0")
 HEADER = {
-    "model": str, "order": one_of(*ORDERS), "shares": SHARES, "rows": whole(1, MOST_POSITIONS),
-    "width": whole(1, MOST_POSITIONS), "examples": whole(0, 2**32), "total": whole(TOTAL, TOTAL),
+    "model": str, "order": one_of(*ORDERS), "shares": SHARES, "rows": whole(1, MOST_ROWS),
+    "width": whole(1, MOST_POSITIONS), "examples": whole(0, MOST_BESIDE // 4),
     "machine": {str: None}, "probe": str, "beside": whole(0, MOST_BESIDE),
 }  # fmt: skip
 
@@ -76,12 +76,12 @@ class Sizes(NamedTuple):
 
 def pack(content: Content) -> tuple[bytes, Sizes]:
     """A file, and how large its parts are.  ValueError for what no reader would take."""
-    header = json.dumps(content.header | {"beside": len(content.beside)}, separators=(",", ":"))
-    if len(content.beside) > MOST_BESIDE:
-        raise ValueError(
-            f"{len(content.beside):,} bytes are to be kept beside the examples, and {MOST_BESIDE:,}"
-            " are allowed: compress fewer examples at a time"
-        )
+    facts = content.header | {"beside": len(content.beside)}
+    if wrong := misfit(facts, HEADER):
+        raise ValueError(f"this is more than a file holds: {wrong}; compress less at a time")
+    if content.lengths.max(initial=0) >= 2**32:
+        raise ValueError("an example has 2^32 tokens or more: compress less at a time")
+    header = json.dumps(facts, separators=(",", ":"))
     lengths = zlib.compress(content.lengths.astype("<u4").tobytes(), 9)
     beside = zlib.compress(content.beside, 9) if content.beside else b""
     parts = [header.encode(), lengths, beside]
@@ -113,11 +113,13 @@ def unpack(raw: bytes, name: str = "the file") -> Content:
     header = reader.header()
     lengths, beside = reader.part(), reader.part()
     blocks = list(reader.blocks())
-    if header["examples"] * 4 > MOST_BESIDE or header["rows"] * header["width"] > MOST_POSITIONS:
-        raise reader.wrong("claims more examples than fit into memory")
+    if header["rows"] * header["width"] > MOST_POSITIONS:
+        raise reader.wrong("claims more examples at a time than fit into memory")
     numbers = reader.inflated(lengths, 4 * header["examples"])
     content = reader.inflated(beside, header["beside"])
     found = Content(header, np.frombuffer(numbers, "<u4").astype(np.int64), content, blocks)
+    if len(numbers) > 4 and not found.lengths.all():
+        raise reader.wrong("has an example without tokens")
     if count_blocks(found.lengths, header["width"], header["rows"]) != len(blocks):
         raise reader.wrong("has other blocks than its examples need")
     return found

@@ -70,10 +70,6 @@ class Reading:
         except AssertionError as error:  # what it says of words that no encoder writes
             raise ValueError(f"what is compressed cannot be decoded ({error})") from None
 
-    @property
-    def exhausted(self) -> bool:
-        return self.decoder.maybe_exhausted()
-
 
 def weights(laws: np.ndarray) -> np.ndarray:
     """What makes the coder use exactly these frequencies (R, V): float64.
