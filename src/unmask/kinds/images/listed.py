@@ -7,7 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from unmask.kinds.images.holes import read_opaque
-from unmask.kinds.images.pixels import Pixels, picture_grid, png
+from unmask.kinds.images.pixels import Pixels, png
 from unmask.kinds.images.sources import Reading, file_format, is_picture, make_source, read_images
 from unmask.kinds.kind import Listed, Packed, Partial
 from unmask.kinds.leftout import LeftOut
@@ -80,5 +80,6 @@ def pack(path: Path, pixels: Pixels) -> Packed:
     notes = ["names and labels of pictures are not kept"]
     if pixels.vocab_size < 256:
         notes.append(f"values are those of the model, which has {pixels.vocab_size} of them")
-    grid = png(picture_grid(pixels.decode(ids)))
-    return Packed(list(ids), ids.astype(np.uint8).tobytes(), notes=notes, sizes={"png": len(grid)})
+    _, width, channels = pixels.shape
+    below = png(pixels.decode(ids).reshape(-1, width, channels))  # one picture of all
+    return Packed(list(ids), ids.astype(np.uint8).tobytes(), notes=notes, sizes={"png": len(below)})
