@@ -17,6 +17,8 @@ from test_law import MODELS
 from test_links import DIALS, ROWS, random_model
 from test_policies import GRIDS, ONE_CURVE, possible, shares_of
 
+from unmask import MaskedDiffusion, Subtokenizer
+from unmask.backbones import Transformer
 from unmask.cli import main
 from unmask.compression import coding, container
 from unmask.compression.container import Block, Content
@@ -29,6 +31,7 @@ from unmask.kinds.tables.packed import unpack as unpack_table
 from unmask.kinds.text import packed as of_text
 from unmask.kinds.text.tokenizers import Bytes, Characters, Subwords
 from unmask.likelihood import path_nats
+from unmask.schedules import Linear
 
 
 class Listing:
@@ -130,6 +133,25 @@ def test_pieces_cover_examples_of_any_length():
     assert [p.ends for p in pieces[4:]] == [(True, False), (False, False), (False, True)]
     assert [len(some) for some in coding.groups(lengths, 4, 3)] == [3, 3, 1]
     assert container.count_blocks(lengths, 4, 3) == 3 and container.count_blocks(lengths, 4, 7) == 1
+
+
+def test_the_network_is_told_whether_a_piece_holds_the_ends():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Transformer(5, dim=16, layers=1, heads=2, ends=True)
+        for p in network.parameters():
+            torch.nn.init.normal_(p, std=0.5)
+    model = MaskedDiffusion(network, Linear(), Subtokenizer(5)).double().eval()
+    x, ends = torch.arange(12).view(3, 4) % 5, [(True, False), (False, False), (True, True)]
+    x[1, 3] = 0  # shorter than the others
+    valid = torch.tensor([[True] * 4, [True] * 3 + [False], [True] * 4])
+    path = coding.Path("left-to-right", None)
+    _, cost = coding.code_block(model, [4, 3, 4], ends, 4, path, Listing(), x)
+    batch = model.clean(x, valid=valid, ends=torch.tensor(ends))
+    bits = float(path_nats(model, batch, "left-to-right")[0].sum()) / math.log(2)
+    assert cost.exact == pytest.approx(bits, abs=1e-9)
+    whole = float(path_nats(model, model.clean(x, valid=valid), "left-to-right")[0].sum())
+    assert abs(whole / math.log(2) - bits) > 1e-3  # it matters to this network
 
 
 def test_a_digest_and_a_probe_tell_models_apart():

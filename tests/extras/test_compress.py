@@ -304,7 +304,7 @@ def test_what_does_not_repeat_is_not_written(packed, monkeypatch):
         return rows, lambda some: head(some) * (1 + 1e-3 * len(calls))
 
     monkeypatch.setattr(model, "hidden", drifting)
-    with pytest.raises(RuntimeError, match="does not decode to itself"):
+    with pytest.raises(FloatingPointError, match="does not decode to itself"):
         compression.compress(model, [np.arange(20)])
 
 
@@ -349,6 +349,20 @@ def test_digits_and_classes_and_learned_schedules(tmp_path):
         assert made.bits == pytest.approx(sum(one.nats for one in exact) / math.log(2), rel=1e-5)
         assert abs(made.coded_bits - made.bits) < 1e-3 * made.bits
         assert 0 < 8 * made.sizes.payload - made.coded_bits < 96
+    for wrong, why in (
+        ([np.array([1.5])], "whole numbers"),
+        ([np.array([[1]])], "shape"),
+        ([np.arange(2), np.arange(0)], "has no tokens"),
+        ([np.array([27])], "token id 27 is out of range"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            compression.compress(model, wrong)
+    with pytest.raises(ValueError, match="numbers that fall from 1 to 0"):
+        many = np.linspace(1, 0, 20_000).tolist()
+        compression.compress(model, list(x), shares=many)
+    with pytest.raises(ValueError, match="batch_size 20,000 is more than"):
+        compression.compress(model, [np.arange(1)] * 20_000, batch_size=20_000)
+    assert compression.decompress(model, compression.compress(model, []).content).examples == []
     network = Transformer(5, dim=16, layers=1, heads=2, time=True)
     learned = MaskedDiffusion(network, schedules.LearnedPolynomial(5), Subtokenizer(5))
     with pytest.raises(ValueError, match="one curve for all values"):

@@ -89,6 +89,7 @@ def compress(argv: list[str]) -> None:
 
     library()
     model, kind, folder = runtime.load(args.model)
+    model = model.float()
     shares = shares_of(args, model)
     packed = kind.pack(args.input)
     for note in packed.notes:
@@ -137,7 +138,7 @@ def decompress(argv: list[str]) -> None:
     runtime = Runtime(with_threads(args, header))
     model, kind, folder = runtime.load(args.model)
     kind.check_unpacked(args.out)
-    found = compression.decompress(model, raw, name=str(args.input), progress=True)
+    found = compression.decompress(model.float(), raw, name=str(args.input), progress=True)
     kind.unpack(found.examples, found.beside, args.out)
     tokens = sum(len(one) for one in found.examples)
     print(f"{args.out}: {tokens:,} {kind.unit}s, every block as its checksum says")

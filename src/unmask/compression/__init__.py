@@ -82,17 +82,20 @@ def compress(
 
     ValueError for a model without such a likelihood, or of more than 2^18 values, for ids that it
     does not know, and where constriction is not installed.  FloatingPointError for a network whose
-    numbers are not finite.  RuntimeError where what was coded does not decode to itself.
+    numbers are not finite, and where what was coded does not decode to itself.
     """
     library()
     estimator = likelihood.Path(order, None if shares is None else tuple(shares))
     check_model(model, estimator)
     arrays = [np.asarray(one) for one in examples]
     lengths = np.array([len(one) for one in arrays], np.int64)
+    if any(one.ndim != 1 or (one.size and one.dtype.kind not in "iu") for one in arrays):
+        raise ValueError("an example is token ids of shape (S,), whole numbers: give such arrays")
     if len(lengths) > 1 and not lengths.all():
         raise ValueError("an example has no tokens: leave it out")
     longest = int(lengths.max(initial=1))
-    width = max(1, min(longest, length or model.meta.get("length", 0) or longest))
+    own = model.meta.get("length", 0) or longest
+    width = max(1, min(longest, own, length or longest))
     rows = rows_at_a_time(batch_size, width * model.subtokenizer.length)
     rows = max(1, min(rows, int((-(-lengths // width)).sum())))  # no more than there are
     if rows * width > MOST_POSITIONS or rows > MOST_ROWS:
@@ -101,7 +104,7 @@ def compress(
             "tokens that run through the network together: give a smaller one"
         )
     path, cut = path_of(order, shares), (lengths, width, rows)
-    blocks, bits, coded = [], 0.0, 0.0
+    bits = coded = 0.0
     units = int(lengths.sum()) * model.units().length
     with repeatable(model.device), ticking(units * (1 + verify), model, progress) as tick:
         parts = [(some, codes_of(model, some, arrays, width)) for some in groups(*cut)]
@@ -111,6 +114,8 @@ def compress(
             "rows": rows, "width": width, "examples": len(arrays),
             "machine": machine(model), "probe": probe(model, rows, width, path),
         }  # fmt: skip
+        made = Content(header, lengths, beside, [])
+        container.checked(made)
         for some, codes in parts:
             how = sizes_of(some), [piece.ends for piece in some], width, path
             writing = Writing()
@@ -119,13 +124,13 @@ def compress(
             if verify:
                 again, _ = code_block(model, *how, Reading(words), None, tick)
                 if not torch.equal(again, codes):
-                    raise RuntimeError(
-                        "what was coded does not decode to itself: the arithmetic of this machine "
-                        "does not repeat; try one thread"
+                    raise FloatingPointError(
+                        "what was coded does not decode to itself, since the arithmetic of this "
+                        "machine does not repeat: try one thread, or the CPU"
                     )
-            blocks.append(Block(words, checksum_of(model, codes, some)))
+            made.blocks.append(Block(words, checksum_of(model, codes, some)))
             bits, coded = bits + cost.exact, coded + cost.coded
-    content, sizes = container.pack(Content(header, lengths, beside, blocks))
+    content, sizes = container.pack(made)
     sampler = estimator.sampler(model)
     return Compressed(content, bits, coded, sizes, int(lengths.sum()), sampler)
 

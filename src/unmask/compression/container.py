@@ -74,14 +74,19 @@ class Sizes(NamedTuple):
     checks: int  # what each block has besides
 
 
-def pack(content: Content) -> tuple[bytes, Sizes]:
-    """A file, and how large its parts are.  ValueError for what no reader would take."""
-    facts = content.header | {"beside": len(content.beside)}
-    if wrong := misfit(facts, HEADER):
+def checked(content: Content) -> dict[str, Any]:
+    """The header as it is written.  ValueError for what no reader would take."""
+    header = content.header | {"beside": len(content.beside)}
+    if wrong := misfit(header, HEADER):
         raise ValueError(f"this is more than a file holds: {wrong}; compress less at a time")
     if content.lengths.max(initial=0) >= 2**32:
         raise ValueError("an example has 2^32 tokens or more: compress less at a time")
-    header = json.dumps(facts, separators=(",", ":"))
+    return header
+
+
+def pack(content: Content) -> tuple[bytes, Sizes]:
+    """A file, and how large its parts are.  ValueError as in `checked`."""
+    header = json.dumps(checked(content), separators=(",", ":"))
     lengths = zlib.compress(content.lengths.astype("<u4").tobytes(), 9)
     beside = zlib.compress(content.beside, 9) if content.beside else b""
     parts = [header.encode(), lengths, beside]
