@@ -138,7 +138,7 @@ def test_pieces_cover_examples_of_any_length():
 def test_the_network_is_told_whether_a_piece_holds_the_ends():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = Transformer(5, dim=16, layers=1, heads=2, ends=True)
+        network = Transformer(5, dim=16, layers=1, heads=2, ends="sequence")
         for p in network.parameters():
             torch.nn.init.normal_(p, std=0.5)
     model = MaskedDiffusion(network, Linear(), Subtokenizer(5)).double().eval()
