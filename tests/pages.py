@@ -27,7 +27,15 @@ from unmask.cli.main import main
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 # what a block may need besides, all of which make test-extras has
-PACKAGES = {"lm_eval", "onnxruntime", "pandas", "peft", "tensorstore", "transformers"}
+PACKAGES = {
+    "constriction",
+    "lm_eval",
+    "onnxruntime",
+    "pandas",
+    "peft",
+    "tensorstore",
+    "transformers",
+}
 BLOCK = re.compile(r"(?:^<!-- (not run|with): (.*?) -->\n+)?^```(\w*)\n(.*?)^```$", re.M | re.S)
 # what stands in a page's commands for what is found on a user's path
 PRELUDE = """

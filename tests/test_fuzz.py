@@ -39,8 +39,16 @@ from mutations import mutated
 
 from unmask import arrays, checkpoint
 from unmask.cli.main import VERBS, guarded
+from unmask.compression import container
 from unmask.kinds.kind import Filled
 from unmask.kinds.proteins import fasta as fasta_source
+from unmask.kinds.proteins import packed as protein_packed
+from unmask.kinds.proteins.residues import Residues
+from unmask.kinds.tables import packed as table_packed
+from unmask.kinds.tables.bins import Within
+from unmask.kinds.tables.columns import Column, Table
+from unmask.kinds.text import packed as text_packed
+from unmask.kinds.text.tokenizers import Characters
 from unmask.roles import HOLE
 
 SENTENCES = (ValueError, OSError, FloatingPointError, MemoryError)
@@ -102,6 +110,58 @@ def prepare(kind: str, folder: Path, *flags: object) -> None:
     (source,) = folder.glob("in*")
     verb("prepare", kind, source, folder / "out", *flags)
     assert (folder / "out" / "meta.json").is_file()
+
+
+def sealed(body: bytes) -> bytes:
+    """A file of compress with this behind its digest."""
+    return container.FRONT.pack(container.MAGIC, container.VERSION, container.digest(body)) + body
+
+
+def compressed_files() -> list[bytes]:
+    """What stands behind the digest of two of them."""
+    header = {
+        "model": "0" * 64, "order": "left-to-right", "shares": [1.0, 0.5, 0.0], "rows": 2,
+        "width": 4, "examples": 3, "machine": {"threads": 1}, "probe": "0",
+    }  # fmt: skip
+    words = np.arange(5, dtype=np.uint32)
+    blocks = [container.Block(words, 7), container.Block(words[:0], 8)]
+    lengths = np.array([5, 4, 1])
+    full = container.Content(header, lengths, b"beside" * 9, blocks)
+    small = container.Content(header | {"examples": 1}, lengths[:1] * 0, b"", [])
+    return [container.pack(one)[0][container.FRONT.size :] for one in (full, small)]
+
+
+@reader(compressed_files, pack=sealed, often=2.0)
+def compressed(folder, content):
+    container.unpack(content)
+
+
+def within() -> Within:
+    """Two numbers, each in a bin of its own."""
+    parts = {"first": [0, 0, 1, 1], "count": [1] * 4, "rows": [3, 1, 3, 1], "bins": [0, 0, 1, 1]}
+    return Within("1", 1, 0, 0, spelled={}, **parts)
+
+
+OF_TEXT = {"sha256": hashlib.sha256(b"a\rb\xff").hexdigest(), "beside": [[1, "\r"], [1, "\udcff"]]}
+
+
+@reader([json.dumps(OF_TEXT).encode()])
+def kept_of_text(folder, content):
+    text_packed.unpack([np.array([0, 1])], content, str(folder / "out"), Characters("ab"))
+
+
+@reader([json.dumps({"steps": {"n": [1, -2]}, "cells": [[0, 1, "?"]]}).encode()])
+def kept_of_table(folder, content):
+    columns = Column("n", 0, ("1", "2"), (1.5,), within=within()), Column("k", 1, ("a", "b"))
+    table = Table(columns, header=True, delimiter=",", width=2)
+    rows = [np.array([0, 2]), np.array([1, 3])]
+    table_packed.unpack(rows, content, str(folder / "out"), table)
+
+
+@reader([json.dumps(["a header", "another"]).encode()])
+def kept_of_sequences(folder, content):
+    rows = [np.array([0, 3]), np.array([1])]
+    protein_packed.unpack(rows, content, str(folder / "out"), Residues())
 
 
 TEXT = "a first text, é\nthe second 漢字\r\n\nthird 12 " * 3

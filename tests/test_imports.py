@@ -25,8 +25,8 @@ MATHEMATICS = [
     ["diffusion"], ["policies"], ["sampling", "estimate"], ["likelihood"],
 ]  # fmt: skip
 ABOVE = [
-    ["rows"], ["filling", "scoring", "audit"], ["data"], ["train"], ["report"], ["evaluation"],
-    ["bench"], ["doctor"], ["tables"], ["importers", "export"], ["serve"], ["cli"],
+    ["rows"], ["filling", "scoring", "audit", "compression"], ["data"], ["train"], ["report"],
+    ["evaluation"], ["bench"], ["doctor"], ["tables"], ["importers", "export"], ["serve"], ["cli"],
 ]  # fmt: skip
 LOWEST = ["arrays", "config", "files", "labels", "markup", "processes", "roles"]
 BELOW = [*LOWEST, "device", "documents"]  # of all

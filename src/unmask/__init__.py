@@ -24,6 +24,7 @@ _MODULES = {
     "backbones",
     "categorical",
     "checkpoint",
+    "compression",
     "data",
     "diffusion",
     "likelihood",

@@ -3,6 +3,7 @@ from unmask import audit as audit
 from unmask import backbones as backbones
 from unmask import categorical as categorical
 from unmask import checkpoint as checkpoint
+from unmask import compression as compression
 from unmask import data as data
 from unmask import diffusion as diffusion
 from unmask import likelihood as likelihood

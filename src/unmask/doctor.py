@@ -21,6 +21,7 @@ EXTRAS = {
     "huggingface": "unmask import huggingface, from_transformers",
     "orbax": "unmask import md4, from checkpoints of Orbax",
     "harness": "unmask lm-eval",
+    "compress": "unmask compress, decompress",
     "frames": "TableModel, for data frames (polars is as good)",
     "parquet": "unmask prepare, from Parquet files and folders that datasets saved",
     "tensorboard": "unmask train --log tensorboard",

@@ -50,6 +50,18 @@ def read_json(path: Path, form: Any = None) -> Any:
     return content
 
 
+def parsed(content: bytes, form: Any, what: str) -> Any:
+    """JSON that a file of another kind holds.  ValueError that says `what` it is, if it is none, or
+    misfits."""
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        raise ValueError(f"{what} is no JSON: the file is damaged") from None
+    if wrong := misfit(found, form):
+        raise ValueError(f"{what} is damaged: {wrong}")
+    return found
+
+
 @contextmanager
 def malformed(what: str, fix: str) -> Iterator[None]:
     """While facts of a document are used, `what`: ValueError for one that is missing, or of another

@@ -94,3 +94,11 @@ def test_tables_from_python(tmp_path):
     names = {"frame": frame, "frame_with_holes": holes, "rows": holes, "held_out": frame.tail(20)}
     swaps = {"minutes=2": "steps=4, config=dict(dim=16, layers=1)", "sample(1000)": "sample(20)"}
     run_page("tables.md", tmp_path, swaps, only="python", **names)
+
+
+def test_compress(tmp_path, text_run):
+    """With a model of text; `text_run` is of 28 characters."""
+    (tmp_path / "run").symlink_to(text_run)
+    (tmp_path / "in.txt").write_bytes(b"the quick brown fox\r\n" * 8)
+    said = run_page("compress.md", tmp_path)
+    assert "the exact -log2 p of the sampler" in said and "bytes by the likelihood" in said

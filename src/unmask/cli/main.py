@@ -18,6 +18,7 @@ from unmask.cli.audit import audit
 from unmask.cli.bench import bench
 from unmask.cli.compare import compare
 from unmask.cli.completion import completion
+from unmask.cli.compress import compress, decompress
 from unmask.cli.demo import demo
 from unmask.cli.distance import distance
 from unmask.cli.doctor import doctor
@@ -171,7 +172,8 @@ VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "audit": audit, "schedule": schedule, "sample": sample, "fill": fill, "quality": quality,
     "distance": distance, "grid": grid, "bench": bench, "doctor": doctor, "import": import_model,
     "score": score, "lm-eval": lm_eval, "push": push, "export": export_model,
-    "serve": serve, "report": report, "completion": lambda argv: completion(argv, VERBS),
+    "serve": serve, "report": report, "compress": compress, "decompress": decompress,
+    "completion": lambda argv: completion(argv, VERBS),
 }  # fmt: skip
 SHARED = {"train", "eval", "sample"}  # by several processes
 
@@ -191,6 +193,8 @@ HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
   serve MODEL...                a page in the browser that fills in and samples while one looks on
   report MODEL                  a page about a model: samples as they appear, fillings, its bound
   score MODEL INPUT             what each example of a file costs, or how two versions of it differ
+  compress MODEL INPUT OUT      a file without loss, by the model: its likelihood, as bytes
+  decompress MODEL FILE OUT     the file again
   quality CSV --data DIR        how good synthetic rows are, beside real ones; a page of pictures
   lm-eval --model unmask ...    a model of text in lm-evaluation-harness, whose flags it takes
   import NAME SRC OUT           a model from elsewhere, such as a BERT or an ESM-2, as one of ours

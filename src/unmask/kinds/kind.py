@@ -100,6 +100,17 @@ class Listed(NamedTuple):
     example: Partial
 
 
+class Packed(NamedTuple):
+    """A file as examples that a model codes, and what these do not tell."""
+
+    examples: Sequence[np.ndarray]  # (S,) tokens each, of which all are known
+    raw: bytes  # what examples tell, as other compressors are given it
+    beside: bytes = b""  # what they do not, for `Kind.unpack`
+    # in words: what is kept beside them, and what of the file is not kept
+    notes: Sequence[str] = ()
+    sizes: Mapping[str, int] = {}  # bytes of the same in formats for such data, by name
+
+
 class Source(ABC):
     """A file with holes: examples of it, and the way back, to where they stood."""
 
@@ -211,6 +222,22 @@ class Kind(ABC):
         ValueError for a file without examples, and for one without a value.
         """
         raise ValueError(f"{self.what} is scored with others: use unmask eval")
+
+    def pack(self, path: Path) -> Packed:
+        """A file as examples, from which `unpack` makes it again: a text byte for byte, and of
+        others what is said.
+
+        ValueError for a file with anything that could not be.
+        """
+        raise ValueError(f"{self.what} is not compressed: its kind has no way back to a file")
+
+    def check_unpacked(self, out: str) -> None:
+        """ValueError for an `out` that `unpack` cannot write, before the work."""
+        check_out(out)
+
+    def unpack(self, rows: list[np.ndarray], beside: bytes, out: str) -> None:
+        """Write what `pack` made examples of.  ValueError for what it did not make."""
+        raise NotImplementedError
 
     @abstractmethod
     def write(self, rows: list[np.ndarray], args: Any) -> dict:

@@ -3,6 +3,9 @@
 A step's units pay under the state before it, those of one token jointly (DUEL, arXiv 2603.01367).
 """
 
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -35,23 +38,51 @@ def path_nats(
         rank = DIRECTIONS[order] * torch.arange(batch.y.shape[1])
         rank = rank.expand(batch.y.shape)
         return ordered_nats(model, batch, rank, shares, temperature=temperature, states=states)
+    nats = torch.zeros(batch.codes.shape, dtype=torch.float64, device=batch.codes.device)
+    calls = torch.zeros(len(nats), dtype=torch.long)
+    for step in reveals(model, batch, order, shares, temperature=temperature):
+        calls[step.rows.cpu()] += 1
+        nats[step.rows] += charges(model, step.batch, step.chosen, step.after, step.log_probs)
+    return nats.cpu(), calls
+
+
+class Step(NamedTuple):
+    """What one step of `sampling.in_order` reveals, and what the network said before it."""
+
+    rows: Tensor  # (R,) the examples in which it reveals something
+    batch: Batch  # these examples
+    chosen: Tensor  # (R, U) bool: the units that it reveals
+    after: Tensor  # (R, U) bool: those that are masked after it
+    log_probs: Callable[[Tensor, Tensor], Tensor]  # see `look`
+
+
+@torch.no_grad()
+def reveals(
+    model: MaskedDiffusion,
+    batch: Batch,
+    order: str,
+    shares: Tensor | None = None,
+    *,
+    temperature: float = 1.0,
+) -> Iterator[Step]:
+    """The steps along the path of a batch, a network call each; arguments as in `path_nats`.
+
+    A step depends on what earlier ones revealed and on nothing else: whoever decodes fills in
+    `batch.codes` between one step and the next.
+    """
     masked = batch.scored.clone()
-    nats = torch.zeros(batch.codes.shape, dtype=torch.float64, device=masked.device)
-    calls = torch.zeros(len(masked), dtype=torch.long)
     with evaluating(model):
         for target in targets(masked.sum(-1), shares):
             number = (masked.sum(-1) - target).clamp(min=0)
             rows = (number > 0).nonzero()[:, 0]
             if not len(rows):
                 continue
-            calls[rows.cpu()] += 1
             some, before = batch.take(rows), masked[rows]
             log_probs = look(model, some, before, temperature)
             chosen = first(keys(model, order, before, log_probs), before, number[rows])
             after = before & ~chosen
             masked[rows] = after
-            nats[rows] += charges(model, some, chosen, after, log_probs)
-    return nats.cpu(), calls
+            yield Step(rows, some, chosen, after, log_probs)
 
 
 def look(model: MaskedDiffusion, batch: Batch, masked: Tensor, temperature: float):

@@ -10,7 +10,7 @@ from unmask.files import no_file, write_whole
 from unmask.kinds.images.flags import PrepareImages
 from unmask.kinds.images.presets import PRESETS
 from unmask.kinds.images.protocols import PROTOCOLS
-from unmask.kinds.kind import Filler, Kind, Layout, Listed, Source, State, own_flags
+from unmask.kinds.kind import Filler, Kind, Layout, Listed, Packed, Source, State, own_flags
 from unmask.kinds.leftout import say_skipped
 from unmask.kinds.output import check_out, numbered, table
 from unmask.kinds.recipe import find_file, note_protocol, standing
@@ -120,13 +120,27 @@ class Images(Kind):
 
         return read_pictures(path, self.tokenizer)
 
-    def check(self, args: Any) -> None:
+    def pack(self, path: Path) -> Packed:
+        from unmask.kinds.images.listed import pack
+
+        return pack(path, self.tokenizer)
+
+    def check_unpacked(self, out: str) -> None:
         from unmask.kinds.images.holes import check_pictures_out
 
-        out = args.out or "samples.png"
         check_pictures_out(out)
         if Path(out).suffix:
             check_out(out)
+
+    def unpack(self, rows: list, beside: bytes, out: str) -> None:
+        import numpy as np
+
+        from unmask.kinds.images.holes import write_pictures
+
+        write_pictures(Path(out), self.tokenizer.decode(np.stack(rows)))
+
+    def check(self, args: Any) -> None:
+        self.check_unpacked(args.out or "samples.png")
 
     def write(self, rows: list, args: Any) -> dict:
         import numpy as np

@@ -7,9 +7,9 @@ import numpy as np
 from tqdm import tqdm
 
 from unmask.kinds.images.holes import read_opaque
-from unmask.kinds.images.pixels import Pixels
+from unmask.kinds.images.pixels import Pixels, png
 from unmask.kinds.images.sources import Reading, file_format, is_picture, make_source, read_images
-from unmask.kinds.kind import Listed, Partial
+from unmask.kinds.kind import Listed, Packed, Partial
 from unmask.kinds.leftout import LeftOut
 from unmask.roles import HOLE, UNKNOWN
 
@@ -64,3 +64,22 @@ def picture(path: Path, number: int, pixels: Pixels) -> Listed:
 def ids_of(array: np.ndarray, pixels: Pixels, place: str) -> np.ndarray:
     """(H*W*C,) tokens of a picture (H, W, C)."""
     return pixels.encode(array).astype(np.int64).reshape(-1)
+
+
+def pack(path: Path, pixels: Pixels) -> Packed:
+    """Pictures as examples: their values, of as many levels as the model has.
+
+    ValueError for one with transparent pixels.
+    """
+    listed = read_pictures(path, pixels)
+    for one in listed:
+        if (one.example.role != HOLE).any():
+            said = f"{one.place} has transparent pixels"
+            raise ValueError(f"{said}, which no value stands for: make them opaque")
+    ids = np.stack([one.example.ids for one in listed])
+    notes = ["names and labels of pictures are not kept"]
+    if pixels.vocab_size < 256:
+        notes.append(f"values are those of the model, which has {pixels.vocab_size} of them")
+    _, width, channels = pixels.shape
+    below = png(pixels.decode(ids).reshape(-1, width, channels))  # one picture of all
+    return Packed(list(ids), ids.astype(np.uint8).tobytes(), notes=notes, sizes={"png": len(below)})

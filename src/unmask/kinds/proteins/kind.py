@@ -12,6 +12,7 @@ from unmask.kinds.kind import (
     Layout,
     Listed,
     NoFlags,
+    Packed,
     Partial,
     Source,
     own_flags,
@@ -156,6 +157,16 @@ class Proteins(Kind):
         from unmask.kinds.proteins.residues import hidden
 
         return hidden(ids)
+
+    def pack(self, path: Path) -> Packed:
+        from unmask.kinds.proteins.packed import pack
+
+        return pack(path, self.tokenizer)
+
+    def unpack(self, rows: list, beside: bytes, out: str) -> None:
+        from unmask.kinds.proteins.packed import unpack
+
+        unpack(rows, beside, out, self.tokenizer)
 
     def editor(self, length: int) -> Any:
         from unmask.kinds.proteins.editor import ProteinEditor

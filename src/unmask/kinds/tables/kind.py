@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from unmask import markup
 from unmask.files import is_writer
-from unmask.kinds.kind import Kind, Layout, Listed, Partial, Source, State, own_flags
+from unmask.kinds.kind import Kind, Layout, Listed, Packed, Partial, Source, State, own_flags
 from unmask.kinds.output import write_text
 from unmask.kinds.quality import Quality
 from unmask.kinds.tables.flags import PrepareTable, names_in
@@ -194,6 +194,16 @@ class Tables(Kind):
 
         self.warn()
         return read_rows(path, args, self.tokenizer, marks)
+
+    def pack(self, path: Path) -> Packed:
+        from unmask.kinds.tables.packed import pack
+
+        return pack(path, self.tokenizer)
+
+    def unpack(self, rows: list, beside: bytes, out: str) -> None:
+        from unmask.kinds.tables.packed import unpack
+
+        unpack(rows, beside, out, self.tokenizer)
 
     def check(self, args: Any) -> None:
         super().check(args)

@@ -4,7 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unmask.kinds.kind import Adopted, Filler, Kind, Listed, NoFlags, Source, own_flags, too_long
+from unmask.kinds.kind import (
+    Adopted,
+    Filler,
+    Kind,
+    Listed,
+    NoFlags,
+    Packed,
+    Source,
+    own_flags,
+    too_long,
+)
 from unmask.kinds.output import check_out, table, write_texts
 from unmask.kinds.text.flags import PrepareText
 from unmask.kinds.text.presets import PRESETS
@@ -111,6 +121,16 @@ class Text(Kind):
         from unmask.kinds.text.lines import read_lines
 
         return read_lines(path, self.tokenizer)
+
+    def pack(self, path: Path) -> Packed:
+        from unmask.kinds.text.packed import pack
+
+        return pack(path, self.tokenizer)
+
+    def unpack(self, rows: list, beside: bytes, out: str) -> None:
+        from unmask.kinds.text.packed import unpack
+
+        unpack(rows, beside, out, self.tokenizer)
 
     def write(self, rows: list, args: Any) -> dict:
         texts = [self.tokenizer.decode(row.tolist()) for row in rows]

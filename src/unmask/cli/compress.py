@@ -1,0 +1,198 @@
+"""unmask compress and decompress: lossless coding by a model, and back."""
+
+import gzip
+import importlib
+import lzma
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import tyro
+
+from unmask.cli.flags import THREADS, Model, parse
+from unmask.cli.runtime import Runtime, check_positive, grid_of
+from unmask.config import Dtype
+from unmask.files import no_file, write_whole
+from unmask.kinds.output import check_apart, check_out
+
+OrderName = Literal["left-to-right", "right-to-left", "confidence", "margin", "entropy"]
+LARGEST_FILE = 1 << 32  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coding:
+    """What the arithmetic runs on; always in float32."""
+
+    device: str = "auto"
+    """auto: cuda where there is one, else cpu. A file is decoded on a device of the same name."""
+    threads: int = 0
+    """CPU threads, the same to decode; 0: leave as it is, and of decompress as the file says."""
+    json: str = ""
+    """Also write the result, with what made it, to this file."""
+    dtype: ClassVar[Dtype] = "float32"
+    seed: ClassVar[int] = 0  # nothing is drawn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compress(Coding):
+    model: Model
+    input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
+    """Of a model of text: any file, which comes back byte for byte.
+    Of proteins: a FASTA file. Of a table: a CSV file with the model's columns.
+    Of pictures: a picture, a folder of them, or an .npz or IDX file."""
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+    """The file to write."""
+    order: OrderName = "left-to-right"
+    """In which order values are coded: in that of positions, or of what is revealed the surest
+    first, by one of three measures. Each has an exact likelihood, which is what the bytes are."""
+    steps: int = 0
+    """Network calls for a batch of examples: fewer are faster, and larger files; 0: one a value."""
+    grid: str = "cosine"
+    """Of --steps: how many values each codes, as in sample."""
+    batch_size: int = 0
+    """Examples that run through the network at a time, and are a block; 0: 64, or more where they
+    are short."""
+    verify: bool = True
+    """Decode every block again and compare, at as much time once more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decompress(Coding):
+    model: Model
+    input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
+    """A file that unmask compress wrote with this model."""
+    out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")]
+    """What to write: a text, a FASTA or CSV file; of pictures, a .png (a grid), an .npz, or a
+    folder (a PNG each)."""
+
+
+def compress(argv: list[str]) -> None:
+    """Code a file by a model's own conditionals, without loss, into about as many bytes as the
+    exact likelihood says.
+
+    Printed: that likelihood, the bytes beside it, and what other compressors make of the same.
+    """
+    args: Any = parse(Compress, "compress", argv, compress.__doc__)
+    if not args.input.exists():
+        raise no_file(args.input, f"there is no file {args.input}: INPUT is what to compress")
+    check_out(str(args.out))
+    check_out(args.json)
+    check_apart([args.out, args.json], [args.input, args.grid])
+    if args.steps:
+        check_positive(args, "steps")
+    if args.grid != "cosine" and not args.steps and grid_of(args.grid) == "uniform":
+        raise ValueError("--grid uniform is of --steps: give some, or leave it out")
+    runtime = Runtime(args)
+    from unmask import compression
+    from unmask.compression.frequencies import library
+
+    library()
+    model, kind, folder = runtime.load(args.model)
+    model = model.float()
+    shares = shares_of(args, model)
+    packed = kind.pack(args.input)
+    for note in packed.notes:
+        print(f"note: {note}", file=sys.stderr)
+    made = compression.compress(
+        model,
+        packed.examples,
+        order=args.order,
+        shares=shares,
+        batch_size=args.batch_size,
+        beside=packed.beside,
+        verify=args.verify,
+        progress=True,
+    )
+    write_whole(args.out, made.content)
+    others = {**other_sizes(packed.raw), **packed.sizes}
+    print("\n".join(report(args.out, made, kind, len(packed.examples), packed.raw, others)))
+    sizes = made.sizes._asdict() | {"file": len(made.content), "input": len(packed.raw)}
+    runtime.record(
+        folder,
+        bytes=sizes | others,
+        likelihood_bits=made.bits,
+        coded_bits=made.coded_bits,
+        sampler=made.sampler,
+        examples=len(packed.examples),
+        tokens=made.tokens,
+        notes=list(packed.notes),
+        verified=args.verify,
+    )
+
+
+def decompress(argv: list[str]) -> None:
+    """Make the file again that compress coded, with the same model and arithmetic."""
+    args: Any = parse(Decompress, "decompress", argv, decompress.__doc__)
+    if not args.input.is_file():
+        raise no_file(args.input, f"there is no file {args.input}: FILE is one of compress")
+    if args.input.stat().st_size > LARGEST_FILE:
+        raise ValueError(f"{args.input} is larger than any file of compress: name one of those")
+    check_out(args.json)
+    check_apart([args.out, args.json], [args.input])
+    from unmask import compression
+    from unmask.compression.container import unpack
+
+    raw = args.input.read_bytes()
+    header = unpack(raw, str(args.input)).header
+    runtime = Runtime(with_threads(args, header))
+    model, kind, folder = runtime.load(args.model)
+    kind.check_unpacked(args.out)
+    found = compression.decompress(model.float(), raw, name=str(args.input), progress=True)
+    kind.unpack(found.examples, found.beside, args.out)
+    tokens = sum(len(one) for one in found.examples)
+    print(f"{args.out}: {tokens:,} {kind.unit}s, every block as its checksum says")
+    runtime.record(folder, examples=len(found.examples), tokens=tokens, out=args.out)
+
+
+def with_threads(args: Any, header: dict[str, Any]) -> Any:
+    """With the threads of a file, where no others are asked for."""
+    from dataclasses import replace
+
+    threads = header["machine"].get("threads")
+    known = type(threads) is int and 0 < threads <= THREADS
+    return replace(args, threads=threads) if known and not args.threads else args
+
+
+def shares_of(args: Compress, model: Any) -> tuple[float, ...] | None:
+    """Of units that are masked after each step of --steps and --grid; None: one unit a step."""
+    from unmask.policies import check_curve
+    from unmask.sampling import times_of
+
+    check_curve(model, "compressing")
+    ts = times_of(model, args.order, args.steps or None, grid_of(args.grid))
+    return None if ts is None else tuple(model.schedule.masked(ts)[:, 0].tolist())
+
+
+def other_sizes(raw: bytes) -> dict[str, int]:
+    """Bytes that other compressors make of the same, each at its best."""
+    sizes = {"gzip": len(gzip.compress(raw, 9, mtime=0))}
+    sizes["xz"] = len(lzma.compress(raw, preset=9 | lzma.PRESET_EXTREME))
+    for module in ("compression.zstd", "zstandard"):  # Python 3.14, or a package
+        try:
+            found = importlib.import_module(module)
+        except ImportError:
+            continue
+        sizes["zstd"] = len(found.compress(raw, 19))
+        break
+    return sizes
+
+
+def report(
+    out: Path, made: Any, kind: Any, examples: int, raw: bytes, others: dict[str, int]
+) -> list[str]:
+    """Lines that say what a file cost, and why."""
+    size, sizes = len(made.content), made.sizes
+    each = f"{8 * size / made.tokens:.3f} bits a {kind.unit}" if made.tokens else "nothing in it"
+    ours = sizes.payload + sizes.checks
+    many = f"{examples:,} example{'s' * (examples != 1)}"
+    lines = [
+        f"wrote {out}: {size:,} bytes of {len(raw):,} ({each}; {many}, {made.tokens:,} "
+        f"{kind.unit}s)",
+        f"  likelihood {made.bits / 8:14,.1f} bytes: the exact -log2 p of {made.sampler}",
+        f"  blocks     {ours:14,} bytes, {made.over:+.2%}: with {sizes.checks:,} of checksums",
+        f"  header     {sizes.header:14,} bytes, and {sizes.lengths:,} for lengths",
+        f"  beside     {sizes.beside:14,} bytes: what {kind.unit}s do not say",
+    ]
+    listed = ", ".join(f"{name} {count:,}" for name, count in others.items())
+    return [*lines, f"  of the same, others make: {listed}"]
