@@ -3,14 +3,30 @@
 A step's units pay under the state before it, those of one token jointly (DUEL, arXiv 2603.01367).
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from unmask.batch import Batch
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.kernels.rows import chunks
-from unmask.policies import DIRECTIONS, first, keys, targets, tempered
+from unmask.policies import DIRECTIONS, bounded, changed, first, keys, targets
 from unmask.subtokens import consistent
+
+
+class Law(NamedTuple):
+    """What a sampler makes of log mu (R, V) before it draws."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+    def of(self, logp: Tensor) -> Tensor:
+        return changed(logp, self.temperature, self.top_p)
+
+
+MODELS_OWN = Law()
 
 
 @torch.no_grad()
@@ -20,21 +36,25 @@ def path_nats(
     order: str,
     shares: Tensor | None = None,
     *,
+    gamma: float | None = None,
     temperature: float = 1.0,
+    top_p: float = 1.0,
     states: int = 64,
 ) -> tuple[Tensor, Tensor]:
-    """-log p(what is scored | what is given) of `sampling.in_order` with these `order`, `shares`
-    and `temperature`: (B, S) float64 nats by token, and (B,) network calls, on the CPU.
+    """-log p(what is scored | what is given) of `sampling.in_order` with these `order`, `shares`,
+    `temperature` and `top_p`: (B, S) float64 nats by token, infinite for what lies outside of the
+    nucleus, and (B,) network calls, on the CPU.
 
     order: one of `policies.ORDERS`.  shares (T + 1,): of units that are masked after each step, see
-    `masks.counts_of`; None: one unit a step.  `states` go through the network at a time where the
-    order is known beforehand, and B else.  The network is shown the time that fits the share of
-    masked units.
+    `masks.counts_of`; None: one unit a step.  `gamma`, with order "entropy": of
+    `sampling.entropy_bounded`.  `states` go through the network at a time where the order is known
+    beforehand, and B else.  The network is shown the time that fits the share of masked units.
     """
+    law = Law(temperature, top_p)
     if order in DIRECTIONS:
         rank = DIRECTIONS[order] * torch.arange(batch.y.shape[1])
         rank = rank.expand(batch.y.shape)
-        return ordered_nats(model, batch, rank, shares, temperature=temperature, states=states)
+        return ordered_nats(model, batch, rank, shares, law=law, states=states)
     masked = batch.scored.clone()
     nats = torch.zeros(batch.codes.shape, dtype=torch.float64, device=masked.device)
     calls = torch.zeros(len(masked), dtype=torch.long)
@@ -46,15 +66,19 @@ def path_nats(
                 continue
             calls[rows.cpu()] += 1
             some, before = batch.take(rows), masked[rows]
-            log_probs = look(model, some, before, temperature)
-            chosen = first(keys(model, order, before, log_probs), before, number[rows])
+            log_probs = look(model, some, before)
+            key = keys(model, order, before, lambda b, s: law.of(log_probs(b, s)))  # noqa: B023
+            many = number[rows] if gamma is None else bounded(key, before, gamma)
+            chosen = first(key, before, many)
             after = before & ~chosen
             masked[rows] = after
-            nats[rows] += charges(model, some, chosen, after, log_probs)
+            nats[rows] += charges(model, some, chosen, after, log_probs, law)
     return nats.cpu(), calls
 
 
-def look(model: MaskedDiffusion, batch: Batch, masked: Tensor, temperature: float):
+def look(
+    model: MaskedDiffusion, batch: Batch, masked: Tensor
+) -> Callable[[Tensor, Tensor], Tensor]:
     """Run the network on a batch of which `masked` (B, U) are masked: a function of sequences and
     positions, (R,) each, that says log mu (R, V)."""
     z = model.masked(batch, masked)
@@ -66,14 +90,18 @@ def look(model: MaskedDiffusion, batch: Batch, masked: Tensor, temperature: floa
 
     def log_probs(b: Tensor, position: Tensor) -> Tensor:
         groups = model.open_groups(z, b, position)
-        logp = model.log_probs(head(hidden[b, position]), digits[b, position], position, groups)
-        return tempered(logp, temperature)
+        return model.log_probs(head(hidden[b, position]), digits[b, position], position, groups)
 
     return log_probs
 
 
 def charges(
-    model: MaskedDiffusion, batch: Batch, chosen: Tensor, after: Tensor, log_probs
+    model: MaskedDiffusion,
+    batch: Batch,
+    chosen: Tensor,
+    after: Tensor,
+    log_probs: Callable[[Tensor, Tensor], Tensor],
+    law: Law,
 ) -> Tensor:
     """(B, S) nats of the tokens with units that are `chosen` (B, U), after which those of `after`
     (B, U) are masked.
@@ -87,7 +115,7 @@ def charges(
     vocab_size, base = model.subtokenizer.vocab_size, model.subtokenizer.base
     for part in chunks(len(b), vocab_size, chosen.device):
         i, s = b[part], position[part]
-        logp = given_first(model, log_probs(i, s), z.flatten(1), i, s)
+        logp = law.of(given_first(model, log_probs(i, s), z.flatten(1), i, s))
         whole = (z[i, s] != model.mask_id).all(-1)
         paid = logp.gather(1, batch.codes[i, s, None])[:, 0]
         if not bool(whole.all()):
@@ -117,7 +145,7 @@ def ordered_nats(
     rank: Tensor,
     shares: Tensor | None = None,
     *,
-    temperature: float = 1.0,
+    law: Law = MODELS_OWN,
     states: int = 64,
 ) -> tuple[Tensor, Tensor]:
     """As `path_nats`, of an order that is known beforehand: of the scored units, that of the least
@@ -139,8 +167,8 @@ def ordered_nats(
             b, now = of[part], at[part, None]
             some = batch.take(b)
             before, after = ((step[b] >= k) & some.scored for k in (now, now + 1))
-            log_probs = look(model, some, before, temperature)
-            paid = charges(model, some, before & ~after, after, log_probs)
+            log_probs = look(model, some, before)
+            paid = charges(model, some, before & ~after, after, log_probs, law)
             nats.index_add_(0, b, paid)
     return nats.cpu(), of.bincount(minlength=len(rank)).cpu()
 
