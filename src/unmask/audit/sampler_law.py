@@ -310,26 +310,37 @@ def step(
 
     At every step i, by the transition at t_i; the network is `shown` that time, or this one.
     """
-    base = model.units().base
-    change = torch.arange(-base, 1, device=p.device)  # 0: stays masked
+    target, mus = targets_of(index, masked, model.units().base), list[Moved]()
+    for i, (t, s) in enumerate(itertools.pairwise(ts)):
+        if model.uses_time or not mus:
+            mus = tokens(model, index, masked, t if shown is None else shown, linked=True)
+        moved = moving(p[i, index], mus, model.schedule.reveal(t, s))
+        p[i + 1].index_add_(0, target.flatten(), moved.flatten())
+
+
+def targets_of(index: Tensor, masked: Sequence[bool], base: int) -> Tensor:
+    """(R, outcomes) the states after all outcomes at the masked units of the states `index` (R,),
+    each of them a value or, the last, still masked."""
+    change = torch.arange(-base, 1, device=index.device)  # 0: stays masked
     target = index[:, None]
     for place, hidden in placed(masked, base):
         if hidden:
             target = (target[:, :, None] + place * change).flatten(1)
-    mus: list[Moved] = []
-    for i, (t, s) in enumerate(itertools.pairwise(ts)):
-        if model.uses_time or not mus:
-            mus = tokens(model, index, masked, t if shown is None else shown, linked=True)
-        joint = p[i, index]  # (R, then an axis of outcomes for each token)
-        reveal = model.schedule.reveal(t, s)
-        for one in mus:
-            axes = [1] * (joint.ndim - 1)
-            outcomes = one.mu.flatten(0, 1) if one.leader is not None else one.mu
-            moves = revealing(outcomes, reveal).flatten(1)
-            if one.leader is not None:
-                axes[one.leader] = one.mu.shape[1]
-            joint = joint[..., None] * moves.view(len(index), *axes, moves.shape[-1])
-        p[i + 1].index_add_(0, target.flatten(), joint.flatten())
+    return target
+
+
+def moving(p: Tensor, mus: Sequence[Moved], reveal: Tensor) -> Tensor:
+    """(R, an axis of outcomes for each token): the probabilities p (R,) of states, times those of
+    what is drawn in a step and revealed by coins, `reveal` (K,)."""
+    joint = p
+    for one in mus:
+        axes = [1] * (joint.ndim - 1)
+        outcomes = one.mu.flatten(0, 1) if one.leader is not None else one.mu
+        moves = revealing(outcomes, reveal).flatten(1)
+        if one.leader is not None:
+            axes[one.leader] = one.mu.shape[1]
+        joint = joint[..., None] * moves.view(len(p), *axes, moves.shape[-1])
+    return joint
 
 
 def revealing(mu: Tensor, reveal: Tensor) -> Tensor:

@@ -15,6 +15,9 @@ from unmask.kernels.rows import chunks
 from unmask.policies import DIRECTIONS, bounded, changed, first, keys, targets
 from unmask.subtokens import consistent
 
+# log mu (R, V) at the positions (R,) of the sequences (R,) of a state
+LogProbs = Callable[[Tensor, Tensor], Tensor]
+
 
 class Law(NamedTuple):
     """What a sampler makes of log mu (R, V) before it draws."""
@@ -22,8 +25,11 @@ class Law(NamedTuple):
     temperature: float = 1.0
     top_p: float = 1.0
 
-    def of(self, logp: Tensor) -> Tensor:
+    def changed(self, logp: Tensor) -> Tensor:
         return changed(logp, self.temperature, self.top_p)
+
+    def of(self, log_probs: LogProbs) -> LogProbs:
+        return lambda b, position: self.changed(log_probs(b, position))
 
 
 MODELS_OWN = Law()
@@ -67,7 +73,7 @@ def path_nats(
             calls[rows.cpu()] += 1
             some, before = batch.take(rows), masked[rows]
             log_probs = look(model, some, before)
-            key = keys(model, order, before, lambda b, s: law.of(log_probs(b, s)))  # noqa: B023
+            key = keys(model, order, before, law.of(log_probs))
             many = number[rows] if gamma is None else bounded(key, before, gamma)
             chosen = first(key, before, many)
             after = before & ~chosen
@@ -76,9 +82,7 @@ def path_nats(
     return nats.cpu(), calls
 
 
-def look(
-    model: MaskedDiffusion, batch: Batch, masked: Tensor
-) -> Callable[[Tensor, Tensor], Tensor]:
+def look(model: MaskedDiffusion, batch: Batch, masked: Tensor) -> LogProbs:
     """Run the network on a batch of which `masked` (B, U) are masked: a function of sequences and
     positions, (R,) each, that says log mu (R, V)."""
     z = model.masked(batch, masked)
@@ -100,7 +104,7 @@ def charges(
     batch: Batch,
     chosen: Tensor,
     after: Tensor,
-    log_probs: Callable[[Tensor, Tensor], Tensor],
+    log_probs: LogProbs,
     law: Law,
 ) -> Tensor:
     """(B, S) nats of the tokens with units that are `chosen` (B, U), after which those of `after`
@@ -115,7 +119,7 @@ def charges(
     vocab_size, base = model.subtokenizer.vocab_size, model.subtokenizer.base
     for part in chunks(len(b), vocab_size, chosen.device):
         i, s = b[part], position[part]
-        logp = law.of(given_first(model, log_probs(i, s), z.flatten(1), i, s))
+        logp = law.changed(given_first(model, log_probs(i, s), z.flatten(1), i, s))
         whole = (z[i, s] != model.mask_id).all(-1)
         paid = logp.gather(1, batch.codes[i, s, None])[:, 0]
         if not bool(whole.all()):

@@ -35,9 +35,9 @@ def remdm(
 
     `eta`: see `remask_probability`; 0 is `ancestral`, draw for draw.  Where the network is right,
     every unit's chance of being masked stays right at any eta, and the samples follow the data as
-    sigma and the steps' length go to zero together; at a fixed sigma, finer steps only hide more
-    often what several draws at once got wrong.  With one curve per value, sigma is the value's.  A
-    digit is hidden on its own.
+    steps get finer: of two tokens as far off as one over their number, if eta falls with them, and
+    as one over its root at a fixed eta, since what is hidden together may be drawn together.  With
+    one curve per value, sigma is the value's.  A digit is hidden on its own.
     """
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must lie between 0 and 1, not {eta}")
