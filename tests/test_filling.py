@@ -11,7 +11,10 @@ from unmask.roles import GIVEN, HOLE, UNKNOWN
 
 
 @pytest.mark.parametrize("digits,time", [(1, False), (2, True)])
-@pytest.mark.parametrize("sampler", ["ancestral", "first_hitting"])
+@pytest.mark.parametrize(
+    "sampler",
+    ["ancestral", "first_hitting", "entropy-bounded", "remdm-rescale", "forward-backward"],
+)
 def test_what_is_filled_in_depends_on_the_seed_and_not_on_the_batch(digits, time, sampler):
     """Neither on its size, nor on what else is in it, nor on how long that is."""
     model = network_model(4, digits, time)
@@ -19,13 +22,16 @@ def test_what_is_filled_in_depends_on_the_seed_and_not_on_the_batch(digits, time
         model.backbone.head.weight *= 0.1  # or one value would be certain
         model.backbone.head.bias *= 0.1
     values = model.subtokenizer.vocab_size
+    how = {"sampler": sampler, "steps": None if sampler == "entropy-bounded" else 6, "seed": 3}
+    how |= {"eta": 0.8} if sampler == "remdm-rescale" else {}
+    how |= {"draw": "float32-gumbel"} if sampler == "forward-backward" else {}
     lengths = (3, 7, 1, 5, 7, 2)
     examples = [blank(n) for n in lengths]
     role = np.array([GIVEN, HOLE, UNKNOWN, HOLE], np.int8)
     examples.append(Partial(np.array([values - 1, 0, 0, 0]), role))
 
     def filled(size, chosen=slice(None)):
-        filler = Filler(model, sampler=sampler, steps=6, batch_size=size, seed=3)
+        filler = Filler(model, batch_size=size, **how)
         found = filler.fill(examples[chosen], num=3)
         return [[one.ids.tolist() for one in fillings] for fillings in found]
 
@@ -33,7 +39,7 @@ def test_what_is_filled_in_depends_on_the_seed_and_not_on_the_batch(digits, time
     assert all(filled(size) == alone for size in (2, 3, 64))
     assert filled(64, slice(4)) == alone[:4]
     assert len({tuple(ids) for ids in alone[1]}) > 1  # the fillings of an example differ
-    again = Filler(model, sampler=sampler, steps=6, seed=3)
+    again = Filler(model, **how)
     first, second = (again.fill(examples[:2]) for _ in range(2))
     assert any(a.ids.tolist() != b.ids.tolist() for (a,), (b,) in zip(first, second))
 

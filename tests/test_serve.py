@@ -190,6 +190,10 @@ def test_the_page_loads_nothing_and_writes_only_text(client):
         ("/run", asked("text", steps=4097), "steps is at most 1024"),
         ("/run", asked("text", num=17), "num is at most 16"), ("/run", asked("text", num=0), "num"),
         ("/run", asked("text", temperature=0), "temperature"),
+        ("/run", asked("text", top_p=0), "top_p"), ("/run", asked("text", eta=2), "eta"),
+        ("/run", asked("text", gamma=1), "gamma is of entropy-bounded, not of ancestral"),
+        ("/run", asked("text", sampler="forward-backward", corrections=17), "corrections"),
+        ("/run", asked("text", sampler="entropy-bounded", steps=3), "follow from --gamma"),
         ("/run", asked("text", temperature="1"), "temperature"),
         ("/run", asked("text", seed=2**60), "seed"), ("/run", asked("text", seed=-1), "seed"),
         ("/run", asked("text") | {"edit": {"content": 3}}, "content is 3, expected a text"),
@@ -241,16 +245,20 @@ def test_a_long_request_is_stopped(models):
 # ---------------------------------------------------------------- what is filled in
 
 
-def revealed(lines):
-    """{(copy, example): {position: (text, probability)}} of all frames, each position once."""
+def revealed(lines, how=""):
+    """{(copy, example): {position: (text, probability)}} of all frames, each position once, unless
+    it was hidden again in between."""
     found = {}
     steps = [line["step"] for line in lines if "new" in line]
     assert steps == sorted(steps)
     for line in lines:
         for copy, example, positions, texts, sure in line.get("new", []):
             of = found.setdefault((copy, example), {})
-            assert not set(positions) & set(of)
-            of |= dict(zip(positions, zip(texts, sure, strict=True), strict=True))
+            for position, text, probability in zip(positions, texts, sure, strict=True):
+                before = of.pop(position, None)
+                assert (text is None) == (before is not None) or how == "remasked"
+                if text is not None:
+                    of[position] = text, probability
     return found
 
 
@@ -267,9 +275,9 @@ def run_command(command, folder, monkeypatch):
     assert main(words) == 0
 
 
-def shown_as_text(name, lines, copy, facts):
+def shown_as_text(name, lines, copy, facts, how=""):
     """What the page shows of a filling, as the command writes it."""
-    found = revealed(lines)
+    found = revealed(lines, how)
     if name == "images":
         array = picture().copy().reshape(-1)
         for position, (text, _) in found[copy, 0].items():
@@ -315,6 +323,9 @@ def written_by_command(name, folder, num):
         {"steps": 5, "seed": 3},
         {"sampler": "first_hitting", "temperature": 0.1, "seed": 11},
         {"sampler": "counts", "steps": 3, "grid": "uniform"},
+        {"sampler": "entropy-bounded", "gamma": 4.5, "top_p": 0.9},
+        {"sampler": "remdm-cap", "steps": 6, "eta": 0.5},
+        {"sampler": "forward-backward", "steps": 3, "corrections": 2},
     ],
     ids=lambda how: how.get("sampler", "ancestral"),
 )
@@ -322,7 +333,8 @@ def written_by_command(name, folder, num):
 def test_the_command_does_what_the_page_did(client, name, how, tmp_path, monkeypatch, capsys):
     lines = client.lines("/run", asked(name, num=2, **how))
     facts = client.post("/models", {})[1]["models"][KINDS.index(name)]
-    shown = [shown_as_text(name, lines, copy, facts) for copy in range(2)]
+    again = "remasked" if how.get("sampler") in ("remdm-cap", "forward-backward") else ""
+    shown = [shown_as_text(name, lines, copy, facts, again) for copy in range(2)]
     capsys.readouterr()
     run_command(lines_of(lines, "begin")["command"], tmp_path, monkeypatch)
     said = capsys.readouterr().out

@@ -25,6 +25,7 @@ OWN: dict[str, tuple[SamplerName, ...]] = {
     "eta": ("remdm-cap", "remdm-rescale"),
     "corrections": ("forward-backward",),
 }
+BOUNDED = "the steps of entropy-bounded follow from --gamma: leave out --steps and --grid"
 DrawName = Literal["exact", "float32-gumbel"]
 GridName = Literal["cosine", "uniform"]
 Ramp = Literal["constant", "rising", "falling"]
@@ -320,8 +321,7 @@ class Sampling:
                 f"not {self.steps} and {self.temperature}"
             )
         check_top_p(self.top_p)
-        if not 0 <= self.gamma < math.inf:
-            raise ValueError(f"--gamma must be a number of nats from 0 on, not {self.gamma}")
+        check_gamma(self.gamma)
         if not 0 <= self.eta <= 1:
             raise ValueError(f"--eta must lie between 0 and 1, not {self.eta}")
         if self.corrections < 1:
@@ -331,9 +331,7 @@ class Sampling:
                 check_own(self.sampler, name)
         plain = isinstance(self.grid, str) and self.grid == Sampling.grid
         if self.sampler == "entropy-bounded" and (self.steps or not plain):
-            raise ValueError(
-                "the steps of entropy-bounded follow from --gamma: leave out --steps and --grid"
-            )
+            raise ValueError(BOUNDED)
 
     def own(self) -> dict[str, Any]:
         """The numbers that are of this sampler."""
@@ -356,6 +354,12 @@ def check_own(sampler: str, *names: str) -> None:
     for name in names:
         if sampler not in OWN.get(name, (sampler,)):
             raise ValueError(f"{name} is of {' and '.join(OWN[name])}, not of {sampler}")
+
+
+def check_gamma(gamma: float) -> None:
+    """ValueError unless it is a number of nats."""
+    if not 0 <= gamma < math.inf:
+        raise ValueError(f"gamma must be a number of nats from 0 on, not {gamma}")
 
 
 def check_top_p(top_p: float) -> None:

@@ -138,7 +138,7 @@ def changed(logp: Tensor, temperature: float, top_p: float) -> Tensor:
 def nucleus(logp: Tensor, top_p: float) -> Tensor:
     """(R, V) log mu of the fewest values whose probabilities sum to `top_p`, the likeliest, and of
     equal ones those with the lowest ids, normalised (arXiv 1904.09751)."""
-    falling, order = logp.double().sort(-1, descending=True, stable=True)
+    falling, order = logp.double().sort(dim=-1, descending=True, stable=True)
     before = torch.nn.functional.pad(falling.exp().cumsum(-1)[:, :-1], (1, 0))
     kept = torch.zeros_like(logp, dtype=torch.bool).scatter(-1, order, before < top_p)
     return logp.masked_fill(~kept, -torch.inf).log_softmax(-1)

@@ -15,7 +15,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from unmask.config import Sampling
+from unmask.config import Sampling, check_gamma
 from unmask.diffusion import MaskedDiffusion
 from unmask.policies import bounded, check_curve, check_order, first, keys, targets
 from unmask.sampling.state import How, State
@@ -158,8 +158,7 @@ def entropy_bounded(
     check_curve(model, "entropy-bounded")
     if ts is not None:
         raise ValueError("the steps of entropy-bounded follow from gamma: leave ts out")
-    if not 0 <= gamma < torch.inf:
-        raise ValueError(f"gamma must be a number of nats from 0 on, not {gamma}")
+    check_gamma(gamma)
     state = State(model, z, torch.tensor([1.0, 0.0]), **how)
     masked = state.masked()
     while bool((active := masked.any(-1)).any()):
