@@ -143,14 +143,9 @@ def test_how_many_units_the_entropies_allow():
     """The sum without the largest: 0.1, 0.1 + 0.2, 0.1 + 0.2 + 0.4."""
     key = -torch.tensor([[0.4, 0.1, 9.0, 0.2, 1.0], [0.0, 0.0, 0.0, 0.5, 0.5]]).double()
     masked = torch.tensor([[True, True, False, True, True], [True] * 5])
-    for gamma, numbers in (
-        (0.0, [1, 4]),
-        (0.1, [2, 4]),
-        (0.3, [3, 4]),
-        (0.69, [3, 5]),
-        (9, [4, 5]),
-    ):
-        assert policies.bounded(key, masked, gamma + 1e-6 * (gamma > 0)).tolist() == numbers
+    allowed = {0.0: [1, 4], 0.11: [2, 4], 0.31: [3, 4], 0.51: [3, 5], 9: [4, 5]}
+    for gamma, numbers in allowed.items():
+        assert policies.bounded(key, masked, gamma).tolist() == numbers
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.4, 1.1, 100.0])
@@ -163,6 +158,8 @@ def test_the_likelihood_of_bounded_entropies_is_the_law(name, gamma):
     nats, calls = path_nats(model, model.clean(x), "entropy", **how)
     torch.testing.assert_close((-nats.sum(1)).exp(), law[x[:, 0], x[:, 1]], rtol=1e-9, atol=1e-15)
     plain = {0.0: None, 100.0: torch.tensor([1.0, 0.0]).double()}
+    if name == "not all codes":  # where a digit may be certain, and comes with the next one
+        del plain[0.0]
     if gamma in plain:  # one at a time in order of entropy; all at once
         other, same = path_nats(model, model.clean(x), "entropy", plain[gamma], temperature=0.7)
         torch.testing.assert_close(nats, other, rtol=1e-9, atol=1e-12)
@@ -172,9 +169,9 @@ def test_the_likelihood_of_bounded_entropies_is_the_law(name, gamma):
 @pytest.mark.parametrize("name", ["tokens", "digits, time", "digits, tokens masked"])
 def test_the_sampler_of_bounded_entropies_draws_from_its_law(name):
     model = MODELS[name]()
-    law = exact_law_in_order(model, "entropy", None, 2, gamma=1.0)
+    law = exact_law_in_order(model, "entropy", None, 2, gamma=0.6)
     z = torch.full((20000, 2 * model.subtokenizer.length), model.mask_id)
-    states = list(entropy_bounded(model, z, gamma=1.0, generator=rng()))
+    states = list(entropy_bounded(model, z, gamma=0.6, generator=rng()))
     assert 1 < len(states) <= z.shape[1]
     agrees_with_draws(law, states, model)
     at_once = list(entropy_bounded(model, z, gamma=1e3, generator=rng()))
@@ -198,7 +195,7 @@ def test_an_estimate_by_bounded_entropies():
 
 
 def test_the_nucleus_by_hand():
-    p = torch.tensor([[0.1, 0.5, 0.15, 0.25], [0.25, 0.25, 0.25, 0.25]]).double()
+    p = torch.tensor([[0.1, 0.5, 0.15, 0.25], [0.25] * 4], dtype=torch.float64)
     for top_p, first, second in (
         (1e-9, [0, 1, 0, 0], [1, 0, 0, 0]), (0.5, [0, 1, 0, 0], [1, 1, 0, 0]),
         (0.6, [0, 2 / 3, 0, 1 / 3], [1, 1, 1, 0]), (0.8, [0, 5 / 9, 1 / 6, 5 / 18], [1] * 4),

@@ -353,7 +353,9 @@ def check_own(sampler: str, *names: str) -> None:
     """ValueError for numbers, by name, that are of other samplers."""
     for name in names:
         if sampler not in OWN.get(name, (sampler,)):
-            raise ValueError(f"{name} is of {' and '.join(OWN[name])}, not of {sampler}")
+            raise ValueError(
+                f"{name} is of {' and '.join(OWN[name])}, not of {sampler}: leave it out"
+            )
 
 
 def check_gamma(gamma: float) -> None:

@@ -310,7 +310,7 @@ class Filler:
             part = rows.part(at, digits)
             now = part.holes & fill  # (B, W) the holes that are filled in this window
             device = self.model.device
-            given = part.told(device)
+            given: dict[str, Any] = {**part.told(device)}
             guidance = self.weight(given.get("cond"))
             watching = self.watch > 0 and not self.states
             sure = torch.ones(now.shape, device=device)

@@ -61,6 +61,8 @@ def parse(kind, verb: str, argv: list[str], description: str | None, **more):
     said = inspect.cleandoc(description or "")
     args = tyro.cli(kind, prog=f"unmask {verb}", description=said, args=argv, **more)
     check_numbers(args)
+    if isinstance(args, Sampling):
+        args.check()
     return args
 
 

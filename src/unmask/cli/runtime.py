@@ -69,10 +69,11 @@ class Runtime:
 
     def filling(self) -> dict:
         """What a `Filler` takes of a sampler's flags."""
+        args: Any = self.args
         own = {"generator": self.generator, "precision": self.precision, "progress": True}
-        own |= {"batch_size": self.args.batch_size, "seed": self.args.seed}
-        own |= {"grid": grid_of(self.args.grid), "processes": self.processes}
-        return self.args.how() | own
+        own |= {"batch_size": args.batch_size, "seed": args.seed}
+        own |= {"grid": grid_of(args.grid), "processes": self.processes}
+        return args.how() | own
 
     def record(self, folder: Path | None = None, **values) -> None:
         """Write --json, if asked for."""

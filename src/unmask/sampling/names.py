@@ -5,14 +5,13 @@ from functools import partial
 
 from torch import Tensor
 
-from unmask.config import SamplerName
 from unmask.policies import ORDERS
 from unmask.sampling.remasking import forward_backward, remdm
 from unmask.sampling.samplers import ancestral, entropy_bounded, first_hitting, in_order
 
 # called with a model, z and times, None of those that have none of their own; and by keyword with
 # `state.How`, and the numbers that `config.OWN` names
-SAMPLERS: dict[SamplerName, Callable[..., Iterator[Tensor]]] = {
+SAMPLERS: dict[str, Callable[..., Iterator[Tensor]]] = {  # the names of `config.SamplerName`
     "ancestral": ancestral,
     "first_hitting": first_hitting,
     **{name: partial(in_order, order=name) for name in ("counts", *ORDERS)},

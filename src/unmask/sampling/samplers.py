@@ -149,8 +149,8 @@ def entropy_bounded(
     entropy first (EB-Sampler, arXiv 2505.24857): see `policies.bounded`.
 
     A function of what is revealed, like the orders of `in_order`, so its likelihood is known
-    exactly, too (`likelihood.Path`).  gamma 0: one unit a step, in order of "entropy", except that
-    units whose values are certain are revealed together; a large one: everything at once.  It has
+    exactly, too (`likelihood.Path`).  gamma 0: one unit a step, in order of "entropy", and with it
+    those whose values are certain; a large one: everything at once.  It has
     no times: a step belongs to a sequence, and one that is whole costs no more.  Entropies are
     those of what is drawn, at its temperature and of its nucleus.  One curve for all values only,
     else ValueError.
