@@ -5,10 +5,27 @@ from unmask.sampling.grids import GRIDS, STEPS, idle_share, read_grid, time_grid
 from unmask.sampling.names import OF_ANY_SCHEDULE, SAMPLERS
 from unmask.sampling.remasking import forward_backward, remdm
 from unmask.sampling.samplers import ancestral, entropy_bounded, first_hitting, in_order
-from unmask.sampling.state import guided
+from unmask.sampling.state import How, guided
 
 __all__ = [
-    "GRIDS", "OF_ANY_SCHEDULE", "SAMPLERS", "STEPS", "ancestral", "draw_lengths",
-    "entropy_bounded", "first_hitting", "forward_backward", "guided", "idle_share", "in_order",
-    "read_grid", "remdm", "sample", "time_grid", "times_of", "to_tokens", "trajectory",
+    "GRIDS",
+    "OF_ANY_SCHEDULE",
+    "SAMPLERS",
+    "STEPS",
+    "How",
+    "ancestral",
+    "draw_lengths",
+    "entropy_bounded",
+    "first_hitting",
+    "forward_backward",
+    "guided",
+    "idle_share",
+    "in_order",
+    "read_grid",
+    "remdm",
+    "sample",
+    "time_grid",
+    "times_of",
+    "to_tokens",
+    "trajectory",
 ]  # fmt: skip

@@ -26,16 +26,26 @@ Drawn = Callable[[Tensor, Tensor, Tensor], None]
 class How(TypedDict, total=False):
     """What every sampler takes besides numbers of its own."""
 
-    cond: Tensor | None  # these three: what the network is told, see `batch.told`
-    valid: Tensor | None  # (B, S) bool
-    ends: Tensor | None  # (B, 2) bool
-    holes: Tensor | None  # (B, S) bool: fill in only these; None: all that is masked
+    cond: Tensor | None
+    """This and the next two: what the network is told, see `batch.told`."""
+    valid: Tensor | None
+    """(B, S) bool."""
+    ends: Tensor | None
+    """(B, 2) bool."""
+    holes: Tensor | None
+    """(B, S) bool: fill in only these; None: all that is masked."""
     generator: Generator
+    """Of all that is random: a generator, or one for each row."""
     temperature: float
+    """1: the model's own law."""
     top_p: float
+    """1: the model's own law; else that of the nucleus, see `policies.nucleus`."""
     guidance: Guidance | None
+    """Its weight at times t (B,)."""
     drawn: Drawn | None
-    draw: DrawName  # by which of `categorical.DRAWS`
+    """Told of rows and positions (R,), and how probable what was drawn for each was (R,)."""
+    draw: DrawName
+    """By which of `categorical.DRAWS`."""
 
 
 class State:
