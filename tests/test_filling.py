@@ -1,9 +1,12 @@
 """Partly known examples in, whole ones out: what a filling depends on."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
 from test_roles import network_model
+from tqdm import tqdm
 
 from unmask.filling import Filler
 from unmask.kinds.kind import Partial, blank
@@ -68,3 +71,23 @@ def test_watching_changes_nothing_for_first_hitting():
 
     alone = filled(batch_size=1)
     assert alone == filled(batch_size=1, watch=1) == filled(batch_size=3, watch=3) == filled()
+
+
+@pytest.mark.parametrize("sampler", ["entropy-bounded", "counts", "forward-backward"])
+def test_the_bar_is_full_at_the_end(sampler, monkeypatch):
+    """Also where a sampler takes fewer steps than it may."""
+    bars = []
+    plain = Filler.bar
+
+    def enabled(self, batches):
+        bars.append(tqdm(total=plain(self, batches).total, file=io.StringIO()))
+        return bars[-1]
+
+    monkeypatch.setattr(Filler, "bar", enabled)
+    steps = 3 if sampler == "forward-backward" else None
+    how = {"gamma": 1e3} if sampler == "entropy-bounded" else {}
+    Filler(network_model(4), sampler=sampler, steps=steps, batch_size=2, **how).fill(
+        [blank(n) for n in (4, 6, 5)]
+    )
+    (bar,) = bars
+    assert bar.n == bar.total > 0
