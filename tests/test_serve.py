@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import math
 import os
 import re
 import resource
@@ -16,6 +17,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,9 +26,10 @@ from served import UNET, Client, picture, runs_of, served, serving, settings
 from unmask.cli import main
 from unmask.data import Pixels, prepare_images
 from unmask.filling import Filler
-from unmask.kinds.kind import Partial
+from unmask.kinds.kind import Partial, State
 from unmask.kinds.registry import demos
 from unmask.roles import GIVEN, HOLE
+from unmask.serve.asking import Ask, Limits, Live
 from unmask.serve.guard import LARGE, SMALL, Guard
 from unmask.serve.server import PAGES
 from unmask.train import train
@@ -428,6 +431,23 @@ def test_what_is_shown_as_confidence_is_the_models_law(models, sampler):
         role[new], known[new] = GIVEN, one.ids[new]
         checked += 1
     assert checked == 3 and (role == GIVEN).all()
+
+
+def test_the_page_is_told_of_what_is_hidden_again_and_drawn_anew(models):
+    said = asked("dice", seed=1)
+    ask = Ask(models, said, Limits())
+    hole = np.flatnonzero(ask.examples[0].role == HOLE)[0]
+    lines, ids = [], ask.examples[0].ids[None].copy()
+    task = SimpleNamespace(check=lambda: None, say=lines.append)
+    live = Live(ask, task, math.inf)
+    shown, sure = (ask.examples[0].role != HOLE)[None].copy(), np.full(ids.shape, 0.25)
+    for value in (2, None, 4, 4, 5):  # 5 instead of 4: hidden and drawn between two states
+        shown[0, hole], ids[0, hole] = value is not None, value or 0
+        live.told([0], State(ids.copy(), shown.copy(), sure))
+        live.flush()
+    new = [one for line in lines for one in line["new"]]
+    assert [one[2] for one in new] == [[hole]] * 4
+    assert [one[3] for one in new] == [["3"], [None], ["5"], ["6"]]
 
 
 def test_the_bound_is_that_of_the_filler_and_the_odds_are_its_laws(client, models):

@@ -45,9 +45,9 @@ def remdm(
     for t, s in itertools.pairwise(state.ts):
         sigma = remask_probability(model.schedule, t, s, eta, rescale=rescale)
         reveal = reveal_probability(model.schedule, t, s, sigma)
-        masked, filled = state.masked(), state.filled()
+        masked, revealed = state.masked(), state.revealed()
         coin = state.uniform(*masked.shape)
-        again = filled & (coin < state.of_values(sigma))
+        again = revealed & (coin < state.of_values(sigma))
         # both by the state at t: what is revealed now is not hidden in the same step
         state.reveal(masked & (coin < reveal.max()), t.expand(len(z)), coin, reveal)
         state.hide(again)
@@ -100,9 +100,9 @@ def forward_backward(
     for t, s in itertools.pairwise(state.ts):
         ancestral_step(state, t, s)
         for _ in range(corrections):
-            filled = state.filled()
-            coin = state.uniform(*filled.shape)
-            state.hide(filled & (coin < mask_probability(model.schedule, t, s)))
+            revealed = state.revealed()
+            coin = state.uniform(*revealed.shape)
+            state.hide(revealed & (coin < mask_probability(model.schedule, t, s)))
             u = next_hit(state, model.schedule.masked(t).expand(len(z)))
             hit_until(state, u, s)
         yield state.z.clone()

@@ -94,8 +94,7 @@ class State:
                 said = f"{holes.dtype} {tuple(holes.shape)}"
                 raise ValueError(f"holes must be bool {shape}, not {said}")
             self.holes = self.of_units(holes.to(z.device))
-        # what a sampler may hide again: the digits, and their units, that it has filled in
-        self.empty, self.begun = z == model.mask_id, self.masked()
+        self.empty = z == model.mask_id  # what a sampler may hide again
         self.ts = ts = ts.to(z.device, torch.float64)
         falling = ts.ndim == 1 and len(ts) > 1 and bool((ts[1:] < ts[:-1]).all())
         if not falling or ts[0] > 1 or ts[-1] < 0:
@@ -135,9 +134,9 @@ class State:
         """(B, U) bool: those of `hidden` that are to be filled in."""
         return self.hidden() if self.holes is None else self.hidden() & self.holes
 
-    def filled(self) -> Tensor:
-        """(B, U) bool: those that were to be filled in, and are."""
-        return self.begun & ~self.hidden()
+    def revealed(self) -> Tensor:
+        """(B, U) bool: the units that are there and not hidden, given ones among them."""
+        return self.counted() & ~self.hidden()
 
     def of_values(self, of: Tensor) -> Tensor:
         """(B, U), or (1, 1): what `of` (K,), for each value or for all, says of the units' values;
@@ -151,7 +150,7 @@ class State:
         return of[y.clamp(max=len(of) - 1)]
 
     def hide(self, units: Tensor) -> None:
-        """Hide `units` (B, U) again, of those that are `filled`."""
+        """Hide `units` (B, U) again, but for what was given."""
         digits = units.repeat_interleave(self.digits // self.units.length, 1)
         self.z.masked_fill_(digits & self.empty, self.model.mask_id)
 
