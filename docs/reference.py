@@ -29,7 +29,8 @@ from unmask.kinds.registry import presets
 # beside the names of `unmask` itself: what the pages tell people to use
 MODULES = [
     *sorted(name for name in unmask.__all__ if isinstance(getattr(unmask, name), ModuleType)),
-    "audit.sampler_law", "cli", "config", "estimate", "export", "filling", "kinds.data",
+    "audit.remasked_law", "audit.sampler_law", "categorical", "cli", "config", "estimate",
+    "export", "filling", "kinds.data",
     "kinds.demo", "kinds.folder", "kinds.kind", "kinds.quality", "kinds.recipe",
     "kinds.registry", "policies", "train",
 ]  # fmt: skip
@@ -221,6 +222,7 @@ def signature(name: str, value: Any) -> str:
 
 def plain(annotated: str) -> str:
     """Types by the names that one writes."""
+    annotated = re.sub(r"\*<class '[\w.]*\b(\w+)'>", r"Unpack[\1]", annotated)
     without = re.sub(r"ForwardRef\('([^']*)'\)", r"\1", annotated)
     return re.sub(r"\b(collections\.abc|typing|pathlib|torch\._C)\.(?=[A-Z])", "", without)
 

@@ -110,7 +110,8 @@ class Client:
 
 def settings(**own):
     usual = {
-        "sampler": "ancestral", "steps": 0, "grid": "cosine", "temperature": 1, "guidance": 0,
+        "sampler": "ancestral", "steps": 0, "grid": "cosine", "temperature": 1, "top_p": 1,
+        "gamma": 0.1, "eta": 0.02, "corrections": 1, "guidance": 0,
         "seed": 0, "num": 1, "score": False,
     }  # fmt: skip
     return usual | own

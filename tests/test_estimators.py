@@ -179,6 +179,9 @@ def test_eval_enumerates_and_counts_exactly(home, tmp_path, capsys):
         (["--error", "-1"], "--error must be positive"),
         (["--estimator", "counts", "--grid", "none.json"], "there is no file none.json"),
         (["--estimator", "margin", "--temperature", "0"], "temperature must be positive"),
+        (["--estimator", "entropy", "--gamma", "1"], "--gamma is of --estimator entropy-bounded"),
+        (["--estimator", "entropy-bounded", "--gamma", "-1"], "a number of nats from 0 on"),
+        (["--estimator", "entropy-bounded", "--steps", "2"], "leave out --steps and --grid"),
     ],
 )
 def test_flags_that_mean_nothing_together_are_refused(flags, said, home, tmp_path, capsys):
@@ -232,6 +235,64 @@ def test_samplers_of_orders_on_the_command_line(home, tmp_path):
     assert cli.main(["fill", str(home / "run"), str(hole), *flags]) == 0
     filled = (tmp_path / "f.txt").read_text(encoding="utf-8").strip()
     assert filled.startswith("abc") and filled.endswith("gh") and len(filled) == 8
+
+
+def test_bounded_entropies_on_the_command_line(home, tmp_path):
+    code, one = evaluated(home, tmp_path, "--estimator", "entropy")
+    code, none = evaluated(home, tmp_path, "--estimator", "entropy-bounded", "--gamma", "0")
+    code, some = evaluated(home, tmp_path, "--estimator", "entropy-bounded", "--gamma", "3")
+    code, every = evaluated(home, tmp_path, "--estimator", "entropy-bounded", "--gamma", "1e3")
+    code, at_once = evaluated(home, tmp_path, "--estimator", "entropy", "--steps", "1")
+    assert none["value"] == pytest.approx(one["value"], rel=1e-6)
+    assert every["value"] == pytest.approx(at_once["value"], rel=1e-6)
+    calls = [record["network_calls"] for record in (one, some, every)]
+    assert 6 * 8 == calls[0] > calls[1] > calls[2] == 6
+
+
+@pytest.mark.parametrize(
+    "flags,recorded",
+    [
+        (["entropy-bounded", "--gamma", "2"], {"gamma": 2.0}),
+        (["remdm-cap", "--steps", "6", "--eta", "0.5"], {"eta": 0.5, "steps": 6}),
+        (["remdm-rescale", "--steps", "6"], {"eta": 0.02, "grid": "cosine"}),
+        (["forward-backward", "--steps", "3"], {"corrections": 1, "steps": 3}),
+        (["counts", "--top-p", "0.9", "--draw", "float32-gumbel"],
+         {"top_p": 0.9, "draw": "float32-gumbel"}),
+    ],
+)  # fmt: skip
+def test_new_samplers_on_the_command_line(flags, recorded, home, tmp_path):
+    out = tmp_path / "s.json"
+    argv = ["sample", str(home / "run"), "--num", "3", "--json", str(out), "--sampler", *flags]
+    assert cli.main([*argv, "--out", str(tmp_path / "s.txt")]) == 0
+    record = json.loads(out.read_text(encoding="utf-8"))
+    assert record["sampler"] == flags[0] and [len(one) for one in record["samples"]] == [8, 8, 8]
+    assert record | recorded == record
+    own = {"gamma", "eta", "corrections", "top_p", "draw", "steps"} & set(record)
+    assert own <= {*recorded, "steps"}
+    hole = tmp_path / "hole.txt"
+    hole.write_text("abc[MASK:3]gh", encoding="utf-8")
+    argv = ["fill", str(home / "run"), str(hole), "--out", str(tmp_path / "f.txt"), "--sampler"]
+    assert cli.main([*argv, *flags]) == 0
+    filled = (tmp_path / "f.txt").read_text(encoding="utf-8").strip()
+    assert filled.startswith("abc") and filled.endswith("gh") and len(filled) == 8
+
+
+@pytest.mark.parametrize(
+    "flags,said",
+    [
+        (["--gamma", "1"], "gamma is of entropy-bounded, not of ancestral: leave it out"),
+        (["--sampler", "counts", "--eta", "0.5"], "eta is of remdm-cap and remdm-rescale"),
+        (["--sampler", "remdm-cap", "--corrections", "2"], "corrections is of forward-backward"),
+        (["--sampler", "remdm-cap", "--eta", "1.5"], "--eta must lie between 0 and 1, not 1.5"),
+        (["--sampler", "entropy-bounded", "--steps", "9"], "leave out --steps and --grid"),
+        (["--sampler", "entropy-bounded", "--grid", "uniform"], "leave out --steps and --grid"),
+        (["--sampler", "forward-backward", "--corrections", "0"], "--corrections must be at least"),
+        (["--top-p", "0"], "top_p must lie above 0 and be at most 1, not 0.0"),
+    ],
+)
+def test_what_has_no_effect_is_refused_before_any_work(flags, said, tmp_path, capsys):
+    assert cli.main(["sample", str(tmp_path / "no-model"), *flags]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_what_a_policy_draws_costs_its_entropy(home):

@@ -5,10 +5,11 @@ Exact comparisons are in 64 bits; statistical limits are 6 sigma of the sampling
 
 import itertools
 import math
+from typing import get_args
 
 import pytest
 import torch
-from test_core import learned, rng, table_model
+from test_core import chi_square, learned, rng, table_model
 from test_law import MODELS, agrees_with_draws, everything
 from test_links import DIALS, ROWS, random_model
 
@@ -16,10 +17,12 @@ import unmask
 from unmask import policies, schedules
 from unmask.audit import exact_nelbo
 from unmask.audit.sampler_law import exact_law, exact_law_in_order
+from unmask.categorical import DRAWS, categorical, float32_gumbel, spread
+from unmask.config import DrawName
 from unmask.likelihood import Bound, Counts, Enumeration, Orders, Path, estimate, path_nats
 from unmask.policies import DIRECTIONS, KEYS, ORDERS
 from unmask.roles import GIVEN, SCORED, UNKNOWN
-from unmask.sampling import SAMPLERS, in_order, sample
+from unmask.sampling import SAMPLERS, entropy_bounded, in_order, sample
 
 ONE_CURVE = [name for name in MODELS if not name.startswith("one power")]
 GRIDS = {"one at a time": None, "halves": (1.0, 0.5, 0.0), "at once": (1.0, 0.0)}
@@ -131,6 +134,150 @@ def test_the_path_of_what_is_given_is_the_conditional_sampler():
     role = torch.tensor([[SCORED, UNKNOWN]], dtype=torch.int8).expand(8, -1)
     nats, _ = path_nats(model, model.clean(x, role=role), "confidence")
     assert float((-nats.sum(1)).exp().sum()) == pytest.approx(1, abs=1e-12)
+
+
+# ---------------------------------------------------------------- bounded by entropies
+
+
+def test_how_many_units_the_entropies_allow():
+    """The sum without the largest: 0.1, 0.1 + 0.2, 0.1 + 0.2 + 0.4."""
+    key = -torch.tensor([[0.4, 0.1, 9.0, 0.2, 1.0], [0.0, 0.0, 0.0, 0.5, 0.5]]).double()
+    masked = torch.tensor([[True, True, False, True, True], [True] * 5])
+    allowed = {0.0: [1, 4], 0.11: [2, 4], 0.31: [3, 4], 0.51: [3, 5], 9: [4, 5]}
+    for gamma, numbers in allowed.items():
+        assert policies.bounded(key, masked, gamma).tolist() == numbers
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.4, 1.1, 100.0])
+@pytest.mark.parametrize("name", ONE_CURVE)
+def test_the_likelihood_of_bounded_entropies_is_the_law(name, gamma):
+    model, x = MODELS[name](), possible(MODELS[name]())
+    how = {"gamma": gamma, "temperature": 0.7}
+    law = exact_law_in_order(model, "entropy", None, 2, **how)
+    assert abs(float(law.sum()) - 1) < 1e-12
+    nats, calls = path_nats(model, model.clean(x), "entropy", **how)
+    torch.testing.assert_close((-nats.sum(1)).exp(), law[x[:, 0], x[:, 1]], rtol=1e-9, atol=1e-15)
+    plain = {0.0: None, 100.0: torch.tensor([1.0, 0.0]).double()}
+    if name == "not all codes":  # where a digit may be certain, and comes with the next one
+        del plain[0.0]
+    if gamma in plain:  # one at a time in order of entropy; all at once
+        other, same = path_nats(model, model.clean(x), "entropy", plain[gamma], temperature=0.7)
+        torch.testing.assert_close(nats, other, rtol=1e-9, atol=1e-12)
+        assert calls.tolist() == same.tolist()
+
+
+@pytest.mark.parametrize("name", ["tokens", "digits, time", "digits, tokens masked"])
+def test_the_sampler_of_bounded_entropies_draws_from_its_law(name):
+    model = MODELS[name]()
+    law = exact_law_in_order(model, "entropy", None, 2, gamma=0.6)
+    z = torch.full((20000, 2 * model.subtokenizer.length), model.mask_id)
+    states = list(entropy_bounded(model, z, gamma=0.6, generator=rng()))
+    assert 1 < len(states) <= z.shape[1]
+    agrees_with_draws(law, states, model)
+    at_once = list(entropy_bounded(model, z, gamma=1e3, generator=rng()))
+    assert len(at_once) == 1 and not (at_once[0] == model.mask_id).any()
+
+
+def test_an_estimate_by_bounded_entropies():
+    model = MODELS["digits"]()
+    x = everything(model)
+    found = estimate(model, [x], Path("entropy", gamma=1.0))
+    exact, calls = path_nats(model, model.clean(x), "entropy", gamma=1.0)
+    torch.testing.assert_close(found.per_example, exact.sum(1))
+    assert found.calls == int(calls.sum()) < 64 * 6
+    assert "as 1 nats allow, in order of entropy" in found.sampler
+    for wrong in (Path("margin", gamma=1.0), Path("entropy", (1.0, 0.0), gamma=1.0)):
+        with pytest.raises(ValueError, match="gamma is of the order entropy"):
+            estimate(model, [x], wrong)
+
+
+# ---------------------------------------------------------------- the nucleus
+
+
+def test_the_nucleus_by_hand():
+    p = torch.tensor([[0.1, 0.5, 0.15, 0.25], [0.25] * 4], dtype=torch.float64)
+    for top_p, first, second in (
+        (1e-9, [0, 1, 0, 0], [1, 0, 0, 0]), (0.5, [0, 1, 0, 0], [1, 1, 0, 0]),
+        (0.6, [0, 2 / 3, 0, 1 / 3], [1, 1, 1, 0]), (0.8, [0, 5 / 9, 1 / 6, 5 / 18], [1] * 4),
+    ):  # fmt: skip
+        found = policies.nucleus(p.log(), top_p).exp()
+        expected = torch.tensor([first, second], dtype=torch.float64)
+        expected /= expected.sum(-1, keepdim=True)
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("order", ["left-to-right", "margin", "entropy"])
+@pytest.mark.parametrize("name", ["tokens", "digits", "not all codes", "digits, tokens masked"])
+def test_the_likelihood_of_a_nucleus_is_its_law(name, order):
+    model, x = MODELS[name](), possible(MODELS[name]())
+    how = {"top_p": 0.8, "temperature": 1.3}
+    law = exact_law_in_order(model, order, None, 2, **how)
+    assert abs(float(law.sum()) - 1) < 1e-12 and bool((law == 0).any())
+    nats, _ = path_nats(model, model.clean(x), order, **how)
+    torch.testing.assert_close((-nats.sum(1)).exp(), law[x[:, 0], x[:, 1]], rtol=1e-9, atol=1e-15)
+    if name == "tokens":
+        z = torch.full((20000, 2), model.mask_id)
+        agrees_with_draws(law, in_order(model, z, order=order, generator=rng(), **how), model)
+
+
+def test_one_token_of_a_nucleus_is_its_renormalised_law():
+    """For every sampler: one position, which each draws once, or again from the same law."""
+    model = table_model(schedules.Linear(), 6, 1)
+    z = torch.full((1, 1), model.mask_id)
+    law = policies.nucleus(model.predict(z)[0].detach(), 0.7)[0].exp()
+    assert 1 < int((law > 0).sum()) < 6
+    for name in SAMPLERS:
+        steps = None if name == "entropy-bounded" else 3
+        how = {"sampler": name, "steps": steps, "top_p": 0.7}
+        x = sample(model, num=4000, length=1, generator=rng(), **how)
+        drawn = torch.bincount(x[:, 0], minlength=6) / 4000
+        assert bool(((drawn - law).abs() < 6 * (law * (1 - law) / 4000).sqrt() + 1e-12).all())
+
+
+def test_a_nucleus_of_linked_positions_is_of_what_the_first_one_leaves():
+    for dials in ("plain", "digits"):
+        model = random_model(**DIALS[dials])
+        shares = torch.tensor([1.0, 0.0]).double()
+        law = exact_law_in_order(model, "margin", shares, 3, top_p=0.7)[tuple(ROWS.T)]
+        assert float(law.sum()) == pytest.approx(1, abs=1e-9)
+        nats, _ = path_nats(model, model.clean(ROWS), "margin", shares, top_p=0.7)
+        torch.testing.assert_close((-nats.sum(1)).exp(), law, rtol=1e-8, atol=1e-14)
+
+
+# ---------------------------------------------------------------- the draw of 32 bits
+
+
+def test_the_32_bit_draw_cannot_reach_the_tail_and_the_exact_one_can():
+    """No float32 uniform below 1 gives a Gumbel above 24 log 2, which is 16.64."""
+    p = torch.tensor([1 - 1e-9, 1e-9], dtype=torch.float64)
+    logits = p.log()[None]
+    best = torch.tensor([[0.4, 1 - 2**-24]])  # 16.64 - 20.72 is below any usual Gumbel
+    assert float32_gumbel(logits, uniforms=best).tolist() == [0]
+    assert categorical(logits, u=torch.tensor([1 - 2**-53]).double()).tolist() == [1]
+    rare = torch.tensor([[1e-3, 1 - 2**-24]])
+    assert float32_gumbel(torch.tensor([[0.0, -12.0]]), uniforms=rare).tolist() == [1]
+    # how often it is drawn among a million values of 1e-7 in all: too seldom
+    impossible = torch.tensor([[-torch.inf, 0.0]])
+    assert float32_gumbel(impossible, uniforms=torch.zeros(1, 2)).tolist() == [1]
+    with pytest.raises(ValueError, match="cannot draw"):
+        float32_gumbel(torch.tensor([[torch.nan, 0.0]]))
+
+
+def test_the_32_bit_draw_is_a_fair_one_where_nothing_is_rare():
+    p = torch.tensor([0.5, 0.3, 0.15, 0.05]).double()
+    drawn = float32_gumbel(p.log().expand(40000, -1), generator=rng())
+    chi_square(torch.bincount(drawn, minlength=4).double(), p)
+    drawn = spread(torch.rand(1000, dtype=torch.float64, generator=rng()), 64)
+    assert drawn.dtype == torch.float32 and float(drawn.min()) >= 0 and float(drawn.max()) < 1
+    chi_square(torch.histc(drawn, 16, 0, 1).double(), torch.full((16,), 1 / 16).double())
+    assert abs(float(torch.corrcoef(drawn.T).fill_diagonal_(0).abs().max())) < 6 / 1000**0.5
+
+
+def test_the_32_bit_draw_has_its_name_everywhere():
+    assert set(DRAWS) == set(get_args(DrawName))
+    model = MODELS["digits"]()
+    one, other = (sample(model, num=300, length=2, generator=rng(), draw=draw) for draw in DRAWS)
+    assert one.shape == other.shape and not torch.equal(one, other)
 
 
 # ---------------------------------------------------------------- estimates

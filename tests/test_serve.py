@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import math
 import os
 import re
 import resource
@@ -16,6 +17,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,9 +27,10 @@ from served import UNET, Client, picture, runs_of, served, serving, settings
 from unmask.cli import main
 from unmask.data import Pixels, prepare_images
 from unmask.filling import Filler
-from unmask.kinds.kind import Partial
+from unmask.kinds.kind import Partial, State
 from unmask.kinds.registry import demos
 from unmask.roles import GIVEN, HOLE
+from unmask.serve.asking import Ask, Limits, Live
 from unmask.serve.guard import LARGE, SMALL, Guard
 from unmask.serve.server import PAGES
 from unmask.serve.work import Stopped
@@ -192,6 +195,10 @@ def test_the_page_loads_nothing_and_writes_only_text(client):
         ("/run", asked("text", steps=4097), "steps is at most 1024"),
         ("/run", asked("text", num=17), "num is at most 16"), ("/run", asked("text", num=0), "num"),
         ("/run", asked("text", temperature=0), "temperature"),
+        ("/run", asked("text", top_p=0), "top_p"), ("/run", asked("text", eta=2), "eta"),
+        ("/run", asked("text", gamma=1), "gamma is of entropy-bounded, not of ancestral"),
+        ("/run", asked("text", sampler="forward-backward", corrections=17), "corrections"),
+        ("/run", asked("text", sampler="entropy-bounded", steps=3), "follow from --gamma"),
         ("/run", asked("text", temperature="1"), "temperature"),
         ("/run", asked("text", seed=2**60), "seed"), ("/run", asked("text", seed=-1), "seed"),
         ("/run", asked("text") | {"edit": {"content": 3}}, "content is 3, expected a text"),
@@ -244,16 +251,20 @@ def test_a_long_request_is_stopped(models):
 # ---------------------------------------------------------------- what is filled in
 
 
-def revealed(lines):
-    """{(copy, example): {position: (text, probability)}} of all frames, each position once."""
+def revealed(lines, how=""):
+    """{(copy, example): {position: (text, probability)}} of all frames, each position once, unless
+    it was hidden again in between."""
     found = {}
     steps = [line["step"] for line in lines if "new" in line]
     assert steps == sorted(steps)
     for line in lines:
         for copy, example, positions, texts, sure in line.get("new", []):
             of = found.setdefault((copy, example), {})
-            assert not set(positions) & set(of)
-            of |= dict(zip(positions, zip(texts, sure, strict=True), strict=True))
+            for position, text, probability in zip(positions, texts, sure, strict=True):
+                before = of.pop(position, None)
+                assert (text is None) == (before is not None) or how == "remasked"
+                if text is not None:
+                    of[position] = text, probability
     return found
 
 
@@ -270,10 +281,10 @@ def run_command(command, folder, monkeypatch):
     assert main(words) == 0
 
 
-def shown_as_text(name, lines, copy, facts, edit=None):
+def shown_as_text(name, lines, copy, facts, how="", edit=None):
     """What the page shows of a filling, as the command writes it."""
     edit = edit or EDITS[name]
-    found = revealed(lines)
+    found = revealed(lines, how)
     if name == "images":
         array = picture().copy().reshape(-1)
         for position, (text, _) in found[copy, 0].items():
@@ -319,6 +330,9 @@ def written_by_command(name, folder, num):
         {"steps": 5, "seed": 3},
         {"sampler": "first_hitting", "temperature": 0.1, "seed": 11},
         {"sampler": "counts", "steps": 3, "grid": "uniform"},
+        {"sampler": "entropy-bounded", "gamma": 4.5, "top_p": 0.9},
+        {"sampler": "remdm-cap", "steps": 6, "eta": 0.5},
+        {"sampler": "forward-backward", "steps": 3, "corrections": 2},
     ],
     ids=lambda how: how.get("sampler", "ancestral"),
 )
@@ -326,7 +340,8 @@ def written_by_command(name, folder, num):
 def test_the_command_does_what_the_page_did(client, name, how, tmp_path, monkeypatch, capsys):
     lines = client.lines("/run", asked(name, num=2, **how))
     facts = client.post("/models", {})[1]["models"][KINDS.index(name)]
-    shown = [shown_as_text(name, lines, copy, facts) for copy in range(2)]
+    again = "remasked" if how.get("sampler") in ("remdm-cap", "forward-backward") else ""
+    shown = [shown_as_text(name, lines, copy, facts, again) for copy in range(2)]
     capsys.readouterr()
     run_command(lines_of(lines, "begin")["command"], tmp_path, monkeypatch)
     said = capsys.readouterr().out
@@ -386,7 +401,7 @@ def test_what_is_longer_than_the_model_was_trained_at_is_filled_by_windows(
     capsys.readouterr()
     run_command(begin["command"], tmp_path, monkeypatch)
     told = capsys.readouterr().out
-    shown = [shown_as_text(name, lines, copy, None, LONG[name]) for copy in range(2)]
+    shown = [shown_as_text(name, lines, copy, None, edit=LONG[name]) for copy in range(2)]
     if name == "proteins":
         assert sorted(told.split("\n")[1::2]) == sorted(shown)
     else:
@@ -475,6 +490,23 @@ def test_what_is_shown_as_confidence_is_the_models_law(models, sampler):
         role[new], known[new] = GIVEN, one.ids[new]
         checked += 1
     assert checked == 3 and (role == GIVEN).all()
+
+
+def test_the_page_is_told_of_what_is_hidden_again_and_drawn_anew(models):
+    said = asked("dice", seed=1)
+    ask = Ask(models, said, Limits())
+    hole = np.flatnonzero(ask.examples[0].role == HOLE)[0]
+    lines, ids = [], ask.examples[0].ids[None].copy()
+    task = SimpleNamespace(check=lambda: None, say=lines.append)
+    live = Live(ask, task, math.inf)
+    shown, sure = (ask.examples[0].role != HOLE)[None].copy(), np.full(ids.shape, 0.25)
+    for value in (2, None, 4, 4, 5):  # 5 instead of 4: hidden and drawn between two states
+        shown[0, hole], ids[0, hole] = value is not None, value or 0
+        live.told([0], State(ids.copy(), shown.copy(), sure))
+        live.flush()
+    new = [one for line in lines for one in line["new"]]
+    assert [one[2] for one in new] == [[hole]] * 4
+    assert [one[3] for one in new] == [["3"], [None], ["5"], ["6"]]
 
 
 def test_the_bound_is_that_of_the_filler_and_the_odds_are_its_laws(client, models):

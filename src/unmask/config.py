@@ -3,8 +3,9 @@
 A preset states command, cost and expected number.
 """
 
+import math
 from dataclasses import asdict, dataclass, fields
-from typing import Literal
+from typing import Any, Literal, get_args
 
 # how, not what: free to differ when a run is resumed
 MACHINE = ("device", "dtype", "threads", "compile", "shard", "recompute", "log")
@@ -13,8 +14,19 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 # changes over time
 SamplerName = Literal[
     "ancestral", "first_hitting", "counts", "left-to-right", "right-to-left",
-    "confidence", "margin", "entropy",
+    "confidence", "margin", "entropy", "entropy-bounded",
+    "remdm-cap", "remdm-rescale", "forward-backward",
 ]  # fmt: skip
+# those that follow the times of a grid, and need some
+TIMED = ("ancestral", "first_hitting", "remdm-cap", "remdm-rescale", "forward-backward")
+# numbers that are of some samplers alone
+OWN: dict[str, tuple[SamplerName, ...]] = {
+    "gamma": ("entropy-bounded",),
+    "eta": ("remdm-cap", "remdm-rescale"),
+    "corrections": ("forward-backward",),
+}
+BOUNDED = "the steps of entropy-bounded follow from --gamma: leave out --steps and --grid"
+DrawName = Literal["exact", "float32-gumbel"]
 GridName = Literal["cosine", "uniform"]
 Ramp = Literal["constant", "rising", "falling"]
 OF_UNET = {"widths": "32,64,128", "blocks": 2}
@@ -250,6 +262,112 @@ def differences(ours: dict, theirs: dict) -> list[str]:
     plain = {field.name: field.default for field in fields(TrainConfig)}
     theirs = plain | theirs
     return [name for name in plain if name in ours and ours[name] != theirs[name]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """A sampler and what it does: flags of the command line, settings of a page, `Filler`'s how."""
+
+    sampler: SamplerName = "ancestral"
+    """ancestral: --steps parallel steps; first_hitting: exact, one position at a time;
+    counts: exact numbers of positions a step, in random order; left-to-right and the following: in
+    an order that follows from what is revealed, the surest first by one of three measures;
+    entropy-bounded: the surest, as many a step as --gamma allows.
+    Those that draw again what is revealed: remdm-cap, remdm-rescale: each is hidden again now and
+    then, see --eta; forward-backward: --corrections after each ancestral step."""
+    steps: int = 0
+    """More are closer to the exact law, and slower; 0: 256 of samplers that need some,
+    of counts and orders one position a step."""
+    grid: Any = "cosine"
+    """Times of the steps: cosine reveals few positions first; uniform;
+    or a file that `unmask grid` wrote."""
+    temperature: float = 1.0
+    """1: the model's own law; anything else is not."""
+    top_p: float = 1.0
+    """Draw from the fewest values whose probabilities sum to this (nucleus sampling);
+    1: the model's own law, anything else is not."""
+    gamma: float = 0.1
+    """Of entropy-bounded: how many nats what a step reveals may depend on each other, at most;
+    0: one position a step."""
+    eta: float = 0.02
+    """Of remdm-cap: the largest probability of being hidden again in a step; of remdm-rescale: the
+    share of the largest that the forward process allows."""
+    corrections: int = 1
+    """Of forward-backward: how often each step is gone back and drawn again, exactly."""
+    draw: DrawName = "exact"
+    """float32-gumbel: what much published code does, which cuts off what is rarer than about 1 in
+    10^7 and is colder than it says; to measure that, and for nothing else."""
+    guidance: float = 0.0
+    """Of a network that was given classes: how far to push samples towards their class
+    (classifier-free guidance); 0: the model's own law, anything else is not."""
+    guidance_schedule: Ramp = "constant"
+    """The weight over time: --guidance throughout;
+    rising from 0 to it, or falling from it to 0, as values are revealed."""
+
+    def check(self) -> None:
+        """ValueError for a value that cannot be, or that has no effect with this sampler."""
+        if not math.isfinite(self.guidance):
+            raise ValueError(f"--guidance must be a finite number, not {self.guidance}")
+        if self.guidance_schedule != "constant" and not self.guidance:
+            raise ValueError(
+                f"--guidance-schedule {self.guidance_schedule} is of a weight, and there is none: "
+                "give --guidance"
+            )
+        one_of("sampler", self.sampler, get_args(SamplerName))
+        one_of("draw", self.draw, get_args(DrawName))
+        if self.steps < 0 or not self.temperature > 0:
+            raise ValueError(
+                "steps must be at least 1 and temperature positive, "
+                f"not {self.steps} and {self.temperature}"
+            )
+        check_top_p(self.top_p)
+        check_gamma(self.gamma)
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"--eta must lie between 0 and 1, not {self.eta}")
+        if self.corrections < 1:
+            raise ValueError(f"--corrections must be at least 1, not {self.corrections}")
+        for name in OWN:
+            if getattr(self, name) != getattr(Sampling, name):
+                check_own(self.sampler, name)
+        plain = isinstance(self.grid, str) and self.grid == Sampling.grid
+        if self.sampler == "entropy-bounded" and (self.steps or not plain):
+            raise ValueError(BOUNDED)
+
+    def own(self) -> dict[str, Any]:
+        """The numbers that are of this sampler."""
+        return {name: getattr(self, name) for name, of in OWN.items() if self.sampler in of}
+
+    def how(self) -> dict[str, Any]:
+        """These fields, as `Filler` takes them."""
+        made = {field.name: getattr(self, field.name) for field in fields(Sampling)}
+        return made | {"steps": self.steps or None}
+
+
+def one_of(name: str, value: Any, names: tuple[str, ...]) -> None:
+    """ValueError for a name that is none of these."""
+    if value not in names:
+        raise ValueError(f"{name} must be one of {', '.join(names)}, not {value!r}")
+
+
+def check_own(sampler: str, *names: str) -> None:
+    """ValueError for numbers, by name, that are of other samplers."""
+    for name in names:
+        if sampler not in OWN.get(name, (sampler,)):
+            raise ValueError(
+                f"{name} is of {' and '.join(OWN[name])}, not of {sampler}: leave it out"
+            )
+
+
+def check_gamma(gamma: float) -> None:
+    """ValueError unless it is a number of nats."""
+    if not 0 <= gamma < math.inf:
+        raise ValueError(f"gamma must be a number of nats from 0 on, not {gamma}")
+
+
+def check_top_p(top_p: float) -> None:
+    """ValueError unless it lies in (0, 1]."""
+    if not 0 < top_p <= 1:
+        raise ValueError(f"top_p must lie above 0 and be at most 1, not {top_p}")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unmask.batch import Batch
+from unmask.config import Sampling
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.kernels.rows import chunks
 from unmask.kinds.kind import Filled, Partial, State
@@ -34,7 +35,7 @@ from unmask.rows import (
     windows,
     with_holes,
 )
-from unmask.sampling import SAMPLERS, times_of, to_tokens, trajectory
+from unmask.sampling import times_of, to_tokens, trajectory
 from unmask.sampling.restricted import Weights, check_restricted, draw_one, draw_together
 from unmask.sampling.state import Drawn
 
@@ -50,15 +51,14 @@ RAMPS: dict[str, Callable[[Tensor], Tensor]] = {
 class Filler:
     """A model with a sampler, in one of `processes` that share its batches.
 
-    `guidance` 0 and `temperature` 1 are the model's own law; anything else is not.
-
+    `steps`, and `how`: the fields of `config.Sampling`, which says what they do; `grid` may also be
+    the shares of masked units, see `sampling.times_of`.
     `batch_size`: rows that run through the network at a time; 0: 64, or more where they are short.
     `window`: fill an example that is longer than the model was trained at window by window;
     without, it is given to the network whole.  `watch`: keep the states of so many rows of the
-    first batch, in `states`.  `told`: called with every state of every batch, and the numbers of
-    its rows among the `num` fillings of all examples.  `check`: called before every draw of a
-    score.  What either raises ends the work.
-    `steps`, `grid`: see `sampling.times_of`.
+    first batch, in `states`.  `told`: called with every state of every batch, or window, and the
+    numbers of its rows among the `num` fillings of all examples.  `check`: called before every draw
+    of a score.  What either raises ends the work.
     `accepted` of `draws`: what conditions on several holes of one example cost, see `restrict`.
     ValueError for what cannot be: an unknown sampler, no steps, guidance
     without labels, or of a network that did not learn to do without.
@@ -68,12 +68,7 @@ class Filler:
         self,
         model: MaskedDiffusion,
         *,
-        sampler: str = "ancestral",
         steps: int | None = None,
-        grid: str | Tensor = "cosine",
-        temperature: float = 1.0,
-        guidance: float = 0.0,
-        guidance_schedule: str = "constant",
         batch_size: int = 0,
         window: bool = False,
         watch: int = 0,
@@ -84,25 +79,18 @@ class Filler:
         precision: Any = None,
         progress: bool = False,
         processes: Processes = ALONE,
+        **how: Any,
     ):
-        if not math.isfinite(guidance):
-            raise ValueError(f"--guidance must be a finite number, not {guidance}")
-        if guidance_schedule != "constant" and not guidance:
-            raise ValueError(
-                f"--guidance-schedule {guidance_schedule} is of a weight, and there is none: give "
-                "--guidance"
-            )
-        if sampler not in SAMPLERS:
-            raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, not {sampler!r}")
-        if (steps is not None and steps < 1) or not temperature > 0:
-            raise ValueError(
-                f"steps must be at least 1 and temperature positive, not {steps} and {temperature}"
-            )
-        self.model, self.guidance, self.guidance_schedule = model, guidance, guidance_schedule
-        self.how = {"sampler": sampler, "grid": grid, "temperature": temperature}
+        if steps is not None and steps < 1:
+            raise ValueError(f"steps must be at least 1, not {steps}")
+        self.sampling = sampling = Sampling(steps=steps or 0, **how)
+        sampling.check()
+        self.model = model
+        names = ("sampler", "grid", "temperature", "top_p", "draw")
+        self.how = {name: getattr(sampling, name) for name in names} | sampling.own()
         # the law of first_hitting does not depend on the grid; more steps are more states to watch
         unseen = not watch and told is None
-        self.steps = 1 if sampler == "first_hitting" and unseen else steps
+        self.steps = 1 if sampling.sampler == "first_hitting" and unseen else steps
         self.batch_size, self.window, self.watch, self.seed = batch_size, window, watch, seed
         self.told = told
         self.estimator = Bound() if check is None else Watched(before=check)
@@ -179,7 +167,7 @@ class Filler:
         return tqdm(total=total, unit="step", disable=disable, dynamic_ncols=True)
 
     def steps_in(self, holes: Tensor) -> int:
-        """How many steps the sampler takes for the holes (B, S) of a batch."""
+        """How many steps the sampler takes, at most, for the holes (B, S) of a batch."""
         times = times_of(self.model, self.how["sampler"], self.steps, self.how["grid"])
         if times is not None:
             return (len(times) - 1) * len(list(self.windows(holes)))
@@ -310,7 +298,8 @@ class Filler:
                     )
                 else:
                     how |= {"generator": chance(of, [0] * len(of))}
-                    z = draw_one(model, z, own, temperature=self.how["temperature"], **how)
+                    how |= {name: self.how[name] for name in ("temperature", "top_p", "draw")}
+                    z = draw_one(model, z, own, **how)
             rows.z[of] = z.cpu()
         for row, one in enumerate(weights):
             rows.holes[row, list(one)] = False
@@ -326,7 +315,7 @@ class Filler:
         for window, (at, fill) in enumerate(self.windows(rows.holes)):
             part = rows.part(at, digits)
             now = part.holes & fill  # (B, W) the holes that are filled in this window
-            given = part.told(device)
+            given: dict[str, Any] = {**part.told(device)}
             guidance = self.weight(given.get("cond"))
             watching = self.watch > 0 and not self.states
             if watching:
@@ -343,34 +332,37 @@ class Filler:
                     **given,
                     **self.how,
                 )
+                left = self.steps_in(now)
                 for z in zs:
                     bar.update()
+                    left -= 1
                     if self.told is not None:
                         whole = rows.z.clone()
                         whole[:, at.start * digits : at.stop * digits] = z.cpu()
                         self.told(numbers, self.shown(whole, sure))
                     if watching:
                         self.states.append(self.shown(z[: self.watch].cpu()))
+                bar.update(left)  # of a sampler that needed fewer than it may
                 x = to_tokens(self.model, z, given.get("valid"), now.to(device)).cpu()
             filled = self.model.subtokenizer.encode(x.clamp(min=0))  # -1 is in no hole
             part.z.copy_(torch.where(now.repeat_interleave(digits, 1), filled, part.z))
 
     def weight(self, cond: Tensor | None):
         """The weight of guidance as a function of t, or None."""
-        if not self.guidance:
+        if not self.sampling.guidance:
             return None
         if cond is None:
             raise ValueError(
-                f"--guidance {self.guidance:g} strengthens what a class says, and there is none "
-                "here: leave it out"
+                f"--guidance {self.sampling.guidance:g} strengthens what a class says, and there "
+                "is none here: leave it out"
             )
         if not self.model.meta.get("label_dropout"):
             raise ValueError(
                 "--guidance needs a network that learned to do without the class, too: train with "
                 "--label-dropout above 0"
             )
-        share = RAMPS[self.guidance_schedule]
-        return lambda t: self.guidance * share(t)
+        share = RAMPS[self.sampling.guidance_schedule]
+        return lambda t: self.sampling.guidance * share(t)
 
     def shown(self, z: Tensor, sure: Tensor | None = None) -> State:
         """z (n, S*L) as it is shown: tokens, and which of them are revealed whole."""

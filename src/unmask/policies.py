@@ -104,6 +104,19 @@ def first(key: Tensor, masked: Tensor, number: Tensor) -> Tensor:
     return (falling.argsort(-1) < number[:, None]) & masked
 
 
+def bounded(key: Tensor, masked: Tensor, gamma: float) -> Tensor:
+    """(B,) how many of the units `masked` (B, U) may be revealed together, in the order of `key`
+    (B, U), their entropies in nats less than zero: as many as leave the sum of the entropies
+    without the largest at most `gamma`, and one at least.
+
+    That sum bounds by how many nats, in expectation, a joint draw differs from single ones, if the
+    network is right (arXiv 2505.24857).
+    """
+    entropies = -key.masked_fill(~masked, -torch.inf).sort(-1, descending=True).values
+    without = torch.nn.functional.pad(entropies.cumsum(-1)[:, :-1], (1, 0))
+    return ((without <= gamma) & entropies.isfinite()).sum(-1)
+
+
 def targets(count: Tensor, shares: Tensor | None) -> Tensor:
     """(T, B) how many of `count` (B,) masked units are still so after each step.
 
@@ -115,6 +128,17 @@ def targets(count: Tensor, shares: Tensor | None) -> Tensor:
     return (count - steps[:, None]).clamp(min=0)
 
 
-def tempered(logp: Tensor, temperature: float) -> Tensor:
-    """log mu (R, V) at a temperature, normalised."""
-    return logp if temperature == 1 else (logp / temperature).log_softmax(-1)
+def changed(logp: Tensor, temperature: float, top_p: float) -> Tensor:
+    """log mu (R, V) at a temperature, and then of its nucleus, normalised."""
+    if temperature != 1:
+        logp = (logp / temperature).log_softmax(-1)
+    return logp if top_p == 1 else nucleus(logp, top_p)
+
+
+def nucleus(logp: Tensor, top_p: float) -> Tensor:
+    """(R, V) log mu of the fewest values whose probabilities sum to `top_p`, the likeliest, and of
+    equal ones those with the lowest ids, normalised (arXiv 1904.09751)."""
+    falling, order = logp.double().sort(dim=-1, descending=True, stable=True)
+    before = torch.nn.functional.pad(falling.exp().cumsum(-1)[:, :-1], (1, 0))
+    kept = torch.zeros_like(logp, dtype=torch.bool).scatter(-1, order, before < top_p)
+    return logp.masked_fill(~kept, -torch.inf).log_softmax(-1)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unmask.diffusion import MaskedDiffusion, evaluating
-from unmask.policies import DIRECTIONS, KEYS, STEP, check_curve, first, targets, tempered
+from unmask.policies import DIRECTIONS, KEYS, STEP, bounded, changed, check_curve, first, targets
 from unmask.sampling.restricted import check_restricted
 from unmask.subtokens import grid
 
@@ -146,11 +146,14 @@ def exact_law_in_order(
     shares: Tensor | None,
     length: int,
     *,
+    gamma: float | None = None,
     temperature: float = 1.0,
+    top_p: float = 1.0,
 ) -> Tensor:
     """(V,) * length float64: the law of `sampling.in_order`, as `exact_law` is of the others.
 
-    shares (T + 1,): of units that are masked after each step; None: one unit a step.
+    shares (T + 1,): of units that are masked after each step; None: one unit a step.  `gamma`, with
+    order "entropy": the law of `sampling.entropy_bounded`.
     """
     check_curve(model, order)
     units = model.units()
@@ -163,18 +166,20 @@ def exact_law_in_order(
             number = hidden - next(n for n in left if n < hidden)
             t = model.schedule.inverse(torch.tensor(1 - hidden / count, dtype=torch.float64))
             for index in visited(p, masked, units.base, length * units.vocab_size):
-                mus = [mu for mu, _ in tokens(model, index, masked, t.to(p), temperature)]
-                linked = tokens(model, index, masked, t.to(p), temperature, linked=True)
-                for chosen, rows, weight in choices(order, mus, masked, number):
+                law = (t.to(p), temperature, top_p)
+                mus = [mu for mu, _ in tokens(model, index, masked, *law)]
+                linked = tokens(model, index, masked, *law, linked=True)
+                for chosen, rows, weight in choices(order, mus, masked, number, gamma):
                     some = [one._replace(mu=one.mu[rows]) for one in linked]
                     reveal_some(p[0], index[rows], masked, some, chosen, units.base, weight)
     return of_tokens(model, p[0], length)
 
 
 def choices(
-    order: str, mus: list[Tensor], masked: Sequence[bool], number: int
+    order: str, mus: list[Tensor], masked: Sequence[bool], number: int, gamma: float | None
 ) -> Iterator[tuple[tuple[bool, ...], Tensor, float]]:
-    """Sets of `number` masked units, the states (r,) that reveal them next, and how probably."""
+    """Sets of `number` masked units, or as many as `gamma` allows; the states (r,) that reveal them
+    next, and how probably."""
     every = torch.arange(len(mus[0]), device=mus[0].device)
     if order == "counts":
         of_masked = [i for i, hidden in enumerate(masked) if hidden]
@@ -190,6 +195,8 @@ def choices(
         laws = torch.stack([law for mu in mus for law in of_units(mu)], 1)  # (R, m, b)
         key[hidden] = (KEYS[order](laws.log()) / STEP).round().flatten()
     numbers = torch.full((len(every),), number, device=every.device)
+    if gamma is not None:
+        numbers = bounded(key * STEP, hidden, gamma)
     sets, of_state = first(key, hidden, numbers).unique(dim=0, return_inverse=True)
     for i, chosen in enumerate(sets.tolist()):
         yield tuple(chosen), every[of_state == i], 1.0
@@ -303,26 +310,37 @@ def step(
 
     At every step i, by the transition at t_i; the network is `shown` that time, or this one.
     """
-    base = model.units().base
-    change = torch.arange(-base, 1, device=p.device)  # 0: stays masked
+    target, mus = targets_of(index, masked, model.units().base), list[Moved]()
+    for i, (t, s) in enumerate(itertools.pairwise(ts)):
+        if model.uses_time or not mus:
+            mus = tokens(model, index, masked, t if shown is None else shown, linked=True)
+        moved = moving(p[i, index], mus, model.schedule.reveal(t, s))
+        p[i + 1].index_add_(0, target.flatten(), moved.flatten())
+
+
+def targets_of(index: Tensor, masked: Sequence[bool], base: int) -> Tensor:
+    """(R, outcomes) the states after all outcomes at the masked units of the states `index` (R,),
+    each of them a value or, the last, still masked."""
+    change = torch.arange(-base, 1, device=index.device)  # 0: stays masked
     target = index[:, None]
     for place, hidden in placed(masked, base):
         if hidden:
             target = (target[:, :, None] + place * change).flatten(1)
-    mus: list[Moved] = []
-    for i, (t, s) in enumerate(itertools.pairwise(ts)):
-        if model.uses_time or not mus:
-            mus = tokens(model, index, masked, t if shown is None else shown, linked=True)
-        joint = p[i, index]  # (R, then an axis of outcomes for each token)
-        reveal = model.schedule.reveal(t, s)
-        for one in mus:
-            axes = [1] * (joint.ndim - 1)
-            outcomes = one.mu.flatten(0, 1) if one.leader is not None else one.mu
-            moves = revealing(outcomes, reveal).flatten(1)
-            if one.leader is not None:
-                axes[one.leader] = one.mu.shape[1]
-            joint = joint[..., None] * moves.view(len(index), *axes, moves.shape[-1])
-        p[i + 1].index_add_(0, target.flatten(), joint.flatten())
+    return target
+
+
+def moving(p: Tensor, mus: Sequence[Moved], reveal: Tensor) -> Tensor:
+    """(R, an axis of outcomes for each token): the probabilities p (R,) of states, times those of
+    what is drawn in a step and revealed by coins, `reveal` (K,)."""
+    joint = p
+    for one in mus:
+        axes = [1] * (joint.ndim - 1)
+        outcomes = one.mu.flatten(0, 1) if one.leader is not None else one.mu
+        moves = revealing(outcomes, reveal).flatten(1)
+        if one.leader is not None:
+            axes[one.leader] = one.mu.shape[1]
+        joint = joint[..., None] * moves.view(len(p), *axes, moves.shape[-1])
+    return joint
 
 
 def revealing(mu: Tensor, reveal: Tensor) -> Tensor:
@@ -355,6 +373,7 @@ def tokens(
     masked: Sequence[bool],
     t: Tensor,
     temperature: float = 1.0,
+    top_p: float = 1.0,
     *,
     linked: bool = False,
 ) -> list[Moved]:
@@ -376,9 +395,9 @@ def tokens(
         logp = model.log_probs(
             head(rows[:, n]).double(), seen, position, model.open_groups(z, row, position)
         )
-        logp = tempered(logp, temperature)
 
         def probabilities(logp: Tensor, inside: Sequence[bool] = inside) -> Tensor:
+            logp = changed(logp, temperature, top_p)
             mu = grid(logp, units.base, units.length).exp()
             # one value each, by carry-over
             known = [axis + 1 for axis, hides in enumerate(inside) if not hides]
@@ -399,7 +418,7 @@ def tokens(
             assert groups is not None
             within = logp.masked_fill(~groups[:, model.by_code(model.group)], -torch.inf)
             # an outcome that cannot be leaves nothing, and is of probability zero
-            given.append(probabilities(within.log_softmax(-1).nan_to_num(nan=-torch.inf)))
+            given.append(probabilities(within.log_softmax(-1)).nan_to_num(nan=0.0))
         found.append(Moved(torch.stack(given, 1), leader))
     return found
 

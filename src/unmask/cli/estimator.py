@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from unmask.cli.flags import Machine
+from unmask.config import BOUNDED, Sampling, check_gamma
 
 EstimatorName = Literal[
     "bound", "orders", "enumeration", "counts",
-    "left-to-right", "right-to-left", "confidence", "margin", "entropy", "joint",
+    "left-to-right", "right-to-left", "confidence", "margin", "entropy",
+    "entropy-bounded", "joint",
 ]  # fmt: skip
 JOINT = (
     "the joint loss of MDM-Prime is not an upper bound on the negative log-likelihood, so it is "
@@ -23,7 +25,7 @@ class Estimating(Machine):
     orders: the tighter bound of --repeats random orders an example,
     log of the mean of p(x | order), at a network call for every token of each: give a --limit.
     counts: the bound of the sampler that reveals exact numbers of tokens in --steps.
-    left-to-right, right-to-left, confidence, margin, entropy: the exact likelihood
+    left-to-right, right-to-left, confidence, margin, entropy, entropy-bounded: the exact likelihood
     of the sampler of that name, at a network call for every step of every example.
     joint, the loss of the MDM-Prime paper, is refused: it is not a bound."""
     repeats: int = 8
@@ -38,6 +40,8 @@ class Estimating(Machine):
     """Of counts and such orders: as in sample."""
     temperature: float = 1.0
     """Of such orders: the likelihood of the sampler at this temperature."""
+    gamma: float = Sampling.gamma
+    """Of entropy-bounded: as in sample."""
     masking: Literal["model", "digit", "token"] = "model"
     """Of a model with digits: the bound of the sampler that reveals each digit on its own,
     or all of a token at once; model: as trained."""
@@ -61,6 +65,12 @@ def check_estimator(args: Estimating) -> None:
         raise ValueError(
             f"--temperature is of the exact likelihood of an order, not of --estimator {name}"
         )
+    if name == "entropy-bounded":
+        if args.steps or args.grid != "cosine":
+            raise ValueError(BOUNDED)
+        check_gamma(args.gamma)
+    elif args.gamma != Sampling.gamma:
+        raise ValueError(f"--gamma is of --estimator entropy-bounded, not of {name}")
     if of_path and args.masking != "model":
         raise ValueError(f"--estimator {name} is of the model's own masking: leave out --masking")
     if args.error < 0:
@@ -79,6 +89,8 @@ def estimator_of(args: Estimating, model: Any) -> Any:
         return kind(args.steps or None, masking=masking)
     if args.estimator == "orders":
         return Orders(args.repeats)
+    if args.estimator == "entropy-bounded":
+        return Path("entropy", temperature=args.temperature, gamma=args.gamma)
     shares = shares_of(args, model)
     if args.estimator == "counts":
         return Counts(shares or one_by_one(model), masking=masking)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from unmask.config import Dtype, Ramp, SamplerName
+from unmask.config import Dtype, Sampling
 from unmask.kinds.registry import kinds
 
 LARGEST, THREADS = 2**48, 4096
@@ -46,25 +46,7 @@ class Machine(Device):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampler(Machine):
-    sampler: SamplerName = "ancestral"
-    """ancestral: --steps parallel steps; first_hitting: exact, one position at a time;
-    counts: exact numbers of positions a step, in random order; the others: in an order that follows
-    from what is revealed, the surest first by one of three measures."""
-    steps: int = 0
-    """More are closer to the exact law, and slower; 0: 256 of the ancestral sampler,
-    of counts and orders one position a step."""
-    grid: str = "cosine"
-    """Times of the steps: cosine reveals few positions first; uniform;
-    or a file that `unmask grid` wrote."""
-    temperature: float = 1.0
-    """1: the model's own law; anything else is not."""
-    guidance: float = 0.0
-    """Of a network that was given classes: how far to push samples towards their class
-    (classifier-free guidance); 0: the model's own law, anything else is not."""
-    guidance_schedule: Ramp = "constant"
-    """The weight over time: --guidance throughout;
-    rising from 0 to it, or falling from it to 0, as values are revealed."""
+class Sampler(Sampling, Machine):
     batch_size: int = 0
     """Examples that run through the network at a time; 0: 64, or more where they are short."""
     out: str = ""
@@ -91,6 +73,8 @@ def parse(kind, verb: str, argv: list[str], description: str | None, **more):
     said = inspect.cleandoc(description or "")
     args = tyro.cli(kind, prog=f"unmask {verb}", description=said, args=argv, **more)
     check_numbers(args)
+    if isinstance(args, Sampling):
+        args.check()
     streams = [name for name in OUTPUTS if getattr(args, name, None) == "-"]
     return replace(args, **dict.fromkeys(streams, "/dev/stdout"))
 

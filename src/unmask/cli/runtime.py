@@ -11,6 +11,7 @@ from typing import Any
 
 from unmask import __version__
 from unmask.cli.flags import Machine, Sampler
+from unmask.config import TIMED, Sampling
 from unmask.documents import without_infinities
 from unmask.files import is_writer, write_whole
 from unmask.kinds.kind import flag_names
@@ -69,14 +70,11 @@ class Runtime:
 
     def filling(self) -> dict:
         """What a `Filler` takes of a sampler's flags."""
-        names = (
-            "sampler", "steps", "grid", "temperature", "guidance", "guidance_schedule",
-            "batch_size", "seed",
-        )  # fmt: skip
-        flags = {name: getattr(self.args, name) for name in names}
+        args: Any = self.args
         own = {"generator": self.generator, "precision": self.precision, "progress": True}
-        flags |= {"grid": grid_of(flags["grid"]), "steps": flags["steps"] or None}
-        return flags | own | {"processes": self.processes}
+        own |= {"batch_size": args.batch_size, "seed": args.seed}
+        own |= {"grid": grid_of(args.grid), "processes": self.processes}
+        return args.how() | own
 
     def record(self, folder: Path | None = None, **values) -> None:
         """Write --json, if asked for."""
@@ -154,10 +152,11 @@ def refuse_others(args, kind, flags: str) -> None:
 def how(args: Sampler) -> dict:
     """What a record says of the sampler: the flags that have an effect."""
     names = ["sampler", "temperature"]
+    names += [name for name in ("top_p", "draw") if getattr(args, name) != getattr(Sampling, name)]
     if args.guidance:
         names += ["guidance", "guidance_schedule"]
-    made = {name: getattr(args, name) for name in names}
-    if args.sampler != "first_hitting":
+    made = {name: getattr(args, name) for name in names} | args.own()
+    if args.sampler not in ("first_hitting", "entropy-bounded"):
         made |= steps_of(args)
     return made
 
@@ -169,7 +168,7 @@ def steps_of(args) -> dict:
     grid = grid_of(args.grid)
     if not isinstance(grid, str):
         return {"steps": len(grid) - 1, "grid": args.grid}
-    if args.steps or args.sampler == "ancestral":
+    if args.steps or args.sampler in TIMED:
         return {"steps": args.steps or STEPS, "grid": grid}
     return {"steps": "one unit a step"}
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unmask.batch import Batch
+from unmask.config import check_gamma
 from unmask.diffusion import MaskedDiffusion
 from unmask.likelihood.enumeration import check_count, enumerated
 from unmask.likelihood.paths import check_orders, ordered_nats, path_nats
@@ -224,12 +225,13 @@ class Path(Estimator):
     """The exact likelihood of the sampler of one order, see `paths.path_nats`.
 
     order: one of `policies.ORDERS`.  `shares` of the units are masked after its steps; None: one
-    unit a step.
+    unit a step.  `gamma`, with order "entropy": that of `sampling.entropy_bounded`.
     """
 
     order: str
     shares: tuple[float, ...] | None = None
     temperature: float = 1.0
+    gamma: float | None = None
     what: ClassVar[str] = EXACT
     exact: ClassVar[bool] = True
 
@@ -241,6 +243,11 @@ class Path(Estimator):
             check_shares(self.shares)
         if not self.temperature > 0:
             raise ValueError(f"temperature must be positive, not {self.temperature}")
+        if self.gamma is None:
+            return
+        if self.order != "entropy" or self.shares is not None:
+            raise ValueError("gamma is of the order entropy, and leaves no shares to choose")
+        check_gamma(self.gamma)
 
     def name(self, model: MaskedDiffusion) -> str:
         return f"along the path, {self.order}"
@@ -250,6 +257,8 @@ class Path(Estimator):
         revealed = f"{unit_of(model)} at a step"
         if self.shares is not None:
             revealed = f"{many_of(model)} in {len(self.shares) - 1} steps"
+        if self.gamma is not None:
+            revealed = f"{many_of(model)} at a step, as {self.gamma:g} nats allow"
         order = self.order if self.order in DIRECTIONS else f"in order of {self.order}"
         return f"the sampler that reveals {revealed}, {order}{heat}"
 
@@ -257,7 +266,9 @@ class Path(Estimator):
         self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms
     ) -> tuple[Tensor, Tensor]:
         shares = None if self.shares is None else wide(self.shares)
-        return path_nats(model, batch, self.order, shares, temperature=self.temperature)
+        return path_nats(
+            model, batch, self.order, shares, gamma=self.gamma, temperature=self.temperature
+        )
 
 
 def paid(model: MaskedDiffusion, batch: Batch, draw: Draw) -> tuple[Tensor, Tensor]:

@@ -12,8 +12,27 @@ from torch import Tensor
 from unmask.batch import Batch
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.kernels.rows import chunks
-from unmask.policies import DIRECTIONS, first, keys, targets, tempered
+from unmask.policies import DIRECTIONS, bounded, changed, first, keys, targets
 from unmask.subtokens import consistent
+
+# log mu (R, V) at the positions (R,) of the sequences (R,) of a state
+LogProbs = Callable[[Tensor, Tensor], Tensor]
+
+
+class Law(NamedTuple):
+    """What a sampler makes of log mu (R, V) before it draws."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+    def changed(self, logp: Tensor) -> Tensor:
+        return changed(logp, self.temperature, self.top_p)
+
+    def of(self, log_probs: LogProbs) -> LogProbs:
+        return lambda b, position: self.changed(log_probs(b, position))
+
+
+MODELS_OWN = Law()
 
 
 @torch.no_grad()
@@ -23,26 +42,31 @@ def path_nats(
     order: str,
     shares: Tensor | None = None,
     *,
+    gamma: float | None = None,
     temperature: float = 1.0,
+    top_p: float = 1.0,
     states: int = 64,
 ) -> tuple[Tensor, Tensor]:
-    """-log p(what is scored | what is given) of `sampling.in_order` with these `order`, `shares`
-    and `temperature`: (B, S) float64 nats by token, and (B,) network calls, on the CPU.
+    """-log p(what is scored | what is given) of `sampling.in_order` with these `order`, `shares`,
+    `temperature` and `top_p`: (B, S) float64 nats by token, infinite for what lies outside of the
+    nucleus, and (B,) network calls, on the CPU.
 
     order: one of `policies.ORDERS`.  shares (T + 1,): of units that are masked after each step, see
-    `masks.counts_of`; None: one unit a step.  `states` go through the network at a time where the
-    order is known beforehand, and B else.  The network is shown the time that fits the share of
-    masked units.
+    `masks.counts_of`; None: one unit a step.  `gamma`, with order "entropy": of
+    `sampling.entropy_bounded`.  `states` go through the network at a time where the order is known
+    beforehand, and B else.  The network is shown the time that fits the share of masked units.
     """
+    law = Law(temperature, top_p)
     if order in DIRECTIONS:
         rank = DIRECTIONS[order] * torch.arange(batch.y.shape[1])
         rank = rank.expand(batch.y.shape)
-        return ordered_nats(model, batch, rank, shares, temperature=temperature, states=states)
+        return ordered_nats(model, batch, rank, shares, law=law, states=states)
     nats = torch.zeros(batch.codes.shape, dtype=torch.float64, device=batch.codes.device)
     calls = torch.zeros(len(nats), dtype=torch.long)
-    for step in reveals(model, batch, order, shares, temperature=temperature):
+    for step in reveals(model, batch, order, shares, gamma=gamma, law=law):
         calls[step.rows.cpu()] += 1
-        nats[step.rows] += charges(model, step.batch, step.chosen, step.after, step.log_probs)
+        paid = charges(model, step.batch, step.chosen, step.after, step.log_probs, law)
+        nats[step.rows] += paid
     return nats.cpu(), calls
 
 
@@ -53,7 +77,7 @@ class Step(NamedTuple):
     batch: Batch  # these examples
     chosen: Tensor  # (R, U) bool: the units that it reveals
     after: Tensor  # (R, U) bool: those that are masked after it
-    log_probs: Callable[[Tensor, Tensor], Tensor]  # see `look`
+    log_probs: LogProbs
 
 
 @torch.no_grad()
@@ -63,7 +87,8 @@ def reveals(
     order: str,
     shares: Tensor | None = None,
     *,
-    temperature: float = 1.0,
+    gamma: float | None = None,
+    law: Law = MODELS_OWN,
 ) -> Iterator[Step]:
     """The steps along the path of a batch, a network call each; arguments as in `path_nats`.
 
@@ -78,14 +103,16 @@ def reveals(
             if not len(rows):
                 continue
             some, before = batch.take(rows), masked[rows]
-            log_probs = look(model, some, before, temperature)
-            chosen = first(keys(model, order, before, log_probs), before, number[rows])
+            log_probs = look(model, some, before)
+            key = keys(model, order, before, law.of(log_probs))
+            many = number[rows] if gamma is None else bounded(key, before, gamma)
+            chosen = first(key, before, many)
             after = before & ~chosen
             masked[rows] = after
             yield Step(rows, some, chosen, after, log_probs)
 
 
-def look(model: MaskedDiffusion, batch: Batch, masked: Tensor, temperature: float):
+def look(model: MaskedDiffusion, batch: Batch, masked: Tensor) -> LogProbs:
     """Run the network on a batch of which `masked` (B, U) are masked: a function of sequences and
     positions, (R,) each, that says log mu (R, V)."""
     z = model.masked(batch, masked)
@@ -97,14 +124,18 @@ def look(model: MaskedDiffusion, batch: Batch, masked: Tensor, temperature: floa
 
     def log_probs(b: Tensor, position: Tensor) -> Tensor:
         groups = model.open_groups(z, b, position)
-        logp = model.log_probs(head(hidden[b, position]), digits[b, position], position, groups)
-        return tempered(logp, temperature)
+        return model.log_probs(head(hidden[b, position]), digits[b, position], position, groups)
 
     return log_probs
 
 
 def charges(
-    model: MaskedDiffusion, batch: Batch, chosen: Tensor, after: Tensor, log_probs
+    model: MaskedDiffusion,
+    batch: Batch,
+    chosen: Tensor,
+    after: Tensor,
+    log_probs: LogProbs,
+    law: Law,
 ) -> Tensor:
     """(B, S) nats of the tokens with units that are `chosen` (B, U), after which those of `after`
     (B, U) are masked.
@@ -118,7 +149,7 @@ def charges(
     vocab_size, base = model.subtokenizer.vocab_size, model.subtokenizer.base
     for part in chunks(len(b), vocab_size, chosen.device):
         i, s = b[part], position[part]
-        logp = given_first(model, log_probs(i, s), z.flatten(1), i, s)
+        logp = law.changed(given_first(model, log_probs(i, s), z.flatten(1), i, s))
         whole = (z[i, s] != model.mask_id).all(-1)
         paid = logp.gather(1, batch.codes[i, s, None])[:, 0]
         if not bool(whole.all()):
@@ -148,7 +179,7 @@ def ordered_nats(
     rank: Tensor,
     shares: Tensor | None = None,
     *,
-    temperature: float = 1.0,
+    law: Law = MODELS_OWN,
     states: int = 64,
 ) -> tuple[Tensor, Tensor]:
     """As `path_nats`, of an order that is known beforehand: of the scored units, that of the least
@@ -170,8 +201,8 @@ def ordered_nats(
             b, now = of[part], at[part, None]
             some = batch.take(b)
             before, after = ((step[b] >= k) & some.scored for k in (now, now + 1))
-            log_probs = look(model, some, before, temperature)
-            paid = charges(model, some, before & ~after, after, log_probs)
+            log_probs = look(model, some, before)
+            paid = charges(model, some, before & ~after, after, log_probs, law)
             nats.index_add_(0, b, paid)
     return nats.cpu(), of.bincount(minlength=len(rank)).cpu()
 

@@ -2,14 +2,16 @@
 
 from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from unmask.categorical import categorical
+from unmask.config import DrawName, check_own, one_of
 from unmask.diffusion import Generator, MaskedDiffusion
 from unmask.sampling.grids import times_of
-from unmask.sampling.samplers import SAMPLERS
+from unmask.sampling.names import SAMPLERS
 from unmask.sampling.state import Guidance
 
 
@@ -28,7 +30,10 @@ def sample(
     holes: Tensor | None = None,
     generator: Generator = None,
     temperature: float = 1.0,
+    top_p: float = 1.0,
     guidance: Guidance | None = None,
+    draw: DrawName = "exact",
+    **own: Any,
 ) -> Tensor:
     """(num, length) token ids, by default 16, from nothing; or (B, S), from z (B, S*L).
 
@@ -38,10 +43,10 @@ def sample(
 
     `length` None: the length that the model was trained at or, where its data has a length model
     (`draw_lengths`), a draw from that for each sequence, and num rows as long as the longest, -1
-    after the end.  `sampler`: "ancestral" in `steps` steps, by default 256, of the grid `grid`;
-    "first_hitting"; "counts", or one of `policies.ORDERS`, see `in_order`, by default one unit a
-    step.  temperature 1 is the model's own law; anything else is not.  `guidance`: see
-    `guided`.
+    after the end.  `sampler`: one of `SAMPLERS`, such as "ancestral" in `steps` steps, by default
+    256, of the grid `grid`; one of `in_order`, by default one unit a step.  `own`: its own number,
+    gamma, eta or corrections.  temperature 1 and top_p 1 (`policies.nucleus`) are the model's own
+    law; anything else is not.  `guidance`: see `guided`.  `draw`: see `categorical.DRAWS`.
     """
     if z is None:
         if num is None:
@@ -63,7 +68,8 @@ def sample(
     if sampler == "first_hitting":
         steps = 1  # its law does not depend on the grid
     given = {"cond": cond, "valid": valid, "ends": ends, "holes": holes}
-    how = {"generator": generator, "temperature": temperature, "guidance": guidance}
+    how = {"generator": generator, "temperature": temperature, "top_p": top_p, "draw": draw}
+    how |= {"guidance": guidance} | own
     states = trajectory(model, z, sampler=sampler, steps=steps, grid=grid, **given, **how)
     return to_tokens(model, deque(states, maxlen=1).pop(), valid, holes)
 
@@ -102,8 +108,8 @@ def trajectory(
 ) -> Iterator[Tensor]:
     """The states that a sampler, chosen by name, passes through, from z (B, S*L) to revealed, one
     for each step: see `times_of`."""
-    if sampler not in SAMPLERS:
-        raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, not {sampler!r}")
+    one_of("sampler", sampler, tuple(SAMPLERS))
+    check_own(sampler, *how)
     return SAMPLERS[sampler](model, z, times_of(model, sampler, steps, grid), **how)
 
 

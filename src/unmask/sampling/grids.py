@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unmask.config import GridName
+from unmask.config import TIMED, GridName
 from unmask.diffusion import MaskedDiffusion
 from unmask.documents import read_json, whole
 from unmask.files import no_file
@@ -66,7 +66,7 @@ def times_of(
                 "a grid of numbers of masked units needs a schedule with one curve for all values"
             )
         return model.schedule.inverse(1 - grid)
-    if steps is None and sampler not in ("ancestral", "first_hitting"):
+    if steps is None and sampler not in TIMED:
         time_grid(1, grid)  # an error here, if there is no such grid
         return None
     return time_grid(STEPS if steps is None else steps, grid)

@@ -10,17 +10,16 @@ first, given that all are so.
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
 from unmask.batch import told as of_rows
-from unmask.categorical import categorical
 from unmask.diffusion import MaskedDiffusion
 from unmask.masks import OfRows
 from unmask.sampling.draws import trajectory
-from unmask.sampling.state import Generator, Guidance, State
+from unmask.sampling.state import How, State
 
 Weights = Mapping[int, Tensor]  # of a row: by position, (V,) in [0, 1] of its values, by token
 # of a batch, where a row is still not accepted: so many draws a row, and so many more, are enough
@@ -39,28 +38,23 @@ def check_restricted(model: MaskedDiffusion) -> None:
 
 @torch.no_grad()
 def draw_one(
-    model: MaskedDiffusion,
-    z: Tensor,
-    weights: Sequence[Weights],
-    *,
-    cond: Tensor | None = None,
-    valid: Tensor | None = None,
-    ends: Tensor | None = None,
-    generator: Generator = None,
-    temperature: float = 1.0,
-    guidance: Guidance | None = None,
+    model: MaskedDiffusion, z: Tensor, weights: Sequence[Weights], **how: Unpack[How]
 ) -> Tensor:
     """z (B, S*L) with the one position of each row's `weights`, masked so far, drawn from its law
-    times these."""
-    ts = torch.tensor([1.0, 0.0])
-    state = State(model, z, ts, cond, valid, ends, None, generator, temperature, guidance)
+    times these.  ValueError where no value of the nucleus has a weight."""
+    state = State(model, z, torch.tensor([1.0, 0.0]), **how)
     rows = torch.arange(len(z), device=state.z.device)
     position = torch.tensor([next(iter(one)) for one in weights], device=state.z.device)
     of_values = torch.stack([next(iter(one.values())) for one in weights])
     seen = state.look(rows, state.fitting())
     logp = state.log_probs(seen, rows, position).double()
     logp += model.by_code(of_values.to(logp)).log()
-    code = categorical(logp, u=state.uniform(len(z)))
+    if bool((logp.amax(-1) == -torch.inf).any()):
+        raise ValueError(
+            f"none of the values that top_p {state.top_p:g} leaves satisfies the conditions: "
+            "leave top_p out"
+        )
+    code = state.draw(logp, u=state.uniform(len(z)))
     digits = model.subtokenizer.digits(code[:, None])
     state.z.unflatten(1, (-1, state.digits))[rows, position] = digits
     return state.z

@@ -3,34 +3,27 @@
 A sampler takes a partly masked state z (B, S*L), never changes what is revealed in it, and yields a
 new tensor for every interval of `ts`, any decreasing times.  Filling in is therefore not a sampler
 of its own: it starts from a z with holes.  `drawn` is told how probable each value was when it was
-drawn; the last it is told of a position counts.
+drawn; the last it is told of a position counts.  Those here reveal and never hide; `remasking` has
+the others.
 """
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Iterator
 from functools import partial
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
+from unmask.config import Sampling, check_gamma
 from unmask.diffusion import MaskedDiffusion
-from unmask.policies import ORDERS, check_curve, check_order, first, keys, targets
-from unmask.sampling.state import Drawn, Generator, Guidance, State
+from unmask.policies import bounded, check_curve, check_order, first, keys, targets
+from unmask.sampling.state import How, State
 
 
 @torch.no_grad()
 def ancestral(
-    model: MaskedDiffusion,
-    z: Tensor,
-    ts: Tensor,
-    *,
-    cond: Tensor | None = None,
-    valid: Tensor | None = None,
-    ends: Tensor | None = None,
-    holes: Tensor | None = None,
-    generator: Generator = None,
-    temperature: float = 1.0,
-    guidance: Guidance | None = None,
-    drawn: Drawn | None = None,
+    model: MaskedDiffusion, z: Tensor, ts: Tensor, **how: Unpack[How]
 ) -> Iterator[Tensor]:
     """The reverse process on the grid `ts` (arXiv 2406.04329, equation 6): draw a token, reveal it
     with probability reveal(t, s).
@@ -40,30 +33,23 @@ def ancestral(
     at the largest probability and kept at that of the value drawn.  Digits of one token are
     revealed by their own coins, from one draw of the token.
     """
-    how = (generator, temperature, guidance, drawn)
-    state = State(model, z, ts, cond, valid, ends, holes, *how)
-    for t, s in zip(state.ts[:-1], state.ts[1:], strict=True):
-        reveal = model.schedule.reveal(t, s)  # (K,)
-        masked = state.masked()
-        coin = state.uniform(*masked.shape)
-        state.reveal(masked & (coin < reveal.max()), t.expand(len(z)), coin, reveal)
+    state = State(model, z, ts, **how)
+    for t, s in itertools.pairwise(state.ts):
+        ancestral_step(state, t, s)
         yield state.z.clone()
+
+
+def ancestral_step(state: State, t: Tensor, s: Tensor) -> None:
+    """From t to s."""
+    reveal = state.model.schedule.reveal(t, s)  # (K,)
+    masked = state.masked()
+    coin = state.uniform(*masked.shape)
+    state.reveal(masked & (coin < reveal.max()), t.expand(len(masked)), coin, reveal)
 
 
 @torch.no_grad()
 def first_hitting(
-    model: MaskedDiffusion,
-    z: Tensor,
-    ts: Tensor | None = None,
-    *,
-    cond: Tensor | None = None,
-    valid: Tensor | None = None,
-    ends: Tensor | None = None,
-    holes: Tensor | None = None,
-    generator: Generator = None,
-    temperature: float = 1.0,
-    guidance: Guidance | None = None,
-    drawn: Drawn | None = None,
+    model: MaskedDiffusion, z: Tensor, ts: Tensor | None = None, **how: Unpack[How]
 ) -> Iterator[Tensor]:
     """The continuous-time reverse process, exactly: one unit at a time, at its hitting time (arXiv
     2409.02908).
@@ -72,32 +58,46 @@ def first_hitting(
     chosen, is revealed.  At most as many network calls as masked units, whatever `ts` (default
     (1, 0)), at whose times the states are yielded.  One curve for all values only, else ValueError.
     """
+    check_hitting(model, "first_hitting")
+    ts = torch.tensor([1.0, 0.0]) if ts is None else ts
+    state = State(model, z, ts, **how)
+    u = next_hit(state, model.schedule.masked(state.ts[0]).expand(len(z)))
+    for s in state.ts[1:]:
+        u = hit_until(state, u, s)
+        yield state.z.clone()
+
+
+def check_hitting(model: MaskedDiffusion, sampler: str) -> None:
+    """ValueError for one curve per value."""
     if model.schedule.num_values > 1:
         raise ValueError(
-            "first_hitting needs a schedule with one curve for all values: with one curve per "
+            f"{sampler} needs a schedule with one curve for all values: with one curve per "
             "value, when a position is revealed depends on the value, which is not drawn yet; use "
             'sampler="ancestral"'
         )
-    ts = torch.tensor([1.0, 0.0]) if ts is None else ts
-    how = (generator, temperature, guidance, drawn)
-    state = State(model, z, ts, cond, valid, ends, holes, *how)
 
-    def hit(u: Tensor, left: Tensor, rows: Tensor | None = None) -> Tensor:
-        r = 1 - state.uniform(len(u), rows=rows)
-        return u * r ** (1 / left.clamp(min=1))
 
+def next_hit(state: State, u: Tensor, rows: Tensor | None = None) -> Tensor:
+    """(B,) 1 - alpha at the next hitting times after u (B,), of `rows` (B,) bool."""
     left = state.masked().sum(-1)
-    u = hit(model.schedule.masked(state.ts[0]).expand(len(z)), left)
-    for s in state.ts[1:]:
-        while bool((active := (left > 0) & ((u > model.schedule.masked(s)) | (s == 0))).any()):
-            masked = state.masked()
-            score = state.uniform(*masked.shape, rows=active)
-            chosen = score.masked_fill(~masked, -1.0).argmax(-1, keepdim=True)
-            one = torch.zeros_like(masked).scatter_(1, chosen, active[:, None])
-            state.reveal(one, model.schedule.inverse(1 - u), rows=active)
-            left = left - active.long()
-            u = torch.where(active, hit(u, left, active), u)
-        yield state.z.clone()
+    r = 1 - state.uniform(len(u), rows=rows)
+    return u * r ** (1 / left.clamp(min=1))
+
+
+def hit_until(state: State, u: Tensor, s: Tensor) -> Tensor:
+    """Reveal units one at a time down to s, the next ones at u (B,), see `next_hit`; returns the
+    first u after s."""
+    schedule = state.model.schedule
+    while True:
+        masked = state.masked()
+        active = masked.any(-1) & ((u > schedule.masked(s)) | (s == 0))
+        if not bool(active.any()):
+            return u
+        score = state.uniform(*masked.shape, rows=active)
+        chosen = score.masked_fill(~masked, -1.0).argmax(-1, keepdim=True)
+        one = torch.zeros_like(masked).scatter_(1, chosen, active[:, None])
+        state.reveal(one, schedule.inverse(1 - u), rows=active)
+        u = torch.where(active, next_hit(state, u, active), u)
 
 
 @torch.no_grad()
@@ -107,14 +107,7 @@ def in_order(
     ts: Tensor | None = None,
     *,
     order: str = "counts",
-    cond: Tensor | None = None,
-    valid: Tensor | None = None,
-    ends: Tensor | None = None,
-    holes: Tensor | None = None,
-    generator: Generator = None,
-    temperature: float = 1.0,
-    guidance: Guidance | None = None,
-    drawn: Drawn | None = None,
+    **how: Unpack[How],
 ) -> Iterator[Tensor]:
     """Exact numbers of units at a step, in an order that is a function of what is revealed.
 
@@ -128,8 +121,7 @@ def in_order(
     if order != "counts":
         check_order(order)
     times = torch.tensor([1.0, 0.0]) if ts is None else ts
-    how = (generator, temperature, guidance, drawn)
-    state = State(model, z, times, cond, valid, ends, holes, *how)
+    state = State(model, z, times, **how)
     shares = None if ts is None else model.schedule.masked(state.ts)[:, 0]
     for target in targets(state.masked().sum(-1), shares):
         masked = state.masked()
@@ -144,8 +136,36 @@ def in_order(
         yield state.z.clone()
 
 
-SAMPLERS: dict[str, Callable[..., Iterator[Tensor]]] = {  # the names of `config.SamplerName`
-    "ancestral": ancestral,
-    "first_hitting": first_hitting,
-    **{name: partial(in_order, order=name) for name in ("counts", *ORDERS)},
-}
+@torch.no_grad()
+def entropy_bounded(
+    model: MaskedDiffusion,
+    z: Tensor,
+    ts: None = None,
+    *,
+    gamma: float = Sampling.gamma,
+    **how: Unpack[How],
+) -> Iterator[Tensor]:
+    """As many units at a step as depend on each other by at most `gamma` nats, those of the lowest
+    entropy first (EB-Sampler, arXiv 2505.24857): see `policies.bounded`.
+
+    A function of what is revealed, like the orders of `in_order`, so its likelihood is known
+    exactly, too (`likelihood.Path`).  gamma 0: one unit a step, in order of "entropy", and with it
+    those whose values are certain; a large one: everything at once.  It has
+    no times: a step belongs to a sequence, and one that is whole costs no more.  Entropies are
+    those of what is drawn, at its temperature and of its nucleus.  One curve for all values only,
+    else ValueError.
+    """
+    check_curve(model, "entropy-bounded")
+    if ts is not None:
+        raise ValueError("the steps of entropy-bounded follow from gamma: leave ts out")
+    check_gamma(gamma)
+    state = State(model, z, torch.tensor([1.0, 0.0]), **how)
+    masked = state.masked()
+    while bool((active := masked.any(-1)).any()):
+        t = state.fitting()
+        seen = state.look(active.nonzero()[:, 0], t)
+        key = keys(model, "entropy", masked, partial(state.log_probs, seen))
+        chosen = first(key, masked, bounded(key, masked, gamma))
+        state.reveal(chosen, t, rows=active, seen=seen)
+        yield state.z.clone()
+        masked = state.masked()

@@ -1,19 +1,20 @@
 """What every sampler needs: the state on its way, and how units of it are revealed."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
 
 from unmask.alphabets import allowed_at, not_allowed
 from unmask.batch import told
-from unmask.categorical import categorical, uniform
+from unmask.categorical import DRAWS, uniform
+from unmask.config import DrawName, check_top_p, one_of
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.kernels.rows import chunks
 from unmask.links import check_agreement
 from unmask.masks import OfRows
-from unmask.policies import tempered
+from unmask.policies import changed
 from unmask.subtokens import check_ids
 
 Generator = torch.Generator | OfRows | None
@@ -22,10 +23,36 @@ Guidance = Callable[[Tensor], Tensor]  # the weight at times t (B,)
 Drawn = Callable[[Tensor, Tensor, Tensor], None]
 
 
+class How(TypedDict, total=False):
+    """What every sampler takes besides numbers of its own."""
+
+    cond: Tensor | None
+    """This and the next two: what the network is told, see `batch.told`."""
+    valid: Tensor | None
+    """(B, S) bool."""
+    ends: Tensor | None
+    """(B, 2) bool."""
+    holes: Tensor | None
+    """(B, S) bool: fill in only these; None: all that is masked."""
+    generator: Generator
+    """Of all that is random: a generator, or one for each row."""
+    temperature: float
+    """1: the model's own law."""
+    top_p: float
+    """1: the model's own law; else that of the nucleus, see `policies.nucleus`."""
+    guidance: Guidance | None
+    """Its weight at times t (B,)."""
+    drawn: Drawn | None
+    """Told of rows and positions (R,), and how probable what was drawn for each was (R,)."""
+    draw: DrawName
+    """By which of `categorical.DRAWS`."""
+
+
 class State:
     """z (B, S*L), falling times `ts` in [0, 1], and what a sampler needs to reveal units of z.
 
-    ValueError for what cannot be.  The z given stays as it is; that of the state changes in place.
+    The rest is that of `How`.  ValueError for what cannot be.  The z given stays as it is; that of
+    the state changes in place.
     """
 
     def __init__(
@@ -33,24 +60,30 @@ class State:
         model: MaskedDiffusion,
         z: Tensor,
         ts: Tensor,
-        cond: Tensor | None,
-        valid: Tensor | None,  # (B, S) bool
-        ends: Tensor | None,  # (B, 2) bool
-        holes: Tensor | None,  # (B, S) bool: fill in only these; None: all that is masked
-        generator: Generator,
-        temperature: float,
-        guidance: Guidance | None,
+        *,
+        cond: Tensor | None = None,
+        valid: Tensor | None = None,
+        ends: Tensor | None = None,
+        holes: Tensor | None = None,
+        generator: Generator = None,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        guidance: Guidance | None = None,
         drawn: Drawn | None = None,
+        draw: DrawName = "exact",
     ):
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, not {temperature}")
+        check_top_p(top_p)
+        one_of("draw", draw, tuple(DRAWS))
         if guidance is not None and cond is None:
             raise ValueError(
                 "guidance strengthens what cond says, and there is none: give cond, or leave "
                 "guidance out"
             )
         self.model, self.generator = model, generator
-        self.temperature, self.guidance, self.drawn = temperature, guidance, drawn
+        self.temperature, self.top_p, self.draw = temperature, top_p, DRAWS[draw]
+        self.guidance, self.drawn = guidance, drawn
         self.digits, self.units = model.subtokenizer.length, model.units()
         self.z = z = check_state(model, z, valid).to(model.device, torch.long).clone()
         self.told = told(z.device, cond, valid, ends)
@@ -61,6 +94,7 @@ class State:
                 said = f"{holes.dtype} {tuple(holes.shape)}"
                 raise ValueError(f"holes must be bool {shape}, not {said}")
             self.holes = self.of_units(holes.to(z.device))
+        self.empty = z == model.mask_id  # what a sampler may hide again
         self.ts = ts = ts.to(z.device, torch.float64)
         falling = ts.ndim == 1 and len(ts) > 1 and bool((ts[1:] < ts[:-1]).all())
         if not falling or ts[0] > 1 or ts[-1] < 0:
@@ -99,6 +133,26 @@ class State:
     def masked(self) -> Tensor:
         """(B, U) bool: those of `hidden` that are to be filled in."""
         return self.hidden() if self.holes is None else self.hidden() & self.holes
+
+    def revealed(self) -> Tensor:
+        """(B, U) bool: the units that are there and not hidden, given ones among them."""
+        return self.counted() & ~self.hidden()
+
+    def of_values(self, of: Tensor) -> Tensor:
+        """(B, U), or (1, 1): what `of` (K,), for each value or for all, says of the units' values;
+        of those that are hidden, anything."""
+        if len(of) == 1:
+            return of[None]
+        y = self.z
+        if self.units.length < self.digits:
+            places = self.model.subtokenizer.places(y.device)
+            y = (y.unflatten(1, (-1, self.digits)) * places).sum(-1)
+        return of[y.clamp(max=len(of) - 1)]
+
+    def hide(self, units: Tensor) -> None:
+        """Hide `units` (B, U) again, but for what was given."""
+        digits = units.repeat_interleave(self.digits // self.units.length, 1)
+        self.z.masked_fill_(digits & self.empty, self.model.mask_id)
 
     def reveal(
         self,
@@ -155,7 +209,7 @@ class State:
             for part in chunks(len(turn), self.model.subtokenizer.vocab_size, b.device):
                 rows = turn[part]
                 logp = self.log_probs(seen, b[rows], position[rows])
-                codes = categorical(logp, u=u[rows])
+                codes = self.draw(logp, u=u[rows])
                 if self.drawn is not None:
                     probability = logp.gather(1, codes[:, None])[:, 0].exp()
                     self.drawn(b[rows], position[rows], probability)
@@ -176,7 +230,7 @@ class State:
         return Seen(among, t, hidden, unconditional, head)
 
     def log_probs(self, seen: "Seen", b: Tensor, position: Tensor) -> Tensor:
-        """(R, V) log mu, guided and tempered, at the positions (R,) of the sequences `b` (R,).
+        """(R, V) log mu, guided, then `changed`, at the positions (R,) of the sequences `b` (R,).
 
         None of their own units has been revealed since the network has `seen` them.
         """
@@ -190,7 +244,7 @@ class State:
                 logits = seen.head(seen.unconditional[row, position])
                 without = model.log_probs(logits, digits, position, groups)
                 logp = guided(logp, without, self.guidance(seen.t)[b, None])
-        return tempered(logp, self.temperature)
+        return changed(logp, self.temperature, self.top_p)
 
     def fitting(self) -> Tensor:
         """(B,) the times at which as large a share of an unconditional example is masked."""

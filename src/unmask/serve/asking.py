@@ -23,6 +23,7 @@ from unmask.serve.work import Task
 
 DRAWS = 32  # of masks, for a score
 FRAMES = 30  # a second, at most
+HIDDEN = -1  # in the place of a token
 ODDS = 2**24  # values of holes whose probabilities are looked at
 
 
@@ -45,10 +46,10 @@ class Ask:
         self.limits = limits
         self.served = chosen(models, said)
         fit({"settings": SETTINGS, "edit?": dict, "length?": whole(1), "label?": str}, said)
-        self.settings = settings = Settings(*(said["settings"][name] for name in SETTINGS))
         for name, most in (("steps", limits.steps), ("num", limits.num)):
-            if getattr(settings, name) > most:
-                raise ValueError(f"{name} is at most {most} here, not {getattr(settings, name)}")
+            if said["settings"][name] > most:
+                raise ValueError(f"{name} is at most {most} here, not {said['settings'][name]}")
+        self.settings = settings = Settings.of(said["settings"])
         if ("edit" in said) == ("length" in said):
             raise ValueError("say either what to fill in (edit) or how long samples are (length)")
         self.source: Source | None = None
@@ -100,11 +101,7 @@ class Ask:
         live = Live(self, task, began + self.limits.seconds)
         filler = Filler(
             served.model,
-            sampler=settings.sampler,
-            steps=settings.steps or None,
-            grid=settings.grid,
-            temperature=settings.temperature,
-            guidance=settings.guidance,
+            **settings.sampling.how(),
             seed=settings.seed,
             precision=served.precision,
             window=self.window,
@@ -147,7 +144,8 @@ class Live:
         self.ask, self.task, self.until = ask, task, until
         self.step, self.said_at = 0, -math.inf
         self.pending: tuple[list[int], State] | None = None
-        self.seen: dict[int, np.ndarray] = {}  # of each row: (S,) what was said
+        # of each row: (S,) what was said to be there, as `now` says it
+        self.seen: dict[int, np.ndarray] = {}
         self.pieces: dict[int, str] = {}
 
     def in_time(self) -> None:
@@ -179,12 +177,13 @@ class Live:
             copy, example = self.ask.place(number)
             role = self.ask.examples[number // self.ask.num].role
             size = len(role)
-            seen = self.seen.setdefault(number, role != HOLE)
-            fresh = np.flatnonzero(state.shown[row, :size] & ~seen)
+            now = np.where(state.shown[row, :size], state.ids[row, :size], HIDDEN)
+            seen = self.seen.setdefault(number, np.full(size, HIDDEN))
+            fresh = np.flatnonzero((now != seen) & (role == HOLE))
             if not len(fresh):
                 continue
-            seen[fresh] = True
-            texts = [self.piece(int(i)) for i in state.ids[row, fresh]]
+            seen[fresh] = now[fresh]
+            texts = [None if i == HIDDEN else self.piece(int(i)) for i in now[fresh]]
             assert state.sure is not None
             sure = [round(float(p), 3) for p in state.sure[row, fresh]]
             new.append([copy, example, fresh.tolist(), texts, sure])

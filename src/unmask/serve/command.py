@@ -2,8 +2,10 @@
 
 import base64
 import shlex
+from dataclasses import fields
 from typing import Any
 
+from unmask.config import OWN, TIMED, Sampling
 from unmask.serve.models import Served
 from unmask.serve.settings import Settings
 
@@ -31,23 +33,28 @@ def command(
             words += ["--length", length]
         flags = {"label": label}
     words += ["--num", settings.num, "--seed", settings.seed]
-    if settings.sampler != "ancestral":
-        words += ["--sampler", settings.sampler]
-    if settings.sampler != "first_hitting":  # whose law depends on neither
-        if settings.steps:
-            words += ["--steps", settings.steps]
-        if settings.grid != "cosine" and (settings.steps or settings.sampler == "ancestral"):
-            words += ["--grid", settings.grid]
-    if settings.temperature != 1:
-        words += ["--temperature", settings.temperature]
-    if settings.guidance:
-        words += ["--guidance", settings.guidance]
+    words += sampling_flags(settings.sampling)
     if window:
         words.append("--window")
     for name, value in flags.items():
         if value:
             words += [f"--{name}", value]
     return file + shlex.join(map(str, [*words, *served.machine]))
+
+
+def sampling_flags(sampling: Sampling) -> list[Any]:
+    """Flags and values, of what is not as it is without them and has an effect."""
+    without = set(OWN) - set(sampling.own())
+    if sampling.sampler == "first_hitting":  # whose law depends on neither
+        without |= {"steps", "grid"}
+    if not sampling.steps and sampling.sampler not in TIMED:
+        without.add("grid")
+    words: list[Any] = []
+    for field in fields(Sampling):
+        value = getattr(sampling, field.name)
+        if value != field.default and field.name not in without:
+            words += [f"--{field.name.replace('_', '-')}", value]
+    return words
 
 
 def written(content: bytes, name: str) -> str:

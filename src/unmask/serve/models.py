@@ -2,11 +2,12 @@
 
 from typing import Any, NamedTuple
 
+from unmask.config import OWN, TIMED, Sampling
 from unmask.diffusion import MaskedDiffusion
 from unmask.kinds.editor import Editor
 from unmask.kinds.kind import Kind
 from unmask.labels import classes_of
-from unmask.sampling import GRIDS, SAMPLERS
+from unmask.sampling import GRIDS, OF_ANY_SCHEDULE, SAMPLERS
 
 
 class Served(NamedTuple):
@@ -40,7 +41,10 @@ class Served(NamedTuple):
             "usual": usual_length(histogram, self.length),
             "classes": names or [str(i) for i in range(classes)],
             "guidance": bool(classes and self.model.meta.get("label_dropout")),
-            "samplers": list(SAMPLERS) if scalar else ["ancestral"],
+            "samplers": list(SAMPLERS if scalar else OF_ANY_SCHEDULE),
+            "timed": list(TIMED),
+            "own": OWN,
+            "plain": {name: getattr(Sampling, name) for name in OWN},
             "grids": list(GRIDS),
             "scores": scalar,
             "start": self.editor.start(),

@@ -124,6 +124,11 @@ class Settings {
     this.steps = element("input", {type: "number", min: 1, max: limits.steps, dataset: {of: "steps"}});
     this.temperature = element("input", {
       type: "number", min: 0.01, max: 100, step: "any", value: 1, dataset: {of: "temperature"}});
+    this.top_p = element("input", {
+      type: "number", min: 0.01, max: 1, step: "any", value: 1, dataset: {of: "top_p"}});
+    this.gamma = this.number("gamma", {min: 0, step: "any"}, model);
+    this.eta = this.number("eta", {min: 0, max: 1, step: "any"}, model);
+    this.corrections = this.number("corrections", {min: 1, max: 16, step: 1}, model);
     this.guidance = element("input", {
       type: "number", min: -100, max: 100, step: "any", value: 0, dataset: {of: "guidance"}});
     this.classes = element("select", {dataset: {of: "label"}},
@@ -131,7 +136,9 @@ class Settings {
       ...model.classes.map(name => element("option", {value: name, textContent: name})));
     const row = (text, input) => element("label", {textContent: text}, input);
     const parts = [row("Sampler", this.sampler), row("Steps", this.steps), row("Grid", this.grid),
-                   row("Temperature", this.temperature)];
+                   row("Gamma (nats)", this.gamma), row("Eta", this.eta),
+                   row("Corrections a step", this.corrections),
+                   row("Temperature", this.temperature), row("Top-p", this.top_p)];
     if (!name && model.classes.length) parts.push(row("Class", this.classes));
     if (model.guidance) parts.push(row("Guidance", this.guidance));
     this.node = element("fieldset", {}, element("legend", {textContent: name || "Settings"}),
@@ -144,10 +151,24 @@ class Settings {
 
   // A setting that has no effect cannot be set.
   fits() {
-    const exact = this.sampler.value === "first_hitting", usual = this.sampler.value === "ancestral";
-    this.steps.disabled = exact;
-    this.steps.placeholder = exact ? "one a position" : usual ? "256" : "one a position";
-    this.grid.disabled = exact || (!usual && !this.steps.value);
+    const name = this.sampler.value, {timed, own} = page.model;
+    const exact = name === "first_hitting", bounded = name === "entropy-bounded";
+    const usual = timed.includes(name) && !exact;
+    this.steps.disabled = exact || bounded;
+    this.steps.placeholder = usual ? "256" : bounded ? "as gamma allows" : "one a position";
+    this.grid.disabled = exact || bounded || (!usual && !this.steps.value);
+    for (const [key, of] of Object.entries(own)) this[key].parentNode.hidden = !of.includes(name);
+  }
+
+  // A number that some samplers have.
+  number(key, limits, model) {
+    return element("input", {type: "number", value: model.plain[key], dataset: {of: key}, ...limits});
+  }
+
+  // What it is set to, or else what it is where it has no effect.
+  own(key) {
+    const {own, plain} = page.model;
+    return own[key].includes(this.sampler.value) ? +this[key].value : plain[key];
   }
 
   label() {
@@ -160,6 +181,10 @@ class Settings {
       steps: this.steps.disabled ? 0 : Math.round(+this.steps.value),
       grid: this.grid.disabled ? "cosine" : this.grid.value,
       temperature: +this.temperature.value,
+      top_p: +this.top_p.value,
+      gamma: this.own("gamma"),
+      eta: this.own("eta"),
+      corrections: Math.round(this.own("corrections")),
       guidance: +this.guidance.value,
       seed: Math.round(+get("seed").value),
       num: Math.round(+get("num").value),
@@ -172,6 +197,10 @@ function inWords(said) {
   const parts = [said.sampler.replaceAll("_", " ")];
   if (said.steps) parts.push(`${said.steps} steps`);
   if (said.grid !== "cosine") parts.push(`${said.grid} grid`);
+  for (const [key, of] of Object.entries(page.model.own)) {
+    if (of.includes(said.sampler)) parts.push(`${key} ${said[key]}`);
+  }
+  if (said.top_p !== 1) parts.push(`top-p ${said.top_p}`);
   if (said.temperature !== 1) parts.push(`temperature ${said.temperature}`);
   if (said.guidance) parts.push(`guidance ${said.guidance}`);
   return [...parts, `seed ${said.seed}`].join(", ");
@@ -212,7 +241,8 @@ function arrange() {
     const made = new Settings(page.model, name);
     const before = settings[i] || settings[0];
     if (before) {
-      for (const of of ["sampler", "grid", "steps", "temperature", "guidance", "classes"]) {
+      for (const of of ["sampler", "grid", "steps", "gamma", "eta", "corrections", "temperature", "top_p",
+                        "guidance", "classes"]) {
         made[of].value = before[of].value;
       }
       made.fits();
@@ -345,7 +375,7 @@ function draw() {
   }
   return entry.runs.map(run => {
     const step = frame ? run.frames[Math.min(frame, run.frames.length) - 1]?.step ?? 0 : 0;
-    return `step ${step} of ${run.steps}`;
+    return `step ${step} of ${run.said.sampler === "entropy-bounded" ? "at most " : ""}${run.steps}`;
   }).join("; ");
 }
 

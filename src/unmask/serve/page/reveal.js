@@ -43,6 +43,7 @@ export class Reveal {
         if (copy !== this.copy) continue;
         const of = this.of(example);
         positions.forEach((position, i) => {
+          if (texts[i] === null) return of.delete(position);  // hidden again
           of.set(position, {text: texts[i], sure: sure[i]});
           this.fresh.add(`${example},${position}`);
         });
