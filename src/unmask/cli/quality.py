@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from unmask.cli.flags import flags_of, parse
-from unmask.cli.runtime import write_record
+from unmask.cli.runtime import refuse_others, write_record
 from unmask.files import no_file
 from unmask.kinds.output import check_apart, check_out, table
 from unmask.kinds.quality import Measure, Value
@@ -17,10 +17,12 @@ from unmask.kinds.registry import kind_of, kinds, open_data
 
 @dataclass(frozen=True, kw_only=True)
 class Common:
-    samples: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SYNTHETIC")]
-    """A CSV file of synthetic rows, as `unmask sample MODEL --out x.csv` writes them."""
+    samples: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SAMPLES")]
+    """A file of samples, as `unmask sample MODEL --out FILE` writes them: JSON lines or a text,
+    CSV, FASTA, an .npz or a folder of pictures."""
     data: Path
-    """The prepared data: its training rows, and those held out, which tell how real rows do."""
+    """The prepared data: what the model was trained on, and what was held out, which tells how
+    real examples do."""
     split: Literal["test", "validation"] = "test"
     """The part held out."""
     seed: int = 0
@@ -38,9 +40,9 @@ def flags_of_judging() -> type:
 
 
 def quality(argv: list[str]) -> None:
-    """How good synthetic rows are: shapes, pairs, detection, a model of them, closest records.
+    """How good samples are: how varied, how far from real examples, how much of them is copied.
 
-    Each figure comes with its error, its ideal, and what real rows that were held out have.
+    Each figure comes with its error, its ideal, and what real examples that were held out have.
     """
     args: Any = parse(flags_of_judging(), "quality", argv, quality.__doc__)
     check_out(args.out, ".html")
@@ -48,7 +50,7 @@ def quality(argv: list[str]) -> None:
     check_apart([args.out, args.json], [args.samples, args.data])
     if args.seed < 0:
         raise ValueError(f"--seed must not be negative, not {args.seed}")
-    if not args.samples.is_file():
+    if not args.samples.is_file() and not args.samples.is_dir():
         raise no_file(args.samples, f"there is no file {args.samples}: name a file of samples")
     data = open_data(args.data)
     kind = kind_of(data.meta, data.folder)
@@ -57,6 +59,7 @@ def quality(argv: list[str]) -> None:
         raise ValueError(
             f"{args.data} holds {kind.describe()}: {kind.not_judged} (quality is for {judged})"
         )
+    refuse_others(args, kind, "Judge")
     found = kind.quality(data, args.samples, args)
     for line in found.heading:
         print(line)
@@ -74,7 +77,7 @@ def quality(argv: list[str]) -> None:
 
 def rows_of(measures: Sequence[Measure]) -> list[list[str]]:
     """What is printed of each: the name, the ideal, samples, as many as are real, and real ones."""
-    rows = [["", "ideal", "synthetic", "as many as real", "real, held out"]]
+    rows = [["", "ideal", "samples", "as many as real", "real, held out"]]
     for one in measures:
         ideal = "as real" if one.ideal is None else f"{one.ideal:.3g}"
         values = [spelled(value) for value in (one.samples, one.like, one.real)]

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import numpy as np
 
+    from unmask.kinds.trial import Trial
+
 
 class Value(NamedTuple):
     """A figure with its standard error, NaN where it has none."""
@@ -78,6 +80,13 @@ class Listing(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
+class Example(NamedTuple):
+    """A sample, or a real example, as other models may read it."""
+
+    text: str
+    ids: np.ndarray  # (S,) tokens of the data
+
+
 class Quality(NamedTuple):
     """All that a kind has to say of a file of samples."""
 
@@ -88,3 +97,7 @@ class Quality(NamedTuple):
     bars: Sequence[Bars] = ()
     grids: Sequence[Grid] = ()
     record: dict = {}  # noqa: RUF012
+    # samples and real examples, where they are sequences that another model may judge, and which
+    # of them are compared
+    examples: tuple[Sequence[Example], Sequence[Example]] | None = None
+    trial: Trial | None = None
