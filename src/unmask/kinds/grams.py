@@ -35,20 +35,21 @@ class Grams(NamedTuple):
 def count_grams(sides: Sequence[Sequence[np.ndarray]], most: int) -> list[list[Grams]]:
     """Of runs of 1, 2, ... `most` symbols, one list each: the `Grams` of every side.
 
-    A side is a list of examples (length,); a run does not go on from one to the next.  A run has
-    the same number on all sides.
+    A side is a list of examples (length,); a run does not go on from one to the next, and holds no
+    negative symbol, which is none.  A run has the same number on all sides.
     """
     rows = [row for side in sides for row in side]
     of = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
-    symbols = np.concatenate([np.empty(0, np.int64), *rows])
-    different, symbols = np.unique(symbols, return_inverse=True)
-    codes, begins = symbols, np.arange(len(symbols))
+    given = np.concatenate([np.empty(0, np.int64), *rows])
+    different, symbols = np.unique(given, return_inverse=True)
+    begins = np.flatnonzero(given >= 0)
+    codes = symbols[begins]
     found = []
     for order in range(1, most + 1):
         if order > 1:
             last = begins + order - 1
             fits = last < len(of)
-            fits[fits] = of[begins[fits]] == of[last[fits]]
+            fits[fits] = (of[begins[fits]] == of[last[fits]]) & (given[last[fits]] >= 0)
             begins, last = begins[fits], last[fits]
             pairs = codes[fits] * len(different) + symbols[last]
             _, codes = np.unique(pairs, return_inverse=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from unmask.kinds.quality import Measure, Value
+from unmask.kinds.quality import Bars, Measure, Value
 
 if TYPE_CHECKING:
     import numpy as np
 
+BINS = 24  # of a histogram
 GROUPS = 50  # of examples, left out one after another: an error is then known to about a tenth
 LEAST = 2  # examples of either side: of one, no error is known
 
@@ -105,3 +106,29 @@ def share_of(parts: np.ndarray, wholes: np.ndarray) -> Score:
         return float(weights @ parts) / whole if whole else float("nan")
 
     return score
+
+
+def kolmogorov_smirnov(values: np.ndarray, reference: np.ndarray) -> Score:
+    """The largest difference of the distribution functions of values (n,) and others (m,)."""
+    import numpy as np
+
+    order = np.argsort(values, kind="stable")
+    ordered, told = values[order], np.sort(reference)
+    at = np.unique(np.concatenate([ordered, told]))
+    below = np.searchsorted(ordered, at, side="right")
+    theirs = np.searchsorted(told, at, side="right") / len(told)
+
+    def score(weights: np.ndarray) -> float:
+        sums = np.concatenate([[0.0], np.cumsum(weights[order])])
+        return float(np.abs(sums[below] / sums[-1] - theirs).max())
+
+    return score
+
+
+def spread(title: str, samples: np.ndarray, real: np.ndarray) -> Bars:
+    """How a number of each example is spread, on both sides."""
+    import numpy as np
+
+    edges = np.histogram_bin_edges(np.concatenate([samples, real]), bins=BINS)
+    shares = [np.histogram(side, edges)[0] / len(side) for side in (samples, real)]
+    return Bars(title, [f"{edge:.3g}" for edge in edges[:-1]], *shares)

@@ -19,6 +19,7 @@ from unmask.kinds.kind import (
 )
 from unmask.kinds.leftout import say_skipped
 from unmask.kinds.output import check_out, table, write_texts
+from unmask.kinds.quality import Quality
 from unmask.kinds.proteins.flags import PrepareProteins
 from unmask.kinds.proteins.presets import PRESETS
 from unmask.kinds.proteins.protocols import PROTOCOLS
@@ -53,6 +54,7 @@ class Proteins(Kind):
     no_labels = "proteins, which has no labels"
     tokens = ("residues",)
     Read = NoFlags
+    not_judged = ""
 
     @classmethod
     def demos(cls) -> list[type]:
@@ -146,6 +148,11 @@ class Proteins(Kind):
             example = Partial(record.ids.astype(np.int64), role)
             found.append(Listed(record.header, record.place, number, example))
         return found
+
+    def quality(self, data: Any, path: Path, args: Any) -> Quality:
+        from unmask.kinds.proteins.quality import judge
+
+        return judge(data, path, split=args.split, seed=args.seed)
 
     def editor(self, length: int) -> Any:
         from unmask.kinds.proteins.editor import ProteinEditor

@@ -19,7 +19,7 @@ from unmask.kinds.text.pieces import (
     within_limits,
 )
 from unmask.kinds.text.tokenizers import CharacterError, Ids, code_points
-from unmask.kinds.trial import Trial, check_many, check_split, make_trial, mean_of, share_of
+from unmask.kinds.trial import Trial, check_many, check_split, make_trial, mean_of, share_of, spread
 
 MOST = 4  # symbols of a run
 LISTED, SHOWN = 5, 60  # of the longest copies, and characters of each
@@ -260,8 +260,3 @@ def commonest(data: Any, sides: Sides) -> Bars:
     samples, real = (count[top] / count.sum() for count in counts)
     return Bars(f"commonest {data.unit}s", [data.tokenizer.spell(int(i)) for i in top], samples, real)
 
-
-def spread(title: str, samples: np.ndarray, real: np.ndarray) -> Bars:
-    edges = np.histogram_bin_edges(np.concatenate([samples, real]), bins=BARS)
-    shares = [np.histogram(side, edges)[0] / len(side) for side in (samples, real)]
-    return Bars(title, [f"{edge:.3g}" for edge in edges[:-1]], *shares)
