@@ -63,9 +63,7 @@ class Hashed:
         return (self.sums[first + size] - self.sums[first]) * self.back[first]
 
 
-def find_copies(
-    rows: Sequence[np.ndarray], corpus: Iterable[np.ndarray], k: int = PIECE
-) -> Copies:
+def find_copies(rows: Sequence[np.ndarray], corpus: Iterable[np.ndarray], k: int = PIECE) -> Copies:
     """What rows (length,) of symbols share with the blocks of a corpus.
 
     A run that goes on from one block into the next is found where blocks overlap by at least its
@@ -121,9 +119,7 @@ class Search:
             some = slice(low, low + step)
             self.follow(theirs, at[some], which[some], times[some])
 
-    def follow(
-        self, theirs: Hashed, at: np.ndarray, which: np.ndarray, times: np.ndarray
-    ) -> None:
+    def follow(self, theirs: Hashed, at: np.ndarray, which: np.ndarray, times: np.ndarray) -> None:
         """How far the runs go that begin with these pieces (m,), `which`, found `at`.
 
         Of those alone that do not go on to the left, where a longer one begins.

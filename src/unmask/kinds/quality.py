@@ -72,6 +72,14 @@ class Grid(NamedTuple):
     most: float  # the value of the darkest shade
 
 
+class Picture(NamedTuple):
+    """What is shown as it is; `says`: what it shows."""
+
+    title: str
+    says: str
+    content: bytes  # of a PNG file
+
+
 class Listing(NamedTuple):
     """A table of words; the first row names its columns."""
 
@@ -96,6 +104,7 @@ class Quality(NamedTuple):
     listings: Sequence[Listing] = ()
     bars: Sequence[Bars] = ()
     grids: Sequence[Grid] = ()
+    pictures: Sequence[Picture] = ()
     record: dict = {}  # noqa: RUF012
     # samples and real examples, where they are sequences that another model may judge, and which
     # of them are compared

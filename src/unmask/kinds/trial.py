@@ -46,6 +46,13 @@ def jackknife(score: Score, n: int, chosen: np.ndarray, seed: int) -> Value:
     return Value(value, float(np.sqrt((groups - 1) / groups * (spread @ spread))))
 
 
+class Closer(NamedTuple):
+    """Which of two sides holds the example nearest to each of n others."""
+
+    values: np.ndarray  # (n,) 1: the training examples, 0: as many held-out ones, 0.5: a tie
+    nearest: np.ndarray  # (n,) the number of that example, of both sides together
+
+
 class Trial(NamedTuple):
     """Numbers of the examples that are compared: all samples; as many of them as there are real
     examples, where there are more; and all real ones."""
@@ -66,6 +73,29 @@ class Trial(NamedTuple):
         of_samples = jackknife(samples, n, self.samples, self.seed)
         of_real = jackknife(real, m, self.real, self.seed)
         return Measure(key, name, says, ideal, of_samples, of_real, like)
+
+    def closer(self, says: str, samples: Closer, real: Closer) -> Measure:
+        """The share of examples that are nearer to a training example: see `clustered_error`."""
+
+        def share(side: Closer, chosen: np.ndarray) -> Value:
+            values = side.values[chosen]
+            return Value(float(values.mean()), clustered_error(values, side.nearest[chosen]))
+
+        like = None if self.like is None else share(samples, self.like)
+        both = share(samples, self.samples), share(real, self.real)
+        return Measure("closer", "closer to training", says, 0.5, *both, like)
+
+
+def clustered_error(values: np.ndarray, group: np.ndarray) -> float:
+    """Standard error of a mean whose values go together in groups, such as those of examples that
+    share their nearest one, with whose side they stand or fall; NaN of a single group."""
+    import numpy as np
+
+    _, of = np.unique(group, return_inverse=True)
+    sums = np.bincount(of, values - values.mean())
+    if len(sums) < 2:
+        return float("nan")
+    return float(np.sqrt(len(sums) / (len(sums) - 1) * (sums @ sums)) / len(values))
 
 
 def make_trial(samples: int, like: np.ndarray, seed: int) -> Trial:

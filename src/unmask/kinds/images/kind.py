@@ -13,6 +13,7 @@ from unmask.kinds.images.protocols import PROTOCOLS
 from unmask.kinds.kind import Filler, Kind, Layout, Listed, Source, State, own_flags
 from unmask.kinds.leftout import say_skipped
 from unmask.kinds.output import check_out, numbered, table
+from unmask.kinds.quality import Quality
 from unmask.kinds.recipe import find_file, note_protocol, standing
 
 SHOWN_CLASSES = 20
@@ -50,7 +51,7 @@ class Images(Kind):
     Read, List = PictureFlags, LabelFlags
     frames = ".gif"
     fixed = True
-    not_judged = "pictures are compared by features of a network: unmask distance A B"
+    not_judged = ""
 
     @classmethod
     def demos(cls) -> list[type]:
@@ -134,6 +135,11 @@ class Images(Kind):
         write_pictures(Path(out), self.tokenizer.decode(np.stack(rows)))
         print(f"wrote {out}", file=sys.stderr)
         return {"out": out}
+
+    def quality(self, data: Any, path: Path, args: Any) -> Quality:
+        from unmask.kinds.images.quality import judge
+
+        return judge(data, path, split=args.split, seed=args.seed)
 
     def editor(self, length: int) -> Any:
         from unmask.kinds.images.editor import PictureEditor

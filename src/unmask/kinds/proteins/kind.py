@@ -19,10 +19,10 @@ from unmask.kinds.kind import (
 )
 from unmask.kinds.leftout import say_skipped
 from unmask.kinds.output import check_out, table, write_texts
-from unmask.kinds.quality import Quality
 from unmask.kinds.proteins.flags import PrepareProteins
 from unmask.kinds.proteins.presets import PRESETS
 from unmask.kinds.proteins.protocols import PROTOCOLS
+from unmask.kinds.quality import Quality
 from unmask.roles import ABSENT, GIVEN, HOLE, UNKNOWN
 
 DRAWS = 32  # of masks, for the score of a filling

@@ -36,9 +36,7 @@ def runs_of(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return both // len(LETTERS) ** RUN, both % len(LETTERS) ** RUN
 
 
-def nearest(
-    rows: Sequence[np.ndarray], corpus: Sequence[np.ndarray], said: str = ""
-) -> Nearest:
+def nearest(rows: Sequence[np.ndarray], corpus: Sequence[np.ndarray], said: str = "") -> Nearest:
     """Of rows of residues, among the sequences of a corpus; `said`: what is searched, for a bar."""
     row, code = runs_of(rows)
     order = np.argsort(code, kind="stable")

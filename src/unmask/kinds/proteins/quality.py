@@ -15,6 +15,7 @@ from unmask.kinds.proteins.nearest import RUN, Nearest, nearest
 from unmask.kinds.proteins.residues import LETTERS
 from unmask.kinds.quality import Bars, Example, Listing, Measure, Quality
 from unmask.kinds.trial import (
+    Closer,
     Trial,
     check_many,
     check_split,
@@ -235,22 +236,30 @@ def of_nearest(sides: Sides, seed: int) -> tuple[Nearest, list[Measure], list[st
     many = min(len(sides.reference), len(sides.training))
     order = np.random.default_rng((seed, 2)).permutation(len(sides.reference))[:many]
     # the training sequences are in a random order already
-    theirs = nearest(both, sides.training[:many]).share
-    others = nearest(both, [sides.reference[i] for i in order]).share
-    closer = np.where(theirs == others, 0.5, theirs > others)
-    measure = sides.trial.measure
+    theirs = nearest(both, sides.training[:many])
+    others = nearest(both, [sides.reference[i] for i in order])
+    closer = closer_of(theirs, others, many)
     measures = [
-        measure("nearest", "nearest, training", f"share of the different runs of {RUN} residues "
-                "that the training sequence with most of them has, mean over sequences: by runs, "
-                "no alignment", None,
-                mean_of(found.share[:n]), mean_of(found.share[n:])),
-        measure("closer", "closer to training", "share of the sequences whose nearest one is among "
-                f"{many:,} training sequences, not among as many held-out ones; a tie counts half",
-                0.5, mean_of(closer[:n]), mean_of(closer[n:])),
+        sides.trial.measure(
+            "nearest", "nearest, training", f"share of the different runs of {RUN} residues that "
+            "the training sequence with most of them has, mean over sequences: by runs, no "
+            "alignment", None, mean_of(found.share[:n]), mean_of(found.share[n:])),
+        sides.trial.closer(
+            f"share of the sequences whose nearest one is among {many:,} random training "
+            "sequences, not among as many held-out ones; a tie counts half",
+            Closer(*(of[:n] for of in closer)), Closer(*(of[n:] for of in closer))),
     ]  # fmt: skip
-    ties = float((theirs == others)[:n].mean())
+    ties = float((closer.values[:n] == 0.5).mean())
     notes = [f"closer to training: {ties:.1%} of the samples tie, mostly with no run in common"]
     return Nearest(found.share[:n], found.which[:n]), measures, notes
+
+
+def closer_of(theirs: Nearest, others: Nearest, many: int) -> Closer:
+    """Sequences that have no run in common with either side have no nearest one, and tie."""
+    half = np.where(theirs.share == others.share, 0.5, theirs.share > others.share)
+    which = np.where(theirs.share >= others.share, theirs.which, many + others.which)
+    alone = np.maximum(theirs.share, others.share) == 0
+    return Closer(half, np.where(alone, 2 * many + np.arange(len(which)), which))
 
 
 def closest(records: list[Record], found: Nearest) -> Listing:

@@ -1,4 +1,4 @@
-"""Texts that are compared: samples of a file, real ones as long, and the training text in blocks."""
+"""Texts that are compared: samples of a file, real ones as long, the training text in blocks."""
 
 import json
 from collections.abc import Iterator
@@ -74,7 +74,7 @@ def of_json(path: Path, content: str, kind: str) -> list[str]:
         try:
             record = json.loads(row)
         except (ValueError, RecursionError):
-            raise ValueError(f"{place} is no JSON: give lines like {{\"text\": ...}}") from None
+            raise ValueError(f'{place} is no JSON: give lines like {{"text": ...}}') from None
         entries = record if kind == "json" and isinstance(record, list) else [record]
         try:
             for entry in entries:

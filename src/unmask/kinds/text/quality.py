@@ -69,7 +69,7 @@ def judge(data: Any, path: Path, *, split: str, seed: int) -> Quality:
     notes.append(
         f"n-gram distances are from the rest of the {split} split, {reference:,} characters, which "
         "no example is of; pieces of the training text, as many and as long as the real ones, have "
-        f"{', '.join(f'{one:.3g}' for one in drift)}: a model can have learned no more than that"
+        f"{', '.join(f'{one:.3g}' for one in drift)}: that much lies between the splits themselves"
     )
     return Quality(
         heading=heading, measures=measures, notes=[*notes, *said],
@@ -258,5 +258,6 @@ def commonest(data: Any, sides: Sides) -> Bars:
     top = np.argsort(-(counts[0] + counts[1]), kind="stable")[:BARS]
     top = top[counts[0][top] + counts[1][top] > 0]
     samples, real = (count[top] / count.sum() for count in counts)
-    return Bars(f"commonest {data.unit}s", [data.tokenizer.spell(int(i)) for i in top], samples, real)
-
+    return Bars(
+        f"commonest {data.unit}s", [data.tokenizer.spell(int(i)) for i in top], samples, real
+    )
