@@ -7,16 +7,17 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from unmask.cli.flags import flags_of, parse
+from unmask.cli.flags import Device, flags_of, parse
 from unmask.cli.runtime import refuse_others, write_record
 from unmask.files import no_file
+from unmask.kinds.kind import Kind
 from unmask.kinds.output import check_apart, check_out, table
-from unmask.kinds.quality import Measure, Value
+from unmask.kinds.quality import Measure, Quality, Value
 from unmask.kinds.registry import kind_of, kinds, open_data
 
 
 @dataclass(frozen=True, kw_only=True)
-class Common:
+class Common(Device):
     samples: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SAMPLES")]
     """A file of samples, as `unmask sample MODEL --out FILE` writes them: JSON lines or a text,
     CSV, FASTA, an .npz or a folder of pictures."""
@@ -25,6 +26,16 @@ class Common:
     real examples do."""
     split: Literal["test", "validation"] = "test"
     """The part held out."""
+    perplexity: str = ""
+    """Of texts and proteins: a model that judges the samples, a folder of transformers with a
+    causal language model, or a model or run of unmask: their perplexity under it, with the entropy
+    of its tokens."""
+    record: str = ""
+    """What `unmask sample --json` wrote of the samples: with the perplexity it says at which
+    temperature, top-p and precision they were drawn, which are unknown otherwise."""
+    features: tuple[str, ...] = ()
+    """Two files of features of a network of your choice, of the samples and of real examples,
+    as for `unmask distance`: their Frechet distance."""
     seed: int = 0
     """Of what is drawn: of bootstraps, folds, and parts where sizes have to be equal."""
     out: str = ""
@@ -47,7 +58,7 @@ def quality(argv: list[str]) -> None:
     args: Any = parse(flags_of_judging(), "quality", argv, quality.__doc__)
     check_out(args.out, ".html")
     check_out(args.json, ".json")
-    check_apart([args.out, args.json], [args.samples, args.data])
+    check_apart([args.out, args.json], [args.samples, args.data, args.record, *args.features])
     if args.seed < 0:
         raise ValueError(f"--seed must not be negative, not {args.seed}")
     if not args.samples.is_file() and not args.samples.is_dir():
@@ -60,7 +71,16 @@ def quality(argv: list[str]) -> None:
             f"{args.data} holds {kind.describe()}: {kind.not_judged} (quality is for {judged})"
         )
     refuse_others(args, kind, "Judge")
+    judge, drawn = judge_of(args, kind), {}
+    if args.record:
+        from unmask.evaluation.perplexity import read_how
+
+        drawn = read_how(Path(args.record))
     found = kind.quality(data, args.samples, args)
+    if args.features:
+        found = with_features(found, args)
+    if judge is not None:
+        found = with_perplexity(found, judge, drawn)
     for line in found.heading:
         print(line)
     print("\n".join(table(rows_of(found.measures))))
@@ -73,6 +93,53 @@ def quality(argv: list[str]) -> None:
     measures = {one.key: one.record() for one in found.measures}
     made = {"seed": args.seed, "split": args.split, "data_sha256": data.meta["sha256"]}
     write_record(args.json, **made, measures=measures, notes=[*found.notes], **found.record)
+
+
+def judge_of(args: Any, kind: Kind) -> Any:
+    """What --perplexity names, opened before the work; None for nothing."""
+    if len(args.features) not in (0, 2):
+        raise ValueError(
+            f"--features has {len(args.features)} names: give two files, of the samples and of "
+            "real examples"
+        )
+    if not args.perplexity:
+        if args.record:
+            raise ValueError("--record goes with --perplexity: give a model, or leave it out")
+        return None
+    if not kind.spelled:
+        raise ValueError(f"--perplexity is not for {kind.what}: leave it out")
+    import torch
+
+    from unmask.device import pick_device, pick_dtype, precision
+    from unmask.evaluation.judges import open_judge
+    from unmask.hub import find
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = pick_device(args.device)
+    dtype = pick_dtype(args.dtype, device)
+    return open_judge(find(args.perplexity).folder, kind, device, precision(dtype, device))
+
+
+def with_perplexity(found: Quality, judge: Any, drawn: dict) -> Quality:
+    from unmask.evaluation.perplexity import judged
+
+    assert found.examples is not None and found.trial is not None
+    more = judged(judge, found.examples, found.trial, drawn)
+    return found._replace(
+        measures=[*found.measures, *more.measures], notes=[*found.notes, *more.notes],
+        record=found.record | {"perplexity": more.record},
+    )  # fmt: skip
+
+
+def with_features(found: Quality, args: Any) -> Quality:
+    from unmask.evaluation.features import compare_features
+
+    measure, notes, record = compare_features(*map(Path, args.features), args.seed)
+    return found._replace(
+        measures=[*found.measures, measure], notes=[*found.notes, *notes],
+        record=found.record | record,
+    )  # fmt: skip
 
 
 def rows_of(measures: Sequence[Measure]) -> list[list[str]]:

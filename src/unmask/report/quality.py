@@ -1,4 +1,4 @@
-"""The page of `unmask quality`: figures, histograms beside real ones, and pairs of columns."""
+"""The page of `unmask quality`: figures, histograms beside real ones, grids and pictures."""
 
 import io
 from collections.abc import Sequence
@@ -13,15 +13,18 @@ from unmask.kinds.quality import Grid, Listing, Measure, Quality, Value
 from unmask.markup import escaped
 from unmask.report.bars import draw_bars
 from unmask.report.drawing import GREY, new_figure, write_png
-from unmask.report.page import INTRO_OF_QUALITY, PAGE, STYLE
+from unmask.report.page import PAGE, STYLE
 from unmask.report.report import Figure, _image, _row, _section
 
 AT_A_TIME = 8  # histograms of a picture
+INTRO = """Samples beside real examples. Real examples that were held out are measured in the same
+way: what they reach is what as good as real means here, since a small number of real examples
+differs from another one, too."""
 
 
 def write_quality(path: Path, found: Quality, title: str) -> Path:
     """One self-contained HTML file."""
-    names = ["figure", "ideal", "synthetic", "as many as real", "real, held out"]
+    names = ["figure", "ideal", "samples", "as many as real", "real, held out"]
     figures = Listing("Figures", "", [names, *map(cells_of, found.measures)])
     parts = [listing(figures)]
     says = "What each figure is, and how to read it."
@@ -32,16 +35,16 @@ def write_quality(path: Path, found: Quality, title: str) -> Path:
         alt = f"A grid of shades: {grid.says}"
         figure = Figure(grid.title, grid.says, alt, draw_grid(grid))
         parts.append(_section(escaped(figure.title), escaped(figure.says), _image(figure)))
+    for one in found.pictures:
+        figure = Figure(one.title, one.says, one.says, one.content)
+        parts.append(_section(escaped(one.title), escaped(one.says), _image(figure)))
     if found.bars:
-        says = (
-            "How often the values of each column occur in synthetic rows (blue) and in training "
-            "rows (grey)."
-        )
+        says = "How often values occur in samples (blue) and in real examples (grey)."
         parts.append(_section("Histograms", says, histograms(found)))
     parts += map(listing, found.listings)
     page = PAGE.format(
         title=escaped(title),
-        intro=INTRO_OF_QUALITY,
+        intro=INTRO,
         style=STYLE,
         rows="".join(_row("compared", line) for line in found.heading),
         parts="\n".join(parts),
@@ -73,7 +76,7 @@ def histograms(found: Quality) -> str:
     for low in range(0, len(found.bars), AT_A_TIME):
         some = found.bars[low : low + AT_A_TIME]
         names = ", ".join(one.title for one in some)
-        alt = f"Bar charts of frequencies, in synthetic and in training rows: {names}"
+        alt = f"Bar charts of frequencies, in samples and in real examples: {names}"
         pictures.append(_image(Figure("", "", alt, draw_bars(some))))
     return "".join(pictures)
 

@@ -54,7 +54,7 @@ class Proteins(Kind):
     no_labels = "proteins, which has no labels"
     tokens = ("residues",)
     Read = NoFlags
-    not_judged = ""
+    not_judged, spelled = "", True
 
     @classmethod
     def demos(cls) -> list[type]:

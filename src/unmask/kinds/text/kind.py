@@ -30,7 +30,7 @@ class Text(Kind):
     no_labels = "text, which has no labels"
     tokens = ("bytes", "characters", "subwords", "ids")
     Read = NoFlags
-    not_judged = ""
+    not_judged, spelled = "", True
 
     @classmethod
     def demos(cls) -> list[type]:
