@@ -148,33 +148,37 @@ def of_tokens(trial: Trial, tokens: list[Grams], unit: str) -> list[Measure]:
 
 
 def of_words(trial: Trial, words: list[list[Grams]]) -> list[Measure]:
-    found = []
+    varied, repeated = [], []
     for order, (samples, real) in enumerate(words, 1):
-        found.append(trial.measure(
-            f"distinct_{order}", f"distinct-{order}", f"different runs of {order} words over all "
-            "such runs, of all samples together; more samples have less", None,
+        run = many(order, "word")
+        varied.append(trial.measure(
+            f"distinct_{order}", f"distinct-{order}", f"different runs of {run} over all such "
+            "runs, of all samples together; more samples have less", None,
             grams.distinct(samples), grams.distinct(real),
         ))  # fmt: skip
-    for order, (samples, real) in enumerate(words, 1):
-        found.append(trial.measure(
-            f"repeated_{order}", f"repeated {order}-grams", f"share of the runs of {order} words "
-            "that occurred before in the same sample", None,
+        repeated.append(trial.measure(
+            f"repeated_{order}", f"repeated {order}-grams", f"share of the runs of {run} that "
+            "occurred before in the same sample", None,
             share_of(*grams.repeated(samples)), share_of(*grams.repeated(real)),
         ))  # fmt: skip
-    return found
+    return varied + repeated
 
 
 def of_letters(trial: Trial, letters: list[list[Grams]]) -> list[Measure]:
     found = []
     for order, (samples, real, reference, _) in enumerate(letters, 1):
-        told = reference.all()
+        told, run = reference.all(), many(order, "character")
         found.append(trial.measure(
-            f"js_{order}", f"distance, {order} characters", "Jensen-Shannon divergence of runs of "
-            f"{order} characters from held-out text, in bits: 0 for the same shares, 1 for nothing "
-            "in common; fewer samples are further away", 0.0,
+            f"js_{order}", f"distance, {run}", f"Jensen-Shannon divergence of runs of {run} from "
+            "held-out text, in bits: 0 for the same shares, 1 for nothing in common; fewer samples "
+            "are further away", 0.0,
             grams.jensen_shannon(samples, told), grams.jensen_shannon(real, told),
         ))  # fmt: skip
     return found
+
+
+def many(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number > 1)}"
 
 
 # ---------------------------------------------------------------- copies of the training text
