@@ -135,7 +135,8 @@ def with_perplexity(found: Quality, judge: Any, drawn: dict) -> Quality:
 def with_features(found: Quality, args: Any) -> Quality:
     from unmask.evaluation.features import compare_features
 
-    measure, notes, record = compare_features(*map(Path, args.features), args.seed)
+    ours, theirs = map(Path, args.features)
+    measure, notes, record = compare_features(ours, theirs, args.seed)
     return found._replace(
         measures=[*found.measures, measure], notes=[*found.notes, *notes],
         record=found.record | record,

@@ -28,6 +28,11 @@ class Copies(NamedTuple):
     where: np.ndarray  # (n,) where it begins
     all_followed: bool  # False: `longest` may be too small, since a piece occurs very often
 
+    def part(self, some: slice) -> "Copies":
+        """Of some of the sequences."""
+        of = (self.shared[some], self.pieces[some], self.longest[some], self.where[some])
+        return Copies(*of, self.all_followed)
+
 
 def mixed(symbols: np.ndarray) -> np.ndarray:
     """(n,) uint64: a number for each symbol that looks random (Steele et al., 2014: splitmix64)."""

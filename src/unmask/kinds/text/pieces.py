@@ -168,8 +168,8 @@ def whole_documents(
     def of(i: int, most: int | None = None) -> np.ndarray:
         return np.asarray(tokens[edges[i] : edges[i + 1]][:most])
 
-    pairs = zip(document, sizes[like], strict=True)
-    return Real(like, [of(i, int(size)) for i, size in pairs], [of(i) for i in rest])
+    pairs = zip(document.tolist(), sizes[like].tolist(), strict=True)
+    return Real(like, [of(i, size) for i, size in pairs], [of(i) for i in rest.tolist()])
 
 
 def some_texts(tokenizer: Any, rows: list[np.ndarray]) -> list[str]:

@@ -202,16 +202,13 @@ def copies_of(data: Any, sides: Sides) -> tuple[tuple[Copies, Copies], list[str]
             "longest copies may be longer"
         )
     n = len(sides.samples)
-    parts = [
-        Copies(*(of[some] for of in found[:4]), found.all_followed)
-        for some in (slice(n), slice(n, None))
-    ]
+    parts = found.part(slice(n)), found.part(slice(n, None))
     short = sum(parts[0].pieces == 0)
     if short:
         notes.append(
             f"{short:,} samples are shorter than {PIECE} characters and have no piece to copy"
         )
-    return (parts[0], parts[1]), notes
+    return parts, notes
 
 
 def of_copies(trial: Trial, copies: tuple[Copies, Copies]) -> list[Measure]:
