@@ -12,7 +12,7 @@ from unmask.cli.runtime import refuse_others, write_record
 from unmask.files import no_file
 from unmask.kinds.kind import Kind
 from unmask.kinds.output import check_apart, check_out, table
-from unmask.kinds.quality import Measure, Quality, Value
+from unmask.kinds.quality import Measure, Part, Value
 from unmask.kinds.registry import kind_of, kinds, open_data
 
 
@@ -71,16 +71,16 @@ def quality(argv: list[str]) -> None:
             f"{args.data} holds {kind.describe()}: {kind.not_judged} (quality is for {judged})"
         )
     refuse_others(args, kind, "Judge")
-    judge, drawn = judge_of(args, kind), {}
-    if args.record:
-        from unmask.evaluation.perplexity import read_how
-
-        drawn = read_how(Path(args.record))
+    more = features_of(args)
+    judge, drawn = judge_of(args, kind), drawn_of(args)
     found = kind.quality(data, args.samples, args)
-    if args.features:
-        found = with_features(found, args)
     if judge is not None:
-        found = with_perplexity(found, judge, drawn)
+        from unmask.evaluation.perplexity import judged
+
+        assert found.examples is not None and found.trial is not None
+        more.append(judged(judge, found.examples, found.trial, drawn))
+    for part in more:
+        found = part.added(found)
     for line in found.heading:
         print(line)
     print("\n".join(table(rows_of(found.measures))))
@@ -95,16 +95,24 @@ def quality(argv: list[str]) -> None:
     write_record(args.json, **made, measures=measures, notes=[*found.notes], **found.record)
 
 
-def judge_of(args: Any, kind: Kind) -> Any:
-    """What --perplexity names, opened before the work; None for nothing."""
-    if len(args.features) not in (0, 2):
+def features_of(args: Any) -> list[Part]:
+    """The distance of the features in two files, before the work."""
+    if not args.features:
+        return []
+    if len(args.features) != 2:
         raise ValueError(
             f"--features has {len(args.features)} names: give two files, of the samples and of "
             "real examples"
         )
+    from unmask.evaluation.features import compare_features
+
+    ours, theirs = map(Path, args.features)
+    return [compare_features(ours, theirs, args.seed)]
+
+
+def judge_of(args: Any, kind: Kind) -> Any:
+    """What --perplexity names, opened before the work; None for nothing."""
     if not args.perplexity:
-        if args.record:
-            raise ValueError("--record goes with --perplexity: give a model, or leave it out")
         return None
     if not kind.spelled:
         raise ValueError(f"--perplexity is not for {kind.what}: leave it out")
@@ -121,26 +129,15 @@ def judge_of(args: Any, kind: Kind) -> Any:
     return open_judge(find(args.perplexity).folder, kind, device, precision(dtype, device))
 
 
-def with_perplexity(found: Quality, judge: Any, drawn: dict) -> Quality:
-    from unmask.evaluation.perplexity import judged
+def drawn_of(args: Any) -> dict:
+    """What --record says of how the samples were drawn."""
+    if not args.record:
+        return {}
+    if not args.perplexity:
+        raise ValueError("--record goes with --perplexity: give a model, or leave it out")
+    from unmask.evaluation.perplexity import read_how
 
-    assert found.examples is not None and found.trial is not None
-    more = judged(judge, found.examples, found.trial, drawn)
-    return found._replace(
-        measures=[*found.measures, *more.measures], notes=[*found.notes, *more.notes],
-        record=found.record | {"perplexity": more.record},
-    )  # fmt: skip
-
-
-def with_features(found: Quality, args: Any) -> Quality:
-    from unmask.evaluation.features import compare_features
-
-    ours, theirs = map(Path, args.features)
-    measure, notes, record = compare_features(ours, theirs, args.seed)
-    return found._replace(
-        measures=[*found.measures, measure], notes=[*found.notes, *notes],
-        record=found.record | record,
-    )  # fmt: skip
+    return read_how(Path(args.record))
 
 
 def rows_of(measures: Sequence[Measure]) -> list[list[str]]:

@@ -7,7 +7,7 @@ import torch
 
 from unmask.checkpoint import digest
 from unmask.evaluation.distance import Distance, Moments, frechet, moments, read_moments
-from unmask.kinds.quality import Measure, Value
+from unmask.kinds.quality import Measure, Part, Value
 
 
 def features_of(path: Path) -> torch.Tensor:
@@ -20,7 +20,7 @@ def features_of(path: Path) -> torch.Tensor:
     return found
 
 
-def compare_features(samples: Path, real: Path, seed: int) -> tuple[Measure, list[str], dict]:
+def compare_features(samples: Path, real: Path, seed: int) -> Part:
     """The distance of all samples from all real examples; and of half as many of either from the
     other half of the real ones, which are of one size and can be compared."""
     ours, theirs = features_of(samples), features_of(real)
@@ -48,7 +48,7 @@ def compare_features(samples: Path, real: Path, seed: int) -> tuple[Measure, lis
         )
     record = {"features_sha256": [digest(samples), digest(real)], "features": wide}
     measure = Measure("frechet", "Frechet distance", says, 0.0, whole, halves, like)
-    return measure, notes, record
+    return Part([measure], notes, record)
 
 
 def value_of(a: Moments, b: Moments, files: str) -> Value:

@@ -6,14 +6,14 @@ number says nothing of how good samples are (arXiv 2409.02908).
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from unmask.documents import read_json
 from unmask.evaluation.judges import Judge, perplexity_of
 from unmask.kinds.grams import count_grams, entropies
-from unmask.kinds.quality import Example, Measure
+from unmask.kinds.quality import Example, Part
 from unmask.kinds.trial import Score, Trial, mean_of, share_of
 
 UNKNOWN = "unknown"
@@ -21,16 +21,11 @@ UNKNOWN = "unknown"
 DRAWN = ("temperature", "top_p", "precision", "sampler", "steps", "grid", "guidance")
 
 
-class Judged(NamedTuple):
-    measures: list[Measure]  # the perplexity and the entropy, always both
-    notes: list[str]
-    record: dict
-
-
 def judged(
     judge: Judge, examples: tuple[Sequence[Example], Sequence[Example]], trial: Trial, how: dict
-) -> Judged:
-    """What a judge says of samples and of real examples.
+) -> Part:
+    """What a judge says of samples and of real examples: the perplexity and the entropy, always
+    both.
 
     how: what is known of how the samples were drawn, see `read_how`.
     """
@@ -53,7 +48,8 @@ def judged(
         f"{', '.join([said, *others])}; read it with the entropy, since a lower temperature lowers "
         "both"
     ]
-    return Judged(measures, notes, {"judge": judge.what, "drawn": how, **judge.record})
+    told = {"judge": judge.what, "drawn": how, **judge.record}
+    return Part(measures, notes, {"perplexity": told})
 
 
 def perplexity(nats: np.ndarray, tokens: np.ndarray) -> Score:

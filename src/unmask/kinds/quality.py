@@ -110,3 +110,19 @@ class Quality(NamedTuple):
     # of them are compared
     examples: tuple[Sequence[Example], Sequence[Example]] | None = None
     trial: Trial | None = None
+
+
+class Part(NamedTuple):
+    """What else is said of samples, by who knows models."""
+
+    measures: Sequence[Measure]
+    notes: Sequence[str]
+    record: dict
+
+    def added(self, found: Quality) -> Quality:
+        """The same figures and these."""
+        return found._replace(
+            measures=[*found.measures, *self.measures],
+            notes=[*found.notes, *self.notes],
+            record=found.record | self.record,
+        )
