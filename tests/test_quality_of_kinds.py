@@ -471,7 +471,8 @@ class Uniform:
 def test_a_perplexity_is_told_with_its_entropy():
     random = np.random.default_rng(0)
     side = [Example("", random.integers(0, 65, 40)) for _ in range(30)]
-    found = perplexity.judged(Uniform(), (side, side), make_trial(30, np.arange(30), 0), {})
+    measure = make_trial(30, np.arange(30), 0).measure
+    found = perplexity.judged(Uniform(), (side, side), measure, {})
     value, entropy = found.measures
     assert value.samples.value == pytest.approx(65) == value.real.value
     counts = [np.unique(one.ids, return_counts=True)[1] / 40 for one in side]
@@ -479,7 +480,9 @@ def test_a_perplexity_is_told_with_its_entropy():
     assert entropy.samples.value == pytest.approx(known)
     assert "temperature unknown, top-p unknown, precision unknown" in found.notes[0]
     how = {"temperature": 0.5, "top_p": 0.9, "precision": "float32", "steps": 8}
-    found = perplexity.judged(Uniform(), (side, side), make_trial(30, np.arange(30), 0), how)
+    found = perplexity.judged(
+        Uniform(), (side, side), make_trial(30, np.arange(30), 0).measure, how
+    )
     assert "temperature 0.5, top-p 0.9, precision float32, steps 8" in found.notes[0]
 
 

@@ -77,8 +77,8 @@ def quality(argv: list[str]) -> None:
     if judge is not None:
         from unmask.evaluation.perplexity import judged
 
-        assert found.examples is not None and found.trial is not None
-        more.append(judged(judge, found.examples, found.trial, drawn))
+        assert found.examples is not None and found.measure is not None
+        more.append(judged(judge, found.examples, found.measure, drawn))
     for part in more:
         found = part.added(found)
     for line in found.heading:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from tqdm import tqdm
 
@@ -24,6 +25,10 @@ from unmask.kinds.registry import kind_of
 from unmask.likelihood import estimate
 from unmask.rows import rows_at_a_time
 
+ORDER = likelihood.Path("left-to-right")
+# of transformers; without one of these files it may make up a vocabulary
+VOCABULARIES = ("tokenizer.json", "vocab.json", "tokenizer.model", "spiece.model")
+UNREAD = 0.01  # of a judge's tokens that may stand for what it does not know
 AT_A_TIME = 1024  # positions whose logits are computed together: 200 MB of GPT-2's
 
 
@@ -34,7 +39,7 @@ class Judge(Protocol):
     record: dict  # what is to be recorded of it
 
     def rows(self, examples: Sequence[Example]) -> list[np.ndarray]:
-        """Its token ids (length,) of each example."""
+        """Its token ids (length,) of each example.  ValueError for what it cannot read."""
         ...
 
     def nats(self, rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -66,6 +71,7 @@ class Own:
             raise ValueError(f"{folder} does not say which tokens it was trained on: name another")
         if why := kind_of(meta["data"], folder).differs(kind, folder):
             raise ValueError(f"{kind.folder} {why}")
+        ORDER.check(self.model)
         self.length, self.precision = meta["length"], precision
         self.what = f"the sampler of {folder}, one unit at a step from left to right, exactly"
         self.record = {"model_sha256": digest(folder / "model.safetensors")}
@@ -85,9 +91,8 @@ class Own:
         nats, tokens = np.zeros(len(rows)), np.zeros(len(rows))
         number = np.array([i for i, _ in known])
         batches = padded([row for _, row in known], vocab_size, rows_at_a_time(0, self.length))
-        estimator = likelihood.Path("left-to-right")
         with self.precision:
-            found = estimate(self.model, progress(batches, len(known)), estimator)
+            found = estimate(self.model, progress(batches, len(known)), ORDER)
         np.add.at(nats, number, found.per_example.double().cpu().numpy())
         np.add.at(tokens, number, found.positions.double().cpu().numpy())
         return nats, tokens
@@ -128,11 +133,23 @@ class Causal:
                 f"{folder} is a model of transformers, which is not installed: "
                 "pip install 'unmask[huggingface]'"
             ) from None
+        if not any((folder / name).is_file() for name in VOCABULARIES):
+            raise ValueError(
+                f"{folder} has no tokenizer ({', '.join(VOCABULARIES)}): put that of the model "
+                "into it"
+            )
         how: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         with refusing(folder):
             self.tokenizer = AutoTokenizer.from_pretrained(folder, **how)
-            model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **how)
+            how |= {"use_safetensors": True, "output_loading_info": True}
+            model, told = AutoModelForCausalLM.from_pretrained(folder, **how)
+        if told["missing_keys"]:
+            raise ValueError(
+                f"{folder} lacks weights, such as {min(told['missing_keys'])}, which would be "
+                "random: name a causal language model"
+            )
         self.model = model.float().to(device).eval()
+        check_causal(self.model, device, folder)
         self.device, self.precision = device, precision
         config = self.model.config
         self.most: int = getattr(config, "max_position_embeddings", None) or 1024
@@ -148,7 +165,21 @@ class Causal:
     def rows(self, examples: Sequence[Example]) -> list[np.ndarray]:
         texts = [one.text for one in examples]
         found = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-        return [np.array(ids, np.int64) for ids in found]
+        rows = [np.array(ids, np.int64) for ids in found]
+        every = np.concatenate(rows)
+        size = self.model.config.vocab_size
+        if every.max(initial=0) >= size:
+            raise ValueError(
+                f"its tokenizer has an id {every.max()}, and the judging model {size} rows: give "
+                "the model the tokenizer that it was trained with"
+            )
+        unknown = float((every == self.tokenizer.unk_token_id).mean()) if len(every) else 0.0
+        if unknown > UNREAD:
+            raise ValueError(
+                f"{unknown:.0%} of the tokens that the judging model reads stand for what it does "
+                "not know: name a model of such texts"
+            )
+        return rows
 
     @torch.no_grad()
     def nats(self, rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -193,12 +224,24 @@ class Causal:
                 bar.update(len(some))
 
 
+@torch.no_grad()
+def check_causal(model: Any, device: torch.device, folder: Path) -> None:
+    """ValueError for a network that looks ahead, as one of masks does when it is read as causal."""
+    ids = torch.tensor([[1, 2, 3, 1], [1, 2, 3, 2]], device=device)
+    first, second = model(ids).logits[:, :-1].float()
+    if not torch.allclose(first, second, rtol=1e-4, atol=1e-4):
+        raise ValueError(
+            f"{folder} is a network that sees what comes after a token, and gives no likelihood "
+            "of texts: name a causal language model"
+        )
+
+
 @contextmanager
 def refusing(folder: Path) -> Iterator[None]:
     """What transformers raises for a folder that it cannot read, in a sentence."""
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         said = " ".join(str(error).split())[:200]
         raise ValueError(
             f"{folder} holds no causal language model with a tokenizer, in safetensors, that can "

@@ -4,7 +4,7 @@ A sampler that repeats itself, or is made colder, is more probable to any langua
 number says nothing of how good samples are (arXiv 2409.02908).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ import numpy as np
 from unmask.documents import read_json
 from unmask.evaluation.judges import Judge, perplexity_of
 from unmask.kinds.grams import count_grams, entropies
-from unmask.kinds.quality import Example, Part
-from unmask.kinds.trial import Score, Trial, mean_of, share_of
+from unmask.kinds.quality import Example, Measure, Part
+from unmask.kinds.trial import Score, mean_of, share_of
 
 UNKNOWN = "unknown"
 # of a record of `unmask sample`: what is to be known of how samples were drawn
@@ -22,22 +22,25 @@ DRAWN = ("temperature", "top_p", "precision", "sampler", "steps", "grid", "guida
 
 
 def judged(
-    judge: Judge, examples: tuple[Sequence[Example], Sequence[Example]], trial: Trial, how: dict
+    judge: Judge,
+    examples: tuple[Sequence[Example], Sequence[Example]],
+    measure: Callable[..., Measure],
+    how: dict,
 ) -> Part:
     """What a judge says of samples and of real examples: the perplexity and the entropy, always
     both.
 
-    how: what is known of how the samples were drawn, see `read_how`.
+    measure: see `Trial.measure`.  how: what is known of how the samples were drawn, see `read_how`.
     """
     rows = [judge.rows(side) for side in examples]
     scores = [perplexity(*judge.nats(side)) for side in rows]
     each = [entropies(side) for side in count_grams(rows, 1)[0]]
     measures = [
-        trial.measure(
+        measure(
             "generative_perplexity", "generative perplexity", "exp of the nats a token under "
             f"{judge.what}: no likelihood of the model that drew the samples; a colder or "
             "repetitive sampler has less, and less entropy", None, *scores),
-        trial.measure(
+        measure(
             "judge_entropy", "entropy of its tokens", "of the tokens of the judging model, of a "
             "sample by itself, mean over samples: nats", None, *map(mean_of, each)),
     ]  # fmt: skip

@@ -6,13 +6,11 @@ A kind measures and says; the verb prints, draws and records.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from unmask.kinds.trial import Trial
 
 
 class Value(NamedTuple):
@@ -106,10 +104,10 @@ class Quality(NamedTuple):
     grids: Sequence[Grid] = ()
     pictures: Sequence[Picture] = ()
     record: dict = {}  # noqa: RUF012
-    # samples and real examples, where they are sequences that another model may judge, and which
-    # of them are compared
+    # samples and real examples, where they are sequences that another model may judge, and what
+    # makes a figure of scores of both: `Trial.measure`
     examples: tuple[Sequence[Example], Sequence[Example]] | None = None
-    trial: Trial | None = None
+    measure: Callable[..., Measure] | None = None
 
 
 class Part(NamedTuple):

@@ -68,7 +68,7 @@ def judge(data: Any, path: Path, *, split: str, seed: int) -> Quality:
     return Quality(
         heading=heading, measures=measures, notes=[*notes, *said, found.note],
         bars=bars_of(sides, pixels, found), pictures=pictures_of(sides, pixels, found),
-        record={"samples": n, "real": m, "files_sha256": digests}, trial=sides.trial,
+        record={"samples": n, "real": m, "files_sha256": digests},
     )  # fmt: skip
 
 

@@ -71,7 +71,7 @@ def judge(data: Any, path: Path, *, split: str, seed: int) -> Quality:
         heading=heading, measures=measures, notes=[*notes, *said, *of_search],
         listings=[closest(records, found)], bars=bars_of(sides),
         record={"samples": n, "real": m, "files_sha256": {str(path): digest(path)}},
-        examples=(both[0], both[1]), trial=sides.trial,
+        examples=(both[0], both[1]), measure=sides.trial.measure,
     )  # fmt: skip
 
 

@@ -78,7 +78,7 @@ def judge(data: Any, path: Path, *, split: str, seed: int) -> Quality:
             "samples": n, "real": m, "tokens_are": f"{data.unit}s", "training_text": drift,
             "files_sha256": {str(path): digest(path)},
         },
-        examples=(sides.samples, sides.real), trial=sides.trial,
+        examples=(sides.samples, sides.real), measure=sides.trial.measure,
     )  # fmt: skip
 
 
