@@ -147,6 +147,8 @@ def verb(command: list[str]) -> int:
     try:
         with redirect_stdout(StringIO()):
             return unmask(command)
+    except SystemExit as stop:  # of flags that there are not
+        return int(stop.code or 0)
     finally:
         sys.argv = before
 

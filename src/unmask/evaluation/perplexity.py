@@ -66,7 +66,7 @@ def read_how(path: Path) -> dict[str, Any]:
 
     ValueError for a file that is none.
     """
-    said = read_json(path, {"command": [str]})
-    if said["command"][:2] != ["unmask", "sample"]:
+    said = read_json(path, dict)
+    if not {"sampler", "temperature"} <= set(said):
         raise ValueError(f"{path} is no record of unmask sample: give what its --json wrote")
     return {name: said[name] for name in DRAWN if name in said}
