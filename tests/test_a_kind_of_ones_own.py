@@ -120,6 +120,13 @@ def test_bad_throws_are_one_sentence(home, tmp_path, capsys):
     assert "--best is not for a throw" in capsys.readouterr().err
 
 
+def test_its_samples_are_not_judged_and_it_says_so(home, capsys):
+    assert main(["quality", str(home / "throws.txt"), "--data", str(home / "data")]) == 2
+    said = capsys.readouterr().err
+    assert "holds dice: no figures of such samples are known here" in said
+    assert "quality is for a text, a picture, a table, proteins" in said
+
+
 def test_the_page_that_tells_of_it_is_true():
     root = Path(__file__).parents[1]
     page = (root / "docs" / "a-kind-of-your-own.md").read_text(encoding="utf-8")

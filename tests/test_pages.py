@@ -207,9 +207,53 @@ def test_tables(tmp_path):
     assert "?" not in (tmp_path / "holes-filled-3.csv").read_text(encoding="utf-8")
     listed = (tmp_path / "p.csv").read_text(encoding="utf-8").splitlines()[1:]
     assert {line.split(",")[1] for line in listed} == {"arm"}  # of its last command
-    shutil.copy(tmp_path / "my.csv", tmp_path / "table.csv")
-    said = run_page("quality.md", tmp_path, {"--num 8000": "--num 20 --steps 4"})
-    assert "pair trends" in said and (tmp_path / "quality.html").is_file()
+
+
+def judged(folder):
+    """What the page on quality reads: data of each kind, and models of them of a few steps."""
+    text(folder, "my.txt", size=20_000)
+    rows = gzip.decompress(demos()["table"].source.read_bytes()).decode().splitlines()[:300]
+    cells = [row.split(",") for row in rows]
+    some = "".join(f"{row[0]},{row[3]},{row[14]}\n" for row in cells)
+    (folder / "table.csv").write_text(some, encoding="utf-8")
+    sequences = gzip.decompress(demos()["protein"].source.read_bytes()).decode().split(">")[1:201]
+    (folder / "p.fasta").write_text("".join(f">{one}" for one in sequences), encoding="utf-8")
+    random = np.random.default_rng(0)
+    np.savez(folder / "p.npz", data=random.integers(0, 256, (80, 8, 8), np.uint8))
+    how = {
+        "text": ["my.txt", "text", "demo", "--length 32 --batch-size 8 --eval-windows 8"],
+        "images": ["p.npz", "pictures", "digits", "--widths 8 --blocks 1"],
+        "proteins": ["p.fasta", "proteins", "protein", "--batch-size 4 --eval-windows 8"],
+        "tables": ["table.csv", "table", "table", ""],
+    }
+    for kind, (source, name, preset, flags) in how.items():
+        data, out = str(folder / name), str(folder / "runs" / name)
+        cut = ["--split", "0.6,0.1,0.3"]
+        assert main(["prepare", kind, str(folder / source), data, *cut]) == 0
+        command = ["train", preset, "--data", data, "--out", out, *TINY.split(), *flags.split()]
+        assert main(command) == 0
+
+
+QUALITY = {
+    "--num 8000": "--num 20 --steps 4",
+    "--num 200": "--num 6 --steps 4",
+    " --out pictures.html": "",  # other tests draw these pages
+    " --out proteins.html": "",
+    "python runs/frontier.py": f"{sys.executable} {ROOT}/runs/frontier.py",
+    "ancestral,confidence --temperatures 0.7,1": "ancestral",
+    "--steps 16,64 --num 100": "--steps 4 --num 4",
+}
+
+
+def test_quality(tmp_path):
+    judged(tmp_path)
+    said = run_page("quality.md", tmp_path, QUALITY)
+    for words in ("pair trends", "generative perplexity", "low complexity", "spread image"):
+        assert words in said
+    for name in ("texts", "quality"):
+        assert (tmp_path / f"{name}.html").is_file()
+    assert "temperature 1.0, top-p unknown" in said
+    assert (tmp_path / "frontier" / "frontier.png").is_file()
 
 
 def test_numbers(run):

@@ -13,7 +13,7 @@ import pytest
 
 import unmask
 from unmask.cli import main
-from unmask.data import prepare_images, prepare_table
+from unmask.data import prepare_table
 from unmask.kinds.quality import Value
 from unmask.kinds.tables.quality import measure, models, nearest, shares
 from unmask.kinds.tables.quality.curves import area, mean_of
@@ -390,13 +390,3 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(tmp_path, adult, capsy
     said = refused(capsys, test, *flags, "--target", "income")
     assert "pip install 'unmask[quality]'" in said
     assert "must end in .html" in refused(capsys, test, *flags, "--out", tmp_path / "x.png")
-
-
-def test_of_other_kinds_it_says_what_there_is(tmp_path, data, capsys):
-    made = tmp_path / "x.csv"
-    made.write_text("a\n")
-    said = refused(capsys, made, "--data", data)
-    assert "no figures of such samples" in said and "quality is for a table" in said
-    np.savez(tmp_path / "p.npz", data=np.random.default_rng(0).integers(0, 256, (40, 48), np.uint8))
-    prepare_images(tmp_path / "p.npz", tmp_path / "pictures", split="0.8,0.1,0.1", progress=False)
-    assert "unmask distance A B" in refused(capsys, made, "--data", tmp_path / "pictures")

@@ -195,7 +195,7 @@ HELP = """usage: unmask VERB ...      (unmask VERB --help explains its flags)
   score MODEL INPUT             what each example of a file costs, or how two versions of it differ
   compress MODEL INPUT OUT      a file without loss, by the model: its likelihood, as bytes
   decompress MODEL FILE OUT     the file again
-  quality CSV --data DIR        how good synthetic rows are, beside real ones; a page of pictures
+  quality SAMPLES --data DIR    how good samples are, beside real examples; a page of pictures
   lm-eval --model unmask ...    a model of text in lm-evaluation-harness, whose flags it takes
   import NAME SRC OUT           a model from elsewhere, such as a BERT or an ESM-2, as one of ours
   push RUN user/name            share a model on the Hugging Face Hub; MODEL may be such a name

@@ -7,22 +7,35 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from unmask.cli.flags import flags_of, parse
-from unmask.cli.runtime import write_record
+from unmask.cli.flags import Device, flags_of, parse
+from unmask.cli.runtime import refuse_others, write_record
 from unmask.files import no_file
+from unmask.kinds.kind import Kind
 from unmask.kinds.output import check_apart, check_out, table
-from unmask.kinds.quality import Measure, Value
+from unmask.kinds.quality import Measure, Part, Value
 from unmask.kinds.registry import kind_of, kinds, open_data
 
 
 @dataclass(frozen=True, kw_only=True)
-class Common:
-    samples: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SYNTHETIC")]
-    """A CSV file of synthetic rows, as `unmask sample MODEL --out x.csv` writes them."""
+class Common(Device):
+    samples: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SAMPLES")]
+    """A file of samples, as `unmask sample MODEL --out FILE` writes them: JSON lines or a text,
+    CSV, FASTA, an .npz or a folder of pictures."""
     data: Path
-    """The prepared data: its training rows, and those held out, which tell how real rows do."""
+    """The prepared data: what the model was trained on, and what was held out, which tells how
+    real examples do."""
     split: Literal["test", "validation"] = "test"
     """The part held out."""
+    perplexity: str = ""
+    """Of texts and proteins: a model that judges the samples, a folder of transformers with a
+    causal language model, or a model or run of unmask: their perplexity under it, with the entropy
+    of its tokens."""
+    record: str = ""
+    """What `unmask sample --json` wrote of the samples: with the perplexity it says at which
+    temperature, top-p and precision they were drawn, which are unknown otherwise."""
+    features: tuple[str, ...] = ()
+    """Two files of features of a network of your choice, of the samples and of real examples,
+    as for `unmask distance`: their Frechet distance."""
     seed: int = 0
     """Of what is drawn: of bootstraps, folds, and parts where sizes have to be equal."""
     out: str = ""
@@ -38,17 +51,17 @@ def flags_of_judging() -> type:
 
 
 def quality(argv: list[str]) -> None:
-    """How good synthetic rows are: shapes, pairs, detection, a model of them, closest records.
+    """How good samples are: how varied, how far from real examples, how much of them is copied.
 
-    Each figure comes with its error, its ideal, and what real rows that were held out have.
+    Each figure comes with its error, its ideal, and what real examples that were held out have.
     """
     args: Any = parse(flags_of_judging(), "quality", argv, quality.__doc__)
     check_out(args.out, ".html")
     check_out(args.json, ".json")
-    check_apart([args.out, args.json], [args.samples, args.data])
+    check_apart([args.out, args.json], [args.samples, args.data, args.record, *args.features])
     if args.seed < 0:
         raise ValueError(f"--seed must not be negative, not {args.seed}")
-    if not args.samples.is_file():
+    if not args.samples.is_file() and not args.samples.is_dir():
         raise no_file(args.samples, f"there is no file {args.samples}: name a file of samples")
     data = open_data(args.data)
     kind = kind_of(data.meta, data.folder)
@@ -57,7 +70,17 @@ def quality(argv: list[str]) -> None:
         raise ValueError(
             f"{args.data} holds {kind.describe()}: {kind.not_judged} (quality is for {judged})"
         )
+    refuse_others(args, kind, "Judge")
+    more = features_of(args)
+    judge, drawn = judge_of(args, kind), drawn_of(args)
     found = kind.quality(data, args.samples, args)
+    if judge is not None:
+        from unmask.evaluation.perplexity import judged
+
+        assert found.examples is not None and found.measure is not None
+        more.append(judged(judge, found.examples, found.measure, drawn))
+    for part in more:
+        found = part.added(found)
     for line in found.heading:
         print(line)
     print("\n".join(table(rows_of(found.measures))))
@@ -72,9 +95,54 @@ def quality(argv: list[str]) -> None:
     write_record(args.json, **made, measures=measures, notes=[*found.notes], **found.record)
 
 
+def features_of(args: Any) -> list[Part]:
+    """The distance of the features in two files, before the work."""
+    if not args.features:
+        return []
+    if len(args.features) != 2:
+        raise ValueError(
+            f"--features has {len(args.features)} names: give two files, of the samples and of "
+            "real examples"
+        )
+    from unmask.evaluation.features import compare_features
+
+    ours, theirs = map(Path, args.features)
+    return [compare_features(ours, theirs, args.seed)]
+
+
+def judge_of(args: Any, kind: Kind) -> Any:
+    """What --perplexity names, opened before the work; None for nothing."""
+    if not args.perplexity:
+        return None
+    if not kind.spelled:
+        raise ValueError(f"--perplexity is not for {kind.what}: leave it out")
+    import torch
+
+    from unmask.device import pick_device, pick_dtype, precision
+    from unmask.evaluation.judges import open_judge
+    from unmask.hub import find
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = pick_device(args.device)
+    dtype = pick_dtype(args.dtype, device)
+    return open_judge(find(args.perplexity).folder, kind, device, precision(dtype, device))
+
+
+def drawn_of(args: Any) -> dict:
+    """What --record says of how the samples were drawn."""
+    if not args.record:
+        return {}
+    if not args.perplexity:
+        raise ValueError("--record goes with --perplexity: give a model, or leave it out")
+    from unmask.evaluation.perplexity import read_how
+
+    return read_how(Path(args.record))
+
+
 def rows_of(measures: Sequence[Measure]) -> list[list[str]]:
     """What is printed of each: the name, the ideal, samples, as many as are real, and real ones."""
-    rows = [["", "ideal", "synthetic", "as many as real", "real, held out"]]
+    rows = [["", "ideal", "samples", "as many as real", "real, held out"]]
     for one in measures:
         ideal = "as real" if one.ideal is None else f"{one.ideal:.3g}"
         values = [spelled(value) for value in (one.samples, one.like, one.real)]

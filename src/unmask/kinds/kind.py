@@ -147,6 +147,8 @@ class Kind(ABC):
     Judge: ClassVar[type] = NoFlags  # a dataclass: the flags of `quality` that are its own
     # why `quality` does not judge samples, and what does; "": it does
     not_judged: ClassVar[str] = "no figures of such samples are known here"
+    # whether `quality` gives examples as texts, which another model may judge
+    spelled: ClassVar[bool] = False
     # the unmasking, step by step: .html of `pages` (then also .svg and .gif), .gif of `animate`,
     # or none
     frames: ClassVar[str] = ".html"
@@ -343,9 +345,9 @@ class Kind(ABC):
         return "".join(f"<pre>\n{escaped(text)}</pre>" for text in self.texts(rows))
 
     def quality(self, data: Any, path: Path, args: Any) -> Quality:
-        """Figures of the samples in a file, beside those of real examples in `data`.
+        """Figures of the samples in a file or folder, beside those of real examples in `data`.
 
-        ValueError for a file that holds no such samples.
+        ValueError for what holds no such samples.
         """
         raise NotImplementedError
 

@@ -6,7 +6,7 @@ A kind measures and says; the verb prints, draws and records.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -70,12 +70,27 @@ class Grid(NamedTuple):
     most: float  # the value of the darkest shade
 
 
+class Picture(NamedTuple):
+    """What is shown as it is; `says`: what it shows."""
+
+    title: str
+    says: str
+    content: bytes  # of a PNG file
+
+
 class Listing(NamedTuple):
     """A table of words; the first row names its columns."""
 
     title: str
     says: str
     rows: Sequence[Sequence[str]]
+
+
+class Example(NamedTuple):
+    """A sample, or a real example, as other models may read it."""
+
+    text: str
+    ids: np.ndarray  # (S,) tokens of the data
 
 
 class Quality(NamedTuple):
@@ -87,4 +102,25 @@ class Quality(NamedTuple):
     listings: Sequence[Listing] = ()
     bars: Sequence[Bars] = ()
     grids: Sequence[Grid] = ()
+    pictures: Sequence[Picture] = ()
     record: dict = {}  # noqa: RUF012
+    # samples and real examples, where they are sequences that another model may judge, and what
+    # makes a figure of scores of both: `Trial.measure`
+    examples: tuple[Sequence[Example], Sequence[Example]] | None = None
+    measure: Callable[..., Measure] | None = None
+
+
+class Part(NamedTuple):
+    """What else is said of samples, by who knows models."""
+
+    measures: Sequence[Measure]
+    notes: Sequence[str]
+    record: dict
+
+    def added(self, found: Quality) -> Quality:
+        """The same figures and these."""
+        return found._replace(
+            measures=[*found.measures, *self.measures],
+            notes=[*found.notes, *self.notes],
+            record=found.record | self.record,
+        )

@@ -44,9 +44,6 @@ SCRIPT = look("player.js") + look("report.js")
 
 INTRO = """A masked diffusion model learns to tell what hidden positions hold from those it can see;
 it writes by starting with everything hidden and revealing a little at a time."""
-INTRO_OF_QUALITY = """Synthetic rows beside real ones. Real rows that were held out are compared
-with the training rows by the same measures: what they reach is what as good as real means here,
-since a small file of real rows differs from another one, too."""
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">

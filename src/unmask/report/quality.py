@@ -1,4 +1,4 @@
-"""The page of `unmask quality`: figures, histograms beside real ones, and pairs of columns."""
+"""The page of `unmask quality`: figures, histograms beside real ones, grids and pictures."""
 
 import io
 from pathlib import Path
@@ -11,16 +11,18 @@ from unmask.kinds.quality import Grid, Listing, Measure, Quality, Value
 from unmask.markup import escaped
 from unmask.report.bars import draw_bars
 from unmask.report.drawing import GREY, new_figure, write_png
-from unmask.report.page import INTRO_OF_QUALITY
 from unmask.report.pieces import Figure, Section, fact, image, section, shown, table
 from unmask.report.report import write_page
 
 AT_A_TIME = 8  # histograms of a picture
+INTRO = """Samples beside real examples. Real examples that were held out are measured in the same
+way: what they reach is what as good as real means here, since a small number of real examples
+differs from another one, too."""
 
 
 def write_quality(path: Path, found: Quality, title: str) -> Path:
     """One self-contained HTML file."""
-    names = ["figure", "ideal", "synthetic", "as many as real", "real, held out"]
+    names = ["figure", "ideal", "samples", "as many as real", "real, held out"]
     figures = Listing("Figures", "", [names, *map(cells_of, found.measures)])
     says = "What each figure is, and how to read it."
     defined = "".join(fact(one.name, one.says) for one in found.measures)
@@ -30,17 +32,15 @@ def write_quality(path: Path, found: Quality, title: str) -> Path:
     for grid in found.grids:
         alt = f"A grid of shades: {grid.says}"
         parts.append(shown(Figure(grid.title, grid.says, alt, draw_grid(grid))))
+    for one in found.pictures:
+        parts.append(shown(Figure(one.title, one.says, one.says, one.content)))
     if found.bars:
-        says = (
-            "How often the values of each column occur in synthetic rows (blue) and in training "
-            "rows (grey)."
-        )
+        says = "How often values occur in samples (blue) and in real examples (grey)."
         parts.append(section(Section("Histograms", says, histograms(found))))
     parts += map(listing, found.listings)
     facts = "".join(fact("compared", line) for line in found.heading)
     made = f"unmask {__version__}, unmask quality"
-    intro = INTRO_OF_QUALITY
-    write_page(path, title=title, intro=intro, facts=facts, parts=parts, sources=made)
+    write_page(path, title=title, intro=INTRO, facts=facts, parts=parts, sources=made)
     return path
 
 
@@ -59,7 +59,7 @@ def histograms(found: Quality) -> str:
     for low in range(0, len(found.bars), AT_A_TIME):
         some = found.bars[low : low + AT_A_TIME]
         names = ", ".join(one.title for one in some)
-        alt = f"Bar charts of frequencies, in synthetic and in training rows: {names}"
+        alt = f"Bar charts of frequencies, in samples and in real examples: {names}"
         pictures.append(image(Figure("", "", alt, draw_bars(some))))
     return "".join(pictures)
 

@@ -13,6 +13,7 @@ from unmask.kinds.images.protocols import PROTOCOLS
 from unmask.kinds.kind import Filler, Kind, Layout, Listed, Packed, Source, State, own_flags
 from unmask.kinds.leftout import say_skipped
 from unmask.kinds.output import check_out, numbered, table
+from unmask.kinds.quality import Quality
 from unmask.kinds.recipe import find_file, note_protocol, standing
 from unmask.kinds.view import Picture as PictureView
 from unmask.kinds.view import View, Words
@@ -53,7 +54,7 @@ class Images(Kind):
     frames = ".gif"
     fixed = True
     on_a_page = (16, 40)
-    not_judged = "pictures are compared by features of a network: unmask distance A B"
+    not_judged = ""
 
     @classmethod
     def demos(cls) -> list[type]:
@@ -151,6 +152,11 @@ class Images(Kind):
         write_pictures(Path(out), self.tokenizer.decode(np.stack(rows)))
         print(f"wrote {out}", file=sys.stderr)
         return {"out": out}
+
+    def quality(self, data: Any, path: Path, args: Any) -> Quality:
+        from unmask.kinds.images.quality import judge
+
+        return judge(data, path, split=args.split, seed=args.seed)
 
     def editor(self, length: int) -> Any:
         from unmask.kinds.images.editor import PictureEditor

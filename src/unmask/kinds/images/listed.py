@@ -1,6 +1,7 @@
 """Pictures that are scored one by one."""
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,14 @@ from tqdm import tqdm
 
 from unmask.kinds.images.holes import read_opaque
 from unmask.kinds.images.pixels import Pixels, png
-from unmask.kinds.images.sources import Reading, file_format, is_picture, make_source, read_images
+from unmask.kinds.images.sources import (
+    Block,
+    Reading,
+    file_format,
+    is_picture,
+    make_source,
+    read_images,
+)
 from unmask.kinds.kind import Listed, Packed, Partial
 from unmask.kinds.leftout import LeftOut
 from unmask.roles import HOLE, UNKNOWN
@@ -18,22 +26,12 @@ def read_pictures(path: Path, pixels: Pixels) -> list[Listed]:
     """A picture, those of a folder in the order of their names, or the images of an .npz or IDX
     file, with their labels where they have some.  Transparent pixels are not known."""
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.is_file() and is_picture(file))
-        if not files:
-            raise ValueError(f"{path} has no pictures: name a picture, or a folder of them")
+        files = files_of(path)
         return [picture(file, number, pixels) for number, file in enumerate(files, 1)]
     if is_picture(path):
         return [picture(path, 1, pixels)]
-    source = make_source(file_format(path), [path], path)
     found: list[Listed] = []
-    reading = Reading(0, 0, "", LeftOut(), Counter())
-    for block in read_images(source, tqdm(disable=True), None, reading):
-        if block.pictures.shape[1:] != tuple(pixels.shape):
-            shapes = block.pictures.shape[1:], pixels.shape
-            size, model = (" x ".join(map(str, shape)) for shape in shapes)
-            raise ValueError(
-                f"{path} has images of {size}, and the model is for {model}: convert them"
-            )
+    for block in blocks_of(path, pixels):
         for i, array in enumerate(block.pictures):
             number = len(found) + 1
             label = None if block.labels is None else int(block.labels[i])
@@ -44,6 +42,28 @@ def read_pictures(path: Path, pixels: Pixels) -> list[Listed]:
     if not found:
         raise ValueError(f"{path} has no images: give at least one")
     return found
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The pictures in a folder, in the order of their names."""
+    files = sorted(file for file in folder.iterdir() if file.is_file() and is_picture(file))
+    if not files:
+        raise ValueError(f"{folder} has no pictures: name a picture, or a folder of them")
+    return files
+
+
+def blocks_of(path: Path, pixels: Pixels) -> Iterator[Block]:
+    """The images of an .npz or IDX file.  ValueError for those of another shape."""
+    source = make_source(file_format(path), [path], path)
+    reading = Reading(0, 0, "", LeftOut(), Counter())
+    for block in read_images(source, tqdm(disable=True), None, reading):
+        if block.pictures.shape[1:] != tuple(pixels.shape):
+            shapes = block.pictures.shape[1:], pixels.shape
+            size, model = (" x ".join(map(str, shape)) for shape in shapes)
+            raise ValueError(
+                f"{path} has images of {size}, and the model is for {model}: convert them"
+            )
+        yield block
 
 
 def picture(path: Path, number: int, pixels: Pixels) -> Listed:

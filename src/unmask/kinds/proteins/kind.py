@@ -23,6 +23,7 @@ from unmask.kinds.output import check_out, table, write_texts
 from unmask.kinds.proteins.flags import PrepareProteins
 from unmask.kinds.proteins.presets import PRESETS
 from unmask.kinds.proteins.protocols import PROTOCOLS
+from unmask.kinds.quality import Quality
 from unmask.kinds.view import Words
 from unmask.roles import ABSENT, GIVEN, HOLE, UNKNOWN
 
@@ -55,6 +56,7 @@ class Proteins(Kind):
     no_labels = "proteins, which has no labels"
     tokens = ("residues",)
     Read = NoFlags
+    not_judged, spelled = "", True
 
     @classmethod
     def demos(cls) -> list[type]:
@@ -167,6 +169,11 @@ class Proteins(Kind):
         from unmask.kinds.proteins.packed import unpack
 
         unpack(rows, beside, out, self.tokenizer)
+
+    def quality(self, data: Any, path: Path, args: Any) -> Quality:
+        from unmask.kinds.proteins.quality import judge
+
+        return judge(data, path, split=args.split, seed=args.seed)
 
     def editor(self, length: int) -> Any:
         from unmask.kinds.proteins.editor import ProteinEditor

@@ -16,6 +16,7 @@ from unmask.kinds.kind import (
     too_long,
 )
 from unmask.kinds.output import check_out, table, write_texts
+from unmask.kinds.quality import Quality
 from unmask.kinds.text.flags import PrepareText
 from unmask.kinds.text.presets import PRESETS
 from unmask.kinds.text.protocols import PROTOCOLS
@@ -41,6 +42,7 @@ class Text(Kind):
     no_labels = "text, which has no labels"
     tokens = ("bytes", "characters", "subwords", "ids")
     Read = NoFlags
+    not_judged, spelled = "", True
 
     @classmethod
     def demos(cls) -> list[type]:
@@ -136,6 +138,11 @@ class Text(Kind):
         texts = [self.tokenizer.decode(row.tolist()) for row in rows]
         write_texts(args.out, texts)
         return {"samples": texts}
+
+    def quality(self, data: Any, path: Path, args: Any) -> Quality:
+        from unmask.kinds.text.quality import judge
+
+        return judge(data, path, split=args.split, seed=args.seed)
 
     def editor(self, length: int) -> Any:
         from unmask.kinds.text.editor import TextEditor

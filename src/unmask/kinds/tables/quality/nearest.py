@@ -6,6 +6,7 @@ import numpy as np
 
 from unmask.kinds.quality import Value
 from unmask.kinds.tables.quality.rows import Rows
+from unmask.kinds.trial import clustered_error
 
 CELLS = 1 << 22  # distances at a time
 
@@ -78,15 +79,6 @@ def closer_to_train(rows: Rows, train: Rows, holdout: Rows, scale: list[float]) 
     which = np.where(a.distance <= b.distance, a.record, len(train) + b.record)
     shares = [Value(float(v.mean()), clustered_error(v, which)) for v in (half, strict)]
     return Closer(shares[0], shares[1], float(tied.mean()))
-
-
-def clustered_error(values: np.ndarray, group: np.ndarray) -> float:
-    """Standard error of a mean whose values go together in groups; NaN of a single group."""
-    _, of = np.unique(group, return_inverse=True)
-    sums = np.bincount(of, values - values.mean())
-    if len(sums) < 2:
-        return float("nan")
-    return float(np.sqrt(len(sums) / (len(sums) - 1) * (sums @ sums)) / len(values))
 
 
 # ---------------------------------------------------------------- copies

@@ -1,0 +1,214 @@
+"""Samplers by what they give and what it costs: entropy against generative perplexity.
+
+    python runs/frontier.py demo/run --data demo/data --judge demo/run --out frontier \
+        --samplers ancestral,confidence --temperatures 0.7,0.85,1 --steps 16,64,256 --num 100
+
+Draws samples with every sampler, temperature and number of steps by `unmask sample`, and measures
+them by `unmask quality --perplexity`: each is a cell, a file in --out, and a command that was
+stopped goes on where it was.  Then writes frontier.json, with all figures of all cells and those of
+real text, and frontier.png, a curve over temperatures for every sampler and number of steps, with
+standard errors over samples.  Flags that are not its own are those of `unmask sample`
+(--length 256 --dtype float32).  A cell costs its samples and a second or more, longer where much
+training text is searched for copies.
+
+Read it so: of two samplers of one entropy the one with the lower perplexity is better, as far as
+the judge knows; a lower perplexity at a lower entropy is none.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from unmask import __version__
+from unmask.checkpoint import digest, resolve
+from unmask.cli import main as unmask
+from unmask.files import write_whole
+from unmask.report.drawing import BLACK, new_figure, quiet, write_png
+
+FIGURES = ("judge_entropy", "generative_perplexity")
+STEPLESS = "first_hitting"  # whose law is that of as many steps as one likes
+
+
+def main(argv: list[str] | None = None) -> int:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("model", type=Path, help="a model's folder, or a run's")
+    parser.add_argument("--data", type=Path, required=True, help="a prepared folder")
+    parser.add_argument("--judge", required=True, help="see unmask quality --perplexity")
+    parser.add_argument("--out", type=Path, required=True, help="a folder for the cells")
+    parser.add_argument("--samplers", default="ancestral", help="names, with commas between them")
+    parser.add_argument("--temperatures", default="1")
+    parser.add_argument("--steps", default="256")
+    parser.add_argument("--num", type=int, default=100, help="samples of a cell")
+    parser.add_argument("--seed", type=int, default=0)
+    args, more = parser.parse_known_args(argv)
+    try:
+        cells = cells_of(args)
+        begin(args, more)
+    except ValueError as error:
+        print(f"frontier: {error}", file=sys.stderr)
+        return 2
+    rows = []
+    for number, cell in enumerate(cells, 1):
+        row = measured(args, cell, more)
+        rows.append(row)
+        print(f"{number} of {len(cells)}: {line(row)}", flush=True)
+    found = [row for row in rows if "figures" in row]
+    if not found:
+        print("frontier: no cell could be measured", file=sys.stderr)
+        return 2
+    content = {"version": __version__, **settings(args, more), "cells": rows}
+    write_whole(args.out / "frontier.json", json.dumps(content, indent=1) + "\n")
+    write_png(args.out / "frontier.png", lambda: draw(found))
+    print(f"wrote {args.out / 'frontier.json'} and frontier.png")
+    return 0
+
+
+def cells_of(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Every sampler, temperature and number of steps.  ValueError for what is no number."""
+    samplers = [name.strip() for name in args.samplers.split(",") if name.strip()]
+    try:
+        temperatures = [float(one) for one in args.temperatures.split(",")]
+        steps = [int(one) for one in args.steps.split(",")]
+    except ValueError as error:
+        raise ValueError(f"{error}: give numbers with commas between them") from None
+    if not samplers or args.num < 2 or min(steps) < 1:
+        raise ValueError("give a sampler, at least one step, and --num of at least 2")
+    found = []
+    for sampler, temperature, number in itertools.product(samplers, temperatures, steps):
+        cell = {"sampler": sampler, "temperature": temperature, "steps": number}
+        if sampler == STEPLESS:
+            cell["steps"] = 0
+        if cell not in found:
+            found.append(cell)
+    return found
+
+
+def settings(args: argparse.Namespace, more: list[str]) -> dict[str, Any]:
+    """What all cells of a folder have in common."""
+    model, judge = resolve(args.model), resolve(args.judge)
+    meta = json.loads((args.data / "meta.json").read_text(encoding="utf-8"))
+    return {
+        "model_sha256": digest(model / "model.safetensors"), "data_sha256": meta["sha256"],
+        "judge_sha256": [digest(file) for file in sorted(judge.glob("*.safetensors"))],
+        "num": args.num,
+        "seed": args.seed, "flags": more,
+    }  # fmt: skip
+
+
+def begin(args: argparse.Namespace, more: list[str]) -> None:
+    """ValueError for a folder that has cells of something else."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    path, now = args.out / "settings.json", settings(args, more)
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        others = [name for name in now if before.get(name) != now[name]]
+        if others:
+            raise ValueError(
+                f"{args.out} has cells of another {', '.join(others)}: name another --out"
+            )
+    write_whole(path, json.dumps(now, indent=1) + "\n")
+
+
+def measured(args: argparse.Namespace, cell: dict[str, Any], more: list[str]) -> dict[str, Any]:
+    """The cell with its figures, from its file where it has one already; or why it has none."""
+    name = "{sampler}-t{temperature:g}-n{steps}".format(**cell)
+    samples, record, result = (
+        str(args.out / f"{name}{ending}") for ending in (".jsonl", ".sample.json", ".json")
+    )
+    if not Path(result).exists():
+        seed = ["--seed", str(args.seed)]
+        drawing = ["sample", str(args.model), "--num", str(args.num), "--out", samples, *seed]
+        drawing += ["--sampler", cell["sampler"], "--temperature", str(cell["temperature"])]
+        drawing += ["--json", record, *more]
+        if cell["steps"]:
+            drawing += ["--steps", str(cell["steps"])]
+        judging = ["quality", samples, "--data", str(args.data), "--perplexity", args.judge]
+        judging += ["--record", record, "--json", result, *seed]
+        for command in (drawing, judging):
+            code = verb(command)
+            if code == 130:
+                raise SystemExit(130)
+            if code:
+                return cell | {"refused": f"unmask {command[0]} ended with {code}, see above"}
+    told = json.loads(Path(result).read_text(encoding="utf-8"))
+    return cell | {"figures": told["measures"], "samples": told["samples"]}
+
+
+def verb(command: list[str]) -> int:
+    """The exit code of a verb, whose records then say this command."""
+    before = sys.argv
+    sys.argv = ["unmask", *command]
+    try:
+        with redirect_stdout(StringIO()):
+            return unmask(command)
+    except SystemExit as stop:  # of flags that there are not
+        return int(stop.code or 0)
+    finally:
+        sys.argv = before
+
+
+def line(row: dict[str, Any]) -> str:
+    said = "{sampler}, temperature {temperature:g}, {steps} steps".format(**row)
+    if row["steps"] == 0:
+        said = "{sampler}, temperature {temperature:g}".format(**row)
+    if "refused" in row:
+        return f"{said}: {row['refused']}"
+    entropy, perplexity = (row["figures"][name] for name in FIGURES)
+    return (
+        f"{said}: entropy {spelled(entropy['samples'])}, perplexity "
+        f"{spelled(perplexity['samples'])} (real: {spelled(entropy['real'])}, "
+        f"{spelled(perplexity['real'])})"
+    )
+
+
+def spelled(value: dict[str, float]) -> str:
+    error = value["error"]
+    return f"{value['value']:.4g}" if error is None else f"{value['value']:.4g} ± {error:.2g}"
+
+
+def draw(rows: list[dict[str, Any]]) -> Any:
+    """A curve over temperatures of every sampler and number of steps."""
+    page = new_figure(9, 6.5)
+    axes = page.add_axes((0.1, 0.11, 0.86, 0.82))
+    curves: dict[str, list[dict]] = {}
+    for row in rows:
+        name = f"{row['sampler']}, {row['steps']} steps" if row["steps"] else row["sampler"]
+        curves.setdefault(name, []).append(row)
+    for name, curve in curves.items():
+        curve.sort(key=lambda row: row["temperature"])
+        x, y, dx, dy = points(curve, "samples")
+        axes.errorbar(
+            x, y, dy, dx, fmt="o-", markersize=4, linewidth=1.3, elinewidth=0.7, label=name
+        )
+        for row, left, low in zip(curve, x, y, strict=True):
+            axes.annotate(f"{row['temperature']:g}", (left, low), (4, 4), fontsize=8,
+                          textcoords="offset points")  # fmt: skip
+    x, y, dx, dy = points(rows[:1], "real")
+    axes.errorbar(x, y, dy, dx, fmt="*", markersize=13, color=BLACK, label="real text, held out")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.set_xlabel("entropy of the judge's tokens in a sample, nats")
+    axes.set_ylabel("generative perplexity")
+    axes.set_title("Numbers beside points are temperatures; one standard error", fontsize=10)
+    quiet(axes, labelsize=9, grid="both")
+    axes.legend(frameon=False, fontsize=9)
+    return page
+
+
+def points(rows: list[dict[str, Any]], side: str) -> tuple[list[float], ...]:
+    """Entropies, perplexities, and the errors of both: 0 where none is known."""
+    both = [[row["figures"][name][side] for row in rows] for name in FIGURES]
+    values = [[one["value"] for one in figure] for figure in both]
+    errors = [[one["error"] or 0.0 for one in figure] for figure in both]
+    return values[0], values[1], errors[0], errors[1]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

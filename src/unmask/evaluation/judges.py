@@ -1,0 +1,254 @@
+"""Models that say how probable the samples of another one are.
+
+Whatever has a `Judge`'s two methods is one: the log-likelihood of token ids is all that is asked.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from tqdm import tqdm
+
+from unmask import likelihood
+from unmask.checkpoint import digest
+from unmask.diffusion import MaskedDiffusion
+from unmask.documents import read_json
+from unmask.kinds.kind import Kind
+from unmask.kinds.quality import Example
+from unmask.kinds.registry import kind_of
+from unmask.likelihood import estimate
+from unmask.rows import rows_at_a_time
+
+ORDER = likelihood.Path("left-to-right")
+# of transformers; without one of these files it may make up a vocabulary
+VOCABULARIES = ("tokenizer.json", "vocab.json", "tokenizer.model", "spiece.model")
+UNREAD = 0.01  # of a judge's tokens that may stand for what it does not know
+AT_A_TIME = 1024  # positions whose logits are computed together: 200 MB of GPT-2's
+
+
+class Judge(Protocol):
+    """A model that reads examples as tokens of its own."""
+
+    what: str  # it is, in words
+    record: dict  # what is to be recorded of it
+
+    def rows(self, examples: Sequence[Example]) -> list[np.ndarray]:
+        """Its token ids (length,) of each example.  ValueError for what it cannot read."""
+        ...
+
+    def nats(self, rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) float64 -log p of each row, and how many of its tokens that is of."""
+        ...
+
+
+def open_judge(folder: Path, kind: Kind, device: torch.device, precision: Any) -> Judge:
+    """The model in a folder: one of transformers, causal, or one of this package.
+
+    kind: of the data that the examples are of.  ValueError for a model that cannot judge them.
+    """
+    said = read_json(folder / "config.json", dict)
+    if "model_type" in said:
+        return Causal(folder, device, precision)
+    return Own(folder, kind, device, precision)
+
+
+class Own:
+    """A model of this package, by the exact likelihood of its sampler from left to right.
+
+    Longer rows than it was trained at are cut into windows, each judged alone.
+    """
+
+    def __init__(self, folder: Path, kind: Kind, device: torch.device, precision: Any):
+        self.model = MaskedDiffusion.from_pretrained(folder).to(device)
+        meta = self.model.meta
+        if "data" not in meta or "length" not in meta:
+            raise ValueError(f"{folder} does not say which tokens it was trained on: name another")
+        if why := kind_of(meta["data"], folder).differs(kind, folder):
+            raise ValueError(f"{kind.folder} {why}")
+        ORDER.check(self.model)
+        self.length, self.precision = meta["length"], precision
+        self.what = f"the sampler of {folder}, one unit at a step from left to right, exactly"
+        self.record = {"model_sha256": digest(folder / "model.safetensors")}
+
+    def rows(self, examples: Sequence[Example]) -> list[np.ndarray]:
+        return [one.ids for one in examples]
+
+    def nats(self, rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Positions without a value are left out: they are neither seen nor paid for."""
+        vocab_size = self.model.subtokenizer.vocab_size
+        cut = [
+            (i, row[low : low + self.length])
+            for i, row in enumerate(rows)
+            for low in range(0, len(row), self.length)
+        ]
+        known = [(i, row) for i, row in cut if (row < vocab_size).any()]
+        nats, tokens = np.zeros(len(rows)), np.zeros(len(rows))
+        number = np.array([i for i, _ in known])
+        batches = padded([row for _, row in known], vocab_size, rows_at_a_time(0, self.length))
+        with self.precision:
+            found = estimate(self.model, progress(batches, len(known)), ORDER)
+        np.add.at(nats, number, found.per_example.double().cpu().numpy())
+        np.add.at(tokens, number, found.positions.double().cpu().numpy())
+        return nats, tokens
+
+
+def padded(rows: list[np.ndarray], vocab_size: int, size: int) -> Iterator[dict[str, Tensor]]:
+    """Batches of so many rows; ids from `vocab_size` on are no values."""
+    for low in range(0, len(rows), size):
+        some = rows[low : low + size]
+        longest = max(map(len, some))
+        x = torch.full((len(some), longest), vocab_size)
+        for i, row in enumerate(some):
+            x[i, : len(row)] = torch.from_numpy(row.astype(np.int64))
+        valid = x < vocab_size
+        yield {"x": torch.where(valid, x, 0), "valid": valid}
+
+
+def progress(batches: Iterator[dict[str, Tensor]], total: int) -> Iterator[dict[str, Tensor]]:
+    with tqdm(total=total, desc="judged", disable=None, leave=False) as bar:
+        for batch in batches:
+            yield batch
+            bar.update(len(batch["x"]))
+
+
+class Causal:
+    """A causal language model of transformers, in a folder of this machine, with its tokenizer.
+
+    A text begins after the mark that begins texts there, if there is one; without, its first token
+    is not scored.  One that is longer than the network has positions for is cut into windows, each
+    judged alone.  Weights are read from safetensors alone, and no code of the folder is run.
+    """
+
+    def __init__(self, folder: Path, device: torch.device, precision: AbstractContextManager):
+        try:
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+        except ImportError:
+            raise ValueError(
+                f"{folder} is a model of transformers, which is not installed: "
+                "pip install 'unmask[huggingface]'"
+            ) from None
+        if not any((folder / name).is_file() for name in VOCABULARIES):
+            raise ValueError(
+                f"{folder} has no tokenizer ({', '.join(VOCABULARIES)}): put that of the model "
+                "into it"
+            )
+        how: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        with refusing(folder):
+            self.tokenizer = AutoTokenizer.from_pretrained(folder, **how)
+            how |= {"use_safetensors": True, "output_loading_info": True}
+            model, told = AutoModelForCausalLM.from_pretrained(folder, **how)
+        if told["missing_keys"]:
+            raise ValueError(
+                f"{folder} lacks weights, such as {min(told['missing_keys'])}, which would be "
+                "random: name a causal language model"
+            )
+        self.model = model.float().to(device).eval()
+        check_causal(self.model, device, folder)
+        self.device, self.precision = device, precision
+        config = self.model.config
+        self.most: int = getattr(config, "max_position_embeddings", None) or 1024
+        self.begin = self.tokenizer.bos_token_id
+        begins = "after its mark of a beginning"
+        if self.begin is None:
+            begins = "without their first token"
+        name = config.model_type
+        self.what = f"{name} in {folder}, {begins}, in windows of at most {self.most:,} tokens"
+        files = sorted(folder.glob("*.safetensors"))
+        self.record = {"model_sha256": {file.name: digest(file) for file in files}}
+
+    def rows(self, examples: Sequence[Example]) -> list[np.ndarray]:
+        texts = [one.text for one in examples]
+        found = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        rows = [np.array(ids, np.int64) for ids in found]
+        every = np.concatenate(rows)
+        size = self.model.config.vocab_size
+        if every.max(initial=0) >= size:
+            raise ValueError(
+                f"its tokenizer has an id {every.max()}, and the judging model {size} rows: give "
+                "the model the tokenizer that it was trained with"
+            )
+        unknown = float((every == self.tokenizer.unk_token_id).mean()) if len(every) else 0.0
+        if unknown > UNREAD:
+            raise ValueError(
+                f"{unknown:.0%} of the tokens that the judging model reads stand for what it does "
+                "not know: name a model of such texts"
+            )
+        return rows
+
+    @torch.no_grad()
+    def nats(self, rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        nats, tokens = np.zeros(len(rows)), np.zeros(len(rows))
+        for numbers, ids, scored in self.batches(rows):
+            with self.precision:
+                logits = self.model(ids[:, :-1]).logits
+            paid = torch.nn.functional.cross_entropy(
+                logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
+            ).view(len(ids), -1)
+            each = torch.where(scored, paid.double(), 0).sum(1)
+            np.add.at(nats, numbers, each.cpu().numpy())
+            np.add.at(tokens, numbers, scored.sum(1).cpu().numpy())
+        return nats, tokens
+
+    def batches(self, rows: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
+        """Numbers of rows (B,), ids (B, L), and which of the last L - 1 are scored.
+
+        What pads a row stands to its right, where a causal network does not look.
+        """
+        ahead = np.array([] if self.begin is None else [self.begin], np.int64)
+        size = self.most - len(ahead)
+        windows = [
+            (i, np.concatenate([ahead, row[low : low + size]]))
+            for i, row in enumerate(rows)
+            for low in range(0, len(row), size)
+        ]
+        windows = [(i, ids) for i, ids in windows if len(ids) > 1]
+        windows.sort(key=lambda one: -len(one[1]))
+        with tqdm(total=len(windows), desc="judged", disable=None, leave=False) as bar:
+            while windows:
+                longest = len(windows[0][1])
+                many = max(1, AT_A_TIME // longest)
+                some, windows = windows[:many], windows[many:]
+                ids = torch.zeros(len(some), longest, dtype=torch.long)
+                scored = torch.zeros(len(some), longest - 1, dtype=torch.bool)
+                for k, (_, row) in enumerate(some):
+                    ids[k, : len(row)] = torch.from_numpy(row)
+                    scored[k, : len(row) - 1] = True
+                numbers = np.array([i for i, _ in some])
+                yield numbers, ids.to(self.device), scored.to(self.device)
+                bar.update(len(some))
+
+
+@torch.no_grad()
+def check_causal(model: Any, device: torch.device, folder: Path) -> None:
+    """ValueError for a network that looks ahead, as one of masks does when it is read as causal."""
+    ids = torch.tensor([[1, 2, 3, 1], [1, 2, 3, 2]], device=device)
+    first, second = model(ids).logits[:, :-1].float()
+    if not torch.allclose(first, second, rtol=1e-4, atol=1e-4):
+        raise ValueError(
+            f"{folder} is a network that sees what comes after a token, and gives no likelihood "
+            "of texts: name a causal language model"
+        )
+
+
+@contextmanager
+def refusing(folder: Path) -> Iterator[None]:
+    """What transformers raises for a folder that it cannot read, in a sentence."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"{folder} holds no causal language model with a tokenizer, in safetensors, that can "
+            f"be read here ({said}): name another"
+        ) from None
+
+
+def perplexity_of(nats: float) -> float:
+    """exp, infinite where that is too large."""
+    return math.exp(nats) if nats < 700 else math.inf

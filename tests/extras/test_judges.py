@@ -1,0 +1,135 @@
+"""Causal language models of transformers as judges of samples: tiny ones with random weights."""
+
+import json
+import math
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+import tokenizers
+import torch
+import transformers
+
+from unmask.cli.main import main
+from unmask.data import open_data, prepare_text
+from unmask.evaluation.judges import Causal, open_judge
+from unmask.kinds.quality import Example
+from unmask.kinds.registry import kind_of
+
+LETTERS = ["<s>", *"abcdefghijklmnopqrstuvwxyz. "]
+
+
+def make_judge(folder, *, begin):
+    """A GPT-2 of 16 positions over letters."""
+    torch.manual_seed(0)
+    vocabulary = {letter: i for i, letter in enumerate(LETTERS)}
+    model = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="."))
+    model.pre_tokenizer = tokenizers.pre_tokenizers.Split(tokenizers.Regex("."), "isolated")
+    marks = {"bos_token": "<s>"} if begin else {}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=model, **marks).save_pretrained(folder)
+    config = transformers.GPT2Config(
+        vocab_size=len(LETTERS), n_positions=16, n_embd=16, n_layer=2, n_head=2,
+        initializer_range=0.5, bos_token_id=0 if begin else None, eos_token_id=None,
+    )  # fmt: skip
+    transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    home = tmp_path_factory.mktemp("judged")
+    (home / "t.txt").write_text("the quick brown fox jumps over the lazy dog. " * 200)
+    prepare_text(home / "t.txt", home / "data", tokenizer="characters", progress=False)
+    return home / "data"
+
+
+@pytest.mark.parametrize("begin", [True, False])
+def test_nats_are_those_of_one_text_after_another(tmp_path, begin):
+    folder = make_judge(tmp_path / "gpt", begin=begin)
+    judge = Causal(folder, torch.device("cpu"), nullcontext())
+    texts = ["the quick fox", "a", "jumps over the lazy dog and over the fox again. "]
+    rows = judge.rows([Example(text, np.zeros(0, np.int64)) for text in texts])
+    assert [row.tolist() for row in rows] == [[LETTERS.index(c) for c in text] for text in texts]
+    nats, tokens = judge.nats(rows)
+    model = transformers.GPT2LMHeadModel.from_pretrained(folder).eval()
+    size = 15 if begin else 16
+    for row, found, number in zip(rows, nats, tokens):
+        known, scored = 0.0, 0
+        for first in range(0, len(row), size):
+            ids = row[first : first + size].tolist()
+            ids = [0, *ids] if begin else ids
+            with torch.no_grad():
+                logp = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+            known -= sum(float(logp[i, ids[i + 1]]) for i in range(len(ids) - 1))
+            scored += len(ids) - 1
+        assert found == pytest.approx(known, rel=1e-5) and number == scored
+    said = "after its mark of a beginning" if begin else "without their first token"
+    assert said in judge.what and "at most 16 tokens" in judge.what
+
+
+def test_the_command_prints_both_figures(prepared, tmp_path, capsys):
+    folder = make_judge(tmp_path / "gpt", begin=True)
+    texts = ["the quick brown fox jumps", "over the lazy dog. the qu", "fox fox fox fox fox fox f"]
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+    (tmp_path / "s.jsonl").write_text(lines, encoding="utf-8")
+    flags = ["--data", str(prepared), "--json", str(tmp_path / "q.json"), "--dtype", "float32"]
+    flags += ["--perplexity", str(folder)]
+    assert main(["quality", str(tmp_path / "s.jsonl"), *flags]) == 0
+    said = capsys.readouterr().out
+    assert "generative perplexity" in said and "entropy of its tokens" in said
+    assert "temperature unknown, top-p unknown, precision unknown" in said
+    record = json.loads((tmp_path / "q.json").read_text(encoding="utf-8"))
+    assert set(record["perplexity"]["model_sha256"]) == {"model.safetensors"}
+    judge = Causal(folder, torch.device("cpu"), nullcontext())
+    nats, tokens = judge.nats(judge.rows([Example(text, np.zeros(0)) for text in texts]))
+    value = record["measures"]["generative_perplexity"]["samples"]["value"]
+    assert value == pytest.approx(math.exp(nats.sum() / tokens.sum()))
+
+
+def test_what_is_no_causal_model_is_refused(prepared, tmp_path):
+    data = open_data(prepared)
+    kind = kind_of(data.meta, data.folder)
+    folder = make_judge(tmp_path / "gpt", begin=True)
+    weights = (folder / "model.safetensors").read_bytes()
+
+    def refused():
+        with pytest.raises(ValueError, match="holds no causal language model") as error:
+            open_judge(folder, kind, torch.device("cpu"), nullcontext())
+        assert len(str(error.value).splitlines()) == 1
+
+    (folder / "model.safetensors").write_bytes(weights[:100])
+    refused()
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")  # a pickle is not read
+    refused()
+    (folder / "pytorch_model.bin").unlink()
+    (folder / "model.safetensors").write_bytes(weights)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    with pytest.raises(ValueError, match="has no tokenizer"):
+        open_judge(folder, kind, torch.device("cpu"), nullcontext())
+
+
+def test_text_that_the_judge_cannot_read_is_refused(tmp_path):
+    folder = make_judge(tmp_path / "gpt", begin=True)
+    judge = Causal(folder, torch.device("cpu"), nullcontext())
+    judge.tokenizer.unk_token = "."
+    with pytest.raises(ValueError, match="50% of the tokens .* name a model of such texts"):
+        judge.rows([Example("abABab..", np.zeros(0))])
+    judge.model.config.vocab_size = 5
+    with pytest.raises(ValueError, match="has an id 26, and the judging model 5 rows"):
+        judge.rows([Example("xyz", np.zeros(0))])
+
+
+def test_a_network_that_looks_ahead_and_one_without_a_head_are_refused(tmp_path):
+    folder = make_judge(tmp_path / "bert", begin=True)
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.BertConfig(
+        vocab_size=len(LETTERS), intermediate_size=16, initializer_range=0.5, **small
+    )
+    transformers.BertForMaskedLM(config).save_pretrained(folder)
+    with pytest.raises(ValueError, match="sees what comes after a token"):
+        Causal(folder, torch.device("cpu"), nullcontext())
+    transformers.BertModel(config).save_pretrained(folder)
+    with pytest.raises(ValueError, match="lacks weights, such as .* which would be random"):
+        Causal(folder, torch.device("cpu"), nullcontext())

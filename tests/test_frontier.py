@@ -1,0 +1,62 @@
+"""runs/frontier.py: cells from one command, which goes on where it was stopped."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def frontier():
+    path = Path(__file__).parents[1] / "runs" / "frontier.py"
+    spec = importlib.util.spec_from_file_location("frontier", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def argv(run, data, out, *more):
+    flags = [str(run), "--data", str(data), "--judge", str(run), "--out", str(out), "--num", "6"]
+    return [*flags, *more]
+
+
+def test_cells_are_measured_once_and_drawn(frontier, text_run, data, tmp_path, capsys):
+    out, more = tmp_path / "f", ["--temperatures", "0.5,1", "--steps", "2"]
+    command = argv(text_run, data, out, "--samplers", "ancestral,first_hitting", *more)
+    assert frontier.main(command) == 0
+    found = json.loads((out / "frontier.json").read_text(encoding="utf-8"))
+    names = [(one["sampler"], one["temperature"], one["steps"]) for one in found["cells"]]
+    assert names == [
+        ("ancestral", 0.5, 2), ("ancestral", 1.0, 2), ("first_hitting", 0.5, 0),
+        ("first_hitting", 1.0, 0),
+    ]  # fmt: skip
+    for cell in found["cells"]:
+        for name in frontier.FIGURES:
+            assert set(cell["figures"][name]["samples"]) == {"value", "error"}
+        told = out / f"{cell['sampler']}-t{cell['temperature']:g}-n{cell['steps']}.json"
+        assert (
+            json.loads(told.read_text(encoding="utf-8"))["perplexity"]["drawn"]["temperature"]
+            == cell["temperature"]
+        )
+    assert (out / "frontier.png").read_bytes().startswith(b"\x89PNG")
+    said = capsys.readouterr().out
+    assert "4 of 4: first_hitting, temperature 1: entropy" in said and "(real: " in said
+    before = {path: path.stat().st_mtime_ns for path in out.glob("ancestral*")}
+    (out / "first_hitting-t1-n0.json").unlink()
+    assert frontier.main(command) == 0
+    again = json.loads((out / "frontier.json").read_text(encoding="utf-8"))
+    assert again["cells"] == found["cells"]  # the one that was lost is drawn as it was
+    assert before == {path: path.stat().st_mtime_ns for path in out.glob("ancestral*")}
+
+
+def test_what_cannot_be_is_said(frontier, text_run, data, tmp_path, capsys):
+    out = tmp_path / "f"
+    assert frontier.main(argv(text_run, data, out, "--samplers", "nobody")) == 2
+    assert "no cell could be measured" in capsys.readouterr().err
+    assert frontier.main(argv(text_run, data, out, "--seed", "1")) == 2
+    assert "has cells of another seed: name another --out" in capsys.readouterr().err
+    assert frontier.main(argv(text_run, data, out, "--steps", "two")) == 2
+    assert "give numbers with commas" in capsys.readouterr().err
+    assert frontier.main(argv(tmp_path / "no", data, tmp_path / "g")) == 2
+    assert "there is no folder" in capsys.readouterr().err
