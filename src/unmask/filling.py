@@ -163,12 +163,14 @@ class Filler:
 
     def steps_in(self, holes: Tensor) -> int:
         """How many steps the sampler takes, at most, for the holes (B, S) of a batch."""
+        return sum(self.steps_of(holes[:, at] & fill) for at, fill in self.windows(holes))
+
+    def steps_of(self, now: Tensor) -> int:
+        """The same for the holes (B, W) of one window."""
         times = times_of(self.model, self.how["sampler"], self.steps, self.how["grid"])
         if times is not None:
-            return (len(times) - 1) * len(list(self.windows(holes)))
-        units = self.model.units().length
-        within = (holes[:, at] & fill for at, fill in self.windows(holes))
-        return sum(units * int(now.sum(-1).max()) for now in within)
+            return len(times) - 1
+        return self.model.units().length * int(now.sum(-1).max())
 
     def tokens(self, z: Tensor) -> Tensor:
         """z (B, S*L) as token ids (B, S); of a token with a masked digit, any id."""
@@ -328,7 +330,7 @@ class Filler:
                     **given,
                     **self.how,
                 )
-                left = self.steps_in(now)
+                left = self.steps_of(now)
                 for z in zs:
                     bar.update()
                     left -= 1
