@@ -278,7 +278,7 @@ class Sampling:
     steps: int = 0
     """More are closer to the exact law, and slower; 0: 256 of samplers that need some,
     of counts and orders one position a step."""
-    grid: Any = "cosine"
+    grid: str = "cosine"
     """Times of the steps: cosine reveals few positions first; uniform;
     or a file that `unmask grid` wrote."""
     temperature: float = 1.0
@@ -329,6 +329,7 @@ class Sampling:
         for name in OWN:
             if getattr(self, name) != getattr(Sampling, name):
                 check_own(self.sampler, name)
+        # a filler's may be a tensor
         plain = isinstance(self.grid, str) and self.grid == Sampling.grid
         if self.sampler == "entropy-bounded" and (self.steps or not plain):
             raise ValueError(BOUNDED)

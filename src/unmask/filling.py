@@ -171,7 +171,7 @@ class Filler:
         return sum(self.steps_of(holes[:, at] & fill) for at, fill in self.windows(holes))
 
     def steps_of(self, now: Tensor) -> int:
-        """Of one window, the holes (B, W) that are filled in it."""
+        """The same for the holes (B, W) of one window."""
         times = times_of(self.model, self.how["sampler"], self.steps, self.how["grid"])
         if times is not None:
             return len(times) - 1

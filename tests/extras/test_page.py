@@ -181,6 +181,25 @@ def test_a_text_longer_than_the_model_was_trained_at(browser, server):
         assert page.text_content("#command").rstrip().endswith("--window --dtype float32")
 
 
+def test_a_sampler_shows_its_own_numbers_and_no_others(browser, server):
+    with opened(browser, server, "proteins") as page:
+        eta, gamma = page.locator("[data-of=eta]"), page.locator("[data-of=gamma]")
+        expect(eta).to_be_hidden()
+        page.select_option("[data-of=sampler]", "entropy-bounded")
+        expect(gamma).to_be_visible()
+        expect(page.locator("[data-of=steps]")).to_be_disabled()
+        page.select_option("[data-of=sampler]", "remdm-cap")
+        expect(eta).to_be_visible()
+        expect(gamma).to_be_hidden()
+        page.fill("[data-of=eta]", "0.5")
+        page.fill("[data-of=top_p]", "0.9")
+        page.fill("[data-of=steps]", "8")
+        fill(page)
+        command = page.text_content("#command")
+        assert "--sampler remdm-cap --steps 8 --top-p 0.9 --eta 0.5" in command
+        assert "-" not in text_of(page)
+
+
 def test_two_settings_side_by_side_history_and_command(browser, server):
     with opened(browser, server, "proteins") as page:
         page.fill("#content", "MK--LA----")
