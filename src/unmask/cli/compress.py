@@ -155,13 +155,18 @@ def with_threads(args: Any, header: dict[str, Any]) -> Any:
 
 
 def shares_of(args: Compress, model: Any) -> tuple[float, ...] | None:
-    """Of units that are masked after each step of --steps and --grid; None: one unit a step."""
+    """Of units that are masked after each step of --steps and --grid; None: one unit a step.
+
+    To six digits, since the file holds them.
+    """
     from unmask.policies import check_curve
     from unmask.sampling import times_of
 
     check_curve(model, "compressing")
     ts = times_of(model, args.order, args.steps or None, grid_of(args.grid))
-    return None if ts is None else tuple(model.schedule.masked(ts)[:, 0].tolist())
+    if ts is None:
+        return None
+    return tuple(round(share, 6) for share in model.schedule.masked(ts)[:, 0].tolist())
 
 
 def other_sizes(raw: bytes) -> dict[str, int]:
