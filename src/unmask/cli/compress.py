@@ -17,7 +17,7 @@ from unmask.files import no_file, write_whole
 from unmask.kinds.output import check_apart, check_out
 
 OrderName = Literal["left-to-right", "right-to-left", "confidence", "margin", "entropy"]
-LARGEST_FILE = 1 << 32  # bytes
+LARGEST_FILE = 1 << 32  # bytes, that are read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +127,7 @@ def decompress(argv: list[str]) -> None:
     if not args.input.is_file():
         raise no_file(args.input, f"there is no file {args.input}: FILE is one of compress")
     if args.input.stat().st_size > LARGEST_FILE:
-        raise ValueError(f"{args.input} is larger than any file of compress: name one of those")
+        raise ValueError(f"{args.input} is larger than 4 GiB: compress less at a time")
     check_out(args.json)
     check_apart([args.out, args.json], [args.input])
     from unmask import compression
@@ -155,13 +155,18 @@ def with_threads(args: Any, header: dict[str, Any]) -> Any:
 
 
 def shares_of(args: Compress, model: Any) -> tuple[float, ...] | None:
-    """Of units that are masked after each step of --steps and --grid; None: one unit a step."""
+    """Of units that are masked after each step of --steps and --grid; None: one unit a step.
+
+    To six digits, since the file holds them.
+    """
     from unmask.policies import check_curve
     from unmask.sampling import times_of
 
     check_curve(model, "compressing")
     ts = times_of(model, args.order, args.steps or None, grid_of(args.grid))
-    return None if ts is None else tuple(model.schedule.masked(ts)[:, 0].tolist())
+    if ts is None:
+        return None
+    return tuple(round(share, 6) for share in model.schedule.masked(ts)[:, 0].tolist())
 
 
 def other_sizes(raw: bytes) -> dict[str, int]:
