@@ -27,6 +27,7 @@ _MODULES = {
     "data",
     "diffusion",
     "likelihood",
+    "rivals",
     "roles",
     "sampling",
     "schedules",

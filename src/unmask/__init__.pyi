@@ -6,6 +6,7 @@ from unmask import checkpoint as checkpoint
 from unmask import data as data
 from unmask import diffusion as diffusion
 from unmask import likelihood as likelihood
+from unmask import rivals as rivals
 from unmask import roles as roles
 from unmask import sampling as sampling
 from unmask import schedules as schedules

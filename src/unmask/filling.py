@@ -32,7 +32,7 @@ from unmask.rows import (
     windows,
     with_holes,
 )
-from unmask.sampling import SAMPLERS, times_of, to_tokens, trajectory
+from unmask.sampling import sampler_of, times_of, to_tokens, trajectory
 from unmask.sampling.restricted import Weights, check_restricted, draw_one, draw_together
 from unmask.sampling.state import Drawn
 
@@ -88,8 +88,7 @@ class Filler:
                 f"--guidance-schedule {guidance_schedule} is of a weight, and there is none: give "
                 "--guidance"
             )
-        if sampler not in SAMPLERS:
-            raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, not {sampler!r}")
+        sampler_of(model, sampler)  # an error here, if there is no such sampler
         if (steps is not None and steps < 1) or not temperature > 0:
             raise ValueError(
                 f"steps must be at least 1 and temperature positive, not {steps} and {temperature}"

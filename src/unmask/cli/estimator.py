@@ -71,12 +71,14 @@ def check_estimator(args: Estimating) -> None:
 
 def estimator_of(args: Estimating, model: Any) -> Any:
     """An `unmask.likelihood.Estimator`."""
-    from unmask.likelihood import Bound, Counts, Enumeration, Orders, Path
+    from unmask.likelihood import Counts, Enumeration, Orders, Path, own_estimator
 
     masking = None if args.masking == "model" else args.masking
-    if args.estimator in ("bound", "enumeration"):
-        kind = Bound if args.estimator == "bound" else Enumeration
-        return kind(args.steps or None, masking=masking)
+    if args.estimator == "bound":
+        return own_estimator(model, args.steps or None, masking)
+    model.refuse(f"--estimator {args.estimator}")
+    if args.estimator == "enumeration":
+        return Enumeration(args.steps or None, masking=masking)
     if args.estimator == "orders":
         return Orders(args.repeats)
     shares = shares_of(args, model)

@@ -78,7 +78,7 @@ def enumerated(
                 seen = torch.where(all_masks.conditional, fits, seen)
             looked += 1
             hidden, head = model.hidden(z, seen, **all_masks.told)
-            known[:] = [model.log_probs(head(hidden[row, position]), digits, position, groups)]
+            known[:] = [model.log_charged(head(hidden[row, position]), digits, position, groups)]
         if times is None:
             each = model.nats(known[0], y_rows, masked_rows).double()
         else:

@@ -1,7 +1,7 @@
 """`sample`: a sampler by name, from nothing or from a state with holes, to token ids."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -102,9 +102,17 @@ def trajectory(
 ) -> Iterator[Tensor]:
     """The states that a sampler, chosen by name, passes through, from z (B, S*L) to revealed, one
     for each step: see `times_of`."""
-    if sampler not in SAMPLERS:
-        raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, not {sampler!r}")
-    return SAMPLERS[sampler](model, z, times_of(model, sampler, steps, grid), **how)
+    chosen = sampler_of(model, sampler)
+    return chosen(model, z, times_of(model, sampler, steps, grid), **how)
+
+
+def sampler_of(model: MaskedDiffusion, name: str) -> Callable[..., Iterator[Tensor]]:
+    """One of `SAMPLERS`, or of those that a rival has in their place; ValueError for none."""
+    known = SAMPLERS if model.samplers is None else model.samplers
+    if name not in known:
+        whose = f" of --rival {model.rival}" if model.rival else ""
+        raise ValueError(f"sampler{whose} must be one of {', '.join(known)}, not {name!r}")
+    return known[name]
 
 
 def to_tokens(
