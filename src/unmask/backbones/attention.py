@@ -31,7 +31,7 @@ def attend(
     if not _by_products(q):
         return F.scaled_dot_product_attention(q, k, v, mask, dropout)
     heads, length = q.shape[0] * q.shape[1], q.shape[2]
-    some = max(1, PART // length**2)
+    some = max(1, PART // (length * k.shape[2]))
     if heads <= some:
         return _products(q, k, v, mask, dropout)
     if mask is not None:
@@ -42,7 +42,7 @@ def attend(
         here = slice(begin, begin + some)
         shown = None if mask is None else mask[here]
         done.append(_products(q3[here], k3[here], v3[here], shown, dropout))
-    return torch.cat(done).view(v.shape)
+    return torch.cat(done).view(q.shape)
 
 
 def _before(q: Tensor, k: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ class Likelihood(Estimator):
 
 @torch.no_grad()
 def left_to_right(
-    model: MaskedDiffusion,
+    model: "AR",
     z: Tensor,
     ts: Tensor | None = None,
     *,
@@ -90,16 +90,15 @@ def left_to_right(
             seen = network.seen
             new = torch.cat([begin, z], 1)[:, seen : at + 1]
             features, head = MaskedDiffusion.hidden(model, new, z.new_zeros(()), **told)
-            position = torch.full((len(z),), at, device=z.device)
-            logp = model.log_probs(head(features[:, -1]), z[:, at : at + 1], position)
+            rows, position = torch.arange(len(z), device=z.device), torch.full_like(z[:, 0], at)
+            logp = model.log_law(head(features[:, -1]), z, rows, position)
             logp = tempered(logp, temperature)
             own = open_[:, at]
             value = categorical(logp, u=state.uniform(len(z)))
             z[:, at] = torch.where(own, value, z[:, at])
             if drawn is not None:
-                rows = own.nonzero()[:, 0]
                 probability = logp.gather(1, value[:, None])[:, 0].exp()
-                drawn(rows, position[rows], probability[rows])
+                drawn(rows[own], position[own], probability[own])
             yield z.clone()
 
 
@@ -108,7 +107,7 @@ class AR(MaskedDiffusion):
 
     `forward`, `nelbo` and `unmask.sample` are those of `MaskedDiffusion`, and exact.  What is given
     of an example must come before all that is scored or drawn.  ValueError for a network that is
-    not causal or looks at t, for digits of tokens and for linked positions.
+    not causal or looks at t, and for digits of tokens.
     """
 
     rival = "ar"
@@ -132,10 +131,9 @@ class AR(MaskedDiffusion):
                 f"an autoregressive model needs a causal network, and {type(backbone).__name__} "
                 "does not say causal = True"
             )
-        if self.uses_time or self.subtokenizer.length > 1 or self.partner is not None:
+        if self.uses_time or self.subtokenizer.length > 1:
             raise ValueError(
-                "an autoregressive model is of whole tokens and positions that are not linked, "
-                "with a network that does not look at t"
+                "an autoregressive model is of whole tokens, and its network does not look at t"
             )
 
     def clean(self, x: Tensor, *how: Any, **named: Any) -> Batch:
@@ -151,16 +149,27 @@ class AR(MaskedDiffusion):
         told = {name: value for name, value in batch.told.items() if name == "cond"}
         return replace(batch, told=told)
 
+    def log_law(self, logits: Tensor, z: Tensor, b: Tensor, position: Tensor) -> Tensor:
+        """(R, V) log p of the tokens at the positions (R,) of the rows b (R,) of z (B, S), of which
+        what comes before is known; from logits (R, V)."""
+        groups = None
+        if self.partner is not None:
+            partner = self.partner[position]
+            seen = z[b, partner.clamp(min=0)].masked_fill(partner >= position, self.mask_id)
+            groups = self.groups_left(seen[:, None], partner)
+        return self.log_probs(logits, z[b, position, None], position, groups)
+
     def token_nats(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """-log p of the scored tokens: their sum, to be differentiated, and (B, S) float64."""
         z = batch.codes.masked_fill(batch.role == ABSENT, self.mask_id)
-        z = torch.cat([torch.full_like(z[:, :1], self.mask_id), z[:, :-1]], 1)
-        features, head = super().hidden(z, z.new_zeros(()), **batch.told)
+        begin = torch.full_like(z[:, :1], self.mask_id)
+        moved = torch.cat([begin, z[:, :-1]], 1)
+        features, head = super().hidden(moved, z.new_zeros(()), **batch.told)
         b, position = (batch.role == SCORED).nonzero(as_tuple=True)
         code = batch.codes[b, position]
 
         def paid_by(rows: Tensor, part: slice) -> tuple[Tensor, Tensor]:
-            logp = self.log_probs(head(rows), z[b[part], position[part], None], position[part])
+            logp = self.log_law(head(rows), z, b[part], position[part])
             each = -logp.gather(1, code[part, None])[:, 0]
             return each.sum(), each
 

@@ -13,6 +13,7 @@ its own.  The schedule may be any with one curve; the published log-linear noise
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -20,9 +21,12 @@ from torch import Tensor
 
 from unmask.categorical import categorical
 from unmask.diffusion import Generator, MaskedDiffusion, evaluating
+from unmask.likelihood.estimators import Bound
 from unmask.masks import Draw
 from unmask.sampling import SAMPLERS
 from unmask.sampling.state import Drawn, Guidance, Seen, State
+
+NO_STEPS = "SEDD's bound is of continuous time: leave out steps"
 
 
 def log_ratios(logits: Tensor) -> Tensor:
@@ -39,6 +43,22 @@ def entropy_of(log_q: Tensor, y: Tensor, masked: Tensor) -> Tensor:
     return torch.where(masked, paid, 0.0)
 
 
+@dataclass(frozen=True)
+class ScoreBound(Bound):
+    """The bound of a `SEDD`, in continuous time."""
+
+    def check(self, model: MaskedDiffusion) -> None:
+        super().check(model)
+        if self.steps is not None:
+            raise ValueError(NO_STEPS)
+
+    def name(self, model: MaskedDiffusion) -> str:
+        return f"score entropy, {super().name(model)}"
+
+    def sampler(self, model: MaskedDiffusion) -> str:
+        return "the chain in continuous time whose rates are its scores (first_hitting)"
+
+
 class SEDD(MaskedDiffusion):
     """A model of scores, its bound and its samplers: "ancestral" and "first_hitting" are those of
     its own chain, the others draw from q / Z as masked diffusion does.
@@ -47,6 +67,7 @@ class SEDD(MaskedDiffusion):
     """
 
     rival = "sedd"
+    estimator = ScoreBound
     refused: ClassVar[dict[str, str]] = {
         "audit": "what is audited is cross-entropies and the samplers of masked diffusion",
         "grid": "its steps reveal by the sum of its scores, and not exact numbers",
@@ -76,13 +97,14 @@ class SEDD(MaskedDiffusion):
         self, logp: Tensor, y: Tensor, masked: Tensor, times: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """(R,) as that of `MaskedDiffusion`, from log q; continuous time alone."""
-        assert times is None
+        if times is not None:
+            raise ValueError(NO_STEPS)
         return entropy_of(logp, y, masked)[:, 0]
 
     def draw(self, batch: Any, steps: int | None = None, *how: Any, **named: Any) -> Draw:
         """As that of `MaskedDiffusion`; ValueError for discrete time."""
         if steps is not None:
-            raise ValueError("SEDD's bound is of continuous time: leave out steps")
+            raise ValueError(NO_STEPS)
         return super().draw(batch, steps, *how, **named)
 
     @torch.no_grad()
