@@ -70,7 +70,7 @@ def left_to_right(
     and values of what it has seen.  ValueError for what is given behind a hole, and for guidance.
     """
     if guidance is not None:
-        raise ValueError("guidance is of diffusion: leave it out")
+        raise ValueError("guidance is of masked diffusion: leave it out")
     how = (generator, temperature, None, drawn)
     state = State(model, z, torch.tensor([1.0, 0.0]), cond, valid, ends, holes, *how)
     z, open_ = state.z, state.masked()
