@@ -163,6 +163,11 @@ def test_what_is_absent_costs_nothing_and_says_nothing_of_values():
     role = torch.tensor([[SCORED, ABSENT, SCORED, SCORED]], dtype=torch.int8)
     other = torch.tensor([[0, 2, 2, 1]])
     assert torch.equal(model.nelbo(x, role=role), model.nelbo(other, role=role))
+    # an absence looks like none of the values
+    for value in range(V):
+        shown = torch.tensor([[0, value, 2, 1]])
+        later = [model.token_nats(model.clean(shown, role=r))[1][:, 2:] for r in (None, role)]
+        assert not torch.allclose(*later)
     every = [[a, 0, b, c] for a, b, c in itertools.product(range(V), repeat=3)]
     total = (-model.nelbo(torch.tensor(every), role=role.expand(27, -1))).exp().sum()
     assert float(total) == pytest.approx(1, abs=1e-12)

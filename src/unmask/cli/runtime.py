@@ -43,7 +43,7 @@ class Runtime:
         self.weights = "ema"  # which ones of it
         check_out(args.json)
 
-    def load(self, said: str, verb: str):
+    def load(self, said: str, verb: str = ""):
         """The model that MODEL names, the kind of its data, and its folder.
 
         ValueError for a model that this verb is not for.
