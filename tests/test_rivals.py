@@ -701,7 +701,7 @@ def test_the_true_denoiser_of_one_position_costs_the_entropy(steps):
 
 
 def test_tiny_steps_are_not_lost_to_rounding():
-    """In single precision of the network, with T so large that a step changes almost nothing."""
+    """With T so large that a step changes almost nothing."""
     model = of(Uniform, Lookup(slope=1.0), steps=10**6)
     t = torch.full((1,), 0.5, dtype=torch.float64)
     draw = Draw(t, torch.ones(1, N, dtype=torch.bool), torch.full_like(t, 1e6), (t, t - 1e-6))

@@ -70,9 +70,7 @@ class Step(NamedTuple):
         is_x = torch.nn.functional.one_hot(x, size)
         q = is_x * self.before[:, None] + ((1 - self.before) / size)[:, None]
         q = q / from_clean.exp()
-        # each term of the sum is positive, so that what is tiny is not the difference of large ones
-        terms = torch.xlogy(q, q) - q * log_p - q + log_p.exp()
-        return (forward.exp() * terms).sum(-1)
+        return (forward.exp() * (torch.xlogy(q, q) - q * log_p)).sum(-1)
 
 
 @dataclass(frozen=True)
