@@ -106,13 +106,18 @@ def test_what_is_remembered_changes_no_logits(places):
     nn.init.normal_(network.blocks[0].modulation.weight, std=0.3)
     z, cond = torch.randint(0, V + 1, (4, 6)), torch.tensor([0, 1, 2, 0])
     whole = network(z, cond=cond)
-    with network.remembering():
-        parts = [network(z[:, a:b], cond=cond) for a, b in ((0, 3), (3, 4), (4, 6))]
-        assert network.seen == 6
-    assert network.seen == 0
+    past, parts = network.nothing_seen(), []
+    for a, b in ((0, 3), (3, 4), (4, 6)):
+        with network.remembering(past):
+            parts.append(network(z[:, a:b], cond=cond))
+        torch.testing.assert_close(network(z, cond=cond), whole, rtol=0, atol=0)
+    assert past[0].length == 6
     torch.testing.assert_close(torch.cat(parts, 1), whole, rtol=0, atol=1e-12)
-    with pytest.raises(ValueError, match="is not causal"), Transformer(V).remembering():
-        pass
+    if places:
+        with pytest.raises(ValueError, match="6 places, not 7"), network.remembering(past):
+            network(z[:, :1], cond=cond)
+    with pytest.raises(ValueError, match="is not causal"):
+        Transformer(V).nothing_seen()
 
 
 @pytest.mark.parametrize("products", [False, True])
@@ -210,6 +215,8 @@ def test_ar_refuses_what_only_masks_can():
         sample(model, num=1, length=3, sampler="first_hitting")
     with pytest.raises(ValueError, match="needs a causal network"):
         of(AR, Transformer(V))
+    with pytest.raises(ValueError, match="the joint objective is of masked diffusion"):
+        of(SEDD, objective="joint")
 
 
 # ---------------------------------------------------------------- SEDD

@@ -18,8 +18,8 @@ SamplerName = Literal[
 GridName = Literal["cosine", "uniform"]
 Ramp = Literal["constant", "rising", "falling"]
 RivalName = Literal["", "ar", "sedd", "d3pm", "uniform"]
-# what a rival leaves as it is, and why
-OF_MASKS = {"ar": "has no masks", "d3pm": "has the linear schedule alone"}
+# rivals that leave the schedule as it is, and why
+LINEAR = {"ar": "has no masks", "d3pm": "has the linear schedule alone"}
 OF_UNET = {"widths": "32,64,128", "blocks": 2}
 # what they are where tokens have no digits
 OF_DIGITS = {"decoder": "joint", "codes": "ids", "masking": "digit", "objective": "nelbo"}
@@ -234,7 +234,7 @@ class TrainConfig:
         if self.digits > 1 or self.schedule == "learned":
             given = "digits of tokens" if self.digits > 1 else "a learned schedule"
             raise ValueError(f"{given} are of masked diffusion: leave them out of {rival}")
-        why = OF_MASKS.get(self.rival)
+        why = LINEAR.get(self.rival)
         if why and (self.schedule, self.power) != ("linear", 1.0):
             raise ValueError(f"{rival} {why}: leave out schedule {self.schedule}")
         if self.rival == "uniform" and not self.time:

@@ -80,6 +80,8 @@ class MaskedDiffusion(Alphabets):
         super().__init__()
         if objective not in ("nelbo", "joint"):
             raise ValueError(f'objective must be "nelbo" or "joint", not {objective!r}')
+        if objective == "joint" and self.rival:
+            raise ValueError(f"the joint objective is of masked diffusion, not of {self.rival}")
         self.backbone, self.schedule, self.subtokenizer = backbone, schedule, subtokenizer
         self.objective, self.masking, self.meta = objective, masking, dict(meta or {})
         self.units(masking)  # an error here, if they do not fit the schedule

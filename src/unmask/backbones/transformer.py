@@ -122,6 +122,7 @@ class Transformer(nn.Module):
         ends: Tensor | None = None,
     ) -> Tensor:
         """z (B, S*L) ids, t (), (1,) or (B,), and what `batch.told` names -> (B, S, dim)."""
+        blocks: Any = self.blocks
         c = condition(self, z, t, cond)
         values = self.embed.num_embeddings // self.digits  # and the mask
         table = torch.arange(self.digits, device=z.device) * values
@@ -134,18 +135,18 @@ class Transformer(nn.Module):
             if ends is not None and self.of_sequences:
                 first, last = first & ends[:, :1], last & ends[:, 1:]
             x = x + first[..., None] * self.ends.weight[0] + last[..., None] * self.ends.weight[1]
-        begin = self.seen
+        past = blocks[0].past
+        begin = 0 if past is None else past.length
         length = begin + x.shape[1]
         rotary = None
         if self.place is None:
             cos, sin = _rotary(length, x.shape[-1] // self.blocks[0].heads, z.device)
             rotary = cos[begin:], sin[begin:]
-        elif length == self.place.num_embeddings or self.blocks[0].past is not None:
-            x = x + self.place.weight[begin:length]
         else:
-            raise ValueError(
-                f"this Transformer is for {self.place.num_embeddings} places, not {length}"
-            )
+            places = self.place.num_embeddings
+            if length > places or (past is None and length < places):
+                raise ValueError(f"this Transformer is for {places} places, not {length}")
+            x = x + self.place.weight[begin:length]
         x = self.dropout(x)
         for block in self.blocks:
             x = block(x, rotary, c, valid)
@@ -155,21 +156,18 @@ class Transformer(nn.Module):
             x = x * (1 + scale) + shift
         return x
 
-    @property
-    def seen(self) -> int:
-        """How many positions are remembered, see `remembering`."""
-        past: Any = self.blocks[0].past
-        return 0 if past is None else past.length
-
-    @contextmanager
-    def remembering(self) -> Iterator[None]:
-        """Inside, of a causal network: each call is of the positions after those of the calls
-        before it, whose keys and values are kept.  ValueError for one that is not causal."""
+    def nothing_seen(self) -> "list[Past]":
+        """What `remembering` takes at first.  ValueError for a network that is not causal."""
         if not self.causal:
             raise ValueError("this Transformer is not causal: what comes later changes all before")
+        return [Past() for _ in self.blocks]
+
+    @contextmanager
+    def remembering(self, past: "list[Past]") -> Iterator[None]:
+        """Inside, a call is of the positions after those that are in `past`, and adds to it."""
         blocks: Any = self.blocks
-        for block in blocks:
-            block.past = Past()
+        for block, own in zip(blocks, past, strict=True):
+            block.past = own
         try:
             yield
         finally:

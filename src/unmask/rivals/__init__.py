@@ -29,8 +29,10 @@ def open_model(path: str | Path, backbone: nn.Module | None = None) -> MaskedDif
     ValueError for a process that is not known.
     """
     folder = hub.find(path).folder
-    rival = checkpoint.read_config(folder).get("rival", {"name": ""})
-    name = rival.get("name") if isinstance(rival, dict) else rival
+    rival = checkpoint.read_config(folder).get("rival")
+    name = rival.get("name") if isinstance(rival, dict) else ""
+    if not isinstance(name, str):
+        name = ""  # of a damaged file, which is told there
     if name not in MODELS:
         known = ", ".join(filter(None, MODELS))
         raise ValueError(f"{folder}/config.json: unknown rival {name!r}; known: {known}")

@@ -84,22 +84,23 @@ def left_to_right(
     told = {"cond": cond.to(z.device)} if cond is not None else {}
     places = open_.any(0).nonzero()[:, 0].tolist()
     begin = torch.full_like(z[:, :1], model.mask_id)
-    with evaluating(model), network.remembering():
-        for at in places:
-            # all that it has not seen: of the first, what is given before it
-            seen = network.seen
-            new = torch.cat([begin, z], 1)[:, seen : at + 1]
+    rows, past = torch.arange(len(z), device=z.device), network.nothing_seen()
+    for at in places:
+        # all that it has not seen: of the first, what is given before it
+        new = torch.cat([begin, z], 1)[:, past[0].length : at + 1]
+        # only here, since whoever takes the states may use the model, too
+        with evaluating(model), network.remembering(past):
             features, head = MaskedDiffusion.hidden(model, new, z.new_zeros(()), **told)
-            rows, position = torch.arange(len(z), device=z.device), torch.full_like(z[:, 0], at)
-            logp = model.log_law(head(features[:, -1]), z, rows, position)
-            logp = tempered(logp, temperature)
-            own = open_[:, at]
-            value = categorical(logp, u=state.uniform(len(z)))
-            z[:, at] = torch.where(own, value, z[:, at])
-            if drawn is not None:
-                probability = logp.gather(1, value[:, None])[:, 0].exp()
-                drawn(rows[own], position[own], probability[own])
-            yield z.clone()
+            logits = head(features[:, -1])
+        position = torch.full_like(rows, at)
+        logp = tempered(model.log_law(logits, z, rows, position), temperature)
+        own = open_[:, at]
+        value = categorical(logp, u=state.uniform(len(z)))
+        z[:, at] = torch.where(own, value, z[:, at])
+        if drawn is not None:
+            probability = logp.gather(1, value[:, None])[:, 0].exp()
+            drawn(rows[own], position[own], probability[own])
+        yield z.clone()
 
 
 class AR(MaskedDiffusion):

@@ -63,7 +63,7 @@ class SEDD(MaskedDiffusion):
     """A model of scores, its bound and its samplers: "ancestral" and "first_hitting" are those of
     its own chain, the others draw from q / Z as masked diffusion does.
 
-    ValueError for a schedule with one curve per value, digits of tokens and the joint objective.
+    ValueError for a schedule with one curve per value, and for digits of tokens.
     """
 
     rival = "sedd"
