@@ -19,7 +19,7 @@ JOINT = (
 @dataclass(frozen=True, kw_only=True)
 class Estimating(Machine):
     estimator: EstimatorName = "bound"
-    """bound: of the model; enumeration: the same without noise, of at most 12 tokens.
+    """bound: of the model, or the likelihood of an autoregressive one; enumeration: the same without noise, of at most 12 tokens.
     orders: the tighter bound of --repeats random orders an example,
     log of the mean of p(x | order), at a network call for every token of each: give a --limit.
     counts: the bound of the sampler that reveals exact numbers of tokens in --steps.
@@ -32,7 +32,8 @@ class Estimating(Machine):
     """Draw until the noise of the masks is at most so many bits a position, instead of --repeats;
     the same command with --json goes on where Ctrl-C has stopped it."""
     steps: int = 0
-    """Of the bound: that of this many steps of discrete time; 0: continuous time.
+    """Of the bound: that of this many steps of discrete time; 0: continuous time, or as many as a
+    rival has of its own.
     Of counts and of orders that follow from what is revealed: as in sample; 0: one token a step."""
     grid: str = "cosine"
     """Of counts and such orders: as in sample."""
