@@ -19,7 +19,8 @@ JOINT = (
 @dataclass(frozen=True, kw_only=True)
 class Estimating(Machine):
     estimator: EstimatorName = "bound"
-    """bound: of the model, or the likelihood of an autoregressive one; enumeration: the same without noise, of at most 12 tokens.
+    """bound: of the model, or the likelihood of an autoregressive one;
+    enumeration: the same without noise, of at most 12 tokens.
     orders: the tighter bound of --repeats random orders an example,
     log of the mean of p(x | order), at a network call for every token of each: give a --limit.
     counts: the bound of the sampler that reveals exact numbers of tokens in --steps.
