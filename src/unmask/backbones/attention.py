@@ -35,12 +35,13 @@ def attend(
     if heads <= some:
         return _products(q, k, v, mask, dropout)
     if mask is not None:
-        mask = mask.expand(*q.shape[:2], -1, -1).flatten(0, 1)
+        shared = mask.shape[0] == 1  # by all examples and heads
+        mask = mask[0] if shared else mask.expand(-1, q.shape[1], -1, -1).flatten(0, 1)
     q3, k3, v3 = (u.flatten(0, 1) for u in (q, k, v))
     done = []
     for begin in range(0, heads, some):
         here = slice(begin, begin + some)
-        shown = None if mask is None else mask[here]
+        shown = mask if mask is None or len(mask) == 1 else mask[here]
         done.append(_products(q3[here], k3[here], v3[here], shown, dropout))
     return torch.cat(done).view(q.shape)
 
