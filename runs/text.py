@@ -248,7 +248,10 @@ def line_of(args, name: str, cells: dict[int, dict]) -> str:
         bits = None if one is None else one.get("validation_bits")
         said = "-" if bits is None else f"{bits:.3f}"
         said = f"{rate:g}: {said}"
-        rates.append(f"**{said}**" if rate == best_rate(args, name) else said)
+        if rate == best_rate(args, name):
+            beyond = " (the best may lie beyond)" if rate in (RATES[0], RATES[-1]) else ""
+            said = f"**{said}**{beyond}"
+        rates.append(said)
     if not cells:
         return f"| {row.what} | not done | | 0 | {', '.join(rates)} | | | {row.paper} |"
     one = next(iter(cells.values()))
