@@ -20,7 +20,7 @@ from unmask.masks import Draw
 from unmask.rivals import AR, D3PM, MODELS, SEDD, Uniform, open_model
 from unmask.rivals.sedd import entropy_of
 from unmask.roles import ABSENT, GIVEN, SCORED, UNKNOWN
-from unmask.sampling import sample, time_grid
+from unmask.sampling import sample, time_grid, trajectory
 
 V, N = 3, 2
 ALL = torch.tensor(list(itertools.product(range(V), repeat=N)))
@@ -152,6 +152,24 @@ def test_samples_of_ar_have_its_law():
     law = (-model.nelbo(x, role=given.to(torch.int8))).exp()
     assert bool((drawn[:, 0] == 1).all())
     check_law(drawn[:, 1:], law)
+
+
+@pytest.mark.parametrize("given", [0, 3])
+def test_ar_draws_with_the_probabilities_that_it_says(given):
+    """To the last digits, also after what is given; what was drawn is told to who asks."""
+    model = of(AR, causal()).eval()
+    z = torch.randint(0, V, (5, 6), generator=torch.Generator().manual_seed(2))
+    z[:, given:] = model.mask_id
+    paid = torch.zeros(z.shape, dtype=torch.float64)
+
+    def drawn(rows, positions, probability):
+        paid[rows, positions] = -probability.log()
+
+    *_, x = trajectory(model, z, drawn=drawn, generator=torch.Generator().manual_seed(0))
+    role = torch.where(torch.arange(6) < given, GIVEN, SCORED).expand(5, -1).to(torch.int8)
+    expected = model.token_nats(model.clean(x, role=role))[1]
+    torch.testing.assert_close(paid, expected, rtol=0, atol=1e-12)
+    assert torch.equal(x[:, :given], z[:, :given])
 
 
 def test_ar_has_as_many_weights_as_its_masked_twin():
@@ -320,7 +338,7 @@ def test_sedds_exact_sampler_has_the_law_of_its_chain():
     law = chain_law(model)
     check_law(sample(model, num=8_000, length=N, **how), law)
     # seen at some times on the way, it is the same chain
-    states = unmask.sampling.trajectory(
+    states = trajectory(
         model, torch.full((8_000, N), V), sampler="first_hitting", steps=5, grid="uniform",
         generator=how["generator"],
     )  # fmt: skip
