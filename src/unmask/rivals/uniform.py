@@ -31,6 +31,7 @@ from unmask.roles import ABSENT, GIVEN, UNKNOWN
 from unmask.sampling.state import Drawn, Generator, Guidance, State
 
 STEPS = 1000
+WIDE = 8  # tensors of float64 as wide as the logits, and there at a time
 NO_MASKS = "uniform noise replaces values, and hides none"
 
 
@@ -135,7 +136,7 @@ def denoised(
         u = state.uniform(*z.shape)[b, position]
         with evaluating(model):
             rows, head = MaskedDiffusion.hidden(model, z, ts[i].expand(len(z)), **state.told)
-            for part in chunks(len(b), size, z.device):
+            for part in chunks(len(b), WIDE * size, z.device):
                 at = b[part], position[part]
                 log_mu = model.log_probs(head(rows[at]), z[at][:, None], position[part])
                 log_mu = tempered(log_mu, temperature)
@@ -218,8 +219,8 @@ class Uniform(MaskedDiffusion):
             each = draw.scale[b[part]] * step.kl(log_mu, i[part], code[part])
             return each.sum(), each
 
-        size = self.subtokenizer.vocab_size
-        total, each = sum_rows(paid_by, features[b, position], self.parameters(), size)
+        width = WIDE * self.subtokenizer.vocab_size
+        total, each = sum_rows(paid_by, features[b, position], self.parameters(), width)
         paid = each.new_zeros(batch.codes.shape)
         return total, paid.index_put_((b, position), each)
 
