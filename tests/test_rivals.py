@@ -14,6 +14,7 @@ from unmask import schedules
 from unmask.backbones import Transformer
 from unmask.importers import sedd
 from unmask.importers.sources import OfTexts
+from unmask.kernels import rows
 from unmask.likelihood import conditional_nats, exact_nelbo, own_estimator
 from unmask.likelihood.enumeration import tanh_sinh
 from unmask.masks import Draw
@@ -752,7 +753,29 @@ def test_uniform_noise_refuses_what_only_masks_can():
             ask()
 
 
-# ---------------------------------------------------------------- folders
+# ---------------------------------------------------------------- training, and folders
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name])
+def test_gradients_are_the_same_in_many_pieces(name, monkeypatch):
+    """Of rows, whose heads run in chunks; and the loss is the mean of what it reports."""
+    network = causal() if name == "ar" else Transformer(V, dim=16, layers=1, heads=2, time=True)
+    nn.init.normal_(network.head.weight, std=0.1)
+    model = of(MODELS[name], network.double())
+    found = []
+    for chunk in (2**24, 60):
+        monkeypatch.setitem(rows.CHUNK, "cpu", chunk)
+        terms = model(ALL.repeat(4, 3), generator=torch.Generator().manual_seed(0))
+        terms.loss.backward()
+        found.append([p.grad.clone() for p in model.parameters()] + [terms.loss.detach()])
+        model.zero_grad()
+        if name != "d3pm":  # whose loss has its auxiliary part
+            assert float(terms.loss.detach()) == pytest.approx(
+                float(terms.nelbo.detach().mean()) / 6
+            )
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+    assert all(bool(p.any()) for p in found[0][-4:])
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name])
