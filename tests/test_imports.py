@@ -22,7 +22,7 @@ ROOT = Path(unmask.__file__).parent
 MATHEMATICS = [
     ["schedules", "subtokens", "categorical", "formula", "schedule_gradient", "batch", "links",
      "alphabets", "masks", "kernels", "backbones", "checkpoint", "hub", "pretrained"],
-    ["diffusion"], ["policies"], ["sampling", "estimate"], ["likelihood"],
+    ["diffusion"], ["policies"], ["sampling", "estimate"], ["likelihood"], ["rivals"],
 ]  # fmt: skip
 ABOVE = [
     ["rows"], ["filling", "scoring", "audit", "compression"], ["data"], ["train"], ["report"],

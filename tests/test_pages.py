@@ -105,6 +105,13 @@ def test_a_command_that_fails_is_an_error(run):
 # ---------------------------------------------------------------- each page
 
 
+def test_rivals(run):
+    swaps = SMALL | {"--steps 64": "--steps 4"}
+    said = run_page("rivals.md", run, swaps)
+    assert "bits per byte: the exact negative log-likelihood" in said
+    assert "bits per byte: an upper bound" in said and "other estimator" in said
+
+
 def test_start(tmp_path, monkeypatch):
     text(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))

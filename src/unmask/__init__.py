@@ -28,6 +28,7 @@ _MODULES = {
     "data",
     "diffusion",
     "likelihood",
+    "rivals",
     "roles",
     "sampling",
     "schedules",

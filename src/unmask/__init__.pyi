@@ -7,6 +7,7 @@ from unmask import compression as compression
 from unmask import data as data
 from unmask import diffusion as diffusion
 from unmask import likelihood as likelihood
+from unmask import rivals as rivals
 from unmask import roles as roles
 from unmask import sampling as sampling
 from unmask import schedules as schedules

@@ -29,13 +29,16 @@ BOUNDED = "the steps of entropy-bounded follow from --gamma: leave out --steps a
 DrawName = Literal["exact", "float32-gumbel"]
 GridName = Literal["cosine", "uniform"]
 Ramp = Literal["constant", "rising", "falling"]
+RivalName = Literal["", "ar", "sedd", "d3pm", "uniform"]
+# rivals that leave the schedule as it is, and why
+LINEAR = {"ar": "has no masks", "d3pm": "has the linear schedule alone"}
 OF_UNET = {"widths": "32,64,128", "blocks": 2}
 # what they are where tokens have no digits
 OF_DIGITS = {"decoder": "joint", "codes": "ids", "masking": "digit", "objective": "nelbo"}
 # what a model says itself, of a run that begins with its weights
 OF_MODEL = (
     "network", "dim", "layers", "heads", "mlp", "widths", "blocks", "dropout", "labels", "time",
-    "schedule", "power", "digits", "decoder", "codes", "masking", "objective",
+    "schedule", "power", "digits", "decoder", "codes", "masking", "objective", "rival",
 )  # fmt: skip
 CADENCE = ("log_every", "eval_minutes", "checkpoint_minutes")
 # what fields may be, by name
@@ -105,6 +108,10 @@ class TrainConfig:
     objective: Literal["nelbo", "joint"] = "nelbo"
     """What to train on: the bound, or the loss of the MDM-Prime paper, which is not a bound; what
     is reported is the bound either way."""
+    rival: RivalName = ""
+    """Train another process on the same network, to compare with: ar, autoregressive, with an exact
+    likelihood; sedd, score entropy; d3pm, 1000 discrete steps of masking; uniform, 1000 steps of
+    uniform noise, which needs --time. Empty: masked diffusion."""
 
     batch_size: int = 64
     """Sequences a step, over all micro-batches; of proteins, as many times --length residues, in
@@ -193,6 +200,7 @@ class TrainConfig:
                 "--schedule learned needs --time: with one curve per value, being masked at t is "
                 "evidence about the value, so the network must look at t"
             )
+        self._check_rival()
         if not 0 < self.decay_share <= 1:
             raise ValueError(f"decay_share must lie in (0, 1], not {self.decay_share}")
         if self.batch_size % self.accumulate:
@@ -229,6 +237,30 @@ class TrainConfig:
             raise ValueError(
                 f"{given} are of transformer blocks, and this U-Net has none: give --layers"
             )
+
+    def _check_rival(self) -> None:
+        """ValueError for what the rival cannot have."""
+        rival = f"--rival {self.rival}"
+        if not self.rival:
+            return
+        if self.digits > 1 or self.schedule == "learned":
+            given = "digits of tokens" if self.digits > 1 else "a learned schedule"
+            raise ValueError(f"{given} are of masked diffusion: leave them out of {rival}")
+        why = LINEAR.get(self.rival)
+        if why and (self.schedule, self.power) != ("linear", 1.0):
+            raise ValueError(f"{rival} {why}: leave out schedule {self.schedule}")
+        if self.rival == "uniform" and not self.time:
+            raise ValueError(
+                f"{rival} needs --time: its noise does not show which values are noise, so the "
+                "network must look at t"
+            )
+        if self.rival != "ar":
+            return
+        if self.network != "transformer" or self.time:
+            given = "--time" if self.time else f"--network {self.network}"
+            raise ValueError(f"{rival} is a causal transformer without a time: leave out {given}")
+        if self.draws:
+            raise ValueError(f"{rival} draws nothing in training: leave out draws {self.draws}")
 
     def _first_changed(self, plain: dict) -> str:
         """The first field that is not as in `plain`, and its value; "" if all are."""

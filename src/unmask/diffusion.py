@@ -11,7 +11,7 @@ import inspect
 import itertools
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,12 @@ class MaskedDiffusion(Alphabets):
     group; linked positions have values of one group (see `links`).  It needs `allowed`.
     """
 
+    # of a rival: its samplers by name, and what estimates its bound or likelihood from steps and
+    # masking; None: `sampling.SAMPLERS` and `likelihood.Bound`
+    samplers: ClassVar[Any] = None
+    estimator: Any = None
+    one_by_one: ClassVar[bool] = False  # whether it draws one position a step, and no more
+
     def __init__(
         self,
         backbone: nn.Module,
@@ -74,6 +80,8 @@ class MaskedDiffusion(Alphabets):
         super().__init__()
         if objective not in ("nelbo", "joint"):
             raise ValueError(f'objective must be "nelbo" or "joint", not {objective!r}')
+        if objective == "joint" and self.rival:
+            raise ValueError(f"the joint objective is of masked diffusion, not of {self.rival}")
         self.backbone, self.schedule, self.subtokenizer = backbone, schedule, subtokenizer
         self.objective, self.masking, self.meta = objective, masking, dict(meta or {})
         self.units(masking)  # an error here, if they do not fit the schedule
@@ -286,6 +294,21 @@ class MaskedDiffusion(Alphabets):
         power = self.powers if self.schedule.num_values > 1 else None
         return continuous(logp, y, masked, base, power)
 
+    def paid(
+        self, logits: Tensor, y: Tensor, masked: Tensor, factor: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """In continuous time, what masked units pay, times `factor` (R,): their sum and (R, l),
+        from logits (R, V) and the arguments of `nats`."""
+        # computed here, since every chunk of rows differentiates a graph of its own
+        power = self.powers if self.schedule.num_values > 1 else None
+        return marginal_nats(logits, y, masked, self.base(y), factor, power)
+
+    def log_charged(
+        self, logits: Tensor, digits: Tensor, position: Tensor, groups: Tensor | None = None
+    ) -> Tensor:
+        """(R, V) what `nats` takes, by code: log mu, as `log_probs` says it."""
+        return self.log_probs(logits, digits, position, groups)
+
     def step_nats(
         self, logp: Tensor, batch: Batch, drawn: Tensor, rows: tuple[Tensor, Tensor], times: tuple
     ) -> Tensor:
@@ -358,16 +381,13 @@ class MaskedDiffusion(Alphabets):
         wide = torch.float64 if rows.dtype == torch.float64 else torch.float32
         factor = draw.scale[b].to(wide)
         factor[there:] = 0
-        base = self.base(y)
 
         def paid_by(rows: Tensor, part: slice) -> tuple[Tensor, Tensor]:
             logits = head(rows)
             left = None if groups is None else groups[part]
             if draw.times is None and not joint:
                 logits = self.restrict(logits, position[part], left)
-                # computed here, since every chunk differentiates a graph of its own
-                power = self.powers if self.schedule.num_values > 1 else None
-                return marginal_nats(logits, y[part], masked[part], base, factor[part], power)
+                return self.paid(logits, y[part], masked[part], factor[part])
             logp = self.log_probs(logits, digits[part], position[part], left)
             if joint:
                 each = -logp.gather(1, code[part, None])
@@ -399,7 +419,10 @@ class MaskedDiffusion(Alphabets):
         (`schedule_gradient`); `nelbo` is the mean of the two draws, and the value of `loss` is the
         surrogate's, not the bound's.
         """
-        batch = self.clean(x, valid, role=role, cond=cond, ends=ends)
+        return self.terms(self.clean(x, valid, role=role, cond=cond, ends=ends), generator)
+
+    def terms(self, batch: Batch, generator: Generator = None) -> Terms:
+        """`forward` of a clean batch."""
         positions = batch.positions.sum().clamp(min=1)
         draw = self.draw(batch, None, generator)
         total, each = self.score_units(batch, draw, joint=self.objective == "joint")
@@ -445,6 +468,10 @@ class MaskedDiffusion(Alphabets):
         `masking="token"`: the bound of the sampler that reveals all digits of a token together.
         """
         batch = self.clean(x, valid, role=role, cond=cond, ends=ends, masking=masking)
+        return self.drawn_nats(batch, steps, generator)
+
+    def drawn_nats(self, batch: Batch, steps: int | None, generator: Generator) -> Tensor:
+        """`nelbo` of a clean batch."""
         return self.score(batch, self.draw(batch, steps, generator))[1]
 
 

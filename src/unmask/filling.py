@@ -35,7 +35,7 @@ from unmask.rows import (
     windows,
     with_holes,
 )
-from unmask.sampling import times_of, to_tokens, trajectory
+from unmask.sampling import sampler_of, times_of, to_tokens, trajectory
 from unmask.sampling.restricted import Weights, check_restricted, draw_one, draw_together
 from unmask.sampling.state import Drawn
 
@@ -85,6 +85,7 @@ class Filler:
             raise ValueError(f"steps must be at least 1, not {steps}")
         self.sampling = sampling = Sampling(steps=steps or 0, **how)
         sampling.check()
+        sampler_of(model, sampling.sampler)  # an error here, if the model has none such
         self.model = model
         names = ("sampler", "grid", "temperature", "top_p", "draw")
         self.how = {name: getattr(sampling, name) for name in names} | sampling.own()

@@ -1,8 +1,9 @@
 """A model and its folder: config.json, model.safetensors, and what its tokens need.  No code."""
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from unmask.subtokens import Subtokenizer
 CONFIG = {
     "backbone": {"name": str}, "schedule": {"name": str}, "objective": str, "masking": str,
     "subtokenizer": {"vocab_size": whole(1, 2**31), "length": whole(1, 64)},
+    "rival?": {"name": str, "steps?": whole(1, 2**31)},
     "meta": {
         "length?": whole(1),
         "data?": {"lengths?": {str: whole(0)}, "classes?": whole(0), "tokenizer?": {"name": str}},
@@ -22,7 +24,20 @@ CONFIG = {
 
 
 class Pretrained(nn.Module):
-    """The files of `MaskedDiffusion`."""
+    """The files of `MaskedDiffusion`, and of its `rivals`."""
+
+    rival: ClassVar[str] = ""  # the name of another process than masked diffusion
+    refused: ClassVar[Mapping[str, str]] = {}  # verbs that it is not for, and why
+
+    def refuse(self, verb: str) -> None:
+        """ValueError for a verb that this process is not for."""
+        if verb in self.refused:
+            raise ValueError(f"{verb} is not for --rival {self.rival}: {self.refused[verb]}")
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """Arguments of the constructor that a rival has beside those of `MaskedDiffusion`."""
+        return {}
 
     @property
     def config(self) -> dict:
@@ -31,6 +46,7 @@ class Pretrained(nn.Module):
         model: Any = self
         name = type(model.backbone).__name__
         known = backbones.NAMES.get(name) is type(model.backbone)
+        rival = {"rival": {"name": self.rival} | self.own} if self.rival else {}
         return {
             "backbone": {"name": name, "config": model.backbone.config if known else None},
             "schedule": model.schedule.config,
@@ -41,6 +57,7 @@ class Pretrained(nn.Module):
             "objective": model.objective,
             "masking": model.masking,
             "meta": model.meta,
+            **rival,
         }
 
     def save_pretrained(self, path: str | Path, files: dict[str, bytes] | None = None) -> None:
@@ -62,6 +79,8 @@ class Pretrained(nn.Module):
             raise ValueError(
                 f"{folder}/config.json is not a model of this version of unmask: {wrong}"
             )
+        own = dict(config.get("rival", {"name": ""}))
+        check_rival(folder, own.pop("name"), cls.rival)
         try:
             # sizes that the tensors do not have cost nothing
             with backbones.shapes_alone() if ours else nullcontext():
@@ -74,7 +93,7 @@ class Pretrained(nn.Module):
                 if "partner" in tensors:
                     how["links"] = tensors["partner"], tensors["group"]
                 build: Any = cls
-                model = build(backbone, schedule, units, **how)
+                model = build(backbone, schedule, units, **how, **own)
         except (KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
             said = " ".join(str(error).split())[:300]
             raise ValueError(
@@ -93,6 +112,16 @@ class Pretrained(nn.Module):
         # a file does not keep the layout of kernels
         model.backbone.to(memory_format=torch.channels_last)
         return model.eval()
+
+
+def check_rival(folder: Path, found: str, expected: str) -> None:
+    """ValueError for a folder that holds a model of another process, by their names."""
+    if found != expected:
+        names = [f"--rival {name}" if name else "masked diffusion" for name in (found, expected)]
+        raise ValueError(
+            f"{folder} holds a model of {names[0]}, and this is for {names[1]}: "
+            "from Python, unmask.rivals.open_model reads either"
+        )
 
 
 def build_backbone(folder: Path, config: dict, tensors: int) -> nn.Module:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.estimate import student
 from unmask.kinds.kind import Partial
-from unmask.likelihood import Bound, Estimator
+from unmask.likelihood import Estimator, own_estimator
 from unmask.likelihood.estimating import drawn
 from unmask.masks import BLOCK
 from unmask.roles import ABSENT, GIVEN, HOLE, SCORED, UNKNOWN
@@ -164,7 +164,7 @@ class StoppedError(KeyboardInterrupt):
 
 
 class Scorer:
-    """A model with an estimator, see `likelihood.estimators`; None: `Bound()`, as in `unmask eval`.
+    """A model with an estimator, see `likelihood.estimators`; None: its own, as in `unmask eval`.
 
     `repeats`: draws of masks for each example.  `error`, if positive: instead, draw until the noise
     is at most so many bits a unit, of every example or, in `pairs`, of every difference.
@@ -192,7 +192,8 @@ class Scorer:
         precision: Any = None,
         progress: bool = False,
     ):
-        self.model, self.estimator = model, Bound() if estimator is None else estimator
+        self.model = model
+        self.estimator = own_estimator(model) if estimator is None else estimator
         self.estimator.check(model)
         if not (math.isfinite(error) and error >= 0):
             raise ValueError(f"error must be a finite number, not negative, not {error}")

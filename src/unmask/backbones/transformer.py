@@ -10,6 +10,8 @@ the columns of a table, each has an embedding of its own instead of a rotary pos
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -39,6 +41,7 @@ class Transformer(nn.Module):
     `ends`: "sequence", mark the first and the last position that has a value, where they are the
     ends of a sequence and not of a piece; True, of a piece, too, as models of earlier versions do.
     Without, a fully masked sequence looks the same everywhere.
+    `causal`: each position sees those up to itself alone.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Transformer(nn.Module):
         decoder: str = "joint",
         places: int = 0,
         ends: bool | str = False,
+        causal: bool = False,
     ):
         super().__init__()
         if min(vocab_size, dim, layers, heads, digits) < 1 or classes < 0:
@@ -82,9 +86,9 @@ class Transformer(nn.Module):
         self._config = {
             "vocab_size": vocab_size, "dim": dim, "layers": layers, "heads": heads, "mlp": mlp,
             "dropout": dropout, "time": time, "classes": classes, "digits": digits,
-            "decoder": decoder, "places": places, "ends": ends,
+            "decoder": decoder, "places": places, "ends": ends, "causal": causal,
         }  # fmt: skip
-        self.uses_time = time
+        self.uses_time, self.causal = time, causal
         self.digits, self.joint, base = digits, decoder == "joint", least_base(vocab_size, digits)
         self.embed = nn.Embedding(digits * (base + 1), dim // digits)  # a table for each digit
         self.place = nn.Embedding(places, dim) if places else None
@@ -94,7 +98,7 @@ class Transformer(nn.Module):
         self.label = nn.Embedding(classes + 1, dim) if classes else None
         condition = dim if time or classes else 0
         self.blocks = nn.ModuleList(
-            Block(dim, heads, mlp, dropout, layers, condition) for _ in range(layers)
+            Block(dim, heads, mlp, dropout, layers, condition, causal) for _ in range(layers)
         )
         self.norm = RMSNorm(dim)
         self.modulation = _zero(nn.Linear(dim, 2 * dim)) if condition else None
@@ -118,6 +122,7 @@ class Transformer(nn.Module):
         ends: Tensor | None = None,
     ) -> Tensor:
         """z (B, S*L) ids, t (), (1,) or (B,), and what `batch.told` names -> (B, S, dim)."""
+        blocks: Any = self.blocks
         c = condition(self, z, t, cond)
         values = self.embed.num_embeddings // self.digits  # and the mask
         table = torch.arange(self.digits, device=z.device) * values
@@ -130,14 +135,18 @@ class Transformer(nn.Module):
             if ends is not None and self.of_sequences:
                 first, last = first & ends[:, :1], last & ends[:, 1:]
             x = x + first[..., None] * self.ends.weight[0] + last[..., None] * self.ends.weight[1]
+        past = blocks[0].past
+        begin = 0 if past is None else past.length
+        length = begin + x.shape[1]
         rotary = None
         if self.place is None:
-            rotary = _rotary(x.shape[1], x.shape[-1] // self.blocks[0].heads, z.device)
-        elif x.shape[1] == self.place.num_embeddings:
-            x = x + self.place.weight
+            cos, sin = _rotary(length, x.shape[-1] // self.blocks[0].heads, z.device)
+            rotary = cos[begin:], sin[begin:]
         else:
             places = self.place.num_embeddings
-            raise ValueError(f"this Transformer is for {places} places, not {x.shape[1]}")
+            if length > places or (past is None and length < places):
+                raise ValueError(f"this Transformer is for {places} places, not {length}")
+            x = x + self.place.weight[begin:length]
         x = self.dropout(x)
         for block in self.blocks:
             x = block(x, rotary, c, valid)
@@ -146,6 +155,24 @@ class Transformer(nn.Module):
             shift, scale = self.modulation(c)[:, None].chunk(2, -1)
             x = x * (1 + scale) + shift
         return x
+
+    def nothing_seen(self) -> "list[Past]":
+        """What `remembering` takes at first.  ValueError for a network that is not causal."""
+        if not self.causal:
+            raise ValueError("this Transformer is not causal: what comes later changes all before")
+        return [Past() for _ in self.blocks]
+
+    @contextmanager
+    def remembering(self, past: "list[Past]") -> Iterator[None]:
+        """Inside, a call is of the positions after those that are in `past`, and adds to it."""
+        blocks: Any = self.blocks
+        for block, own in zip(blocks, past, strict=True):
+            block.past = own
+        try:
+            yield
+        finally:
+            for block in blocks:
+                block.past = None
 
     def logits(self, features: Tensor) -> Tensor:
         """(..., dim) -> (..., V), or (..., L, base) of an independent decoder."""
@@ -223,9 +250,20 @@ class Block(Modulated):
     Shift, scale and gate are from c, `condition` wide, where there is one.
     """
 
-    def __init__(self, dim: int, heads: int, mlp: int, dropout: float, layers: int, condition: int):
+    past: "Past | None" = None
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        mlp: int,
+        dropout: float,
+        layers: int,
+        condition: int,
+        causal: bool = False,
+    ):
         super().__init__()
-        self.heads, self.drop = heads, dropout
+        self.heads, self.drop, self.causal = heads, dropout, causal
         self.norm1, self.norm2 = RMSNorm(dim), RMSNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.query_gain, self.key_gain = (nn.Parameter(torch.ones(dim // heads)) for _ in range(2))
@@ -249,13 +287,34 @@ class Block(Modulated):
             return turned.to(v.dtype).transpose(1, 2)
 
         q, k = placed(q, self.query_gain), placed(k, self.key_gain)
+        v = v.transpose(1, 2)
+        if self.past is not None:
+            k, v = self.past.extended(k, v)
         mask = None if valid is None else valid[:, None, None]
-        y = attend(q, k, v.transpose(1, 2), mask, self.drop if self.training else 0.0)
+        y = attend(q, k, v, mask, self.drop if self.training else 0.0, self.causal)
         return self.out(y.transpose(1, 2).flatten(2))
 
     def mlp(self, x: Tensor) -> Tensor:
         gate, up = self.up(x).chunk(2, -1)
         return self.down(F.silu(gate) * up)
+
+
+class Past:
+    """Keys and values (B, H, S, D/H) of the positions that a causal block has seen."""
+
+    def __init__(self):
+        self.kept: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def length(self) -> int:
+        return 0 if self.kept is None else self.kept[0].shape[2]
+
+    def extended(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """All that there are, with those of more positions."""
+        if self.kept is not None:
+            k, v = (torch.cat(pair, 2) for pair in zip(self.kept, (k, v), strict=True))
+        self.kept = k, v
+        return k, v
 
 
 def _zero(layer: Any) -> Any:

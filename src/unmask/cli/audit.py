@@ -64,7 +64,7 @@ def audit(argv: list[str]) -> int:
     from unmask.data import open_data
 
     data = open_data(args.data) if args.data else None
-    model, kind, folder = runtime.load(args.model)
+    model, kind, folder = runtime.load(args.model, "audit")
     if data is not None:
         same_data(model, kind, data, runtime.found.place)
     length = args.length or model.meta["length"]

@@ -88,7 +88,7 @@ def compress(argv: list[str]) -> None:
     from unmask.compression.frequencies import library
 
     library()
-    model, kind, folder = runtime.load(args.model)
+    model, kind, folder = runtime.load(args.model, "compress")
     model = model.float()
     shares = shares_of(args, model)
     packed = kind.pack(args.input)
@@ -136,7 +136,7 @@ def decompress(argv: list[str]) -> None:
     raw = args.input.read_bytes()
     header = unpack(raw, str(args.input)).header
     runtime = Runtime(with_threads(args, header))
-    model, kind, folder = runtime.load(args.model)
+    model, kind, folder = runtime.load(args.model, "compress")
     kind.check_unpacked(args.out)
     found = compression.decompress(model.float(), raw, name=str(args.input), progress=True)
     kind.unpack(found.examples, found.beside, args.out)

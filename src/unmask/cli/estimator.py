@@ -21,7 +21,8 @@ JOINT = (
 @dataclass(frozen=True, kw_only=True)
 class Estimating(Machine):
     estimator: EstimatorName = "bound"
-    """bound: of the model; enumeration: the same without noise, of at most 12 tokens.
+    """bound: of the model, or the likelihood of an autoregressive one;
+    enumeration: the same without noise, of at most 12 tokens.
     orders: the tighter bound of --repeats random orders an example,
     log of the mean of p(x | order), at a network call for every token of each: give a --limit.
     counts: the bound of the sampler that reveals exact numbers of tokens in --steps.
@@ -34,7 +35,8 @@ class Estimating(Machine):
     """Draw until the noise of the masks is at most so many bits a position, instead of --repeats;
     the same command with --json goes on where Ctrl-C has stopped it."""
     steps: int = 0
-    """Of the bound: that of this many steps of discrete time; 0: continuous time.
+    """Of the bound: that of this many steps of discrete time; 0: continuous time, or as many as a
+    rival has of its own.
     Of counts and of orders that follow from what is revealed: as in sample; 0: one token a step."""
     grid: str = "cosine"
     """Of counts and such orders: as in sample."""
@@ -81,12 +83,14 @@ def check_estimator(args: Estimating) -> None:
 
 def estimator_of(args: Estimating, model: Any) -> Any:
     """An `unmask.likelihood.Estimator`."""
-    from unmask.likelihood import Bound, Counts, Enumeration, Orders, Path
+    from unmask.likelihood import Counts, Enumeration, Orders, Path, own_estimator
 
     masking = None if args.masking == "model" else args.masking
-    if args.estimator in ("bound", "enumeration"):
-        kind = Bound if args.estimator == "bound" else Enumeration
-        return kind(args.steps or None, masking=masking)
+    if args.estimator == "bound":
+        return own_estimator(model, args.steps or None, masking)
+    model.refuse(f"--estimator {args.estimator}")
+    if args.estimator == "enumeration":
+        return Enumeration(args.steps or None, masking=masking)
     if args.estimator == "orders":
         return Orders(args.repeats)
     if args.estimator == "entropy-bounded":

@@ -74,7 +74,7 @@ def evaluate(argv: list[str]) -> None:
 
     check_positive(args, "repeats")
     check_out(str(beside(args.json)) if args.json else "")
-    model, kind, folder = runtime.load(args.model)
+    model, kind, folder = runtime.load(args.model, "eval")
     estimator = estimator_of(args, model)
     estimator.check(model)
     data = open_scored(args, kind, model.meta.get("labels", False))

@@ -50,7 +50,7 @@ def fill(argv: list[str]) -> None:
             f"there is no file {args.input}: "
             "INPUT is a text, a picture, a table or a FASTA file, or - for standard input",
         )
-    model, kind, folder = runtime.load(args.model)
+    model, kind, folder = runtime.load(args.model, "fill")
     refuse_others(args, kind, "Read")
     if "label" in flag_names(kind.Read):
         args = replace(args, label=label_of(args.label, model))
@@ -59,5 +59,5 @@ def fill(argv: list[str]) -> None:
         outs = [*(source.writes or [args.out]), args.json]
         check_apart(outs, [path, *source.reads, args.grid])
         made = source.fill(Filler(model, **runtime.filling(), window=args.window))
-    drawn = {} if getattr(args, "best", False) else how(args)
+    drawn = {} if getattr(args, "best", False) else how(args, model)
     runtime.record(folder, **made, **drawn)

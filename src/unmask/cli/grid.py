@@ -44,7 +44,7 @@ def grid(argv: list[str]) -> None:
     from unmask.files import write_whole
     from unmask.rows import rows_at_a_time
 
-    model, kind, folder = runtime.load(args.model)
+    model, kind, folder = runtime.load(args.model, "grid")
     data = open_data(args.data, labels=model.meta.get("labels", False))
     same_data(model, kind, data, runtime.found.place)
     length = model.meta["length"]

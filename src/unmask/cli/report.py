@@ -61,7 +61,7 @@ def report(argv: list[str]) -> None:
     from unmask.report import write_report
     from unmask.report.boards import of_filling, of_samples
 
-    model, kind, folder = runtime.load(args.model)
+    model, kind, folder = runtime.load(args.model, "report")
     data = opened(args, runtime, model, kind)
     log = read_log_of(runtime)
     print("drawing samples, filling in", file=sys.stderr)
@@ -80,7 +80,7 @@ def report(argv: list[str]) -> None:
         sections.append(audited(args, runtime, model, data))
     unit = kind.unit if data is None else data.unit
     summary += facts_of(model, kind, folder, log, unit)
-    drawn = ", ".join(f"{name} {value}" for name, value in how(args).items())
+    drawn = ", ".join(f"{name} {value}" for name, value in how(args, model).items())
     which = "averaged" if runtime.weights == "ema" else runtime.weights
     sha = digest(folder / "model.safetensors")[:12]
     summary += [
@@ -92,7 +92,7 @@ def report(argv: list[str]) -> None:
         summary=summary, sections=sections, log=log, schedule=model.schedule, **parts,
     )  # fmt: skip
     print(f"wrote {args.out}", file=sys.stderr)
-    runtime.record(folder, out=args.out, **record, **how(args))
+    runtime.record(folder, out=args.out, **record, **how(args, model))
     if args.open:
         show(Path(args.out))
 

@@ -18,6 +18,8 @@ from unmask.kinds.kind import flag_names
 from unmask.kinds.output import check_out
 from unmask.kinds.registry import kinds
 
+ONE_BY_ONE = "one unit a step"
+
 
 class Runtime:
     """The device and precision that a command's flags name, and its record for --json."""
@@ -43,16 +45,21 @@ class Runtime:
         self.weights = "ema"  # which ones of it
         check_out(args.json)
 
-    def load(self, said: str):
-        """The model that MODEL names, the kind of its data, and its folder."""
-        from unmask.diffusion import MaskedDiffusion
+    def load(self, said: str, verb: str = ""):
+        """The model that MODEL names, the kind of its data, and its folder.
+
+        ValueError for a model that this verb is not for.
+        """
         from unmask.hub import find
         from unmask.kinds.registry import kind_of
+        from unmask.rivals import open_model
 
         # the same in all processes: the run may go on meanwhile
         self.found = self.processes.of_first(lambda: find(said))
         folder = self.found.folder
-        model = MaskedDiffusion.from_pretrained(folder).to(self.device)
+        model = open_model(folder)
+        model.refuse(verb)
+        model.to(self.device)
         trained_on = model.meta.get("data", {})
         if not {"tokenizer", "vocab_size"} <= set(trained_on) or "length" not in model.meta:
             raise ValueError(
@@ -149,14 +156,16 @@ def refuse_others(args, kind, flags: str) -> None:
                 raise ValueError(f"{flag(field.name)} is not for {kind.what}: leave it out")
 
 
-def how(args: Sampler) -> dict:
+def how(args: Sampler, model) -> dict:
     """What a record says of the sampler: the flags that have an effect."""
     names = ["sampler", "temperature"]
     names += [name for name in ("top_p", "draw") if getattr(args, name) != getattr(Sampling, name)]
     if args.guidance:
         names += ["guidance", "guidance_schedule"]
     made = {name: getattr(args, name) for name in names} | args.own()
-    if args.sampler not in ("first_hitting", "entropy-bounded"):
+    if model.one_by_one:
+        made |= {"steps": ONE_BY_ONE}
+    elif args.sampler not in ("first_hitting", "entropy-bounded"):
         made |= steps_of(args)
     return made
 
@@ -170,7 +179,7 @@ def steps_of(args) -> dict:
         return {"steps": len(grid) - 1, "grid": args.grid}
     if args.steps or args.sampler in TIMED:
         return {"steps": args.steps or STEPS, "grid": grid}
-    return {"steps": "one unit a step"}
+    return {"steps": ONE_BY_ONE}
 
 
 def grid_of(said: str):

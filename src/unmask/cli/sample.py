@@ -47,7 +47,7 @@ def sample(argv: list[str]) -> None:
     from unmask.rows import rows_at_a_time
 
     check_positive(args, "num")
-    model, kind, folder = runtime.load(args.model)
+    model, kind, folder = runtime.load(args.model, "sample")
     kind.check(args)
     if args.frames and not kind.frames:
         raise ValueError(f"--frames is not for {kind.what}: leave it out")
@@ -70,7 +70,7 @@ def sample(argv: list[str]) -> None:
         made["labels"] = labels
     if args.frames and runtime.processes.rank == 0:
         write_frames(args.frames, kind, filler.states)
-    runtime.record(folder, **made, **how(args))
+    runtime.record(folder, **made, **how(args, model))
 
 
 def sizes_of(args: Any, runtime: Runtime, model: Any, kind: Any) -> tuple[list[int], dict]:

@@ -42,7 +42,7 @@ def schedule(argv: list[str]) -> None:
 
     check_positive(args, "num", "limit", "repeats", "batch_size")
     check_out(args.out, ".png")
-    model, kind, folder = runtime.load(args.model)
+    model, kind, folder = runtime.load(args.model, "schedule")
     data = None
     if args.data:
         data = open_data(args.data, labels=model.meta.get("labels", False))

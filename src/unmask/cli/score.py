@@ -69,7 +69,7 @@ def score(argv: list[str]) -> None:
     runtime = Runtime(args)
     from unmask.scoring import Scorer, StoppedError
 
-    model, kind, folder = runtime.load(args.model)
+    model, kind, folder = runtime.load(args.model, "score")
     refuse_others(args, kind, "List")
     if args.window and kind.fixed:
         raise ValueError(f"--window is not for {kind.what}: leave it out")

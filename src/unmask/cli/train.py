@@ -65,8 +65,9 @@ def train(argv: list[str]) -> None:
     from unmask.data import open_data
     from unmask.device import tune_process
     from unmask.hub import find
-    from unmask.likelihood.estimators import in_continuous_time
+    from unmask.likelihood import own_estimator
     from unmask.processes import started
+    from unmask.rivals import open_model
     from unmask.train import last_row
     from unmask.train import train as run
 
@@ -79,13 +80,13 @@ def train(argv: list[str]) -> None:
     folder = run(TrainConfig(**values), data, out, start)
     print(folder)
     last = last_row(out, folder)
-    trained_on = open_data(data)
+    trained_on, model = open_data(data), open_model(folder)
     made = {
         "seed": args.seed, "preset": argv[0], "data_sha256": trained_on.meta["sha256"],
         "weights": "ema", "model_sha256": digest(folder / "model.safetensors"),
         "value": last.get("bits"), "stderr": last.get("stderr"),
         "unit": f"bits per {trained_on.unit}", "noise": last.get("noise"),
-        "n": last.get("windows"), "estimator": in_continuous_time(args.schedule == "learned"),
+        "n": last.get("windows"), "estimator": own_estimator(model).name(model),
         "repeats": args.eval_repeats, "given": "classes" if args.labels else None,
         "steps": last["step"], "seconds": last["seconds"], "config": values,
         "from": start,

@@ -17,12 +17,12 @@ from tqdm import tqdm
 
 from unmask import likelihood
 from unmask.checkpoint import digest
-from unmask.diffusion import MaskedDiffusion
 from unmask.documents import read_json
 from unmask.kinds.kind import Kind
 from unmask.kinds.quality import Example
 from unmask.kinds.registry import kind_of
 from unmask.likelihood import estimate
+from unmask.rivals import open_model
 from unmask.rows import rows_at_a_time
 
 ORDER = likelihood.Path("left-to-right")
@@ -59,21 +59,26 @@ def open_judge(folder: Path, kind: Kind, device: torch.device, precision: Any) -
 
 
 class Own:
-    """A model of this package, by the exact likelihood of its sampler from left to right.
+    """A model of this package, by the exact likelihood of its sampler from left to right: that of
+    an autoregressive one, at one call an example, or of masked diffusion.
 
     Longer rows than it was trained at are cut into windows, each judged alone.
     """
 
     def __init__(self, folder: Path, kind: Kind, device: torch.device, precision: Any):
-        self.model = MaskedDiffusion.from_pretrained(folder).to(device)
+        self.model = open_model(folder).to(device)
         meta = self.model.meta
         if "data" not in meta or "length" not in meta:
             raise ValueError(f"{folder} does not say which tokens it was trained on: name another")
         if why := kind_of(meta["data"], folder).differs(kind, folder):
             raise ValueError(f"{kind.folder} {why}")
-        ORDER.check(self.model)
+        own = likelihood.own_estimator(self.model)
+        self.estimator = own if own.exact else ORDER
+        if not own.exact:
+            self.model.refuse(f"--estimator {ORDER.order}")
+        self.estimator.check(self.model)
         self.length, self.precision = meta["length"], precision
-        self.what = f"the sampler of {folder}, one unit at a step from left to right, exactly"
+        self.what = f"{self.estimator.sampler(self.model)} of {folder}, exactly"
         self.record = {"model_sha256": digest(folder / "model.safetensors")}
 
     def rows(self, examples: Sequence[Example]) -> list[np.ndarray]:
@@ -92,7 +97,7 @@ class Own:
         number = np.array([i for i, _ in known])
         batches = padded([row for _, row in known], vocab_size, rows_at_a_time(0, self.length))
         with self.precision:
-            found = estimate(self.model, progress(batches, len(known)), ORDER)
+            found = estimate(self.model, progress(batches, len(known)), self.estimator)
         np.add.at(nats, number, found.per_example.double().cpu().numpy())
         np.add.at(tokens, number, found.positions.double().cpu().numpy())
         return nats, tokens

@@ -92,7 +92,7 @@ def enumerated(
             hidden, head = model.hidden(z, seen, **all_masks.told)
             logits = head(hidden[row, position])
             rounding = torch.finfo(logits.dtype).eps
-            known[:] = [model.log_probs(logits, digits, position, groups)]
+            known[:] = [model.log_charged(logits, digits, position, groups)]
         if times is None:
             each = model.nats(known[0], y_rows, masked_rows).double()
         else:
@@ -137,15 +137,13 @@ def enumerated(
 def integral(f: Callable[[Tensor], Tensor], resolved: Callable[[], float], device=None) -> Tensor:
     """Of f(t) (B, ...), all of it at least 0, over t from 0 to 1.
 
-    Double-exponential quadrature, t = 1 / (1 + exp(-pi sinh v)), whose step in v is halved until
+    Double-exponential quadrature, see `tanh_sinh`, whose step is halved until
     that changes it by the share `resolved` or less.  TooRoughError where it goes on changing.
     """
 
     def by_trapezoids(begin: float, step: float) -> Tensor:
-        v = torch.arange(begin, 3.5, step, dtype=torch.float64, device=device)
-        t = torch.sigmoid(torch.pi * torch.sinh(v))
-        dt = step * torch.pi * torch.cosh(v) * t * torch.sigmoid(-torch.pi * torch.sinh(v))
-        found: Any = sum(one * f(node) for node, one in zip(t, dt, strict=True))
+        nodes = zip(*tanh_sinh(device, step, begin), strict=True)
+        found: Any = sum(dt * f(t) for t, dt in nodes)
         return found
 
     step, total, changes = COARSEST, by_trapezoids(FROM, COARSEST), [math.inf]
@@ -165,3 +163,11 @@ def integral(f: Callable[[Tensor], Tensor], resolved: Callable[[], float], devic
                 f"changes {size:.4g} nats by {most:.1g}, so rough in t is the network: give a "
                 "number of steps, of which the bound is a sum"
             )
+
+
+def tanh_sinh(device=None, step: float = 1 / 16, begin: float = FROM) -> tuple[Tensor, Tensor]:
+    """Nodes and weights of double-exponential quadrature: t = 1 / (1 + exp(-pi sinh v))."""
+    v = torch.arange(begin, 3.5, step, dtype=torch.float64, device=device)
+    t = torch.sigmoid(torch.pi * torch.sinh(v))
+    dt = step * torch.pi * torch.cosh(v) * t * torch.sigmoid(-torch.pi * torch.sinh(v))
+    return t, dt

@@ -11,7 +11,7 @@ from torch import Tensor
 from unmask.batch import Batch, inputs
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.estimate import Estimate, errors, steadied
-from unmask.likelihood.estimators import Bound, Estimator, Orders
+from unmask.likelihood.estimators import Estimator, Orders, own_estimator
 from unmask.masks import Uniforms, of_examples
 from unmask.processes import ALONE, Processes
 
@@ -28,10 +28,12 @@ def estimate_nelbo(
     finite: bool = True,
     processes: Processes = ALONE,
 ) -> Estimate:
-    """The model's bound, `estimate` by `Bound(steps, masking=masking)`: see there and
+    """The model's bound, `estimate` by its `own_estimator`: see there and
     `MaskedDiffusion.nelbo`."""
     how = {"repeats": repeats, "seed": seed, "by_position": by_position, "finite": finite}
-    return estimate(model, batches, Bound(steps, masking=masking), processes=processes, **how)
+    return estimate(
+        model, batches, own_estimator(model, steps, masking), processes=processes, **how
+    )
 
 
 def estimate(

@@ -114,6 +114,13 @@ class Bound(Estimator):
         return paid(model, batch, draw)
 
 
+def own_estimator(
+    model: MaskedDiffusion, steps: int | None = None, masking: str | None = None
+) -> Estimator:
+    """`Bound(steps, masking=masking)` or, of a rival, the bound or likelihood of its process."""
+    return (model.estimator or Bound)(steps, masking=masking)
+
+
 @dataclass(frozen=True)
 class Counts(Estimator):
     """The bound of the sampler "counts": `shares` of the units are masked after its steps, exactly.

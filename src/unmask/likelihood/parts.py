@@ -11,7 +11,7 @@ from unmask.batch import inputs
 from unmask.categorical import uniform
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.likelihood.estimating import drawn, draws_of, numbered
-from unmask.likelihood.estimators import Bound, Estimator
+from unmask.likelihood.estimators import Estimator, own_estimator
 from unmask.masks import BLOCK, Draw
 from unmask.roles import ABSENT, GIVEN, SCORED, UNKNOWN
 
@@ -38,7 +38,7 @@ def conditional_nats(
     which are hidden and not scored.  `repeats`: draws of the masks of each row, made from the seed
     and the row's number in `examples` (B,): rows of one number share masks; by default none do.
 
-    `estimator`: `Bound()`, or another; the noise of an exact one is 0.
+    `estimator`: `own_estimator`, or another; the noise of an exact one is 0.
 
     The bound is that of the sampler that starts from the state with those holes: k ~ U{1..n} of a
     row's n holes are masked, with factor n / k, and the rest is given.  That sampler defines a
@@ -64,7 +64,7 @@ def conditional_nats(
             raise ValueError(f"{name} must be bool {tuple(x.shape)}, not {said}")
         marked = marked.to(model.device)
         role = role.masked_fill(~marked if as_role == ABSENT else marked, as_role)
-    estimator = Bound() if estimator is None else estimator
+    estimator = own_estimator(model) if estimator is None else estimator
     estimator.check(model)
     # many replicates: the noise is that of a single row, known from the spread between them alone
     replicates, of_each = estimator.split(repeats, BLOCK)

@@ -1,7 +1,7 @@
 """`sample`: a sampler by name, from nothing or from a state with holes, to token ids."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -108,9 +108,16 @@ def trajectory(
 ) -> Iterator[Tensor]:
     """The states that a sampler, chosen by name, passes through, from z (B, S*L) to revealed, one
     for each step: see `times_of`."""
-    one_of("sampler", sampler, tuple(SAMPLERS))
+    chosen = sampler_of(model, sampler)
     check_own(sampler, *how)
-    return SAMPLERS[sampler](model, z, times_of(model, sampler, steps, grid), **how)
+    return chosen(model, z, times_of(model, sampler, steps, grid), **how)
+
+
+def sampler_of(model: MaskedDiffusion, name: str) -> Callable[..., Iterator[Tensor]]:
+    """One of `SAMPLERS`, or of those that a rival has in their place; ValueError for none."""
+    known = SAMPLERS if model.samplers is None else model.samplers
+    one_of(f"sampler of --rival {model.rival}" if model.rival else "sampler", name, tuple(known))
+    return known[name]
 
 
 def to_tokens(

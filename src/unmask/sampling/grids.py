@@ -58,6 +58,12 @@ def times_of(
 
     `grid`: the kind of a time grid, or the shares of units that are masked, as `read_grid` says.
     """
+    if model.one_by_one:
+        if steps is not None or grid != "cosine":
+            raise ValueError(
+                f"--rival {model.rival} draws one position a step: leave out steps and grid"
+            )
+        return None
     if not isinstance(grid, str):
         if steps not in (None, len(grid) - 1):
             raise ValueError(f"the grid has {len(grid) - 1} steps, not {steps}: leave steps out")

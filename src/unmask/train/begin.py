@@ -15,6 +15,7 @@ from unmask.diffusion import MaskedDiffusion
 from unmask.files import is_writer
 from unmask.hub import Found
 from unmask.kinds.registry import kind_of
+from unmask.rivals import open_model
 from unmask.train.vocabulary import with_tokens
 
 # schedules as files call them, where flags call them otherwise
@@ -28,7 +29,7 @@ def started_from(config: TrainConfig, start: str | Path) -> tuple[TrainConfig, M
     SHA-256 of its weights.  ValueError for a network that this package cannot build.
     """
     folder = checkpoint.resolve(start)
-    model = MaskedDiffusion.from_pretrained(folder)
+    model = open_model(folder)
     if model.meta.get("data", {}).get("kind") is None:
         raise ValueError(f"{folder} does not say which tokens it was trained on")
     model.meta["from"] = checkpoint.digest(folder / "model.safetensors")
@@ -36,6 +37,7 @@ def started_from(config: TrainConfig, start: str | Path) -> tuple[TrainConfig, M
     said: dict[str, Any] = {
         "schedule": NAMES.get(curve, curve), "time": model.uses_time,
         "digits": model.subtokenizer.length, "labels": model.meta.get("labels", False),
+        "rival": model.rival,
     }  # fmt: skip
     if model.subtokenizer.length > 1:  # of one digit, all of them are the same
         said |= {"masking": model.masking, "objective": model.objective}

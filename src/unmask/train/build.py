@@ -16,6 +16,7 @@ from unmask.device import physical_memory
 from unmask.diffusion import MaskedDiffusion
 from unmask.kinds.kind import Layout
 from unmask.kinds.registry import kind_of
+from unmask.rivals import MODELS
 from unmask.subtokens import Subtokenizer
 
 
@@ -40,7 +41,8 @@ def build(config: TrainConfig, vocab_size: int, meta: dict) -> MaskedDiffusion:
         backbone = network(config, vocab_size, layout, classes)
         how: dict[str, Any] = {"objective": config.objective, "masking": config.masking}
         how |= restrictions(layout) | {"meta": meta}
-        return MaskedDiffusion(backbone, schedules.from_config(curve), subtokenizer, **how)
+        model = MODELS[config.rival]
+        return model(backbone, schedules.from_config(curve), subtokenizer, **how)
 
 
 def restrictions(layout: Layout) -> dict[str, Any]:
@@ -60,8 +62,10 @@ def network(config: TrainConfig, vocab_size: int, layout: Layout, classes: int) 
     shared["classes"] = classes
     if config.network == "transformer":
         shared |= {"digits": config.digits, "decoder": config.decoder}
-        ends = "sequence" if layout.ends else False
-        return Transformer(vocab_size, places=layout.places, ends=ends, **shared)
+        causal = config.rival == "ar"  # then where it ends is not known yet
+        ends = "sequence" if layout.ends and not causal else False
+        shared |= {"ends": ends, "causal": causal}
+        return Transformer(vocab_size, places=layout.places, **shared)
     if layout.shape is None:
         unfit = "is for pictures, and this data has none"
         raise ValueError(f"--network unet {unfit}: use --network transformer")

@@ -31,6 +31,7 @@ from unmask.files import remove_leftovers
 from unmask.hub import find
 from unmask.kinds.kind import damaged_spec
 from unmask.likelihood import estimate_nelbo
+from unmask.likelihood.estimators import BOUND
 from unmask.processes import Processes, own_device, together
 from unmask.train.begin import adapt, started_from
 from unmask.train.build import build, compile_network
@@ -115,6 +116,11 @@ def untrained(
         raise ValueError(
             f"{data.folder} hides places whose values are not known, and with --schedule learned "
             "being hidden at t says something about a value: use a schedule with one curve for all"
+        )
+    if data.hides and config.rival in ("ar", "uniform"):
+        raise ValueError(
+            f"{data.folder} hides places whose values are not known, and --rival {config.rival} "
+            "cannot do without them"
         )
     data.batch("train", config.length, 1, 0, 0)  # a length that does not fit is an error here
     device = pick_device(own_device(config.device))
@@ -323,7 +329,8 @@ def write_bound(
     row = {"step": state.step, "seconds": state.seconds, "bits": bits, "stderr": stderr}
     if log is not None:
         log.write(**row, noise=bound.bits_per_dim_noise, windows=len(bound.positions))
-    said = f"validation bound {plus_minus(bits, stderr, '.3f')} bits per {data.unit}"
+    what = "bound" if bound.what == BOUND else "likelihood"
+    said = f"validation {what} {plus_minus(bits, stderr, '.3f')} bits per {data.unit}"
     return f"step {state.step}: {said}"
 
 

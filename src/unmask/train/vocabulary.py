@@ -55,7 +55,8 @@ def with_tokens(
     schedule = with_curves(model.schedule, curves, old)
     how: dict[str, Any] = {"objective": model.objective, "masking": model.masking}
     how |= restrictions(layout) | {"meta": model.meta}
-    return MaskedDiffusion(made, schedule, units, **how), said(names, old, digits, places)
+    made_of = type(model)(made, schedule, units, **how, **model.own)
+    return made_of, said(names, old, digits, places)
 
 
 def matched(ours: Sequence[str], theirs: Sequence[str]) -> Tensor:
