@@ -14,7 +14,7 @@ from unmask.config import RivalName, TrainConfig
 from unmask.data import prepare_images
 from unmask.rivals import MODELS, open_model
 from unmask.train import train
-from unmask.train.run import read_log
+from unmask.train.run import known_run, read_log
 
 NAMES = [name for name in MODELS if name]
 SMALL = TrainConfig(
@@ -172,6 +172,7 @@ def test_training_goes_on_from_a_rival_as_the_rival(runs, data, tmp_path):
     folder = train(other, data, tmp_path / "run", runs["uniform"])
     again = open_model(folder)
     assert again.rival == "uniform" and again.own == {"steps": 1000}
+    assert known_run(tmp_path / "run")["identity"]["rival"] == "uniform"
     weights = open_model(runs["uniform"]).state_dict()
     assert again.state_dict().keys() == weights.keys()
 
