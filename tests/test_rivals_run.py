@@ -115,11 +115,7 @@ def test_what_no_rival_can_is_refused_with_the_reason(runs, data, fails, tmp_pat
                     "report": "hides nothing"},
         "sedd": {"audit": "cross-entropies", "grid": "sum of its scores", "schedule": "learned"},
     }.items():  # fmt: skip
-        more = {
-            "fill": [holes],
-            "compress": [holes, tmp_path / "a.unmask"],
-            "grid": ["--data", data, "--out", tmp_path / "grid.json"],
-        }
+        more = {"fill": [holes], "grid": ["--data", data, "--out", tmp_path / "grid.json"]}
         for verb, why in reasons.items():
             said = fails(verb, runs[name], *more.get(verb, []))
             assert f"{verb} is not for --rival {name}: " in said and why in said
