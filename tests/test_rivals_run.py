@@ -11,7 +11,9 @@ import torch
 import unmask
 from unmask.cli import main
 from unmask.config import RivalName, TrainConfig
-from unmask.data import prepare_images
+from unmask.data import open_data, prepare_images
+from unmask.evaluation.judges import Own
+from unmask.kinds.registry import kind_of
 from unmask.rivals import MODELS, open_model
 from unmask.train import train
 from unmask.train.run import known_run, read_log
@@ -130,6 +132,25 @@ def test_what_no_rival_can_is_refused_with_the_reason(runs, data, fails, tmp_pat
     assert "draws one position a step" in fails("sample", runs["ar"], "--num=1", "--steps=8")
     said = fails("sample", runs["uniform"], "--num=1", "--sampler=first_hitting")
     assert "sampler of --rival uniform must be one of ancestral" in said
+
+
+def test_an_autoregressive_run_judges_samples_by_its_likelihood(runs, data):
+    opened = open_data(data)
+    kind = kind_of(opened.meta, opened.folder)
+    folder = unmask.checkpoint.resolve(runs["ar"])
+    judge = Own(folder, kind, torch.device("cpu"), torch.no_grad())
+    rows = [np.arange(8) % 5, np.arange(11) % 7, np.arange(3)]
+    nats, number = judge.nats(rows)
+    model = open_model(folder)
+    pieces = [[row[:8], row[8:]] for row in rows]
+    known = [
+        sum(float(model.nelbo(torch.from_numpy(piece)[None])) for piece in row if len(piece))
+        for row in pieces
+    ]
+    assert number.tolist() == [8, 11, 3] and nats.tolist() == pytest.approx(known, rel=1e-5)
+    assert "one token at a time, left to right" in judge.what
+    with pytest.raises(ValueError, match="left-to-right is not for --rival uniform: "):
+        Own(unmask.checkpoint.resolve(runs["uniform"]), kind, torch.device("cpu"), None)
 
 
 @pytest.mark.parametrize("name", ["sedd", "d3pm"])
