@@ -238,6 +238,10 @@ def small_model(
     generator = torch.Generator().manual_seed(3)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3, generator=generator)
+    if network.time is not None:  # smooth in t, so that an integral over t is resolved
+        frequency = torch.linspace(0, math.log(1000), size["dim"] // 2).exp()
+        with torch.no_grad():
+            network.time[0].weight /= frequency.repeat(2)
     schedule = curves.get(name, schedules.Linear())
     model = unmask.MaskedDiffusion(network, schedule, Subtokenizer(vocab_size, length))
     return model.to(device, dtype)

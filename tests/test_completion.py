@@ -73,7 +73,7 @@ def test_no_torch_is_loaded():
 
 
 CASES = {
-    "co": {"compare", "completion"},
+    "co": {"compare", "completion", "compress"},
     "prepare ": {"text", "images", "tables", "proteins"},
     "completion ": {"bash", "zsh", "fish"},
     "train text8-": {"text8-genmd4"},

@@ -237,7 +237,8 @@ def test_prime_of_one_digit_is_a_model_of_whole_tokens(tmp_path):
     prime = mdm_prime.read(hub_folder(tmp_path / "one", tensors, said), flags("ids")).model
     other = mdlm.read(hub_folder(tmp_path / "hf", raw_mdlm(), config_of("mdlm")), flags("ids"))
     z = golden(MDLM.parent)["in/ids"]
-    assert torch.equal(prime.predict(z), other.model.predict(z))
+    # the same weights in other places of memory may be multiplied in another order
+    torch.testing.assert_close(prime.predict(z), other.model.predict(z))
 
 
 # ---------------------------------------------------------------- models like any others
@@ -253,7 +254,9 @@ def test_a_folder_is_read_back_without_the_original(tmp_path, read, source, said
     again = unmask.MaskedDiffusion.from_pretrained(tmp_path / "model")
     z = torch.full((2, 8 * again.subtokenizer.length), again.mask_id)
     t = torch.tensor(0.4)
-    assert torch.equal(again.predict(z, t), found.model.predict(z, t))
+    weights = again.state_dict()
+    assert all(torch.equal(weights[name], w) for name, w in found.model.state_dict().items())
+    torch.testing.assert_close(again.predict(z, t), found.model.predict(z, t))
     assert again.meta == found.model.meta
     again.train()(torch.zeros(2, 8, dtype=torch.long)).loss.backward()
     assert all(p.grad is not None for name, p in again.named_parameters() if "blocks" in name)

@@ -50,3 +50,4 @@ class Words(NamedTuple):
     part: str  # what is revealed, singular: "character", "pixel"
     samples: str = "Samples"
     given: str = "What is given"
+    note: str = ""  # a sentence on how it shows it, or none

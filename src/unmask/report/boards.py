@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from unmask.kinds.kind import Kind, Partial
-from unmask.kinds.view import Picture, Piece, Rows, View
+from unmask.kinds.view import Picture, Piece, Rows, View, Words
 from unmask.markup import escaped
 from unmask.report.page import SAYS
 from unmask.report.pieces import Section, box, table
@@ -66,7 +66,7 @@ def of_samples(kind: Kind, drawn_: Revealed) -> list[Section]:
     together, words = kind.on_a_page[0], kind.words
     played = drawn(kind, [Board("", drawn_.cut(0, together))])
     title = "How a sample appears" if len(drawn_.rows[:together]) == 1 else "How samples appear"
-    sections = [Section(title, SAYS["frames"].format(part=words.part), played)]
+    sections = [Section(title, noted(SAYS["frames"].format(part=words.part), words), played)]
     if others := drawn_.rows[together:]:
         static = drawn(kind, [Board("", whole(others))])
         sections.append(Section(words.samples, SAYS["samples"].format(part=words.part), static))
@@ -92,7 +92,12 @@ def of_filling(kind: Kind, filling: Filling) -> Section:
             rows.append([f"and {filling.more:,} more", *[""] * LISTED])
         body += f"<h3>Probabilities</h3><p>{SAYS['odds']}</p>{table(rows, 'Probabilities')}"
     says = SAYS["fill"].format(given=kind.words.given)
-    return Section("Filling in", " ".join(filter(None, [filling.says, says])), body)
+    says = noted(" ".join(filter(None, [filling.says, says])), kind.words)
+    return Section("Filling in", says, body)
+
+
+def noted(says: str, words: Words) -> str:
+    return f"{says} {words.note}".rstrip()
 
 
 def drawn(kind: Kind, boards: Sequence[Board]) -> str:

@@ -246,7 +246,10 @@ class Tables(Kind):
 
     @property
     def words(self) -> Words:
-        return Words("cell", samples="Synthetic rows")
+        note = ""
+        if any(column.within is not None for column in self.tokenizer.columns):
+            note = "A number that stands for its bin is shown as the bin's median."
+        return Words("cell", samples="Synthetic rows", note=note)
 
     def views(self, rows: Sequence[Any], shown: Sequence[Any]) -> list[View]:
         """All rows as one table; of a cell with two places, what is not known is left out."""
