@@ -1364,3 +1364,45 @@ def test_a_network_of_z_alone_will_do():
             return network(z) * t.view(-1, 1, 1)
 
     assert unmask.MaskedDiffusion(Timed(), schedules.Linear(), unmask.Subtokenizer(7)).uses_time
+
+
+def test_the_exact_bound_is_resolved_for_every_example_by_itself(monkeypatch):
+    """One that is cheap and rough in t is not hidden by one that is dear and smooth."""
+    monkeypatch.setattr(enumeration, "FINEST", 1 / 32)
+
+    class Cheap(torch.nn.Module):
+        uses_time = True
+
+        def forward(self, z, t):
+            first = 9 + 3 * torch.cos(1e4 * t.double()).reshape(-1, 1).expand(*z.shape)
+            return torch.stack([first, torch.zeros_like(first), torch.full_like(first, -1e6)], -1)
+
+    model = unmask.MaskedDiffusion(Cheap(), schedules.Linear(), unmask.Subtokenizer(3))
+    unmask.audit.exact_nelbo(model, torch.tensor([[2]]))
+    for rows in ([[0]], [[2], [0]]):
+        with pytest.raises(ValueError, match="an integral over t that is not resolved"):
+            unmask.audit.exact_nelbo(model, torch.tensor(rows))
+
+
+@pytest.mark.parametrize("curve", [schedules.Polynomial, schedules.LearnedPolynomial.of_powers])
+def test_the_exact_bound_takes_small_powers_or_refuses_them(curve):
+    """Of a network that knows nothing, every unit pays log 3 under every schedule."""
+
+    def of(power):
+        values = torch.full((3,), power) if curve is not schedules.Polynomial else power
+        model = unmask.MaskedDiffusion(Waves3(), curve(values), unmask.Subtokenizer(3))
+        return float(unmask.audit.exact_nelbo(model, torch.tensor([[0, 2]])).detach())
+
+    for power in (0.02, 1.0, 20.0):
+        assert of(power) == pytest.approx(2 * math.log(3), rel=2e-6)
+    with pytest.raises(ValueError, match="so small is a power of the schedule"):
+        of(0.01)
+
+
+class Waves3(torch.nn.Module):
+    """Three equal values, at all times."""
+
+    uses_time = True
+
+    def forward(self, z, t):
+        return torch.zeros(*z.shape, 3, dtype=torch.float64)

@@ -19,7 +19,7 @@ from unmask.categorical import uniform
 from unmask.device import precision
 from unmask.diffusion import MaskedDiffusion, accepts, evaluating
 from unmask.estimate import Estimate
-from unmask.likelihood import TooRoughError, estimate_nelbo
+from unmask.likelihood import UnresolvedError, estimate_nelbo
 from unmask.masks import Draw, stratified
 from unmask.roles import SCORED
 from unmask.sampling import sample
@@ -260,7 +260,7 @@ def check_enumeration(
             how: dict[str, Any] = {"steps": steps, "masking": masking}
             try:
                 exact = float(exact_nelbo(model, short, **how).mean())
-            except TooRoughError as error:
+            except UnresolvedError as error:
                 yield left_out(f"enumeration:{of} {name}", str(error))
                 continue
             how |= {"repeats": repeats, "seed": seed, "finite": False}

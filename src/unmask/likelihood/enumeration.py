@@ -16,11 +16,12 @@ MAX_UNITS = 12
 # of the quadrature over t: where it begins, its steps, and the share by which halving one may
 # change the result, where the network's own rounding does not change it by more; where the network
 # is smooth in t, about the square of that is left
-FROM, COARSEST, FINEST, RESOLVED = -5.5, 1 / 8, 1 / 256, 1e-4
+FROM, COARSEST, FINEST, RESOLVED = -6.1, 1 / 8, 1 / 256, 1e-4  # from t = e^-700 on
 
 
-class TooRoughError(ValueError):
-    """An integral over t is not resolved: the network changes too much between nodes."""
+class UnresolvedError(ValueError):
+    """An integral over t is not resolved: the network changes too much between nodes, or too much
+    happens before the first."""
 
 
 def exact_nelbo(
@@ -38,9 +39,9 @@ def exact_nelbo(
     Arguments are those of `MaskedDiffusion.nelbo`, which draws what is summed here.
     Continuous time (steps None): for one curve and a network that ignores t, a mask of k of N units
     has weight (k-1)! (N-k)! / N!; otherwise the integral over t by double-exponential quadrature,
-    which takes any power at t = 0 and is refined until it is resolved.  Discrete time: the sum over
-    the `steps` uniform intervals.  ValueError beyond 12 units, 4096 masks an example, and for a
-    network too rough in t.
+    refined for every example until it is resolved; with gradients, the graph of all nodes is kept.
+    Discrete time: the sum over the `steps` uniform intervals.  ValueError beyond 12 units, 4096
+    masks an example; UnresolvedError for a network too rough in t, or powers below 0.0132.
     """
     clean = model.clean(x, valid, role=role, cond=cond, ends=ends, masking=masking)
     return enumerated(model, clean, steps)[0].sum(1)
@@ -131,6 +132,14 @@ def enumerated(
         rate = model.schedule.weight(t)[0] if scalar else 1 / t
         return rate * expected(probability(t), nats(t))
 
+    first = tanh_sinh(y.device)[0][:1].expand(batch)
+    before = float(at(model.schedule.masked(first), y).detach().max())
+    if before > RESOLVED:
+        raise UnresolvedError(
+            f"at the first node of the integral over t, e^-700, {before:.2g} of what is masked at "
+            "t = 1 still is, so small is a power of the schedule: give a number of steps, of which "
+            "the bound is a sum"
+        )
     return integral(paid, lambda: max(RESOLVED, rounding / 8), y.device), calls()
 
 
@@ -138,7 +147,7 @@ def integral(f: Callable[[Tensor], Tensor], resolved: Callable[[], float], devic
     """Of f(t) (B, ...), all of it at least 0, over t from 0 to 1.
 
     Double-exponential quadrature, see `tanh_sinh`, whose step is halved until
-    that changes it by the share `resolved` or less.  TooRoughError where it goes on changing.
+    that changes it by the share `resolved` or less.  UnresolvedError where it goes on changing.
     """
 
     def by_trapezoids(begin: float, step: float) -> Tensor:
@@ -150,18 +159,18 @@ def integral(f: Callable[[Tensor], Tensor], resolved: Callable[[], float], devic
     while True:
         finer = (total + by_trapezoids(FROM + step / 2, step)) / 2
         changed, step, total = finer - total, step / 2, finer
-        most, size = (
-            float(part.detach().abs().flatten(1).sum(1).max()) for part in (changed, total)
-        )
-        changes.append(most / size if size else 0.0)
+        most, size = (part.detach().abs().flatten(1).sum(1) for part in (changed, total))
+        share = torch.where(most == 0, 0.0, most / size)  # of each example by itself
+        worst = int(share.argmax())
+        changes.append(float(share[worst]))
         # twice, since once may be by chance; not a number, where it is infinite
         if not max(changes[-2:]) > resolved():
             return total
         if step <= FINEST:
-            raise TooRoughError(
+            raise UnresolvedError(
                 "the bound is an integral over t that is not resolved: a step half as wide still "
-                f"changes {size:.4g} nats by {most:.1g}, so rough in t is the network: give a "
-                "number of steps, of which the bound is a sum"
+                f"changes {float(size[worst]):.4g} nats by {float(most[worst]):.1g}, so rough in t "
+                "is the network: give a number of steps, of which the bound is a sum"
             )
 
 
