@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ import pytest
 import torch
 
 import unmask
-from unmask import likelihood
+from unmask import checkpoint, likelihood
 from unmask.cli import main
 from unmask.cli.quality import rows_of
+from unmask.config import TrainConfig
 from unmask.data import open_data, prepare_images, prepare_proteins, prepare_text
 from unmask.evaluation import perplexity
 from unmask.evaluation.distance import frechet_distance
-from unmask.evaluation.judges import Own
+from unmask.evaluation.judges import ORDER, Own
 from unmask.kinds.images import quality as of_pictures
 from unmask.kinds.images.pixels import png
 from unmask.kinds.proteins import quality as of_proteins
@@ -27,6 +29,7 @@ from unmask.kinds.registry import kind_of
 from unmask.kinds.text import pieces
 from unmask.kinds.trial import make_trial
 from unmask.likelihood import estimate
+from unmask.train import train
 
 KINDS = Path(unmask.__file__).parent / "kinds"
 
@@ -518,6 +521,42 @@ def test_a_run_judges_by_the_likelihood_of_its_sampler(data, text_run):
         order = likelihood.Path("left-to-right")
         known.append(sum(estimate(model, [one], order).mean for one in batches))
     assert nats[:3].tolist() == pytest.approx(known, rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def protein_run(proteins):
+    """A run of few steps at 24 residues, whose network looks at the ends of a sequence."""
+    config = TrainConfig(
+        length=24, dim=16, layers=1, heads=2, batch_size=8, steps=12, warmup=1, eval_windows=8,
+        dtype="float32", device="cpu",
+    )  # fmt: skip
+    return train(config, proteins / "data", proteins / "run").parents[1]
+
+
+def own_judge(run, folder):
+    data = open_data(folder)
+    kind = kind_of(data.meta, data.folder)
+    return Own(checkpoint.resolve(run), kind, torch.device("cpu"), nullcontext())
+
+
+def test_pieces_of_a_long_protein_are_judged_as_pieces(proteins, protein_run):
+    """As the windows of the test split are evaluated, which are told their ends."""
+    data, judge = open_data(proteins / "data"), own_judge(protein_run, proteins / "data")
+    sequences = [ids for ids in data.sequences("test") if len(ids) > 60][:4]
+    strange = sequences[0].astype(np.int64)
+    strange[:30] = data.vocab_size  # not known, and its first window is nothing but that
+    rows = judge.rows([Example("", ids) for ids in [*sequences, strange]])
+    assert (rows[-1][:30] == -1).all()
+    nats, tokens = judge.nats(rows)
+    for row, found, number in zip(rows, nats, tokens, strict=True):
+        known = 0.0
+        for low in range(0, len(row), 24):
+            ids = torch.from_numpy(row[low : low + 24])[None]
+            there = {"ends": torch.tensor([[low == 0, low + 24 >= len(row)]]), "valid": ids >= 0}
+            if there["valid"].any():
+                batch = {"x": ids.clamp(min=0), **there}
+                known += float(estimate(judge.model, [batch], ORDER).per_example.sum())
+        assert found == pytest.approx(known, rel=1e-5) and number == (row >= 0).sum()
 
 
 def test_the_command_says_how_samples_were_drawn(data, text_run, tmp_path, capsys):
