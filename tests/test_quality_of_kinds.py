@@ -479,7 +479,7 @@ def test_a_perplexity_is_told_with_its_entropy():
     random = np.random.default_rng(0)
     side = [Example("", random.integers(0, 65, 40)) for _ in range(30)]
     measure = make_trial(30, np.arange(30), 0).measure
-    found = perplexity.judged(Uniform(), (side, side), measure, {})
+    found = perplexity.judged(Uniform(), (side, side), measure)
     value, entropy = found.measures
     assert value.samples.value == pytest.approx(65) == value.real.value
     counts = [np.unique(one.ids, return_counts=True)[1] / 40 for one in side]
@@ -487,9 +487,8 @@ def test_a_perplexity_is_told_with_its_entropy():
     assert entropy.samples.value == pytest.approx(known)
     assert "temperature unknown, top-p unknown, precision unknown" in found.notes[0]
     how = {"temperature": 0.5, "top_p": 0.9, "precision": "float32", "steps": 8}
-    found = perplexity.judged(
-        Uniform(), (side, side), make_trial(30, np.arange(30), 0).measure, how
-    )
+    record = perplexity.Record(Path("r.json"), [""], how)
+    found = perplexity.judged(Uniform(), (side, side), measure, record)
     assert "temperature 0.5, top-p 0.9, precision float32, steps 8" in found.notes[0]
 
 
@@ -562,13 +561,14 @@ def test_pieces_of_a_long_protein_are_judged_as_pieces(proteins, protein_run):
 def test_the_command_says_how_samples_were_drawn(data, text_run, tmp_path, capsys):
     made, told = str(tmp_path / "s.jsonl"), str(tmp_path / "s.json")
     drawn = ["sample", str(text_run), "--num", "12", "--steps", "4", "--temperature", "0.7"]
-    drawn += ["--out", made, "--json", told]
+    drawn += ["--out", made, "--json", told, "--dtype", "float32"]
     assert main(drawn) == 0
     flags = ["--perplexity", text_run, "--dtype", "float32"]
     capsys.readouterr()
     record = judged(made, data, tmp_path, *flags, "--record", told)
     said = capsys.readouterr().out
-    assert "temperature 0.7, top-p unknown" in said and "generative perplexity" in said
+    assert "temperature 0.7, top-p 1.0, precision float32" in said
+    assert "draw exact" in said and "generative perplexity" in said
     assert record["perplexity"]["drawn"]["steps"] == 4
     one = record["measures"]["generative_perplexity"]
     assert 1 < one["samples"]["value"] < 60 and one["samples"]["error"] > 0
@@ -580,12 +580,59 @@ def test_the_command_says_how_samples_were_drawn(data, text_run, tmp_path, capsy
     assert "is no record of unmask sample" in refused(
         capsys, made, *flags, "--record", tmp_path / "no.json"
     )
+    other = write_lines(tmp_path / "other.jsonl", ["the fox", "a dog"])
+    assert "is the record of other samples: it has 2 of the 2 not" in refused(
+        capsys, other, *flags, "--record", told
+    )
     assert "--record goes with --perplexity" in refused(
         capsys, made, "--data", data, "--record", told
     )
     assert "there is no folder" in refused(
         capsys, made, "--data", data, "--perplexity", tmp_path / "nowhere"
     )
+
+
+def test_all_that_makes_samples_colder_is_told(data, text_run, tmp_path, capsys):
+    made, told = str(tmp_path / "s.jsonl"), str(tmp_path / "s.json")
+    drawn = ["sample", str(text_run), "--num", "4", "--out", made, "--json", told, "--steps", "4"]
+    flags = ["--draw", "float32-gumbel", "--sampler", "remdm-cap", "--eta", "0.3"]
+    assert main([*drawn, *flags]) == 0
+    capsys.readouterr()
+    judged(made, data, tmp_path, "--perplexity", text_run, "--record", told)
+    said = capsys.readouterr().out
+    assert "draw float32-gumbel" in said and "eta 0.3" in said and "remdm-cap" in said
+
+
+def test_a_record_that_is_none_is_refused(data, text_run, tmp_path, capsys):
+    made, told = write_lines(tmp_path / "s.jsonl", ["the fox", "a dog"]), tmp_path / "r.json"
+    flags = [made, "--data", data, "--perplexity", text_run, "--record", told]
+    known = {"sampler": "ancestral", "temperature": 1.0, "samples": ["the fox", "a dog"]}
+    for wrong, said in [
+        ({"sampler": ["\u001b[31m"]}, 'sampler is ["\\u001b[31m"], expected a text in one line'),
+        ({"sampler": "\u001b[31m"}, "expected a text in one line"),
+        ({"temperature": {"a": [1, 2]}}, 'temperature is {"a": [1, 2]}, expected a finite number'),
+        ({"steps": math.inf}, "steps is Infinity, expected a number of steps"),
+        ({"eta": True}, "eta is true, expected a finite number"),
+        ({"samples": [1]}, "samples[0] is 1, expected a text"),
+    ]:
+        told.write_text(json.dumps(known | wrong), encoding="utf-8")
+        assert said in refused(capsys, *flags), wrong
+    hole, filled = tmp_path / "h.txt", tmp_path / "f.json"
+    hole.write_text("the [MASK:3]", encoding="utf-8")
+    assert main(["fill", str(text_run), str(hole), "--json", str(filled)]) == 0
+    flags[-1] = filled
+    assert "is no record of unmask sample" in refused(capsys, *flags)
+
+
+def test_samples_of_which_nothing_is_known_are_refused(proteins, protein_run, tmp_path, capsys):
+    made = tmp_path / "x.fasta"
+    made.write_text(">a\nXXXXX\n>b\nXXX\n", encoding="utf-8")
+    flags = ["--data", proteins / "data", "--perplexity", protein_run]
+    assert "scores no token of the samples" in refused(capsys, made, *flags)
+    made.write_text(">a\nXXXXX\n>b\nXXXMMKK\n>c\nKKMMXX\n", encoding="utf-8")
+    record = judged(made, proteins / "data", tmp_path, *flags[2:])
+    # of two that have tokens, and of those tokens alone
+    assert value_of(record, "judge_entropy") == pytest.approx(math.log(2))
 
 
 def test_a_judge_of_other_tokens_is_refused(home, text_run, tmp_path, capsys):

@@ -270,4 +270,4 @@ def refusing(folder: Path) -> Iterator[None]:
 
 def perplexity_of(nats: float) -> float:
     """exp, infinite where that is too large."""
-    return math.exp(nats) if nats < 700 else math.inf
+    return math.inf if nats >= 700 else math.exp(nats)
