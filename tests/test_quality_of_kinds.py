@@ -19,7 +19,7 @@ from unmask.cli.quality import rows_of
 from unmask.config import TrainConfig
 from unmask.data import open_data, prepare_images, prepare_proteins, prepare_text
 from unmask.evaluation import perplexity
-from unmask.evaluation.distance import frechet_distance
+from unmask.evaluation.distance import frechet, frechet_distance, moments
 from unmask.evaluation.judges import ORDER, Own
 from unmask.kinds.images import quality as of_pictures
 from unmask.kinds.images.pixels import png
@@ -27,7 +27,7 @@ from unmask.kinds.proteins import quality as of_proteins
 from unmask.kinds.quality import Example
 from unmask.kinds.registry import kind_of
 from unmask.kinds.text import pieces
-from unmask.kinds.trial import make_trial
+from unmask.kinds.trial import Closer, make_trial, share_of
 from unmask.likelihood import estimate
 from unmask.train import train
 
@@ -667,6 +667,29 @@ def test_features_are_compared_as_distance_does(pictures, tmp_path, capsys):
     )
     np.save(tmp_path / "wide.npy", random.normal(size=(300, 4)))
     assert "and 4 on the other" in refused(capsys, made, *flags, names[0], tmp_path / "wide.npy")
+
+
+def test_distances_of_which_there_is_no_run_are_unknown(home, tmp_path, capsys):
+    judged(write_lines(tmp_path / "s.jsonl", list("abcdefgh")), home / "data", tmp_path)
+    said = capsys.readouterr().out
+    assert "unknown, unknown, unknown: that much lies" in said and "nan" not in said
+
+
+def test_an_error_that_is_missing_is_not_0():
+    """Of figures that all leave-outs agree on but for rounding, shares of ties, constants."""
+    trial = make_trial(30, np.arange(30), 0)
+    wholes = np.random.default_rng(0).integers(1, 100, 30)
+    constant, varied = share_of(0.1 * wholes, wholes), share_of(wholes % 2, wholes)
+    one = trial.measure("k", "n", "s", None, constant, varied)
+    assert one.real is not None and one.real.error > 0
+    left_out = [constant(np.arange(30) != i) for i in range(30)]
+    assert 0 < np.ptp(left_out) < 1e-15 and math.isnan(one.samples.error)
+    side = Closer(np.full(30, 0.5), np.arange(30))
+    assert trial.closer("s", side, side).samples.spell() == "0.5"
+    constant, other = torch.full((40, 3), 0.3), torch.full((50, 3), 0.7)
+    assert math.isnan(frechet(moments(constant), moments(other)).stderr)
+    varied = frechet(moments(torch.randn(40, 3)), moments(torch.randn(50, 3) + 1))
+    assert varied.stderr > 0
 
 
 def test_rows_of_a_table_of_figures_name_the_ideal():

@@ -1,5 +1,6 @@
 """All figures of samples of text, each beside that of real text that was held out."""
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,7 +70,7 @@ def judge(data: Any, path: Path, *, split: str, seed: int) -> Quality:
     notes.append(
         f"n-gram distances are from the rest of the {split} split, {reference:,} characters, which "
         "no example is of; pieces of the training text, as many and as long as the real ones, have "
-        f"{', '.join(f'{one:.3g}' for one in drift)}: that much lies between the splits themselves"
+        f"{', '.join(map(spelled, drift))}: that much lies between the splits themselves"
     )
     return Quality(
         heading=heading, measures=measures, notes=[*notes, *said],
@@ -80,6 +81,10 @@ def judge(data: Any, path: Path, *, split: str, seed: int) -> Quality:
         },
         examples=(sides.samples, sides.real), measure=sides.trial.measure,
     )  # fmt: skip
+
+
+def spelled(distance: float) -> str:
+    return "unknown" if math.isnan(distance) else f"{distance:.3g}"
 
 
 def read_sides(data: Any, path: Path, split: str, seed: int) -> tuple[Sides, list[str]]:
