@@ -27,6 +27,7 @@ from unmask.kinds.proteins import quality as of_proteins
 from unmask.kinds.quality import Example
 from unmask.kinds.registry import kind_of
 from unmask.kinds.text import pieces
+from unmask.kinds.text import quality as text_quality
 from unmask.kinds.trial import Closer, make_trial, share_of
 from unmask.likelihood import estimate
 from unmask.train import train
@@ -226,6 +227,17 @@ def test_of_much_text_some_is_looked_at_and_that_is_said(home, tmp_path, monkeyp
     assert "more than 0 MB of text: give fewer" in refused(
         capsys, tmp_path / "s.jsonl", "--data", home / "data"
     )
+
+
+def test_copies_are_listed_by_their_numbers_in_the_file(home, tmp_path):
+    train = text_of(home)
+    texts = ["abcdefgh" * 12] * 12
+    texts[3] = ""  # is left out
+    texts[9] = train[500:650]
+    path = write_lines(tmp_path / "s.jsonl", texts)
+    found = text_quality.judge(open_data(home / "data"), path, split="test", seed=0)
+    (listing,) = found.listings
+    assert listing.rows[1][:2] == ["10", "150"]
 
 
 def test_blocks_of_the_training_text_hold_all_of_it(home, monkeypatch):

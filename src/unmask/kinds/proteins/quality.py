@@ -69,7 +69,7 @@ def judge(data: Any, path: Path, *, split: str, seed: int) -> Quality:
     ]
     return Quality(
         heading=heading, measures=measures, notes=[*notes, *said, *of_search],
-        listings=[closest(records, found)], bars=bars_of(sides),
+        listings=[closest(records, chosen, found)], bars=bars_of(sides),
         record={"samples": n, "real": m, "files_sha256": {str(path): digest(path)}},
         examples=(both[0], both[1]), measure=sides.trial.measure,
     )  # fmt: skip
@@ -262,13 +262,14 @@ def closer_of(theirs: Nearest, others: Nearest, many: int) -> Closer:
     return Closer(half, np.where(alone, 2 * many + np.arange(len(which)), which))
 
 
-def closest(records: list[Record], found: Nearest) -> Listing:
-    """The samples that training data have most of, for people to look at."""
+def closest(records: list[Record], numbers: list[int], found: Nearest) -> Listing:
+    """The samples that training data have most of, for people to look at; `numbers`: of the records
+    in their file, from 0."""
     rows = [["sample", "residues", "in one training sequence", "begins"]]
     for i in np.argsort(-found.share, kind="stable")[:LISTED]:
         record = records[i]
         rows.append([
-            record.header[:40] or f"{i + 1}", f"{len(record.ids):,}", f"{found.share[i]:.1%}",
+            record.header[:40] or f"{numbers[i] + 1}", f"{len(record.ids):,}", f"{found.share[i]:.1%}",
             record.letters[:40],
         ])  # fmt: skip
     says = f"The samples of whose runs of {RUN} residues one training sequence has most."

@@ -36,6 +36,7 @@ class Sides(NamedTuple):
     real: list[Example]
     reference: list[str]
     training: list[str]  # of the training text, as long as the real ones
+    numbers: list[int]  # of the samples in their file, from 0
 
 
 def judge(data: Any, path: Path, *, split: str, seed: int) -> Quality:
@@ -121,7 +122,7 @@ def read_sides(data: Any, path: Path, split: str, seed: int) -> tuple[Sides, lis
     trial = make_trial(len(samples), found.like, seed)
     reference = some_texts(tokenizer, found.reference)
     training = training_pieces(data, np.array([len(one.ids) for one in real]))
-    return Sides(trial, samples, real, reference, training), notes + said
+    return Sides(trial, samples, real, reference, training, chosen), notes + said
 
 
 def ids_of(examples: list[Example]) -> list[np.ndarray]:
@@ -235,7 +236,7 @@ def longest_copies(sides: Sides, copies: Copies) -> list[Listing]:
         size, first, text = int(copies.longest[i]), int(copies.where[i]), sides.samples[i].text
         if size:
             begins = repr(text[first : first + min(size, SHOWN)])
-            rows.append([f"{i + 1}", f"{size:,}", f"{len(text):,}", begins])
+            rows.append([f"{sides.numbers[i] + 1}", f"{size:,}", f"{len(text):,}", begins])
     if len(rows) == 1:
         return []
     says = "What the samples have word for word from the training text, the longest first."
