@@ -186,6 +186,22 @@ def test_real_examples_do_not_overlap_and_the_rest_is_the_reference(home):
     assert all(data.tokenizer.decode(one) in text for one in found.examples)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_one_long_sample_does_not_cost_the_others_their_real_ones(home, tmp_path, seed, capsys):
+    data = open_data(home / "data")
+    sizes = np.array([50] * 9 + [3000])  # half of the split has 2,000
+    found = pieces.real_examples(data, "test", sizes, seed)
+    assert found.like.tolist() == [*range(9)]
+    train = text_of(home)
+    path = write_lines(tmp_path / "s.jsonl", [train[i * 100 :][:n] for i, n in enumerate(sizes)])
+    record = judged(path, home / "data", tmp_path, "--seed", seed)
+    assert record["real"] == 9
+    said = (
+        "no room for real examples as long as 1 of the samples, of 3,000 characters each on average"
+    )
+    assert f"{said}; those that have one have 50" in capsys.readouterr().out
+
+
 def test_documents_that_are_kept_apart_stay_so(tmp_path):
     random = np.random.default_rng(0)
     words = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog"]

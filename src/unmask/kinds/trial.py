@@ -118,6 +118,19 @@ def check_split(data: Any, split: str, what: str) -> None:
         )
 
 
+def fitting(sizes: np.ndarray, most: int) -> np.ndarray:
+    """(n,) bool: which of the sizes (n,), taken in their order, fit into so much; one that does not
+    is passed over, and those after it are not."""
+    import numpy as np
+
+    fits, left = np.zeros(len(sizes), bool), most
+    for i, size in enumerate(sizes.tolist()):
+        if size <= left:
+            fits[i] = True
+            left -= size
+    return fits
+
+
 def check_many(where: str, found: int) -> None:
     """ValueError for a side of too few examples."""
     if found < LEAST:

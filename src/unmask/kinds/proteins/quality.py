@@ -19,6 +19,7 @@ from unmask.kinds.trial import (
     Trial,
     check_many,
     check_split,
+    fitting,
     kolmogorov_smirnov,
     make_trial,
     mean_of,
@@ -97,8 +98,8 @@ def read_records(path: Path) -> list[Record]:
 def within_limits(records: list[Record], seed: int) -> tuple[list[int], list[str]]:
     """Numbers of the samples that are looked at, random ones of many, and notes."""
     order = np.random.default_rng((seed, len(records))).permutation(len(records))
-    sizes = np.cumsum([len(records[i].ids) for i in order])
-    fits = (sizes <= RESIDUES) & (np.arange(len(order)) < SAMPLES)
+    sizes = np.array([len(records[i].ids) for i in order])
+    fits = fitting(sizes, RESIDUES) & (np.arange(len(order)) < SAMPLES)
     fits[:2] = True
     chosen = sorted(order[fits].tolist())
     if len(chosen) == len(records):
@@ -269,8 +270,8 @@ def closest(records: list[Record], numbers: list[int], found: Nearest) -> Listin
     for i in np.argsort(-found.share, kind="stable")[:LISTED]:
         record = records[i]
         rows.append([
-            record.header[:40] or f"{numbers[i] + 1}", f"{len(record.ids):,}", f"{found.share[i]:.1%}",
-            record.letters[:40],
+            record.header[:40] or f"{numbers[i] + 1}", f"{len(record.ids):,}",
+            f"{found.share[i]:.1%}", record.letters[:40],
         ])  # fmt: skip
     says = f"The samples of whose runs of {RUN} residues one training sequence has most."
     return Listing("Nearest to training", says, rows)

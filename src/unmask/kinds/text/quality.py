@@ -112,11 +112,19 @@ def read_sides(data: Any, path: Path, split: str, seed: int) -> tuple[Sides, lis
     strange = sum("\ufffd" in one.text for one in samples)
     if strange:
         said.append(f"{strange:,} samples hold U+FFFD, mostly bytes that were no UTF-8")
-    found = real_examples(data, split, np.array([len(one.ids) for one in samples]), seed)
+    sizes = np.array([len(one.ids) for one in samples])
+    found = real_examples(data, split, sizes, seed)
     if len(found.like) < 2:
         raise ValueError(
             f"{data.folder}: half of its {split} split has {len(found.like)} examples as long as "
             f"those of {path}, and 2 are needed: give shorter samples, or prepare a larger split"
+        )
+    without = np.delete(sizes, found.like)
+    if len(without) and without.mean() != sizes[found.like].mean():
+        said.append(
+            f"half of the {split} split has no room for real examples as long as {len(without):,} "
+            f"of the samples, of {without.mean():,.0f} {data.unit}s each on average; those that "
+            f"have one have {sizes[found.like].mean():,.0f}"
         )
     real = [Example(tokenizer.decode(ids), ids) for ids in found.examples]
     trial = make_trial(len(samples), found.like, seed)
