@@ -382,6 +382,12 @@ def test_proteins_that_cannot_be_compared_are_refused(proteins, tmp_path, capsys
         assert said in refused(capsys, made, *flags)
     (tmp_path / "s.jsonl").write_text('{"text": "MKV"}\n[1]\n', encoding="utf-8")
     assert "line 2: give a line like" in refused(capsys, tmp_path / "s.jsonl", *flags)
+    for text in ("ACD\n>evil\nGGG", "ACD\rGGG", ">ACD", "ACD\n;GG", "ACD GGG", "", "\xe9", "AC1"):
+        write_lines(tmp_path / "s.jsonl", ["MKV", text, "MKV"])
+        assert "line 2: " in (said := refused(capsys, tmp_path / "s.jsonl", *flags)), text
+        assert f"{text!r} is not one sequence: give its letters alone" in said
+    (tmp_path / "s.jsonl").write_text('{"text": "MKV"}\n{"text": null}\n', encoding="utf-8")
+    assert "line 2: give a line like" in refused(capsys, tmp_path / "s.jsonl", *flags)
     made.write_text(">a\nMKV\n>b\nMKV\n", encoding="utf-8")
     assert "no validation sequences" in refused(capsys, made, *flags, "--split", "validation")
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from unmask.checkpoint import digest
 from unmask.kinds import grams
 from unmask.kinds.grams import Grams, count_grams
-from unmask.kinds.proteins.fasta import Record, parse_fasta, read_fasta
+from unmask.kinds.proteins.fasta import Record, parse_fasta, read_fasta, shown
 from unmask.kinds.proteins.nearest import RUN, Nearest, nearest
 from unmask.kinds.proteins.residues import LETTERS
 from unmask.kinds.quality import Bars, Example, Listing, Measure, Quality
@@ -84,14 +84,19 @@ def read_records(path: Path) -> list[Record]:
     for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
         if not line.strip():
             continue
+        place = f"{path}, line {number}"
         try:
             text = json.loads(line)["text"]
-            content = f">{number}\n{text}\n".encode()
         except (ValueError, TypeError, KeyError, RecursionError):
+            text = None
+        if not isinstance(text, str):
+            raise ValueError(f'{place}: give a line like {{"text": "MKV..."}}')
+        if not (text.isascii() and text.replace("*", "").isalpha()):
             raise ValueError(
-                f'{path}, line {number}: give a line like {{"text": "MKV..."}}'
-            ) from None
-        found += parse_fasta([content], f"{path}, line {number}")
+                f"{place}: {shown(text)} is not one sequence: give its letters alone, and one "
+                "sequence a line"
+            )
+        found += parse_fasta([f">{number}\n{text}\n".encode()], place)
     return found
 
 
