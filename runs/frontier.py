@@ -8,8 +8,9 @@ them by `unmask quality --perplexity`: each is a cell, a file in --out, and a co
 stopped goes on where it was.  Then writes frontier.json, with all figures of all cells and those of
 real text, and frontier.png, a curve over temperatures for every sampler and number of steps, with
 standard errors over samples.  Flags that are not its own are those of `unmask sample`
-(--length 256 --dtype float32).  A cell costs its samples and a second or more, longer where much
-training text is searched for copies.
+(--length 256 --dtype float32); numbers of some samplers alone (--eta, --gamma, --corrections) are
+given to these.  A cell that is refused is named, and the exit code is then 1.  A cell costs its
+samples and a second or more, longer where much training text is searched for copies.
 
 Read it so: of two samplers of one entropy the one with the lower perplexity is better, as far as
 the judge knows; a lower perplexity at a lower entropy is none.
@@ -27,11 +28,14 @@ from typing import Any
 from unmask import __version__
 from unmask.checkpoint import digest, resolve
 from unmask.cli import main as unmask
+from unmask.config import OWN
 from unmask.files import write_whole
+from unmask.kinds.registry import open_data
 from unmask.report.drawing import BLACK, new_figure, quiet, write_png
 
 FIGURES = ("judge_entropy", "generative_perplexity")
-STEPLESS = "first_hitting"  # whose law is that of as many steps as one likes
+# the law of the first is that of as many steps as one likes; the other's follow from --gamma
+STEPLESS = ("first_hitting", "entropy-bounded")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,11 +50,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", default="256")
     parser.add_argument("--num", type=int, default=100, help="samples of a cell")
     parser.add_argument("--seed", type=int, default=0)
+    for name in OWN:
+        parser.add_argument(f"--{name}", help=f"of {' and '.join(OWN[name])}")
     args, more = parser.parse_known_args(argv)
     try:
         cells = cells_of(args)
         begin(args, more)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         print(f"frontier: {error}", file=sys.stderr)
         return 2
     rows = []
@@ -66,6 +72,10 @@ def main(argv: list[str] | None = None) -> int:
     write_whole(args.out / "frontier.json", json.dumps(content, indent=1) + "\n")
     write_png(args.out / "frontier.png", lambda: draw(found))
     print(f"wrote {args.out / 'frontier.json'} and frontier.png")
+    if len(found) < len(rows):
+        refused = f"{len(rows) - len(found)} of {len(rows)} cells were refused"
+        print(f"frontier: {refused}, and are not in frontier.png", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -79,10 +89,15 @@ def cells_of(args: argparse.Namespace) -> list[dict[str, Any]]:
         raise ValueError(f"{error}: give numbers with commas between them") from None
     if not samplers or args.num < 2 or min(steps) < 1:
         raise ValueError("give a sampler, at least one step, and --num of at least 2")
+    for name, of in OWN.items():
+        if getattr(args, name) is not None and not set(of) & set(samplers):
+            raise ValueError(
+                f"--{name} is of {' and '.join(of)}, which --samplers does not name: leave it out"
+            )
     found = []
     for sampler, temperature, number in itertools.product(samplers, temperatures, steps):
         cell = {"sampler": sampler, "temperature": temperature, "steps": number}
-        if sampler == STEPLESS:
+        if sampler in STEPLESS:
             cell["steps"] = 0
         if cell not in found:
             found.append(cell)
@@ -92,13 +107,26 @@ def cells_of(args: argparse.Namespace) -> list[dict[str, Any]]:
 def settings(args: argparse.Namespace, more: list[str]) -> dict[str, Any]:
     """What all cells of a folder have in common."""
     model, judge = resolve(args.model), resolve(args.judge)
-    meta = json.loads((args.data / "meta.json").read_text(encoding="utf-8"))
+    data_sha256 = open_data(args.data).meta["sha256"]
     return {
-        "model_sha256": digest(model / "model.safetensors"), "data_sha256": meta["sha256"],
+        "model_sha256": digest(model / "model.safetensors"), "data_sha256": data_sha256,
         "judge_sha256": [digest(file) for file in sorted(judge.glob("*.safetensors"))],
         "num": args.num,
-        "seed": args.seed, "flags": more,
+        "seed": args.seed, "flags": [*own_flags(args), *more],
     }  # fmt: skip
+
+
+def own_flags(args: argparse.Namespace, sampler: str = "") -> list[str]:
+    """Numbers of some samplers alone, as flags: those of this one; of all, without one."""
+    given = {name: getattr(args, name) for name in OWN if not sampler or sampler in OWN[name]}
+    return [
+        word for name, said in given.items() if said is not None for word in (f"--{name}", said)
+    ]
+
+
+def short(temperature: float) -> str:
+    """The shortest number that reads back as this one: no two have the same."""
+    return repr(temperature).removesuffix(".0")
 
 
 def begin(args: argparse.Namespace, more: list[str]) -> None:
@@ -117,7 +145,7 @@ def begin(args: argparse.Namespace, more: list[str]) -> None:
 
 def measured(args: argparse.Namespace, cell: dict[str, Any], more: list[str]) -> dict[str, Any]:
     """The cell with its figures, from its file where it has one already; or why it has none."""
-    name = "{sampler}-t{temperature:g}-n{steps}".format(**cell)
+    name = f"{cell['sampler']}-t{short(cell['temperature'])}-n{cell['steps']}"
     samples, record, result = (
         str(args.out / f"{name}{ending}") for ending in (".jsonl", ".sample.json", ".json")
     )
@@ -125,7 +153,7 @@ def measured(args: argparse.Namespace, cell: dict[str, Any], more: list[str]) ->
         seed = ["--seed", str(args.seed)]
         drawing = ["sample", str(args.model), "--num", str(args.num), "--out", samples, *seed]
         drawing += ["--sampler", cell["sampler"], "--temperature", str(cell["temperature"])]
-        drawing += ["--json", record, *more]
+        drawing += ["--json", record, *own_flags(args, cell["sampler"]), *more]
         if cell["steps"]:
             drawing += ["--steps", str(cell["steps"])]
         judging = ["quality", samples, "--data", str(args.data), "--perplexity", args.judge]
@@ -154,9 +182,9 @@ def verb(command: list[str]) -> int:
 
 
 def line(row: dict[str, Any]) -> str:
-    said = "{sampler}, temperature {temperature:g}, {steps} steps".format(**row)
-    if row["steps"] == 0:
-        said = "{sampler}, temperature {temperature:g}".format(**row)
+    said = f"{row['sampler']}, temperature {short(row['temperature'])}"
+    if row["steps"]:
+        said += f", {row['steps']} steps"
     if "refused" in row:
         return f"{said}: {row['refused']}"
     entropy, perplexity = (row["figures"][name] for name in FIGURES)
@@ -187,7 +215,7 @@ def draw(rows: list[dict[str, Any]]) -> Any:
             x, y, dy, dx, fmt="o-", markersize=4, linewidth=1.3, elinewidth=0.7, label=name
         )
         for row, left, low in zip(curve, x, y, strict=True):
-            axes.annotate(f"{row['temperature']:g}", (left, low), (4, 4), fontsize=8,
+            axes.annotate(short(row["temperature"]), (left, low), (4, 4), fontsize=8,
                           textcoords="offset points")  # fmt: skip
     x, y, dx, dy = points(rows[:1], "real")
     axes.errorbar(x, y, dy, dx, fmt="*", markersize=13, color=BLACK, label="real text, held out")

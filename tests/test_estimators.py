@@ -267,7 +267,8 @@ def test_new_samplers_on_the_command_line(flags, recorded, home, tmp_path):
     record = json.loads(out.read_text(encoding="utf-8"))
     assert record["sampler"] == flags[0] and [len(one) for one in record["samples"]] == [8, 8, 8]
     assert record | recorded == record
-    own = {"gamma", "eta", "corrections", "top_p", "draw", "steps"} & set(record)
+    assert {"top_p", "draw"} <= set(record)  # their defaults, too
+    own = {"gamma", "eta", "corrections", "steps"} & set(record)
     assert own <= {*recorded, "steps"}
     hole = tmp_path / "hole.txt"
     hole.write_text("abc[MASK:3]gh", encoding="utf-8")

@@ -34,7 +34,9 @@ def test_cells_are_measured_once_and_drawn(frontier, text_run, data, tmp_path, c
     for cell in found["cells"]:
         for name in frontier.FIGURES:
             assert set(cell["figures"][name]["samples"]) == {"value", "error"}
-        told = out / f"{cell['sampler']}-t{cell['temperature']:g}-n{cell['steps']}.json"
+        told = (
+            out / f"{cell['sampler']}-t{frontier.short(cell['temperature'])}-n{cell['steps']}.json"
+        )
         assert (
             json.loads(told.read_text(encoding="utf-8"))["perplexity"]["drawn"]["temperature"]
             == cell["temperature"]
@@ -50,6 +52,37 @@ def test_cells_are_measured_once_and_drawn(frontier, text_run, data, tmp_path, c
     assert before == {path: path.stat().st_mtime_ns for path in out.glob("ancestral*")}
 
 
+def test_numbers_of_some_samplers_are_given_to_these(frontier, text_run, data, tmp_path, capsys):
+    out = tmp_path / "f"
+    flags = ["--eta", "0.1", "--gamma", "2", "--steps", "2"]
+    flags += ["--samplers", "remdm-cap,confidence,entropy-bounded"]
+    assert frontier.main(argv(text_run, data, out, *flags)) == 0
+    drawn = {
+        path.name: json.loads(path.read_text(encoding="utf-8"))["perplexity"]["drawn"]
+        for path in out.glob("*-n[0-9].json")
+    }
+    assert set(drawn) == {
+        "remdm-cap-t1-n2.json", "confidence-t1-n2.json", "entropy-bounded-t1-n0.json",
+    }  # fmt: skip
+    assert drawn["remdm-cap-t1-n2.json"]["eta"] == 0.1
+    assert "eta" not in drawn["confidence-t1-n2.json"]
+    assert drawn["entropy-bounded-t1-n0.json"]["gamma"] == 2
+    # a cell that is refused is no success
+    flags = ["--samplers", "remdm-cap,nobody", "--eta", "0.1", "--gamma", "2", "--steps", "2"]
+    assert frontier.main(argv(text_run, data, out, *flags)) == 2
+    flags = ["--samplers", "remdm-cap,nobody", "--eta", "0.1", "--steps", "2"]
+    capsys.readouterr()
+    assert frontier.main(argv(text_run, data, tmp_path / "g", *flags)) == 1
+    assert "1 of 2 cells were refused" in capsys.readouterr().err
+
+
+def test_temperatures_that_differ_are_two_cells(frontier, text_run, data, tmp_path):
+    flags = ["--temperatures", "0.7000001,0.7", "--steps", "2", "--samplers", "ancestral"]
+    assert frontier.main(argv(text_run, data, tmp_path / "f", *flags)) == 0
+    assert (tmp_path / "f" / "ancestral-t0.7000001-n2.json").exists()
+    assert (tmp_path / "f" / "ancestral-t0.7-n2.json").exists()
+
+
 def test_what_cannot_be_is_said(frontier, text_run, data, tmp_path, capsys):
     out = tmp_path / "f"
     assert frontier.main(argv(text_run, data, out, "--samplers", "nobody")) == 2
@@ -58,5 +91,9 @@ def test_what_cannot_be_is_said(frontier, text_run, data, tmp_path, capsys):
     assert "has cells of another seed: name another --out" in capsys.readouterr().err
     assert frontier.main(argv(text_run, data, out, "--steps", "two")) == 2
     assert "give numbers with commas" in capsys.readouterr().err
+    assert frontier.main(argv(text_run, tmp_path / "nosuch", tmp_path / "h")) == 2
+    assert "nosuch" in capsys.readouterr().err
+    assert frontier.main(argv(text_run, data, out, "--eta", "0.1")) == 2
+    assert "--eta is of remdm-cap and remdm-rescale, which --samplers" in capsys.readouterr().err
     assert frontier.main(argv(tmp_path / "no", data, tmp_path / "g")) == 2
     assert "there is no folder" in capsys.readouterr().err

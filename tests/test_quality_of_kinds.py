@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +13,24 @@ import pytest
 import torch
 
 import unmask
-from unmask import likelihood
+from unmask import checkpoint, likelihood
 from unmask.cli import main
 from unmask.cli.quality import rows_of
+from unmask.config import TrainConfig
 from unmask.data import open_data, prepare_images, prepare_proteins, prepare_text
 from unmask.evaluation import perplexity
-from unmask.evaluation.distance import frechet_distance
-from unmask.evaluation.judges import Own
+from unmask.evaluation.distance import frechet, frechet_distance, moments
+from unmask.evaluation.judges import ORDER, Own
 from unmask.kinds.images import quality as of_pictures
 from unmask.kinds.images.pixels import png
 from unmask.kinds.proteins import quality as of_proteins
 from unmask.kinds.quality import Example
 from unmask.kinds.registry import kind_of
 from unmask.kinds.text import pieces
-from unmask.kinds.trial import make_trial
+from unmask.kinds.text import quality as text_quality
+from unmask.kinds.trial import Closer, make_trial, share_of
 from unmask.likelihood import estimate
+from unmask.train import train
 
 KINDS = Path(unmask.__file__).parent / "kinds"
 
@@ -182,6 +186,22 @@ def test_real_examples_do_not_overlap_and_the_rest_is_the_reference(home):
     assert all(data.tokenizer.decode(one) in text for one in found.examples)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_one_long_sample_does_not_cost_the_others_their_real_ones(home, tmp_path, seed, capsys):
+    data = open_data(home / "data")
+    sizes = np.array([50] * 9 + [3000])  # half of the split has 2,000
+    found = pieces.real_examples(data, "test", sizes, seed)
+    assert found.like.tolist() == [*range(9)]
+    train = text_of(home)
+    path = write_lines(tmp_path / "s.jsonl", [train[i * 100 :][:n] for i, n in enumerate(sizes)])
+    record = judged(path, home / "data", tmp_path, "--seed", seed)
+    assert record["real"] == 9
+    said = (
+        "no room for real examples as long as 1 of the samples, of 3,000 characters each on average"
+    )
+    assert f"{said}; those that have one have 50" in capsys.readouterr().out
+
+
 def test_documents_that_are_kept_apart_stay_so(tmp_path):
     random = np.random.default_rng(0)
     words = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog"]
@@ -223,6 +243,17 @@ def test_of_much_text_some_is_looked_at_and_that_is_said(home, tmp_path, monkeyp
     assert "more than 0 MB of text: give fewer" in refused(
         capsys, tmp_path / "s.jsonl", "--data", home / "data"
     )
+
+
+def test_copies_are_listed_by_their_numbers_in_the_file(home, tmp_path):
+    train = text_of(home)
+    texts = ["abcdefgh" * 12] * 12
+    texts[3] = ""  # is left out
+    texts[9] = train[500:650]
+    path = write_lines(tmp_path / "s.jsonl", texts)
+    found = text_quality.judge(open_data(home / "data"), path, split="test", seed=0)
+    (listing,) = found.listings
+    assert listing.rows[1][:2] == ["10", "150"]
 
 
 def test_blocks_of_the_training_text_hold_all_of_it(home, monkeypatch):
@@ -351,6 +382,12 @@ def test_proteins_that_cannot_be_compared_are_refused(proteins, tmp_path, capsys
         assert said in refused(capsys, made, *flags)
     (tmp_path / "s.jsonl").write_text('{"text": "MKV"}\n[1]\n', encoding="utf-8")
     assert "line 2: give a line like" in refused(capsys, tmp_path / "s.jsonl", *flags)
+    for text in ("ACD\n>evil\nGGG", "ACD\rGGG", ">ACD", "ACD\n;GG", "ACD GGG", "", "\xe9", "AC1"):
+        write_lines(tmp_path / "s.jsonl", ["MKV", text, "MKV"])
+        assert "line 2: " in (said := refused(capsys, tmp_path / "s.jsonl", *flags)), text
+        assert f"{text!r} is not one sequence: give its letters alone" in said
+    (tmp_path / "s.jsonl").write_text('{"text": "MKV"}\n{"text": null}\n', encoding="utf-8")
+    assert "line 2: give a line like" in refused(capsys, tmp_path / "s.jsonl", *flags)
     made.write_text(">a\nMKV\n>b\nMKV\n", encoding="utf-8")
     assert "no validation sequences" in refused(capsys, made, *flags, "--split", "validation")
 
@@ -476,7 +513,7 @@ def test_a_perplexity_is_told_with_its_entropy():
     random = np.random.default_rng(0)
     side = [Example("", random.integers(0, 65, 40)) for _ in range(30)]
     measure = make_trial(30, np.arange(30), 0).measure
-    found = perplexity.judged(Uniform(), (side, side), measure, {})
+    found = perplexity.judged(Uniform(), (side, side), measure)
     value, entropy = found.measures
     assert value.samples.value == pytest.approx(65) == value.real.value
     counts = [np.unique(one.ids, return_counts=True)[1] / 40 for one in side]
@@ -484,9 +521,8 @@ def test_a_perplexity_is_told_with_its_entropy():
     assert entropy.samples.value == pytest.approx(known)
     assert "temperature unknown, top-p unknown, precision unknown" in found.notes[0]
     how = {"temperature": 0.5, "top_p": 0.9, "precision": "float32", "steps": 8}
-    found = perplexity.judged(
-        Uniform(), (side, side), make_trial(30, np.arange(30), 0).measure, how
-    )
+    record = perplexity.Record(Path("r.json"), [""], how)
+    found = perplexity.judged(Uniform(), (side, side), measure, record)
     assert "temperature 0.5, top-p 0.9, precision float32, steps 8" in found.notes[0]
 
 
@@ -520,16 +556,53 @@ def test_a_run_judges_by_the_likelihood_of_its_sampler(data, text_run):
     assert nats[:3].tolist() == pytest.approx(known, rel=1e-5)
 
 
+@pytest.fixture(scope="module")
+def protein_run(proteins):
+    """A run of few steps at 24 residues, whose network looks at the ends of a sequence."""
+    config = TrainConfig(
+        length=24, dim=16, layers=1, heads=2, batch_size=8, steps=12, warmup=1, eval_windows=8,
+        dtype="float32", device="cpu",
+    )  # fmt: skip
+    return train(config, proteins / "data", proteins / "run").parents[1]
+
+
+def own_judge(run, folder):
+    data = open_data(folder)
+    kind = kind_of(data.meta, data.folder)
+    return Own(checkpoint.resolve(run), kind, torch.device("cpu"), nullcontext())
+
+
+def test_pieces_of_a_long_protein_are_judged_as_pieces(proteins, protein_run):
+    """As the windows of the test split are evaluated, which are told their ends."""
+    data, judge = open_data(proteins / "data"), own_judge(protein_run, proteins / "data")
+    sequences = [ids for ids in data.sequences("test") if len(ids) > 60][:4]
+    strange = sequences[0].astype(np.int64)
+    strange[:30] = data.vocab_size  # not known, and its first window is nothing but that
+    rows = judge.rows([Example("", ids) for ids in [*sequences, strange]])
+    assert (rows[-1][:30] == -1).all()
+    nats, tokens = judge.nats(rows)
+    for row, found, number in zip(rows, nats, tokens, strict=True):
+        known = 0.0
+        for low in range(0, len(row), 24):
+            ids = torch.from_numpy(row[low : low + 24])[None]
+            there = {"ends": torch.tensor([[low == 0, low + 24 >= len(row)]]), "valid": ids >= 0}
+            if there["valid"].any():
+                batch = {"x": ids.clamp(min=0), **there}
+                known += float(estimate(judge.model, [batch], ORDER).per_example.sum())
+        assert found == pytest.approx(known, rel=1e-5) and number == (row >= 0).sum()
+
+
 def test_the_command_says_how_samples_were_drawn(data, text_run, tmp_path, capsys):
     made, told = str(tmp_path / "s.jsonl"), str(tmp_path / "s.json")
     drawn = ["sample", str(text_run), "--num", "12", "--steps", "4", "--temperature", "0.7"]
-    drawn += ["--out", made, "--json", told]
+    drawn += ["--out", made, "--json", told, "--dtype", "float32"]
     assert main(drawn) == 0
     flags = ["--perplexity", text_run, "--dtype", "float32"]
     capsys.readouterr()
     record = judged(made, data, tmp_path, *flags, "--record", told)
     said = capsys.readouterr().out
-    assert "temperature 0.7, top-p unknown" in said and "generative perplexity" in said
+    assert "temperature 0.7, top-p 1.0, precision float32" in said
+    assert "draw exact" in said and "generative perplexity" in said
     assert record["perplexity"]["drawn"]["steps"] == 4
     one = record["measures"]["generative_perplexity"]
     assert 1 < one["samples"]["value"] < 60 and one["samples"]["error"] > 0
@@ -541,12 +614,59 @@ def test_the_command_says_how_samples_were_drawn(data, text_run, tmp_path, capsy
     assert "is no record of unmask sample" in refused(
         capsys, made, *flags, "--record", tmp_path / "no.json"
     )
+    other = write_lines(tmp_path / "other.jsonl", ["the fox", "a dog"])
+    assert "is the record of other samples: it has 2 of the 2 not" in refused(
+        capsys, other, *flags, "--record", told
+    )
     assert "--record goes with --perplexity" in refused(
         capsys, made, "--data", data, "--record", told
     )
     assert "there is no folder" in refused(
         capsys, made, "--data", data, "--perplexity", tmp_path / "nowhere"
     )
+
+
+def test_all_that_makes_samples_colder_is_told(data, text_run, tmp_path, capsys):
+    made, told = str(tmp_path / "s.jsonl"), str(tmp_path / "s.json")
+    drawn = ["sample", str(text_run), "--num", "4", "--out", made, "--json", told, "--steps", "4"]
+    flags = ["--draw", "float32-gumbel", "--sampler", "remdm-cap", "--eta", "0.3"]
+    assert main([*drawn, *flags]) == 0
+    capsys.readouterr()
+    judged(made, data, tmp_path, "--perplexity", text_run, "--record", told)
+    said = capsys.readouterr().out
+    assert "draw float32-gumbel" in said and "eta 0.3" in said and "remdm-cap" in said
+
+
+def test_a_record_that_is_none_is_refused(data, text_run, tmp_path, capsys):
+    made, told = write_lines(tmp_path / "s.jsonl", ["the fox", "a dog"]), tmp_path / "r.json"
+    flags = [made, "--data", data, "--perplexity", text_run, "--record", told]
+    known = {"sampler": "ancestral", "temperature": 1.0, "samples": ["the fox", "a dog"]}
+    for wrong, said in [
+        ({"sampler": ["\u001b[31m"]}, 'sampler is ["\\u001b[31m"], expected a text in one line'),
+        ({"sampler": "\u001b[31m"}, "expected a text in one line"),
+        ({"temperature": {"a": [1, 2]}}, 'temperature is {"a": [1, 2]}, expected a finite number'),
+        ({"steps": math.inf}, "steps is Infinity, expected a number of steps"),
+        ({"eta": True}, "eta is true, expected a finite number"),
+        ({"samples": [1]}, "samples[0] is 1, expected a text"),
+    ]:
+        told.write_text(json.dumps(known | wrong), encoding="utf-8")
+        assert said in refused(capsys, *flags), wrong
+    hole, filled = tmp_path / "h.txt", tmp_path / "f.json"
+    hole.write_text("the [MASK:3]", encoding="utf-8")
+    assert main(["fill", str(text_run), str(hole), "--json", str(filled)]) == 0
+    flags[-1] = filled
+    assert "is no record of unmask sample" in refused(capsys, *flags)
+
+
+def test_samples_of_which_nothing_is_known_are_refused(proteins, protein_run, tmp_path, capsys):
+    made = tmp_path / "x.fasta"
+    made.write_text(">a\nXXXXX\n>b\nXXX\n", encoding="utf-8")
+    flags = ["--data", proteins / "data", "--perplexity", protein_run]
+    assert "scores no token of the samples" in refused(capsys, made, *flags)
+    made.write_text(">a\nXXXXX\n>b\nXXXMMKK\n>c\nKKMMXX\n", encoding="utf-8")
+    record = judged(made, proteins / "data", tmp_path, *flags[2:])
+    # of two that have tokens, and of those tokens alone
+    assert value_of(record, "judge_entropy") == pytest.approx(math.log(2))
 
 
 def test_a_judge_of_other_tokens_is_refused(home, text_run, tmp_path, capsys):
@@ -581,6 +701,29 @@ def test_features_are_compared_as_distance_does(pictures, tmp_path, capsys):
     )
     np.save(tmp_path / "wide.npy", random.normal(size=(300, 4)))
     assert "and 4 on the other" in refused(capsys, made, *flags, names[0], tmp_path / "wide.npy")
+
+
+def test_distances_of_which_there_is_no_run_are_unknown(home, tmp_path, capsys):
+    judged(write_lines(tmp_path / "s.jsonl", list("abcdefgh")), home / "data", tmp_path)
+    said = capsys.readouterr().out
+    assert "unknown, unknown, unknown: that much lies" in said and "nan" not in said
+
+
+def test_an_error_that_is_missing_is_not_0():
+    """Of figures that all leave-outs agree on but for rounding, shares of ties, constants."""
+    trial = make_trial(30, np.arange(30), 0)
+    wholes = np.random.default_rng(0).integers(1, 100, 30)
+    constant, varied = share_of(0.1 * wholes, wholes), share_of(wholes % 2, wholes)
+    one = trial.measure("k", "n", "s", None, constant, varied)
+    assert one.real is not None and one.real.error > 0
+    left_out = [constant(np.arange(30) != i) for i in range(30)]
+    assert 0 < np.ptp(left_out) < 1e-15 and math.isnan(one.samples.error)
+    side = Closer(np.full(30, 0.5), np.arange(30))
+    assert trial.closer("s", side, side).samples.spell() == "0.5"
+    constant, other = torch.full((40, 3), 0.3), torch.full((50, 3), 0.7)
+    assert math.isnan(frechet(moments(constant), moments(other)).stderr)
+    varied = frechet(moments(torch.randn(40, 3)), moments(torch.randn(50, 3) + 1))
+    assert varied.stderr > 0
 
 
 def test_rows_of_a_table_of_figures_name_the_ideal():

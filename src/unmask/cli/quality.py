@@ -72,13 +72,13 @@ def quality(argv: list[str]) -> None:
         )
     refuse_others(args, kind, "Judge")
     more = features_of(args)
-    judge, drawn = judge_of(args, kind), drawn_of(args)
+    judge, record = judge_of(args, kind), record_of(args)
     found = kind.quality(data, args.samples, args)
     if judge is not None:
         from unmask.evaluation.perplexity import judged
 
         assert found.examples is not None and found.measure is not None
-        more.append(judged(judge, found.examples, found.measure, drawn))
+        more.append(judged(judge, found.examples, found.measure, record))
     for part in more:
         found = part.added(found)
     for line in found.heading:
@@ -129,15 +129,15 @@ def judge_of(args: Any, kind: Kind) -> Any:
     return open_judge(find(args.perplexity).folder, kind, device, precision(dtype, device))
 
 
-def drawn_of(args: Any) -> dict:
-    """What --record says of how the samples were drawn."""
+def record_of(args: Any) -> Any:
+    """What --record says of how the samples were drawn; None for nothing."""
     if not args.record:
-        return {}
+        return None
     if not args.perplexity:
         raise ValueError("--record goes with --perplexity: give a model, or leave it out")
-    from unmask.evaluation.perplexity import read_how
+    from unmask.evaluation.perplexity import read_record
 
-    return read_how(Path(args.record))
+    return read_record(Path(args.record))
 
 
 def rows_of(measures: Sequence[Measure]) -> list[list[str]]:

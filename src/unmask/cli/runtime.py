@@ -11,7 +11,7 @@ from typing import Any
 
 from unmask import __version__
 from unmask.cli.flags import Machine, Sampler
-from unmask.config import TIMED, Sampling
+from unmask.config import TIMED
 from unmask.documents import without_infinities
 from unmask.files import is_writer, write_whole
 from unmask.kinds.kind import flag_names
@@ -157,9 +157,8 @@ def refuse_others(args, kind, flags: str) -> None:
 
 
 def how(args: Sampler, model) -> dict:
-    """What a record says of the sampler: the flags that have an effect."""
-    names = ["sampler", "temperature"]
-    names += [name for name in ("top_p", "draw") if getattr(args, name) != getattr(Sampling, name)]
+    """What a record says of the sampler: the flags that have an effect, at their defaults, too."""
+    names = ["sampler", "temperature", "top_p", "draw"]
     if args.guidance:
         names += ["guidance", "guidance_schedule"]
     made = {name: getattr(args, name) for name in names} | args.own()

@@ -14,6 +14,7 @@ from torch import Tensor
 from unmask import arrays
 from unmask.files import no_file
 
+ROUNDING = 1e-24  # of squares: features that vary by less are constant
 MOST = 1 << 28  # values of an array that is read: 2 GB of float64
 
 
@@ -66,7 +67,8 @@ def frechet(a: Moments, b: Moments) -> Distance:
 
     The error is to first order in the samples of those sides whose features are known.  It says
     what other samples of these sizes would change, not how far a small sample is biased, which is
-    often more.  It is NaN where no features are known, or where n <= D on a side.
+    often more.  It is NaN where no features are known, where n <= D on a side, or where features
+    are constant.
     """
     if len(a.mean) != len(b.mean):
         raise ValueError(
@@ -82,6 +84,10 @@ def frechet(a: Moments, b: Moments) -> Distance:
     if not known or any(one.num <= len(one.mean) for one, _ in known):
         return Distance(value, of_means, math.nan)
     variance = sum(float(influences(*pair).var()) / pair[0].num for pair in known)
+    # from features that do not vary no error can be told
+    varied = sum(float(one.covariance.trace()) for one, _ in known)
+    if varied <= ROUNDING * sum(float(one.mean.square().sum()) for one, _ in known):
+        return Distance(value, of_means, math.nan)
     return Distance(value, of_means, math.sqrt(variance))
 
 

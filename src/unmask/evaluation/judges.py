@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -39,7 +39,10 @@ class Judge(Protocol):
     record: dict  # what is to be recorded of it
 
     def rows(self, examples: Sequence[Example]) -> list[np.ndarray]:
-        """Its token ids (length,) of each example.  ValueError for what it cannot read."""
+        """Its token ids (length,) of each example, -1 where it leaves out what is there.
+
+        ValueError for what it cannot read.
+        """
         ...
 
     def nats(self, rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -58,11 +61,20 @@ def open_judge(folder: Path, kind: Kind, device: torch.device, precision: Any) -
     return Own(folder, kind, device, precision)
 
 
+class Window(NamedTuple):
+    """Of a row: all of it, or a piece."""
+
+    of: int  # the row
+    ids: np.ndarray  # (S,) int64, negative where there is no value
+    ends: tuple[bool, bool]  # whether it holds the first and the last position of the row
+
+
 class Own:
     """A model of this package, by the exact likelihood of its sampler from left to right: that of
     an autoregressive one, at one call an example, or of masked diffusion.
 
-    Longer rows than it was trained at are cut into windows, each judged alone.
+    Longer rows than it was trained at are cut into windows, each judged alone: the network is told
+    which ends of its row a window holds.
     """
 
     def __init__(self, folder: Path, kind: Kind, device: torch.device, precision: Any):
@@ -82,20 +94,22 @@ class Own:
         self.record = {"model_sha256": digest(folder / "model.safetensors")}
 
     def rows(self, examples: Sequence[Example]) -> list[np.ndarray]:
-        return [one.ids for one in examples]
+        size = self.model.subtokenizer.vocab_size
+        return [np.where(one.ids < size, one.ids.astype(np.int64), -1) for one in examples]
 
     def nats(self, rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Positions without a value are left out: they are neither seen nor paid for."""
-        vocab_size = self.model.subtokenizer.vocab_size
         cut = [
-            (i, row[low : low + self.length])
+            Window(i, row[low : low + self.length], (low == 0, low + self.length >= len(row)))
             for i, row in enumerate(rows)
             for low in range(0, len(row), self.length)
         ]
-        known = [(i, row) for i, row in cut if (row < vocab_size).any()]
+        known = [window for window in cut if (window.ids >= 0).any()]
         nats, tokens = np.zeros(len(rows)), np.zeros(len(rows))
-        number = np.array([i for i, _ in known])
-        batches = padded([row for _, row in known], vocab_size, rows_at_a_time(0, self.length))
+        if not known:
+            return nats, tokens
+        number = np.array([window.of for window in known])
+        batches = padded(known, rows_at_a_time(0, self.length))
         with self.precision:
             found = estimate(self.model, progress(batches, len(known)), self.estimator)
         np.add.at(nats, number, found.per_example.double().cpu().numpy())
@@ -103,16 +117,16 @@ class Own:
         return nats, tokens
 
 
-def padded(rows: list[np.ndarray], vocab_size: int, size: int) -> Iterator[dict[str, Tensor]]:
-    """Batches of so many rows; ids from `vocab_size` on are no values."""
-    for low in range(0, len(rows), size):
-        some = rows[low : low + size]
-        longest = max(map(len, some))
-        x = torch.full((len(some), longest), vocab_size)
-        for i, row in enumerate(some):
-            x[i, : len(row)] = torch.from_numpy(row.astype(np.int64))
-        valid = x < vocab_size
-        yield {"x": torch.where(valid, x, 0), "valid": valid}
+def padded(windows: list[Window], size: int) -> Iterator[dict[str, Tensor]]:
+    """Batches of so many windows: "x" and "valid" (B, S), "ends" (B, 2)."""
+    for low in range(0, len(windows), size):
+        some = windows[low : low + size]
+        longest = max(len(window.ids) for window in some)
+        x = torch.full((len(some), longest), -1)
+        for i, window in enumerate(some):
+            x[i, : len(window.ids)] = torch.from_numpy(window.ids)
+        ends = torch.tensor([window.ends for window in some])
+        yield {"x": x.clamp(min=0), "valid": x >= 0, "ends": ends}
 
 
 def progress(batches: Iterator[dict[str, Tensor]], total: int) -> Iterator[dict[str, Tensor]]:
@@ -256,4 +270,4 @@ def refusing(folder: Path) -> Iterator[None]:
 
 def perplexity_of(nats: float) -> float:
     """exp, infinite where that is too large."""
-    return math.exp(nats) if nats < 700 else math.inf
+    return math.inf if nats >= 700 else math.exp(nats)

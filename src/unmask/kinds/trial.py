@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 BINS = 24  # of a histogram
 GROUPS = 50  # of examples, left out one after another: an error is then known to about a tenth
+ROUNDING = 1e-12  # of a figure: what differs by less is equal
 LEAST = 2  # examples of either side: of one, no error is known
 
 # of weights (n,) that the examples of a side have, 0 or 1: its figure
@@ -40,7 +41,7 @@ def jackknife(score: Score, n: int, chosen: np.ndarray, seed: int) -> Value:
         weights[left_out] = 0
         found.append(score(weights))
         weights[left_out] = 1
-    if np.ptp(found) == 0:
+    if np.ptp(found) <= ROUNDING * np.abs(found).max():
         return Value(value)
     spread = np.array(found) - np.mean(found)
     return Value(value, float(np.sqrt((groups - 1) / groups * (spread @ spread))))
@@ -88,12 +89,13 @@ class Trial(NamedTuple):
 
 def clustered_error(values: np.ndarray, group: np.ndarray) -> float:
     """Standard error of a mean whose values go together in groups, such as those of examples that
-    share their nearest one, with whose side they stand or fall; NaN of a single group."""
+    share their nearest one, with whose side they stand or fall; NaN of a single group, and where
+    all are equal: an error that is missing is not 0."""
     import numpy as np
 
     _, of = np.unique(group, return_inverse=True)
     sums = np.bincount(of, values - values.mean())
-    if len(sums) < 2:
+    if len(sums) < 2 or np.ptp(values) == 0:
         return float("nan")
     return float(np.sqrt(len(sums) / (len(sums) - 1) * (sums @ sums)) / len(values))
 
@@ -114,6 +116,19 @@ def check_split(data: Any, split: str, what: str) -> None:
             f"{data.folder} has no {split} {what} to compare with: name another --split, or "
             f"prepare the data with such {what}"
         )
+
+
+def fitting(sizes: np.ndarray, most: int) -> np.ndarray:
+    """(n,) bool: which of the sizes (n,), taken in their order, fit into so much; one that does not
+    is passed over, and those after it are not."""
+    import numpy as np
+
+    fits, left = np.zeros(len(sizes), bool), most
+    for i, size in enumerate(sizes.tolist()):
+        if size <= left:
+            fits[i] = True
+            left -= size
+    return fits
 
 
 def check_many(where: str, found: int) -> None:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from unmask.checkpoint import digest
 from unmask.kinds import grams
 from unmask.kinds.grams import Grams, count_grams
-from unmask.kinds.proteins.fasta import Record, parse_fasta, read_fasta
+from unmask.kinds.proteins.fasta import Record, parse_fasta, read_fasta, shown
 from unmask.kinds.proteins.nearest import RUN, Nearest, nearest
 from unmask.kinds.proteins.residues import LETTERS
 from unmask.kinds.quality import Bars, Example, Listing, Measure, Quality
@@ -19,6 +19,7 @@ from unmask.kinds.trial import (
     Trial,
     check_many,
     check_split,
+    fitting,
     kolmogorov_smirnov,
     make_trial,
     mean_of,
@@ -69,7 +70,7 @@ def judge(data: Any, path: Path, *, split: str, seed: int) -> Quality:
     ]
     return Quality(
         heading=heading, measures=measures, notes=[*notes, *said, *of_search],
-        listings=[closest(records, found)], bars=bars_of(sides),
+        listings=[closest(records, chosen, found)], bars=bars_of(sides),
         record={"samples": n, "real": m, "files_sha256": {str(path): digest(path)}},
         examples=(both[0], both[1]), measure=sides.trial.measure,
     )  # fmt: skip
@@ -83,22 +84,27 @@ def read_records(path: Path) -> list[Record]:
     for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
         if not line.strip():
             continue
+        place = f"{path}, line {number}"
         try:
             text = json.loads(line)["text"]
-            content = f">{number}\n{text}\n".encode()
         except (ValueError, TypeError, KeyError, RecursionError):
+            text = None
+        if not isinstance(text, str):
+            raise ValueError(f'{place}: give a line like {{"text": "MKV..."}}')
+        if not (text.isascii() and text.replace("*", "").isalpha()):
             raise ValueError(
-                f'{path}, line {number}: give a line like {{"text": "MKV..."}}'
-            ) from None
-        found += parse_fasta([content], f"{path}, line {number}")
+                f"{place}: {shown(text)} is not one sequence: give its letters alone, and one "
+                "sequence a line"
+            )
+        found += parse_fasta([f">{number}\n{text}\n".encode()], place)
     return found
 
 
 def within_limits(records: list[Record], seed: int) -> tuple[list[int], list[str]]:
     """Numbers of the samples that are looked at, random ones of many, and notes."""
     order = np.random.default_rng((seed, len(records))).permutation(len(records))
-    sizes = np.cumsum([len(records[i].ids) for i in order])
-    fits = (sizes <= RESIDUES) & (np.arange(len(order)) < SAMPLES)
+    sizes = np.array([len(records[i].ids) for i in order])
+    fits = fitting(sizes, RESIDUES) & (np.arange(len(order)) < SAMPLES)
     fits[:2] = True
     chosen = sorted(order[fits].tolist())
     if len(chosen) == len(records):
@@ -262,14 +268,15 @@ def closer_of(theirs: Nearest, others: Nearest, many: int) -> Closer:
     return Closer(half, np.where(alone, 2 * many + np.arange(len(which)), which))
 
 
-def closest(records: list[Record], found: Nearest) -> Listing:
-    """The samples that training data have most of, for people to look at."""
+def closest(records: list[Record], numbers: list[int], found: Nearest) -> Listing:
+    """The samples that training data have most of, for people to look at; `numbers`: of the records
+    in their file, from 0."""
     rows = [["sample", "residues", "in one training sequence", "begins"]]
     for i in np.argsort(-found.share, kind="stable")[:LISTED]:
         record = records[i]
         rows.append([
-            record.header[:40] or f"{i + 1}", f"{len(record.ids):,}", f"{found.share[i]:.1%}",
-            record.letters[:40],
+            record.header[:40] or f"{numbers[i] + 1}", f"{len(record.ids):,}",
+            f"{found.share[i]:.1%}", record.letters[:40],
         ])  # fmt: skip
     says = f"The samples of whose runs of {RUN} residues one training sequence has most."
     return Listing("Nearest to training", says, rows)

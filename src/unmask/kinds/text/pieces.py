@@ -12,6 +12,7 @@ from unmask.kinds.encodings import decode_text
 from unmask.kinds.sources import START, read_blocks
 from unmask.kinds.text.sources import BadRecord, checked, file_kind, text_field
 from unmask.kinds.text.tokenizers import code_points
+from unmask.kinds.trial import fitting
 
 MOST = 512 << 20  # bytes of a file of samples
 SYMBOLS = 1 << 21  # characters of a side that are looked at
@@ -121,7 +122,8 @@ def real_examples(data: Any, split: str, sizes: np.ndarray, seed: int) -> Real:
     """Examples of a split, as long as samples of these sizes (n,) in tokens, at most half of it;
     the rest is what both are compared with.
 
-    Of joined documents, pieces at even distances, no two of which overlap; of documents that are
+    Of joined documents, pieces at even distances, no two of which overlap, of random samples that
+    fit, one after another; of documents that are
     kept apart, the beginnings of random ones, the longer for the longer samples.
     """
     tokens, edges = data.tokens(split), data.edges(split)
@@ -130,7 +132,7 @@ def real_examples(data: Any, split: str, sizes: np.ndarray, seed: int) -> Real:
         most = min(len(sizes), (len(edges) - 1) // 2)
         like = np.sort(order[:most])
         return whole_documents(tokens, edges, like, sizes, seed)
-    fits = np.cumsum(sizes[order]) <= len(tokens) // 2
+    fits = fitting(sizes[order], len(tokens) // 2)
     like = np.sort(order[fits])
     first = spread_out(sizes[like], len(tokens))
     ends = first + sizes[like]

@@ -1,5 +1,6 @@
 """All figures of samples of text, each beside that of real text that was held out."""
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ class Sides(NamedTuple):
     real: list[Example]
     reference: list[str]
     training: list[str]  # of the training text, as long as the real ones
+    numbers: list[int]  # of the samples in their file, from 0
 
 
 def judge(data: Any, path: Path, *, split: str, seed: int) -> Quality:
@@ -69,7 +71,7 @@ def judge(data: Any, path: Path, *, split: str, seed: int) -> Quality:
     notes.append(
         f"n-gram distances are from the rest of the {split} split, {reference:,} characters, which "
         "no example is of; pieces of the training text, as many and as long as the real ones, have "
-        f"{', '.join(f'{one:.3g}' for one in drift)}: that much lies between the splits themselves"
+        f"{', '.join(map(spelled, drift))}: that much lies between the splits themselves"
     )
     return Quality(
         heading=heading, measures=measures, notes=[*notes, *said],
@@ -80,6 +82,10 @@ def judge(data: Any, path: Path, *, split: str, seed: int) -> Quality:
         },
         examples=(sides.samples, sides.real), measure=sides.trial.measure,
     )  # fmt: skip
+
+
+def spelled(distance: float) -> str:
+    return "unknown" if math.isnan(distance) else f"{distance:.3g}"
 
 
 def read_sides(data: Any, path: Path, split: str, seed: int) -> tuple[Sides, list[str]]:
@@ -106,17 +112,25 @@ def read_sides(data: Any, path: Path, split: str, seed: int) -> tuple[Sides, lis
     strange = sum("\ufffd" in one.text for one in samples)
     if strange:
         said.append(f"{strange:,} samples hold U+FFFD, mostly bytes that were no UTF-8")
-    found = real_examples(data, split, np.array([len(one.ids) for one in samples]), seed)
+    sizes = np.array([len(one.ids) for one in samples])
+    found = real_examples(data, split, sizes, seed)
     if len(found.like) < 2:
         raise ValueError(
             f"{data.folder}: half of its {split} split has {len(found.like)} examples as long as "
             f"those of {path}, and 2 are needed: give shorter samples, or prepare a larger split"
         )
+    without = np.delete(sizes, found.like)
+    if len(without) and without.mean() != sizes[found.like].mean():
+        said.append(
+            f"half of the {split} split has no room for real examples as long as {len(without):,} "
+            f"of the samples, of {without.mean():,.0f} {data.unit}s each on average; those that "
+            f"have one have {sizes[found.like].mean():,.0f}"
+        )
     real = [Example(tokenizer.decode(ids), ids) for ids in found.examples]
     trial = make_trial(len(samples), found.like, seed)
     reference = some_texts(tokenizer, found.reference)
     training = training_pieces(data, np.array([len(one.ids) for one in real]))
-    return Sides(trial, samples, real, reference, training), notes + said
+    return Sides(trial, samples, real, reference, training, chosen), notes + said
 
 
 def ids_of(examples: list[Example]) -> list[np.ndarray]:
@@ -230,7 +244,7 @@ def longest_copies(sides: Sides, copies: Copies) -> list[Listing]:
         size, first, text = int(copies.longest[i]), int(copies.where[i]), sides.samples[i].text
         if size:
             begins = repr(text[first : first + min(size, SHOWN)])
-            rows.append([f"{i + 1}", f"{size:,}", f"{len(text):,}", begins])
+            rows.append([f"{sides.numbers[i] + 1}", f"{size:,}", f"{len(text):,}", begins])
     if len(rows) == 1:
         return []
     says = "What the samples have word for word from the training text, the longest first."
