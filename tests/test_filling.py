@@ -8,9 +8,11 @@ import torch
 from test_roles import network_model
 from tqdm import tqdm
 
+from unmask.config import TIMED
 from unmask.filling import Filler
 from unmask.kinds.kind import Partial, blank
 from unmask.roles import GIVEN, HOLE, UNKNOWN
+from unmask.sampling import SAMPLERS
 
 
 @pytest.mark.parametrize("digits,time", [(1, False), (2, True)])
@@ -45,6 +47,30 @@ def test_what_is_filled_in_depends_on_the_seed_and_not_on_the_batch(digits, time
     again = Filler(model, **how)
     first, second = (again.fill(examples[:2]) for _ in range(2))
     assert any(a.ids.tolist() != b.ids.tolist() for (a,), (b,) in zip(first, second))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_whoever_checks_ends_the_work_before_any_network_call(sampler, monkeypatch):
+    """Also within a step, of which some samplers make many calls."""
+    model, said = network_model(4), []
+    hidden = model.hidden
+
+    def counted(*args, **how):
+        said.append("call")
+        return hidden(*args, **how)
+
+    def check():
+        if said.count("check") == 3:
+            raise KeyboardInterrupt
+        said.append("check")
+
+    monkeypatch.setattr(model, "hidden", counted)
+    # one step of forward-backward has all its calls
+    how = {"steps": 1 if sampler == "forward-backward" else 30} if sampler in TIMED else {}
+    how |= {"gamma": 0.0} if sampler == "entropy-bounded" else {}
+    with pytest.raises(KeyboardInterrupt):
+        Filler(model, sampler=sampler, check=check, **how).fill([blank(6)] * 3)
+    assert said == ["check", "call"] * 3
 
 
 def test_an_example_without_holes_costs_nothing_and_a_role_that_is_none_is_refused():

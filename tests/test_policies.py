@@ -14,9 +14,9 @@ from test_law import MODELS, agrees_with_draws, everything
 from test_links import DIALS, ROWS, random_model
 
 import unmask
-from unmask import policies, schedules
+from unmask import MaskedDiffusion, Subtokenizer, policies, schedules
 from unmask.audit import exact_nelbo
-from unmask.audit.sampler_law import exact_law, exact_law_in_order
+from unmask.audit.sampler_law import choices, exact_law, exact_law_in_order
 from unmask.categorical import DRAWS, categorical, float32_gumbel, spread
 from unmask.config import DrawName
 from unmask.likelihood import Bound, Counts, Enumeration, Orders, Path, estimate, path_nats
@@ -110,7 +110,7 @@ def test_what_rounds_to_the_same_key_is_a_tie():
         return p.double().log()[position]
 
     for order in KEYS:
-        key = policies.keys(model, order, masked, log_probs)
+        key = policies.rounded(policies.measured(model, order, masked, log_probs))
         assert policies.first(key, masked, torch.tensor([1])).tolist() == [[True, False]]
 
 
@@ -145,7 +145,38 @@ def test_how_many_units_the_entropies_allow():
     masked = torch.tensor([[True, True, False, True, True], [True] * 5])
     allowed = {0.0: [1, 4], 0.11: [2, 4], 0.31: [3, 4], 0.51: [3, 5], 9: [4, 5]}
     for gamma, numbers in allowed.items():
-        assert policies.bounded(key, masked, gamma).tolist() == numbers
+        assert policies.lowest(key, masked, gamma).sum(-1).tolist() == numbers
+
+
+def test_small_entropies_are_not_lost_in_their_sum():
+    """Of each 1.2e-4 nats, below half of the step that keys are rounded to: in the sampler, the
+    path and the exact law."""
+    p = 9.5e-6
+    each = -p * math.log(p) - (1 - p) * math.log(1 - p)
+    assert each == pytest.approx(1.2e-4, rel=0.01) and each < policies.STEP / 2
+
+    class Sure(torch.nn.Module):
+        uses_time = False
+
+        def forward(self, z):
+            return torch.tensor([1 - p, p], dtype=torch.float64).log().expand(*z.shape, 2)
+
+    def steps(length, gamma):
+        z = torch.full((1, length), 2)
+        return len(list(entropy_bounded(model, z, gamma=gamma, generator=rng())))
+
+    model = MaskedDiffusion(Sure(), schedules.Linear(), Subtokenizer(2))
+    for gamma in (0.0, 0.001, 0.1):
+        most = 1 + int(gamma / each)  # together
+        found = steps(64, gamma)
+        assert 64 / most <= found <= 64
+        batch = model.clean(torch.zeros(1, 64, dtype=torch.long))
+        assert path_nats(model, batch, "entropy", gamma=gamma)[1].tolist() == [found]
+    assert steps(64, 0.1) == 1
+    law = torch.tensor([[[1 - p, p]]]).double().expand(4, 3, 2).unbind(1)
+    for gamma, number in ((0.0, 1), (1.5 * policies.STEP, 2), (0.1, 3)):
+        ((chosen, states, weight),) = choices("entropy", list(law), [True] * 3, 1, gamma)
+        assert (sum(chosen), states.tolist(), weight) == (number, [0, 1, 2, 3], 1.0)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.4, 1.1, 100.0])

@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 import torch
 from served import runs_of
+from test_roles import network_model
 
 from unmask import schedules
 from unmask.cli import main
-from unmask.kinds.kind import Partial, State
+from unmask.filling import Filler
+from unmask.kinds.kind import Partial, State, blank
 from unmask.kinds.registry import kind_of
 from unmask.kinds.text.letters import letters
 from unmask.kinds.view import Line, Picture, Piece, Rows
@@ -314,7 +316,8 @@ def test_watching_a_filler_by_hand():
     """Two fillings of one example, and one that is not watched, in two batches."""
     watch, numbers, other = Watch(3), [0, 1], [2, 3]
     shown = np.array([[1, 0, 0], [1, 1, 0]], bool)
-    watch.told(numbers, State(np.zeros((2, 3), int), shown, np.ones((2, 3))))
+    begun = np.array([[9, 0, 0], [9, 7, 0]])
+    watch.told(numbers, State(begun, shown, np.ones((2, 3))))
     ids, sure = np.array([[9, 5, 6], [9, 7, 8]]), np.array([[1, 0.5, 0.25], [1, 0.125, 1]])
     watch.told(numbers, State(ids, np.ones((2, 3), bool), sure))
     watch.told(other, State(ids, np.ones((2, 3), bool), sure))
@@ -333,6 +336,40 @@ def test_states_of_a_sampler():
     shown = [[[1, 0, 0]], [[1, 0, 1]], [[1, 1, 1]]]
     given = [State(np.array([[4, 5, 6]]), np.array(one, bool)) for one in shown]
     assert of_states(given).known[0].tolist() == [0, 2, 1]
+
+
+def test_what_is_drawn_again_within_a_step_is_known_from_then_on():
+    """Of hidden positions; without having been seen hidden in between, and with the same value."""
+    ids = [[0, 0, 0, 0], [1, 2, 3, 0], [1, 5, 3, 0], [1, 2, 3, 7], [1, 2, 3, 7]]
+    shown = [[0, 0, 0, 0], [1, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1], [1, 1, 1, 1]]
+    states = [
+        State(np.array([one]), np.array([seen], bool)) for one, seen in zip(ids, shown, strict=True)
+    ]
+    assert of_states(states).known[0].tolist() == [1, 3, 3, 3]
+
+
+@pytest.mark.parametrize("sampler", ["forward-backward", "remdm-rescale"])
+def test_a_report_shows_no_value_before_the_sampler_has_it(sampler):
+    """What is shown from a step on is what is there, in all states from that step on."""
+    model, states, watch = network_model(4), [], Watch(3)
+    with torch.no_grad():
+        model.backbone.head.weight *= 0.1  # or one value would be certain
+
+    def told(numbers, state):
+        states.append(state)
+        watch.told(numbers, state)
+
+    how = {"eta": 1.0} if sampler == "remdm-rescale" else {"corrections": 3}
+    filler = Filler(model, sampler=sampler, steps=6, told=told, **how)
+    examples = [blank(7)] * 3
+    rows = [one.ids for (one,) in filler.fill(examples)]
+    known = np.stack(watch.revealed(examples, rows, 1).known)
+    there = np.stack([state.shown & (state.ids == rows) for state in states], 2)  # (3, 7, 6)
+    since = np.array([[np.flatnonzero(~one).max(initial=-1) + 2 for one in row] for row in there])
+    assert (known == since).all()
+    # some were drawn again and had another value before
+    shown = np.stack([state.shown for state in states], 2)
+    assert (shown & ~there).any()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -238,11 +239,34 @@ def test_what_only_the_sampler_knows_is_said_in_the_stream(client):
     assert "there is none here" in error["error"] and end == {"end": True}
 
 
+@contextmanager
+def slowed(model, seconds):
+    """The times of its network calls, each of which takes so long."""
+    calls, hidden = [], model.hidden
+
+    def slow(*args, **how):
+        calls.append(time.monotonic())
+        time.sleep(seconds)
+        return hidden(*args, **how)
+
+    model.hidden = slow
+    try:
+        yield calls
+    finally:
+        del model.hidden
+
+
 def test_a_long_request_is_stopped(models):
     with serving(models, seconds=0.05) as (_, client):
         *_, error, end = client.lines("/run", asked("images", steps=1024))
         assert "more than 0.05 seconds" in error["error"] and end == {"end": True}
         assert client.post("/models", {})[0] == 200
+    with serving(models, seconds=0.2) as (_, client), slowed(models[2].model, 0.02) as calls:
+        # a single step, of a call for each of hundreds of positions
+        body = asked("images", steps=1, sampler="forward-backward", corrections=16)
+        *_, error, end = client.lines("/run", body)
+        assert "more than 0.2 seconds" in error["error"] and end == {"end": True}
+        assert 1 < len(calls) <= 11
     with serving(models, positions=100) as (_, client):
         status, said = client.post("/run", asked("images", num=2))
         assert status == 400 and "have 128 positions, and at most 100" in said["error"]
@@ -651,35 +675,24 @@ def opened_run(client, body):
 
 
 def test_who_leaves_stops_the_network_and_others_wait(models):
-    """While one is served, others are told so; when it leaves, no further step is taken."""
-    model, calls = models[2].model, []
-    hidden = model.hidden
-
-    def counted(*args, **how):
-        calls.append(time.monotonic())
-        return hidden(*args, **how)
-
-    model.hidden = counted
-    try:
-        with serving(models) as (_, client):
-            body = asked("images", num=16, steps=1024, sampler="first_hitting")
-            connection, answer = opened_run(client, body)
-            status, said = client.post("/run", asked("dice"))
-            assert status == 429 and "at work" in said["error"]
-            assert client.post("/odds", {"model": 4, "edit": EDITS["dice"]})[0] == 429
-            assert client.post("/models", {})[0] == 200  # which needs no model
-            answer.readline()
-            answer.close()
-            connection.close()
-            began = time.monotonic()
-            while client.ask("POST", "/run", asked("dice"))[0] == 429:
-                assert time.monotonic() < began + 10
-                time.sleep(0.02)
-            done = len(calls)
-            time.sleep(0.3)
-            assert len(calls) == done < 16 * 64
-    finally:
-        del model.hidden
+    """While one is served, others are told so; when it leaves, the network is not called again,
+    although all is one step."""
+    with serving(models) as (_, client), slowed(models[2].model, 0.01) as calls:
+        body = asked("images", num=16, steps=1, sampler="forward-backward", corrections=16)
+        connection, answer = opened_run(client, body)
+        status, said = client.post("/run", asked("dice"))
+        assert status == 429 and "at work" in said["error"]
+        assert client.post("/odds", {"model": 4, "edit": EDITS["dice"]})[0] == 429
+        assert client.post("/models", {})[0] == 200  # which needs no model
+        answer.close()
+        connection.close()
+        began = time.monotonic()
+        while client.ask("POST", "/run", asked("dice"))[0] == 429:
+            assert time.monotonic() < began + 10
+            time.sleep(0.02)
+        done = len(calls)
+        time.sleep(0.3)
+        assert len(calls) == done < 16 * 32
 
 
 def test_who_leaves_is_noticed_while_the_network_is_at_work(models):

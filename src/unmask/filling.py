@@ -57,8 +57,8 @@ class Filler:
     `window`: fill an example that is longer than the model was trained at window by window;
     without, it is given to the network whole.  `watch`: keep the states of so many rows of the
     first batch, in `states`.  `told`: called with every state of every batch, or window, and the
-    numbers of its rows among the `num` fillings of all examples.  `check`: called before every draw
-    of a score.  What either raises ends the work.
+    numbers of its rows among the `num` fillings of all examples.  `check`: called before every
+    network call of a sampler and every draw of a score.  What either raises ends the work.
     `accepted` of `draws`: what conditions on several holes of one example cost, see `restrict`.
     ValueError for what cannot be: an unknown sampler, no steps, guidance
     without labels, or of a network that did not learn to do without.
@@ -89,6 +89,7 @@ class Filler:
         self.model = model
         names = ("sampler", "grid", "temperature", "top_p", "draw")
         self.how = {name: getattr(sampling, name) for name in names} | sampling.own()
+        self.how |= {"check": check}
         # the law of first_hitting does not depend on the grid; more steps are more states to watch
         unseen = not watch and told is None
         self.steps = 1 if sampling.sampler == "first_hitting" and unseen else steps
@@ -301,7 +302,9 @@ class Filler:
                     )
                 else:
                     how |= {"generator": chance(of, [0] * len(of))}
-                    how |= {name: self.how[name] for name in ("temperature", "top_p", "draw")}
+                    how |= {
+                        name: self.how[name] for name in ("temperature", "top_p", "draw", "check")
+                    }
                     z = draw_one(model, z, own, **how)
             rows.z[of] = z.cpu()
         for row, one in enumerate(weights):

@@ -32,7 +32,12 @@ def margin(logp: Tensor) -> Tensor:
 
 
 def entropy(logp: Tensor) -> Tensor:
-    """Less the entropy: the surest first."""
+    """Less the entropy: the surest first.
+
+    The law is normalised again, since one that was summed of another's parts sums to 1 but for
+    rounding errors: what is certain has an entropy of exactly 0.
+    """
+    logp = logp.log_softmax(-1)
     return -torch.special.entr(logp.exp()).sum(-1)
 
 
@@ -71,13 +76,14 @@ def marginals(logp: Tensor, units) -> Tensor:
     return torch.stack(each, 1)
 
 
-def keys(
+def measured(
     model: MaskedDiffusion,
     order: str,
     masked: Tensor,
     log_probs: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
-    """(B, U) float64: which of the units `masked` (B, U) comes first, the largest.
+    """(B, U) float64: by which measure the units `masked` (B, U) come in this order, the largest
+    first; not yet `rounded`.
 
     `log_probs` says log mu (r, V) at the positions (r,) of the sequences (r,) of the same state.
     """
@@ -90,9 +96,13 @@ def keys(
     b, position = masked.unflatten(1, (-1, units.length)).any(-1).nonzero(as_tuple=True)
     for part in chunks(len(b), model.subtokenizer.vocab_size, masked.device):
         i, s = b[part], position[part]
-        key = KEYS[order](marginals(log_probs(i, s).double(), units))
-        view[i, s] = (key / STEP).round() * STEP
+        view[i, s] = KEYS[order](marginals(log_probs(i, s).double(), units))
     return found
+
+
+def rounded(measure: Tensor) -> Tensor:
+    """Measures as keys."""
+    return (measure / STEP).round() * STEP
 
 
 def first(key: Tensor, masked: Tensor, number: Tensor) -> Tensor:
@@ -104,17 +114,22 @@ def first(key: Tensor, masked: Tensor, number: Tensor) -> Tensor:
     return (falling.argsort(-1) < number[:, None]) & masked
 
 
-def bounded(key: Tensor, masked: Tensor, gamma: float) -> Tensor:
-    """(B,) how many of the units `masked` (B, U) may be revealed together, in the order of `key`
-    (B, U), their entropies in nats less than zero: as many as leave the sum of the entropies
-    without the largest at most `gamma`, and one at least.
+def lowest(measure: Tensor, masked: Tensor, gamma: float) -> Tensor:
+    """(B, U) bool: of the units `masked` (B, U) those that are revealed together, the first by
+    `measure` (B, U), their entropies in nats less than zero: as many as leave the sum of the
+    entropies without the largest at most `gamma`, and one at least.
 
     That sum bounds by how many nats, in expectation, a joint draw differs from single ones, if the
-    network is right (arXiv 2505.24857).
+    network is right (arXiv 2505.24857).  Each is rounded up to a `STEP`: so the sum is at most
+    `gamma`, and that of equal ones is the same in any batch.
     """
-    entropies = -key.masked_fill(~masked, -torch.inf).sort(-1, descending=True).values
-    without = torch.nn.functional.pad(entropies.cumsum(-1)[:, :-1], (1, 0))
-    return ((without <= gamma) & entropies.isfinite()).sum(-1)
+    key = rounded(measure).masked_fill(~masked, -torch.inf)
+    falling = key.argsort(dim=-1, descending=True, stable=True)
+    entropies = ((-measure / STEP).ceil() * STEP).masked_fill(~masked, torch.inf)
+    sums = entropies.gather(-1, falling).cumsum(-1)
+    # all but the last, which is the largest, or one STEP below it
+    without = torch.nn.functional.pad(sums[:, :-1], (1, 0))
+    return first(key, masked, (without <= gamma).sum(-1))
 
 
 def targets(count: Tensor, shares: Tensor | None) -> Tensor:

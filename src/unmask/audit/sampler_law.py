@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unmask.diffusion import MaskedDiffusion, evaluating
-from unmask.policies import DIRECTIONS, KEYS, STEP, bounded, changed, check_curve, first, targets
+from unmask.policies import DIRECTIONS, KEYS, changed, check_curve, first, lowest, rounded, targets
 from unmask.sampling.restricted import check_restricted
 from unmask.subtokens import grid
 
@@ -188,16 +188,18 @@ def choices(
             yield tuple(i in some for i in range(len(masked))), every, weight
         return
     hidden = torch.tensor([masked], device=every.device).expand(len(every), -1)
-    key = torch.zeros(hidden.shape, dtype=torch.float64, device=every.device)
+    measure = torch.zeros(hidden.shape, dtype=torch.float64, device=every.device)
     if order in DIRECTIONS:
-        key += -DIRECTIONS[order] * torch.arange(len(masked), device=every.device)
+        measure += -DIRECTIONS[order] * torch.arange(len(masked), device=every.device)
     else:
         laws = torch.stack([law for mu in mus for law in of_units(mu)], 1)  # (R, m, b)
-        key[hidden] = (KEYS[order](laws.log()) / STEP).round().flatten()
-    numbers = torch.full((len(every),), number, device=every.device)
-    if gamma is not None:
-        numbers = bounded(key * STEP, hidden, gamma)
-    sets, of_state = first(key, hidden, numbers).unique(dim=0, return_inverse=True)
+        measure[hidden] = KEYS[order](laws.log()).flatten()
+    if gamma is None:
+        numbers = torch.full((len(every),), number, device=every.device)
+        next_ones = first(rounded(measure), hidden, numbers)
+    else:
+        next_ones = lowest(measure, hidden, gamma)
+    sets, of_state = next_ones.unique(dim=0, return_inverse=True)
     for i, chosen in enumerate(sets.tolist()):
         yield tuple(chosen), every[of_state == i], 1.0
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from unmask.batch import Batch
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.kernels.rows import chunks
-from unmask.policies import DIRECTIONS, bounded, changed, first, keys, targets
+from unmask.policies import DIRECTIONS, changed, first, lowest, measured, rounded, targets
 from unmask.subtokens import consistent
 
 # log mu (R, V) at the positions (R,) of the sequences (R,) of a state
@@ -104,9 +104,11 @@ def reveals(
                 continue
             some, before = batch.take(rows), masked[rows]
             log_probs = look(model, some, before)
-            key = keys(model, order, before, law.of(log_probs))
-            many = number[rows] if gamma is None else bounded(key, before, gamma)
-            chosen = first(key, before, many)
+            measure = measured(model, order, before, law.of(log_probs))
+            if gamma is None:
+                chosen = first(rounded(measure), before, number[rows])
+            else:
+                chosen = lowest(measure, before, gamma)
             after = before & ~chosen
             masked[rows] = after
             yield Step(rows, some, chosen, after, log_probs)

@@ -6,13 +6,13 @@ Colours, fonts and the player are files in `look/`, which the page of `unmask se
 from importlib.resources import files
 
 SAYS = {
-    "frames": "Generation starts with every {part} hidden and reveals some at each step until none "
-    "is left.",
+    "frames": "Generation starts with every {part} hidden and ends with none hidden; each appears "
+    "at the step from which on it stays as it is.",
     "samples": "Generated from nothing: every {part} was hidden at first.",
     "fill": "{given} stays as it is, and the model fills in the rest; every filling is another "
     "draw.",
-    "shade": "The shade says how probable each was when it was drawn, given what had been revealed "
-    "before that step.",
+    "shade": "The shade says how probable each was when it was drawn, given what the model saw "
+    "then.",
     "odds": "How probable the values of what was hidden are, given what is given and nothing else: "
     "the three likeliest of each.",
     "bound": "The fewer bits the model needs to encode data that it has not seen, the better it "

@@ -1,5 +1,5 @@
-"""How examples were filled in: at which step each position became known, and how sure the model was
-of what it drew there."""
+"""How examples were filled in: from which step on each position has its value, and how sure the
+model was of what it drew there."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class Revealed(NamedTuple):
     rows: Sequence[np.ndarray]  # (S,) tokens of each
     known: Sequence[
         np.ndarray
-    ]  # (S,) the step after which they are known; 0: given; or one of the above
+    ]  # (S,) the step from which on they are what they are; 0: given; or one of the above
     sure: Sequence[np.ndarray]  # (S,) how probable each was when it was drawn; 1 if that is unknown
     steps: int
 
@@ -34,7 +34,8 @@ class Watch:
     def __init__(self, most: int):
         self.most, self.steps, self.step = most, 0, 0
         self.batch: list[int] = []
-        # of each filling: the last step before which a position was hidden, and the last state
+        # of each filling: the last step after which a position was not what it is now, and the
+        # last state
         self.hidden: dict[int, np.ndarray] = {}
         self.ids: dict[int, np.ndarray] = {}
         self.sure: dict[int, np.ndarray] = {}
@@ -49,6 +50,8 @@ class Watch:
             if number >= self.most:
                 continue
             hidden = self.hidden.setdefault(number, np.zeros(state.shown.shape[1], np.int64))
+            if number in self.ids:  # within a step, a sampler may hide a position and draw it anew
+                hidden[state.ids[row] != self.ids[number]] = self.step - 1
             hidden[~state.shown[row]] = self.step
             self.ids[number] = state.ids[row]
             if state.sure is not None:

@@ -77,6 +77,7 @@ def left_to_right(
         new = torch.cat([begin, z], 1)[:, past[0].length : at + 1]
         # only here, since whoever takes the states may use the model, too
         with evaluating(model), network.remembering(past):
+            state.check()
             features, head = MaskedDiffusion.hidden(model, new, z.new_zeros(()), **told)
             logits = head(features[:, -1])
         position = torch.full_like(rows, at)

@@ -121,6 +121,7 @@ def denoised(model: MaskedDiffusion, z: Tensor, ts: Tensor, **how: Unpack[How]) 
     for i in range(len(ts) - 1):
         u = state.uniform(*z.shape)[b, position]
         with evaluating(model):
+            state.check()
             rows, head = MaskedDiffusion.hidden(model, z, ts[i].expand(len(z)), **state.told)
             for part in chunks(len(b), WIDE * size, z.device):
                 at = b[part], position[part]

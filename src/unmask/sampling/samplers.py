@@ -17,7 +17,7 @@ from torch import Tensor
 
 from unmask.config import Sampling, check_gamma
 from unmask.diffusion import MaskedDiffusion
-from unmask.policies import bounded, check_curve, check_order, first, keys, targets
+from unmask.policies import check_curve, check_order, first, lowest, measured, rounded, targets
 from unmask.sampling.state import How, State
 
 
@@ -131,7 +131,8 @@ def in_order(
             key = state.uniform(*masked.shape, rows=active)
         else:
             seen = state.look(active.nonzero()[:, 0], t)
-            key = keys(model, order, masked & active[:, None], partial(state.log_probs, seen))
+            log_probs = partial(state.log_probs, seen)
+            key = rounded(measured(model, order, masked & active[:, None], log_probs))
         state.reveal(first(key, masked, number), t, rows=active, seen=seen)
         yield state.z.clone()
 
@@ -146,7 +147,7 @@ def entropy_bounded(
     **how: Unpack[How],
 ) -> Iterator[Tensor]:
     """As many units at a step as depend on each other by at most `gamma` nats, those of the lowest
-    entropy first (EB-Sampler, arXiv 2505.24857): see `policies.bounded`.
+    entropy first (EB-Sampler, arXiv 2505.24857): see `policies.lowest`.
 
     A function of what is revealed, like the orders of `in_order`, so its likelihood is known
     exactly, too (`likelihood.Path`).  gamma 0: one unit a step, in order of "entropy", and with it
@@ -164,8 +165,8 @@ def entropy_bounded(
     while bool((active := masked.any(-1)).any()):
         t = state.fitting()
         seen = state.look(active.nonzero()[:, 0], t)
-        key = keys(model, "entropy", masked, partial(state.log_probs, seen))
-        chosen = first(key, masked, bounded(key, masked, gamma))
+        entropies = measured(model, "entropy", masked, partial(state.log_probs, seen))
+        chosen = lowest(entropies, masked, gamma)
         state.reveal(chosen, t, rows=active, seen=seen)
         yield state.z.clone()
         masked = state.masked()

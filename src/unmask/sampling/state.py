@@ -46,6 +46,8 @@ class How(TypedDict, total=False):
     """Told of rows and positions (R,), and how probable what was drawn for each was (R,)."""
     draw: DrawName
     """By which of `categorical.DRAWS`."""
+    check: Callable[[], None] | None
+    """Called before every network call; what it raises ends the sampling."""
 
 
 class State:
@@ -71,6 +73,7 @@ class State:
         guidance: Guidance | None = None,
         drawn: Drawn | None = None,
         draw: DrawName = "exact",
+        check: Callable[[], None] | None = None,
     ):
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, not {temperature}")
@@ -84,6 +87,7 @@ class State:
         self.model, self.generator = model, generator
         self.temperature, self.top_p, self.draw = temperature, top_p, DRAWS[draw]
         self.guidance, self.drawn = guidance, drawn
+        self.check = (lambda: None) if check is None else check
         self.digits, self.units = model.subtokenizer.length, model.units()
         self.z = z = check_state(model, z, valid).to(model.device, torch.long).clone()
         self.told = told(z.device, cond, valid, ends)
@@ -218,6 +222,7 @@ class State:
     def look(self, rows: Tensor, t: Tensor) -> "Seen":
         """Run the network on the sequences `rows` (A,) as they are, shown at t (B,)."""
         model = self.model
+        self.check()
         among = torch.zeros(len(self.z), dtype=torch.long, device=rows.device)
         among[rows] = torch.arange(len(rows), device=rows.device)
         given = {name: value[rows] for name, value in self.told.items()}
