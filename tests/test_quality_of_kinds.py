@@ -149,12 +149,14 @@ def test_headings_lines_and_json_are_the_same_samples(home, tmp_path, capsys):
     several = "".join(f"--- {i}\n{text}\n" for i, text in enumerate(texts, 1))
     forms = {
         "a.txt": several, "b.txt": "\n\n".join(texts), "c.json": "[\n" + json.dumps(texts)[1:],
+        "d.txt": several.replace("\n", "\r\n"),
     }  # fmt: skip
     known = judged(write_lines(tmp_path / "s.jsonl", texts), home / "data", tmp_path)["measures"]
     for name, content in forms.items():
         (tmp_path / name).write_text(content, encoding="utf-8", newline="")
         assert judged(tmp_path / name, home / "data", tmp_path)["measures"] == known, name
-    assert "every line that is not blank is a sample" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "every line that is not blank is a sample" in said and "lines that end in CR LF" in said
     assert pieces.by_headings(several) == texts
     assert pieces.by_headings("--- 1\na\n\n--- 2\n\nb--- 3\n\n") == ["a\n", "\nb--- 3\n"]
 
@@ -478,7 +480,8 @@ def test_pictures_that_cannot_be_compared_are_refused(pictures, tmp_path, capsys
     (tmp_path / "empty").mkdir()
     assert "has no pictures" in refused(capsys, tmp_path / "empty", *flags)
     (tmp_path / "s.txt").write_bytes(b"nothing")
-    assert "its format cannot be told" in refused(capsys, tmp_path / "s.txt", *flags)
+    said = refused(capsys, tmp_path / "s.txt", *flags)
+    assert "its format cannot be told; give an .npz or IDX file, or a folder of pictures" in said
     data = open_data(pictures / "data")
     made = save(tmp_path / "s.npz", np.zeros((60, 30), np.int64), data)
     assert "--perplexity is not for a picture" in refused(

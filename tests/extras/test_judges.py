@@ -12,6 +12,7 @@ import transformers
 
 from unmask.cli.main import main
 from unmask.data import open_data, prepare_text
+from unmask.evaluation import judges
 from unmask.evaluation.judges import Causal, open_judge
 from unmask.kinds.quality import Example
 from unmask.kinds.registry import kind_of
@@ -65,6 +66,54 @@ def test_nats_are_those_of_one_text_after_another(tmp_path, begin):
         assert found == pytest.approx(known, rel=1e-5) and number == scored
     said = "after its mark of a beginning" if begin else "without their first token"
     assert said in judge.what and "at most 16 tokens" in judge.what
+
+
+@pytest.mark.parametrize("most", [3, 4, 100])
+def test_logits_of_a_long_text_are_never_all_there(tmp_path, monkeypatch, most):
+    """And the figures are the same."""
+    judge = Causal(make_judge(tmp_path / "gpt", begin=True), torch.device("cpu"), nullcontext())
+    assert judge.keeps
+    rows = [np.arange(1, 15) % 28, np.arange(1, 40) % 28, np.array([5])]
+    known, forward = judge.nats(rows), judge.model.forward
+    widths = []
+
+    def watched(*args, **named):
+        told = forward(*args, **named)
+        widths.append(told.logits.shape[0] * told.logits.shape[1])
+        return told
+
+    monkeypatch.setattr(judges, "AT_A_TIME", most)
+    monkeypatch.setattr(judge.model, "forward", watched)
+    nats, tokens = judge.nats(rows)
+    assert max(widths) <= most and nats.tolist() == pytest.approx(known[0].tolist(), rel=1e-5)
+    assert tokens.tolist() == known[1].tolist() == [14, 39, 1]
+    judge.keeps = False
+    widths.clear()
+    assert judge.nats(rows)[0].tolist() == pytest.approx(known[0].tolist(), rel=1e-5)
+
+
+def test_a_network_that_keeps_nothing_reads_a_text_at_once(tmp_path, monkeypatch):
+    folder = make_judge(tmp_path / "gpt", begin=True)
+    config = transformers.OpenAIGPTConfig(
+        vocab_size=len(LETTERS), n_positions=16, n_embd=16, n_layer=1, n_head=2
+    )
+    transformers.OpenAIGPTLMHeadModel(config).save_pretrained(folder)
+    judge = Causal(folder, torch.device("cpu"), nullcontext())
+    rows = [np.arange(1, 15)]
+    known = judge.nats(rows)[0]
+    monkeypatch.setattr(judges, "AT_A_TIME", 4)
+    assert not judge.keeps and judge.nats(rows)[0].tolist() == known.tolist()
+
+
+def test_a_judge_of_few_tokens_is_checked(tmp_path):
+    folder = make_judge(tmp_path / "gpt", begin=True)
+    config = transformers.GPT2Config(
+        vocab_size=3, n_positions=16, n_embd=16, n_layer=1, n_head=2, bos_token_id=0
+    )
+    transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+    judge = Causal(folder, torch.device("cpu"), nullcontext())
+    nats, tokens = judge.nats([np.array([1, 2, 1])])
+    assert tokens.tolist() == [3] and 0 < nats[0] < 20
 
 
 def test_the_command_prints_both_figures(prepared, tmp_path, capsys):

@@ -3,6 +3,7 @@
 Whatever has a `Judge`'s two methods is one: the log-likelihood of token ids is all that is asked.
 """
 
+import inspect
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -168,7 +169,7 @@ class Causal:
                 "random: name a causal language model"
             )
         self.model = model.float().to(device).eval()
-        check_causal(self.model, device, folder)
+        self.keeps = check_causal(self.model, device, folder)
         self.device, self.precision = device, precision
         config = self.model.config
         self.most: int = getattr(config, "max_position_embeddings", None) or 1024
@@ -205,14 +206,30 @@ class Causal:
         nats, tokens = np.zeros(len(rows)), np.zeros(len(rows))
         for numbers, ids, scored in self.batches(rows):
             with self.precision:
-                logits = self.model(ids[:, :-1]).logits
-            paid = torch.nn.functional.cross_entropy(
-                logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
-            ).view(len(ids), -1)
+                paid = self.paid(ids)
             each = torch.where(scored, paid.double(), 0).sum(1)
             np.add.at(nats, numbers, each.cpu().numpy())
             np.add.at(tokens, numbers, scored.sum(1).cpu().numpy())
         return nats, tokens
+
+    def paid(self, ids: Tensor) -> Tensor:
+        """(B, L - 1) -log p of each of the ids (B, L) but the first, given those before it.
+
+        Of a long row the network reads AT_A_TIME positions after one another, each given what it
+        keeps of those before: there are never the logits of more.  One that keeps nothing reads
+        the row at once.
+        """
+        size = ids.shape[1] - 1
+        step = max(1, AT_A_TIME // len(ids))
+        if step >= size or not self.keeps:
+            return nats_of(self.model(ids[:, :-1]).logits, ids[:, 1:])
+        found, kept = [], None
+        for low in range(0, size, step):
+            now = ids[:, low : min(low + step, size)]
+            told = self.model(now, past_key_values=kept, use_cache=True)
+            kept = told.past_key_values
+            found.append(nats_of(told.logits, ids[:, low + 1 : low + 1 + now.shape[1]]))
+        return torch.cat(found, 1)
 
     def batches(self, rows: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
         """Numbers of rows (B,), ids (B, L), and which of the last L - 1 are scored.
@@ -243,16 +260,37 @@ class Causal:
                 bar.update(len(some))
 
 
+def nats_of(logits: Tensor, ids: Tensor) -> Tensor:
+    """(B, S) -log p of ids (B, S) by logits (B, S, V)."""
+    found = torch.nn.functional.cross_entropy(
+        logits.float().flatten(0, 1), ids.flatten(), reduction="none"
+    )
+    return found.view(ids.shape)
+
+
 @torch.no_grad()
-def check_causal(model: Any, device: torch.device, folder: Path) -> None:
-    """ValueError for a network that looks ahead, as one of masks does when it is read as causal."""
-    ids = torch.tensor([[1, 2, 3, 1], [1, 2, 3, 2]], device=device)
-    first, second = model(ids).logits[:, :-1].float()
+def check_causal(model: Any, device: torch.device, folder: Path) -> bool:
+    """Whether a network keeps what it read, and goes on from there as if it had read all at once.
+
+    ValueError for one that looks ahead, as one of masks does when it is read as causal.
+    """
+    size = model.config.vocab_size
+    ids = torch.tensor([[1, 2, 3, 1], [1, 2, 3, 2]], device=device) % size
+    logits = model(ids).logits.float()
+    first, second = logits[:, :-1]
     if not torch.allclose(first, second, rtol=1e-4, atol=1e-4):
         raise ValueError(
             f"{folder} is a network that sees what comes after a token, and gives no likelihood "
             "of texts: name a causal language model"
         )
+    if "past_key_values" not in inspect.signature(model.forward).parameters:
+        return False
+    begun = model(ids[:, :2], use_cache=True)
+    kept = getattr(begun, "past_key_values", None)
+    if kept is None:
+        return False
+    later = model(ids[:, 2:], past_key_values=kept, use_cache=True).logits.float()
+    return torch.allclose(later, logits[:, 2:], rtol=1e-4, atol=1e-4)
 
 
 @contextmanager

@@ -54,7 +54,8 @@ def files_of(folder: Path) -> list[Path]:
 
 def blocks_of(path: Path, pixels: Pixels) -> Iterator[Block]:
     """The images of an .npz or IDX file.  ValueError for those of another shape."""
-    source = make_source(file_format(path), [path], path)
+    fix = "give an .npz or IDX file, or a folder of pictures"
+    source = make_source(file_format(path, fix), [path], path)
     reading = Reading(0, 0, "", LeftOut(), Counter())
     for block in read_images(source, tqdm(disable=True), None, reading):
         if block.pictures.shape[1:] != tuple(pixels.shape):

@@ -204,7 +204,8 @@ def by_number(path: Path) -> tuple[int, str]:
     return int(digits or 0), path.name
 
 
-def file_format(path: Path) -> str:
+def file_format(path: Path, fix: str = f"give --format ({', '.join(FORMATS[1:])})") -> str:
+    """Which of FORMATS a file has.  ValueError, with a `fix`, where that cannot be told."""
     with open(path, "rb") as file:
         start = file.read(4)
     if start[:2] == b"\x1f\x8b":
@@ -223,7 +224,7 @@ def file_format(path: Path) -> str:
         raise ValueError(f"{path} is one picture: name the folder that it is in")
     if start == b"\x93NUM":
         raise ValueError(f"{path} is a single array: save it with numpy.savez(FILE, data=ARRAY)")
-    raise ValueError(f"{path}: its format cannot be told; give --format ({', '.join(FORMATS[1:])})")
+    raise ValueError(f"{path}: its format cannot be told; {fix}")
 
 
 def labels_beside(images: Path) -> Path | None:
