@@ -46,6 +46,9 @@ class Ask:
         self.limits = limits
         self.served = chosen(models, said)
         fit({"settings": SETTINGS, "edit?": dict, "length?": whole(1), "label?": str}, said)
+        unknown = sorted(set(said["settings"]) - set(SETTINGS))
+        if unknown:
+            raise ValueError(f"settings.{unknown[0][:40]} is none of {', '.join(SETTINGS)}")
         for name, most in (("steps", limits.steps), ("num", limits.num)):
             if said["settings"][name] > most:
                 raise ValueError(f"{name} is at most {most} here, not {said['settings'][name]}")
