@@ -289,6 +289,13 @@ def test_new_samplers_on_the_command_line(flags, recorded, home, tmp_path):
         (["--sampler", "entropy-bounded", "--grid", "uniform"], "leave out --steps and --grid"),
         (["--sampler", "forward-backward", "--corrections", "0"], "--corrections must be at least"),
         (["--top-p", "0"], "top_p must lie above 0 and be at most 1, not 0.0"),
+        (
+            ["--sampler", "forward-backward", "--corrections", "100000000"],
+            "--corrections must be at most 1,000, not 100,000,000",
+        ),
+        (["--steps", "2000000"], "--steps must be at most 1,048,576, not 2,000,000"),
+        (["--temperature", "1e-9"], "--temperature must lie between 1e-06 and 1e+06, not 1e-09"),
+        (["--guidance", "-1e9"], "--guidance must lie between -1e+06 and 1e+06"),
     ],
 )
 def test_what_has_no_effect_is_refused_before_any_work(flags, said, tmp_path, capsys):

@@ -148,6 +148,13 @@ def test_how_many_units_the_entropies_allow():
         assert policies.lowest(key, masked, gamma).sum(-1).tolist() == numbers
 
 
+@pytest.mark.parametrize("error", [1e-7, -1e-7, 0.0])
+def test_what_is_certain_but_for_rounding_errors_costs_nothing(error):
+    """Of a marginal that was summed; gamma 0 reveals it along with what comes first."""
+    logp = torch.tensor([error, -math.inf]).double()
+    assert float(KEYS["entropy"](logp)) == 0
+
+
 def test_small_entropies_are_not_lost_in_their_sum():
     """Of each 1.2e-4 nats, below half of the step that keys are rounded to: in the sampler, the
     path and the exact law."""

@@ -312,4 +312,9 @@ def test_what_cannot_be_is_refused():
     timed = table_model(schedules.Linear(), 3, 2, drift=1.0)
     with pytest.raises(ValueError, match="ignores t"):
         exact_law_forward_backward(timed, time_grid(2), 2)
+    # few enough states for other samplers, and not times 2^11
+    two = table_model(schedules.Linear(), 2, 2)
+    assert start(two, 11, 0).shape == (1, 3**11)
+    with pytest.raises(ValueError, match="177,147 partial states, and 2,048 sets .* limited to"):
+        exact_law_forward_backward(two, time_grid(1), 11)
     assert of_tokens(model, start(model, 2, 0)[0], 2).sum() == 0

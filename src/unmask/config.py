@@ -25,6 +25,8 @@ OWN: dict[str, tuple[SamplerName, ...]] = {
     "eta": ("remdm-cap", "remdm-rescale"),
     "corrections": ("forward-backward",),
 }
+# what a sampler's numbers may be at most: more is a slip, or overflows
+MOST_STEPS, MOST_CORRECTIONS, MOST_WEIGHT, COLDEST, HOTTEST = 2**20, 1000, 1e6, 1e-6, 1e6
 BOUNDED = "the steps of entropy-bounded follow from --gamma: leave out --steps and --grid"
 DrawName = Literal["exact", "float32-gumbel"]
 GridName = Literal["cosine", "uniform"]
@@ -338,8 +340,9 @@ class Sampling:
 
     def check(self) -> None:
         """ValueError for a value that cannot be, or that has no effect with this sampler."""
-        if not math.isfinite(self.guidance):
-            raise ValueError(f"--guidance must be a finite number, not {self.guidance}")
+        if not abs(self.guidance) <= MOST_WEIGHT:
+            limits = f"between -{MOST_WEIGHT:g} and {MOST_WEIGHT:g}"
+            raise ValueError(f"--guidance must lie {limits}, not {self.guidance}")
         if self.guidance_schedule != "constant" and not self.guidance:
             raise ValueError(
                 f"--guidance-schedule {self.guidance_schedule} is of a weight, and there is none: "
@@ -352,12 +355,20 @@ class Sampling:
                 "steps must be at least 1 and temperature positive, "
                 f"not {self.steps} and {self.temperature}"
             )
+        if self.steps > MOST_STEPS:
+            raise ValueError(f"--steps must be at most {MOST_STEPS:,}, not {self.steps:,}")
+        if not COLDEST <= self.temperature <= HOTTEST:
+            limits = f"between {COLDEST:g} and {HOTTEST:g}"
+            raise ValueError(f"--temperature must lie {limits}, not {self.temperature}")
         check_top_p(self.top_p)
         check_gamma(self.gamma)
         if not 0 <= self.eta <= 1:
             raise ValueError(f"--eta must lie between 0 and 1, not {self.eta}")
         if self.corrections < 1:
             raise ValueError(f"--corrections must be at least 1, not {self.corrections}")
+        if self.corrections > MOST_CORRECTIONS:
+            most = f"at most {MOST_CORRECTIONS:,}"
+            raise ValueError(f"--corrections must be {most}, not {self.corrections:,}")
         for name in OWN:
             if getattr(self, name) != getattr(Sampling, name):
                 check_own(self.sampler, name)

@@ -198,6 +198,9 @@ def test_a_sampler_shows_its_own_numbers_and_no_others(browser, server):
         command = page.text_content("#command")
         assert "--sampler remdm-cap --steps 8 --top-p 0.9 --eta 0.5" in command
         assert "-" not in text_of(page)
+        page.fill("[data-of=eta]", "")  # which is no 0
+        page.click("#fill")
+        expect(page.locator("#message")).to_contain_text("eta is null, expected a number")
 
 
 def test_two_settings_side_by_side_history_and_command(browser, server):

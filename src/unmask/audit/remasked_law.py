@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from unmask.audit.sampler_law import (
+    MAX_ENTRIES,
     moving,
     of_tokens,
     of_units,
@@ -41,7 +42,11 @@ def exact_law_forward_backward(
     model: MaskedDiffusion, ts: Tensor, length: int, *, corrections: int = 1
 ) -> Tensor:
     """(V,) * length float64: the law of `sampling.forward_backward`, of a network that ignores t,
-    or ValueError.  ts (T + 1,): from 1 to 0."""
+    or ValueError.  ts (T + 1,): from 1 to 0.
+
+    ValueError where the states, by what is still to be revealed of them, are more than 2^26.
+    """
+    check_size(model, length * model.units().length)
     p = start(model, length * model.units().length, 0)[0]
     none = torch.zeros(1, dtype=p.dtype, device=p.device)
     for t, s in itertools.pairwise(ts.to(p)):
@@ -49,6 +54,18 @@ def exact_law_forward_backward(
         for _ in range(corrections):
             p = after_correction(model, p, t, s)
     return of_tokens(model, p, length)
+
+
+def check_size(model: MaskedDiffusion, count: int) -> None:
+    """ValueError where `after_correction` would keep too many probabilities of `count` units."""
+    base = model.units().base
+    states, sets = (base + 1) ** count, 2**count
+    if states * sets > MAX_ENTRIES:
+        raise ValueError(
+            f"{count} units of {base} values have {states:,} partial states, and {sets:,} sets of "
+            "units that a correction has still to reveal: together more than the "
+            f"{MAX_ENTRIES:,} probabilities that the exact law is limited to"
+        )
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ class Serve(Device):
     open: bool = False
     """Open the page in a browser."""
     most_steps: int = 1024
-    """Of a sampler, that a page may ask for."""
+    """Of a sampler, that a page may ask for; of forward-backward, steps times corrections."""
     most_num: int = 16
     """Fillings or samples that a page may ask for at a time."""
     seconds: float = 120.0

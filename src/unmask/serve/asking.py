@@ -16,6 +16,7 @@ from unmask.filling import Filler
 from unmask.kinds.kind import Filled, Partial, Source, State
 from unmask.labels import label_of, labels_of
 from unmask.roles import HOLE
+from unmask.sampling import STEPS
 from unmask.serve.command import command
 from unmask.serve.models import Served
 from unmask.serve.settings import SETTINGS, Settings
@@ -46,10 +47,19 @@ class Ask:
         self.limits = limits
         self.served = chosen(models, said)
         fit({"settings": SETTINGS, "edit?": dict, "length?": whole(1), "label?": str}, said)
+        unknown = sorted(set(said["settings"]) - set(SETTINGS))
+        if unknown:
+            raise ValueError(f"settings.{unknown[0][:40]} is none of {', '.join(SETTINGS)}")
         for name, most in (("steps", limits.steps), ("num", limits.num)):
             if said["settings"][name] > most:
                 raise ValueError(f"{name} is at most {most} here, not {said['settings'][name]}")
         self.settings = settings = Settings.of(said["settings"])
+        sampling = settings.sampling
+        corrections = (sampling.steps or STEPS) * sampling.corrections
+        if "corrections" in sampling.own() and corrections > limits.steps:
+            raise ValueError(
+                f"steps times corrections is at most {limits.steps} here, not {corrections}"
+            )
         if ("edit" in said) == ("length" in said):
             raise ValueError("say either what to fill in (edit) or how long samples are (length)")
         self.source: Source | None = None

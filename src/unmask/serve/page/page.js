@@ -168,7 +168,7 @@ class Settings {
   // What it is set to, or else what it is where it has no effect.
   own(key) {
     const {own, plain} = page.model;
-    return own[key].includes(this.sampler.value) ? +this[key].value : plain[key];
+    return own[key].includes(this.sampler.value) ? numberIn(this[key]) : plain[key];
   }
 
   label() {
@@ -184,13 +184,18 @@ class Settings {
       top_p: +this.top_p.value,
       gamma: this.own("gamma"),
       eta: this.own("eta"),
-      corrections: Math.round(this.own("corrections")),
-      guidance: +this.guidance.value,
+      corrections: this.own("corrections"),
+      guidance: numberIn(this.guidance),
       seed: Math.round(+get("seed").value),
       num: Math.round(+get("num").value),
       score: get("score").checked && page.model.scores,
     };
   }
+}
+
+// An empty field is no 0: the server refuses it by its name.
+function numberIn(input) {
+  return input.value === "" ? null : +input.value;
 }
 
 function inWords(said) {
