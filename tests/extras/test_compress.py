@@ -3,6 +3,7 @@
 import csv
 import gzip
 import importlib.util
+import io
 import json
 import math
 import os
@@ -162,6 +163,30 @@ def test_what_has_no_token_comes_back(text, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "13 characters have no token" in said and "'\\r' 2 times" in said
     assert "byte 0xff 1 times" in said
+
+
+def test_standard_input_and_output(text, tmp_path, capfdbinary, monkeypatch):
+    """- is no file of that name, and what is printed does not get into what is written."""
+    run, content = text[0], b"To be,\r\nor not\xff"
+    monkeypatch.chdir(tmp_path)
+
+    def through(verb, raw, *flags):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
+        assert main([verb, str(run), "-", "-", "--device", "cpu", *flags]) == 0
+        return capfdbinary.readouterr()
+
+    made, said = through("compress", content)
+    assert b"likelihood" in said and made.startswith(container.MAGIC)
+    back, said = through("decompress", made)
+    assert back == content and b"every block as its checksum says" in said
+    assert not list(tmp_path.iterdir())
+    for verb, raw in (("compress", content), ("decompress", made)):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
+        assert main([verb, str(run), "-", "-", "--json", "-"]) == 2
+        assert b"OUT and --json are both -" in capfdbinary.readouterr()[1]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(made[:-1])))
+    assert main(["decompress", str(run), "-", "out"]) == 2
+    assert b"standard-input is damaged or cut short" in capfdbinary.readouterr()[1]
 
 
 @pytest.mark.parametrize("order", ["confidence", "right-to-left"])

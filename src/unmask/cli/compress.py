@@ -6,18 +6,19 @@ import lzma
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TextIO
 
 import tyro
 
 from unmask.cli.flags import THREADS, Model, parse
 from unmask.cli.runtime import Runtime, check_positive, grid_of
 from unmask.config import Dtype
-from unmask.files import no_file, write_whole
+from unmask.files import STREAM, as_file, no_file, write_whole
 from unmask.kinds.output import check_apart, check_out
 
 OrderName = Literal["left-to-right", "right-to-left", "confidence", "margin", "entropy"]
 LARGEST_FILE = 1 << 32  # bytes, that are read
+STDOUT = "/dev/stdout"  # what - stands for, of OUT and --json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +41,9 @@ class Compress(Coding):
     input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
     """Of a model of text: any file, which comes back byte for byte.
     Of proteins: a FASTA file. Of a table: a CSV file with the model's columns.
-    Of pictures: a picture, a folder of them, or an .npz or IDX file."""
-    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """The file to write."""
+    Of pictures: a picture, a folder of them, or an .npz or IDX file. -: standard input."""
+    out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")]
+    """The file to write; -: standard output."""
     order: OrderName = "left-to-right"
     """In which order values are coded: in that of positions, or of what is revealed the surest
     first, by one of three measures. Each has an exact likelihood, which is what the bytes are."""
@@ -61,10 +62,10 @@ class Compress(Coding):
 class Decompress(Coding):
     model: Model
     input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
-    """A file that unmask compress wrote with this model."""
+    """A file that unmask compress wrote with this model; -: standard input."""
     out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")]
-    """What to write: a text, a FASTA or CSV file; of pictures, a .png (a grid), an .npz, or a
-    folder (a PNG each)."""
+    """What to write: a text, a FASTA or CSV file, - being standard output; of pictures, a .png (a
+    grid), an .npz, or a folder (a PNG each)."""
 
 
 def compress(argv: list[str]) -> None:
@@ -74,10 +75,10 @@ def compress(argv: list[str]) -> None:
     Printed: that likelihood, the bytes beside it, and what other compressors make of the same.
     """
     args: Any = parse(Compress, "compress", argv, compress.__doc__)
-    if not args.input.exists():
+    if not args.input.exists() and str(args.input) != "-":
         raise no_file(args.input, f"there is no file {args.input}: INPUT is what to compress")
-    check_out(str(args.out))
-    check_out(args.json)
+    check_out(args.out)
+    check_outs(args)
     check_apart([args.out, args.json], [args.input, args.grid])
     if args.steps:
         check_positive(args, "steps")
@@ -91,7 +92,8 @@ def compress(argv: list[str]) -> None:
     model, kind, folder = runtime.load(args.model, "compress")
     model = model.float()
     shares = shares_of(args, model)
-    packed = kind.pack(args.input)
+    with as_file(args.input) as source:
+        packed = kind.pack(source)
     for note in packed.notes:
         print(f"note: {note}", file=sys.stderr)
     made = compression.compress(
@@ -106,7 +108,8 @@ def compress(argv: list[str]) -> None:
     )
     write_whole(args.out, made.content)
     others = {**other_sizes(packed.raw), **packed.sizes}
-    print("\n".join(report(args.out, made, kind, len(packed.examples), packed.raw, others)))
+    lines = report(args.out, made, kind, len(packed.examples), packed.raw, others)
+    print("\n".join(lines), file=aside(args))
     sizes = made.sizes._asdict() | {"file": len(made.content), "input": len(packed.raw)}
     runtime.record(
         folder,
@@ -124,25 +127,44 @@ def compress(argv: list[str]) -> None:
 def decompress(argv: list[str]) -> None:
     """Make the file again that compress coded, with the same model and arithmetic."""
     args: Any = parse(Decompress, "decompress", argv, decompress.__doc__)
-    if not args.input.is_file():
-        raise no_file(args.input, f"there is no file {args.input}: FILE is one of compress")
-    if args.input.stat().st_size > LARGEST_FILE:
-        raise ValueError(f"{args.input} is larger than 4 GiB: compress less at a time")
-    check_out(args.json)
+    check_outs(args)
     check_apart([args.out, args.json], [args.input])
     from unmask import compression
     from unmask.compression.container import unpack
 
-    raw = args.input.read_bytes()
-    header = unpack(raw, str(args.input)).header
+    raw, name = content_of(args.input)
+    header = unpack(raw, name).header
     runtime = Runtime(with_threads(args, header))
     model, kind, folder = runtime.load(args.model, "compress")
     kind.check_unpacked(args.out)
-    found = compression.decompress(model.float(), raw, name=str(args.input), progress=True)
+    found = compression.decompress(model.float(), raw, name=name, progress=True)
     kind.unpack(found.examples, found.beside, args.out)
     tokens = sum(len(one) for one in found.examples)
-    print(f"{args.out}: {tokens:,} {kind.unit}s, every block as its checksum says")
+    said = f"{args.out}: {tokens:,} {kind.unit}s, every block as its checksum says"
+    print(said, file=aside(args))
     runtime.record(folder, examples=len(found.examples), tokens=tokens, out=args.out)
+
+
+def check_outs(args: Any) -> None:
+    """ValueError for a --json that cannot be written, or not apart from OUT."""
+    check_out(args.json)
+    if args.json and args.json == args.out == STDOUT:
+        raise ValueError("OUT and --json are both -: name a file for one of them")
+
+
+def aside(args: Any) -> TextIO:
+    """Where a report goes: not into what is written to standard output."""
+    return sys.stderr if STDOUT in (args.out, args.json) else sys.stdout
+
+
+def content_of(path: Path) -> tuple[bytes, str]:
+    """What compress wrote, and what messages call it.  ValueError for what is no file."""
+    with as_file(path) as file:
+        if not file.is_file():
+            raise no_file(file, f"there is no file {file}: FILE is one of compress")
+        if file.stat().st_size > LARGEST_FILE:
+            raise ValueError(f"{file} is larger than 4 GiB: compress less at a time")
+        return file.read_bytes(), str(path) if file == path else STREAM
 
 
 def with_threads(args: Any, header: dict[str, Any]) -> Any:
@@ -184,7 +206,7 @@ def other_sizes(raw: bytes) -> dict[str, int]:
 
 
 def report(
-    out: Path, made: Any, kind: Any, examples: int, raw: bytes, others: dict[str, int]
+    out: str, made: Any, kind: Any, examples: int, raw: bytes, others: dict[str, int]
 ) -> list[str]:
     """Lines that say what a file cost, and why."""
     size, sizes = len(made.content), made.sizes
