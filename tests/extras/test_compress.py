@@ -290,6 +290,29 @@ def test_another_model_or_machine_is_refused(packed, text, monkeypatch):
         compression.decompress(model, repacked(content, width=65))
 
 
+def test_a_file_does_not_say_how_much_is_started(packed, text, tmp_path, capsys):
+    """Threads are those that this side has, or asks for; so are examples at a time."""
+    model, made = packed
+    before, many = torch.get_num_threads(), 2 + max(os.cpu_count(), torch.get_num_threads())
+    file = tmp_path / "many.umc"
+
+    def refused(said, content, *flags):
+        file.write_bytes(content)
+        out = str(tmp_path / "out")
+        assert main(["decompress", str(text[0]), str(file), out, "--device", "cpu", *flags]) == 2
+        assert said in capsys.readouterr().err
+        assert torch.get_num_threads() == before and not Path(out).exists()
+
+    refused(f"with {many} threads, and here are", changed(made, machine={"threads": many}))
+    other = changed(made, machine={"threads": before + 1}, model="0" * 64)
+    refused("made with another model", other)
+    larger = changed(made, rows=9000)
+    refused("has blocks of 9,000 examples, and at most 399 of 41 tokens", larger)
+    refused("at most 3 of", changed(made, rows=4), "--batch-size", "3")
+    with pytest.raises(ValueError, match="arithmetic differs"):  # so many are let through
+        compression.decompress(model, larger, batch_size=9000)
+
+
 def changed(made, machine=None, **facts):
     """The same file with another header, its digest made anew."""
     content = container.unpack(made.content)

@@ -3,6 +3,7 @@
 import gzip
 import importlib
 import lzma
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, TextIO
 
 import tyro
 
-from unmask.cli.flags import THREADS, Model, parse
+from unmask.cli.flags import Model, parse
 from unmask.cli.runtime import Runtime, check_positive, grid_of
 from unmask.config import Dtype
 from unmask.files import STREAM, as_file, no_file, write_whole
@@ -66,6 +67,9 @@ class Decompress(Coding):
     out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")]
     """What to write: a text, a FASTA or CSV file, - being standard output; of pictures, a .png (a
     grid), an .npz, or a folder (a PNG each)."""
+    batch_size: int = 0
+    """The most examples of a block, which run through the network together, that a file may have;
+    0: as many as compress takes by itself."""
 
 
 def compress(argv: list[str]) -> None:
@@ -134,10 +138,14 @@ def decompress(argv: list[str]) -> None:
 
     raw, name = content_of(args.input)
     header = unpack(raw, name).header
-    runtime = Runtime(with_threads(args, header))
+    runtime = Runtime(args)
     model, kind, folder = runtime.load(args.model, "compress")
+    model = model.float()
+    compression.check_weights(model, header, name)  # before what it says is done
     kind.check_unpacked(args.out)
-    found = compression.decompress(model.float(), raw, name=name, progress=True)
+    if not args.threads:
+        take_threads(header, name)
+    found = compression.decompress(model, raw, batch_size=args.batch_size, name=name, progress=True)
     kind.unpack(found.examples, found.beside, args.out)
     tokens = sum(len(one) for one in found.examples)
     said = f"{args.out}: {tokens:,} {kind.unit}s, every block as its checksum says"
@@ -167,13 +175,21 @@ def content_of(path: Path) -> tuple[bytes, str]:
         return file.read_bytes(), str(path) if file == path else STREAM
 
 
-def with_threads(args: Any, header: dict[str, Any]) -> Any:
-    """With the threads of a file, where no others are asked for."""
-    from dataclasses import replace
+def take_threads(header: dict[str, Any], name: str) -> None:
+    """As many as the file was made with.  ValueError for more than there are CPUs: a file does not
+    say alone how many are started."""
+    import torch
 
     threads = header["machine"].get("threads")
-    known = type(threads) is int and 0 < threads <= THREADS
-    return replace(args, threads=threads) if known and not args.threads else args
+    most = max(os.cpu_count() or 1, torch.get_num_threads())
+    if type(threads) is not int or threads < 1:
+        return  # which no machine has, and is refused as another one
+    if threads > most:
+        raise ValueError(
+            f"{name} was made with {threads:,} threads, and here are {most} CPUs: give --threads "
+            f"{threads} to start so many"
+        )
+    torch.set_num_threads(threads)
 
 
 def shares_of(args: Compress, model: Any) -> tuple[float, ...] | None:
