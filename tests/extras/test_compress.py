@@ -207,7 +207,13 @@ def test_pictures_come_back(pictures, tmp_path, capsys):
     record, back = there_and_back(run, tmp_path / "new.npz", tmp_path, "back.npz", "--no-verify")
     assert (np.load(back)["data"] == images).all() and record["examples"] == 60
     within_a_percent(record, exact_bits(model, kind.tokenizer.encode(images).astype(np.int64)))
-    assert record["bytes"]["png"] > 0 and "which has 17 of them" in capsys.readouterr().err
+    assert record["bytes"]["png"] > 0 and record["bytes"]["beside"] == 0
+    assert "kept beside" not in capsys.readouterr().err
+    images = np.arange(4 * 64).astype(np.uint8).reshape(4, 8, 8, 1)  # of 17 levels
+    np.savez(tmp_path / "all.npz", data=images)
+    record, back = there_and_back(run, tmp_path / "all.npz", tmp_path, "all-back.npz")
+    assert (np.load(back)["data"] == images).all() and record["bytes"]["beside"] > 0
+    assert "239 of 256 values are none of the model's 17" in capsys.readouterr().err
 
 
 def test_proteins_come_back(proteins, tmp_path):
