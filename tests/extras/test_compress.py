@@ -448,7 +448,7 @@ def test_another_process_decodes(text, tmp_path):
     assert (tmp_path / "b.txt").read_bytes() == (tmp_path / "a.txt").read_bytes()
 
 
-def test_the_run_goes_on_where_it_was_stopped(pictures, tmp_path, capsys, monkeypatch):
+def test_the_run_goes_on_where_it_was_stopped(pictures, text, tmp_path, capsys, monkeypatch):
     """`runs/compress.py`, of 20 examples in three parts, stopped in the second."""
     path = Path(__file__).parents[2] / "runs" / "compress.py"
     spec = importlib.util.spec_from_file_location("compress_run", path)
@@ -473,5 +473,18 @@ def test_the_run_goes_on_where_it_was_stopped(pictures, tmp_path, capsys, monkey
     assert len(parts) == 3 and "all: 20 examples, 1,280 tokens" in capsys.readouterr().out
     total = json.loads((tmp_path / "all.json").read_text())
     assert 8 * total["payload"] < 1.02 * total["bits"]
-    with pytest.raises(SystemExit, match="of another model, machine or command"):
-        module.main([*command, "--order", "margin"])
+    for flags in (["--order", "margin"], ["--data", str(other_pictures(tmp_path.with_name("o")))]):
+        with pytest.raises(SystemExit, match="of another model, machine, command or other data"):
+            module.main([*command, *flags])
+    with pytest.raises(SystemExit, match="has text .* was trained on pictures"):
+        module.main([*command, "--data", str(text[0].parent / "data")])
+    with pytest.raises(SystemExit, match="2"):
+        module.main([*command, "--part", "0"])
+    assert "--part must be at least 1, not 0" in capsys.readouterr().err
+
+
+def other_pictures(folder):
+    """The digits again, others of them to test on."""
+    source = demos()["digits"].source
+    prepare_images(source, folder, levels=17, split="1500,137,160", progress=False)
+    return folder
