@@ -405,7 +405,7 @@ def test_headers_of_sequences_are_kept(tmp_path):
     packed = kind.pack(tmp_path / "a.fasta")
     kind.unpack(list(packed.examples), packed.beside, str(tmp_path / "b.fasta"))
     wrapped = b">one a b\xff\nACDE\n>two\n" + b"W" * 60 + b"\nW\n"
-    assert (tmp_path / "b.fasta").read_bytes() == wrapped
+    assert (tmp_path / "b.fasta").read_bytes() == wrapped == packed.raw
     with pytest.raises(ValueError, match="not those of the sequences"):
         kind.unpack(list(packed.examples)[:1], packed.beside, str(tmp_path / "c.fasta"))
 
