@@ -240,6 +240,9 @@ def test_tables_come_back_cell_by_cell(table, tmp_path, capsys):
     model, kind = opened(run)
     rows = kind.pack(new).examples
     within_a_percent(record, exact_bits(model, rows))
+    (tmp_path / "header.csv").write_text(new.read_text().partition("\n")[0] + "\n")
+    record, back = there_and_back(run, tmp_path / "header.csv", tmp_path, "none.csv")
+    assert read(back) == read(new)[:1] and record["examples"] == 0
 
 
 def test_what_cannot_come_back_is_refused(text, proteins, table, tmp_path, capsys):
@@ -257,6 +260,10 @@ def test_what_cannot_come_back_is_refused(text, proteins, table, tmp_path, capsy
     refused("which would be lost", table[0], more, "many.csv")
     strange = f"{lines[0]}\n{lines[1].replace(',', ',Self-unheard-of,', 1)[:-20]}\n"
     refused("cells, and the first row has", table[0], strange, "strange.csv")
+    unread = f"{lines[0]}\n{lines[1].replace(lines[1].split(',')[1], 'Unheard-of', 1)}\n"
+    refused("correct it, or leave the row out", table[0], unread, "unread.csv")
+    many = ["--steps", "20000"]
+    refused("20,000 steps are more than the 16,384", text[0], "To be", "in.txt", *many)
 
 
 @pytest.fixture

@@ -86,6 +86,7 @@ def compress(argv: list[str]) -> None:
     check_apart([args.out, args.json], [args.input, args.grid])
     if args.steps:
         check_positive(args, "steps")
+        check_steps(args.steps)
     if args.grid != "cosine" and not args.steps and grid_of(args.grid) == "uniform":
         raise ValueError("--grid uniform is of --steps: give some, or leave it out")
     runtime = Runtime(args)
@@ -204,7 +205,18 @@ def shares_of(args: Compress, model: Any) -> tuple[float, ...] | None:
     ts = times_of(model, args.order, args.steps or None, grid_of(args.grid))
     if ts is None:
         return None
+    check_steps(len(ts) - 1)
     return tuple(round(share, 6) for share in model.schedule.masked(ts)[:, 0].tolist())
+
+
+def check_steps(steps: int) -> None:
+    from unmask.compression.container import MOST_STEPS
+
+    if steps > MOST_STEPS:
+        raise ValueError(
+            f"{steps:,} steps are more than the {MOST_STEPS:,} whose shares a file holds: give "
+            "fewer, or leave --steps out for one value a step"
+        )
 
 
 def other_sizes(raw: bytes) -> dict[str, int]:

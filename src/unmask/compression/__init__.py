@@ -93,9 +93,9 @@ def compress(
         raise ValueError("an example is token ids of shape (S,), whole numbers: give such arrays")
     if len(lengths) > 1 and not lengths.all():
         raise ValueError("an example has no tokens: leave it out")
-    longest = int(lengths.max(initial=1))
-    own = model.meta.get("length", 0) or longest
-    width = max(1, min(longest, own, length or longest))
+    own = model.meta.get("length", 0)
+    longest = int(lengths.max(initial=1)) if len(lengths) else own or 1
+    width = max(1, min(longest, own or longest, length or longest))
     rows = rows_at_a_time(batch_size, width * model.subtokenizer.length)
     rows = max(1, min(rows, int((-(-lengths // width)).sum())))  # no more than there are
     if rows * width > MOST_POSITIONS or rows > MOST_ROWS:
