@@ -11,6 +11,7 @@ likelihood, the bytes of the blocks and of the files, and what gzip and xz make 
 
 import argparse
 import gzip
+import hashlib
 import json
 import lzma
 import time
@@ -19,11 +20,14 @@ from pathlib import Path
 import numpy as np
 
 from unmask import MaskedDiffusion, __version__, checkpoint, compression
+from unmask.cli.runtime import same_data
 from unmask.compression.coding import machine, model_digest
 from unmask.data import open_data
 from unmask.device import pick_device, tune_process
 from unmask.documents import read_json
 from unmask.files import write_whole
+from unmask.kinds.data import Data
+from unmask.kinds.registry import kind_of
 from unmask.policies import ORDERS
 from unmask.roles import SCORED
 
@@ -40,10 +44,24 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--part", type=int, default=100, help="examples of a file")
     parser.add_argument("--order", choices=ORDERS, default="left-to-right")
     args = parser.parse_args(argv)
+    for name in ("num", "part"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} must be at least 1, not {getattr(args, name)}")
     tune_process()
+    try:
+        run(args)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+
+
+def run(args: argparse.Namespace) -> None:
     folder = checkpoint.resolve(args.model)
     model = MaskedDiffusion.from_pretrained(folder).to(pick_device("auto"))
-    examples, left_out = examples_of(model, args.data, args.num)
+    data = open_data(args.data)
+    same_data(model, kind_of(model.meta["data"], folder), data, args.data)
+    examples, left_out = examples_of(model, data, args.num)
+    if not examples:
+        raise ValueError(f"{args.data} has no examples to test on: prepare it with a larger split")
     if left_out:
         print(f"left out: {left_out} examples with values that are not known")
     args.out.mkdir(parents=True, exist_ok=True)
@@ -52,9 +70,10 @@ def main(argv: list[str] | None = None) -> None:
     records = []
     for begin in range(0, len(examples), args.part):
         some, path = examples[begin : begin + args.part], args.out / f"{begin:06d}.umc"
-        record = finished(path, made)
+        own = made | {"tokens_sha256": digest_of(some)}
+        record = finished(path, own)
         if record is None:
-            record = made | one_part(model, some, args.order, path)
+            record = own | one_part(model, some, args.order, path)
             write_whole(path.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
         records.append(record)
         print(f"{path}: {line(record)}", flush=True)
@@ -63,10 +82,17 @@ def main(argv: list[str] | None = None) -> None:
     print(f"all: {line(total)}")
 
 
-def examples_of(model: MaskedDiffusion, folder: Path, num: int) -> tuple[list[np.ndarray], int]:
+def digest_of(examples: list[np.ndarray]) -> str:
+    """SHA-256 of examples (S,) and of where each ends."""
+    found = hashlib.sha256(str([len(one) for one in examples]).encode())
+    for one in examples:
+        found.update(one.astype("<u4").tobytes())
+    return found.hexdigest()
+
+
+def examples_of(model: MaskedDiffusion, data: Data, num: int) -> tuple[list[np.ndarray], int]:
     """Examples of the test split without their padding, and how many were left out since a value
     inside is not known."""
-    data = open_data(folder)
     found, seen = [], 0
     for batch in data.windows("test", model.meta["length"], 64, limit=num):
         x, scored = batch["x"].numpy(), np.ones(batch["x"].shape, bool)
@@ -110,7 +136,9 @@ def finished(path: Path, made: dict) -> dict | None:
     found = read_json(record)
     same = all(found.get(name) == value for name, value in made.items())
     if not same:
-        raise SystemExit(f"{record} is of another model, machine or command: name another --out")
+        raise SystemExit(
+            f"{record} is of another model, machine, command or other data: name another --out"
+        )
     return found
 
 

@@ -405,6 +405,28 @@ def test_headers_of_sequences_are_kept(tmp_path):
     packed = kind.pack(tmp_path / "a.fasta")
     kind.unpack(list(packed.examples), packed.beside, str(tmp_path / "b.fasta"))
     wrapped = b">one a b\xff\nACDE\n>two\n" + b"W" * 60 + b"\nW\n"
-    assert (tmp_path / "b.fasta").read_bytes() == wrapped
+    assert (tmp_path / "b.fasta").read_bytes() == wrapped == packed.raw
     with pytest.raises(ValueError, match="not those of the sequences"):
         kind.unpack(list(packed.examples)[:1], packed.beside, str(tmp_path / "c.fasta"))
+
+
+def test_every_value_of_pictures_comes_back(tmp_path):
+    """In fewer levels than values, by how far each is from what is shown for its level."""
+    for levels in (2, 17, 200, 256):
+        spec = {"name": "pixels", "shape": [4, 64, 1], "vocab_size": levels}
+        kind = kind_of({"kind": "images", "tokenizer": spec}, tmp_path)
+        images = np.arange(256).astype(np.uint8).reshape(1, 4, 64, 1)
+        np.savez(tmp_path / "a.npz", data=images)
+        packed = kind.pack(tmp_path / "a.npz")
+        assert packed.raw == images.tobytes() and bool(packed.beside) == (levels < 256)
+        assert any("are kept beside" in note for note in packed.notes) == (levels < 256)
+        kind.unpack(list(packed.examples), packed.beside, str(tmp_path / "b.npz"))
+        assert (np.load(tmp_path / "b.npz")["data"] == images).all()
+    packed = packed._replace(examples=[np.zeros(256, np.int64)])
+    for rows, beside, why in (
+        ([], b"", "no picture"),
+        (packed.examples, b"1", "not of as many values"),
+        (packed.examples, bytes([1] * 256), "leads to other levels"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            kind.unpack(list(rows), beside, str(tmp_path / "no.npz"))

@@ -1259,3 +1259,29 @@ def test_a_class_is_named_by_its_name_or_its_number():
             label_of(said, model)
     with pytest.raises(ValueError, match="knows no classes"):
         label_of("cat", SimpleNamespace(meta={"data": data}))
+
+
+def test_a_folder_of_pictures_is_whole_or_not_there(tmp_path, monkeypatch):
+    from unmask.kinds.images import holes
+
+    pictures = np.arange(4 * 16).astype(np.uint8).reshape(4, 4, 4, 1)
+    png, out = holes.png, tmp_path / "out"
+
+    def full(picture):
+        if picture[0, 0, 0] == 32:
+            raise OSError(28, "No space left on device")
+        return png(picture)
+
+    monkeypatch.setattr(holes, "png", full)
+    with pytest.raises(OSError, match="No space left"):
+        holes.write_pictures(out, pictures)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(holes, "png", png)
+    out.mkdir()  # an empty one may be there
+    holes.check_pictures_out(str(out))
+    holes.write_pictures(out, pictures)
+    assert [file.name for file in tmp_path.iterdir()] == ["out"] and len(list(out.iterdir())) == 4
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(ValueError, match="cannot be replaced"):  # before the work
+        holes.check_pictures_out(".")

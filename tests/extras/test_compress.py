@@ -3,6 +3,7 @@
 import csv
 import gzip
 import importlib.util
+import io
 import json
 import math
 import os
@@ -164,6 +165,30 @@ def test_what_has_no_token_comes_back(text, tmp_path, capsys):
     assert "byte 0xff 1 times" in said
 
 
+def test_standard_input_and_output(text, tmp_path, capfdbinary, monkeypatch):
+    """- is no file of that name, and what is printed does not get into what is written."""
+    run, content = text[0], b"To be,\r\nor not\xff"
+    monkeypatch.chdir(tmp_path)
+
+    def through(verb, raw, *flags):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
+        assert main([verb, str(run), "-", "-", "--device", "cpu", *flags]) == 0
+        return capfdbinary.readouterr()
+
+    made, said = through("compress", content)
+    assert b"likelihood" in said and made.startswith(container.MAGIC)
+    back, said = through("decompress", made)
+    assert back == content and b"every block as its checksum says" in said
+    assert not list(tmp_path.iterdir())
+    for verb, raw in (("compress", content), ("decompress", made)):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
+        assert main([verb, str(run), "-", "-", "--json", "-"]) == 2
+        assert b"OUT and --json are both -" in capfdbinary.readouterr()[1]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(made[:-1])))
+    assert main(["decompress", str(run), "-", "out"]) == 2
+    assert b"standard-input is damaged or cut short" in capfdbinary.readouterr()[1]
+
+
 @pytest.mark.parametrize("order", ["confidence", "right-to-left"])
 def test_other_orders_and_fewer_steps(text, tmp_path, order):
     run, new = text
@@ -182,7 +207,13 @@ def test_pictures_come_back(pictures, tmp_path, capsys):
     record, back = there_and_back(run, tmp_path / "new.npz", tmp_path, "back.npz", "--no-verify")
     assert (np.load(back)["data"] == images).all() and record["examples"] == 60
     within_a_percent(record, exact_bits(model, kind.tokenizer.encode(images).astype(np.int64)))
-    assert record["bytes"]["png"] > 0 and "which has 17 of them" in capsys.readouterr().err
+    assert record["bytes"]["png"] > 0 and record["bytes"]["beside"] == 0
+    assert "kept beside" not in capsys.readouterr().err
+    images = np.arange(4 * 64).astype(np.uint8).reshape(4, 8, 8, 1)  # of 17 levels
+    np.savez(tmp_path / "all.npz", data=images)
+    record, back = there_and_back(run, tmp_path / "all.npz", tmp_path, "all-back.npz")
+    assert (np.load(back)["data"] == images).all() and record["bytes"]["beside"] > 0
+    assert "239 of 256 values are none of the model's 17" in capsys.readouterr().err
 
 
 def test_proteins_come_back(proteins, tmp_path):
@@ -209,6 +240,9 @@ def test_tables_come_back_cell_by_cell(table, tmp_path, capsys):
     model, kind = opened(run)
     rows = kind.pack(new).examples
     within_a_percent(record, exact_bits(model, rows))
+    (tmp_path / "header.csv").write_text(new.read_text().partition("\n")[0] + "\n")
+    record, back = there_and_back(run, tmp_path / "header.csv", tmp_path, "none.csv")
+    assert read(back) == read(new)[:1] and record["examples"] == 0
 
 
 def test_what_cannot_come_back_is_refused(text, proteins, table, tmp_path, capsys):
@@ -226,6 +260,10 @@ def test_what_cannot_come_back_is_refused(text, proteins, table, tmp_path, capsy
     refused("which would be lost", table[0], more, "many.csv")
     strange = f"{lines[0]}\n{lines[1].replace(',', ',Self-unheard-of,', 1)[:-20]}\n"
     refused("cells, and the first row has", table[0], strange, "strange.csv")
+    unread = f"{lines[0]}\n{lines[1].replace(lines[1].split(',')[1], 'Unheard-of', 1)}\n"
+    refused("correct it, or leave the row out", table[0], unread, "unread.csv")
+    many = ["--steps", "20000"]
+    refused("20,000 steps are more than the 16,384", text[0], "To be", "in.txt", *many)
 
 
 @pytest.fixture
@@ -263,6 +301,29 @@ def test_another_model_or_machine_is_refused(packed, text, monkeypatch):
     with pytest.raises(ValueError, match="pieces of 65 tokens, and the model 64"):
         content = container.unpack(made.content)
         compression.decompress(model, repacked(content, width=65))
+
+
+def test_a_file_does_not_say_how_much_is_started(packed, text, tmp_path, capsys):
+    """Threads are those that this side has, or asks for; so are examples at a time."""
+    model, made = packed
+    before, many = torch.get_num_threads(), 2 + max(os.cpu_count(), torch.get_num_threads())
+    file = tmp_path / "many.umc"
+
+    def refused(said, content, *flags):
+        file.write_bytes(content)
+        out = str(tmp_path / "out")
+        assert main(["decompress", str(text[0]), str(file), out, "--device", "cpu", *flags]) == 2
+        assert said in capsys.readouterr().err
+        assert torch.get_num_threads() == before and not Path(out).exists()
+
+    refused(f"with {many} threads, and here are", changed(made, machine={"threads": many}))
+    other = changed(made, machine={"threads": before + 1}, model="0" * 64)
+    refused("made with another model", other)
+    larger = changed(made, rows=9000)
+    refused("has blocks of 9,000 examples, and at most 399 of 41 tokens", larger)
+    refused("at most 3 of", changed(made, rows=4), "--batch-size", "3")
+    with pytest.raises(ValueError, match="arithmetic differs"):  # so many are let through
+        compression.decompress(model, larger, batch_size=9000)
 
 
 def changed(made, machine=None, **facts):
@@ -394,7 +455,7 @@ def test_another_process_decodes(text, tmp_path):
     assert (tmp_path / "b.txt").read_bytes() == (tmp_path / "a.txt").read_bytes()
 
 
-def test_the_run_goes_on_where_it_was_stopped(pictures, tmp_path, capsys, monkeypatch):
+def test_the_run_goes_on_where_it_was_stopped(pictures, text, tmp_path, capsys, monkeypatch):
     """`runs/compress.py`, of 20 examples in three parts, stopped in the second."""
     path = Path(__file__).parents[2] / "runs" / "compress.py"
     spec = importlib.util.spec_from_file_location("compress_run", path)
@@ -419,5 +480,18 @@ def test_the_run_goes_on_where_it_was_stopped(pictures, tmp_path, capsys, monkey
     assert len(parts) == 3 and "all: 20 examples, 1,280 tokens" in capsys.readouterr().out
     total = json.loads((tmp_path / "all.json").read_text())
     assert 8 * total["payload"] < 1.02 * total["bits"]
-    with pytest.raises(SystemExit, match="of another model, machine or command"):
-        module.main([*command, "--order", "margin"])
+    for flags in (["--order", "margin"], ["--data", str(other_pictures(tmp_path.with_name("o")))]):
+        with pytest.raises(SystemExit, match="of another model, machine, command or other data"):
+            module.main([*command, *flags])
+    with pytest.raises(SystemExit, match="has text .* was trained on pictures"):
+        module.main([*command, "--data", str(text[0].parent / "data")])
+    with pytest.raises(SystemExit, match="2"):
+        module.main([*command, "--part", "0"])
+    assert "--part must be at least 1, not 0" in capsys.readouterr().err
+
+
+def other_pictures(folder):
+    """The digits again, others of them to test on."""
+    source = demos()["digits"].source
+    prepare_images(source, folder, levels=17, split="1500,137,160", progress=False)
+    return folder

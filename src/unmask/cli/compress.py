@@ -3,21 +3,23 @@
 import gzip
 import importlib
 import lzma
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TextIO
 
 import tyro
 
-from unmask.cli.flags import THREADS, Model, parse
+from unmask.cli.flags import Model, parse
 from unmask.cli.runtime import Runtime, check_positive, grid_of
 from unmask.config import Dtype
-from unmask.files import no_file, write_whole
+from unmask.files import STREAM, as_file, no_file, write_whole
 from unmask.kinds.output import check_apart, check_out
 
 OrderName = Literal["left-to-right", "right-to-left", "confidence", "margin", "entropy"]
 LARGEST_FILE = 1 << 32  # bytes, that are read
+STDOUT = "/dev/stdout"  # what - stands for, of OUT and --json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +42,9 @@ class Compress(Coding):
     input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
     """Of a model of text: any file, which comes back byte for byte.
     Of proteins: a FASTA file. Of a table: a CSV file with the model's columns.
-    Of pictures: a picture, a folder of them, or an .npz or IDX file."""
-    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """The file to write."""
+    Of pictures: a picture, a folder of them, or an .npz or IDX file. -: standard input."""
+    out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")]
+    """The file to write; -: standard output."""
     order: OrderName = "left-to-right"
     """In which order values are coded: in that of positions, or of what is revealed the surest
     first, by one of three measures. Each has an exact likelihood, which is what the bytes are."""
@@ -61,10 +63,13 @@ class Compress(Coding):
 class Decompress(Coding):
     model: Model
     input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
-    """A file that unmask compress wrote with this model."""
+    """A file that unmask compress wrote with this model; -: standard input."""
     out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")]
-    """What to write: a text, a FASTA or CSV file; of pictures, a .png (a grid), an .npz, or a
-    folder (a PNG each)."""
+    """What to write: a text, a FASTA or CSV file, - being standard output; of pictures, a .png (a
+    grid), an .npz, or a folder (a PNG each)."""
+    batch_size: int = 0
+    """The most examples of a block, which run through the network together, that a file may have;
+    0: as many as compress takes by itself."""
 
 
 def compress(argv: list[str]) -> None:
@@ -74,13 +79,14 @@ def compress(argv: list[str]) -> None:
     Printed: that likelihood, the bytes beside it, and what other compressors make of the same.
     """
     args: Any = parse(Compress, "compress", argv, compress.__doc__)
-    if not args.input.exists():
+    if not args.input.exists() and str(args.input) != "-":
         raise no_file(args.input, f"there is no file {args.input}: INPUT is what to compress")
-    check_out(str(args.out))
-    check_out(args.json)
+    check_out(args.out)
+    check_outs(args)
     check_apart([args.out, args.json], [args.input, args.grid])
     if args.steps:
         check_positive(args, "steps")
+        check_steps(args.steps)
     if args.grid != "cosine" and not args.steps and grid_of(args.grid) == "uniform":
         raise ValueError("--grid uniform is of --steps: give some, or leave it out")
     runtime = Runtime(args)
@@ -91,7 +97,8 @@ def compress(argv: list[str]) -> None:
     model, kind, folder = runtime.load(args.model, "compress")
     model = model.float()
     shares = shares_of(args, model)
-    packed = kind.pack(args.input)
+    with as_file(args.input) as source:
+        packed = kind.pack(source)
     for note in packed.notes:
         print(f"note: {note}", file=sys.stderr)
     made = compression.compress(
@@ -106,7 +113,8 @@ def compress(argv: list[str]) -> None:
     )
     write_whole(args.out, made.content)
     others = {**other_sizes(packed.raw), **packed.sizes}
-    print("\n".join(report(args.out, made, kind, len(packed.examples), packed.raw, others)))
+    lines = report(args.out, made, kind, len(packed.examples), packed.raw, others)
+    print("\n".join(lines), file=aside(args))
     sizes = made.sizes._asdict() | {"file": len(made.content), "input": len(packed.raw)}
     runtime.record(
         folder,
@@ -124,34 +132,65 @@ def compress(argv: list[str]) -> None:
 def decompress(argv: list[str]) -> None:
     """Make the file again that compress coded, with the same model and arithmetic."""
     args: Any = parse(Decompress, "decompress", argv, decompress.__doc__)
-    if not args.input.is_file():
-        raise no_file(args.input, f"there is no file {args.input}: FILE is one of compress")
-    if args.input.stat().st_size > LARGEST_FILE:
-        raise ValueError(f"{args.input} is larger than 4 GiB: compress less at a time")
-    check_out(args.json)
+    check_outs(args)
     check_apart([args.out, args.json], [args.input])
     from unmask import compression
     from unmask.compression.container import unpack
 
-    raw = args.input.read_bytes()
-    header = unpack(raw, str(args.input)).header
-    runtime = Runtime(with_threads(args, header))
+    raw, name = content_of(args.input)
+    header = unpack(raw, name).header
+    runtime = Runtime(args)
     model, kind, folder = runtime.load(args.model, "compress")
+    model = model.float()
+    compression.check_weights(model, header, name)  # before what it says is done
     kind.check_unpacked(args.out)
-    found = compression.decompress(model.float(), raw, name=str(args.input), progress=True)
+    if not args.threads:
+        take_threads(header, name)
+    found = compression.decompress(model, raw, batch_size=args.batch_size, name=name, progress=True)
     kind.unpack(found.examples, found.beside, args.out)
     tokens = sum(len(one) for one in found.examples)
-    print(f"{args.out}: {tokens:,} {kind.unit}s, every block as its checksum says")
+    said = f"{args.out}: {tokens:,} {kind.unit}s, every block as its checksum says"
+    print(said, file=aside(args))
     runtime.record(folder, examples=len(found.examples), tokens=tokens, out=args.out)
 
 
-def with_threads(args: Any, header: dict[str, Any]) -> Any:
-    """With the threads of a file, where no others are asked for."""
-    from dataclasses import replace
+def check_outs(args: Any) -> None:
+    """ValueError for a --json that cannot be written, or not apart from OUT."""
+    check_out(args.json)
+    if args.json and args.json == args.out == STDOUT:
+        raise ValueError("OUT and --json are both -: name a file for one of them")
+
+
+def aside(args: Any) -> TextIO:
+    """Where a report goes: not into what is written to standard output."""
+    return sys.stderr if STDOUT in (args.out, args.json) else sys.stdout
+
+
+def content_of(path: Path) -> tuple[bytes, str]:
+    """What compress wrote, and what messages call it.  ValueError for what is no file."""
+    with as_file(path) as file:
+        if not file.is_file():
+            raise no_file(file, f"there is no file {file}: FILE is one of compress")
+        if file.stat().st_size > LARGEST_FILE:
+            raise ValueError(f"{file} is larger than 4 GiB: compress less at a time")
+        return file.read_bytes(), str(path) if file == path else STREAM
+
+
+def take_threads(header: dict[str, Any], name: str) -> None:
+    """As many as the file was made with.  ValueError for more than there are CPUs: a file does not
+    say alone how many are started."""
+    import torch
 
     threads = header["machine"].get("threads")
-    known = type(threads) is int and 0 < threads <= THREADS
-    return replace(args, threads=threads) if known and not args.threads else args
+    most = max(os.cpu_count() or 1, torch.get_num_threads())
+    if type(threads) is not int or threads < 1:
+        return  # which no machine has, and is refused as another one
+    if threads > most:
+        raise ValueError(
+            f"{name} was made with {threads:,} threads, and here are {most} CPUs: give --threads "
+            f"{threads} to start so many"
+        )
+    torch.set_num_threads(threads)
 
 
 def shares_of(args: Compress, model: Any) -> tuple[float, ...] | None:
@@ -166,7 +205,18 @@ def shares_of(args: Compress, model: Any) -> tuple[float, ...] | None:
     ts = times_of(model, args.order, args.steps or None, grid_of(args.grid))
     if ts is None:
         return None
+    check_steps(len(ts) - 1)
     return tuple(round(share, 6) for share in model.schedule.masked(ts)[:, 0].tolist())
+
+
+def check_steps(steps: int) -> None:
+    from unmask.compression.container import MOST_STEPS
+
+    if steps > MOST_STEPS:
+        raise ValueError(
+            f"{steps:,} steps are more than the {MOST_STEPS:,} whose shares a file holds: give "
+            "fewer, or leave --steps out for one value a step"
+        )
 
 
 def other_sizes(raw: bytes) -> dict[str, int]:
@@ -184,7 +234,7 @@ def other_sizes(raw: bytes) -> dict[str, int]:
 
 
 def report(
-    out: Path, made: Any, kind: Any, examples: int, raw: bytes, others: dict[str, int]
+    out: str, made: Any, kind: Any, examples: int, raw: bytes, others: dict[str, int]
 ) -> list[str]:
     """Lines that say what a file cost, and why."""
     size, sizes = len(made.content), made.sizes

@@ -93,9 +93,9 @@ def compress(
         raise ValueError("an example is token ids of shape (S,), whole numbers: give such arrays")
     if len(lengths) > 1 and not lengths.all():
         raise ValueError("an example has no tokens: leave it out")
-    longest = int(lengths.max(initial=1))
-    own = model.meta.get("length", 0) or longest
-    width = max(1, min(longest, own, length or longest))
+    own = model.meta.get("length", 0)
+    longest = int(lengths.max(initial=1)) if len(lengths) else own or 1
+    width = max(1, min(longest, own or longest, length or longest))
     rows = rows_at_a_time(batch_size, width * model.subtokenizer.length)
     rows = max(1, min(rows, int((-(-lengths // width)).sum())))  # no more than there are
     if rows * width > MOST_POSITIONS or rows > MOST_ROWS:
@@ -136,13 +136,21 @@ def compress(
 
 
 def decompress(
-    model: MaskedDiffusion, content: bytes, *, name: str = "the file", progress: bool = False
+    model: MaskedDiffusion,
+    content: bytes,
+    *,
+    batch_size: int = 0,
+    name: str = "the file",
+    progress: bool = False,
 ) -> Decompressed:
     """The examples of a file that `compress` made; `name`: what messages call it.
 
-    ValueError for what is no such file, is damaged, or was made by another model or on a machine
-    whose arithmetic is another, before anything is decoded; and where a block's checksum shows that
-    it was decoded wrong.
+    `batch_size`: the most pieces of a block that a file may have, since what runs through the
+    network together takes memory; 0: as many as `compress` takes by itself.
+
+    ValueError for what is no such file, is damaged, has larger blocks, or was made by another model
+    or on a machine whose arithmetic is another, before anything is decoded; and where a block's
+    checksum shows that it was decoded wrong.
     """
     found = container.unpack(content, name)
     library()
@@ -151,6 +159,12 @@ def decompress(
     check_model(model, likelihood.Path(header["order"], header["shares"]))
     check_same(model, header, name)
     width, rows = header["width"], header["rows"]
+    most = rows_at_a_time(batch_size, width * model.subtokenizer.length)
+    if rows > most:
+        raise ValueError(
+            f"{name} has blocks of {rows:,} examples, and at most {most:,} of {width:,} tokens run "
+            f"through the network together: give a batch size of {rows} if they fit into memory"
+        )
     units = int(found.lengths.sum()) * model.units().length
     examples: list[np.ndarray] = []
     with repeatable(model.device), ticking(units, model, progress) as tick:
@@ -190,10 +204,15 @@ def check_model(model: MaskedDiffusion, estimator: likelihood.Path) -> None:
         )
 
 
-def check_same(model: MaskedDiffusion, header: dict[str, Any], name: str) -> None:
-    """ValueError for another model than the file's, or another machine."""
+def check_weights(model: MaskedDiffusion, header: dict[str, Any], name: str) -> None:
+    """ValueError for another model than the file's."""
     if model_digest(model) != header["model"]:
         raise ValueError(f"{name} was made with another model, or other weights of it: name that")
+
+
+def check_same(model: MaskedDiffusion, header: dict[str, Any], name: str) -> None:
+    """ValueError for another model than the file's, or another machine."""
+    check_weights(model, header, name)
     length = model.meta.get("length", 0)
     if length and header["width"] > length:
         raise ValueError(f"{name} has pieces of {header['width']} tokens, and the model {length}")

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from unmask.files import replacing, write_whole
+from unmask.files import is_writer, new_folder, replacing, write_whole
 from unmask.kinds.images.pixels import HOLE as HOLE_GREY
 from unmask.kinds.images.pixels import (
     MODES,
@@ -96,9 +96,9 @@ def write_pictures(out: Path, pictures: np.ndarray) -> None:
     elif out.suffix == ".png":
         write_whole(out, png(picture_grid(pictures)))
     else:
-        out.mkdir(parents=True, exist_ok=True)
-        for i, picture in enumerate(pictures, 1):
-            write_whole(out / f"{i:05d}.png", png(picture))
+        with new_folder(out) as folder:
+            for i, picture in enumerate(pictures, 1):
+                (folder / f"{i:05d}.png").write_bytes(png(picture))
 
 
 def check_pictures_out(out: str) -> None:
@@ -113,6 +113,9 @@ def check_pictures_out(out: str) -> None:
     empty = path.is_dir() and not any(path.iterdir())
     if path.exists() and not empty:
         raise ValueError(f"{out} is there already: name a new folder, or an empty one")
+    if empty and is_writer():
+        with new_folder(path):  # an error now if it cannot be replaced, such as where a disk begins
+            pass
 
 
 def state_pictures(pixels: Pixels, states: Sequence[State]) -> np.ndarray:

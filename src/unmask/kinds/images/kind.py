@@ -122,7 +122,7 @@ class Images(Kind):
         return read_pictures(path, self.tokenizer)
 
     def pack(self, path: Path) -> Packed:
-        from unmask.kinds.images.listed import pack
+        from unmask.kinds.images.packed import pack
 
         return pack(path, self.tokenizer)
 
@@ -134,11 +134,9 @@ class Images(Kind):
             check_out(out)
 
     def unpack(self, rows: list, beside: bytes, out: str) -> None:
-        import numpy as np
+        from unmask.kinds.images.packed import unpack
 
-        from unmask.kinds.images.holes import write_pictures
-
-        write_pictures(Path(out), self.tokenizer.decode(np.stack(rows)))
+        unpack(rows, beside, out, self.tokenizer)
 
     def check(self, args: Any) -> None:
         self.check_unpacked(args.out or "samples.png")

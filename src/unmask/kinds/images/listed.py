@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from unmask.kinds.images.holes import read_opaque
-from unmask.kinds.images.pixels import Pixels, png
+from unmask.kinds.images.pixels import Pixels
 from unmask.kinds.images.sources import (
     Block,
     Reading,
@@ -17,31 +18,46 @@ from unmask.kinds.images.sources import (
     make_source,
     read_images,
 )
-from unmask.kinds.kind import Listed, Packed, Partial
+from unmask.kinds.kind import Listed, Partial
 from unmask.kinds.leftout import LeftOut
 from unmask.roles import HOLE, UNKNOWN
+
+
+class Read(NamedTuple):
+    """A picture as it is read."""
+
+    name: str
+    place: str  # for messages
+    array: np.ndarray  # (H, W, C) uint8
+    role: np.ndarray  # (H*W*C,) int8
+    label: int | None = None
 
 
 def read_pictures(path: Path, pixels: Pixels) -> list[Listed]:
     """A picture, those of a folder in the order of their names, or the images of an .npz or IDX
     file, with their labels where they have some.  Transparent pixels are not known."""
-    if path.is_dir():
-        files = files_of(path)
-        return [picture(file, number, pixels) for number, file in enumerate(files, 1)]
-    if is_picture(path):
-        return [picture(path, 1, pixels)]
-    found: list[Listed] = []
+    found = []
+    for number, one in enumerate(arrays_of(path, pixels), 1):
+        example = Partial(pixels.encode(one.array).astype(np.int64), one.role, one.label)
+        found.append(Listed(one.name, one.place, number, example))
+    return found
+
+
+def arrays_of(path: Path, pixels: Pixels) -> Iterator[Read]:
+    """The same, in all of their 256 values.  ValueError for none."""
+    if path.is_dir() or is_picture(path):
+        for file in files_of(path) if path.is_dir() else [path]:
+            yield picture(file, pixels)
+        return
+    number = 0
     for block in blocks_of(path, pixels):
         for i, array in enumerate(block.pictures):
-            number = len(found) + 1
+            number += 1
             label = None if block.labels is None else int(block.labels[i])
             role = np.full(array.size, HOLE, np.int8)
-            place = f"{path}, image {number}"
-            example = Partial(ids_of(array, pixels, place), role, label)
-            found.append(Listed(str(number), place, number, example))
-    if not found:
+            yield Read(str(number), f"{path}, image {number}", array, role, label)
+    if not number:
         raise ValueError(f"{path} has no images: give at least one")
-    return found
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -67,7 +83,7 @@ def blocks_of(path: Path, pixels: Pixels) -> Iterator[Block]:
         yield block
 
 
-def picture(path: Path, number: int, pixels: Pixels) -> Listed:
+def picture(path: Path, pixels: Pixels) -> Read:
     array, opaque = read_opaque(path, pixels)
     half = int(((opaque > 0) & (opaque < 255)).sum())
     if half:
@@ -79,28 +95,4 @@ def picture(path: Path, number: int, pixels: Pixels) -> Listed:
     role = np.where(hidden, UNKNOWN, HOLE).astype(np.int8)
     if not (role == HOLE).any():
         raise ValueError(f"{path} is transparent everywhere, and nothing of it known: take it out")
-    return Listed(path.name, str(path), number, Partial(ids_of(array, pixels, str(path)), role))
-
-
-def ids_of(array: np.ndarray, pixels: Pixels, place: str) -> np.ndarray:
-    """(H*W*C,) tokens of a picture (H, W, C)."""
-    return pixels.encode(array).astype(np.int64).reshape(-1)
-
-
-def pack(path: Path, pixels: Pixels) -> Packed:
-    """Pictures as examples: their values, of as many levels as the model has.
-
-    ValueError for one with transparent pixels.
-    """
-    listed = read_pictures(path, pixels)
-    for one in listed:
-        if (one.example.role != HOLE).any():
-            said = f"{one.place} has transparent pixels"
-            raise ValueError(f"{said}, which no value stands for: make them opaque")
-    ids = np.stack([one.example.ids for one in listed])
-    notes = ["names and labels of pictures are not kept"]
-    if pixels.vocab_size < 256:
-        notes.append(f"values are those of the model, which has {pixels.vocab_size} of them")
-    _, width, channels = pixels.shape
-    below = png(pixels.decode(ids).reshape(-1, width, channels))  # one picture of all
-    return Packed(list(ids), ids.astype(np.uint8).tobytes(), notes=notes, sizes={"png": len(below)})
+    return Read(path.name, str(path), array, role)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unmask.checkpoint import digest
-from unmask.kinds.images.listed import blocks_of, files_of, ids_of, picture
+from unmask.kinds.images.listed import blocks_of, files_of, picture
 from unmask.kinds.images.pixels import Pixels, picture_grid, png
 from unmask.kinds.quality import Bars, Measure, Picture, Quality
 from unmask.kinds.trial import (
@@ -83,20 +83,20 @@ def read_samples(path: Path, pixels: Pixels, seed: int) -> tuple[np.ndarray, lis
     if path.is_dir():
         files = files_of(path)
         chosen = some_of(len(files), most, seed)
-        found = [picture(files[i], i + 1, pixels).example for i in chosen]
+        found = [picture(files[i], pixels) for i in chosen]
         for i, one in zip(chosen, found, strict=True):
             if (one.role == UNKNOWN).any():
                 raise ValueError(f"{files[i]} has transparent pixels: make them opaque")
-        ids, number = np.stack([one.ids for one in found]), len(files)
+        arrays, number = np.stack([one.array for one in found]), len(files)
     else:
         blocks = [block.pictures for block in blocks_of(path, pixels)]
         every = np.concatenate(blocks)
         chosen, number = some_of(len(every), most, seed), len(every)
-        ids = np.stack([ids_of(every[i], pixels, f"{path}, image {i + 1}") for i in chosen])
+        arrays = every[chosen]
     notes = []
     if len(chosen) < number:
         notes.append(f"{len(chosen):,} random ones of the {number:,} samples are looked at")
-    return ids, notes
+    return pixels.encode(arrays).astype(np.int64), notes
 
 
 def some_of(number: int, most: int, seed: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Sequences as examples that lead back to a FASTA file."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def pack(path: Path, residues: Residues) -> Packed:
         examples.append(record.ids.astype(np.int64))
         headers.append(record.header)
         letters.append(record.letters)
-    raw = "".join(f"{one}\n" for one in letters).encode()
+    raw = written(headers, letters)  # with all that a file of ours holds, which is headers, too
     return Packed(examples, raw, json.dumps(headers).encode(), NOTES)
 
 
@@ -43,5 +44,10 @@ def unpack(rows: list[np.ndarray], beside: bytes, out: str, residues: Residues) 
     headers = parsed(beside, [str], "what is kept beside the sequences")
     if len(headers) != len(rows):
         raise ValueError("the headers that are kept are not those of the sequences")
-    content = format_fasta(zip(headers, map(residues.decode, rows), strict=True))
-    write_whole(out, content.encode("utf-8", "surrogateescape"))
+    write_whole(out, written(headers, map(residues.decode, rows)))
+
+
+def written(headers: list[str], sequences: Iterable[str]) -> bytes:
+    """A FASTA file; headers in the bytes that they came in."""
+    content = format_fasta(zip(headers, sequences, strict=True))
+    return content.encode("utf-8", "surrogateescape")

@@ -18,6 +18,7 @@ from unmask.kinds.tables.prepare import check_absent, encode
 # by column: how far each number is from the median of its bin, in steps; and cells as they are
 # written, by row and column, where nothing else says it
 FORM = {"steps": {str: [whole(-MOST, MOST)]}, "cells": [[None]]}
+LEAVE_OUT = "leave the row out"  # the one way with a cell that has no token
 NOT_KEPT = "cells are kept; quotes, blanks around cells and the order of columns are the model's"
 
 
@@ -37,8 +38,8 @@ def pack(path: Path, table: Table) -> Packed:
             "the others out"
         )
     cells = cells.columns(at)
-    numbers = encode(cells, table, "error")
-    check_absent(numbers, cells, table, "error")
+    numbers = encode(cells, table, "error", LEAVE_OUT)
+    check_absent(numbers, cells, table, "error", LEAVE_OUT)
     tokens = table.tokens(numbers)
     if (tokens == table.vocab_size).any():
         row, place = np.argwhere(tokens == table.vocab_size)[0]

@@ -48,6 +48,9 @@ from unmask.kinds.tables.spellings import spelled
 from unmask.kinds.tables.splits import some_of_each, split_digests
 from unmask.kinds.tables.written import nats_within
 
+# what to do with a cell that cannot be read, but to correct it
+TAKE_AS_UNKNOWN = "take such cells for values that are not known with --unseen unknown"
+
 
 def prepare_table(
     source: str | Path,
@@ -275,10 +278,12 @@ def plain_table(
     return Table(columns, **written, **words)
 
 
-def check_absent(found: np.ndarray, cells: Cells, table: Table, unseen: str) -> None:
+def check_absent(
+    found: np.ndarray, cells: Cells, table: Table, unseen: str, otherwise: str = TAKE_AS_UNKNOWN
+) -> None:
     """ValueError for a missing cell of a column which has none in the data that it is to be like.
 
-    Nothing is known of how often it is missing.
+    Nothing is known of how often it is missing.  `otherwise` as in `encode`.
     """
     if table.missing_is != "missing":
         return
@@ -292,7 +297,7 @@ def check_absent(found: np.ndarray, cells: Cells, table: Table, unseen: str) -> 
         line = f"{cells.path}, line {cells.lines[missing[0]]}"
         raise ValueError(
             f"{line}: column {column.name!r} is missing, and never is in the data that these are "
-            "to be like: correct it, or take it for a value that is not known with --unseen unknown"
+            f"to be like: correct it, or {otherwise}"
         )
 
 
@@ -357,11 +362,13 @@ def find_columns(cells: Cells, table: Table) -> Cells:
     return cells.without_first().columns([at[name] for name in table.names])
 
 
-def encode(cells: Cells, table: Table, unseen: str = "error") -> np.ndarray:
+def encode(
+    cells: Cells, table: Table, unseen: str = "error", otherwise: str = TAKE_AS_UNKNOWN
+) -> np.ndarray:
     """(rows, columns) int64: which of its column's values each cell is; ABSENT: it is missing.
 
     unseen: what a column cannot read is UNKNOWN for "unknown" and ABSENT for "missing"; "error" is
-    a ValueError that names file, line and value.
+    a ValueError that names file, line and value; `otherwise`: what to do but to correct it.
     """
     found = np.empty(cells.codes.shape, np.int64)
     instead = UNKNOWN if unseen == "unknown" else ABSENT
@@ -380,8 +387,7 @@ def encode(cells: Cells, table: Table, unseen: str = "error") -> np.ndarray:
                 near = did_you_mean(text, column.values)
                 said = f"none of its {len(column.values)} categories{near}"
             place = f"{cells.where(c, text)}: {text!r} in column {column.name!r}"
-            fix = "correct it, or take such cells for values not known with --unseen unknown"
-            raise ValueError(f"{place} is {said}: {fix}")
+            raise ValueError(f"{place} is {said}: correct it, or {otherwise}")
         number[used] = np.where(local < 0, instead, local)
         found[:, c] = number[cells.codes[:, c]]
     return found
