@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import socket
 import subprocess
 import sys
 
@@ -150,3 +151,91 @@ def test_a_dash_is_standard_output(home, tmp_path):
     said = run("score", home / "text", home / "lines", "--out", "scores.csv", "--json", "-")
     assert len(json.loads(said)["scores"]) == 2
     assert sorted(one.name for one in tmp_path.iterdir()) == ["scores.csv"]
+
+
+@pytest.fixture
+def spoken(capfdbinary, tmp_path, monkeypatch):
+    """What a command writes to standard output, and to standard error, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*argv, code=0):
+        capfdbinary.readouterr()
+        done = main([str(one) for one in argv])
+        out, err = capfdbinary.readouterr()
+        assert done == code, err
+        return out, err.decode()
+
+    return run
+
+
+def test_a_record_on_standard_output_stands_there_alone(home, tmp_path, spoken):
+    """What is told otherwise is told on standard error; nothing lies beside what is no file."""
+    quick = ["--repeats", "2", "--limit", "2", *CPU]
+    runs = {
+        "bits per character": ["eval", home / "text", "--data", home / "text-data", *quick],
+        "name,tokens": ["score", home / "text", home / "lines", "--repeats", "2", *CPU],
+        "data: ": ["prepare", "text", home / "text.src", tmp_path / "data"],
+        "--- 1": ["sample", home / "text", "--num", "2", "--steps", "2", *CPU],
+    }
+    for told, argv in runs.items():
+        out, err = spoken(*argv, "--json", "-")
+        assert "version" in json.loads(out)
+        assert told in err and "wrote -\n" in err, argv[0]
+    assert [one.name for one in tmp_path.iterdir()] == ["data"]
+
+
+def test_the_verb_after_it_tells_on_standard_output_again(home, spoken):
+    argv = ["prepare", "text", home / "text.src"]
+    assert json.loads(spoken(*argv, "a", "--json", "-")[0])["kind"] == "text"
+    assert spoken(*argv, "b")[0].startswith(b"b: ")
+
+
+def test_two_results_are_not_mixed(home, spoken):
+    for other in ("-", "/dev/stdout", "/dev/fd/1"):
+        argv = ["fill", home / "tables", home / "tables.in", "--out", "-", "--json", other]
+        out, err = spoken(*argv, code=2)
+        assert out == b"" and f"--out - and --json {other}: standard output takes one" in err
+
+
+def test_standard_output_may_be_a_socket(home):
+    """It cannot be opened by a name."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            argv = ["score", home / "text", home / "lines", "--repeats", "2", "--out", "-", *CPU]
+            command = [sys.executable, "-m", "unmask", *map(str, argv)]
+            assert subprocess.run(command, stdout=theirs).returncode == 0
+        with ours.makefile("rb") as stream:
+            assert stream.read().startswith(b"name,tokens,nats")
+
+
+def test_standard_output_needs_no_ending(home, tmp_path, spoken):
+    """It has no name that could have one: a picture is a PNG there, and a page HTML."""
+    flags = ["--steps", "2", "--out", "-", *CPU]
+    of_pictures = ["fill", home / "images", home / "images.in", *flags]
+    for argv in (["sample", home / "images", "--num", "2", *flags], of_pictures):
+        out, err = spoken(*argv)
+        assert Image.open(io.BytesIO(out)).format == "PNG" and "wrote -\n" in err
+    out, err = spoken(*of_pictures, "--num", "2", code=2)
+    assert out == b"" and "- takes one result, not 2: name a file" in err
+    page = ["report", home / "text", "--num", "1", *flags]
+    assert spoken(*page)[0].startswith(b"<!DOCTYPE html>")
+    assert "--out is -" in spoken(*page, "--open", code=2)[1]
+    data = ["--data", home / "text-data", "--limit", "2", "--repeats", "2"]
+    out, err = spoken("grid", home / "text", *data, *flags)
+    assert json.loads(out)["steps"] == 2 and "one token at a time" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_not_written_to_standard_output(home, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    runs = [
+        ["train", "demo", "--data", str(home / "text-data"), "--out", "-", *NET],
+        ["prepare", "text", str(home / "text.src"), "-"],
+        ["demo", "--out", "-"],
+    ]
+    for argv in runs:
+        capsys.readouterr()
+        assert main(argv) == 2
+        assert "is -: this is not written to standard output" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -80,7 +80,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """A name to write to, which becomes `path` at the end, or vanishes on any exception.
 
     Where `path` is a link, what it leads to is replaced.  A device or a pipe is written to as it
-    is, and so is a file in a folder to which nothing can be added.
+    is, and so is a file in a folder to which nothing can be added.  "-" is standard output.
     """
     path = Path(path)
     number = descriptor(path)
@@ -120,9 +120,10 @@ def can_make(path: Path) -> bool:
     return True
 
 
-def descriptor(path: Path) -> int | None:
-    """The number of the open descriptor that a path like /dev/stdout stands for."""
-    named = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
+def descriptor(path: str | Path) -> int | None:
+    """The number of the open descriptor that "-", for standard output, or a path like /dev/stderr
+    stands for."""
+    named = {"/dev/stdin": 0, "-": 1, "/dev/stdout": 1, "/dev/stderr": 2}
     found = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d+)", str(path))
     return int(found[1]) if found else named.get(str(path))
 

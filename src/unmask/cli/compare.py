@@ -15,7 +15,7 @@ from unmask.arrays import DAMAGE, Archive, doubles
 from unmask.cli.flags import parse
 from unmask.cli.runtime import write_record
 from unmask.documents import read_json, whole
-from unmask.files import is_writer, no_file, write_whole
+from unmask.files import descriptor, is_writer, no_file, write_whole
 from unmask.kinds.output import check_out
 
 # what has to be the same
@@ -100,6 +100,11 @@ def check_protocols(args: Compare, of_a: dict, of_b: dict) -> list[str]:
     return [f"other {name}: {getattr(a, name)} and {getattr(b, name)}" for name in names]
 
 
+def named(record: str) -> bool:
+    """Whether a record is asked for, in a file, which others may lie beside: not so a stream."""
+    return bool(record) and descriptor(record) is None
+
+
 def beside(record: str) -> Path:
     """The file for what an evaluation found for every example, beside its record."""
     return Path(f"{record}.examples.npz")
@@ -110,7 +115,7 @@ def keep_examples(record: str, bound: Any) -> dict:
 
     Returns what to record of it.
     """
-    if not record or not is_writer():
+    if not named(record) or not is_writer():
         return {}
     import hashlib
 

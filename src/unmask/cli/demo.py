@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from unmask.cli.flags import Machine, parse
+from unmask.cli.flags import Machine, parse, refuse_stream
 from unmask.cli.report import facts_of_bound, show
 from unmask.cli.runtime import Runtime, made_by
 from unmask.files import write_whole
@@ -53,6 +53,7 @@ def flags_of_demos() -> type:
 def demo(argv: list[str]) -> None:
     """Train on bundled data for three minutes, evaluate, sample, fill in, write an HTML report."""
     args: Any = parse(flags_of_demos(), "demo", argv, demo.__doc__)
+    refuse_stream(args.out)
     runtime = Runtime(args)
     from unmask.diffusion import MaskedDiffusion
     from unmask.kinds.registry import kind_of

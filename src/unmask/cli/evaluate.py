@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from unmask.cli.compare import beside, keep_examples
+from unmask.cli.compare import beside, keep_examples, named
 from unmask.cli.estimator import Estimating, check_estimator, estimator_of
 from unmask.cli.flags import Model, parse
 from unmask.cli.protocol import (
@@ -73,7 +73,8 @@ def evaluate(argv: list[str]) -> None:
     from unmask.rows import rows_at_a_time
 
     check_positive(args, "repeats")
-    check_out(str(beside(args.json)) if args.json else "")
+    if named(args.json):
+        check_out(str(beside(args.json)))
     model, kind, folder = runtime.load(args.model, "eval")
     estimator = estimator_of(args, model)
     estimator.check(model)
@@ -123,7 +124,7 @@ def until(args: Eval, runtime: Runtime, scored: Scored, estimator: Any) -> Any:
         "estimator": repr(estimator), "precision": runtime.dtype, "batch": scored.batch_size,
         "count": scored.count, "length": scored.length, "split": scored.split, "seed": args.seed,
     }  # fmt: skip
-    path = Path(f"{args.json}.draws.npz") if args.json else None
+    path = Path(f"{args.json}.draws.npz") if named(args.json) else None
     kept = Kept(path, made_by)
     with progress(LEAST * each) as bar:
 
@@ -142,7 +143,7 @@ def until(args: Eval, runtime: Runtime, scored: Scored, estimator: Any) -> Any:
                 processes=runtime.processes,
             )  # fmt: skip
         except KeyboardInterrupt:
-            said = "give --json, and what is drawn is kept"
+            said = "give --json FILE, and what is drawn is kept"
             if path is not None:
                 said = f"what was drawn is in {path}; the same command goes on"
             raise KeyboardInterrupt(f"stopped; {said}") from None

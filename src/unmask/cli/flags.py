@@ -2,16 +2,21 @@
 
 import inspect
 import math
+import sys
 from dataclasses import dataclass, fields, replace
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import tyro
 
 from unmask.config import Dtype, Sampling
+from unmask.files import descriptor
 from unmask.kinds.registry import kinds
 
 LARGEST, THREADS = 2**48, 4096
-OUTPUTS = ("out", "json", "positions", "probabilities")  # files to write; -: standard output
+# files to write; -: standard output
+OUTPUTS = ("out", "json", "positions", "probabilities", "frames")
+STDOUT = 1  # its descriptor
 FLAGS = "\0"  # asks a verb which flags it has: no argument of a process holds such a character
 Model = Annotated[
     tyro.conf.Positional[str],
@@ -42,7 +47,8 @@ class Machine(Device):
     seed: int = 0
     """Of everything that is drawn: the same seed, the same result."""
     json: str = ""
-    """Also write the result, with what made it, to this file; -: standard output."""
+    """Also write the result, with what made it, to this file;
+    -: standard output, and what is told otherwise goes to standard error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +81,36 @@ def parse(kind, verb: str, argv: list[str], description: str | None, **more):
     check_numbers(args)
     if isinstance(args, Sampling):
         args.check()
-    streams = [name for name in OUTPUTS if getattr(args, name, None) == "-"]
-    return replace(args, **dict.fromkeys(streams, "/dev/stdout"))
+    return with_outputs(args)
+
+
+def with_outputs(args: Any) -> Any:
+    """The flags, in which a file that is called - has a name that is not that of standard output.
+
+    Where a result goes to standard output, all else that is printed goes to standard error from
+    here on; who runs the verb puts `sys.stdout` back.
+    ValueError for two results that would be mixed there, and for a folder called so.
+    """
+    named = {name: value for name in OUTPUTS if (value := getattr(args, name, None))}
+    for value in named.values():
+        if isinstance(value, Path):  # a folder, or a file of a format that has no way there
+            refuse_stream(value)
+    files = {name: value for name, value in named.items() if isinstance(value, str)}
+    streams = [name for name, value in files.items() if descriptor(value) == STDOUT]
+    if len(streams) > 1:
+        both = " and ".join(f"--{name} {files[name]}" for name in streams)
+        raise ValueError(f"{both}: standard output takes one result, so name a file for the others")
+    if streams:
+        sys.stdout.flush()
+        sys.stdout = sys.stderr
+    dashes = [name for name, value in files.items() if value != "-" and str(Path(value)) == "-"]
+    return replace(args, **{name: str(Path(files[name]).absolute()) for name in dashes})
+
+
+def refuse_stream(out: str | Path) -> None:
+    """ValueError for standard output where something is made that has to have a name."""
+    if str(out) == "-":
+        raise ValueError("OUT or --out is -: this is not written to standard output, so name it")
 
 
 def check_numbers(args) -> None:

@@ -141,7 +141,7 @@ def run(argv: list[str]) -> int:
         print(HELP)
         return 2
     if argv[0] in VERBS:
-        with shared(argv[0]):
+        with shared(argv[0]), redirect_stdout(sys.stdout):  # put back, where a verb changes it
             return VERBS[argv[0]](argv[1:]) or 0
     print(f"unmask {__version__}" if argv[0] in ("-V", "--version") else HELP)
     return 0

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from unmask.cli.flags import Model, Sampler, parse
 from unmask.cli.runtime import Runtime, check_positive, how, made_by, same_data
 from unmask.cli.sample import sizes_of
+from unmask.files import descriptor
 from unmask.kinds.output import check_apart, check_out
 
 TOGETHER = 8  # examples that are filled in, at most
@@ -55,6 +56,8 @@ def report(argv: list[str]) -> None:
             raise ValueError(f"--{name} must not be negative, not {getattr(args, name)}")
     if not args.out:
         raise ValueError("--out is empty: name the page, such as report.html")
+    if args.open and descriptor(args.out) is not None:
+        raise ValueError(f"--open shows a file, and --out is {args.out}: name one, or leave it out")
     check_out(args.out, ".html")
     check_apart([args.out, args.json], [args.grid, args.data])
     from unmask.checkpoint import digest

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unmask.documents import read_json
-from unmask.files import is_writer, write_whole
+from unmask.files import descriptor, is_writer, write_whole
 
 
 def write_texts(out: str, texts: list[str]) -> None:
@@ -56,7 +56,8 @@ def check_out(path: str, *suffixes: str) -> None:
 
     ValueError, too, for a name that ends in none of the `suffixes`, if any are given.
     """
-    if not path or not is_writer():
+    # a stream is open already, perhaps a socket, which has no name to open it by, or to end
+    if not path or not is_writer() or descriptor(path) is not None:
         return
     file = Path(path)
     if not file.resolve().parent.is_dir():
@@ -88,12 +89,12 @@ def is_of_model(file: Path) -> bool:
 def check_apart(outs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
     """ValueError for an output that is another one or an input, or a file in an input's folder.
 
-    Names that are empty are none.  Devices, pipes and folders may be named twice.
+    Names that are empty are none.  Streams, devices, pipes and folders may be named twice.
     """
     read = [Path(one) for one in inputs if str(one) and Path(one).exists()]
     taken: set[Path] = set()
     for out in (Path(one) for one in outs if str(one)):
-        if out.exists() and not out.is_file():
+        if descriptor(out) is not None or (out.exists() and not out.is_file()):
             continue
         real = out.resolve()
         if real in taken:
@@ -122,6 +123,8 @@ def numbered(out: Path, num: int, suffix: str = "") -> list[Path]:
     """
     names = [out]
     if num != 1:
+        if descriptor(out) is not None:
+            raise ValueError(f"{out} takes one result, not {num}: name a file")
         names = [out.with_stem(f"{out.stem}-{i}") for i in range(1, num + 1)]
     for name in names:
         check_out(str(name), suffix)

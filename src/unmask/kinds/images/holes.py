@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from unmask.files import is_writer, new_folder, replacing, write_whole
+from unmask.files import descriptor, is_writer, new_folder, replacing, write_whole
 from unmask.kinds.images.pixels import HOLE as HOLE_GREY
 from unmask.kinds.images.pixels import (
     MODES,
@@ -89,11 +89,12 @@ class Holed:
 
 
 def write_pictures(out: Path, pictures: np.ndarray) -> None:
-    """(n, H, W, C): a .png is a grid of them, an .npz an array `data`, a folder has a PNG each."""
+    """(n, H, W, C): a .png, or a stream, is a grid of them, an .npz an array `data`, a folder has a
+    PNG each."""
     if out.suffix == ".npz":
         with replacing(out) as new:
             np.savez_compressed(new, data=pictures)
-    elif out.suffix == ".png":
+    elif out.suffix == ".png" or descriptor(out) is not None:
         write_whole(out, png(picture_grid(pictures)))
     else:
         with new_folder(out) as folder:
@@ -104,7 +105,7 @@ def write_pictures(out: Path, pictures: np.ndarray) -> None:
 def check_pictures_out(out: str) -> None:
     """Raises ValueError for an output that pictures cannot be written to, before the work."""
     path = Path(out)
-    if path.suffix in (".png", ".npz"):
+    if path.suffix in (".png", ".npz") or descriptor(path) is not None:
         return
     if path.suffix:
         raise ValueError(
