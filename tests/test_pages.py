@@ -259,7 +259,7 @@ def test_quality(tmp_path):
         assert words in said
     for name in ("texts", "quality"):
         assert (tmp_path / f"{name}.html").is_file()
-    assert "temperature 1.0, top-p unknown" in said
+    assert "temperature 1.0, top-p 1.0" in said
     assert (tmp_path / "frontier" / "frontier.png").is_file()
 
 

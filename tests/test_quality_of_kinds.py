@@ -661,6 +661,14 @@ def test_a_record_that_is_none_is_refused(data, text_run, tmp_path, capsys):
     assert "is no record of unmask sample" in refused(capsys, *flags)
 
 
+def test_samples_that_were_cut_are_those_of_their_record():
+    record = perplexity.Record(Path("r.json"), ["abcdef", "ab", "xyz"], {})
+    record.check([Example(text, np.zeros(0)) for text in ("abcd", "xyz", "ab")])
+    for text in ("abc", "x", "abce"):
+        with pytest.raises(ValueError, match="it has 1 of the 2 not, such as the one that begins"):
+            record.check([Example(one, np.zeros(0)) for one in ("abcd", text)])
+
+
 def test_samples_of_which_nothing_is_known_are_refused(proteins, protein_run, tmp_path, capsys):
     made = tmp_path / "x.fasta"
     made.write_text(">a\nXXXXX\n>b\nXXX\n", encoding="utf-8")

@@ -205,9 +205,7 @@ class Causal:
     def nats(self, rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         nats, tokens = np.zeros(len(rows)), np.zeros(len(rows))
         for numbers, ids, scored in self.batches(rows):
-            with self.precision:
-                paid = self.paid(ids)
-            each = torch.where(scored, paid.double(), 0).sum(1)
+            each = torch.where(scored, self.paid(ids).double(), 0).sum(1)
             np.add.at(nats, numbers, each.cpu().numpy())
             np.add.at(tokens, numbers, scored.sum(1).cpu().numpy())
         return nats, tokens
@@ -222,11 +220,14 @@ class Causal:
         size = ids.shape[1] - 1
         step = max(1, AT_A_TIME // len(ids))
         if step >= size or not self.keeps:
-            return nats_of(self.model(ids[:, :-1]).logits, ids[:, 1:])
+            with self.precision:
+                logits = self.model(ids[:, :-1]).logits
+            return nats_of(logits, ids[:, 1:])
         found, kept = [], None
         for low in range(0, size, step):
             now = ids[:, low : min(low + step, size)]
-            told = self.model(now, past_key_values=kept, use_cache=True)
+            with self.precision:
+                told = self.model(now, past_key_values=kept, use_cache=True)
             kept = told.past_key_values
             found.append(nats_of(told.logits, ids[:, low + 1 : low + 1 + now.shape[1]]))
         return torch.cat(found, 1)

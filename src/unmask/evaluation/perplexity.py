@@ -40,15 +40,13 @@ class Record(NamedTuple):
     how: dict[str, Any]  # what `DRAWN` names and it says
 
     def check(self, examples: Sequence[Example]) -> None:
-        """ValueError for an example that is none of the samples, nor the beginning of one, which
-        is what is left of one that is cut."""
-        known = set(self.samples)
-        others = [i for i, one in enumerate(examples) if one.text not in known]
-        for size in {len(examples[i].text) for i in others}:
-            known |= {text[:size] for text in self.samples}
-        others = [i for i in others if examples[i].text not in known]
+        """ValueError for an example that is none of the samples.  Of those that were cut, all to
+        one length, the beginning is compared."""
+        longest = max(len(one.text) for one in examples)
+        known = {text[:longest] for text in self.samples}
+        others = [one.text for one in examples if one.text not in known]
         if others:
-            shown = examples[others[0]].text[:SHOWN]
+            shown = others[0][:SHOWN]
             raise ValueError(
                 f"{self.path} is the record of other samples: it has {len(others):,} of the "
                 f"{len(examples):,} not, such as the one that begins {shown!r}; give the record "
