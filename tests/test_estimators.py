@@ -16,6 +16,8 @@ import unmask
 from unmask import cli, schedules
 from unmask.config import TrainConfig
 from unmask.evaluation.until import Kept, estimate_until
+from unmask.filling import Filler
+from unmask.kinds.kind import blank
 from unmask.likelihood import Bound, Orders, Path, estimate
 from unmask.train import train
 
@@ -177,6 +179,8 @@ def test_eval_enumerates_and_counts_exactly(home, tmp_path, capsys):
         (["--estimator", "margin", "--masking", "token"], "leave out --masking"),
         (["--estimator", "margin", "--error", "1"], "draws nothing: leave out --error"),
         (["--error", "-1"], "--error must be positive"),
+        (["--estimator", "confidence", "--grid", "uniform"], "--grid uniform is of --steps"),
+        (["--estimator", "counts", "--grid", "uniform"], "--grid uniform is of --steps"),
         (["--estimator", "counts", "--grid", "none.json"], "there is no file none.json"),
         (["--estimator", "margin", "--temperature", "0"], "temperature must be positive"),
         (["--estimator", "entropy", "--gamma", "1"], "--gamma is of --estimator entropy-bounded"),
@@ -288,6 +292,11 @@ def test_new_samplers_on_the_command_line(flags, recorded, home, tmp_path):
         (["--sampler", "entropy-bounded", "--steps", "9"], "leave out --steps and --grid"),
         (["--sampler", "entropy-bounded", "--grid", "uniform"], "leave out --steps and --grid"),
         (["--sampler", "forward-backward", "--corrections", "0"], "--corrections must be at least"),
+        (["--sampler", "first_hitting", "--steps", "9"], "depends on neither --steps nor --grid"),
+        (["--sampler", "first_hitting", "--grid", "grid.json"], "depends on neither --steps nor"),
+        (["--sampler", "first_hitting", "--grid", "uniform"], "depends on neither --steps nor"),
+        (["--sampler", "counts", "--grid", "uniform"], "--grid uniform is of --steps: give some"),
+        (["--sampler", "margin", "--grid", "uniform"], "--grid uniform is of --steps: give some"),
         (["--top-p", "0"], "top_p must lie above 0 and be at most 1, not 0.0"),
         (
             ["--sampler", "forward-backward", "--corrections", "100000000"],
@@ -301,6 +310,25 @@ def test_new_samplers_on_the_command_line(flags, recorded, home, tmp_path):
 def test_what_has_no_effect_is_refused_before_any_work(flags, said, tmp_path, capsys):
     assert cli.main(["sample", str(tmp_path / "no-model"), *flags]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_steps_of_first_hitting_are_those_that_are_watched(home, tmp_path):
+    """They are the states that its frames show; its grid may be a file's."""
+    grid, frames = tmp_path / "grid.json", tmp_path / "f.html"
+    grid.write_text(json.dumps({"counts": [8, 4, 0]}), encoding="utf-8")
+    argv = ["sample", str(home / "run"), "--num", "1", "--sampler", "first_hitting"]
+    for flags in (["--steps", "4", "--grid", "uniform"], ["--grid", str(grid)]):
+        assert cli.main([*argv, *flags, "--frames", str(frames)]) == 0 and frames.exists()
+        assert cli.main([*argv, *flags]) == 2
+        frames.unlink()
+    assert cli.main([*argv, "--steps", "0", "--grid", "cosine"]) == 0
+    model = unmask.MaskedDiffusion.from_pretrained(home / "run")
+    how = {"sampler": "first_hitting", "grid": torch.tensor([1.0, 0.5, 0.0]).double()}
+    assert len(unmask.sample(model, num=2, **how)) == 2
+    alone, watched = (
+        Filler(model, watch=watch, **how).fill([blank(8)])[0][0].ids.tolist() for watch in (0, 1)
+    )
+    assert alone == watched
 
 
 def test_what_a_policy_draws_costs_its_entropy(home):

@@ -203,6 +203,7 @@ def test_the_page_loads_nothing_and_writes_only_text(client):
          "steps times corrections is at most 1024 here, not 1040"),
         ("/run", asked("text", sampler="forward-backward", corrections=5), "here, not 1280"),
         ("/run", asked("text", sampler="entropy-bounded", steps=3), "follow from --gamma"),
+        ("/run", asked("text", sampler="counts", grid="uniform"), "--grid uniform is of --steps"),
         ("/run", asked("text", temperature="1"), "temperature"),
         ("/run", asked("text", sampler="remdm-cap", eta=None), "eta is null, expected a number"),
         ("/run", asked("text", sampler="entropy-bounded", gamma=None), "gamma is null"),

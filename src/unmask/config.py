@@ -338,8 +338,11 @@ class Sampling:
     """The weight over time: --guidance throughout;
     rising from 0 to it, or falling from it to 0, as values are revealed."""
 
-    def check(self) -> None:
-        """ValueError for a value that cannot be, or that has no effect with this sampler."""
+    def check(self, *, watched: bool = False) -> None:
+        """ValueError for a value that cannot be, or that has no effect with this sampler.
+
+        `watched`: whether the states on the way are looked at, not the last one alone.
+        """
         if not abs(self.guidance) <= MOST_WEIGHT:
             limits = f"between -{MOST_WEIGHT:g} and {MOST_WEIGHT:g}"
             raise ValueError(f"--guidance must lie {limits}, not {self.guidance}")
@@ -376,6 +379,12 @@ class Sampling:
         plain = isinstance(self.grid, str) and self.grid == Sampling.grid
         if self.sampler == "entropy-bounded" and (self.steps or not plain):
             raise ValueError(BOUNDED)
+        if self.sampler == "first_hitting" and not watched and (self.steps or not plain):
+            raise ValueError(
+                "the law of first_hitting depends on neither --steps nor --grid: leave them out"
+            )
+        if self.sampler not in TIMED:
+            check_grid(self.steps, self.grid)
 
     def own(self) -> dict[str, Any]:
         """The numbers that are of this sampler."""
@@ -385,6 +394,14 @@ class Sampling:
         """These fields, as `Filler` takes them."""
         made = {field.name: getattr(self, field.name) for field in fields(Sampling)}
         return made | {"steps": self.steps or None}
+
+
+def check_grid(steps: int, grid: Any) -> None:
+    """ValueError for the kind of a grid of no steps, which are then one unit each."""
+    # a filler's grid may be a tensor, and a command's a file, of so many steps
+    kinds = [kind for kind in get_args(GridName) if kind != Sampling.grid]
+    if not steps and isinstance(grid, str) and grid in kinds:
+        raise ValueError(f"--grid {grid} is of --steps: give some, or leave it out")
 
 
 def one_of(name: str, value: Any, names: tuple[str, ...]) -> None:

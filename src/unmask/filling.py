@@ -84,7 +84,7 @@ class Filler:
         if steps is not None and steps < 1:
             raise ValueError(f"steps must be at least 1, not {steps}")
         self.sampling = sampling = Sampling(steps=steps or 0, **how)
-        sampling.check()
+        sampling.check(watched=True)  # whoever tries all samplers may give steps to all
         sampler_of(model, sampling.sampler)  # an error here, if the model has none such
         self.model = model
         names = ("sampler", "grid", "temperature", "top_p", "draw")
@@ -92,7 +92,9 @@ class Filler:
         self.how |= {"check": check}
         # the law of first_hitting does not depend on the grid; more steps are more states to watch
         unseen = not watch and told is None
-        self.steps = 1 if sampling.sampler == "first_hitting" and unseen else steps
+        self.steps = steps
+        if sampling.sampler == "first_hitting" and unseen:
+            self.steps, self.how["grid"] = 1, Sampling.grid
         self.batch_size, self.window, self.watch, self.seed = batch_size, window, watch, seed
         self.told = told
         self.estimator = Bound() if check is None else Watched(before=check)

@@ -13,7 +13,7 @@ import tyro
 
 from unmask.cli.flags import Model, parse
 from unmask.cli.runtime import Runtime, check_positive, grid_of
-from unmask.config import Dtype
+from unmask.config import Dtype, check_grid
 from unmask.files import STREAM, as_file, no_file, write_whole
 from unmask.kinds.output import check_apart, check_out
 
@@ -87,8 +87,7 @@ def compress(argv: list[str]) -> None:
     if args.steps:
         check_positive(args, "steps")
         check_steps(args.steps)
-    if args.grid != "cosine" and not args.steps and grid_of(args.grid) == "uniform":
-        raise ValueError("--grid uniform is of --steps: give some, or leave it out")
+    check_grid(args.steps, args.grid)
     runtime = Runtime(args)
     from unmask import compression
     from unmask.compression.frequencies import library

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from unmask.cli.flags import Machine
-from unmask.config import BOUNDED, Sampling, check_gamma
+from unmask.config import BOUNDED, Sampling, check_gamma, check_grid
 
 EstimatorName = Literal[
     "bound", "orders", "enumeration", "counts",
@@ -63,6 +63,8 @@ def check_estimator(args: Estimating) -> None:
         )
     if args.grid != "cosine" and not in_steps:
         raise ValueError(f"--grid is of --estimator counts and of orders, not of {name}")
+    if in_steps and name != "entropy-bounded":
+        check_grid(args.steps, args.grid)
     if args.temperature != 1 and not of_path:
         raise ValueError(
             f"--temperature is of the exact likelihood of an order, not of --estimator {name}"

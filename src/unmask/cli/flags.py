@@ -59,6 +59,11 @@ class Sampler(Sampling, Machine):
     """Write here, not to the terminal; of texts, .jsonl: one JSON object a line; -: standard
     output."""
 
+    @property
+    def watched(self) -> bool:
+        """Whether the states on the way are shown, too."""
+        return False
+
 
 def flags_of(name: str) -> list[type]:
     """The flags that kinds add to a verb, `Kind.Read` of each, say: bases for one dataclass."""
@@ -79,8 +84,8 @@ def parse(kind, verb: str, argv: list[str], description: str | None, **more):
     said = inspect.cleandoc(description or "")
     args = tyro.cli(kind, prog=f"unmask {verb}", description=said, args=argv, **more)
     check_numbers(args)
-    if isinstance(args, Sampling):
-        args.check()
+    if isinstance(args, Sampler):
+        args.check(watched=args.watched)
     return with_outputs(args)
 
 

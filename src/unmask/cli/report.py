@@ -45,6 +45,10 @@ class Report(Sampler):
     audit: bool = False
     """Also check that the model's number is a bound, on a few windows, or samples."""
 
+    @property
+    def watched(self) -> bool:
+        return True
+
 
 def report(argv: list[str]) -> None:
     """A page about a trained model: its data, training, samples, fillings, and its bound."""

@@ -35,6 +35,10 @@ class Sample(Sampler):
     """Of a table: a condition on the rows, such as 'age >= 30', one or several:
     a column, one of = != < <= > >= in, and a value, with "in" several with commas between them."""
 
+    @property
+    def watched(self) -> bool:
+        return bool(self.frames)
+
 
 def sample(argv: list[str]) -> None:
     """Draw samples: of texts, proteins and tables to the terminal or --out, of pictures to --out.

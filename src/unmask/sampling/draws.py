@@ -66,7 +66,7 @@ def sample(
     elif length is not None or num is not None:
         raise ValueError(f"z already fixes number and length: leave out num={num}, length={length}")
     if sampler == "first_hitting":
-        steps = 1  # its law does not depend on the grid
+        steps, grid = 1, "cosine"  # its law depends on neither
     given = {"cond": cond, "valid": valid, "ends": ends, "holes": holes}
     how = {"generator": generator, "temperature": temperature, "top_p": top_p, "draw": draw}
     how |= {"guidance": guidance} | own

@@ -23,7 +23,7 @@ class Settings(NamedTuple):
         """Of values by the names of SETTINGS; ValueError for what has no effect with the others."""
         own = {name: said[name] for name in cls._fields if name != "sampling"}
         sampling = Sampling(**{name: value for name, value in said.items() if name not in own})
-        sampling.check()
+        sampling.check(watched=True)
         return cls(sampling, **own)
 
 
