@@ -391,6 +391,18 @@ def test_cells_are_kept_as_they_are_written(table, tmp_path):
             unpack_table(list(packed.examples), json.dumps(wrong).encode(), "no", table)
 
 
+def test_what_is_not_kept_of_a_table_is_named(table, tmp_path):
+    plain = "age,kind,price\n21,a,7.5\n30,b,\n"
+    other = '\ufeffkind,"age", price\r\n"a",21,7.5\r\n\r\n b ,30,'
+    for encoding in ("utf-8", "utf-16-le"):
+        (tmp_path / "in.csv").write_bytes(other.encode(encoding))
+        packed = pack_table(tmp_path / "in.csv", table)
+        unpack_table(list(packed.examples), packed.beside, str(tmp_path / "out.csv"), table)
+        assert (tmp_path / "out.csv").read_bytes() == plain.encode() == packed.raw
+    for one in ("order", "quotes", "blanks", "empty lines", "returns", "byte-order", "encoding"):
+        assert one in packed.notes[0]
+
+
 def test_a_kind_without_a_way_back_says_so(tmp_path):
     from unmask.kinds.kind import Kind
 

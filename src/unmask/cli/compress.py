@@ -135,9 +135,11 @@ def decompress(argv: list[str]) -> None:
     check_apart([args.out, args.json], [args.input])
     from unmask import compression
     from unmask.compression.container import unpack
+    from unmask.compression.frequencies import library
 
     raw, name = content_of(args.input)
     header = unpack(raw, name).header
+    library()
     runtime = Runtime(args)
     model, kind, folder = runtime.load(args.model, "compress")
     model = model.float()

@@ -104,7 +104,7 @@ class Packed(NamedTuple):
     """A file as examples that a model codes, and what these do not tell."""
 
     examples: Sequence[np.ndarray]  # (S,) tokens each, of which all are known
-    raw: bytes  # what examples tell, as other compressors are given it
+    raw: bytes  # what comes back, as other compressors are given it
     beside: bytes = b""  # what they do not, for `Kind.unpack`
     # in words: what is kept beside them, and what of the file is not kept
     notes: Sequence[str] = ()

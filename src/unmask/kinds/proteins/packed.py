@@ -14,7 +14,8 @@ from unmask.kinds.proteins.fasta import format_fasta, read_fasta
 from unmask.kinds.proteins.residues import Residues
 
 NOTES = (
-    "headers are kept; comments, small letters, a star at the end and the length of lines are not",
+    "headers are kept; comments, small letters, stars at the end, blanks, carriage returns, a "
+    "byte-order mark and the length of lines are not",
 )
 
 

@@ -19,7 +19,10 @@ from unmask.kinds.tables.prepare import check_absent, encode
 # written, by row and column, where nothing else says it
 FORM = {"steps": {str: [whole(-MOST, MOST)]}, "cells": [[None]]}
 LEAVE_OUT = "leave the row out"  # the one way with a cell that has no token
-NOT_KEPT = "cells are kept; quotes, blanks around cells and the order of columns are the model's"
+NOT_KEPT = (
+    "cells are kept; the order of columns is the model's, and quotes, blanks around cells, empty "
+    "lines, carriage returns, a byte-order mark and an encoding that is not UTF-8 are not kept"
+)
 
 
 def pack(path: Path, table: Table) -> Packed:
