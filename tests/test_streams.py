@@ -276,3 +276,32 @@ def test_standard_input_has_a_limit(tmp_path, monkeypatch):
         with pytest.raises(ValueError, match="more than 1,000 bytes"), as_file("-"):
             pass
         assert stream.tell() <= 2000 and not list(tmp_path.iterdir())
+
+
+RECORDS = b'{"text": "to be", "id": 1}\n{"text": "or not", "id": 2}\n' * 20
+ARRAY = b'[{"text": "to be"}, {"text": "or not"}]'
+
+
+@pytest.mark.parametrize("content,end", [(RECORDS, "jsonl"), (ARRAY, "json")])
+def test_documents_are_known_by_how_they_begin(tmp_path, monkeypatch, capsys, content, end):
+    """What a file with an ending is read as; also of a first line that is longer than what is
+    looked at."""
+    content = content.replace(b"be", b"be" * 600)
+    (tmp_path / f"named.{end}").write_bytes(content)
+    split = ["--split", "1,0,0"]
+    argv = ["prepare", "text"]
+    assert main([*argv, str(tmp_path / f"named.{end}"), str(tmp_path / "named"), *split]) == 0
+    assert streamed(monkeypatch, content, *argv, "-", tmp_path / "piped", *split) == 0
+    assert "note: standard input is " in capsys.readouterr().err
+    piped, named = (tmp_path / one / "train.bin" for one in ("piped", "named"))
+    assert piped.read_bytes() == named.read_bytes() and b"{" not in piped.read_bytes()
+    as_text = [*argv, "-", tmp_path / "text", *split, "--format", "text"]
+    assert streamed(monkeypatch, content, *as_text) == 0
+    assert (tmp_path / "text" / "train.bin").read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"{or not\n", b"[MASK] to be\n", b'["to be\n', b"{}\n"])
+def test_a_text_that_begins_with_a_bracket_is_a_text(tmp_path, monkeypatch, content):
+    argv = ["prepare", "text", "-", tmp_path / "data", "--split", "1,0,0"]
+    assert streamed(monkeypatch, content, *argv) == 0
+    assert (tmp_path / "data" / "train.bin").read_bytes() == content
