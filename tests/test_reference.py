@@ -54,6 +54,17 @@ def test_every_flag_of_every_verb_is_there_with_its_words(made, verb):
         assert not re.search(r"(?m)^- `[^`]*`$", section), "a flag without words"
 
 
+@pytest.mark.parametrize("verb", ["score", "eval"])
+def test_the_help_advises_no_flag_that_the_verb_lacks(verb):
+    """Words that verbs share speak of flags that all of them have."""
+    said = printed(verb)
+    own = set(re.findall(r"(?m)^  (--[a-z0-9-]+)(?=[ ,.])", said))
+    assert own and set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", said)) <= own | {
+        "--help",
+        "--no-window",
+    }
+
+
 def names_of_pages():
     """(page, dotted name) of what pages name of the package in Python or in words."""
     for name in PAGES:

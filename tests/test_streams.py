@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from unmask.cli.main import main
+from unmask.files import as_file
 
 TINY = ["--minutes", "0", "--steps", "2", "--batch-size", "4", "--eval-windows", "2"]
 NET = [*TINY, *["--dim", "16", "--layers", "1", "--heads", "2"]]
@@ -239,3 +240,68 @@ def test_a_folder_is_not_written_to_standard_output(home, tmp_path, monkeypatch,
         assert main(argv) == 2
         assert "is -: this is not written to standard output" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_may_be_called_dash(home, tmp_path, monkeypatch):
+    """./- is a file, to read and to write."""
+    monkeypatch.chdir(tmp_path)
+    content = (home / "text.in").read_bytes()
+    (tmp_path / "-").write_bytes(content)
+    flags = ["--steps", "2", *CPU]
+    run = str(home / "text")
+    for number, source in enumerate(("./-", str(home / "text.in"))):
+        assert streamed(monkeypatch, b"", "fill", run, source, *flags, "--out", str(number)) == 0
+    assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes() != b""
+    (tmp_path / "-").write_text("to be or not\n" * 20)
+    scored = ["score", run, "./-", *CPU, "--repeats", "2", "--out"]
+    assert streamed(monkeypatch, b"", *scored, "scores.csv") == 0
+    assert streamed(monkeypatch, b"", "prepare", "text", "./-", "data") == 0
+    assert json.loads((tmp_path / "data" / "meta.json").read_text())["source"][0]["bytes"] == 260
+    (tmp_path / "-").rename(tmp_path / "moved")
+    assert streamed(monkeypatch, b"to be or not\n" * 20, *scored[:2], "-", *scored[3:], "./-") == 0
+    assert (tmp_path / "-").read_bytes() == (tmp_path / "scores.csv").read_bytes()
+
+
+def test_standard_input_has_a_limit(tmp_path, monkeypatch):
+    """Of what never ends no more is kept, and in the end nothing."""
+    monkeypatch.setattr("unmask.files.MOST", 1000)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for size in (1000, 1001, 5000):
+        stream = io.BytesIO(b"y" * size)
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(stream))
+        if size == 1000:
+            with as_file("-") as file:
+                assert file.stat().st_size == 1000
+            continue
+        with pytest.raises(ValueError, match="more than 1,000 bytes"), as_file("-"):
+            pass
+        assert stream.tell() <= 2000 and not list(tmp_path.iterdir())
+
+
+RECORDS = b'{"text": "to be", "id": 1}\n{"text": "or not", "id": 2}\n' * 20
+ARRAY = b'[{"text": "to be"}, {"text": "or not"}]'
+
+
+@pytest.mark.parametrize("content,end", [(RECORDS, "jsonl"), (ARRAY, "json")])
+def test_documents_are_known_by_how_they_begin(tmp_path, monkeypatch, capsys, content, end):
+    """What a file with an ending is read as; also of a first line that is longer than what is
+    looked at."""
+    content = content.replace(b"be", b"be" * 600)
+    (tmp_path / f"named.{end}").write_bytes(content)
+    split = ["--split", "1,0,0"]
+    argv = ["prepare", "text"]
+    assert main([*argv, str(tmp_path / f"named.{end}"), str(tmp_path / "named"), *split]) == 0
+    assert streamed(monkeypatch, content, *argv, "-", tmp_path / "piped", *split) == 0
+    assert "note: standard input is " in capsys.readouterr().err
+    piped, named = (tmp_path / one / "train.bin" for one in ("piped", "named"))
+    assert piped.read_bytes() == named.read_bytes() and b"{" not in piped.read_bytes()
+    as_text = [*argv, "-", tmp_path / "text", *split, "--format", "text"]
+    assert streamed(monkeypatch, content, *as_text) == 0
+    assert (tmp_path / "text" / "train.bin").read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"{or not\n", b"[MASK] to be\n", b'["to be\n', b"{}\n"])
+def test_a_text_that_begins_with_a_bracket_is_a_text(tmp_path, monkeypatch, content):
+    argv = ["prepare", "text", "-", tmp_path / "data", "--split", "1,0,0"]
+    assert streamed(monkeypatch, content, *argv) == 0
+    assert (tmp_path / "data" / "train.bin").read_bytes() == content

@@ -18,6 +18,7 @@ from pathlib import Path
 
 LEFTOVER = ".*.new-*"
 STREAM = "standard-input"  # the name of a file of what came by it
+BLOCK, MOST = 1 << 20, 1 << 32  # bytes of that, copied at a time and in all
 SPECIAL = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
@@ -44,21 +45,26 @@ def check_file(path: Path) -> None:
 
 
 @contextmanager
-def as_file(path: Path) -> Iterator[Path]:
-    """The same path or, for "-", a file of what comes by standard input: sources are read more than
+def as_file(named: str) -> Iterator[Path]:
+    """The path or, for "-", a file of what comes by standard input: sources are read more than
     once, and looked at before they are.
 
-    A ValueError about that file calls it STREAM.
+    `named`: as the user wrote it, since ./- is a file, and as a path no other than "-".
+    A ValueError about what came calls it STREAM.  ValueError for more than MOST bytes.
     """
-    if str(path) != "-":
-        yield path
+    if named != "-":
+        yield Path(named)
         return
     if sys.stdin is None:  # by who called us
         raise ValueError("standard input is closed: name a file")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, STREAM)
         with open(file, "wb") as stream:
-            shutil.copyfileobj(sys.stdin.buffer, stream)
+            while block := sys.stdin.buffer.read(min(BLOCK, MOST + 1 - stream.tell())):
+                stream.write(block)
+                if stream.tell() > MOST:
+                    said = f"standard input has more than {MOST:,} bytes, the most that is kept"
+                    raise ValueError(f"{said}: write it to a file, and name that")
         try:
             yield file
         except ValueError as error:

@@ -24,7 +24,7 @@ class Estimating(Machine):
     """bound: of the model, or the likelihood of an autoregressive one;
     enumeration: the same without noise, of at most 12 tokens.
     orders: the tighter bound of --repeats random orders an example,
-    log of the mean of p(x | order), at a network call for every token of each: give a --limit.
+    log of the mean of p(x | order), at a network call for every token of each: take few examples.
     counts: the bound of the sampler that reveals exact numbers of tokens in --steps.
     left-to-right, right-to-left, confidence, margin, entropy, entropy-bounded: the exact likelihood
     of the sampler of that name, at a network call for every step of every example.

@@ -17,7 +17,7 @@ from unmask.labels import label_of
 @dataclass(frozen=True, kw_only=True)
 class Common(Sampler):
     model: Model
-    input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
+    input: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="INPUT")]
     """A text file; - for standard input, of which a table's or a picture's result is written to
     standard-input-filled.csv or .png, if --out names no other.
     [MASK] is one token to fill in, [MASK:20] twenty, \\[MASK] the letters themselves.
@@ -44,9 +44,9 @@ def fill(argv: list[str]) -> None:
     from unmask.filling import Filler
 
     check_positive(args, "num")
-    if str(args.input) != "-" and not args.input.is_file():
+    if args.input != "-" and not Path(args.input).is_file():
         raise no_file(
-            args.input,
+            Path(args.input),
             f"there is no file {args.input}: "
             "INPUT is a text, a picture, a table or a FASTA file, or - for standard input",
         )

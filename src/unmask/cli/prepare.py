@@ -23,7 +23,7 @@ class Record:
 def flags_of_preparing(kind: type[Kind]) -> type:
     """SRC, OUT and the kind's own flags."""
     what = f"{kind.source} - for standard input."
-    source = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SRC", help=what)]
+    source = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SRC", help=what)]
     made = tyro.conf.arg(metavar="OUT", help="The folder to make.")
     out = Annotated[tyro.conf.Positional[Path], made]
     places, bases = [("source", source), ("out", out)], (Record, kind.Prepare)

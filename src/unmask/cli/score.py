@@ -21,7 +21,7 @@ from unmask.labels import label_of
 @dataclass(frozen=True, kw_only=True)
 class Common(Estimating):
     model: Model
-    input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
+    input: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="INPUT")]
     """Of a model of text: a text, each line of which is scored, or JSON lines (.jsonl, .ndjson)
     with a field text and, if there is a context, given, which is shown and not scored.
     Of proteins: a FASTA file.  Of a table: a CSV file, each row of which is.
@@ -92,7 +92,7 @@ def score(argv: list[str]) -> None:
     said = f"{estimator.what}: {estimator.name(model)}, of {estimator.sampler(model)}"
     others: list[Listed] = []
     if args.pairs:
-        others = read_beside(args, Path(args.pairs), kind, model, listed)
+        others = read_beside(args, args.pairs, kind, model, listed)
     print(said, file=sys.stderr)
     learned = model.schedule.num_values > 1
     stop, found = None, list[Any]()
@@ -128,8 +128,8 @@ def score(argv: list[str]) -> None:
 
 def check_files(args: Any) -> None:
     """ValueError for a file that is not there, or that cannot be written."""
-    inputs = {"INPUT": str(args.input), "--pairs": args.pairs, "--holes": args.holes}
-    if [str(path) for path in inputs.values()].count("-") > 1:
+    inputs = {"INPUT": args.input, "--pairs": args.pairs, "--holes": args.holes}
+    if list(inputs.values()).count("-") > 1:
         raise ValueError("two files are to come by standard input: name one of them")
     for name, path in inputs.items():
         if path not in ("", "-") and not Path(path).exists():
@@ -141,7 +141,7 @@ def check_files(args: Any) -> None:
     check_apart(outs, [*inputs.values(), args.grid])
 
 
-def read(args: Any, path: Path, kind: Kind, model: Any) -> list[Listed]:
+def read(args: Any, path: str, kind: Kind, model: Any) -> list[Listed]:
     """The examples of a file, with the roles that --holes gives them.
 
     ValueError for one that does not fit.
@@ -159,15 +159,15 @@ def read(args: Any, path: Path, kind: Kind, model: Any) -> list[Listed]:
         listed = [one._replace(example=one.example._replace(label=None)) for one in listed]
     if not args.holes:
         return listed
-    marks = beside(listed_of(args, Path(args.holes), kind, marks=True), listed, args.holes)
+    marks = beside(listed_of(args, args.holes, kind, marks=True), listed, args.holes)
     return [marked(one, mark, kind.unit) for one, mark in zip(listed, marks, strict=True)]
 
 
-def listed_of(args: Any, path: Path, kind: Kind, *, marks: bool = False) -> list[Listed]:
+def listed_of(args: Any, path: str, kind: Kind, *, marks: bool = False) -> list[Listed]:
     """As `Kind.listed`; of standard input for "-"."""
     with as_file(path) as file:
         found = kind.listed(file, args, marks=marks)
-    if str(path) != "-":
+    if path != "-":
         return found
     return [one._replace(place=one.place.replace(str(file), STREAM)) for one in found]
 
@@ -184,9 +184,9 @@ def labelled(one: Listed, label: int | None, model: Any) -> Listed:
     return one._replace(example=one.example._replace(label=own))
 
 
-def read_beside(args: Any, path: Path, kind: Kind, model: Any, to: list[Listed]) -> list[Listed]:
+def read_beside(args: Any, path: str, kind: Kind, model: Any, to: list[Listed]) -> list[Listed]:
     """As `read`, one for each of the examples `to`."""
-    return beside(read(args, path, kind, model), to, str(path))
+    return beside(read(args, path, kind, model), to, path)
 
 
 def beside(found: list[Listed], to: list[Listed], path: str) -> list[Listed]:

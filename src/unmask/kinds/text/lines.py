@@ -1,7 +1,6 @@
 """Texts that are scored one by one: the lines of a file, or JSON lines."""
 
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from unmask.files import STREAM
 from unmask.kinds.encodings import decode_text
 from unmask.kinds.kind import Listed
 from unmask.kinds.sources import START, read_blocks
@@ -22,7 +20,7 @@ def read_lines(path: Path, tokenizer: Any) -> list[Listed]:
     """The lines of a text, or the objects of JSON lines, by their numbers.
 
     Which of them is told as in `prepare`: .jsonl, .ndjson, .jsonlines, or .json that is no array;
-    of standard input, by its first line.
+    of standard input, by its beginning.
 
     What is "text" is paid for; what is "given", if there is such a field, stands before it and is
     not.  `[MASK]` and `[MASK:20]` are tokens that are not known, as in `holes`; the pieces around
@@ -31,9 +29,6 @@ def read_lines(path: Path, tokenizer: Any) -> list[Listed]:
     found = []
     content = text_of_file(path)
     kind = file_kind(path, "auto", content[:START].encode())
-    if path.name == STREAM and begins_with_an_object(content):  # no name tells
-        print("note: standard input is JSON lines, and read as such", file=sys.stderr)
-        kind = "jsonl"
     if kind == "json":
         raise ValueError(f"{path} is one JSON document: give JSON lines, an object on each line")
     # old Macs ended lines in a carriage return alone
@@ -66,16 +61,6 @@ def text_of_file(path: Path) -> str:
     ValueError for one that is no text.
     """
     return decode_text(b"".join(read_blocks(path, tqdm(disable=True))), str(path))
-
-
-def begins_with_an_object(content: str) -> bool:
-    """Whether the first line is one of JSON lines, with a field text."""
-    first = content.lstrip().partition("\n")[0]
-    try:
-        fields_of(first, "")
-    except ValueError:
-        return False
-    return True
 
 
 def fields_of(line: str, place: str) -> tuple[str, str]:

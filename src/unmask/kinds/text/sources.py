@@ -3,6 +3,7 @@
 import codecs
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from unmask.arrays import read_header
+from unmask.files import STREAM
 from unmask.kinds.arrow import is_dataset, shards, texts
 from unmask.kinds.encodings import encoding_of, looks_binary, without_mark
 from unmask.kinds.leftout import BadRecord, LeftOut, described
@@ -30,6 +32,9 @@ SAFE_CUT = re.compile(r"(?<=[^\s\u180e])[ \n]")  # U+180E was a space in older U
 LINES = (".jsonl", ".ndjson", ".jsonlines")
 # JSON that is not lines: an array, or an object whose first line is no whole one
 WHOLE = re.compile(r"\[|\{(?:[^\n]*[{\[,:])?[ \t\r]*\n")
+# how JSON lines begin, or an array of documents; the string may go on beyond what is looked at
+STRING = r'"(?:[^"\\\n]|\\.)*'
+DOCUMENTS = re.compile(rf'(?:\[\s*)?\{{\s*{STRING}"\s*:|\[\s*{STRING}(?:"\s*[,\]]|\Z)')
 EMPTY, OUTSIDE = "empty", "a character outside the alphabet"
 BINARY = "binary data"
 ID_TYPES = ("uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64")
@@ -117,9 +122,15 @@ def file_kind(path: Path, format: str, start: bytes) -> str:
     name = path.name.lower().removesuffix(".gz").removesuffix(".xz")
     if name.endswith(LINES):
         return "jsonl"
+    head = start.decode(encoding_of(start), "ignore").lstrip("\ufeff \t\r\n")
+    of_json = "json" if WHOLE.match(head) else "jsonl"
     if name.endswith(".json"):
-        head = start.decode(encoding_of(start), "ignore").lstrip("\ufeff \t\r\n")
-        return "json" if WHOLE.match(head) else "jsonl"
+        return of_json
+    if path.name == STREAM and DOCUMENTS.match(head):
+        what = {"json": "one JSON document", "jsonl": "JSON lines"}[of_json]
+        said = f"note: standard input is {what} by its beginning, and read as such"
+        print(f"{said}; a text that begins so has to come as a file", file=sys.stderr)
+        return of_json
     return "text"
 
 
