@@ -39,7 +39,7 @@ class Coding:
 @dataclass(frozen=True, kw_only=True)
 class Compress(Coding):
     model: Model
-    input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
+    input: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="INPUT")]
     """Of a model of text: any file, which comes back byte for byte.
     Of proteins: a FASTA file. Of a table: a CSV file with the model's columns.
     Of pictures: a picture, a folder of them, or an .npz or IDX file. -: standard input."""
@@ -62,7 +62,7 @@ class Compress(Coding):
 @dataclass(frozen=True, kw_only=True)
 class Decompress(Coding):
     model: Model
-    input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
+    input: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE")]
     """A file that unmask compress wrote with this model; -: standard input."""
     out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")]
     """What to write: a text, a FASTA or CSV file, - being standard output; of pictures, a .png (a
@@ -79,8 +79,8 @@ def compress(argv: list[str]) -> None:
     Printed: that likelihood, the bytes beside it, and what other compressors make of the same.
     """
     args: Any = parse(Compress, "compress", argv, compress.__doc__)
-    if not args.input.exists() and str(args.input) != "-":
-        raise no_file(args.input, f"there is no file {args.input}: INPUT is what to compress")
+    if args.input != "-" and not Path(args.input).exists():
+        raise no_file(Path(args.input), f"there is no file {args.input}: INPUT is what to compress")
     check_out(args.out)
     check_outs(args)
     check_apart([args.out, args.json], [args.input, args.grid])
@@ -167,14 +167,14 @@ def aside(args: Any) -> TextIO:
     return sys.stderr if STDOUT in (args.out, args.json) else sys.stdout
 
 
-def content_of(path: Path) -> tuple[bytes, str]:
+def content_of(named: str) -> tuple[bytes, str]:
     """What compress wrote, and what messages call it.  ValueError for what is no file."""
-    with as_file(path) as file:
+    with as_file(named) as file:
         if not file.is_file():
             raise no_file(file, f"there is no file {file}: FILE is one of compress")
         if file.stat().st_size > LARGEST_FILE:
             raise ValueError(f"{file} is larger than 4 GiB: compress less at a time")
-        return file.read_bytes(), str(path) if file == path else STREAM
+        return file.read_bytes(), STREAM if named == "-" else named
 
 
 def take_threads(header: dict[str, Any], name: str) -> None:
