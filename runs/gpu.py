@@ -241,7 +241,7 @@ def small_model(
     if network.time is not None:  # smooth in t, so that an integral over t is resolved
         frequency = torch.linspace(0, math.log(1000), size["dim"] // 2).exp()
         with torch.no_grad():
-            network.time[0].weight /= frequency.repeat(2)
+            network.time[0].weight /= frequency.square().repeat(2)
     schedule = curves.get(name, schedules.Linear())
     model = unmask.MaskedDiffusion(network, schedule, Subtokenizer(vocab_size, length))
     return model.to(device, dtype)
