@@ -183,7 +183,7 @@ def test_standard_input_and_output(text, tmp_path, capfdbinary, monkeypatch):
     for verb, raw in (("compress", content), ("decompress", made)):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
         assert main([verb, str(run), "-", "-", "--json", "-"]) == 2
-        assert b"OUT and --json are both -" in capfdbinary.readouterr()[1]
+        assert b"standard output takes one result" in capfdbinary.readouterr()[1]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(made[:-1])))
     assert main(["decompress", str(run), "-", "out"]) == 2
     assert b"standard-input is damaged or cut short" in capfdbinary.readouterr()[1]

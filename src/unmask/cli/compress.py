@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TextIO
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -19,7 +19,6 @@ from unmask.kinds.output import check_apart, check_out
 
 OrderName = Literal["left-to-right", "right-to-left", "confidence", "margin", "entropy"]
 LARGEST_FILE = 1 << 32  # bytes, that are read
-STDOUT = "/dev/stdout"  # what - stands for, of OUT and --json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +81,7 @@ def compress(argv: list[str]) -> None:
     if args.input != "-" and not Path(args.input).exists():
         raise no_file(Path(args.input), f"there is no file {args.input}: INPUT is what to compress")
     check_out(args.out)
-    check_outs(args)
+    check_out(args.json)
     check_apart([args.out, args.json], [args.input, args.grid])
     if args.steps:
         check_positive(args, "steps")
@@ -113,7 +112,7 @@ def compress(argv: list[str]) -> None:
     write_whole(args.out, made.content)
     others = {**other_sizes(packed.raw), **packed.sizes}
     lines = report(args.out, made, kind, len(packed.examples), packed.raw, others)
-    print("\n".join(lines), file=aside(args))
+    print("\n".join(lines))
     sizes = made.sizes._asdict() | {"file": len(made.content), "input": len(packed.raw)}
     runtime.record(
         folder,
@@ -131,7 +130,7 @@ def compress(argv: list[str]) -> None:
 def decompress(argv: list[str]) -> None:
     """Make the file again that compress coded, with the same model and arithmetic."""
     args: Any = parse(Decompress, "decompress", argv, decompress.__doc__)
-    check_outs(args)
+    check_out(args.json)
     check_apart([args.out, args.json], [args.input])
     from unmask import compression
     from unmask.compression.container import unpack
@@ -151,20 +150,8 @@ def decompress(argv: list[str]) -> None:
     kind.unpack(found.examples, found.beside, args.out)
     tokens = sum(len(one) for one in found.examples)
     said = f"{args.out}: {tokens:,} {kind.unit}s, every block as its checksum says"
-    print(said, file=aside(args))
+    print(said)
     runtime.record(folder, examples=len(found.examples), tokens=tokens, out=args.out)
-
-
-def check_outs(args: Any) -> None:
-    """ValueError for a --json that cannot be written, or not apart from OUT."""
-    check_out(args.json)
-    if args.json and args.json == args.out == STDOUT:
-        raise ValueError("OUT and --json are both -: name a file for one of them")
-
-
-def aside(args: Any) -> TextIO:
-    """Where a report goes: not into what is written to standard output."""
-    return sys.stderr if STDOUT in (args.out, args.json) else sys.stdout
 
 
 def content_of(named: str) -> tuple[bytes, str]:
