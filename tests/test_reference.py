@@ -147,3 +147,8 @@ def test_signatures_are_as_one_writes_them(made):
 
 def test_a_docstring_keeps_its_characters(made):
     assert r"z (B, S\*L)" in made["unmask.sampling"] and "`mask_id`" in made["unmask.diffusion"]
+
+
+def test_every_module_is_listed_once(made):
+    listed = [line for line in made["api"].splitlines() if line.startswith("unmask.")]
+    assert len(listed) == len(set(listed)) > 10
