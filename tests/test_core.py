@@ -1375,11 +1375,13 @@ def test_the_exact_bound_is_resolved_for_every_example_by_itself(monkeypatch):
 
         def forward(self, z, t):
             first = 9 + 3 * torch.cos(1e4 * t.double()).reshape(-1, 1).expand(*z.shape)
-            return torch.stack([first, torch.zeros_like(first), torch.full_like(first, -1e6)], -1)
+            dear, never = torch.full_like(first, -1e6), torch.full_like(first, -torch.inf)
+            return torch.stack([first, torch.zeros_like(first), dear, never], -1)
 
-    model = unmask.MaskedDiffusion(Cheap(), schedules.Linear(), unmask.Subtokenizer(3))
+    model = unmask.MaskedDiffusion(Cheap(), schedules.Linear(), unmask.Subtokenizer(4))
     unmask.audit.exact_nelbo(model, torch.tensor([[2]]))
-    for rows in ([[0]], [[2], [0]]):
+    assert unmask.audit.exact_nelbo(model, torch.tensor([[3]])).isinf().all()
+    for rows in ([[0]], [[2], [0]], [[3], [0]]):
         with pytest.raises(ValueError, match="an integral over t that is not resolved"):
             unmask.audit.exact_nelbo(model, torch.tensor(rows))
 

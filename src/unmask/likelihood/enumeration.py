@@ -160,11 +160,12 @@ def integral(f: Callable[[Tensor], Tensor], resolved: Callable[[], float], devic
         finer = (total + by_trapezoids(FROM + step / 2, step)) / 2
         changed, step, total = finer - total, step / 2, finer
         most, size = (part.detach().abs().flatten(1).sum(1) for part in (changed, total))
-        share = torch.where(most == 0, 0.0, most / size)  # of each example by itself
+        # of each example by itself; not a number where it is 0, or infinite
+        share = (most / size).nan_to_num(0.0)
         worst = int(share.argmax())
         changes.append(float(share[worst]))
-        # twice, since once may be by chance; not a number, where it is infinite
-        if not max(changes[-2:]) > resolved():
+        # twice, since once may be by chance
+        if max(changes[-2:]) <= resolved():
             return total
         if step <= FINEST:
             raise UnresolvedError(
