@@ -43,10 +43,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--num", type=int, default=1000, help="examples of the test split")
     parser.add_argument("--part", type=int, default=100, help="examples of a file")
     parser.add_argument("--order", choices=ORDERS, default="left-to-right")
+    parser.add_argument("--steps", type=int, default=0, help="equal shares of units; 0: one a step")
     args = parser.parse_args(argv)
-    for name in ("num", "part"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name} must be at least 1, not {getattr(args, name)}")
+    for name, least in {"num": 1, "part": 1, "steps": 0}.items():
+        if getattr(args, name) < least:
+            parser.error(f"--{name} must be at least {least}, not {getattr(args, name)}")
     tune_process()
     try:
         run(args)
@@ -66,14 +67,14 @@ def run(args: argparse.Namespace) -> None:
         print(f"left out: {left_out} examples with values that are not known")
     args.out.mkdir(parents=True, exist_ok=True)
     made = {"model": model_digest(model), "machine": machine(model), "order": args.order}
-    made |= {"num": args.num, "part": args.part, "version": __version__}
+    made |= {"steps": args.steps, "num": args.num, "part": args.part, "version": __version__}
     records = []
     for begin in range(0, len(examples), args.part):
         some, path = examples[begin : begin + args.part], args.out / f"{begin:06d}.umc"
         own = made | {"tokens_sha256": digest_of(some)}
         record = finished(path, own)
         if record is None:
-            record = own | one_part(model, some, args.order, path)
+            record = own | one_part(model, some, args, path)
             write_whole(path.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
         records.append(record)
         print(f"{path}: {line(record)}", flush=True)
@@ -108,10 +109,15 @@ def examples_of(model: MaskedDiffusion, data: Data, num: int) -> tuple[list[np.n
     return found, seen - len(found)
 
 
-def one_part(model: MaskedDiffusion, some: list[np.ndarray], order: str, path: Path) -> dict:
+def one_part(
+    model: MaskedDiffusion, some: list[np.ndarray], args: argparse.Namespace, path: Path
+) -> dict:
     """Write a file of examples, and read it again; ValueError unless they come back."""
-    began = time.monotonic()
-    made = compression.compress(model, some, order=order, verify=False, progress=True)
+    began, shares = time.monotonic(), None
+    if args.steps:
+        shares = tuple(left / args.steps for left in range(args.steps, -1, -1))
+    how = {"order": args.order, "shares": shares}
+    made = compression.compress(model, some, **how, verify=False, progress=True)
     write_whole(path, made.content)
     back = compression.decompress(model, path.read_bytes(), name=str(path), progress=True)
     same = (np.array_equal(a, b) for a, b in zip(some, back.examples, strict=True))

@@ -1,21 +1,41 @@
 #!/usr/bin/env bash
-# A thousand held-out examples of each of the four kinds, or all there are, as files and back: bytes beside the exact likelihood.
+# A thousand held-out examples of each of the four kinds as files and back: bytes beside the exact likelihood.
 #
-#   runs/compress.sh OUT                 OUT: demos, and a folder of parts and records for each
+#   runs/compress.sh OUT                 OUT: data, run and parts of each kind; KIND-parts/all.json is the record
 #
-# MINUTES (2) of training a demo, NUM (1000) examples, FLAGS of runs/compress.py. Needs pip install 'unmask[compress]'.
-# Cost: training, and a network call for every position of every part, twice. What is finished is not done again: say it again.
+# Sources are the bundled ones; of pictures, PICTURES=FOLDER takes MNIST's official files, binarized, since of the bundled digits 252 are
+# held out. MINUTES (4) of training a kind, NUM (1000) examples, KINDS ("text digits table proteins"), FLAGS of runs/compress.py.
+# Needs pip install 'unmask[compress]'. Cost: training, and a network call for every step of every part, twice: an hour and a half on one
+# core. What is finished is not done again: say it again.
 set -euo pipefail
 out=$1
 python=${PYTHON:-python}
 here=$(dirname "$0")
-for demo in shakespeare digits table protein; do
-  part=100
-  case $demo in digits | table) part=1000 ;; esac  # short examples: a block of few is mostly its end
-  if [ ! -f "$out/$demo/trained" ]; then
-    "$python" -m unmask demo --data "$demo" --dtype float32 --minutes "${MINUTES:-2}" --out "$out/$demo"
-    touch "$out/$demo/trained"
+
+bundled() {
+  "$python" -c "from unmask.kinds.registry import demos; print(demos()['$1'].source)"
+}
+
+# split: 1,000 examples or more are held out
+for kind in ${KINDS:-text digits table proteins}; do
+  part=100 steps=0
+  case $kind in
+    text) source=(text "$(bundled shakespeare)") flags=(--tokenizer characters --split 0.84,0.01,0.15) preset=demo ;;
+    table) source=(tables "$(bundled table)") flags=(--drop fnlwgt --split 0.8,0.05,0.15) preset=table part=1000 ;;
+    proteins) source=(proteins "$(bundled protein)") flags=(--split 0.7,0.02,0.28) preset=protein steps=64 ;;
+    digits)
+      source=(images "$(bundled digits)") flags=(--levels 17 --split 1415,130,252) preset=digits part=252
+      if [ -n "${PICTURES:-}" ]; then source=(images "$PICTURES") flags=(--levels 2) preset=mnist part=100 steps=112; fi
+      ;;
+    *) echo "there is no kind $kind: text, digits, table, proteins" >&2; exit 2 ;;
+  esac
+  if [ ! -e "$out/$kind-data/meta.json" ]; then
+    "$python" -m unmask prepare "${source[@]}" "$out/$kind-data" "${flags[@]}"
+  fi
+  if [ ! -e "$out/$kind-run/trained" ]; then
+    "$python" -m unmask train $preset --data "$out/$kind-data" --out "$out/$kind-run" --dtype float32 --minutes "${MINUTES:-4}"
+    touch "$out/$kind-run/trained"
   fi
   # shellcheck disable=SC2086
-  "$python" "$here/compress.py" "$out/$demo/run" --data "$out/$demo/data" --out "$out/$demo-parts" --num "${NUM:-1000}" --part $part ${FLAGS:-}
+  "$python" "$here/compress.py" "$out/$kind-run" --data "$out/$kind-data" --out "$out/$kind-parts" --num "${NUM:-1000}" --part $part --steps $steps ${FLAGS:-}
 done
