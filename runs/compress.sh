@@ -4,7 +4,7 @@
 #   runs/compress.sh OUT                 OUT: data, run and parts of each kind; KIND-parts/all.json is the record
 #
 # Sources are the bundled ones; of pictures, PICTURES=FOLDER takes MNIST's official files, binarized, since of the bundled digits 252 are
-# held out. MINUTES (4) of training a kind, NUM (1000) examples, KINDS ("text digits table proteins"), FLAGS of runs/compress.py.
+# held out. STEPS of training, NUM (1000) examples, KINDS ("text digits table proteins"), FLAGS of runs/compress.py.
 # Needs pip install 'unmask[compress]'. Cost: training, and a network call for every step of every part, twice: an hour and a half on one
 # core. What is finished is not done again: say it again.
 set -euo pipefail
@@ -18,14 +18,14 @@ bundled() {
 
 # split: 1,000 examples or more are held out
 for kind in ${KINDS:-text digits table proteins}; do
-  part=100 steps=0
+  part=100 reveals=0
   case $kind in
-    text) source=(text "$(bundled shakespeare)") flags=(--tokenizer characters --split 0.84,0.01,0.15) preset=demo ;;
-    table) source=(tables "$(bundled table)") flags=(--drop fnlwgt --split 0.8,0.05,0.15) preset=table part=1000 ;;
-    proteins) source=(proteins "$(bundled protein)") flags=(--split 0.7,0.02,0.28) preset=protein steps=64 ;;
+    text) source=(text "$(bundled shakespeare)") flags=(--tokenizer characters --split 0.84,0.01,0.15) preset=demo steps=800 ;;
+    table) source=(tables "$(bundled table)") flags=(--drop fnlwgt --split 0.8,0.05,0.15) preset=table part=1000 steps=600 ;;
+    proteins) source=(proteins "$(bundled protein)") flags=(--split 0.7,0.02,0.28) preset=protein reveals=64 steps=300 ;;
     digits)
-      source=(images "$(bundled digits)") flags=(--levels 17 --split 1415,130,252) preset=digits part=252
-      if [ -n "${PICTURES:-}" ]; then source=(images "$PICTURES") flags=(--levels 2) preset=mnist part=100 steps=112; fi
+      source=(images "$(bundled digits)") flags=(--levels 17 --split 1415,130,252) preset=digits part=252 steps=600
+      if [ -n "${PICTURES:-}" ]; then source=(images "$PICTURES") flags=(--levels 2) preset=mnist part=100 reveals=112 steps=600; fi
       ;;
     *) echo "there is no kind $kind: text, digits, table, proteins" >&2; exit 2 ;;
   esac
@@ -33,9 +33,9 @@ for kind in ${KINDS:-text digits table proteins}; do
     "$python" -m unmask prepare "${source[@]}" "$out/$kind-data" "${flags[@]}"
   fi
   if [ ! -e "$out/$kind-run/trained" ]; then
-    "$python" -m unmask train $preset --data "$out/$kind-data" --out "$out/$kind-run" --dtype float32 --minutes "${MINUTES:-4}"
+    "$python" -m unmask train $preset --data "$out/$kind-data" --out "$out/$kind-run" --dtype float32 --steps "${STEPS:-$steps}"
     touch "$out/$kind-run/trained"
   fi
   # shellcheck disable=SC2086
-  "$python" "$here/compress.py" "$out/$kind-run" --data "$out/$kind-data" --out "$out/$kind-parts" --num "${NUM:-1000}" --part $part --steps $steps ${FLAGS:-}
+  "$python" "$here/compress.py" "$out/$kind-run" --data "$out/$kind-data" --out "$out/$kind-parts" --num "${NUM:-1000}" --part $part --steps $reveals ${FLAGS:-}
 done

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from unmask import __version__
+from unmask.categorical import DRAWS
 from unmask.checkpoint import digest, resolve
 from unmask.cli import main as unmask
 from unmask.config import OWN
@@ -48,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--samplers", default="ancestral", help="names, with commas between them")
     parser.add_argument("--temperatures", default="1")
     parser.add_argument("--steps", default="256")
+    parser.add_argument("--draws", default="exact", help="exact,float32-gumbel: see unmask sample")
     parser.add_argument("--num", type=int, default=100, help="samples of a cell")
     parser.add_argument("--seed", type=int, default=0)
     for name in OWN:
@@ -87,6 +89,9 @@ def cells_of(args: argparse.Namespace) -> list[dict[str, Any]]:
         steps = [int(one) for one in args.steps.split(",")]
     except ValueError as error:
         raise ValueError(f"{error}: give numbers with commas between them") from None
+    draws = args.draws.split(",")
+    if strange := set(draws) - set(DRAWS):
+        raise ValueError(f"--draws {min(strange)}: name some of {', '.join(DRAWS)}")
     if not samplers or args.num < 2 or min(steps) < 1:
         raise ValueError("give a sampler, at least one step, and --num of at least 2")
     for name, of in OWN.items():
@@ -95,8 +100,10 @@ def cells_of(args: argparse.Namespace) -> list[dict[str, Any]]:
                 f"--{name} is of {' and '.join(of)}, which --samplers does not name: leave it out"
             )
     found = []
-    for sampler, temperature, number in itertools.product(samplers, temperatures, steps):
-        cell = {"sampler": sampler, "temperature": temperature, "steps": number}
+    for sampler, draw, temperature, number in itertools.product(
+        samplers, draws, temperatures, steps
+    ):
+        cell = {"sampler": sampler, "temperature": temperature, "steps": number, "draw": draw}
         if sampler in STEPLESS:
             cell["steps"] = 0
         if cell not in found:
@@ -146,6 +153,8 @@ def begin(args: argparse.Namespace, more: list[str]) -> None:
 def measured(args: argparse.Namespace, cell: dict[str, Any], more: list[str]) -> dict[str, Any]:
     """The cell with its figures, from its file where it has one already; or why it has none."""
     name = f"{cell['sampler']}-t{short(cell['temperature'])}-n{cell['steps']}"
+    if cell["draw"] != "exact":
+        name += f"-{cell['draw']}"
     samples, record, result = (
         str(args.out / f"{name}{ending}") for ending in (".jsonl", ".sample.json", ".json")
     )
@@ -153,7 +162,8 @@ def measured(args: argparse.Namespace, cell: dict[str, Any], more: list[str]) ->
         seed = ["--seed", str(args.seed)]
         drawing = ["sample", str(args.model), "--num", str(args.num), "--out", samples, *seed]
         drawing += ["--sampler", cell["sampler"], "--temperature", str(cell["temperature"])]
-        drawing += ["--json", record, *own_flags(args, cell["sampler"]), *more]
+        drawing += ["--draw", cell["draw"], "--json", record]
+        drawing += [*own_flags(args, cell["sampler"]), *more]
         if cell["steps"]:
             drawing += ["--steps", str(cell["steps"])]
         judging = ["quality", samples, "--data", str(args.data), "--perplexity", args.judge]
@@ -182,9 +192,7 @@ def verb(command: list[str]) -> int:
 
 
 def line(row: dict[str, Any]) -> str:
-    said = f"{row['sampler']}, temperature {short(row['temperature'])}"
-    if row["steps"]:
-        said += f", {row['steps']} steps"
+    said = f"{sampler_of(row)}, temperature {short(row['temperature'])}"
     if "refused" in row:
         return f"{said}: {row['refused']}"
     entropy, perplexity = (row["figures"][name] for name in FIGURES)
@@ -193,6 +201,14 @@ def line(row: dict[str, Any]) -> str:
         f"{spelled(perplexity['samples'])} (real: {spelled(entropy['real'])}, "
         f"{spelled(perplexity['real'])})"
     )
+
+
+def sampler_of(row: dict[str, Any]) -> str:
+    """The sampler with its number of steps, and its draw where that is not exact."""
+    said = row["sampler"]
+    if row["steps"]:
+        said += f", {row['steps']} steps"
+    return said if row["draw"] == "exact" else f"{said}, {row['draw']}"
 
 
 def spelled(value: dict[str, float]) -> str:
@@ -206,8 +222,7 @@ def draw(rows: list[dict[str, Any]]) -> Any:
     axes = page.add_axes((0.1, 0.11, 0.86, 0.82))
     curves: dict[str, list[dict]] = {}
     for row in rows:
-        name = f"{row['sampler']}, {row['steps']} steps" if row["steps"] else row["sampler"]
-        curves.setdefault(name, []).append(row)
+        curves.setdefault(sampler_of(row), []).append(row)
     for name, curve in curves.items():
         curve.sort(key=lambda row: row["temperature"])
         x, y, dx, dy = points(curve, "samples")

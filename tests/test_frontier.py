@@ -76,6 +76,16 @@ def test_numbers_of_some_samplers_are_given_to_these(frontier, text_run, data, t
     assert "1 of 2 cells were refused" in capsys.readouterr().err
 
 
+def test_draws_are_cells_of_their_own(frontier, text_run, data, tmp_path, capsys):
+    flags = ["--draws", "exact,float32-gumbel", "--steps", "2", "--samplers", "ancestral"]
+    assert frontier.main(argv(text_run, data, tmp_path / "f", *flags)) == 0
+    for name, draw in {"": "exact", "-float32-gumbel": "float32-gumbel"}.items():
+        told = json.loads((tmp_path / "f" / f"ancestral-t1-n2{name}.json").read_text("utf-8"))
+        assert told["perplexity"]["drawn"]["draw"] == draw
+    said = capsys.readouterr().out
+    assert "2 of 2: ancestral, 2 steps, float32-gumbel, temperature 1: entropy" in said
+
+
 def test_temperatures_that_differ_are_two_cells(frontier, text_run, data, tmp_path):
     flags = ["--temperatures", "0.7000001,0.7", "--steps", "2", "--samplers", "ancestral"]
     assert frontier.main(argv(text_run, data, tmp_path / "f", *flags)) == 0
@@ -91,6 +101,8 @@ def test_what_cannot_be_is_said(frontier, text_run, data, tmp_path, capsys):
     assert "has cells of another seed: name another --out" in capsys.readouterr().err
     assert frontier.main(argv(text_run, data, out, "--steps", "two")) == 2
     assert "give numbers with commas" in capsys.readouterr().err
+    assert frontier.main(argv(text_run, data, out, "--draws", "float16")) == 2
+    assert "--draws float16: name some of exact, float32-gumbel" in capsys.readouterr().err
     assert frontier.main(argv(text_run, tmp_path / "nosuch", tmp_path / "h")) == 2
     assert "nosuch" in capsys.readouterr().err
     assert frontier.main(argv(text_run, data, out, "--eta", "0.1")) == 2
