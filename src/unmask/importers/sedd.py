@@ -6,9 +6,11 @@ Its network says log s(y) = x_y - log(e^sigma - 1) - log(V - 1) of the ratios s(
 network as a model of the mean, which is not SEDD as published.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
+from unmask.backbones.ddit import EPS
 from unmask.importers.ddit import network, read_ddit
 from unmask.importers.model import assemble, find_tokens, fitting
 from unmask.importers.settings import check_absorbing, check_log_linear, length_of, setting
@@ -16,12 +18,14 @@ from unmask.importers.sources import Imported
 from unmask.importers.weights import Weights, open_weights
 from unmask.rivals import SEDD
 
+LEAST = 1e-6  # of a visible share: below, 1 - share has few digits in float32
+
 
 def read(source: Path, flags: Any) -> Imported:
     """The model in a file or folder.  ValueError for one that is no absorbing SEDD, or damaged."""
     weights = open_weights(source)
     check_absorbing(weights, "sedd")
-    check_log_linear(weights)
+    eps = eps_of(weights)
     length = length_of(weights, flags.length)
     tokens = find_tokens(weights.path, flags.tokenizer)
     sizes, state = read_ddit(weights)
@@ -35,7 +39,7 @@ def read(source: Path, flags: Any) -> Imported:
     tokens = fitting(weights.path, tokens, sizes.rows - 1)
     if not flags.normalised:
         check_scaled(weights)
-    found = network(sizes, sizes.rows - 1, state, time=True)
+    found = network(sizes, sizes.rows - 1, state, time=True, eps=eps)
     averaged = weights.are_averaged
     if flags.normalised:
         said = (
@@ -48,6 +52,28 @@ def read(source: Path, flags: Any) -> Imported:
         "masked diffusion of the same network"
     )
     return assemble(found, tokens, length, averaged, said, process=SEDD)
+
+
+def eps_of(weights: Weights) -> float:
+    """The share of tokens that is visible where the noise ends.
+
+    A network is told sigma, and not t: of the geometric noise, sigma_min^(1-t) sigma_max^t, it says
+    the same at the same share, and the bound is that of any pace.  ValueError for other noises.
+    """
+    if setting(weights.settings, "noise", "type", of=str) != "geometric":
+        check_log_linear(weights)
+        return EPS
+    most = setting(weights.settings, "noise", "sigma_max", of=is_noise)
+    if most is None:
+        raise ValueError(
+            f"{weights.path} has the noise 'geometric', and does not say noise.sigma_max: put the "
+            "configuration of its run where it was"
+        )
+    return max(math.exp(-most), LEAST)
+
+
+def is_noise(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < math.inf
 
 
 def check_scaled(weights: Weights) -> None:
