@@ -228,7 +228,11 @@ def test_sedd_of_geometric_noise_is_told_its_sigma(tmp_path):
     close(ours[masked], theirs[masked], 1e-4)
     short = sedd.read(geometric(tmp_path / "short", "3"), of_sedd()).model
     assert short.backbone.eps == pytest.approx(math.exp(-3))
-    for wrong, said in (("", "does not say noise.sigma_max"), ("-1", "sigma_max is -1: give its")):
+    for wrong, said in (
+        ("", "does not say noise.sigma_max"),
+        ("-1", "sigma_max is -1: give its"),
+        ("9" * 400, "give its true"),
+    ):
         with pytest.raises(ValueError, match=said):
             sedd.read(geometric(tmp_path / f"run{wrong}x", wrong), of_sedd())
 

@@ -18,6 +18,7 @@ from unmask.importers.sources import Imported
 from unmask.importers.weights import Weights, open_weights
 from unmask.rivals import SEDD
 
+MOST = 1e6  # of sigma: nobody means more
 LEAST = 1e-6  # of a visible share: below, 1 - share has few digits in float32
 
 
@@ -73,7 +74,7 @@ def eps_of(weights: Weights) -> float:
 
 
 def is_noise(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value < math.inf
+    return type(value) in (int, float) and 0 < value < MOST
 
 
 def check_scaled(weights: Weights) -> None:
