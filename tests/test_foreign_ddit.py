@@ -219,7 +219,7 @@ def geometric(folder, most="20"):
 
 
 def test_sedd_of_geometric_noise_is_told_its_sigma(tmp_path):
-    """At the same sigma a network says the same, whichever noise led there; but for the end, 1e-6."""
+    """At the same sigma a network says the same, whichever noise led there; up to its end, 1e-6."""
     model = sedd.read(geometric(tmp_path / "run"), of_sedd()).model.double()
     out = golden(SEDD.parent)
     sigma, z = out["in/sigma"].double(), out["in/ids"]
@@ -230,11 +230,11 @@ def test_sedd_of_geometric_noise_is_told_its_sigma(tmp_path):
     assert short.backbone.eps == pytest.approx(math.exp(-3))
     for wrong, said in (
         ("", "does not say noise.sigma_max"),
-        ("-1", "sigma_max is -1: give its"),
-        ("9" * 400, "give its true"),
+        ("-1", "sigma_max is -1: give its true value"),
+        ("9" * 40, "give its true value"),
     ):
         with pytest.raises(ValueError, match=said):
-            sedd.read(geometric(tmp_path / f"run{wrong}x", wrong), of_sedd())
+            sedd.read(geometric(tmp_path / f"{len(wrong)} digits", wrong), of_sedd())
 
 
 def test_every_verb_of_sedd_takes_one(tmp_path, monkeypatch, capsys):
