@@ -94,6 +94,20 @@ def halves(real, seed):
     return real[order[: len(real) // 2]], real[order[len(real) // 2 :]]
 
 
+def test_small_sets_have_more():
+    """Of laws that differ: the mean of six clusterings of each size."""
+    found = []
+    for size in (20, 200):
+        values = []
+        for seed in range(6):
+            random = np.random.default_rng(seed)
+            p, q = random.normal(size=(2, size, 32))
+            q[:, 0] += 1.5
+            values.append(mauve.area(p, q, seed)[0])
+        found.append(np.mean(values))
+    assert found[0] > found[1] + 0.1
+
+
 def test_samples_fewer_than_half_of_the_real_ones_stand_alone():
     part = mauve.compare(directions((3, 2)), directions((10, 10)), "a network", 0)
     assert part.measures[0].like is None

@@ -79,7 +79,7 @@ def report(argv: list[str]) -> None:
     if any(args.words):
         if not kind.has_words:
             raise ValueError(f"--words is not for {kind.what}: leave it out")
-        example_with_words(args, model, kind, None, args.length or model.meta["length"])
+        example_with_words(args, model, kind, None)
     log = read_log_of(runtime)
     print("drawing samples, filling in", file=sys.stderr)
     samples, filling = filled(args, runtime, model, kind, data)
@@ -185,29 +185,32 @@ def with_words(
     from unmask.report.boards import of_words
 
     ids, says = samples.rows[0], "The given words are of the first sample."
-    if data is not None:
+    if any(args.words):
+        ids, says = None, ""
+    elif data is not None:
         ids = held_out(data, args.split, model.meta["length"], 1).examples[0].ids
         says = f"The given words are of an example of the {args.split} split."
-    if any(args.words):
-        says = ""
     try:
-        example = example_with_words(args, model, kind, ids, args.length or len(ids))
+        example = example_with_words(args, model, kind, ids)
     except ValueError as error:
         print(f"note: no words are given: {error}", file=sys.stderr)
         return []
-    steps = args.steps or WORDED
-    how = {name: runtime.filling()[name] for name in OF_WORDS}
-    return [of_words(kind, worded(model, example, steps=steps, **how), steps, says)]
+    steps, own = args.steps or WORDED, runtime.filling()
+    filled = worded(model, example, steps=steps, **{name: own[name] for name in OF_WORDS})
+    return [of_words(kind, filled, steps, says)]
 
 
-def example_with_words(args: Report, model: Any, kind: Any, ids: Any, length: int) -> Any:
-    """The example that is filled in around words.  ValueError for words, or a model, with which
-    that cannot be."""
+def example_with_words(args: Report, model: Any, kind: Any, ids: Any) -> Any:
+    """The example that is filled in around words: those of --words or, without, of `ids` (S,).
+
+    ValueError for words, or a model, with which that cannot be.
+    """
     from unmask.evaluation.presentation import one_schedule
 
     if why := one_schedule(model):
         raise ValueError(why)
-    return kind.worded(args.words, ids, length)
+    length = model.meta["length"] if ids is None else len(ids)
+    return kind.worded(args.words, ids, args.length or length)
 
 
 def bounded(

@@ -55,8 +55,8 @@ def compare(samples: np.ndarray, real: np.ndarray, of: str, seed: int) -> Part:
     others = [area(samples, real, seed + i)[0] for i in range(1, SEEDS)]
     says = (
         f"area under the curve of divergences of clusters of {samples.shape[1]:,} features of {of},"
-        " scaled by 5; 1 for equal shares of all clusters; real: of two halves, as many as the "
-        "samples in the column beside it; small sets have less"
+        f" scaled by {SCALE}; 1 for equal shares of all clusters; real: of two halves, as many as "
+        "the samples in the column beside it; small sets have more"
     )
     span = f"{min(value, *others):.4g} to {max(value, *others):.4g}"
     notes = [
@@ -68,8 +68,8 @@ def compare(samples: np.ndarray, real: np.ndarray, of: str, seed: int) -> Part:
     fewest = min(len(samples), half)
     if fewest < FEW:
         notes.append(
-            f"{fewest:,} examples are few for MAUVE, which says less the fewer there are: its "
-            "paper has 5,000 of a side"
+            f"{fewest:,} examples are few for MAUVE, which is larger and less sure the fewer there "
+            "are: its paper has 5,000 of a side"
         )
     told = {
         "features": of, "dimensions": samples.shape[1], "n": [len(samples), len(real)],
@@ -111,7 +111,11 @@ def area(p: np.ndarray, q: np.ndarray, seed: int) -> tuple[float, int]:
 def without_asides() -> Iterator[None]:
     """Without what faiss says by itself on standard error, past Python."""
     sys.stderr.flush()
-    kept = os.dup(2)
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed: nobody hears anything
+        yield
+        return
     with tempfile.TemporaryFile() as said:
         os.dup2(said.fileno(), 2)
         try:
