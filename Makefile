@@ -73,6 +73,6 @@ $(EXTRAS)/developing: pyproject.toml constraints-extras.txt
 	$(EXTRAS)/bin/python -m pip --disable-pip-version-check --no-input -q install $(TORCH)
 	$(EXTRAS)/bin/python -m pip --disable-pip-version-check --no-input -q install \
 		-c constraints-extras.txt \
-		-e '.[quality,frames,compress,huggingface,hub,orbax,harness,export,ui-test,docs,parquet,tensorboard,wandb]' \
+		-e '.[quality,mauve,frames,compress,huggingface,hub,orbax,harness,export,ui-test,docs,parquet,tensorboard,wandb]' \
 		datasets ipykernel nbclient peft polars pytest sdmetrics
 	touch $@

@@ -1,6 +1,7 @@
 """MDLM, SEDD, RADD and MDM-Prime, read from the files that they write: what their own networks and
 losses make of the same inputs (golden/foreign)."""
 
+import itertools
 import json
 import math
 import shutil
@@ -17,8 +18,9 @@ from unmask.backbones import DDiT, shapes_alone
 from unmask.cli import main
 from unmask.importers import mdlm, mdm_prime, radd, sedd
 from unmask.importers.ddit import Sizes, table
-from unmask.importers.sources import OfTexts
+from unmask.importers.sources import OfSEDD, OfTexts
 from unmask.importers.torch_files import TorchFile
+from unmask.likelihood import exact_nelbo
 from unmask.masks import Draw
 
 GOLDEN = Path(__file__).parent / "golden" / "foreign"
@@ -31,6 +33,10 @@ OF_SIGMA = 1e-6
 
 def flags(tokenizer="", length=0):
     return OfTexts(tokenizer=tokenizer, length=length)
+
+
+def of_sedd(tokenizer="ids", length=0, **how):
+    return OfSEDD(tokenizer=tokenizer, length=length, **how)
 
 
 def golden(folder):
@@ -143,14 +149,14 @@ def test_mdlm_that_looks_at_the_time_is_told_sigma(tmp_path):
     close(-torch.log1p((model.backbone.eps - 1) * t.double()), out["t/sigma"], 1e-7)
 
 
-def test_sedd_is_its_scores_normalised():
+def test_sedd_with_its_scores_normalised():
     """Of both sides of its switch in expm1; and what its own loss is beside ours, in closed form.
 
     Its loss at a masked position is (-log q(x) + Z - 1) / t with q = exp(raw) / (V - 1), not
     normalised, and Z the sum of q; ours is -log (q(x) / Z) / t.  So theirs - ours = (Z - 1 -
     log Z) / t, which is never negative.
     """
-    model, out = sedd.read(SEDD, flags("ids")).model, golden(SEDD.parent)
+    model, out = sedd.read(SEDD, of_sedd(normalised=True)).model, golden(SEDD.parent)
     z, x, t, masked = out["in/ids"], out["in/x0"], out["in/t"], out["in/ids"] == 10
     theirs = out["ema/scale1/log_score_at_t"][..., :10].log_softmax(-1)
     close(model.predict(z, t)[masked], theirs[masked], SINGLE)
@@ -164,6 +170,105 @@ def test_sedd_is_its_scores_normalised():
     nats = model.score(model.clean(x), draw_of(t, masked))[1]
     close(nats + over, out["ema_f64/scale1/loss"], 1e-5)
     assert over.min() > 0.01  # it is another model
+
+
+def score_entropy(model, x):
+    """The paper's bound (arXiv 2310.16834, with the absorbing rates) of one sequence (S,), from log
+    s of the imported network: the integral over sigma, of which q(masked) = 1 - e^-sigma = t, of
+    sum_y s_y - r log s_x + r (log r - 1) at every masked position, r = 1 / (e^sigma - 1)."""
+    step, total = 1 / 16, 0.0
+    v = torch.arange(-5.5, 3.5, step, dtype=torch.float64)
+    at = torch.pi * torch.sinh(v)
+    t, sigma = torch.sigmoid(at), torch.nn.functional.softplus(at)
+    dsigma = step * torch.pi * torch.cosh(v) * t
+    ratio = 1 / torch.expm1(sigma)
+    for hidden in list(itertools.product((False, True), repeat=len(x)))[1:]:
+        hidden = torch.tensor(hidden)
+        z = torch.where(hidden, 10, x).expand(len(t), -1)
+        raw = model.backbone(z, t)[..., :10].detach()
+        log_s = raw - torch.log(torch.expm1(sigma))[:, None, None] - math.log(10)
+        of_truth = log_s.gather(-1, x.expand(len(t), -1)[..., None])[..., 0]
+        each = log_s.exp().sum(-1) - ratio[:, None] * of_truth
+        each = each + (ratio * (ratio.log() - 1))[:, None]
+        chance = torch.where(hidden, t[:, None], 1 - t[:, None]).prod(1)
+        total += float((dsigma * chance * (each * hidden).sum(1)).sum())
+    return total
+
+
+def test_sedd_as_published_has_the_papers_bound(tmp_path):
+    """Of the folder that the command writes, by each of the ways in."""
+    assert main(["import", "sedd", str(SEDD), str(tmp_path / "m"), "--tokenizer=ids"]) == 0
+    model = unmask.rivals.open_model(tmp_path / "m").double()
+    assert type(model) is unmask.rivals.SEDD and type(model.schedule) is unmask.schedules.Linear
+    x = torch.tensor([[3, 7], [9, 1]])
+    known = torch.tensor([score_entropy(model, row) for row in x])
+    close(exact_nelbo(model, x).detach(), known.double(), 1e-6)
+    drawn = unmask.estimate_nelbo(model, [x], repeats=500, seed=0)
+    assert abs(drawn.mean - float(known.mean())) < 4 * drawn.noise < 0.4 * drawn.mean
+    plain = sedd.read(SEDD, of_sedd(normalised=True)).model.double()
+    assert bool((exact_nelbo(plain, x) < known - 0.1).all())  # Z is not 1
+
+
+def geometric(folder, most="20"):
+    """The run, as if it had been trained with that noise."""
+    shutil.copytree(SEDD, folder)
+    yaml = folder / ".hydra" / "config.yaml"
+    said = yaml.read_text().replace("type: loglinear", "type: geometric")
+    yaml.write_text(said.replace("  sigma_max: 20\n", f"  sigma_max: {most}\n" if most else ""))
+    return folder
+
+
+def test_sedd_of_geometric_noise_is_told_its_sigma(tmp_path):
+    """At the same sigma a network says the same, whichever noise led there; up to its end, 1e-6."""
+    model = sedd.read(geometric(tmp_path / "run"), of_sedd()).model.double()
+    out = golden(SEDD.parent)
+    sigma, z = out["in/sigma"].double(), out["in/ids"]
+    theirs = out["ema_f64/scale1/log_score_at_sigma"][..., :10]
+    ours, masked = model.log_scores(z, -torch.expm1(-sigma)), z == 10
+    close(ours[masked], theirs[masked], 1e-4)
+    short = sedd.read(geometric(tmp_path / "short", "3"), of_sedd()).model
+    assert short.backbone.eps == pytest.approx(math.exp(-3))
+    for wrong, said in (
+        ("", "does not say noise.sigma_max"),
+        ("-1", "sigma_max is -1: give its true value"),
+        ("9" * 40, "give its true value"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            sedd.read(geometric(tmp_path / f"{len(wrong)} digits", wrong), of_sedd())
+
+
+def test_every_verb_of_sedd_takes_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["import", "sedd", str(SEDD), "m", "--tokenizer=ids"]) == 0
+    assert "its bound is of the score entropy; --normalised makes" in capsys.readouterr().out
+    np.save("ids.npy", np.arange(400, dtype=np.uint16) % 10)
+    assert main(["prepare", "text", "ids.npy", "data", "--vocab-size", "10"]) == 0
+    small = ["--data", "data", "--limit=4", "--repeats=4", "--json=eval.json"]
+    assert main(["eval", "m", *small]) == 0
+    record = json.loads(Path("eval.json").read_text())
+    assert record["estimator"].startswith("score entropy, continuous time")
+    assert main(["sample", "m", "--num=2", "--steps=4"]) == 0
+    brief = ["--steps=2", "--batch-size=4", "--length=8", "--eval-windows=4"]
+    tune = ["train", "tune-text", "--data", "data", "--out", "run", "--from", "m"]
+    assert main([*tune, *brief]) == 0
+    assert type(unmask.rivals.open_model("run")) is unmask.rivals.SEDD
+    capsys.readouterr()
+    assert main(["audit", "m"]) == 2 and "audit is not for --rival sedd" in capsys.readouterr().err
+
+
+def test_scores_that_are_not_scaled_are_normalised_or_refused(tmp_path):
+    """The scale of all scores of a position is what normalising takes away."""
+    shutil.copytree(SEDD, tmp_path / "run")
+    yaml = tmp_path / "run" / ".hydra" / "config.yaml"
+    written = yaml.read_text()
+    for line, said in (
+        ("  scale_by_sigma: false\n", "has scale_by_sigma false: only scores that are scaled"),
+        ("", "does not say model.scale_by_sigma"),
+    ):
+        yaml.write_text(written.replace("  scale_by_sigma: true\n", line))
+        with pytest.raises(ValueError, match=said):
+            sedd.read(tmp_path / "run", of_sedd())
+        sedd.read(tmp_path / "run", of_sedd(normalised=True))
 
 
 def test_radd_is_its_network_without_time():
@@ -245,13 +350,13 @@ def test_prime_of_one_digit_is_a_model_of_whole_tokens(tmp_path):
 
 
 @pytest.mark.parametrize("read, source, said", [
-    (mdlm.read, MDLM, flags()), (sedd.read, SEDD, flags("ids")), (radd.read, RADD, flags("ids")),
+    (mdlm.read, MDLM, flags()), (sedd.read, SEDD, of_sedd()), (radd.read, RADD, flags("ids")),
     (mdm_prime.read, PRIME[3], flags())
 ])  # fmt: skip
 def test_a_folder_is_read_back_without_the_original(tmp_path, read, source, said):
     found = read(source, said)
     found.model.save_pretrained(tmp_path / "model", found.files)
-    again = unmask.MaskedDiffusion.from_pretrained(tmp_path / "model")
+    again = unmask.rivals.open_model(tmp_path / "model")
     z = torch.full((2, 8 * again.subtokenizer.length), again.mask_id)
     t = torch.tensor(0.4)
     weights = again.state_dict()
@@ -318,7 +423,12 @@ def test_the_command_says_what_it_took(tmp_path, capsys):
     assert said[0] == f"{tmp_path / 'model'}: DDiT of 37,738 weights, 10 tokens"
     assert said[1] == "  its averaged (EMA) weights were taken"
     assert said[2:] == ["  it ignores t", "  its mask is row 10 of 11"]
-    assert main(["import", "sedd", str(SEDD), str(tmp_path / "sedd"), "--tokenizer=ids"]) == 0
+    assert (
+        main(
+            ["import", "sedd", str(SEDD), str(tmp_path / "sedd"), "--tokenizer=ids", "--normalised"]
+        )
+        == 0
+    )
     assert "another model than SEDD as published" in capsys.readouterr().out
     duo = GOLDEN / "duo" / "duo.ckpt"
     assert main(["import", "mdlm", str(duo), str(tmp_path / "duo")]) == 2
@@ -434,19 +544,19 @@ def test_models_of_other_processes_and_projects_are_told_apart(tmp_path):
         (mdlm.read, tmp_path, "holds no checkpoint"),
     ):
         with pytest.raises(ValueError, match=said):
-            read(source, flags("ids"))
+            read(source, of_sedd())
     (tmp_path / "a.pth").write_bytes((SEDD / "checkpoints-meta" / "checkpoint.pth").read_bytes())
     with pytest.raises(ValueError, match="does not say graph.type, absorb or uniform"):
-        sedd.read(tmp_path / "a.pth", flags("ids", 12))
+        sedd.read(tmp_path / "a.pth", of_sedd(length=12))
     shutil.copytree(SEDD, tmp_path / "run")
     yaml = tmp_path / "run" / ".hydra" / "config.yaml"
     for old, new, said in (
         ("type: absorb", "type: uniform", "is a uniform model"),
-        ("type: loglinear", "type: geometric", "was trained with the noise 'geometric'"),
+        ("type: loglinear", "type: cosine", "was trained with the noise 'cosine'"),
     ):
         yaml.write_text((SEDD / ".hydra" / "config.yaml").read_text().replace(old, new))
         with pytest.raises(ValueError, match=said):
-            sedd.read(tmp_path / "run", flags("ids"))
+            sedd.read(tmp_path / "run", of_sedd())
 
 
 def test_an_average_of_other_tensors_is_refused(tmp_path):

@@ -741,3 +741,15 @@ def test_rows_of_a_table_of_figures_name_the_ideal():
     trial = make_trial(2, np.arange(2), 0)
     one = trial.measure("k", "n", "s", 0.0, lambda w: 0.0, lambda w: math.nan)
     assert rows_of([one])[1] == ["n", "0", "0", "", "unknown"]
+
+
+def test_mauve_is_of_features(pictures, tmp_path, capsys):
+    """And computed by a package that is not in this environment."""
+    random, data = np.random.default_rng(0), open_data(pictures / "data")
+    made = save(tmp_path / "s.npz", random.integers(0, 4, (20, 30)), data)
+    np.save(tmp_path / "a.npy", random.normal(size=(8, 3)))
+    flags = ["--data", pictures / "data", "--mauve"]
+    assert "--mauve is of features: give --features, or" in refused(capsys, made, *flags)
+    files = [tmp_path / "a.npy"] * 2
+    said = refused(capsys, made, *flags, "--features", *files)
+    assert "mauve-text, which is not installed: pip install 'unmask[mauve]'" in said

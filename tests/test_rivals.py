@@ -13,7 +13,7 @@ import unmask
 from unmask import schedules
 from unmask.backbones import Transformer
 from unmask.importers import sedd
-from unmask.importers.sources import OfTexts
+from unmask.importers.sources import OfSEDD
 from unmask.kernels import rows
 from unmask.likelihood import conditional_nats, exact_nelbo, own_estimator
 from unmask.masks import Draw
@@ -404,8 +404,7 @@ def test_sedd_as_published_gives_its_published_codes_scores_and_loss():
     """From the weights that its own code wrote; its time ends at sigma = -log eps, so that the odds
     alpha / (1 - alpha) are its own, and eps cancels in the loss."""
     out = golden()
-    read = sedd.read(GOLDEN / "run", OfTexts(tokenizer="ids", length=0)).model.double()
-    model = SEDD(read.backbone, schedules.Linear(), read.subtokenizer)
+    model = sedd.read(GOLDEN / "run", OfSEDD(tokenizer="ids", length=0)).model.double()
     z, x, t = out["in/ids"], out["in/x0"], out["in/t"].double()
     masked = z == model.mask_id
     theirs = out["ema_f64/scale1/log_score_at_t"][..., :10]

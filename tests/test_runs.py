@@ -1,6 +1,5 @@
 """The scripts in runs/: on small data, and what they refuse."""
 
-import base64
 import importlib.util
 import json
 import os
@@ -337,33 +336,6 @@ def test_a_little_of_every_fault(capsys, only):
     assert len(rows) == (len(only) or len(faults.FAULTS)) + 2
     assert all(wrong == "0" for _, _, wrong, _ in rows)
     assert all(int(times) or "not tried" in lost for _, times, _, lost in rows)
-
-
-# ---------------------------------------------------------------- given words
-
-
-def test_given_words_stay_and_are_filled_in_with_both_schedules(text_run, tmp_path, capsys):
-    module, out = script("given_words"), tmp_path / "words.html"
-    words = ["--start", "a", "--middle", "b", "--end", "c", "--steps", "6"]
-    module.main([str(text_run), str(out), *words])
-    page = out.read_text(encoding="utf-8")
-    assert "http" not in page and page.count("<img ") == 2
-    pictures = re.findall(r'alt="(\w+) schedule" src="data:image/svg\+xml;base64,([^"]+)"', page)
-    assert [name for name, _ in pictures] == ["linear", "cosine"]
-    for _, content in pictures:
-        svg = base64.b64decode(content).decode()
-        first = re.search(r'<g class="b0">(.*?)</g>', svg, re.DOTALL)[1]  # there from the first
-        assert re.findall(r">([^<]+)</text>", first) == ["a", "b", "c"]
-        assert len(re.search(r"<desc>(.*?)</desc>", svg, re.DOTALL)[1]) >= 8
-    assert pictures[0][1] != pictures[1][1]
-    long = ["--start", "abcdefgh"]
-    assert "give shorter ones" in refused(module, capsys, text_run, out, *long)
-    assert ".html" in refused(module, capsys, text_run, tmp_path / "words.txt")
-
-
-def test_given_words_are_of_text(home, tmp_path, capsys):
-    said = refused(script("given_words"), capsys, home / "run", tmp_path / "a.html")
-    assert "is a model of images: words are given to one of text" in said
 
 
 # ---------------------------------------------------------------- rivals on letters

@@ -18,6 +18,7 @@ ENVIRONMENT = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "UNMASK_DTYPE")
 EXTRAS = {
     "runs": "the comparisons in runs/",
     "quality": "unmask quality: can synthetic rows be told from real ones?",
+    "mauve": "unmask quality --mauve",
     "huggingface": "unmask import huggingface, from_transformers, quality --perplexity",
     "orbax": "unmask import md4, from checkpoints of Orbax",
     "harness": "unmask lm-eval",

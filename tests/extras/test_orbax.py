@@ -50,7 +50,7 @@ def test_the_commands_of_the_page_run(work, tmp_path):
         "mdlm-owt mdlm ": "mdlm-owt other ",
     }
     said = run_page("coming-from.md", tmp_path, swaps, only="sh")
-    assert said.count("averaged (EMA)") == 6 and "bits per token" in said
+    assert said.count("averaged (EMA)") == 7 and "bits per token" in said
     assert all((tmp_path / name / "config.json").is_file() for name in ("sedd", "radd", "md4"))
 
 

@@ -15,7 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from playwright.sync_api import expect, sync_playwright
-from served import runs_of
+from served import TEXT, runs_of
 
 from unmask.cli import main
 
@@ -153,6 +153,28 @@ def test_the_player_goes_by_click_and_by_keys(browser, reports, name):
         button.click()
         button.click()
         expect(button).to_have_text("Play")
+
+
+def test_given_words_stay_and_the_schedules_are_beside_each_other(browser, reports):
+    """One below the other on a phone; one player for both."""
+    for size in (DESK, PHONE):
+        with opened(browser, reports["text"], viewport=size) as page:
+            root = page.locator(".played", has=page.locator(".beside"))
+            left, right = (board.bounding_box() for board in root.locator(".board").all())
+            if size is DESK:
+                assert left["y"] == right["y"] and left["x"] + left["width"] < right["x"]
+            else:
+                assert left["x"] == right["x"] and left["y"] + left["height"] < right["y"]
+            number = page.locator(".played").count() - 1  # the last on the page
+            last = int(root.locator("input").get_attribute("max"))
+            for state in (0, last // 2, last):
+                step(page, state, number)
+                for board in root.locator(".board").all():
+                    shown = board.evaluate("""node => [...node.childNodes].filter(one =>
+                        one.nodeType === 3).map(one => one.data).join("")""")
+                    assert len(shown.split()) == 3 and all(one in TEXT for one in shown.split())
+                    hidden = board.locator(".masked").count()
+                    assert (hidden > 0) == (state < last)
 
 
 def test_pictures_are_stepped_through(browser, reports):

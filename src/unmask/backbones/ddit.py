@@ -16,6 +16,7 @@ from unmask.backbones.modulated import Modulated
 from unmask.backbones.transformer import MOST_LAYERS, Head, _rotate, _zero, attend
 from unmask.subtokens import least_base
 
+EPS = 1e-3  # of the log-linear noise
 FREQUENCIES = 128  # of the sines and cosines that tell sigma
 
 
@@ -39,7 +40,7 @@ class DDiT(nn.Module):
         heads: int = 12,
         condition: int = 128,
         time: bool = False,
-        eps: float = 1e-3,
+        eps: float = EPS,
         norm_bias: bool = False,
         digits: int = 1,
         dropout: float = 0.0,

@@ -36,6 +36,9 @@ class Common(Device):
     features: tuple[str, ...] = ()
     """Two files of features of a network of your choice, of the samples and of real examples,
     as for `unmask distance`: their Frechet distance."""
+    mauve: bool = False
+    """Also MAUVE, of --features or, without, of what a folder of transformers that --perplexity
+    names has in its last layer at the last token of each example."""
     seed: int = 0
     """Of what is drawn: of bootstraps, folds, and parts where sizes have to be equal."""
     out: str = ""
@@ -71,14 +74,20 @@ def quality(argv: list[str]) -> None:
             f"{args.data} holds {kind.describe()}: {kind.not_judged} (quality is for {judged})"
         )
     refuse_others(args, kind, "Judge")
-    more = features_of(args)
     judge, record = judge_of(args, kind), record_of(args)
+    check_mauve(args, judge)
+    more = features_of(args)
     found = kind.quality(data, args.samples, args)
     if judge is not None:
         from unmask.evaluation.perplexity import judged
 
         assert found.examples is not None and found.measure is not None
         more.append(judged(judge, found.examples, found.measure, record))
+        if args.mauve and not args.features:
+            from unmask.evaluation import mauve
+
+            rows = [judge.rows(side) for side in found.examples]
+            more.append(mauve.of_texts(judge, rows, args.seed))
     for part in more:
         found = part.added(found)
     for line in found.heading:
@@ -96,7 +105,7 @@ def quality(argv: list[str]) -> None:
 
 
 def features_of(args: Any) -> list[Part]:
-    """The distance of the features in two files, before the work."""
+    """The distance of the features in two files, and MAUVE if asked for, before the work."""
     if not args.features:
         return []
     if len(args.features) != 2:
@@ -104,10 +113,30 @@ def features_of(args: Any) -> list[Part]:
             f"--features has {len(args.features)} names: give two files, of the samples and of "
             "real examples"
         )
-    from unmask.evaluation.features import compare_features
+    from unmask.evaluation.features import compare_features, read_features
 
     ours, theirs = map(Path, args.features)
-    return [compare_features(ours, theirs, args.seed)]
+    found = [compare_features(ours, theirs, args.seed)]
+    if args.mauve:
+        from unmask.evaluation import mauve
+
+        a, b = (read_features(path).numpy() for path in (ours, theirs))
+        found.append(mauve.compare(a, b, f"{ours} and {theirs}", args.seed))
+    return found
+
+
+def check_mauve(args: Any, judge: Any) -> None:
+    """ValueError for --mauve without features, or without the package that computes it."""
+    if not args.mauve:
+        return
+    from unmask.evaluation import mauve
+    from unmask.evaluation.judges import Causal
+
+    if not args.features and not isinstance(judge, Causal):
+        raise ValueError(
+            "--mauve is of features: give --features, or --perplexity with a folder of transformers"
+        )
+    mauve.load()
 
 
 def judge_of(args: Any, kind: Kind) -> Any:

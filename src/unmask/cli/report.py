@@ -18,6 +18,8 @@ FILLINGS = 3
 CURVE = 256  # windows in which the share that is hidden is varied
 AUDITED = 8  # windows
 LEVELS = 12  # such shares
+# what a filling around words takes of a sampler's flags: it is ancestral, with grids of its own
+OF_WORDS = ("seed", "precision", "progress", "batch_size", "temperature", "top_p", "draw")
 UNITS, DRAWS = 8, 32  # of checks: of windows that are enumerated, and of masks
 
 
@@ -42,6 +44,10 @@ class Report(Sampler):
     """How many samples; 0: as many as fit a page."""
     length: int = 0
     """Tokens of a sample; 0: as `unmask sample` has it."""
+    words: tuple[str, str, str] = ("", "", "")
+    """Of a model of text: the words given at the start, in the middle and at the end of a text
+    that is filled in with the linear and the cosine schedule; one may be empty.  All empty: the
+    first whole word of an example, one in its middle and its last."""
     audit: bool = False
     """Also check that the model's number is a bound, on a few windows, or samples."""
 
@@ -70,6 +76,10 @@ def report(argv: list[str]) -> None:
 
     model, kind, folder = runtime.load(args.model, "report")
     data = opened(args, runtime, model, kind)
+    if any(args.words):
+        if not kind.has_words:
+            raise ValueError(f"--words is not for {kind.what}: leave it out")
+        example_with_words(args, model, kind, None)
     log = read_log_of(runtime)
     print("drawing samples, filling in", file=sys.stderr)
     samples, filling = filled(args, runtime, model, kind, data)
@@ -78,6 +88,7 @@ def report(argv: list[str]) -> None:
         print("note: no example is whole and has a part to hide: no filling", file=sys.stderr)
     else:
         sections.append(of_filling(kind, filling))
+    sections += with_words(args, runtime, model, kind, data, samples)
     parts, record, summary = {}, {}, []
     if data is not None:
         print(f"taking the bound on {args.data}", file=sys.stderr)
@@ -162,6 +173,44 @@ def known(blank: Any, row: Any) -> Any:
 
     role = np.where(blank.role == HOLE, GIVEN, blank.role).astype(np.int8)
     return blank._replace(ids=row, role=role)
+
+
+def with_words(
+    args: Report, runtime: Runtime, model: Any, kind: Any, data: Any, samples: Any
+) -> list[Any]:
+    """A text filled in around given words, with two schedules; of what has none, nothing."""
+    if not kind.has_words:
+        return []
+    from unmask.evaluation.presentation import WORDED, held_out, worded
+    from unmask.report.boards import of_words
+
+    ids, says = samples.rows[0], "The given words are of the first sample."
+    if any(args.words):
+        ids, says = None, ""
+    elif data is not None:
+        ids = held_out(data, args.split, model.meta["length"], 1).examples[0].ids
+        says = f"The given words are of an example of the {args.split} split."
+    try:
+        example = example_with_words(args, model, kind, ids)
+    except ValueError as error:
+        print(f"note: no words are given: {error}", file=sys.stderr)
+        return []
+    steps, own = args.steps or WORDED, runtime.filling()
+    filled = worded(model, example, steps=steps, **{name: own[name] for name in OF_WORDS})
+    return [of_words(kind, filled, steps, says)]
+
+
+def example_with_words(args: Report, model: Any, kind: Any, ids: Any) -> Any:
+    """The example that is filled in around words: those of --words or, without, of `ids` (S,).
+
+    ValueError for words, or a model, with which that cannot be.
+    """
+    from unmask.evaluation.presentation import one_schedule
+
+    if why := one_schedule(model):
+        raise ValueError(why)
+    length = model.meta["length"] if ids is None else len(ids)
+    return kind.worded(args.words, ids, args.length or length)
 
 
 def bounded(

@@ -10,7 +10,7 @@ from unmask.evaluation.distance import Distance, Moments, frechet, moments, read
 from unmask.kinds.quality import Measure, Part, Value
 
 
-def features_of(path: Path) -> torch.Tensor:
+def read_features(path: Path) -> torch.Tensor:
     """(n, D) of a file, see `read_moments`.  ValueError for moments without them, and for few."""
     found = read_moments(path).features
     if found is None:
@@ -23,7 +23,7 @@ def features_of(path: Path) -> torch.Tensor:
 def compare_features(samples: Path, real: Path, seed: int) -> Part:
     """The distance of all samples from all real examples; and of half as many of either from the
     other half of the real ones, which are of one size and can be compared."""
-    ours, theirs = features_of(samples), features_of(real)
+    ours, theirs = read_features(samples), read_features(real)
     wide, half = theirs.shape[1], len(theirs) // 2
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(theirs), generator=generator)

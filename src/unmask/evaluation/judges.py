@@ -177,8 +177,8 @@ class Causal:
         begins = "after its mark of a beginning"
         if self.begin is None:
             begins = "without their first token"
-        name = config.model_type
-        self.what = f"{name} in {folder}, {begins}, in windows of at most {self.most:,} tokens"
+        self.name = f"{config.model_type} in {folder}"
+        self.what = f"{self.name}, {begins}, in windows of at most {self.most:,} tokens"
         files = sorted(folder.glob("*.safetensors"))
         self.record = {"model_sha256": {file.name: digest(file) for file in files}}
 
@@ -209,6 +209,30 @@ class Causal:
             np.add.at(nats, numbers, each.cpu().numpy())
             np.add.at(tokens, numbers, scored.sum(1).cpu().numpy())
         return nats, tokens
+
+    @torch.no_grad()
+    def features(self, rows: Sequence[np.ndarray]) -> np.ndarray:
+        """(n, D) float64 what the last layer has at the last token of each row, of which there is
+        one at least, cut after `most`, and without a mark of its beginning: as arXiv 2102.01454
+        takes it of GPT-2."""
+        rows = [row[: self.most] for row in rows]
+        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+        found: dict[int, np.ndarray] = {}
+        with tqdm(total=len(rows), desc="features", disable=None, leave=False) as bar:
+            while order:
+                many = max(1, AT_A_TIME // len(rows[order[0]]))
+                some, order = order[:many], order[many:]
+                sizes = [len(rows[i]) for i in some]
+                # what pads a row stands to its right, where a causal network does not look
+                ids = torch.zeros(len(some), sizes[0], dtype=torch.long)
+                for k, i in enumerate(some):
+                    ids[k, : sizes[k]] = torch.from_numpy(rows[i])
+                with self.precision:
+                    states = self.model.base_model(ids.to(self.device)).last_hidden_state
+                last = states[torch.arange(len(some)), torch.tensor(sizes) - 1]
+                found |= dict(zip(some, last.double().cpu().numpy(), strict=True))
+                bar.update(len(some))
+        return np.stack([found[i] for i in range(len(rows))])
 
     def paid(self, ids: Tensor) -> Tensor:
         """(B, L - 1) -log p of each of the ids (B, L) but the first, given those before it.

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from unmask.diffusion import MaskedDiffusion
 from unmask.estimate import plus_minus
@@ -13,11 +14,16 @@ from unmask.kinds.kind import Filled, Kind, Partial
 from unmask.report.boards import Filling, Odds
 from unmask.report.reveal import Revealed, Watch
 from unmask.roles import ABSENT, GIVEN, HOLE, SCORED
+from unmask.sampling import time_grid
+from unmask.schedules import Cosine, Linear, Schedule
 
 WATCHED = 256  # fillings of which it is kept how they appear
 DRAWS = 32  # of masks, for what a filling costs
 MOST_ODDS = 24  # holes whose probabilities are listed
 LOGITS = 2**24  # of all holes, for these
+WORDED = 64  # steps in which a text is filled in around given words, where nobody says how many
+# the MD4 talk's: as many tokens at every step, or few first
+SCHEDULES: dict[str, Schedule] = {"linear": Linear(), "cosine": Cosine()}
 
 
 class Watching(Filler):
@@ -58,6 +64,34 @@ def drawn(filler: Watching, blanks: Sequence[Partial]) -> Revealed:
     """Samples, and how they appear."""
     filler.fill(blanks)
     return filler.fillings[-1].copies[0]
+
+
+def grid_of(schedule: Schedule, steps: int) -> Tensor:
+    """(steps + 1,) shares of units that a schedule leaves masked on a uniform grid, from 1 to 0: as
+    `Filler` takes it, the schedule as a sampler of any network that does not look at t."""
+    return schedule.masked(time_grid(steps, "uniform"))[:, 0]
+
+
+def one_schedule(model: MaskedDiffusion) -> str:
+    """Why no other schedule than its own is a sampler of a model; "" if any is."""
+    if model.rival:
+        return f"schedules are of masked diffusion, and this is --rival {model.rival}"
+    if model.schedule.num_values > 1:
+        return "its schedule is learned, one curve per value, and no other is a sampler of it"
+    if model.uses_time:
+        return "its network looks at t, and no other schedule than its own is a sampler of it"
+    return ""
+
+
+def worded(
+    model: MaskedDiffusion, example: Partial, *, steps: int, seed: int, **how: Any
+) -> dict[str, Revealed]:
+    """An example with words given, filled in from the same seed with each of `SCHEDULES`."""
+    found = {}
+    for name, schedule in SCHEDULES.items():
+        filler = Watching(model, grid=grid_of(schedule, steps), seed=seed, **how)
+        found[name] = drawn(filler, [example])
+    return found
 
 
 class Held(NamedTuple):

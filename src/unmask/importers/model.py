@@ -84,8 +84,9 @@ def assemble(
     schedule: Schedule | None = None,
     digits: int = 1,
     allowed: Tensor | None = None,
+    process: type[MaskedDiffusion] = MaskedDiffusion,
 ) -> Imported:
-    """The model of examples of `length` tokens.
+    """The model, of `process`, of examples of `length` tokens.
 
     `averaged`: whether its weights are; None: nothing says it.  `said`: lines of what was found.
     Without a schedule: Linear, which does not matter for a network that ignores the time.
@@ -96,7 +97,7 @@ def assemble(
         meta["weights"] = "as imported"
     units = Subtokenizer(tokens.vocab_size, digits)
     schedule = Linear() if schedule is None else schedule
-    model = MaskedDiffusion(network, schedule, units, allowed=allowed, meta=meta).eval()
+    model = process(network, schedule, units, allowed=allowed, meta=meta).eval()
     weights = sum(p.numel() for p in network.parameters())
     about = f"{type(network).__name__} of {weights:,} weights, {tokens.vocab_size:,} tokens"
     return Imported(model, tokens.files(), [about, WHICH[averaged], *said])

@@ -1,25 +1,32 @@
 """SEDD, absorbing (louaaron/Score-Entropy-Discrete-Diffusion, arXiv 2310.16834).
 
 Its network says log s(y) = x_y - log(e^sigma - 1) - log(V - 1) of the ratios s(y) = p(y | visible)
-/ (e^sigma - 1), whose sum over y need not be 1 / (e^sigma - 1).  Here x is normalised over the
-tokens: the same network as a model of the mean, which is not SEDD as published.
+/ (e^sigma - 1), whose sum over y need not be 1 / (e^sigma - 1), V - 1 being the number of tokens:
+`unmask.rivals.SEDD` of the same x.  With --normalised x is normalised over the tokens: the same
+network as a model of the mean, which is not SEDD as published.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
+from unmask.backbones.ddit import EPS
 from unmask.importers.ddit import network, read_ddit
 from unmask.importers.model import assemble, find_tokens, fitting
 from unmask.importers.settings import check_absorbing, check_log_linear, length_of, setting
 from unmask.importers.sources import Imported
-from unmask.importers.weights import open_weights
+from unmask.importers.weights import Weights, open_weights
+from unmask.rivals import SEDD
+
+MOST = 1e6  # of sigma: nobody means more
+LEAST = 1e-6  # of a visible share: below, 1 - share has few digits in float32
 
 
 def read(source: Path, flags: Any) -> Imported:
     """The model in a file or folder.  ValueError for one that is no absorbing SEDD, or damaged."""
     weights = open_weights(source)
     check_absorbing(weights, "sedd")
-    check_log_linear(weights)
+    eps = eps_of(weights)
     length = length_of(weights, flags.length)
     tokens = find_tokens(weights.path, flags.tokenizer)
     sizes, state = read_ddit(weights)
@@ -31,9 +38,55 @@ def read(source: Path, flags: Any) -> Imported:
             "the .hydra/config.yaml of its run, where it was"
         )
     tokens = fitting(weights.path, tokens, sizes.rows - 1)
-    found = network(sizes, sizes.rows - 1, state, time=True)
+    if not flags.normalised:
+        check_scaled(weights)
+    found = network(sizes, sizes.rows - 1, state, time=True, eps=eps)
+    averaged = weights.are_averaged
+    if flags.normalised:
+        said = (
+            "its scores are normalised over the tokens: another model than SEDD as published, "
+            "whose scores need not sum to what a distribution's do"
+        )
+        return assemble(found, tokens, length, averaged, said)
     said = (
-        "its scores are normalised over the tokens: another model than SEDD as published, whose "
-        "scores need not sum to what a distribution's do"
+        "SEDD as published: its bound is of the score entropy; --normalised makes a model of "
+        "masked diffusion of the same network"
     )
-    return assemble(found, tokens, length, weights.are_averaged, said)
+    return assemble(found, tokens, length, averaged, said, process=SEDD)
+
+
+def eps_of(weights: Weights) -> float:
+    """The share of tokens that is visible where the noise ends.
+
+    A network is told sigma, and not t: of the geometric noise, sigma_min^(1-t) sigma_max^t, it says
+    the same at the same share, and the bound is that of any pace.  ValueError for other noises.
+    """
+    if setting(weights.settings, "noise", "type", of=str) != "geometric":
+        check_log_linear(weights)
+        return EPS
+    most = setting(weights.settings, "noise", "sigma_max", of=is_noise)
+    if most is None:
+        raise ValueError(
+            f"{weights.path} has the noise 'geometric', and does not say noise.sigma_max: put the "
+            "configuration of its run where it was"
+        )
+    return max(math.exp(-most), LEAST)
+
+
+def is_noise(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < MOST
+
+
+def check_scaled(weights: Weights) -> None:
+    """ValueError for scores that are not scaled by sigma, of which `SEDD` has no network."""
+    said = setting(weights.settings, "model", "scale_by_sigma", of=bool)
+    if said is None:
+        raise ValueError(
+            f"{weights.path} does not say model.scale_by_sigma, true or false: put the "
+            "configuration of its run where it was, or give --normalised"
+        )
+    if not said:
+        raise ValueError(
+            f"{weights.path} has scale_by_sigma false: only scores that are scaled by sigma are "
+            "read as published; give --normalised, to which the scale does not matter"
+        )

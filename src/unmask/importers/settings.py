@@ -67,7 +67,7 @@ def check_log_linear(weights: Weights) -> None:
     if said not in (None, "loglinear", "log-linear"):
         raise ValueError(
             f"{weights.path} was trained with the noise {said!r}, and its network looks at sigma: "
-            "of those only loglinear is read"
+            "of those loglinear is read, and of SEDD geometric"
         )
 
 

@@ -54,6 +54,13 @@ class OfTexts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OfSEDD(OfTexts):
+    normalised: bool = False
+    """Normalise its scores over the tokens: not SEDD as published, but a model of masked diffusion,
+    with all samplers, audits and estimators that those have."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class OfMD4:
     tokenizer: str = ""
     """Of texts: a tokenizer .json, a folder with GPT-2's encoder.json and vocab.bpe, or the folder
@@ -83,9 +90,9 @@ SOURCES: dict[str, Source] = {
         OfTexts,
     ),
     "sedd": Source(
-        "SEDD, absorbing, its scores normalised (louaaron/Score-Entropy-Discrete-Diffusion).",
+        "SEDD, absorbing (louaaron/Score-Entropy-Discrete-Diffusion).",
         "A folder of the Hub, a run's folder, or its checkpoint.pth.",
-        OfTexts,
+        OfSEDD,
     ),
     "radd": Source(
         "RADD, masked texts without time (ML-GSAI/RADD).",

@@ -149,6 +149,8 @@ class Kind(ABC):
     not_judged: ClassVar[str] = "no figures of such samples are known here"
     # whether `quality` gives examples as texts, which another model may judge
     spelled: ClassVar[bool] = False
+    # whether a report fills in around words, see `worded`
+    has_words: ClassVar[bool] = False
     # the unmasking, step by step: .html of `pages` (then also .svg and .gif), .gif of `animate`,
     # or none
     frames: ClassVar[str] = ".html"
@@ -327,6 +329,14 @@ class Kind(ABC):
 
         at, size = np.arange(len(ids)), len(ids)
         return (at >= size // 3) & (at < size - size // 3)
+
+    def worded(self, words: Sequence[str], ids: np.ndarray | None, length: int) -> Partial:
+        """An example of so many tokens, three words of which are given: at its start, in its middle
+        and at its end; if all are empty, those of an example (S,).
+
+        ValueError for words that cannot be given.
+        """
+        raise NotImplementedError
 
     def pages(self, states: list[State]) -> list[list[str | None]]:
         """The first example of every state as one string a token, None where it is hidden."""

@@ -96,14 +96,25 @@ def of_filling(kind: Kind, filling: Filling) -> Section:
     return Section("Filling in", says, body)
 
 
+def of_words(kind: Kind, filled: dict[str, Revealed], steps: int, says: str) -> Section:
+    """A text filled in around given words, schedule by schedule."""
+    boards = [Board(f"{name.capitalize()} schedule", one) for name, one in filled.items()]
+    told = SAYS["words"].format(part=kind.words.part, steps=steps)
+    told = noted(" ".join(filter(None, [says, told])), kind.words)
+    return Section("Given words", told, drawn(kind, boards, beside=True))
+
+
 def noted(says: str, words: Words) -> str:
     return f"{says} {words.note}".rstrip()
 
 
-def drawn(kind: Kind, boards: Sequence[Board]) -> str:
-    """Boards one below the other, with one player if there are states to step through."""
+def drawn(kind: Kind, boards: Sequence[Board], *, beside: bool = False) -> str:
+    """Boards one below the other, or beside each other where there is room, with one player if
+    there are states to step through."""
     steps = states(boards)
     body = "".join(_board(kind, board, steps) for board in boards)
+    if beside:
+        body = f'<div class="beside">{body}</div>'
     if len(steps) == 1:
         return body
     numbers = " ".join(map(str, steps.tolist()))

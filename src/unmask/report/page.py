@@ -11,6 +11,9 @@ SAYS = {
     "samples": "Generated from nothing: every {part} was hidden at first.",
     "fill": "{given} stays as it is, and the model fills in the rest; every filling is another "
     "draw.",
+    "words": "The words at the start, in the middle and at the end stay as they are. The same "
+    "network, from the same seed, fills in the rest in {steps} ancestral steps at even times: with "
+    "the linear schedule about as many {part}s at every step, with the cosine schedule few first.",
     "shade": "The shade says how probable each was when it was drawn, given what the model saw "
     "then.",
     "odds": "How probable the values of what was hidden are, given what is given and nothing else: "

@@ -11,6 +11,7 @@ from unmask.kinds.kind import (
     Listed,
     NoFlags,
     Packed,
+    Partial,
     Source,
     own_flags,
     too_long,
@@ -42,7 +43,7 @@ class Text(Kind):
     no_labels = "text, which has no labels"
     tokens = ("bytes", "characters", "subwords", "ids")
     Read = NoFlags
-    not_judged, spelled = "", True
+    not_judged, spelled, has_words = "", True, True
 
     @classmethod
     def demos(cls) -> list[type]:
@@ -168,6 +169,19 @@ class Text(Kind):
             return super().views(rows, shown)
         pairs = enumerate(zip(rows, shown, strict=True))
         return [Line(i, letters(ids, known)) for i, (ids, known) in pairs]
+
+    def worded(self, words: Sequence[str], ids: Any, length: int) -> Partial:
+        from unmask.kinds.text.tokenizers import CharacterError, Ids
+        from unmask.kinds.text.words import worded, words_of
+
+        if isinstance(self.tokenizer, Ids):
+            raise ValueError("these are ready ids without a tokenizer, of which no word is known")
+        if not any(words):
+            words = words_of(self.tokenizer.decode(ids))
+        try:
+            return worded(self.tokenizer, words, length)
+        except CharacterError as error:
+            raise ValueError(f"--words: {error}") from None
 
     def piece(self, i: int) -> str:
         from unmask.kinds.text.tokenizers import Bytes
