@@ -1,0 +1,86 @@
+"""The command line that the scripts of tables have in common."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+
+from rivalry.cells import work
+from rivalry.plan import planned
+from rivalry.report import lines_of
+from rivalry.tables import RATES, Table
+from unmask.data import Data, open_data
+
+
+def command(
+    doc: str | None,
+    tables: Iterable[Table],
+    chosen: Callable[[Data], Table],
+    argv: list[str] | None = None,
+) -> int:
+    """Do the cells of the table that is `chosen` for the data, and print it.
+
+    tables: those of the script, which have the same rows and sizes.
+    """
+    tables = list(tables)
+    parser = flags(doc, tables[0])
+    args = parser.parse_args(argv)
+    args.seeds, args.only = [int(s) for s in args.seeds.split(",")], args.only.split(",")
+    args.rates = [float(rate) for rate in args.rates.split(",")]
+    if strange := set(args.only) - set(tables[0].rows):
+        parser.error(f"--only {min(strange)}: name some of {', '.join(tables[0].rows)}")
+    if not args.minutes > 0:
+        parser.error(f"--minutes must be positive, not {args.minutes:g}")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    try:
+        if not args.report:
+            do(parser, tables, chosen, args)
+        text = "\n".join(lines_of(args.out, tables)) + "\n"
+    except ValueError as error:
+        sys.exit(str(error))
+    print(text, end="")
+    (args.out / "report.md").write_text(text, encoding="utf-8")
+    return 0
+
+
+def do(
+    parser: argparse.ArgumentParser,
+    tables: list[Table],
+    chosen: Callable[[Data], Table],
+    args: argparse.Namespace,
+) -> None:
+    """Plan, and do the cells."""
+    data = open_data(args.data)
+    table = chosen(data)
+    for name in args.only:
+        try:
+            table.config(vars(args), name, steps=1).check()
+        except ValueError as error:
+            parser.error(f"{name}: {error}, or the row out of --only")
+    work(table, planned(table, tables, args, data), args)
+
+
+def flags(doc: str | None, table: Table) -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=doc, formatter_class=raw)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--minutes", type=float, default=10.0, help="of all of it")
+    parser.add_argument("--seeds", default="0,1,2")
+    every = ",".join(table.rows)
+    parser.add_argument("--only", default=every, help="rows, with commas between them")
+    rates = ",".join(f"{rate:g}" for rate in RATES)
+    parser.add_argument("--rates", default=rates, help="learning rates that are searched")
+    what = "sequences of the test split"
+    parser.add_argument("--windows", type=int, default=table.windows, help=what)
+    for name, value in table.sizes.items():
+        flag, said = f"--{name.replace('_', '-')}", f"as of unmask train ({value})"
+        parser.add_argument(flag, type=type(value), default=value, help=said)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--again", action="store_true", help="also do cells that failed")
+    parser.add_argument("--report", action="store_true", help="only print what there is")
+    return parser
