@@ -261,7 +261,7 @@ def rehearsed(out, *flags, without=("tyro", "matplotlib", "PIL")):
 
 
 # without the stage of processes, which test_distributed.py starts, too, and for longer
-QUICK = ("exact", "speed", "sampling", "learn")
+QUICK = ("exact", "speed", "sampling", "learn", "table-text")
 
 
 @pytest.mark.parametrize("only", [pytest.param((), marks=pytest.mark.slow), QUICK])
@@ -284,6 +284,11 @@ def test_what_is_measured_on_a_gpu_can_be_rehearsed_without_one(tmp_path, only):
     assert record["done"]["failed"] == []
     assert all(row.get("passed", True) for row in record.values()) and record["learn"]["bits"] < 8
     assert (tmp_path / "learn-log.jsonl").is_file()
+    if "table-text" in only:  # as runs/text.py makes it, and kept in a few small files
+        table, kept = record["table-text"], tmp_path / "table-text"
+        assert any(line.startswith("| GenMD4, two draws | ") for line in table["table"])
+        assert table["cells"] == 3 and (kept / "cells" / "ar-0.003-0.json").is_file()
+        assert sum(path.stat().st_size for path in kept.rglob("*.json")) < 50_000
 
 
 def test_what_fails_on_a_gpu_is_recorded_and_the_rest_goes_on(tmp_path, monkeypatch):

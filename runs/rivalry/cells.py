@@ -13,9 +13,9 @@ from typing import Any
 from tabular.cells import Progress, done, read, run_cell
 
 from rivalry.tables import REPEATS, Table
-from unmask.cli.protocol import Counted
 from unmask.data import open_data
 from unmask.device import pick_device, pick_dtype, precision
+from unmask.evaluation.counted import Counted
 from unmask.likelihood import estimate, own_estimator
 from unmask.rivals import open_model
 from unmask.train import train

@@ -33,6 +33,9 @@ def command(
         parser.error(f"--only {min(strange)}: name some of {', '.join(tables[0].rows)}")
     if not args.minutes > 0:
         parser.error(f"--minutes must be positive, not {args.minutes:g}")
+    if args.calls < 0 or args.calls % (2 * args.batch_size):
+        each = f"of two steps of {args.batch_size} sequences"
+        parser.error(f"--calls must be a multiple {each}, not {args.calls}")
     if args.threads:
         torch.set_num_threads(args.threads)
     try:
@@ -69,6 +72,8 @@ def flags(doc: str | None, table: Table) -> argparse.ArgumentParser:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=10.0, help="of all of it")
+    what = "network calls of a cell, of a sequence each, instead of --minutes"
+    parser.add_argument("--calls", type=int, default=0, help=what)
     parser.add_argument("--seeds", default="0,1,2")
     every = ",".join(table.rows)
     parser.add_argument("--only", default=every, help="rows, with commas between them")

@@ -50,10 +50,13 @@ def planned(table: Table, tables: Iterable[Table], args: argparse.Namespace, dat
         "minutes": args.minutes, "seeds": args.seeds, "rows": args.only, "rates": args.rates,
         "windows": args.windows, **sizes, "data_sha256": data.meta["sha256"],
     }  # fmt: skip
+    if args.calls:
+        asked |= {"minutes": 0.0, "calls": args.calls}
     found = opened(args.out, tables)
     if found is None:
         plan = asked | {"table": table.told()}
-        plan |= afforded(table, plan, args)
+        if not args.calls:
+            plan |= afforded(table, plan, args)
         write_whole(path, plan)
         return plan
     plan, of = found
