@@ -89,6 +89,20 @@ def test_the_table_of_rivals_goes_on_where_it_stopped(script, letters, tmp_path,
         text.main([*flags, "--dim", "32"])
 
 
+def test_a_plan_fits_the_minutes(script, letters, tmp_path, monkeypatch):
+    """Of what a call and a cell are said to cost, and no more."""
+    module, text = script("rivalry.plan"), script("text")
+    costs = {"md4": {"a_call": 0.01, "besides": 1.0}, "ar": {"a_call": 0.02, "besides": 2.0}}
+    monkeypatch.setattr(module, "measured", lambda table, plan, name, args: costs[name])
+    monkeypatch.setattr(script("rivalry.command"), "work", lambda *a: None)
+    flags = [str(letters), str(tmp_path), "--only", "md4,ar", "--seeds", "0,1", "--windows", "16"]
+    assert text.main([*flags, "--minutes", "3"]) == 0
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    # 4 cells a row; an evaluated window of two draws is 2 / 3 of a call
+    calls = (180 - 4 * 3) / (4 * 0.03) - 2 / 3 * (16 + 128)
+    assert calls - 3 * 16 < plan["calls"] <= calls and plan["calls"] % 32 == 0
+
+
 def test_a_table_is_printed_from_its_record_alone(script, letters, tmp_path):
     """Files of an earlier version, which say neither what rows are nor the learning rates."""
     text = script("text")
@@ -188,8 +202,7 @@ def test_a_table_that_was_stopped_inside_a_cell_goes_on(script, letters, tmp_pat
     flags = [str(letters), str(tmp_path), "--only", "md4", "--length", "8", *SMALL]
     flags += ["--calls", "32", "--rates", "0.003"]
     monkeypatch.setattr(cells, "estimate", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        text.main(flags)
+    assert text.main(flags) == 130
     assert set(records(tmp_path)[0]) == {"md4-0.003-0"}
     assert list((tmp_path / "runs" / "md4-0.003-1").glob("checkpoints/*"))  # it goes on from here
     monkeypatch.setattr(cells, "estimate", real)

@@ -44,6 +44,9 @@ def command(
         text = "\n".join(lines_of(args.out, tables)) + "\n"
     except ValueError as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return 130
     print(text, end="")
     (args.out / "report.md").write_text(text, encoding="utf-8")
     return 0

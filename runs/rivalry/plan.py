@@ -3,6 +3,7 @@
 import argparse
 import math
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -69,24 +70,28 @@ def planned(table: Table, tables: Iterable[Table], args: argparse.Namespace, dat
 
 
 def afforded(table: Table, plan: dict, args: argparse.Namespace) -> dict[str, Any]:
-    """How many calls of each cell fit into the minutes; how long one takes is measured first."""
+    """How many calls of each cell fit into the minutes, by what they cost here."""
     began, batch_size = time.monotonic(), plan["batch_size"]
-    seconds = {name: seconds_a_call(table, plan, name, args) for name in plan["rows"]}
+    costs = {name: measured(table, plan, name, args) for name in plan["rows"]}
     left = 60 * plan["minutes"] - (time.monotonic() - began)
-    of_a_call = (len(plan["rates"]) + len(plan["seeds"]) - 1) * sum(seconds.values())
+    cells = len(plan["rates"]) + len(plan["seeds"]) - 1  # of a row
+    a_call = cells * sum(one["a_call"] for one in costs.values())
+    besides = cells * sum(one["besides"] for one in costs.values())
     evaluated = REPEATS * (plan["windows"] + table.same.eval_windows) / 3
-    steps = int((left / of_a_call - evaluated) / batch_size) // 2 * 2  # even: of two draws, half
+    steps = int(((left - besides) / a_call - evaluated) / batch_size) // 2 * 2  # even: of two draws
     if steps < LEAST:
-        more = (LEAST * batch_size + evaluated) * of_a_call + 60 * plan["minutes"] - left
+        more = (LEAST * batch_size + evaluated) * a_call + besides + 60 * plan["minutes"] - left
         sys.exit(
             f"--minutes {plan['minutes']:g} leaves {max(steps, 0)} steps a cell: give at least "
             f"{math.ceil(more / 60 + 0.5)}, fewer seeds or --only some rows"
         )
-    return {"calls": steps * batch_size, "seconds_a_call": seconds}
+    return {"calls": steps * batch_size, "seconds": costs}
 
 
-def seconds_a_call(table: Table, plan: dict, name: str, args: argparse.Namespace) -> float:
-    """Measured on a few steps of an untrained model."""
+def measured(table: Table, plan: dict, name: str, args: argparse.Namespace) -> dict[str, float]:
+    """Seconds of a network call of a row, on a few steps of an untrained model, and what a cell
+    takes besides: it is built, written and read."""
+    began = time.monotonic()
     config = table.config(plan, name, steps=WARM[0] + CLOCKED[0], device=args.device)
     config, data, model = untrained(config, args.data)
     state = State(model, config)
@@ -100,4 +105,10 @@ def seconds_a_call(table: Table, plan: dict, name: str, args: argparse.Namespace
         return (time.monotonic() - began) / done
 
     steps_of(*WARM)
-    return steps_of(*CLOCKED) / config.batch_size / table.rows[name].calls
+    built = time.monotonic() - began
+    a_call = steps_of(*CLOCKED) / config.batch_size / table.rows[name].calls
+    began = time.monotonic()
+    args.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=args.out) as folder:
+        state.save(Path(folder), {}, data)
+    return {"a_call": a_call, "besides": built + time.monotonic() - began}
