@@ -1,6 +1,6 @@
 """What the models of runs/vocabulary.py make of texts that they were not trained on: zero-shot.
 
-    python runs/zero_shot.py OUT SETS [--limit 4] [--repeats 2] [--report]
+    python runs/zero_shot.py OUT SETS [--limit 16] [--repeats 2] [--report]
 
 OUT: the folder of runs/vocabulary.py, of which each row's best learning rate is taken, each seed.
 SETS: a folder with the official test files (`FILES` has their names; also .gz, .xz).  Each pair of
@@ -11,10 +11,10 @@ Windows are of 1,024 tokens, and the models were trained on shorter ones, so tha
 about distances that they never saw.  --limit: windows of each set, spread evenly over it, 0 for all
 of them; what is of some windows is no published protocol's figure, and the table says so.
 
-Cost: rows x seeds x 5 evaluations of --limit x --repeats windows, a quarter of a minute each for
-the models of runs/vocabulary.py's default on one core: half an hour for 8 rows and 3 seeds.  What
-is there in OUT/zero-shot is not done again.  Expected: perplexities of thousands, where the papers
-have 34 to 200.
+Cost: rows x seeds x 5 evaluations of --limit x --repeats windows, about five seconds of a core each
+for models of runs/vocabulary.py's default size: ten minutes for 8 rows and 3 seeds.  What is there
+in OUT/zero-shot is not done again.  Expected: perplexities of thousands, where the paper has 34 to
+201.
 """
 
 import argparse
@@ -59,9 +59,10 @@ PUBLISHED = {
     "MD4": (48.43, 34.94, 102.26, 68.10),
 }
 PAPER = (
-    "paper: perplexities of arXiv 2406.04329's zero-shot table, networks of GPT-2's small size "
-    "after training on all of OpenWebText: not ours, of another budget by far. That of GPT-2 is a "
-    "likelihood, the others are bounds; the packing is not in the paper, see docs/protocols.md."
+    "paper: perplexities of arXiv 2406.04329's zero-shot table, networks of GPT-2's small size, "
+    "trained on all of OpenWebText, GPT-2 on WebText: not ours, of another budget by far. That of "
+    "GPT-2 is a likelihood, the others are bounds; which packing they are of is not in the paper, "
+    "see docs/protocols.md."
 )
 
 
@@ -70,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("out", type=Path)
     parser.add_argument("sets", type=Path)
-    parser.add_argument("--limit", type=int, default=4, help="windows of a set; 0: all")
+    parser.add_argument("--limit", type=int, default=16, help="windows of a set; 0: all")
     parser.add_argument("--repeats", type=int, default=2, help="draws of masks a window")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--report", action="store_true", help="only print what there is")

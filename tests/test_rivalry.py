@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_protocols import byte_level
 
@@ -316,6 +317,13 @@ def test_pictures_are_in_nats_beside_published_figures_of_those_pictures_alone(
     assert images.chosen(opened) is images.PLAIN
     opened.meta = meta | {"source": [{"sha256": recipes()["mnist-binarized"][1].official[0]}]}
     assert images.chosen(opened) is images.MNIST
+    for name, pictures in (("data_batch_1", 20), ("test_batch", 4)):
+        (tmp_path / "cifar").mkdir(exist_ok=True)
+        rows = np.random.default_rng(0).integers(10, size=(pictures, 3073), dtype=np.uint8)
+        rows.tofile(tmp_path / "cifar" / f"{name}.bin")
+    prepare_images(tmp_path / "cifar", tmp_path / "cifar-data", progress=False)
+    assert images.chosen(open_data(tmp_path / "cifar-data")) is images.CIFAR
+    assert images.CIFAR.rows["d3pm"].paper == "4.40"
     with pytest.raises(SystemExit):
         images.main([*flags, "--network", "unet", "--widths", "8"])
     assert "ar: --rival ar is a causal transformer" in capsys.readouterr().err
