@@ -344,8 +344,10 @@ def test_tables_are_of_their_kinds_of_data(script, letters, tmp_path):
     with pytest.raises(SystemExit, match="has tokens of pixels, and this is of letters"):
         script("text").main([str(tmp_path / "data"), str(tmp_path / "out")])
     flags = [str(letters), str(tmp_path / "out")]
-    for wrong in (["--only", "md5"], ["--minutes", "0"], ["--calls", "17"]):
+    for wrong in (
+        "--only=md5", "--minutes=0", "--calls=17", "--windows=0", "--seeds=a", "--rates=0.1,-1"
+    ):  # fmt: skip
         with pytest.raises(SystemExit) as stop:
-            script("text").main([*flags, *wrong])
+            script("text").main([*flags, wrong])
         assert stop.value.code == 2
     assert not (tmp_path / "out").exists()

@@ -27,12 +27,11 @@ def command(
     tables = list(tables)
     parser = flags(doc, tables[0])
     args = parser.parse_args(argv)
-    args.seeds, args.only = [int(s) for s in args.seeds.split(",")], args.only.split(",")
-    args.rates = [float(rate) for rate in args.rates.split(",")]
     if strange := set(args.only) - set(tables[0].rows):
         parser.error(f"--only {min(strange)}: name some of {', '.join(tables[0].rows)}")
-    if not args.minutes > 0:
-        parser.error(f"--minutes must be positive, not {args.minutes:g}")
+    if not args.minutes > 0 or args.windows < 1:
+        given = f"{args.minutes:g} and {args.windows}"
+        parser.error(f"--minutes must be positive and --windows at least 1, not {given}")
     if args.calls < 0 or args.calls % (2 * args.batch_size):
         each = f"of two steps of {args.batch_size} sequences"
         parser.error(f"--calls must be a multiple {each}, not {args.calls}")
@@ -63,10 +62,22 @@ def do(
     table = chosen(data)
     for name in args.only:
         try:
-            table.config(vars(args), name, steps=1).check()
+            table.config(vars(args), name, steps=1, learning_rate=min(args.rates)).check()
         except ValueError as error:
             parser.error(f"{name}: {error}, or the row out of --only")
     work(table, planned(table, tables, args, data), args)
+
+
+def names(said: str) -> list[str]:
+    return said.split(",")
+
+
+def seeds(said: str) -> list[int]:
+    return [int(one) for one in names(said)]
+
+
+def numbers(said: str) -> list[float]:
+    return [float(one) for one in names(said)]
 
 
 def flags(doc: str | None, table: Table) -> argparse.ArgumentParser:
@@ -77,11 +88,13 @@ def flags(doc: str | None, table: Table) -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=10.0, help="of all of it")
     what = "network calls of a cell, of a sequence each, instead of --minutes"
     parser.add_argument("--calls", type=int, default=0, help=what)
-    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--seeds", type=seeds, default="0,1,2")
     every = ",".join(table.rows)
-    parser.add_argument("--only", default=every, help="rows, with commas between them")
-    rates = ",".join(f"{rate:g}" for rate in RATES)
-    parser.add_argument("--rates", default=rates, help="learning rates that are searched")
+    what = "rows, with commas between them"
+    parser.add_argument("--only", type=names, default=every, help=what)
+    rates = ",".join(f"{rate:g}" for rate in RATES)  # of which argparse makes numbers, too
+    what = "learning rates that are searched"
+    parser.add_argument("--rates", type=numbers, default=rates, help=what)
     what = "sequences of the test split"
     parser.add_argument("--windows", type=int, default=table.windows, help=what)
     for name, value in table.sizes.items():
