@@ -614,17 +614,16 @@ def table_text(bench: Bench) -> None:
         flags += ["--length", "8", "--dim", "16", "--layers", "1", "--batch-size", "4"]
     else:
         flags += ["--length", "256", "--dim", "256", "--layers", "4", "--batch-size", "64"]
+    shutil.rmtree(kept, ignore_errors=True)  # of an earlier run
     try:
-        text.main([str(work / "data"), str(work / "out"), *flags])
+        if text.main([str(work / "data"), str(work / "out"), *flags]):
+            raise KeyboardInterrupt
     except SystemExit as stop:  # which is no error to `attempt`
         raise RuntimeError(str(stop.code)) from None
-    finally:  # what there is of it: a few small files
-        for name in ("plan.json", "cells"):
-            if (work / "out" / name).is_dir():
-                shutil.copytree(work / "out" / name, kept / name, dirs_exist_ok=True)
-            elif (work / "out" / name).exists():
-                kept.mkdir(exist_ok=True)
-                shutil.copy(work / "out" / name, kept / name)
+    finally:
+        if (work / "out").is_dir():  # a few small files of what there is
+            large = shutil.ignore_patterns("models", "runs")
+            shutil.copytree(work / "out", kept, ignore=large)
     records = [json.loads(path.read_text("utf-8")) for path in sorted((kept / "cells").iterdir())]
     failed = [f"{one['row']} at {one['rate']:g}" for one in records if "failed" in one]
     found = {"minutes": minutes, "cells": len(records), "which_failed": failed}

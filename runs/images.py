@@ -27,6 +27,7 @@ from unmask.data import Data
 from unmask.kinds.registry import recipes
 
 BITS_PER_DIMENSION = Measure("bits", "bits per dimension")
+COSINE = {"schedule": "cosine", "time": True}
 MNIST = Table(
     name="mnist-binarized",
     units="values",
@@ -36,7 +37,8 @@ MNIST = Table(
         "d3pm": Row("D3PM, absorbing, T = 1000", {"rival": "d3pm"}),
         "sedd": Row("SEDD, absorbing", {"rival": "sedd"}),
         "md4": Row("MD4", {}),
-        "cosine": Row("MD4, cosine schedule", {"schedule": "cosine"}),
+        # without the time it would be MD4 to the last bit: masks are drawn by their number
+        "cosine": Row("MD4, cosine schedule, sees the time", COSINE),
     },
     same=TrainConfig(
         heads=2, optimizer="adamw", eval_minutes=0.0, checkpoint_minutes=0.5, eval_windows=128,

@@ -155,9 +155,10 @@ def test_differences_are_those_of_pairs_of_seeds(script):
     ]  # fmt: skip
     assert "b less c: -0.100 bits, not resolved" in report.resolved(told, cells)[2]
     only = {row: {0: of[0]} for row, of in cells.items()}
-    assert report.resolved(told, only) == [
-        "One seed resolves nothing: differences between rows may be of the seed."
-    ]
+    assert "One seed resolves nothing" in report.resolved(told, only)[0]
+    # of one seed, the error over sequences, where it is known
+    assert report.figure(measure, {0: {"bits": 1.5, "stderr": 0.25}}) == "1.500 +- 0.250"
+    assert report.figure(measure, {0: {"bits": 1.5}}) == "1.500"
 
 
 def test_a_row_that_never_trains_and_one_that_fails_are_told(
@@ -311,6 +312,12 @@ def test_pictures_are_in_nats_beside_published_figures_of_those_pictures_alone(
     assert len(found) == 10
     for one in found.values():
         assert one["nats"] == pytest.approx(one["bits"] * 64 * math.log(2))
+    # beside those of other methods, once the record says that they are of these pictures
+    known = json.loads((tmp_path / "out" / "plan.json").read_text())
+    (tmp_path / "out" / "plan.json").write_text(json.dumps(known | {"table": images.MNIST.told()}))
+    lines = images.table(tmp_path / "out")
+    assert any("| MADE | not trained here |" in line and "| 86.64 |" in line for line in lines)
+    assert {line.count("|") for line in lines if line.startswith("|")} == {10}
     # the tables with figures, as their data are recognised
     meta = json.loads((tmp_path / "data" / "meta.json").read_text())
     opened = open_data(tmp_path / "data")

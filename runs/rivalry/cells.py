@@ -101,7 +101,9 @@ def cell(
     return {
         "validation_bits": last_row(run, folder).get("bits"), "bits": found.bits_per_dim,
         "stderr": found.bits_per_dim_stderr, "noise": found.bits_per_dim_noise,
-        "nats": found.mean, "perplexity": found.perplexity, **windows.per_byte(found),
+        "nats": found.mean, "nats_stderr": found.stderr, **windows.per_byte(found),
+        "perplexity": found.perplexity,
+        "perplexity_stderr": found.perplexity * math.log(2) * found.bits_per_dim_stderr,
         "what": found.what, "estimator": found.name, "sampler": found.sampler,
         "density": found.density, "steps": steps, "dtype": dtype, "device": str(device),
         "parameters": sum(p.numel() for p in model.parameters()), "config": asdict(config),

@@ -11,6 +11,16 @@ from rivalry.plan import opened
 from rivalry.tables import Table
 from unmask.estimate import student
 
+# what a cell says of a figure's error over sequences
+ERRORS = {
+    "bits": "stderr", "nats": "nats_stderr", "bits_per_byte": "bits_per_byte_stderr",
+    "perplexity": "perplexity_stderr",
+}  # fmt: skip
+ONE_SEED = (
+    "One seed resolves nothing: differences between rows may be of the seed, and errors are over "
+    "sequences alone."
+)
+
 
 def lines_of(out: Path, tables: Iterable[Table]) -> list[str]:
     """The lines of the table in a folder.  ValueError where there is none, or that of another
@@ -30,9 +40,9 @@ def lines_of(out: Path, tables: Iterable[Table]) -> list[str]:
         "|---" * (7 + len(told["measures"])) + "|",
     ]
     lines += [line_of(out, plan, row, cells[row]) for row in plan["rows"]]
-    empty = " | " * (5 + len(told["measures"]))
-    lines += [f"| {name} | not trained here{empty}| {value} |" for name, value in
-              told["others"].items()]  # fmt: skip
+    empty = " |" * (len(told["measures"]) + 4)
+    for name, value in told["others"].items():
+        lines.append(f"| {name} | not trained here |{empty} {value} |")
     return [*lines, "", told["paper"], "", *resolved(told, cells), *failures(out, plan)]
 
 
@@ -80,16 +90,19 @@ def line_of(out: Path, plan: Mapping[str, Any], row: str, cells: dict[int, dict]
 
 
 def figure(measure: Mapping[str, Any], cells: dict[int, dict]) -> str:
-    """Mean over seeds, and its standard error over them; "-" where a cell has no such figure."""
+    """Mean over seeds, and its standard error over them; of one seed, its own, over sequences.
+
+    "-" where a cell has no such figure.
+    """
     key, digits = measure["key"], measure["digits"]
     values = [one.get(key) for one in cells.values()]
     if None in values:
         return "-"
     said = f"{statistics.mean(values):,.{digits}f}"
+    error = next(iter(cells.values())).get(ERRORS[key])
     if len(values) > 1:
         error = statistics.stdev(values) / math.sqrt(len(values))
-        said += f" +- {error:,.{digits}f}"
-    return said
+    return said if error is None else f"{said} +- {error:,.{digits}f}"
 
 
 def resolved(told: Mapping[str, Any], cells: Mapping[str, dict[int, dict]]) -> list[str]:
@@ -105,7 +118,7 @@ def resolved(told: Mapping[str, Any], cells: Mapping[str, dict[int, dict]]) -> l
         line = compared(told["measures"][0], (row, cells[row]), (other, cells[other]))
         if line:
             lines.append(line)
-    return lines or ["One seed resolves nothing: differences between rows may be of the seed."]
+    return lines or [ONE_SEED]
 
 
 def compared(
