@@ -155,6 +155,7 @@ def test_differences_are_those_of_pairs_of_seeds(script):
     ]  # fmt: skip
     assert "b less c: -0.100 bits, not resolved" in report.resolved(told, cells)[2]
     only = {row: {0: of[0]} for row, of in cells.items()}
+    assert report.resolved(told, {row: {} for row in cells})[0].startswith("No row is finished")
     assert "One seed resolves nothing" in report.resolved(told, only)[0]
     # of one seed, the error over sequences, where it is known
     assert report.figure(measure, {0: {"bits": 1.5, "stderr": 0.25}}) == "1.500 +- 0.250"

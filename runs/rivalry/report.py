@@ -109,7 +109,9 @@ def resolved(told: Mapping[str, Any], cells: Mapping[str, dict[int, dict]]) -> l
     """Each row less MD4, or else the first, and less its control: paired by seed, and what these
     seeds resolve."""
     rows = [row for row, of in cells.items() if of]
-    first = "md4" if "md4" in rows else next(iter(rows), "")
+    if not rows:
+        return ["No row is finished: the same command goes on."]
+    first = "md4" if "md4" in rows else rows[0]
     pairs = [(row, first) for row in rows if row != first]
     controls = {row: told["rows"][row].get("control", "") for row in rows}
     pairs += [(row, control) for row, control in controls.items() if control in rows]
