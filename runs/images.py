@@ -48,6 +48,7 @@ MNIST = Table(
         "length": 0, "network": "transformer", "dim": 64, "layers": 2,
         "widths": TrainConfig.widths, "batch_size": 16,
     },
+    minutes=15.0,
     others={
         "MADE": "86.64", "NADE": "88.33", "EoNADE, any order, 128 of them": "84.68",
         "PixelCNN": "81.30", "PixelRNN": "79.20",
@@ -67,6 +68,7 @@ CIFAR = Table(
     },
     same=MNIST.same,
     sizes=MNIST.sizes,
+    minutes=MNIST.minutes,
     others={"D3PM, Gaussian": "3.44", "tauLDR": "3.59"},
     paper="paper: arXiv 2406.04329, table of CIFAR-10: 28 million weights of a U-Net, two million "
     "steps of 256 pictures; not ours, of another budget and network by far.",

@@ -52,6 +52,7 @@ VOCABULARY = Table(
     "network of GPT-2's small size, up to a million steps of 512 windows), and of text "
     "that may not be ours.",
     windows=64,
+    minutes=30.0,
 )  # fmt: skip
 
 

@@ -307,7 +307,11 @@ def test_pictures_are_in_nats_beside_published_figures_of_those_pictures_alone(
     flags += ["--calls", "16", "--rates", "0.003"]
     assert images.main(flags) == 0
     said = capsys.readouterr().out
-    assert "sequences of 64 values" in said and "cosine less md4: " in said
+    assert (
+        "sequences of 64 values" in said
+        and "test split, 4 sequences" in said
+        and "cosine less md4: " in said
+    )
     assert "86.64" not in said and "no figures of these pictures" in said
     found, _ = records(tmp_path / "out")
     assert len(found) == 10

@@ -106,7 +106,8 @@ def cell(
         "perplexity_stderr": found.perplexity * math.log(2) * found.bits_per_dim_stderr,
         "what": found.what, "estimator": found.name, "sampler": found.sampler,
         "density": found.density, "steps": steps, "dtype": dtype, "device": str(device),
-        "parameters": sum(p.numel() for p in model.parameters()), "config": asdict(config),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "sequences": len(found.positions), "config": asdict(config),
     }  # fmt: skip
 
 

@@ -85,7 +85,7 @@ def flags(doc: str | None, table: Table) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=doc, formatter_class=raw)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--minutes", type=float, default=10.0, help="of all of it")
+    parser.add_argument("--minutes", type=float, default=table.minutes, help="of all of it")
     what = "network calls of a cell, of a sequence each, instead of --minutes"
     parser.add_argument("--calls", type=int, default=0, help=what)
     parser.add_argument("--seeds", type=seeds, default="0,1,2")

@@ -52,14 +52,16 @@ def heading(plan: Mapping[str, Any], cells: Mapping[str, dict[int, dict]]) -> li
     network = f"{plan['layers']} layers, dim {plan['dim']}"
     if plan.get("network") == "unet":
         network = f"a U-Net of widths {plan['widths']}, {plan['layers']} blocks of attention"
-    made = sorted({
-        f"{one['dtype']} on {one['device']}" for of in cells.values() for one in of.values()
-    })  # fmt: skip
+    every = [one for of in cells.values() for one in of.values()]
+    made = sorted({f"{one['dtype']} on {one['device']}" for one in every})
     machine = f", in {' and '.join(made)}" if made else ""
+    # a small test split has fewer than were asked for
+    scored = sorted({one.get("sequences", plan["windows"]) for one in every})
+    number = " or ".join(map(str, scored or [plan["windows"]]))
     return [
         f"{plan['calls']:,} network calls a cell, {plan['batch_size']} sequences of "
-        f"{plan['length']} {told['units']} at a time, {network}; of the test split, "
-        f"{plan['windows']} sequences, averaged weights{machine}."
+        f"{plan['length']} {told['units']} at a time, {network}; of the test split, {number} "
+        f"sequences, averaged weights{machine}."
     ]
 
 

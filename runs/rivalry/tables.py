@@ -53,6 +53,7 @@ class Table:
     paper: str  # what the published figures are of
     others: Mapping[str, str] = field(default_factory=dict)
     windows: int = 256  # of the test split
+    minutes: float = 10.0  # of all of it
 
     def config(self, plan: Mapping[str, Any], row: str, **how: Any) -> TrainConfig:
         """Of a cell, at the sizes that a plan states."""
