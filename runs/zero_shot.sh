@@ -3,7 +3,7 @@
 #
 #   SETS=FOLDER runs/zero_shot.sh OUT    OUT: of runs/vocabulary.sh; FOLDER: the official test files, named in runs/zero_shot.py
 #
-# FLAGS of runs/zero_shot.py: --limit 16 windows of a set (0: all), --repeats 2. Cost: some five seconds of a core for each of 5 sets, each
+# FLAGS of runs/zero_shot.py: --limit 32 windows of a set (0: all), --repeats 4. Cost: some ten seconds of a core for each of 5 sets, each
 # row and each seed. What is finished is not done again: say it again to go on.
 set -euo pipefail
 python=${PYTHON:-python}

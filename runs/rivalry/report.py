@@ -43,7 +43,8 @@ def lines_of(out: Path, tables: Iterable[Table]) -> list[str]:
     empty = " |" * (len(told["measures"]) + 4)
     for name, value in told["others"].items():
         lines.append(f"| {name} | not trained here |{empty} {value} |")
-    return [*lines, "", told["paper"], "", *resolved(told, cells), *failures(out, plan)]
+    lines += ["", told["paper"], "", *resolved(told, cells)]
+    return [*lines, *evaluated(told, cells), *failures(out, plan)]
 
 
 def heading(plan: Mapping[str, Any], cells: Mapping[str, dict[int, dict]]) -> list[str]:
@@ -123,6 +124,21 @@ def resolved(told: Mapping[str, Any], cells: Mapping[str, dict[int, dict]]) -> l
         if line:
             lines.append(line)
     return lines or [ONE_SEED]
+
+
+def evaluated(told: Mapping[str, Any], cells: Mapping[str, dict[int, dict]]) -> list[str]:
+    """What errors over seeds do not hold: that of sequences and masks, which all cells share."""
+    measure, several = told["measures"][0], [of for of in cells.values() if len(of) > 1]
+    known = [one.get(ERRORS[measure["key"]]) for of in several for one in of.values()]
+    errors = [one for one in known if one is not None]
+    if not errors:
+        return []
+    return [
+        "",
+        "Errors are over seeds. All cells share the sequences and the masks that they are measured "
+        f"on; others would change a figure by up to {max(errors):.{measure['digits']}f} "
+        f"{measure['title']} (one standard error).",
+    ]
 
 
 def compared(
