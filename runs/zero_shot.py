@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def models(out: Path) -> dict[str, list[str]]:
-    """By row, the names of the models of its best rate that are there, in the order of seeds.
+    """By row, the names of the models of its best rate, in the order of seeds.
 
     ValueError for a folder that is not of runs/vocabulary.py.
     """
@@ -104,8 +104,7 @@ def models(out: Path) -> dict[str, list[str]]:
     plan, rows = found[0], {}
     for row in plan["rows"]:
         rate = best_rate(out, plan, row)
-        names = [] if rate is None else [name_of(row, rate, seed) for seed in plan["seeds"]]
-        rows[row] = [name for name in names if (out / "models" / name / "config.json").exists()]
+        rows[row] = [] if rate is None else [name_of(row, rate, seed) for seed in plan["seeds"]]
     return rows
 
 
@@ -129,10 +128,16 @@ def work(args: argparse.Namespace) -> int:
         raise ValueError(
             f"{home} is of {known}, not {asked}: give the same, or move that folder away"
         )
-    write_whole(home / "plan.json", asked)
-    todo = [(protocol, name) for protocol in FILES for names in rows.values() for name in names]
-    if not todo:
+    there = [
+        name
+        for names in rows.values()
+        for name in names
+        if (args.out / "models" / name / "config.json").exists()
+    ]
+    if not there:
         raise ValueError(f"{args.out} has no model of a finished search: finish it first")
+    write_whole(home / "plan.json", asked)
+    todo = [(protocol, name) for protocol in FILES for name in there]
     for number, (protocol, name) in enumerate(todo, 1):
         path = record_path(args.out, protocol, name)
         if path.exists():

@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import shutil
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -298,6 +299,10 @@ def test_models_of_subwords_are_asked_about_texts_that_they_were_not_trained_on(
     assert "| paper: MD4 | bound | | 48.43 | 34.94 | 102.26 | 68.10 | |" in lines
     assert any(line.startswith("| official files |") and "no: another" in line for line in lines)
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+    shutil.rmtree(subwords / "out" / "models")  # the record is enough to print it
+    assert zero_shot.table(subwords / "out") == lines
+    with pytest.raises(SystemExit, match="has no model of a finished search: finish it first"):
+        zero_shot.main([out, sets, *small])
     (subwords / "sets" / "ptb.test.txt").unlink()
     with pytest.raises(SystemExit, match="has no ptb.test.txt, for ptb-sedd: put it there"):
         zero_shot.main([out, sets, *small])
