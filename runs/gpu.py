@@ -11,8 +11,9 @@ Stages run one after the other, each inside its own share of --minutes and its o
 OUT/record.json is rewritten after every figure, so that a run that is cut off still tells what it
 saw.  What failed is run again by --only.
 
-Two stages come only when asked for by --only: compile, and contract, which needs pytest and runs
-tests/test_contract.py with all that it makes on the GPU.
+Three stages come only when asked for by --only: compile; contract, which needs pytest and runs
+tests/test_contract.py with all that it makes on the GPU; and table-text, the table of runs/text.py
+of one seed, in at most three minutes of the GPU, which OUT/table-text keeps, too.
 """
 
 import argparse
@@ -50,11 +51,14 @@ from unmask.sampling import sample, time_grid
 from unmask.subtokens import Subtokenizer, consistent
 from unmask.train import State, build, compile_network, read_log, train, train_step
 
-STAGES = ("exact", "speed", "sampling", "processes", "learn", "compile", "contract")
+STAGES = (
+    "exact", "speed", "sampling", "processes", "learn", "compile", "contract", "table-text"
+)  # fmt: skip
+ASKED = STAGES[-3:]  # only by --only
 # of --minutes, that may have passed at a stage's end
 SHARES = {
     "exact": 1.0, "speed": 0.5, "sampling": 0.55, "processes": 0.65, "learn": 0.9, "compile": 1.0,
-    "contract": 1.0,
+    "contract": 1.0, "table-text": 1.0,
 }  # fmt: skip
 BUNDLED = Path(unmask.__file__).parent / "kinds" / "text" / "bundled" / "tinyshakespeare.txt"
 LAW_STEPS, LAW_DRAWS = 16, 20_000
@@ -593,6 +597,40 @@ def contract(bench: Bench) -> None:
     bench.record("contract", **found, passed=code == 0)
 
 
+def table_text(bench: Bench) -> None:
+    """The table of runs/text.py, as that script makes it: all rows, the search, one seed."""
+    beside = str(Path(__file__).resolve().parent)
+    if beside not in sys.path:
+        sys.path.insert(0, beside)
+    import text
+
+    work, kept = Path(tempfile.mkdtemp()), bench.out / "table-text"
+    how = {"tokenizer": "characters", "split": "0.98,0.01,0.01"}
+    prepare_text(bench.text, work / "data", **how, progress=False)
+    minutes = min(3.0, max(1.0, (bench.until - time.monotonic()) / 60))
+    flags = ["--seeds", "0", "--device", bench.device.type, "--minutes", f"{minutes:.2f}"]
+    if bench.rehearse:
+        flags += ["--calls", "16", "--only", "md4,genmd4,ar", "--rates", "0.003", "--windows", "4"]
+        flags += ["--length", "8", "--dim", "16", "--layers", "1", "--batch-size", "4"]
+    else:
+        flags += ["--length", "256", "--dim", "256", "--layers", "4", "--batch-size", "64"]
+    shutil.rmtree(kept, ignore_errors=True)  # of an earlier run
+    try:
+        if text.main([str(work / "data"), str(work / "out"), *flags]):
+            raise KeyboardInterrupt
+    except SystemExit as stop:  # which is no error to `attempt`
+        raise RuntimeError(str(stop.code)) from None
+    finally:
+        if (work / "out").is_dir():  # a few small files of what there is
+            large = shutil.ignore_patterns("models", "runs")
+            shutil.copytree(work / "out", kept, ignore=large)
+    records = [json.loads(path.read_text("utf-8")) for path in sorted((kept / "cells").iterdir())]
+    failed = [f"{one['row']} at {one['rate']:g}" for one in records if "failed" in one]
+    found = {"minutes": minutes, "cells": len(records), "which_failed": failed}
+    bench.record("table-text", **found, table=text.table(kept), passed=not failed)
+    shutil.rmtree(work, ignore_errors=True)
+
+
 def main(argv: list[str] | None = None) -> int:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
@@ -600,8 +638,9 @@ def main(argv: list[str] | None = None) -> int:
     what = "a text for the stage that learns"
     parser.add_argument("--text", type=Path, default=BUNDLED, help=what)
     parser.add_argument("--minutes", type=float, default=5.0, help="all stages together")
-    what = "stages; compile and contract only when asked for"
-    parser.add_argument("--only", nargs="+", choices=STAGES, default=STAGES[:-2], help=what)
+    what = f"stages; {', '.join(ASKED)} only when asked for"
+    plain = [stage for stage in STAGES if stage not in ASKED]
+    parser.add_argument("--only", nargs="+", choices=STAGES, default=plain, help=what)
     what = "in miniature, on a CPU, nothing left out"
     parser.add_argument("--rehearse", action="store_true", help=what)
     args = parser.parse_args(argv)
@@ -615,7 +654,7 @@ def main(argv: list[str] | None = None) -> int:
         "tf32": torch.backends.cuda.matmul.allow_tf32, "unmask": unmask.__version__,
     }  # fmt: skip
     bench.record("machine", **machine)
-    work = (exact, speed, sampling, processes, learn, compiling, contract)
+    work = (exact, speed, sampling, processes, learn, compiling, contract, table_text)
     for stage, do in zip(STAGES, work, strict=True):
         if stage in args.only:
             bench.until = began + SHARES[stage] * bench.seconds

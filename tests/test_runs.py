@@ -18,7 +18,6 @@ from unmask.cli import main
 from unmask.config import TrainConfig
 from unmask.data import prepare_images
 from unmask.kinds.images.demo import Digits
-from unmask.likelihood.estimators import EXACT
 from unmask.train import train
 
 SMALL = TrainConfig(
@@ -261,7 +260,7 @@ def rehearsed(out, *flags, without=("tyro", "matplotlib", "PIL")):
 
 
 # without the stage of processes, which test_distributed.py starts, too, and for longer
-QUICK = ("exact", "speed", "sampling", "learn")
+QUICK = ("exact", "speed", "sampling", "learn", "table-text")
 
 
 @pytest.mark.parametrize("only", [pytest.param((), marks=pytest.mark.slow), QUICK])
@@ -284,6 +283,11 @@ def test_what_is_measured_on_a_gpu_can_be_rehearsed_without_one(tmp_path, only):
     assert record["done"]["failed"] == []
     assert all(row.get("passed", True) for row in record.values()) and record["learn"]["bits"] < 8
     assert (tmp_path / "learn-log.jsonl").is_file()
+    if "table-text" in only:  # as runs/text.py makes it, and kept in a few small files
+        table, kept = record["table-text"], tmp_path / "table-text"
+        assert any(line.startswith("| GenMD4, two draws | ") for line in table["table"])
+        assert table["cells"] == 3 and (kept / "cells" / "ar-0.003-0.json").is_file()
+        assert sum(path.stat().st_size for path in kept.rglob("*.json")) < 50_000
 
 
 def test_what_fails_on_a_gpu_is_recorded_and_the_rest_goes_on(tmp_path, monkeypatch):
@@ -336,41 +340,3 @@ def test_a_little_of_every_fault(capsys, only):
     assert len(rows) == (len(only) or len(faults.FAULTS)) + 2
     assert all(wrong == "0" for _, _, wrong, _ in rows)
     assert all(int(times) or "not tried" in lost for _, times, _, lost in rows)
-
-
-# ---------------------------------------------------------------- rivals on letters
-
-
-def test_the_table_of_rivals_goes_on_where_it_stopped(data, tmp_path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "runs")
-    text = script("text")
-    flags = [str(data), str(tmp_path), "--only", "md4,genmd4,ar", "--seeds", "0,1"]
-    flags += ["--windows", "4", "--length", "8", "--dim", "16", "--layers", "1"]
-    with pytest.raises(SystemExit, match="leaves 0 steps a cell: give at least"):
-        text.main([*flags, "--minutes", "0.0001"])
-    of_data = json.loads((data / "meta.json").read_text())["sha256"]
-    asked = {"minutes": 10.0, "seeds": [0, 1], "rows": ["md4", "genmd4", "ar"], "windows": 4}
-    asked |= {"length": 8, "dim": 16, "layers": 1, "data_sha256": of_data}
-    (tmp_path / "plan.json").write_text(json.dumps(asked | {"calls": 64}))
-    assert text.main(flags) == 0
-    cells = sorted((tmp_path / "cells").glob("*.json"))
-    made = {path: path.read_text() for path in cells}
-    records = {path.stem: json.loads(said) for path, said in made.items()}
-    assert len(records) == 12 and not any("failed" in one for one in records.values())
-    # the same number of network calls, of one draw or of two
-    assert {one["row"]: one["steps"] for one in records.values()} == {
-        "md4": 4,
-        "genmd4": 2,
-        "ar": 4,
-    }
-    assert {one["what"] for name, one in records.items() if name.startswith("ar")} == {EXACT}
-    said = capsys.readouterr().out
-    assert "| likelihood | 2 |" in said and "| 1.23 |" in said and "genmd4 less md4: " in said
-    cells[0].unlink()
-    assert text.main(flags) == 0
-    again = json.loads(cells[0].read_text())
-    before = records[cells[0].stem]
-    assert again["bits"] == before["bits"]
-    assert all(path.read_text() == made[path] for path in cells[1:])
-    with pytest.raises(SystemExit, match="is of dim 16, not 32: choose another OUT"):
-        text.main([*flags[:-4], "--dim", "32", "--layers", "1"])

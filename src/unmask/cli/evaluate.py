@@ -10,7 +10,6 @@ from unmask.cli.compare import beside, keep_examples, named
 from unmask.cli.estimator import Estimating, check_estimator, estimator_of
 from unmask.cli.flags import Model, parse
 from unmask.cli.protocol import (
-    Counted,
     list_protocols,
     open_scored,
     protocol_of,
@@ -51,7 +50,7 @@ class Scored(NamedTuple):
     folder: Path  # of the model
     kind: Any
     data: Any
-    batches: Counted  # of all windows, afresh whenever one asks; and their bytes
+    batches: Any  # `Counted`: of all windows, afresh whenever one asks; and their bytes
     count: int  # windows
     length: int  # of a window
     split: str
@@ -70,6 +69,7 @@ def evaluate(argv: list[str]) -> None:
     args = parse(Eval, "eval", argv, evaluate.__doc__)
     check_estimator(args)
     runtime = Runtime(args)
+    from unmask.evaluation.counted import Counted
     from unmask.rows import rows_at_a_time
 
     check_positive(args, "repeats")
