@@ -19,3 +19,4 @@ for demo in shakespeare digits table protein; do
   # shellcheck disable=SC2086
   "$python" "$here/compress.py" "$out/$demo/run" --data "$out/$demo/data" --out "$out/$demo-parts" --num "${NUM:-1000}" --part $part ${FLAGS:-}
 done
+"$python" "$here/results.py" --show compress "$out"

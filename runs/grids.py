@@ -1,12 +1,10 @@
 """What the best numbers of reveals save, for several numbers of steps: a table of `unmask grid`.
 
-    python runs/grids.py FOLDER
-
-FOLDER has a JSON file of `unmask grid --json` for each number of steps, all of one model and the
-same examples: runs/grids.sh makes it.
+A record is a folder with a file of `unmask grid --json` for each number of steps, all of one model
+and the same examples, as runs/grids.sh makes it.  `python runs/results.py --show grids FOLDER`
+prints it.
 """
 
-import argparse
 from pathlib import Path
 
 from unmask.documents import read_json
@@ -17,18 +15,8 @@ FORM = {"steps": int, "unit": str, "model_sha256": str, "data_sha256": {str: str
         "precision": str, "grids": {str: {"value": float, "stderr": float}}}  # fmt: skip
 
 
-def main() -> None:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("folder", type=Path)
-    try:
-        print("\n".join(table(parser.parse_args().folder)))
-    except ValueError as error:
-        raise SystemExit(str(error)) from None
-
-
 def table(folder: Path) -> list[str]:
-    """Lines of Markdown, a row for each number of steps; `unmask grid` says what the columns are.
+    """Lines of Markdown, a row for each number of steps: bounds, and paired differences.
 
     ValueError for files of different models, and for those that have no differences.
     """
@@ -38,10 +26,9 @@ def table(folder: Path) -> list[str]:
     for name in SAME:
         if any(one[name] != found[0][name] for one in found):
             raise ValueError(f"{folder} has files of more than one {name}: keep those of one")
-    lines = [
-        f"| steps | best, {found[0]['unit']} | cosine, more | uniform, more | one token at a time |",
-        "|---|---|---|---|---|",
-    ]
+    unit = found[0]["unit"]
+    lines = [f"| steps | best, {unit} | cosine, more | uniform, more | one token at a time |"]
+    lines.append("|---|---|---|---|---|")
     for one in sorted(found, key=lambda one: one["steps"]):
         cells = [f"{one['steps']}", with_error(one["grids"]["this"], "value", ".4f")]
         for name in OTHERS:
@@ -59,7 +46,3 @@ def table(folder: Path) -> list[str]:
 def with_error(of: dict, name: str, form: str) -> str:
     error = of["stderr" if name == "value" else f"{name}_stderr"]
     return f"{of[name]:{form}} ± {error:.4f}"
-
-
-if __name__ == "__main__":
-    main()

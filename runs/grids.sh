@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The best numbers of reveals for 16, 32 and 64 steps beside other grids, of texts and, if its files are there, of binarized MNIST:
-# OUT/text and OUT/mnist have a record of `unmask grid` for each number of steps, and runs/grids.py prints their tables.
+# OUT/text and OUT/mnist have a record of `unmask grid` for each number of steps, and their tables are printed.
 #
 #   runs/grids.sh OUT [MNIST]        MNIST: a folder with binarized_mnist_train.packbits.u8, _valid and _test; without it, text alone
 #
@@ -22,7 +22,7 @@ grids() {  # MODEL DATA FOLDER FLAGS...
         --dtype float32 "$@" ${FLAGS:-}
     fi
   done
-  "$python" "$here/grids.py" "$folder"
+  "$python" "$here/results.py" --show grids "$folder"
 }
 
 "$here/demo_model.sh" shakespeare "$out/shakespeare"
