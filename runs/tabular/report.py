@@ -214,8 +214,10 @@ def mean_and_error(seen: Sequence[Seen]) -> tuple[float, float]:
 
 def spelled(seen: Sequence[Seen]) -> str:
     mean, error = mean_and_error(seen)
-    if not error > 1e-9:  # not known, or it does not vary
+    if math.isnan(error):
         return f"{mean:.4g}"
+    if error < 1e-9:  # it does not vary
+        return f"{mean:.4f}"
     digits = min(6, max(0, 1 - math.floor(math.log10(error))))
     return f"{mean:.{digits}f} ± {error:.{digits}f}"
 
