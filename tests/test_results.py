@@ -28,12 +28,14 @@ MARK = f"<!-- table: policies-text, of {TEXT} -->"
 
 @pytest.fixture
 def page(tmp_path, monkeypatch):
-    """A page of one table, and a copy of its record."""
+    """A page of two tables, which it lacks at first, and a copy of their record."""
     record = tmp_path / "records" / TEXT
     record.parent.mkdir(parents=True)
     shutil.copy(results.RECORDS / TEXT, record)
     page = tmp_path / "page.md"
-    page.write_text(f"# Title\n\n{MARK}\n{results.END}\n\nProse, 2.924.\n", encoding="utf-8")
+    second = MARK.replace("text", "again", 1)
+    marks = f"{MARK}\n{results.END}\n\nProse, 2.924.\n\n{second}\n{results.END}\n"
+    page.write_text(f"# Title\n\n{marks}", encoding="utf-8")
     monkeypatch.setattr(results, "PAGE", page)
     monkeypatch.setattr(results, "RECORDS", tmp_path / "records")
     assert results.main([]) == 0
@@ -57,6 +59,11 @@ def test_every_table_of_the_page_is_made_of_a_record():
 
 def test_another_digit_in_a_record_or_in_the_page_is_seen(page, capsys):
     assert results.main(["--check"]) == 0
+    before, middle, after = page.read_text(encoding="utf-8").split(results.END + "\n")
+    made = "\n".join(["", *policies.table(results.RECORDS / TEXT), "", ""])
+    assert before == f"# Title\n\n{MARK}\n{made}" and after == ""
+    assert middle.startswith("\nProse, 2.924.\n\n<!-- table: policies-again, of")
+    assert middle.endswith(f"-->\n{made}")
     record = results.RECORDS / TEXT
     found = json.loads(record.read_text(encoding="utf-8"))
     found["rows"][0]["bits"] += 0.001
@@ -64,11 +71,14 @@ def test_another_digit_in_a_record_or_in_the_page_is_seen(page, capsys):
     before = page.read_bytes()
     capsys.readouterr()
     assert results.main(["--check"]) == 1 and page.read_bytes() == before
-    assert capsys.readouterr().out == "policies-text: differs from its record\n"
-    assert results.main(["policies-text"]) == 0 and results.main(["--check"]) == 0
+    both = [f"policies-{name}: differs from its record" for name in ("text", "again")]
+    assert capsys.readouterr().out.splitlines() == both
+    assert results.main(["policies-text"]) == 0 and results.main(["--check"]) == 1
+    assert capsys.readouterr().out.splitlines() == ["policies-text: made anew", both[1]]
+    assert results.main([]) == 0 and results.main(["--check"]) == 0
     now = page.read_text(encoding="utf-8")
-    assert "| random order, the bound | 2.925 ± 0.030 |  | 64 | 20 |" in now
-    assert now.startswith("# Title\n") and now.endswith("Prose, 2.924.\n")
+    assert now.count("| random order, the bound | 2.925 ± 0.030 |  | 64 | 20 |") == 2
+    assert "Prose, 2.924." in now
     page.write_text(now.replace("2.940 ± 0.033", "2.941 ± 0.033"), encoding="utf-8")
     assert results.main(["--check"]) == 1
 
