@@ -3,7 +3,8 @@
 #
 #   runs/demo_model.sh KIND OUT        KIND: shakespeare, table, protein, digits
 #
-# STEPS, unless the kind's own; FLAGS of unmask train. Float32, seed 0. A model that is finished is not made again, one that was stopped goes on.
+# STEPS, unless the kind's own; FLAGS of unmask train. Float32, seed 0. A model that is finished is not made again, one that was stopped goes on;
+# with other STEPS, FLAGS or LIMIT (of orders.sh and grids.sh) than it was begun with it is refused, so that no record is of something else.
 set -euo pipefail
 kind=${1:?runs/demo_model.sh KIND OUT} out=${2:?runs/demo_model.sh KIND OUT}
 python=${PYTHON:-python}
@@ -14,7 +15,13 @@ case $kind in
   digits) preset=digits steps=600 ;;
   *) echo "there is no kind $kind: shakespeare, table, protein, digits" >&2; exit 2 ;;
 esac
+asked="STEPS=${STEPS:-} LIMIT=${LIMIT:-} FLAGS=${FLAGS:-}"
 mkdir -p "$out"
+[ -e "$out/asked" ] || printf '%s\n' "$asked" > "$out/asked"
+if [ "$(cat "$out/asked")" != "$asked" ]; then
+  echo "$out was begun with $(cat "$out/asked"), not $asked: choose another OUT" >&2
+  exit 2
+fi
 if [ ! -e "$out/data/meta.json" ]; then
   "$python" -c '
 import sys

@@ -30,7 +30,8 @@ from unmask.files import write_whole
 RUNS = Path(__file__).resolve().parent
 PAGE = RUNS.parent / "docs" / "results.md"
 RECORDS = RUNS.parent / "benchmarks" / "records"
-BEGIN = re.compile(r"<!-- table: ([\w.]+)((?:-\w+)*), of (\S+) -->")
+SCRIPT = re.compile(r"\w+(?:\.\w+)*")
+BEGIN = re.compile(rf"<!-- table: ({SCRIPT.pattern})((?:-\w+)*), of (\S+) -->")
 END = "<!-- end -->"
 
 
@@ -57,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
             print("\n".join(lines_of(args.show[0], Path(args.show[1]))))
             return 0
         return update(args.name, args.check)
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f"results: {error}", file=sys.stderr)
         return 2
 
@@ -131,7 +132,8 @@ def lines_of(script: str, record: Path) -> list[str]:
 
     ValueError for what is no script with one, for a record that is not there, or of another form.
     """
-    if not (RUNS / f"{script.replace('.', '/')}.py").is_file():
+    file = RUNS / f"{script.replace('.', '/')}.py"
+    if not (SCRIPT.fullmatch(script) and file.is_file()):
         raise ValueError(f"{script} is no script in {RUNS}: name one that makes tables")
     if not record.exists():
         raise ValueError(f"{script}: there is no record {record}: write a table when it is there")

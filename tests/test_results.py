@@ -116,7 +116,11 @@ def test_names_that_the_page_lacks_and_damaged_records_are_refused(page, capsys)
     assert "has no table policies-rows: name one of policies-text" in capsys.readouterr().err
     (results.RECORDS / TEXT).write_text('{"unit": "bits", "rows": [{}]}', encoding="utf-8")
     assert results.main([]) == 2
-    assert f"{TEXT} is damaged ('difference'): make it again" in capsys.readouterr().err
+    for script in ("/tmp/x", "..x", ""):
+        assert results.main(["--show", script, str(page)]) == 2
+    told = capsys.readouterr().err
+    assert told.count("is no script in") == 3
+    assert f"{TEXT} is damaged ('difference'): make it again" in told
 
 
 # ---------------------------------------------------------------- tables of scripts
@@ -241,7 +245,8 @@ def test_the_chains_end_to_end_and_once(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in [*weights, tmp_path / "digits.json"]}
     assert len(before) > 1 and chain("orders.sh", tmp_path, "digits").returncode == 0
     assert before == {path: path.stat().st_mtime_ns for path in before}
-    (tmp_path / "text").mkdir()
+    made = chain("orders.sh", tmp_path, "digits", LIMIT="3")
+    assert made.returncode == 2 and made.stderr.endswith(": choose another OUT\n")
     made = chain("grids.sh", tmp_path)
     assert made.returncode == 0, made.stderr
     assert made.stdout.rstrip().endswith("\n".join(grids.table(tmp_path / "text")))
