@@ -152,7 +152,10 @@ def table(folder: Path) -> list[str]:
     for path in records:
         of = read_json(path, {name: Test(is_number, "a number from 0") for name in SUMS})
         ours = of["payload"] + of["checks"]
-        cells = [path.parent.name.removesuffix("-parts"), f"{of['examples']:,}"]
+        kind = path.parent.name.removesuffix("-parts")
+        if of.get("steps"):  # several values at a step
+            kind += f", {of['steps']} steps"
+        cells = [kind, f"{of['examples']:,}"]
         cells += [f"{of['tokens']:,}", f"{of['bits'] / 8:,.0f}", f"{ours:,}", over(of)]
         cells += [f"{of[name]:,}" for name in ("file", "gzip", "xz")]
         lines.append(f"| {' | '.join(cells)} | {of['seconds']:,.0f} |")

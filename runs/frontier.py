@@ -208,7 +208,10 @@ def table(record: Path) -> list[str]:
     lines = ["| sampler | temperature | steps | entropy, nats | generative perplexity | samples |"]
     lines.append("|---|---|---|---|---|---|")
     for row in rows:
-        cells = [row["sampler"], short(row["temperature"]), str(row["steps"] or "")]
+        sampler, draw = row["sampler"], row.get("draw", "exact")
+        if draw != "exact":
+            sampler += f", {draw}"
+        cells = [sampler, short(row["temperature"]), str(row["steps"] or "")]
         if "figures" in row:
             cells += [spelled(row["figures"][name]["samples"]) for name in FIGURES]
             cells.append(str(row["samples"]))

@@ -185,6 +185,8 @@ def test_a_table_of_compressed_kinds(tmp_path):
     _, _, digits, table = compress.table(tmp_path)
     assert digits == "| digits | 1,000 | 7 | 1,000 | 1,012 | +1.20% | 7 | 7 | 7 | 62 |"
     assert table.startswith("| table |")
+    path.write_text(json.dumps(of | {"steps": 64}), encoding="utf-8")
+    assert compress.table(tmp_path)[2].startswith("| digits, 64 steps | 1,000 |")
     path.write_text(json.dumps(of | {"xz": "7"}), encoding="utf-8")
     with pytest.raises(ValueError, match='xz is "7", expected a number'):
         compress.table(tmp_path)
