@@ -24,7 +24,6 @@ without fnlwgt, a weight of the survey that tells rows apart.
 
 import argparse
 import csv
-import functools
 import gzip
 import json
 import math
@@ -113,7 +112,7 @@ def main() -> None:
             found["imputation"][str(share)] = imputation(model, data, x, share, seed, note)
         found["synthetic"] = synthetic(model, data, x, seed)
         note(f"seed {seed}: {found['synthetic']}")
-    summarise(result)
+    print("\n".join(table(args.out / "adult.json")))
 
 
 def prepare(args):
@@ -447,46 +446,6 @@ def classify(table, rows: np.ndarray, test: np.ndarray, seed: int) -> dict:
     p = classifier.predict_proba(features(test))[:, 1]
     truth = test[:, -1] == classifier.classes_[1]
     return {"accuracy": float(((p > 0.5) == truth).mean()), "auc": float(roc_auc_score(truth, p))}
-
-
-# ---------------------------------------------------------------- in words
-
-
-def summarise(result: dict) -> None:
-    """The tables, means over seeds with their standard errors."""
-
-    def over_seeds(*keys: str) -> str:
-        values = np.array([functools.reduce(dict.__getitem__, keys, r) for r in result["seeds"]])
-        said = f"{values.mean():.4f}"
-        if len(values) > 1:
-            said += f" +- {values.std(ddof=1) / math.sqrt(len(values)):.4f}"
-        return said
-
-    print("\nheld-out nats per row")
-    for name, row in result["baselines"].items():
-        print(f"  {name:28} {row['mean']:.3f} +- {row['stderr']:.3f} (over rows)")
-    bound = over_seeds("nats_per_row", "mean")
-    less = over_seeds("less than the boosted chain", "mean")
-    print(f"  {'unmask, an upper bound':28} {bound} (over seeds)")
-    print(f"  {'chain less unmask, row by row':28} {less} (over seeds)")
-    for share in SHARES:
-        print(
-            f"\n{share:.0%} of cells removed: "
-            "accuracy of categories, absolute error and root square error of numbers"
-        )
-        for name in result["seeds"][0]["imputation"][str(share)]:
-            where = "imputation", str(share), name
-            cells = [over_seeds(*where, key) for key in ("accuracy", "absolute", "root_square")]
-            print(f"  {name:28} {'   '.join(cells)}")
-    print("\na classifier of the income, tested on real rows: accuracy, area under the curve")
-    for name in ("synthetic", "real", "all real"):
-        cells = [over_seeds("synthetic", name, key) for key in ("accuracy", "auc")]
-        print(f"  trained on {name:17} {'   '.join(cells)}")
-    print("\nshare of complete rows that equal a training row, ", end="")
-    print("without fnlwgt, numbers as their bins")
-    for name in ("samples", "test rows"):
-        copies = over_seeds("synthetic", f"training rows among the {name}", "mean")
-        print(f"  {name:28} {copies}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import torch
 from unmask import MaskedDiffusion, __version__, checkpoint, estimate_nelbo
 from unmask.data import open_data
 from unmask.device import keep_freed_memory, pick_dtype, precision
+from unmask.documents import read_json
 from unmask.estimate import errors
 from unmask.likelihood import joint_loss
 
@@ -62,11 +63,11 @@ def main() -> None:
             if also in found[0]:
                 row[also] = sum(r[also] for r in found) / len(found)
         rows.append(row)
-    text = table(rows, unit, args)
-    print(text)
-    (args.out / "table.md").write_text(text)
     protocol = {"unit": f"bits per {unit}", "windows": args.windows, "repeats": args.repeats}
     checkpoint.write_json(args.out / "results.json", protocol | {"rows": rows})
+    text = "\n".join(table(args.out / "results.json")) + "\n"
+    print(text)
+    (args.out / "table.md").write_text(text)
 
 
 def evaluated(args, run: Path) -> dict:
@@ -153,15 +154,17 @@ def describe(method: str) -> str:
     return words.format(method[5:6])
 
 
-def table(rows: list[dict], unit: str, args) -> str:
-    """The results as Markdown."""
-    seeds = len(args.seeds)
+def table(record: Path) -> list[str]:
+    """Lines of Markdown, of results.json."""
+    found = read_json(record, {"unit": str, "windows": int, "repeats": int, "rows": [dict]})
+    rows, unit = found["rows"], found["unit"].removeprefix("bits per ")
+    seeds = len(rows[0]["per_run"])
     caveat = " seed: indicative, since the error does not hold what another seed would change."
     if seeds > 1:
         caveat = " seeds. Better and worse: by a two-sided test at 95 %, Student's for the seeds."
     lines = [
-        f"Bound in bits per {unit} on {args.windows} held-out windows, "
-        f"{args.repeats} draws each, {seeds}{caveat}",
+        f"Bound in bits per {unit} on {found['windows']} held-out windows, "
+        f"{found['repeats']} draws each, {seeds}{caveat}",
         "",
         "| method | parameters | steps | bound | minus the first | |",
         "|---|---|---|---|---|---|",
@@ -191,7 +194,7 @@ def table(rows: list[dict], unit: str, args) -> str:
                 "or a number of bits. The bound of the same networks for revealing all digits of "
                 f"a token at once is {row['other_bound']:.4f} bits per {unit}.",
             ]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def spread(found: dict, sign: str = "+") -> str:

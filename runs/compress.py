@@ -24,7 +24,7 @@ from unmask.cli.runtime import same_data
 from unmask.compression.coding import machine, model_digest
 from unmask.data import open_data
 from unmask.device import pick_device, tune_process
-from unmask.documents import read_json
+from unmask.documents import Test, read_json
 from unmask.files import write_whole
 from unmask.kinds.data import Data
 from unmask.kinds.registry import kind_of
@@ -148,12 +148,40 @@ def finished(path: Path, made: dict) -> dict | None:
     return found
 
 
+def table(folder: Path) -> list[str]:
+    """Lines of Markdown, of the all.json that runs/compress.sh left for each kind: KIND-parts."""
+    records = sorted(folder.glob("*-parts/all.json"))
+    if not records:
+        raise ValueError(f"{folder} has no KIND-parts/all.json: runs/compress.sh makes them")
+    names = ("", "examples", "tokens", "likelihood", "blocks", "", "files", "gzip", "xz", "s")
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    for path in records:
+        of = read_json(path, {name: Test(is_number, "a number from 0") for name in SUMS})
+        ours = of["payload"] + of["checks"]
+        kind = path.parent.name.removesuffix("-parts")
+        if of.get("steps"):  # several values at a step
+            kind += f", {of['steps']} steps"
+        cells = [kind, f"{of['examples']:,}"]
+        cells += [f"{of['tokens']:,}", f"{of['bits'] / 8:,.0f}", f"{ours:,}", over(of)]
+        cells += [f"{of[name]:,}" for name in ("file", "gzip", "xz")]
+        lines.append(f"| {' | '.join(cells)} | {of['seconds']:,.0f} |")
+    return lines
+
+
+def is_number(value: object) -> bool:
+    return type(value) in (int, float) and value >= 0
+
+
+def over(of: dict) -> str:
+    """How much more the blocks are than the likelihood says."""
+    return f"{8 * (of['payload'] + of['checks']) / of['bits'] - 1:+.2%}"
+
+
 def line(of: dict) -> str:
     ours = of["payload"] + of["checks"]
-    over = 8 * ours / of["bits"] - 1
     return (
         f"{of['examples']:,} examples, {of['tokens']:,} tokens: likelihood {of['bits'] / 8:,.0f} "
-        f"bytes, blocks {ours:,} ({over:+.2%}), files {of['file']:,}; gzip {of['gzip']:,}, "
+        f"bytes, blocks {ours:,} ({over(of)}), files {of['file']:,}; gzip {of['gzip']:,}, "
         f"xz {of['xz']:,}; {of['seconds']:.0f} s both ways"
     )
 

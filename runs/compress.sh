@@ -39,3 +39,4 @@ for kind in ${KINDS:-text digits table proteins}; do
   # shellcheck disable=SC2086
   "$python" "$here/compress.py" "$out/$kind-run" --data "$out/$kind-data" --out "$out/$kind-parts" --num "${NUM:-1000}" --part $part --steps $reveals ${FLAGS:-}
 done
+"$python" "$here/results.py" --show compress "$out"

@@ -30,6 +30,7 @@ from unmask.categorical import DRAWS
 from unmask.checkpoint import digest, resolve
 from unmask.cli import main as unmask
 from unmask.config import OWN
+from unmask.documents import read_json
 from unmask.files import write_whole
 from unmask.kinds.registry import open_data
 from unmask.report.drawing import BLACK, new_figure, quiet, write_png
@@ -73,6 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     content = {"version": __version__, **settings(args, more), "cells": rows}
     write_whole(args.out / "frontier.json", json.dumps(content, indent=1) + "\n")
     write_png(args.out / "frontier.png", lambda: draw(found))
+    print("\n".join(table(args.out / "frontier.json")))
     print(f"wrote {args.out / 'frontier.json'} and frontier.png")
     if len(found) < len(rows):
         refused = f"{len(rows) - len(found)} of {len(rows)} cells were refused"
@@ -214,6 +216,29 @@ def sampler_of(row: dict[str, Any]) -> str:
 def spelled(value: dict[str, float]) -> str:
     error = value["error"]
     return f"{value['value']:.4g}" if error is None else f"{value['value']:.4g} ± {error:.2g}"
+
+
+def table(record: Path) -> list[str]:
+    """Lines of Markdown, of frontier.json: what each cell has, and real text."""
+    rows = read_json(record, {"cells": [dict]})["cells"]
+    lines = ["| sampler | temperature | steps | entropy, nats | generative perplexity | samples |"]
+    lines.append("|---|---|---|---|---|---|")
+    for row in rows:
+        sampler, draw = row["sampler"], row.get("draw", "exact")
+        if draw != "exact":
+            sampler += f", {draw}"
+        cells = [sampler, short(row["temperature"]), str(row["steps"] or "")]
+        if "figures" in row:
+            cells += [spelled(row["figures"][name]["samples"]) for name in FIGURES]
+            cells.append(str(row["samples"]))
+        else:
+            cells += ["refused", "", ""]
+        lines.append(f"| {' | '.join(cells)} |")
+    real = next((row["figures"] for row in rows if "figures" in row), None)
+    if real:
+        of_real = " | ".join(spelled(real[name]["real"]) for name in FIGURES)
+        lines.append(f"| real text, held out | | | {of_real} | |")
+    return lines
 
 
 def draw(rows: list[dict[str, Any]]) -> Any:

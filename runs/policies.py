@@ -5,17 +5,22 @@
 Prints a table: the bound, the bound of --orders random orders, and the exact likelihood of the
 sampler of every order, one token at a step, on the same test examples.  The last costs a network
 call for every token of an example; the demo's model of texts takes about two minutes on one core.
+runs/orders.sh does it with a model of each of the four demos.
 """
 
 import argparse
 import json
+import math
+import sys
 import time
 from pathlib import Path
 
 from unmask import MaskedDiffusion, __version__, checkpoint, likelihood
 from unmask.data import open_data
 from unmask.device import pick_device, pick_dtype, precision
+from unmask.documents import read_json, without_infinities
 from unmask.estimate import Estimate, difference
+from unmask.files import write_whole
 from unmask.likelihood import Bound, Estimator, Orders, estimate, estimate_orders
 from unmask.policies import ORDERS
 from unmask.rows import rows_at_a_time
@@ -42,8 +47,8 @@ def main() -> None:
         return data.windows("test", length, rows_at_a_time(0, length), limit=args.limit)
 
     rows, first = [], None
-    print(f"| of the sampler | bits per {data.unit} | less the bound | network calls each | s |")
-    print("|---|---|---|---|---|")
+    unit = f"bits per {data.unit}"
+    print("\n".join(head(unit)))
     with precision(pick_dtype(args.dtype, device), device):
         for name, estimator in estimators(args.orders).items():
             began = time.monotonic()
@@ -53,10 +58,10 @@ def main() -> None:
             rows.append(row(name, found, first, seconds))
             print(line(rows[-1]), flush=True)
     if args.json:
-        made = {"version": __version__, "dtype": args.dtype, "rows": rows}
+        made = {"command": sys.argv, "version": __version__, "dtype": args.dtype, "rows": rows}
         made |= {"model_sha256": checkpoint.digest(folder / "model.safetensors")}
-        made |= {"data_sha256": data.meta["sha256"], "unit": f"bits per {data.unit}"}
-        args.json.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+        made |= {"data_sha256": data.meta["sha256"], "unit": unit}
+        write_whole(args.json, json.dumps(without_infinities(made), indent=1) + "\n")
 
 
 def estimators(orders: int) -> dict[str, Estimator]:
@@ -81,6 +86,18 @@ def row(name: str, found: Estimate, first: Estimate, seconds: float) -> dict:
         "calls": found.calls / len(found.positions), "n": len(found.positions),
         "positions": int(found.positions.sum()), "seconds": round(seconds, 1),
     }  # fmt: skip
+
+
+def table(record: Path) -> list[str]:
+    """Lines of Markdown, of what --json wrote."""
+    found = read_json(record, {"unit": str, "rows": [dict]})
+    rows = ({k: math.nan if v is None else v for k, v in row.items()} for row in found["rows"])
+    return [*head(found["unit"]), *map(line, rows)]
+
+
+def head(unit: str) -> list[str]:
+    names = f"| of the sampler | {unit} | less the bound | network calls each | s |"
+    return [names, "|---|---|---|---|---|"]
 
 
 def line(of: dict) -> str:

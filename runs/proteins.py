@@ -21,6 +21,7 @@ from tqdm import tqdm
 from unmask import MaskedDiffusion, __version__, checkpoint, estimate_nelbo
 from unmask.data import ProteinData, open_data
 from unmask.device import keep_freed_memory, pick_dtype, precision
+from unmask.documents import read_json
 from unmask.estimate import difference
 from unmask.kinds.baselines import sequence_ngram_bits, sequence_ngram_probs
 from unmask.kinds.proteins.demo import composition
@@ -224,6 +225,63 @@ def recovery(model: MaskedDiffusion, data: ProteinData, args, train: tuple) -> d
     return made
 
 
+def table(record: Path) -> list[str]:
+    """Lines of Markdown: three tables of what `main` wrote."""
+    found = read_json(record, {"bound": dict, "recovery": dict, "samples": dict})
+    bound, recovered, drawn = found["bound"], found["recovery"], found["samples"]
+    lines = [
+        f"| bits per held-out residue, {bound['residues']:,} residues of {bound['sequences']:,} "
+        "sequences | | this model less it | fewer bits than it for |",
+        "|---|---|---|---|",
+    ]
+    for order in ORDERS:
+        of = bound[f"{order}-gram"]
+        less = f"{of['model_less_ngram']:+.4f} ± {of['model_less_ngram_stderr']:.4f}"
+        share = of["share_of_sequences_where_the_model_needs_fewer"]
+        bits = f"{of['bits_per_residue']:.4f} ± {of['stderr']:.4f}"
+        lines.append(f"| {order}-gram | {bits} | {less} | {share:.0%} of the sequences |")
+    bits = f"{bound['bits_per_residue']:.4f} ± {bound['stderr']:.4f}"
+    noise = f"(noise of the masks alone {bound['noise']:.4f})"
+    lines += [f"| **this model, an upper bound** | **{bits}** | {noise} | |", ""]
+    lines += [
+        f"| {recovered['share_masked']:.0%} of the residues masked, first {bound['length']} of "
+        f"each test sequence, {recovered['residues']:,} residues | likeliest is right | bits |",
+        "|---|---|---|",
+    ]
+    names = {
+        "commonest": "always the commonest",
+        "trigram": "trigram, exact posterior given all others on both sides",
+        "model": "**this model**",
+        "model_less_trigram": "this model less the trigram",
+    }
+    for key, name in names.items():
+        sign = "+" if "less" in key else ""
+        right, error = (100 * value for value in recovered[key])
+        of_bits = recovered.get(f"{key}_bits")
+        said = "" if of_bits is None else f"{of_bits[0]:{sign}.3f} ± {of_bits[1]:.3f}"
+        lines.append(f"| {name} | {right:{sign}.2f} ± {error:.2f} % | {said} |")
+    lines += [
+        "",
+        f"| sequences of at most {drawn['longest']} residues | number | mean length; quartiles | "
+        "begin with M | trigram bits | composition, total variation from training |",
+        "|---|---|---|---|---|---|",
+    ]
+    kinds = {"samples": f"samples, {drawn['steps']} steps", "train": "training", "test": "test"}
+    for key, name in kinds.items():
+        of = drawn[key]
+        quartiles = ", ".join(f"{value:g}" for value in of["length_quartiles"])
+        length = f"{of['mean_length']:.1f} ± {of['mean_length_stderr']:.1f}; {quartiles}"
+        first = f"{100 * of['begin_with_M']:.1f} ± {100 * of['begin_with_M_stderr']:.1f} %"
+        score, error = of["3-gram_bits"]
+        lines.append(
+            f"| {name} | {of['sequences']:,} | {length} | {first} | {score:.3f} ± {error:.3f} | "
+            f"{of['total_variation_from_train']:.3f} |"
+        )
+    apart, deviation = drawn["total_variation_of_as_many_training_sequences"]
+    lines += ["", f"{drawn['num']} training sequences are {apart:.3f} ± {deviation:.3f} from all."]
+    return lines
+
+
 def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
@@ -259,6 +317,7 @@ def main() -> None:
         "samples": samples(model, data, args, train),
     }
     checkpoint.write_json(args.out, record)
+    print("\n".join(table(args.out)))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,12 @@ def test_cells_are_measured_once_and_drawn(frontier, text_run, data, tmp_path, c
     assert (out / "frontier.png").read_bytes().startswith(b"\x89PNG")
     said = capsys.readouterr().out
     assert "4 of 4: first_hitting, temperature 1: entropy" in said and "(real: " in said
+    lines = frontier.table(out / "frontier.json")
+    assert "\n".join(lines) in said and len(lines) == 7
+    entropy = found["cells"][0]["figures"]["judge_entropy"]
+    assert lines[2].startswith(f"| ancestral | 0.5 | 2 | {entropy['samples']['value']:.4g} ± ")
+    assert lines[4].startswith("| first_hitting | 0.5 |  | ")
+    assert lines[6].startswith(f"| real text, held out | | | {entropy['real']['value']:.4g} ± ")
     before = {path: path.stat().st_mtime_ns for path in out.glob("ancestral*")}
     (out / "first_hitting-t1-n0.json").unlink()
     assert frontier.main(command) == 0
@@ -74,6 +80,8 @@ def test_numbers_of_some_samplers_are_given_to_these(frontier, text_run, data, t
     capsys.readouterr()
     assert frontier.main(argv(text_run, data, tmp_path / "g", *flags)) == 1
     assert "1 of 2 cells were refused" in capsys.readouterr().err
+    lines = frontier.table(tmp_path / "g" / "frontier.json")
+    assert "| nobody | 1 | 2 | refused |  |  |" in lines
 
 
 def test_draws_are_cells_of_their_own(frontier, text_run, data, tmp_path, capsys):

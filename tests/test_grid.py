@@ -86,6 +86,10 @@ def test_unmask_grid_finds_one_that_sample_and_eval_take(home, tmp_path, capsys)
     )
     assert "of the sampler that reveals exact numbers of tokens in 3 steps" in said
     assert set(record["grids"]) == {"this", "cosine", "uniform", "one token at a time"}
+    assert "difference" not in record["grids"]["this"]
+    for name in ("cosine", "uniform", "one token at a time"):  # what is printed is recorded
+        one = record["grids"][name]
+        assert f"{one['difference']:+.4f} +- {one['difference_stderr']:.4f}" in said
     flags = ["--data", str(home / "data"), "--estimator", "counts", "--grid", str(out)]
     argv = ["eval", str(home / "run"), *flags, "--json", str(tmp_path / "e.json")]
     assert cli.main(argv) == 0

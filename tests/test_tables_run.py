@@ -203,7 +203,8 @@ def test_progress_tells_what_is_left_by_what_such_cells_took():
 def cell(folder, name, seed, method, **record):
     path = folder / f"{report.name_of(name, seed, method)}.json"
     times = {"fit": {"processor": 10.0, "wall": 5.0}}
-    path.write_text(json.dumps({"times": times, "over_budget": False} | record))
+    about = {"set": name, "seed": seed, "method": method, "times": times, "over_budget": False}
+    path.write_text(json.dumps(about | record))
 
 
 def measured(value, error=0.001, real=0.99):
@@ -226,9 +227,25 @@ def test_report_of_made_cells(tmp_path):
     # 0.96 with an error of sd 0.01 / sqrt 3; better by 0.05 +- 0.006, so bold
     assert "| a | **0.9600 ± 0.0058** | 0.5000 ± 0.0010 |" in text
     assert "| b | 0.910 ± 0.010 |  |" in text
-    assert "| real rows, held out | 0.9900 ± 0.0000 | 0.99 |" in text
+    assert "| real rows, held out | 0.9900 | 0.99 |" in text
     # paired over seeds the difference is exact, but a row's own error is not: nobody is bold
-    assert "| a | 21.00 ± 0.58 |  |" in text and "| b | 21.40 ± 0.58 |  |" in text
+    assert "| a | 21.00 ± 0.58 |\n" in text and "| b | 21.40 ± 0.58 |\n" in text
+    # a column for no set that nobody has measured
+    assert "| | magic |\n|---|---|\n| a | 21.00 ± 0.58 |" in text
+
+
+def test_a_table_has_the_cells_that_there_are(tmp_path):
+    (tmp_path / "cells").mkdir()
+    for method, nats in (("cart", 20.4), ("unmask", 20.0)):
+        of_rows = {"mean": nats, "stderr": 0.1}
+        cell(tmp_path / "cells", "magic", 3, method, **measured(0.9), nats=of_rows)
+    cell(tmp_path / "cells", "adult", 3, "cart", failed="ValueError: no")
+    assert report.table(tmp_path) == [
+        "**Nats a test row (ours: an upper bound)**", "", "| | magic |", "|---|---|",
+        "| unmask | **20.00 ± 0.10** |", "| cart | 20.40 ± 0.10 |",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="has no finished cells"):
+        report.table(tmp_path / "cells")
 
 
 def test_near_a_half_and_near_real_rows_are_what_is_good():

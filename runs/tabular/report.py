@@ -6,6 +6,7 @@ the difference: the larger of that over seeds, paired, and that of the measures'
 """
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +14,13 @@ from typing import NamedTuple
 import numpy as np
 
 from tabular.cells import read
+from tabular.sets import SETS
 
 IMPUTATION = "imputation"
+FIRST = "unmask"  # in a table; the other methods follow by name
+# what `table` has: measures, and of imputation the mechanism, the rate and the measures
+SHORT = ("nats", "boosted_auc", "target_auc", "target_r2")
+SHORT_OF_IMPUTATION = ("at random", "0.3", ("accuracy", "absolute", "coverage"))
 
 
 class Figure(NamedTuple):
@@ -74,6 +80,26 @@ def write_report(cells: Path, methods: dict[str, str], sets: Sequence[str], seed
     text = "\n".join(lines)
     out.write_text(text)
     return text
+
+
+def table(folder: Path) -> list[str]:
+    """Lines of Markdown, of the cells that a folder has: some of the measures of a report.
+
+    ValueError for a folder without any.
+    """
+    cells = [read(path) for path in sorted((folder / "cells").glob("*.json"))]
+    found = {(r["set"], r["seed"], r["method"]): r for r in cells if finished(r)}
+    if not found:
+        raise ValueError(f"{folder / 'cells'} has no finished cells")
+    methods = sorted({m for _, _, m in found}, key=lambda name: (name != FIRST, name))
+    sets = [name for name in SETS if any(name == one for one, _, _ in found)]
+    lines = []
+    for figure in FIGURES:
+        if figure.key in SHORT:
+            lines += of_figure(figure, found, methods, sets)
+    lines += of_imputation(found, sets, SHORT_OF_IMPUTATION)
+    # inside a page a title is no heading
+    return [re.sub(r"^#+ (.*)", r"**\1**", line) for line in lines[:-1]]
 
 
 def name_of(name: str, seed: int, method: str) -> str:
@@ -137,6 +163,7 @@ def of_figure(
             seen.setdefault(name, {}).setdefault(method, {})[seed] = one
     if not seen:
         return []
+    sets = [name for name in sets if name in seen]
     lines = [f"## {figure.title}", "", *header(sets), *rows_of(figure, seen, methods, sets)]
     real = []
     for name in sets:
@@ -189,9 +216,9 @@ def spelled(seen: Sequence[Seen]) -> str:
     mean, error = mean_and_error(seen)
     if math.isnan(error):
         return f"{mean:.4g}"
-    digits = 4
-    if error > 1e-9:
-        digits = min(6, max(0, 1 - math.floor(math.log10(error))))
+    if error < 1e-9:  # it does not vary
+        return f"{mean:.4f}"
+    digits = min(6, max(0, 1 - math.floor(math.log10(error))))
     return f"{mean:.{digits}f} ± {error:.{digits}f}"
 
 
@@ -228,8 +255,10 @@ def is_better(figure: Figure, first: dict[int, Seen], other: dict[int, Seen]) ->
     return bool(less.mean() > 2 * error)
 
 
-def of_imputation(found: dict, sets: Sequence[str]) -> list[str]:
-    """A table for each mechanism, rate and measure."""
+def of_imputation(
+    found: dict, sets: Sequence[str], only: tuple[str, str, tuple[str, ...]] | None = None
+) -> list[str]:
+    """A table for each mechanism, rate and measure; only: of these."""
     seen: dict = {}
     for (name, seed, method), record in found.items():
         if method != IMPUTATION:
@@ -242,8 +271,12 @@ def of_imputation(found: dict, sets: Sequence[str]) -> list[str]:
                         place.setdefault(one, {})[seed] = measures
     lines = []
     for (mechanism, rate), of_sets in seen.items():
+        if only and (mechanism, rate) != only[:2]:
+            continue
         methods = list(dict.fromkeys(one for of in of_sets.values() for one in of))
         for figure in OF_IMPUTATION:
+            if only and figure.key not in only[2]:
+                continue
             figures: dict = {}
             for name, of_methods in of_sets.items():
                 for method, of_seeds in of_methods.items():

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -479,6 +480,9 @@ def test_the_run_goes_on_where_it_was_stopped(pictures, text, tmp_path, capsys, 
     module.main(command)
     assert len(parts) == 3 and "all: 20 examples, 1,280 tokens" in capsys.readouterr().out
     total = json.loads((tmp_path / "all.json").read_text())
+    shutil.copytree(tmp_path, tmp_path.with_name("kinds") / "digits-parts")
+    _, _, row = module.table(tmp_path.with_name("kinds"))
+    assert row.startswith(f"| digits | 20 | 1,280 | {total['bits'] / 8:,.0f} | ")
     assert 8 * total["payload"] < 1.02 * total["bits"]
     for flags in (["--order", "margin"], ["--data", str(other_pictures(tmp_path.with_name("o")))]):
         with pytest.raises(SystemExit, match="of another model, machine, command or other data"):

@@ -74,7 +74,7 @@ def grid(argv: list[str]) -> None:
     of_data = {"data_sha256": data.meta["sha256"], "split": "validation", "steps": args.steps}
     written = {"counts": counts, "masking": best.masking} | of_model | of_data
     write_whole(Path(args.out), json.dumps(written, indent=2) + "\n")
-    values = {name: numbers(one) for name, one in costs.items()}
+    values = {name: numbers(one, best) for name, one in costs.items()}
     runtime.record(folder, unit=f"bits per {data.unit}", grids=values, **of_data, counts=counts)
 
 
@@ -111,10 +111,16 @@ def table(costs: dict[str, Any]) -> dict[str, str]:
     return rows
 
 
-def numbers(one: Any) -> dict[str, float]:
-    """What a record says of a bound."""
+def numbers(one: Any, first: Any) -> dict[str, float]:
+    """What a record says of a bound; of another than the first, the paired difference from it."""
+    from unmask.estimate import difference
+
     told = {"value": one.bits_per_dim, "stderr": one.bits_per_dim_stderr}
-    return told | {"noise": one.bits_per_dim_noise}
+    told |= {"noise": one.bits_per_dim_noise}
+    if one is not first:
+        change, error, _ = difference(one, first)
+        told |= {"difference": change, "difference_stderr": error}
+    return told
 
 
 def bar(batches: Any, total: int, split: str) -> Any:
