@@ -12,6 +12,7 @@ from unmask.batch import Batch, inputs
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.estimate import Estimate, errors, steadied
 from unmask.likelihood.estimators import Estimator, Orders, own_estimator
+from unmask.likelihood.variates import less_variates
 from unmask.masks import Uniforms, of_examples
 from unmask.processes import ALONE, Processes
 
@@ -199,14 +200,20 @@ def drawn(
     The draws are those of the examples with these numbers (B,).
     """
     nats, picks, calls = [], [], 0
-    for uniforms in draws_of(numbers, batch, seed, replicates, of_each):
-        paid, asked = estimator.draw(model, batch, uniforms)
+    for replicate in replicates:
+        draws = []
+        for uniforms in draws_of(numbers, batch, seed, [replicate], of_each):
+            draws.append(estimator.draw(model, batch, uniforms))
+            picks.append(uniforms.pick.cpu())
+            calls += int(draws[-1].calls.sum())
+        paid = torch.stack([draw.nats.cpu() for draw in draws])
+        masks = [draw.masks for draw in draws if draw.masks is not None]
+        if of_each > 1 and masks:
+            paid = less_variates(batch, paid, masks)
         if not isinstance(by_position, bool):
-            paid = added(paid, by_position)
-        nats.append((paid.sum(1) if by_position is False else paid).cpu())
-        picks.append(uniforms.pick.cpu())
-        calls += int(asked.sum())
-    return torch.stack(nats), torch.stack(picks), calls
+            paid = torch.stack([added(each, by_position) for each in paid])
+        nats.append(paid.sum(2) if by_position is False else paid)
+    return torch.cat(nats), torch.stack(picks), calls
 
 
 def added(paid: Tensor, number: Sequence[int]) -> Tensor:
