@@ -42,7 +42,8 @@ def mean_over_all(model, x, role, repeats, steps=None):
     draws."""
     batch = model.clean(x[None], role=role[None])
     each = list(itertools.product(every_mask(batch.scored[0], steps), repeat=repeats))
-    probability = torch.tensor([math.prod(one[0] for one in draws) for draws in each])
+    chance = [math.prod(one[0] for one in draws) for draws in each]
+    probability = torch.tensor(chance, dtype=torch.float64)
     many, draws, paid = batch.take(torch.zeros(len(each), dtype=torch.long)), [], []
     for of_draw in zip(*each, strict=True):
         _, masked, scale, times = zip(*of_draw, strict=True)
