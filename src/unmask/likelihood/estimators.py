@@ -26,7 +26,7 @@ class Paid(NamedTuple):
 
     nats: Tensor  # (B, S) float64, by token
     calls: Tensor  # (B,) of the network
-    # what was masked, where every set of as many units is as likely: see `variates`
+    # what was masked, where all sets of as many units are as likely: see `variates`
     masks: Draw | None = None
 
 
@@ -34,7 +34,7 @@ class Paid(NamedTuple):
 class Estimator:
     """One way to tell -log p(what is scored | what is given) of a model, or a bound on it.
 
-    Those that draw masks take the mean of their draws.
+    Those that draw masks take the mean of their draws, less control variates: `variates`.
     """
 
     what: ClassVar[str] = BOUND
