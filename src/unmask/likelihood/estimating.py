@@ -201,17 +201,19 @@ def drawn(
     """
     nats, picks, calls = [], [], 0
     for replicate in replicates:
-        draws = []
+        each, masks = [], []
         for uniforms in draws_of(numbers, batch, seed, [replicate], of_each):
-            draws.append(estimator.draw(model, batch, uniforms))
+            found = estimator.draw(model, batch, uniforms)
+            each.append(found.nats.cpu())
             picks.append(uniforms.pick.cpu())
-            calls += int(draws[-1].calls.sum())
-        paid = torch.stack([draw.nats.cpu() for draw in draws])
-        masks = [draw.masks for draw in draws if draw.masks is not None]
-        if of_each > 1 and masks:
+            calls += int(found.calls.sum())
+            if found.masks is not None:
+                masks.append(found.masks)
+        paid = torch.stack(each)
+        if len(masks) > 1:
             paid = less_variates(batch, paid, masks)
         if not isinstance(by_position, bool):
-            paid = torch.stack([added(each, by_position) for each in paid])
+            paid = torch.stack([added(one, by_position) for one in paid])
         nats.append(paid.sum(2) if by_position is False else paid)
     return torch.cat(nats), torch.stack(picks), calls
 

@@ -18,7 +18,7 @@ from unmask.policies import DIRECTIONS, check_curve, check_order
 
 BOUND = "an upper bound on the negative log-likelihood"
 EXACT = "the exact negative log-likelihood"
-VARIATES = "control variates from an example's other draws"
+VARIATES = "control variates within replicates"
 
 
 class Paid(NamedTuple):
