@@ -237,11 +237,11 @@ def test_draws_go_on_until_the_error_is_reached():
     for score, example in zip(scores, examples):
         assert abs(score.nats - exact(model, example)) < 6 * score.noise
     wild = partial([0, 1, 2, 1])
-    pairs = Scorer(model, error=0.02).pairs(
+    pairs = Scorer(model, error=0.01).pairs(
         [partial([0, 2, 2, 1]), partial([0, 1, 2, 0])], [wild] * 2
     )
     for a, b in pairs:
-        assert difference(a, b).noise / math.log(2) / 4 <= 0.02
+        assert difference(a, b).noise / math.log(2) / 4 <= 0.01
         count = min(len(a.replicates), len(b.replicates))
         change = (a.replicates[:count] - b.replicates[:count]).mean()
         assert difference(a, b).nats == pytest.approx(float(change), abs=1e-9)

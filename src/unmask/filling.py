@@ -22,6 +22,7 @@ from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.kernels.rows import chunks
 from unmask.kinds.kind import Filled, Partial, State
 from unmask.likelihood import Bound, conditional_nats
+from unmask.likelihood.estimators import Paid
 from unmask.masks import OfRows, Uniforms
 from unmask.processes import ALONE, Processes
 from unmask.roles import ABSENT, GIVEN, HOLE, UNKNOWN
@@ -470,9 +471,7 @@ class Watched(Bound):
 
     before: Callable[[], None] = field(kw_only=True)
 
-    def draw(
-        self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms
-    ) -> tuple[Tensor, Tensor]:
+    def draw(self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms) -> Paid:
         self.before()
         return super().draw(model, batch, uniforms)
 

@@ -12,6 +12,7 @@ from unmask.batch import Batch, inputs
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.estimate import Estimate, errors, steadied
 from unmask.likelihood.estimators import Estimator, Orders, own_estimator
+from unmask.likelihood.variates import less_variates
 from unmask.masks import Uniforms, of_examples
 from unmask.processes import ALONE, Processes
 
@@ -199,14 +200,22 @@ def drawn(
     The draws are those of the examples with these numbers (B,).
     """
     nats, picks, calls = [], [], 0
-    for uniforms in draws_of(numbers, batch, seed, replicates, of_each):
-        paid, asked = estimator.draw(model, batch, uniforms)
+    for replicate in replicates:
+        each, masks = [], []
+        for uniforms in draws_of(numbers, batch, seed, [replicate], of_each):
+            found = estimator.draw(model, batch, uniforms)
+            each.append(found.nats.cpu())
+            picks.append(uniforms.pick.cpu())
+            calls += int(found.calls.sum())
+            if found.masks is not None:
+                masks.append(found.masks)
+        paid = torch.stack(each)
+        if len(masks) > 1:
+            paid = less_variates(batch, paid, masks)
         if not isinstance(by_position, bool):
-            paid = added(paid, by_position)
-        nats.append((paid.sum(1) if by_position is False else paid).cpu())
-        picks.append(uniforms.pick.cpu())
-        calls += int(asked.sum())
-    return torch.stack(nats), torch.stack(picks), calls
+            paid = torch.stack([added(one, by_position) for one in paid])
+        nats.append(paid.sum(2) if by_position is False else paid)
+    return torch.cat(nats), torch.stack(picks), calls
 
 
 def added(paid: Tensor, number: Sequence[int]) -> Tensor:

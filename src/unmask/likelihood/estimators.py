@@ -3,7 +3,7 @@
 import itertools
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,13 +18,23 @@ from unmask.policies import DIRECTIONS, check_curve, check_order
 
 BOUND = "an upper bound on the negative log-likelihood"
 EXACT = "the exact negative log-likelihood"
+VARIATES = "control variates within replicates"
+
+
+class Paid(NamedTuple):
+    """What one draw says of B examples."""
+
+    nats: Tensor  # (B, S) float64, by token
+    calls: Tensor  # (B,) of the network
+    # what was masked, where all sets of as many units are as likely: see `variates`
+    masks: Draw | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimator:
     """One way to tell -log p(what is scored | what is given) of a model, or a bound on it.
 
-    Those that draw masks take the mean of their draws.
+    Those that draw masks take the mean of their draws, less control variates: `variates`.
     """
 
     what: ClassVar[str] = BOUND
@@ -59,10 +69,8 @@ class Estimator:
         """How many draws make a replicate, where there may be as many as one likes."""
         return REPEATS
 
-    def draw(
-        self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms
-    ) -> tuple[Tensor, Tensor]:
-        """(B, S) float64 nats of one draw by token, and (B,) network calls."""
+    def draw(self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms) -> Paid:
+        """What one draw pays."""
         raise NotImplementedError
 
     def combine(self, draws: Tensor) -> Tensor:
@@ -101,15 +109,14 @@ class Bound(Estimator):
     def density(self, model: MaskedDiffusion) -> str:
         if model.schedule.num_values > 1:
             return "times by the mean of a t^(a - 1), a half the power of each unit, in strata"
-        return "intervals, uniform in strata" if self.steps else "counts k by k^-1/2, in strata"
+        drawn = "intervals, uniform in strata" if self.steps else "counts k by k^-1/2, in strata"
+        return f"{drawn}; {VARIATES}"
 
     def sampler(self, model: MaskedDiffusion) -> str:
         one = " (and draws one token a step)" if self.steps else ""
         return f"the sampler that reveals {unit_of(model, self.masking)} at an instant{one}"
 
-    def draw(
-        self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms
-    ) -> tuple[Tensor, Tensor]:
+    def draw(self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms) -> Paid:
         draw = model.draw(batch, self.steps, uniforms=uniforms)
         return paid(model, batch, draw)
 
@@ -148,7 +155,7 @@ class Counts(Estimator):
         return f"exact counts, {len(self.shares) - 1} steps"
 
     def density(self, model: MaskedDiffusion) -> str:
-        return "counts of the grid, by how many units their steps reveal, in strata"
+        return f"counts of the grid, by how many units their steps reveal, in strata; {VARIATES}"
 
     def sampler(self, model: MaskedDiffusion) -> str:
         return (
@@ -156,9 +163,7 @@ class Counts(Estimator):
             "in random order"
         )
 
-    def draw(
-        self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms
-    ) -> tuple[Tensor, Tensor]:
+    def draw(self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms) -> Paid:
         draw = model.draw(batch, uniforms=uniforms, shares=wide(self.shares))
         return paid(model, batch, draw)
 
@@ -197,10 +202,8 @@ class Orders(Estimator):
     def of_replicate(self) -> int:
         return self.orders
 
-    def draw(
-        self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms
-    ) -> tuple[Tensor, Tensor]:
-        return ordered_nats(model, batch, uniforms.score)
+    def draw(self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms) -> Paid:
+        return Paid(*ordered_nats(model, batch, uniforms.score))
 
     def combine(self, draws: Tensor) -> Tensor:
         return math.log(draws.shape[1]) - (-draws).logsumexp(1)
@@ -220,11 +223,9 @@ class Enumeration(Estimator):
     def sampler(self, model: MaskedDiffusion) -> str:
         return Bound(self.steps, masking=self.masking).sampler(model)
 
-    def draw(
-        self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms
-    ) -> tuple[Tensor, Tensor]:
+    def draw(self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms) -> Paid:
         check_count(batch.y.shape[1])
-        return enumerated(model, batch, self.steps)
+        return Paid(*enumerated(model, batch, self.steps))
 
 
 @dataclass(frozen=True)
@@ -269,19 +270,17 @@ class Path(Estimator):
         order = self.order if self.order in DIRECTIONS else f"in order of {self.order}"
         return f"the sampler that reveals {revealed}, {order}{heat}"
 
-    def draw(
-        self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms
-    ) -> tuple[Tensor, Tensor]:
+    def draw(self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms) -> Paid:
         shares = None if self.shares is None else wide(self.shares)
-        return path_nats(
-            model, batch, self.order, shares, gamma=self.gamma, temperature=self.temperature
-        )
+        how = {"gamma": self.gamma, "temperature": self.temperature}
+        return Paid(*path_nats(model, batch, self.order, shares, **how))
 
 
-def paid(model: MaskedDiffusion, batch: Batch, draw: Draw) -> tuple[Tensor, Tensor]:
-    """What the units of one draw of masks pay, by token, at one network call an example."""
+def paid(model: MaskedDiffusion, batch: Batch, draw: Draw) -> Paid:
+    """What the units of one draw of masks pay, at one network call an example."""
     nats = model.score_units(batch, draw)[1].sum(-1)
-    return nats, torch.ones(len(nats), dtype=torch.long)
+    equally = draw if model.schedule.num_values == 1 else None
+    return Paid(nats, torch.ones(len(nats), dtype=torch.long), equally)
 
 
 def wide(shares: tuple[float, ...]) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from unmask.batch import Batch
 from unmask.diffusion import MaskedDiffusion, Terms, evaluating
 from unmask.kernels.rows import sum_rows
-from unmask.likelihood.estimators import EXACT, Estimator
+from unmask.likelihood.estimators import EXACT, Estimator, Paid
 from unmask.masks import Uniforms
 from unmask.policies import changed
 from unmask.rivals.refusals import estimators_of_masks
@@ -43,11 +43,9 @@ class Likelihood(Estimator):
     def sampler(self, model: MaskedDiffusion) -> str:
         return "the sampler that draws one token at a time, left to right"
 
-    def draw(
-        self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms
-    ) -> tuple[Tensor, Tensor]:
+    def draw(self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms) -> Paid:
         assert isinstance(model, AR)
-        return model.token_nats(batch)[1], torch.ones(len(batch.codes), dtype=torch.long)
+        return Paid(model.token_nats(batch)[1], torch.ones(len(batch.codes), dtype=torch.long))
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ from torch import Tensor
 from unmask.batch import Batch
 from unmask.diffusion import MaskedDiffusion, Terms, evaluating
 from unmask.kernels.rows import chunks, sum_rows
-from unmask.likelihood.estimators import Estimator
+from unmask.likelihood.estimators import Estimator, Paid
 from unmask.masks import Draw, Uniforms, of_batch
 from unmask.masks import draw as drawn_times
 from unmask.policies import changed
@@ -93,12 +93,10 @@ class UniformBound(Estimator):
     def sampler(self, model: MaskedDiffusion) -> str:
         return f"the sampler of {self.steps} steps of a uniform grid, which draw every position"
 
-    def draw(
-        self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms
-    ) -> tuple[Tensor, Tensor]:
+    def draw(self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms) -> Paid:
         assert isinstance(model, Uniform)
         paid = model.step_paid(batch, model.noised(batch, uniforms, self.steps))[1]
-        return paid, torch.ones(len(paid), dtype=torch.long)
+        return Paid(paid, torch.ones(len(paid), dtype=torch.long))
 
 
 @torch.no_grad()
