@@ -22,10 +22,10 @@ for kind in ${KINDS:-text digits table proteins}; do
   case $kind in
     text) source=(text "$(bundled shakespeare)") flags=(--tokenizer characters --split 0.84,0.01,0.15) preset=demo steps=800 ;;
     table) source=(tables "$(bundled table)") flags=(--drop fnlwgt --split 0.8,0.05,0.15) preset=table part=1000 steps=600 ;;
-    proteins) source=(proteins "$(bundled protein)") flags=(--split 0.7,0.02,0.28) preset=protein reveals=64 steps=300 ;;
+    proteins) source=(proteins "$(bundled protein)") flags=(--split 0.7,0.02,0.28) preset=protein reveals=32 steps=300 ;;
     digits)
       source=(images "$(bundled digits)") flags=(--levels 17 --split 1415,130,252) preset=digits part=252 steps=600
-      if [ -n "${PICTURES:-}" ]; then source=(images "$PICTURES") flags=(--levels 2) preset=mnist part=100 reveals=112 steps=600; fi
+      if [ -n "${PICTURES:-}" ]; then source=(images "$PICTURES") flags=(--levels 2) preset=mnist part=100 reveals=56 steps=400; fi
       ;;
     *) echo "there is no kind $kind: text, digits, table, proteins" >&2; exit 2 ;;
   esac
