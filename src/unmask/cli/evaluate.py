@@ -121,7 +121,8 @@ def until(args: Eval, runtime: Runtime, scored: Scored, estimator: Any) -> Any:
     each = -(-scored.count // scored.batch_size)
     made_by = {
         "model": digest(scored.folder / "model.safetensors"), "data": scored.data.meta["sha256"],
-        "estimator": repr(estimator), "precision": runtime.dtype, "batch": scored.batch_size,
+        "estimator": repr(estimator), "density": estimator.density(scored.model),
+        "precision": runtime.dtype, "batch": scored.batch_size,
         "count": scored.count, "length": scored.length, "split": scored.split, "seed": args.seed,
     }  # fmt: skip
     path = Path(f"{args.json}.draws.npz") if named(args.json) else None

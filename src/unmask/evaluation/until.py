@@ -43,8 +43,8 @@ class Kept:
         calls, of_each, more, begin = arrays["numbers"].tolist()
         if made_by != self.made_by:
             raise ValueError(
-                f"{self.path} is what was drawn by another command: delete it, or give another "
-                "--json"
+                f"{self.path} is what was drawn by another command or version: delete it, or give "
+                "another --json"
             )
         found = None
         if "draws" in arrays:
