@@ -6,7 +6,7 @@ The examples of the test split are coded in parts, evenly spread over it; each p
 read again, decoded and compared, and gets a record beside it.  A part that is finished is not done
 again: the same command goes on where it was stopped.  Prints, of all parts, the bits of the
 likelihood, the bytes of the blocks and of the files, and what gzip and xz make of the same tokens.
-`runs/compress.sh` does it with the four demos.
+`runs/compress.sh` does it with a model of each kind.
 """
 
 import argparse
@@ -41,7 +41,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="a prepared folder")
     parser.add_argument("--out", type=Path, required=True, help="a folder for parts and records")
     parser.add_argument("--num", type=int, default=1000, help="examples of the test split")
-    parser.add_argument("--part", type=int, default=100, help="examples of a file")
+    parser.add_argument(
+        "--part", type=int, default=100, help="examples of a file, and of its block"
+    )
     parser.add_argument("--order", choices=ORDERS, default="left-to-right")
     parser.add_argument("--steps", type=int, default=0, help="equal shares of units; 0: one a step")
     args = parser.parse_args(argv)
@@ -116,10 +118,11 @@ def one_part(
     began, shares = time.monotonic(), None
     if args.steps:
         shares = tuple(left / args.steps for left in range(args.steps, -1, -1))
-    how = {"order": args.order, "shares": shares}
+    how = {"order": args.order, "shares": shares, "batch_size": args.part}
     made = compression.compress(model, some, **how, verify=False, progress=True)
     write_whole(path, made.content)
-    back = compression.decompress(model, path.read_bytes(), name=str(path), progress=True)
+    read = {"batch_size": args.part, "name": str(path), "progress": True}
+    back = compression.decompress(model, path.read_bytes(), **read)
     same = (np.array_equal(a, b) for a, b in zip(some, back.examples, strict=True))
     if not all(same):
         raise ValueError(f"{path} does not hold what was compressed")

@@ -25,7 +25,7 @@ for kind in ${KINDS:-text digits table proteins}; do
     proteins) source=(proteins "$(bundled protein)") flags=(--split 0.7,0.02,0.28) preset=protein reveals=32 steps=300 ;;
     digits)
       source=(images "$(bundled digits)") flags=(--levels 17 --split 1415,130,252) preset=digits part=252 steps=600
-      if [ -n "${PICTURES:-}" ]; then source=(images "$PICTURES") flags=(--levels 2) preset=mnist part=100 reveals=56 steps=400; fi
+      if [ -n "${PICTURES:-}" ]; then source=(images "$PICTURES") flags=(--levels 2) preset=mnist part=250 reveals=56 steps=400; fi
       ;;
     *) echo "there is no kind $kind: text, digits, table, proteins" >&2; exit 2 ;;
   esac
