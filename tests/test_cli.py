@@ -145,7 +145,9 @@ def evaluations(home):
         ("a", "run"),
         ("b", "longer"),
         ("fewer", "run", "--limit", "9"),
-        ("seed", "run", "--seed", "1"),
+        # replicates enough for their noise to be known within a quarter
+        ("masks", "run", "--repeats", "64"),
+        ("seed", "run", "--repeats", "64", "--seed", "1"),
     ):
         flags = ["--data", str(home / "data"), "--json", str(home / f"{name}.json")]
         main(["eval", str(home / run), *flags, *how])
@@ -183,10 +185,10 @@ def test_two_runs_of_one_protocol_agree_within_their_errors(evaluations, capsys)
     """Other masks of one model: the difference is that of the masks alone."""
     home = evaluations
     capsys.readouterr()
-    assert main(["compare", str(home / "a.json"), str(home / "seed.json")]) == 0
+    assert main(["compare", str(home / "masks.json"), str(home / "seed.json")]) == 0
     said = capsys.readouterr().out
     change, error = map(float, re.match(r"(\S+) \+- (\S+) bits", said).groups())
-    a = json.loads((home / "a.json").read_text(encoding="utf-8"))
+    a = json.loads((home / "masks.json").read_text(encoding="utf-8"))
     assert "not resolved" in said and "other seed: 0 and 1" in said and "and masks" not in said
     assert abs(change) < 3 * error and error == pytest.approx(math.sqrt(2) * a["noise"], rel=0.5)
 
