@@ -36,6 +36,7 @@ from unmask.kinds.registry import open_data
 from unmask.report.drawing import BLACK, new_figure, quiet, write_png
 
 FIGURES = ("judge_entropy", "generative_perplexity")
+LINES = ("-", "--", ":", "-.")  # by number of steps, the least first
 # the law of the first is that of as many steps as one likes; the other's follow from --gamma
 STEPLESS = ("first_hitting", "entropy-bounded")
 
@@ -242,31 +243,47 @@ def table(record: Path) -> list[str]:
 
 
 def draw(rows: list[dict[str, Any]]) -> Any:
-    """A curve over temperatures of every sampler and number of steps."""
-    page = new_figure(9, 6.5)
-    axes = page.add_axes((0.1, 0.11, 0.86, 0.82))
-    curves: dict[str, list[dict]] = {}
+    """A curve over temperatures of every sampler, number of steps and draw: a colour a sampler, a
+    line a number of steps, open points where the draw is not exact."""
+    page = new_figure(9.5, 6)
+    axes = page.add_axes((0.08, 0.11, 0.66, 0.82))
+    of = ("sampler", "steps", "draw")
+    curves: dict[tuple, list[dict]] = {}
     for row in rows:
-        curves.setdefault(sampler_of(row), []).append(row)
-    for name, curve in curves.items():
+        curves.setdefault(tuple(row[name] for name in of), []).append(row)
+    samplers, steps, draws = (list(dict.fromkeys(key[i] for key in curves)) for i in range(3))
+    steps = sorted(set(steps) - {0})
+    styles = {number: LINES[i % len(LINES)] for i, number in enumerate(steps)} | {0: "-"}
+    for (sampler, number, drawn), curve in curves.items():
         curve.sort(key=lambda row: row["temperature"])
         x, y, dx, dy = points(curve, "samples")
+        color = f"C{samplers.index(sampler)}"
         axes.errorbar(
-            x, y, dy, dx, fmt="o-", markersize=4, linewidth=1.3, elinewidth=0.7, label=name
-        )
-        for row, left, low in zip(curve, x, y, strict=True):
-            axes.annotate(short(row["temperature"]), (left, low), (4, 4), fontsize=8,
-                          textcoords="offset points")  # fmt: skip
+            x, y, dy, dx, marker="o", markersize=5, linewidth=1.3, elinewidth=0.6, color=color,
+            linestyle=styles[number], markerfacecolor=color if drawn == "exact" else "white",
+        )  # fmt: skip
     x, y, dx, dy = points(rows[:1], "real")
-    axes.errorbar(x, y, dy, dx, fmt="*", markersize=13, color=BLACK, label="real text, held out")
+    axes.errorbar(x, y, dy, dx, fmt="*", markersize=13, color=BLACK)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.set_xlabel("entropy of the judge's tokens in a sample, nats")
     axes.set_ylabel("generative perplexity")
-    axes.set_title("Numbers beside points are temperatures; one standard error", fontsize=10)
+    heats = ", ".join(short(one) for one in sorted({row["temperature"] for row in rows}))
+    axes.set_title(f"Along a curve, temperatures {heats}; one standard error", fontsize=10)
     quiet(axes, labelsize=9, grid="both")
-    axes.legend(frameon=False, fontsize=9)
+    keys = {name: {"color": f"C{i}"} for i, name in enumerate(samplers)}
+    if len(steps) > 1:
+        keys |= {f"{n} steps": {"color": BLACK, "linestyle": styles[n]} for n in steps}
+    dot = {"color": BLACK, "marker": "o", "linestyle": ""}
+    if len(draws) > 1:
+        keys |= {name: dot for name in draws if name == "exact"}
+        keys |= {name: dot | {"markerfacecolor": "white"} for name in draws if name != "exact"}
+    keys["real text, held out"] = {"color": BLACK, "marker": "*", "markersize": 12, "linestyle": ""}
+    handles = [axes.plot([], [], label=name, **how)[0] for name, how in keys.items()]
+    page.legend(
+        handles=handles, frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0.75, 0.94)
+    )
     return page
 
 
