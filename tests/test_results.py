@@ -237,6 +237,24 @@ def test_a_kind_that_there_is_not_is_refused(tmp_path):
     assert chain("grids.sh").returncode != 0
 
 
+def test_what_was_begun_with_something_else_is_refused(tmp_path):
+    """A folder of other data or of a longer training is not taken for this one."""
+    for name, out, begun, given in (
+        ("text.sh", "asked", "SOURCE=a TOKENIZER=bytes SPLIT=", {"TOKENIZER": "characters"}),
+        ("images.sh", "asked", "FOLDER=a SET=mnist", {"SET": "cifar10"}),
+        ("vocabulary.sh", "asked", "SOURCE=a GPT2=b", {"GPT2": "c"}),
+        ("compress.sh", "digits-asked", "STEPS=2 PICTURES=", {"PICTURES": "a", "KINDS": "digits"}),
+        ("compress.sh", "table-asked", "STEPS=2", {"STEPS": "3", "KINDS": "table"}),
+    ):
+        (tmp_path / out).write_text(f"{begun}\n")
+        arguments = [tmp_path] if name == "compress.sh" else ["a", tmp_path]
+        made = chain(name, *arguments, **given)
+        said = f"{tmp_path} was begun with {begun}, not "
+        assert made.returncode == 2 and said in made.stderr, (name, made.stderr)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [out]
+        (tmp_path / out).unlink()
+
+
 @pytest.mark.slow
 def test_the_chains_end_to_end_and_once(tmp_path):
     """What is finished is not done again, and what is printed is what results.py makes of it."""
