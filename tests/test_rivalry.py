@@ -235,6 +235,9 @@ def test_a_row_that_never_trains_and_one_that_fails_are_told(
     assert "| autoregressive | not done |" in said.out
     found, made = records(tmp_path)
     assert {name for name, one in found.items() if "bits" in one} == {"md4-0.003-0", "md4-0.003-1"}
+    none = [flags[0], str(tmp_path / "none"), *flags[2:], "--only", "ar"]
+    assert text.main(none) == 1  # of these all fail
+    assert "No row is finished" in capsys.readouterr().out
     # what failed stays as it is, and is done when that is asked for
     monkeypatch.setattr(cells, "train", real)
     assert text.main(flags) == 0 and records(tmp_path)[1] == made
@@ -407,7 +410,7 @@ def test_pictures_are_in_nats_beside_published_figures_of_those_pictures_alone(
     assert "a U-Net of widths 8,8" in capsys.readouterr().out
 
 
-def test_tables_are_of_their_kinds_of_data(script, letters, tmp_path):
+def test_tables_are_of_their_kinds_of_data(script, letters, tmp_path, capsys):
     for name, said in (
         ("images", "holds text, and this is of pictures"),
         ("vocabulary", "has tokens of characters, and this is of subwords"),
@@ -418,10 +421,15 @@ def test_tables_are_of_their_kinds_of_data(script, letters, tmp_path):
     with pytest.raises(SystemExit, match="has tokens of pixels, and this is of letters"):
         script("text").main([str(tmp_path / "data"), str(tmp_path / "out")])
     flags = [str(letters), str(tmp_path / "out")]
-    for wrong in (
-        "--only=md5", "--minutes=0", "--calls=17", "--windows=0", "--seeds=a", "--rates=0.1,-1"
+    for wrong, said in (
+        ("--only=md5", "md5: name some of"), ("--minutes=0", "positive"), ("--calls=17", "17"),
+        ("--windows=0", "and 0"), ("--seeds=a", "invalid"), ("--rates=0.1,-1", "-1.0"),
+        ("--minutes=inf", "inf"), ("--rates=0.003,inf", "inf"), ("--rates=nan", "nan"),
+        ("--batch-size=0", "--batch-size must be at least 1, not 0"), ("--seeds=-1", "not -1"),
+        ("--only=md4,ar,md4", "--only has md4 twice"), ("--seeds=0,1,0", "--seeds has 0 twice"),
+        ("--rates=0.1,1e-1", "--rates has 0.1 twice"), ("--dim=15", "15"), ("--length=0", "0"),
     ):  # fmt: skip
         with pytest.raises(SystemExit) as stop:
-            script("text").main([*flags, wrong])
-        assert stop.value.code == 2
+            script("text").main([*flags, "--calls=32", wrong])
+        assert stop.value.code == 2 and said in capsys.readouterr().err.splitlines()[-1], wrong
     assert not (tmp_path / "out").exists()

@@ -59,6 +59,12 @@ def lines_of(out: Path, tables: Iterable[Table]) -> list[str]:
     return [*lines, "", CONVENTION, *failures(out, plan)]
 
 
+def any_finished(out: Path, tables: Iterable[Table]) -> bool:
+    """Whether the table in a folder has a row."""
+    found = opened(out, tables)
+    return found is not None and any(finished(out, found[0], row) for row in found[0]["rows"])
+
+
 def heading(plan: Mapping[str, Any], cells: Mapping[str, dict[int, dict]]) -> list[str]:
     """What is the same for all rows."""
     told = plan["table"]
@@ -129,7 +135,7 @@ def resolved(told: Mapping[str, Any], cells: Mapping[str, dict[int, dict]]) -> l
     seeds resolve."""
     rows = [row for row, of in cells.items() if of]
     if not rows:
-        return ["No row is finished: the same command goes on."]
+        return ["No row is finished: the same command goes on, and with --again does what failed."]
     first = "md4" if "md4" in rows else rows[0]
     pairs = [(row, first) for row in rows if row != first]
     controls = {row: told["rows"][row].get("control", "") for row in rows}
