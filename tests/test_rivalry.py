@@ -53,10 +53,11 @@ def records(out):
     return {path.stem: json.loads(said) for path, said in made.items()}, made
 
 
-def plan(out, data, calls, **changed):
-    """A plan that an earlier version wrote: without the table, its rates and its sizes."""
+def plan(out, table, data, calls, **changed):
+    """A plan of an earlier call."""
     of_data = json.loads((data / "meta.json").read_text())["sha256"]
     asked = {"minutes": 10.0, "seeds": [0, 1], "windows": 4, "length": 8, "dim": 16, "layers": 1}
+    asked |= {"table": table.told(), "batch_size": 16, "rates": [0.001, 0.003, 0.01]}
     made = asked | {"data_sha256": of_data, "calls": calls} | changed
     (out / "plan.json").write_text(json.dumps(made))
 
@@ -69,7 +70,7 @@ def test_the_table_of_rivals_goes_on_where_it_stopped(script, letters, tmp_path,
     flags = [str(letters), str(tmp_path), "--only", "md4,md4x2,genmd4,ar", "--length", "8", *SMALL]
     with pytest.raises(SystemExit, match="leaves 0 steps a cell: give at least"):
         text.main([*flags, "--minutes", "0.0001"])
-    plan(tmp_path, letters, 64, rows=["md4", "md4x2", "genmd4", "ar"])
+    plan(tmp_path, text.LETTERS, letters, 64, rows=["md4", "md4x2", "genmd4", "ar"])
     assert text.main(flags) == 0
     found, made = records(tmp_path)
     assert len(found) == 16 and not any("failed" in one for one in found.values())
@@ -106,7 +107,7 @@ def test_a_plan_fits_the_minutes(script, letters, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "measured", lambda table, plan, name, args: costs[name])
     monkeypatch.setattr(script("rivalry.command"), "work", lambda *a: None)
     flags = [str(letters), str(tmp_path), "--only", "md4,ar", "--seeds", "0,1", "--windows", "16"]
-    assert text.main([*flags, "--minutes", "3"]) == 0
+    assert text.main([*flags, "--minutes", "3"]) == 1  # without a row
     plan = json.loads((tmp_path / "plan.json").read_text())
     # 4 cells a row; an evaluated window of eight draws is 8 / 3 of a call
     calls = (180 - 4 * 3) / (4 * 0.03) - 8 / 3 * (16 + 128)
@@ -114,9 +115,8 @@ def test_a_plan_fits_the_minutes(script, letters, tmp_path, monkeypatch):
 
 
 def test_a_table_is_printed_from_its_record_alone(script, letters, tmp_path):
-    """Files of an earlier version, which say neither what rows are nor the learning rates."""
     text = script("text")
-    plan(tmp_path, letters, 64, rows=["md4", "ar"], batch_size=16)
+    plan(tmp_path, text.LETTERS, letters, 64, rows=["md4", "ar"])
     (tmp_path / "cells").mkdir()
 
     def cell(row, rate, seed, **said):
@@ -141,12 +141,27 @@ def test_a_table_is_printed_from_its_record_alone(script, letters, tmp_path):
     assert sum("the larger of two: that over seeds" in line for line in lines) == 1
     width = {line.count("|") for line in lines if line.startswith("|")}
     assert width == {9}
+    # the best of rates is at an end where it is the least or the largest, wherever it was typed
+    plan(tmp_path, text.LETTERS, letters, 64, rows=["md4"], rates=[0.003, 0.001, 0.01])
+    assert not any("may lie beyond" in line for line in text.table(tmp_path))
+    plan(tmp_path, text.LETTERS, letters, 64, rows=["md4"], rates=[0.001, 0.003])
+    assert any("**0.003: 2.500** (the best may lie beyond)" in x for x in text.table(tmp_path))
     with pytest.raises(ValueError, match="holds no table"):
         text.table(tmp_path / "cells")
     with pytest.raises(ValueError, match="holds the table letters, and this is of vocabulary or "):
         script("vocabulary").table(tmp_path)
     with pytest.raises(SystemExit, match="holds the table letters, and this is of mnist-binarized"):
         script("images").main([str(letters), str(tmp_path), "--report"])
+    # what is damaged is named
+    path = tmp_path / "cells" / "md4-0.003-0.json"
+    path.write_text(path.read_text()[:20])
+    with pytest.raises(SystemExit, match="md4-0.003-0.json cannot be read"):
+        text.main([str(letters), str(tmp_path), "--report"])
+    for content in ("[]", '{"table": {"name": "letters"}}', "{"):
+        (tmp_path / "plan.json").write_text(content)
+        for argv in (["--report"], ["--calls", "32"]):
+            with pytest.raises(SystemExit, match="plan.json"):
+                text.main([str(letters), str(tmp_path), *argv])
 
 
 def cell_of(bits, *nats):

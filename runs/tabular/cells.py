@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
+from unmask.documents import read_json
+
 
 class Skipped(Exception):
     """A method that cannot run here, and why."""
@@ -65,7 +67,8 @@ def plain(value):
 
 
 def read(path: Path) -> dict | None:
-    return json.loads(path.read_text()) if path.exists() else None
+    """What is in a file; None: there is none.  ValueError that names one that is damaged."""
+    return read_json(path, dict) if path.exists() else None
 
 
 def done(path: Path, again: bool) -> bool:
