@@ -30,6 +30,7 @@ from rivalry.report import with_error
 from tabular.cells import read, write_whole
 from vocabulary import TABLES
 
+from unmask import files
 from unmask.cli import main as unmask
 
 
@@ -87,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         sys.exit(str(error))
     print(text, end="")
-    (args.out / "zero-shot" / "report.md").write_text(text, encoding="utf-8")
+    files.write_whole(args.out / "zero-shot" / "report.md", text)
     return 0
 
 

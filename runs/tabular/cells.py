@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
+from unmask import files
 from unmask.documents import read_json
 
 
@@ -48,15 +49,13 @@ class Times(dict):
 
 
 def write_whole(path: Path, record: dict) -> None:
-    """Under a temporary name first: what is there is whole.  What is not a number is null."""
+    """What is there is whole.  What is not a number is null."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(plain(record), indent=1, allow_nan=False) + "\n")
-    os.replace(temporary, path)
+    files.write_whole(path, json.dumps(plain(record), indent=1, allow_nan=False) + "\n")
 
 
 def plain(value):
-    """As JSON has it."""
+    """As JSON has it, numbers of NumPy too."""
     if isinstance(value, dict):
         return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
