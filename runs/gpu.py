@@ -629,7 +629,7 @@ def record_table(bench: Bench, text: ModuleType, work: Path, kept: Path) -> None
         flags += ["--length", "256", "--dim", "256", "--layers", "4", "--batch-size", "64"]
     shutil.rmtree(kept, ignore_errors=True)  # of an earlier run
     try:
-        if text.main([str(work / "data"), str(work / "out"), *flags]):
+        if text.main([str(work / "data"), str(work / "out"), *flags]) == 130:
             raise KeyboardInterrupt
     except SystemExit as stop:  # which is no error to `attempt`
         raise RuntimeError(str(stop.code)) from None
