@@ -16,6 +16,7 @@ import json
 import lzma
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from unmask.cli.runtime import same_data
 from unmask.compression.coding import machine, model_digest
 from unmask.data import open_data
 from unmask.device import pick_device, tune_process
-from unmask.documents import Test, read_json
+from unmask.documents import NUMBER, Test, read_json
 from unmask.files import write_whole
 from unmask.kinds.data import Data
 from unmask.kinds.registry import kind_of
@@ -171,8 +172,8 @@ def table(folder: Path) -> list[str]:
     return lines
 
 
-def is_number(value: object) -> bool:
-    return type(value) in (int, float) and value >= 0
+def is_number(value: Any) -> bool:
+    return NUMBER.holds(value) and value >= 0
 
 
 def over(of: dict) -> str:

@@ -6,11 +6,12 @@
 # Sources are the bundled ones; of pictures, PICTURES=FOLDER takes MNIST's official files, binarized, since of the bundled digits 252 are
 # held out. STEPS of training, NUM (1000) examples, KINDS ("text digits table proteins"), FLAGS of runs/compress.py.
 # Needs pip install 'unmask[compress]'. Cost: training, and a network call for every step of every part, twice: an hour and a half on one
-# core. What is finished is not done again: say it again.
+# core. What is finished is not done again: say it again; with another STEPS or PICTURES it is refused.
 set -euo pipefail
 out=$1
 python=${PYTHON:-python}
 here=$(dirname "$0")
+. "$here/asked.sh"
 
 bundled() {
   "$python" -c "from unmask.kinds.registry import demos; print(demos()['$1'].source)"
@@ -29,6 +30,9 @@ for kind in ${KINDS:-text digits table proteins}; do
       ;;
     *) echo "there is no kind $kind: text, digits, table, proteins" >&2; exit 2 ;;
   esac
+  said="STEPS=${STEPS:-}"
+  [ $kind != digits ] || said="$said PICTURES=${PICTURES:-}"
+  asked "$out/$kind-asked" "$said"
   if [ ! -e "$out/$kind-data/meta.json" ]; then
     "$python" -m unmask prepare "${source[@]}" "$out/$kind-data" "${flags[@]}"
   fi

@@ -15,13 +15,8 @@ case $kind in
   digits) preset=digits steps=600 ;;
   *) echo "there is no kind $kind: shakespeare, table, protein, digits" >&2; exit 2 ;;
 esac
-asked="STEPS=${STEPS:-} LIMIT=${LIMIT:-} FLAGS=${FLAGS:-}"
-mkdir -p "$out"
-[ -e "$out/asked" ] || printf '%s\n' "$asked" > "$out/asked"
-if [ "$(cat "$out/asked")" != "$asked" ]; then
-  echo "$out was begun with $(cat "$out/asked"), not $asked: choose another OUT" >&2
-  exit 2
-fi
+. "$(dirname "$0")/asked.sh"
+asked "$out/asked" "STEPS=${STEPS:-} LIMIT=${LIMIT:-} FLAGS=${FLAGS:-}"
 if [ ! -e "$out/data/meta.json" ]; then
   "$python" -c '
 import sys

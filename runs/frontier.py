@@ -211,7 +211,8 @@ def sampler_of(row: dict[str, Any]) -> str:
     said = row["sampler"]
     if row["steps"]:
         said += f", {row['steps']} steps"
-    return said if row["draw"] == "exact" else f"{said}, {row['draw']}"
+    draw = row.get("draw", "exact")  # older records have this one alone
+    return said if draw == "exact" else f"{said}, {draw}"
 
 
 def spelled(value: dict[str, float]) -> str:
@@ -225,10 +226,7 @@ def table(record: Path) -> list[str]:
     lines = ["| sampler | temperature | steps | entropy, nats | generative perplexity | samples |"]
     lines.append("|---|---|---|---|---|---|")
     for row in rows:
-        sampler, draw = row["sampler"], row.get("draw", "exact")
-        if draw != "exact":
-            sampler += f", {draw}"
-        cells = [sampler, short(row["temperature"]), str(row["steps"] or "")]
+        cells = [sampler_of(row | {"steps": 0}), short(row["temperature"]), str(row["steps"] or "")]
         if "figures" in row:
             cells += [spelled(row["figures"][name]["samples"]) for name in FIGURES]
             cells.append(str(row["samples"]))

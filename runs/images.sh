@@ -9,6 +9,8 @@
 set -euo pipefail
 source=$1 out=$2
 python=${PYTHON:-python}
+. "$(dirname "$0")/asked.sh"
+asked "$out/asked" "FOLDER=$source SET=${SET:-mnist}"
 if [ ! -e "$out/data/meta.json" ]; then
   if [ "${SET:-mnist}" = mnist ]; then
     bits=$source/binarized_mnist_

@@ -101,9 +101,16 @@ def head(unit: str) -> list[str]:
 
 
 def line(of: dict) -> str:
-    change = f"{of['difference']:+.3f} ± {of['difference_stderr']:.3f}" if of["difference"] else ""
-    bits = f"{of['bits']:.3f} ± {of['stderr']:.3f}"
+    change = ""
+    if of["difference"]:
+        change = f"{of['difference']:+.3f}" + of_error(of["difference_stderr"])
+    bits = f"{of['bits']:.3f}" + of_error(of["stderr"])
     return f"| {of['name']} | {bits} | {change} | {of['calls']:,.0f} | {of['seconds']:.0f} |"
+
+
+def of_error(error: float) -> str:
+    """What follows a figure; nothing where its error is not known, as of one example."""
+    return f" ± {error:.3f}" if math.isfinite(error) else ""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Bounds of `unmask eval` beside published figures: a table.
+"""Figures of `unmask eval` beside published figures: a table.
 
 A record is a JSON file: `what` is measured, by which keys records of `unmask eval --json` have its
 `value` and `error`, how many `digits` are shown, and `rows`, each with a `name` and either a figure
@@ -9,9 +9,8 @@ What is published is said to be: nobody measured it here, and its budget was ano
 
 from pathlib import Path
 
-from unmask.documents import Test, read_json, whole
+from unmask.documents import NUMBER, read_json, whole
 
-NUMBER = Test(lambda value: type(value) in (int, float), "a number")
 ROW = {"name": str, "published?": str, "source?": str, "eval?": str}
 FORM = {"what": str, "value": str, "error": str, "digits": whole(0, 9), "rows": [ROW]}
 
@@ -35,8 +34,11 @@ def table(record: Path) -> list[str]:
 
 
 def measured(path: Path, found: dict) -> str:
-    """A bound with its error, and what it is of."""
+    """A bound, or a likelihood, with its error, and what it is of."""
     value, error, digits = found["value"], found["error"], found["digits"]
-    one = read_json(path, {value: NUMBER, error: NUMBER, "n": whole(1), "split": str})
+    one = read_json(path, {value: NUMBER, error: NUMBER, "n": whole(1), "split": str, "what?": str})
     bound = f"{one[value]:.{digits}f} ± {one[error]:.{digits}f}"
-    return f"{bound} | a bound, {one['n']:,} {one['split']} examples"
+    # records that do not say it are of a time when there were bounds alone
+    exact = one.get("what", "").startswith("the exact")
+    kind = "likelihood" if exact else "bound"
+    return f"{bound} | a {kind}, {one['n']:,} {one['split']} examples"

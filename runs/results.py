@@ -33,6 +33,7 @@ RECORDS = RUNS.parent / "benchmarks" / "records"
 SCRIPT = re.compile(r"\w+(?:\.\w+)*")
 BEGIN = re.compile(rf"<!-- table: ({SCRIPT.pattern})((?:-\w+)*), of (\S+) -->")
 END = "<!-- end -->"
+NO_NUMBER = re.compile(r"(?<!\w)[+-]?(?:nan|inf)(?!\w)")  # as Python prints them
 
 
 class Place(NamedTuple):
@@ -53,6 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     way.add_argument("--check", action="store_true", help="write nothing; exit code 1: some differ")
     way.add_argument("--show", nargs=2, metavar=("SCRIPT", "RECORD"), help="print one of a record")
     args = parser.parse_args(argv)
+    if args.show and args.name is not None:
+        parser.error(f"{args.name} is of the page, and --show of a record: leave out one of them")
     try:
         if args.show:
             print("\n".join(lines_of(args.show[0], Path(args.show[1]))))
@@ -130,7 +133,8 @@ def places_of(lines: list[str]) -> Iterator[Place]:
 def lines_of(script: str, record: Path) -> list[str]:
     """A record's table by a script's `table`.
 
-    ValueError for what is no script with one, for a record that is not there, or of another form.
+    ValueError that names the record for what is no script with one, for a record that is not
+    there, or of another form, and for a figure that is NaN or infinite.
     """
     file = RUNS / f"{script.replace('.', '/')}.py"
     if not (SCRIPT.fullmatch(script) and file.is_file()):
@@ -142,8 +146,17 @@ def lines_of(script: str, record: Path) -> list[str]:
     table = getattr(importlib.import_module(script), "table", None)
     if table is None:
         raise ValueError(f"{script} makes no tables: name a script that has a function `table`")
-    with malformed(f"{script}: the record {record}", "make it again"):
-        return table(record)
+    what = f"{script}: the record {record}"
+    try:
+        with malformed(what, "make it again"):
+            lines = table(record)
+    except ValueError as error:  # who made it may not know of which file
+        if str(record) in str(error):
+            raise
+        raise ValueError(f"{what} is damaged ({error}): make it again") from None
+    if strange := next(filter(NO_NUMBER.search, lines), None):
+        raise ValueError(f"{what} has a figure that is no number ({strange}): make it again")
+    return lines
 
 
 if __name__ == "__main__":

@@ -8,10 +8,12 @@
 set -euo pipefail
 source=$1 out=$2
 python=${PYTHON:-python}
+. "$(dirname "$0")/asked.sh"
+asked "$out/asked" "SOURCE=$source GPT2=${GPT2:?name the folder of encoder.json and vocab.bpe}"
 if [ ! -e "$out/data/meta.json" ]; then
   case $source in *.bin) ids="--format ids" ;; *) ids="" ;; esac
   # shellcheck disable=SC2086
-  "$python" -m unmask prepare text "$source" "$out/data" --tokenizer "${GPT2:?name the folder of encoder.json and vocab.bpe}" $ids
+  "$python" -m unmask prepare text "$source" "$out/data" --tokenizer "$GPT2" $ids
 fi
 # shellcheck disable=SC2086
 "$python" "$(dirname "$0")/vocabulary.py" "$out/data" "$out" --minutes "${BUDGET_MINUTES:-30}" ${FLAGS:-}

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import math
 import shutil
 
 import pytest
@@ -10,7 +11,7 @@ from test_train import SMALL
 
 from unmask import checkpoint
 from unmask.cli import main
-from unmask.documents import misfit, one_of, read_json, whole
+from unmask.documents import NUMBER, misfit, one_of, read_json, whole
 from unmask.train import train
 
 WRONG = (None, True, -1, 2**70, 1e999, "x", [], ["x"], {}, {"x": 1})
@@ -33,6 +34,11 @@ def test_forms():
         assert said in misfit(right | change, form)
     assert misfit({"c": {}}, form) == "'a' is missing"
     assert misfit([], form) == "all of it is [], expected an object"
+    assert misfit(1.5, int) == "all of it is 1.5, expected a whole number"
+    assert misfit(1, float) == "all of it is 1, expected a decimal number"
+    assert [NUMBER.holds(value) for value in (1, 0.5, math.nan, -math.inf, True)] == [
+        True, True, False, False, False
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("content", ["", "{", "[" * 100_000, '{"a": NaN', b"\xff\xfe"])

@@ -1,6 +1,7 @@
 """runs/results.py: the tables of docs/results.md are those of their records."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -123,6 +124,44 @@ def test_names_that_the_page_lacks_and_damaged_records_are_refused(page, capsys)
     assert f"{TEXT} is damaged ('difference'): make it again" in told
 
 
+def test_what_is_damaged_is_named_and_what_is_no_number_is_no_figure(page, tmp_path, capsys):
+    seeds = {"baselines": {}, "rows": {"test": 1}}
+    protocol = {"unit": "bits per byte", "windows": 1, "repeats": 1}
+    part = {name: 7 for name in compress.SUMS}
+    one = json.loads((results.RECORDS / TEXT).read_text(encoding="utf-8"))
+    first = one["rows"][0]
+    for script, content in (
+        ("compare_text", protocol | {"rows": []}),
+        ("compare_text", protocol | {"windows": 1.5, "rows": []}),
+        ("adult_table", seeds | {"seeds": []}),
+        ("adult_table", {"baselines": {}, "seeds": [], "rows": {"test": 0.5}}),
+        ("proteins", {"bound": {"residues": "x", "sequences": 1}, "recovery": {}, "samples": {}}),
+        ("policies", one | {"rows": [first | {"bits": math.inf}]}),
+        ("policies", one | {"rows": [first | {"bits": "x"}]}),
+        ("grids", {"steps": 1.5}),
+        ("compress", part | {"bits": 0}),
+        ("compress", part | {"bits": math.inf}),
+    ):
+        record = file = tmp_path / "record.json"
+        if script in ("grids", "compress"):
+            record = tmp_path / f"of-{script}"
+            file = record / ("a-parts" if script == "compress" else "") / "all.json"
+            file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content), encoding="utf-8")
+        capsys.readouterr()
+        assert results.main(["--show", script, str(record)]) == 2, (script, content)
+        told = capsys.readouterr()
+        assert str(record) in told.err and told.err.count("\n") == 1 and told.out == ""
+    # an error that is not known is left out
+    record = tmp_path / "record.json"
+    record.write_text(json.dumps(one | {"rows": [first | {"stderr": None}]}), encoding="utf-8")
+    assert results.main(["--show", "policies", str(record)]) == 0
+    assert f"the bound | {first['bits']:.3f} |" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        results.main(["policies-text", "--show", "policies", str(record)])
+    assert "leave out one of them" in capsys.readouterr().err
+
+
 # ---------------------------------------------------------------- tables of scripts
 
 
@@ -198,13 +237,20 @@ def test_published_figures_say_so_and_have_a_source(tmp_path):
     row = {"name": "MADE", "published": "86.64", "source": "a paper"}
     content = {"what": "nats", "value": "v", "error": "e", "digits": 1, "rows": [row]}
     path = tmp_path / "p.json"
-    (tmp_path / "e.json").write_text('{"v": 1.25, "e": 0.5, "n": 1000, "split": "test"}')
+    ours = {"v": 1.25, "e": 0.5, "n": 1000, "split": "test", "what": "an upper bound"}
+    (tmp_path / "e.json").write_text(json.dumps(ours))
     content["rows"].append({"name": "ours", "eval": "e.json"})
     path.write_text(json.dumps(content), encoding="utf-8")
     assert published.table(path)[2:] == [
         "| MADE | 86.64 | published: a paper |",
         "| **ours** | 1.2 ± 0.5 | a bound, 1,000 test examples |",
     ]
+    exact = ours | {"what": "the exact negative log-likelihood"}
+    (tmp_path / "e.json").write_text(json.dumps(exact))
+    assert published.table(path)[3].endswith("| a likelihood, 1,000 test examples |")
+    (tmp_path / "e.json").write_text(json.dumps(ours | {"e": math.nan}))
+    with pytest.raises(ValueError, match="e.json: e is NaN, expected a number"):
+        published.table(path)
     for wrong in ({"published": "86.64"}, {"eval": "e.json", **row}, {}):
         content["rows"] = [{"name": "MADE"} | wrong]
         path.write_text(json.dumps(content), encoding="utf-8")
@@ -235,6 +281,24 @@ def test_a_kind_that_there_is_not_is_refused(tmp_path):
         assert made.returncode == 2
         assert made.stderr == "there is no kind music: shakespeare, table, protein, digits\n"
     assert chain("grids.sh").returncode != 0
+
+
+def test_what_was_begun_with_something_else_is_refused(tmp_path):
+    """A folder of other data or of a longer training is not taken for this one."""
+    for name, out, begun, given in (
+        ("text.sh", "asked", "SOURCE=a TOKENIZER=bytes SPLIT=", {"TOKENIZER": "characters"}),
+        ("images.sh", "asked", "FOLDER=a SET=mnist", {"SET": "cifar10"}),
+        ("vocabulary.sh", "asked", "SOURCE=a GPT2=b", {"GPT2": "c"}),
+        ("compress.sh", "digits-asked", "STEPS=2 PICTURES=", {"PICTURES": "a", "KINDS": "digits"}),
+        ("compress.sh", "table-asked", "STEPS=2", {"STEPS": "3", "KINDS": "table"}),
+    ):
+        (tmp_path / out).write_text(f"{begun}\n")
+        arguments = [tmp_path] if name == "compress.sh" else ["a", tmp_path]
+        made = chain(name, *arguments, **given)
+        said = f"{tmp_path} was begun with {begun}, not "
+        assert made.returncode == 2 and said in made.stderr, (name, made.stderr)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [out]
+        (tmp_path / out).unlink()
 
 
 @pytest.mark.slow

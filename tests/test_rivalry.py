@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from test_protocols import byte_level
 
 from unmask.data import open_data, prepare_images, prepare_text
@@ -52,10 +53,11 @@ def records(out):
     return {path.stem: json.loads(said) for path, said in made.items()}, made
 
 
-def plan(out, data, calls, **changed):
-    """A plan that an earlier version wrote: without the table, its rates and its sizes."""
+def plan(out, table, data, calls, **changed):
+    """A plan of an earlier call."""
     of_data = json.loads((data / "meta.json").read_text())["sha256"]
     asked = {"minutes": 10.0, "seeds": [0, 1], "windows": 4, "length": 8, "dim": 16, "layers": 1}
+    asked |= {"table": table.told(), "batch_size": 16, "rates": [0.001, 0.003, 0.01]}
     made = asked | {"data_sha256": of_data, "calls": calls} | changed
     (out / "plan.json").write_text(json.dumps(made))
 
@@ -68,7 +70,7 @@ def test_the_table_of_rivals_goes_on_where_it_stopped(script, letters, tmp_path,
     flags = [str(letters), str(tmp_path), "--only", "md4,md4x2,genmd4,ar", "--length", "8", *SMALL]
     with pytest.raises(SystemExit, match="leaves 0 steps a cell: give at least"):
         text.main([*flags, "--minutes", "0.0001"])
-    plan(tmp_path, letters, 64, rows=["md4", "md4x2", "genmd4", "ar"])
+    plan(tmp_path, text.LETTERS, letters, 64, rows=["md4", "md4x2", "genmd4", "ar"])
     assert text.main(flags) == 0
     found, made = records(tmp_path)
     assert len(found) == 16 and not any("failed" in one for one in found.values())
@@ -76,8 +78,15 @@ def test_the_table_of_rivals_goes_on_where_it_stopped(script, letters, tmp_path,
     steps = {one["row"]: one["steps"] for one in found.values()}
     assert steps == {"md4": 4, "md4x2": 2, "genmd4": 2, "ar": 4}
     assert {one["what"] for name, one in found.items() if name.startswith("ar")} == {EXACT}
+    # what is kept of each sequence is what the figures are of
+    for one in found.values():
+        each = torch.tensor(one["of_each"]["nats"])
+        assert each.shape == (2, 4) and one["repeats"] == (1 if one["row"] == "ar" else 8)
+        assert float(each.mean()) == pytest.approx(one["nats"], abs=1e-4)
+        assert "bytes" in one and sum(one["of_each"]["bytes"]) == one["bytes"]
     said = capsys.readouterr().out
     assert "| likelihood | 2 |" in said and "| 1.23 |" in said
+    assert "not judged" not in said
     assert "genmd4 less md4: " in said and "genmd4 less md4x2: " in said
     assert said.splitlines() == text.table(tmp_path)
     # a cell that is lost is done again, to the last bit, from nothing: what training needs is gone
@@ -98,17 +107,16 @@ def test_a_plan_fits_the_minutes(script, letters, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "measured", lambda table, plan, name, args: costs[name])
     monkeypatch.setattr(script("rivalry.command"), "work", lambda *a: None)
     flags = [str(letters), str(tmp_path), "--only", "md4,ar", "--seeds", "0,1", "--windows", "16"]
-    assert text.main([*flags, "--minutes", "3"]) == 0
+    assert text.main([*flags, "--minutes", "3"]) == 1  # without a row
     plan = json.loads((tmp_path / "plan.json").read_text())
-    # 4 cells a row; an evaluated window of two draws is 2 / 3 of a call
-    calls = (180 - 4 * 3) / (4 * 0.03) - 2 / 3 * (16 + 128)
+    # 4 cells a row; an evaluated window of eight draws is 8 / 3 of a call
+    calls = (180 - 4 * 3) / (4 * 0.03) - 8 / 3 * (16 + 128)
     assert calls - 3 * 16 < plan["calls"] <= calls and plan["calls"] % 32 == 0
 
 
 def test_a_table_is_printed_from_its_record_alone(script, letters, tmp_path):
-    """Files of an earlier version, which say neither what rows are nor the learning rates."""
     text = script("text")
-    plan(tmp_path, letters, 64, rows=["md4", "ar"], batch_size=16)
+    plan(tmp_path, text.LETTERS, letters, 64, rows=["md4", "ar"])
     (tmp_path / "cells").mkdir()
 
     def cell(row, rate, seed, **said):
@@ -130,40 +138,95 @@ def test_a_table_is_printed_from_its_record_alone(script, letters, tmp_path):
     assert f"| MD4 | 2.800 +- 0.050 | bound | 2 | {rates} | d | 12,345 | 1.37 |" in lines
     assert any(line.startswith("| autoregressive | not done | | 0 | ") for line in lines)
     assert sum("failed: FloatingPointError: no" in line for line in lines) == 4
-    assert any("a figure by up to 0.040 bits per letter" in line for line in lines)
+    assert sum("the larger of two: that over seeds" in line for line in lines) == 1
     width = {line.count("|") for line in lines if line.startswith("|")}
     assert width == {9}
+    # the best of rates is at an end where it is the least or the largest, wherever it was typed
+    plan(tmp_path, text.LETTERS, letters, 64, rows=["md4"], rates=[0.003, 0.001, 0.01])
+    assert not any("may lie beyond" in line for line in text.table(tmp_path))
+    plan(tmp_path, text.LETTERS, letters, 64, rows=["md4"], rates=[0.001, 0.003])
+    assert any("**0.003: 2.500** (the best may lie beyond)" in x for x in text.table(tmp_path))
     with pytest.raises(ValueError, match="holds no table"):
         text.table(tmp_path / "cells")
     with pytest.raises(ValueError, match="holds the table letters, and this is of vocabulary or "):
         script("vocabulary").table(tmp_path)
     with pytest.raises(SystemExit, match="holds the table letters, and this is of mnist-binarized"):
         script("images").main([str(letters), str(tmp_path), "--report"])
+    # what is damaged is named
+    path = tmp_path / "cells" / "md4-0.003-0.json"
+    path.write_text(path.read_text()[:20])
+    with pytest.raises(SystemExit, match="md4-0.003-0.json cannot be read"):
+        text.main([str(letters), str(tmp_path), "--report"])
+    for content in ("[]", '{"table": {"name": "letters"}}', "{"):
+        (tmp_path / "plan.json").write_text(content)
+        for argv in (["--report"], ["--calls", "32"]):
+            with pytest.raises(SystemExit, match="plan.json"):
+                text.main([str(letters), str(tmp_path), *argv])
+
+
+def cell_of(bits, *nats):
+    """A cell of sequences of one position that pay so, each replicate a list."""
+    each = {"nats": nats, "steady": nats, "positions": [1] * len(nats[0])}
+    return {"bits": bits, "of_each": each | {"bytes": None, "groups": None}}
 
 
 def test_differences_are_those_of_pairs_of_seeds(script):
     report = script("rivalry.report")
     measure = {"key": "bits", "title": "bits", "digits": 3}
     told = {"measures": [measure], "rows": {"md4": {}, "b": {"control": "c"}, "c": {}}}
+    found = {"md4": (1.0, 2.0, 3.0), "b": (1.5, 2.7, 3.6), "c": (1.5, 2.7, 3.9)}
+    exact = [[1.0, 2.0]] * 2  # all pay the same, so that sequences have no say
     cells = {
-        "md4": {seed: {"bits": 1.0 + seed} for seed in range(3)},
-        "b": {0: {"bits": 1.5}, 1: {"bits": 2.7}, 2: {"bits": 3.6}},
-        "c": {0: {"bits": 1.5}, 1: {"bits": 2.7}, 2: {"bits": 3.9}},
+        row: {i: cell_of(bits, *exact) for i, bits in enumerate(of)} for row, of in found.items()
     }
     # 0.5, 0.7, 0.6: their standard error is 0.1 / sqrt(3), and Student's of 2 is 4.303
     assert report.resolved(told, cells)[0] == (
-        "- b less md4: +0.600 bits, resolved at 95 % by 3 seeds: differences from 0.248 on would be"
+        "- b less md4: +0.600 bits, resolved at 95 %: differences from 0.248 on would be (0.248 by "
+        "3 seeds, 0.000 by sequences and masks)"
     )
     assert [line[:10] for line in report.resolved(told, cells)] == [
         "- b less m", "- c less m", "- b less c"
     ]  # fmt: skip
     assert "b less c: -0.100 bits, not resolved" in report.resolved(told, cells)[2]
+    # one row of several seeds does not compare, and is not said to be of one
+    several = {"md4": cells["md4"], "b": {0: cells["b"][0]}, "c": {}}
+    assert report.resolved(told, several) == []
     only = {row: {0: of[0]} for row, of in cells.items()}
     assert report.resolved(told, {row: {} for row in cells})[0].startswith("No row is finished")
     assert "One seed resolves nothing" in report.resolved(told, only)[0]
     # of one seed, the error over sequences, where it is known
     assert report.figure(measure, {0: {"bits": 1.5, "stderr": 0.25}}) == "1.500 +- 0.250"
     assert report.figure(measure, {0: {"bits": 1.5}}) == "1.500"
+    assert report.with_error([1.0, 2.0], [0.75, math.nan], 2) == "1.50 +- 0.75"
+    assert report.with_error([1.0, 2.0], [0.25, None], 2) == "1.50 +- 0.50"
+
+
+def test_seeds_that_agree_on_a_few_sequences_resolve_nothing(script):
+    """They share sequences and masks: what others would change is in no spread over seeds."""
+    report = script("rivalry.report")
+    measure = {"key": "bits", "title": "bits", "digits": 3}
+    change = torch.tensor([0.5, -0.3, 0.9, -0.7, 0.2, 0.1], dtype=torch.float64)
+    a = {seed: cell_of(2.0 + seed, *[(10 + change).tolist()] * 2) for seed in range(3)}
+    b = {seed: cell_of(1.83 + seed, *[[10.0] * 6] * 2) for seed in range(3)}
+    own = report.paired_error("bits", [*a.values()], [*b.values()])
+    assert own == pytest.approx(float(change.std()) / math.sqrt(6) / math.log(2), abs=1e-9)
+    said = report.compared(measure, ("a", a), ("b", b))
+    assert "+0.170 bits, not resolved at 95 %" in said
+    assert f"(0.000 by 3 seeds, {1.96 * own:.3f} by sequences and masks)" in said
+    # masks alone, counted once: of replicates at 10 + 1 and 10 - 1, 1 nat
+    a, b = [cell_of(1.0, [11.0] * 8, [9.0] * 8)], [cell_of(1.0, *[[10.0] * 8] * 2)]
+    assert report.paired_error("bits", a, b) == pytest.approx(1 / math.log(2))
+    # by bytes, a sequence that has twice as many and pays twice as much is no other
+    for cell, nats in ((a[0], [1.0, 2.0]), (b[0], [3.0, 6.0])):
+        cell["of_each"] |= {"nats": [nats] * 2, "steady": [nats] * 2, "bytes": [5, 10]}
+    assert report.paired_error("bits_per_byte", a, b) == pytest.approx(0, abs=1e-9)
+    # what is not of the same sequences, or does not say, is not judged
+    a[0]["of_each"]["bytes"] = [5, 11]
+    assert report.paired_error("bits_per_byte", a, b) is None
+    for row in (a, b):
+        row.append({"bits": 2.0})
+    said = report.compared(measure, ("a", dict(enumerate(a))), ("b", dict(enumerate(b))))
+    assert said.startswith("- a less b: +0.000 bits, not judged: ")
 
 
 def test_a_row_that_never_trains_and_one_that_fails_are_told(
@@ -187,6 +250,9 @@ def test_a_row_that_never_trains_and_one_that_fails_are_told(
     assert "| autoregressive | not done |" in said.out
     found, made = records(tmp_path)
     assert {name for name, one in found.items() if "bits" in one} == {"md4-0.003-0", "md4-0.003-1"}
+    none = [flags[0], str(tmp_path / "none"), *flags[2:], "--only", "ar"]
+    assert text.main(none) == 1  # of these all fail
+    assert "No row is finished" in capsys.readouterr().out
     # what failed stays as it is, and is done when that is asked for
     monkeypatch.setattr(cells, "train", real)
     assert text.main(flags) == 0 and records(tmp_path)[1] == made
@@ -213,7 +279,11 @@ def test_a_table_that_was_stopped_inside_a_cell_goes_on(script, letters, tmp_pat
     assert set(records(tmp_path)[0]) == {"md4-0.003-0"}
     assert list((tmp_path / "runs" / "md4-0.003-1").glob("checkpoints/*"))  # it goes on from here
     monkeypatch.setattr(cells, "estimate", real)
+    run, plan = tmp_path / "runs" / "md4-0.003-1", json.loads((tmp_path / "plan.json").read_text())
+    ready = cells.scored(run, letters, plan)  # a run that is finished can be measured by itself
     assert text.main(flags) == 0 and len(records(tmp_path)[0]) == 2
+    made = records(tmp_path)[0]["md4-0.003-1"]
+    assert {name: made[name] for name in ready} == ready and ready["steps"] == 2
 
 
 # ---------------------------------------------------------------- bytes, subwords, pictures
@@ -355,7 +425,7 @@ def test_pictures_are_in_nats_beside_published_figures_of_those_pictures_alone(
     assert "a U-Net of widths 8,8" in capsys.readouterr().out
 
 
-def test_tables_are_of_their_kinds_of_data(script, letters, tmp_path):
+def test_tables_are_of_their_kinds_of_data(script, letters, tmp_path, capsys):
     for name, said in (
         ("images", "holds text, and this is of pictures"),
         ("vocabulary", "has tokens of characters, and this is of subwords"),
@@ -366,10 +436,15 @@ def test_tables_are_of_their_kinds_of_data(script, letters, tmp_path):
     with pytest.raises(SystemExit, match="has tokens of pixels, and this is of letters"):
         script("text").main([str(tmp_path / "data"), str(tmp_path / "out")])
     flags = [str(letters), str(tmp_path / "out")]
-    for wrong in (
-        "--only=md5", "--minutes=0", "--calls=17", "--windows=0", "--seeds=a", "--rates=0.1,-1"
+    for wrong, said in (
+        ("--only=md5", "md5: name some of"), ("--minutes=0", "positive"), ("--calls=17", "17"),
+        ("--windows=0", "and 0"), ("--seeds=a", "invalid"), ("--rates=0.1,-1", "-1.0"),
+        ("--minutes=inf", "inf"), ("--rates=0.003,inf", "inf"), ("--rates=nan", "nan"),
+        ("--batch-size=0", "--batch-size must be at least 1, not 0"), ("--seeds=-1", "not -1"),
+        ("--only=md4,ar,md4", "--only has md4 twice"), ("--seeds=0,1,0", "--seeds has 0 twice"),
+        ("--rates=0.1,1e-1", "--rates has 0.1 twice"), ("--dim=15", "15"), ("--length=0", "0"),
     ):  # fmt: skip
         with pytest.raises(SystemExit) as stop:
-            script("text").main([*flags, wrong])
-        assert stop.value.code == 2
+            script("text").main([*flags, "--calls=32", wrong])
+        assert stop.value.code == 2 and said in capsys.readouterr().err.splitlines()[-1], wrong
     assert not (tmp_path / "out").exists()

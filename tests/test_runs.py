@@ -286,6 +286,7 @@ def test_what_is_measured_on_a_gpu_can_be_rehearsed_without_one(tmp_path, only):
     if "table-text" in only:  # as runs/text.py makes it, and kept in a few small files
         table, kept = record["table-text"], tmp_path / "table-text"
         assert any(line.startswith("| GenMD4, two draws | ") for line in table["table"])
+        assert "sequences of 8 letters" in table["table"][0]
         assert table["cells"] == 3 and (kept / "cells" / "ar-0.003-0.json").is_file()
         assert sum(path.stat().st_size for path in kept.rglob("*.json")) < 50_000
 

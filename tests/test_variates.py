@@ -146,6 +146,11 @@ def test_what_is_paid_at_positions_has_less_noise_and_adds_up(costs, monkeypatch
 def test_one_draw_of_a_replicate_has_no_others(costs, monkeypatch):
     x = torch.randint(2, (8, 16), generator=rng())
     found = estimate_nelbo(costs, [x], repeats=2)
+    assert found.density == "counts k by k^-1/2, in strata"
+    said = estimate_nelbo(costs, [x], repeats=4).density
+    assert said == f"{found.density}; control variates within replicates"
+    counts = Counts((1.0, 0.5, 0.0))
+    assert ["variates" in counts.density(costs, each) for each in (1, 2)] == [False, True]
     monkeypatch.setattr(estimating, "less_variates", plain)
     assert torch.equal(found.replicates, estimate_nelbo(costs, [x], repeats=2).replicates)
 

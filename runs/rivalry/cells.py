@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from tabular.cells import Progress, done, read, run_cell
+from torch import Tensor
 
 from rivalry.tables import REPEATS, Table
+from unmask.checkpoint import resolve
 from unmask.data import open_data
 from unmask.device import pick_device, pick_dtype, precision
+from unmask.estimate import Estimate
 from unmask.evaluation.counted import Counted
 from unmask.likelihood import estimate, own_estimator
 from unmask.rivals import open_model
 from unmask.train import train
-from unmask.train.run import last_row
+from unmask.train.run import last_row, read_training
 
 
 def name_of(row: str, rate: float, seed: int) -> str:
@@ -88,16 +91,20 @@ def cell(
     how = {"learning_rate": rate, "warmup": max(1, steps // 20), "seed": seed, "steps": steps}
     run = args.out / "runs" / name_of(row, rate, seed)
     config = table.config(plan, row, **how, device=args.device)
-    folder = train(config, args.data, run)
-    device = pick_device(config.device)
-    dtype = pick_dtype(config.dtype, device)
-    model, data = open_model(folder), open_data(args.data)
-    model.save_pretrained(args.out / "models" / run.name, data.tokenizer.files())
-    own = own_estimator(model.to(device))
+    model = open_model(train(config, args.data, run))
+    model.save_pretrained(args.out / "models" / run.name, open_data(args.data).tokenizer.files())
+    return scored(run, args.data, plan, args.device) | {"config": asdict(config)}
+
+
+def scored(run: Path, data_folder: Path, plan: Mapping[str, Any], device: str = "auto") -> dict:
+    """What a finished run has on `windows` sequences of `length` of the test split, as a plan has
+    them: figures with their errors, and what each sequence pays, for paired differences."""
+    folder, data, where = resolve(run), open_data(data_folder), pick_device(device)
+    model, dtype = open_model(folder).to(where), pick_dtype("auto", where)
     # batches of about as many positions for all, 64 short sequences or a few long ones
     windows = Counted(data, "test", plan["length"], most_rows(plan["length"]), plan["windows"])
-    with precision(dtype, device):
-        found = estimate(model, windows, own, repeats=REPEATS)
+    with precision(dtype, where):
+        found = estimate(model, windows, own_estimator(model), repeats=REPEATS)
     return {
         "validation_bits": last_row(run, folder).get("bits"), "bits": found.bits_per_dim,
         "stderr": found.bits_per_dim_stderr, "noise": found.bits_per_dim_noise,
@@ -105,10 +112,25 @@ def cell(
         "perplexity": found.perplexity,
         "perplexity_stderr": found.perplexity * math.log(2) * found.bits_per_dim_stderr,
         "what": found.what, "estimator": found.name, "sampler": found.sampler,
-        "density": found.density, "steps": steps, "dtype": dtype, "device": str(device),
+        "density": found.density, "repeats": found.repeats, "dtype": dtype, "device": str(where),
+        "steps": read_training(folder)["step"],
         "parameters": sum(p.numel() for p in model.parameters()),
-        "sequences": len(found.positions), "config": asdict(config),
+        "sequences": len(found.positions), "of_each": of_each(found, windows.bytes()),
     }  # fmt: skip
+
+
+def of_each(found: Estimate, size: Tensor | None) -> dict[str, Any]:
+    """Of every sequence: its nats in each replicate, plain and steadied, its positions, its bytes
+    and its group, as `Estimate` has them; what is not known is None."""
+    steady = found.replicates if found.steady is None else found.steady
+    kept = {
+        "nats": found.replicates, "steady": steady, "positions": found.positions, "bytes": size,
+        "groups": found.groups,
+    }  # fmt: skip
+    lists = {name: None if of is None else of.tolist() for name, of in kept.items()}
+    for name in ("nats", "steady"):
+        lists[name] = [[round(value, 4) for value in replicate] for replicate in lists[name]]
+    return lists
 
 
 def most_rows(length: int) -> int:

@@ -1,6 +1,7 @@
 """The command line that the scripts of tables have in common."""
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,9 +10,11 @@ import torch
 
 from rivalry.cells import work
 from rivalry.plan import planned
-from rivalry.report import lines_of
+from rivalry.report import any_finished, lines_of
 from rivalry.tables import RATES, Table
 from unmask.data import Data, open_data
+from unmask.files import write_whole
+from unmask.train.loop import untrained
 
 
 def command(
@@ -27,14 +30,8 @@ def command(
     tables = list(tables)
     parser = flags(doc, tables[0])
     args = parser.parse_args(argv)
-    if strange := set(args.only) - set(tables[0].rows):
-        parser.error(f"--only {min(strange)}: name some of {', '.join(tables[0].rows)}")
-    if not args.minutes > 0 or args.windows < 1:
-        given = f"{args.minutes:g} and {args.windows}"
-        parser.error(f"--minutes must be positive and --windows at least 1, not {given}")
-    if args.calls < 0 or args.calls % (2 * args.batch_size):
-        each = f"of two steps of {args.batch_size} sequences"
-        parser.error(f"--calls must be a multiple {each}, not {args.calls}")
+    if wrong := misgiven(args, tables[0]):
+        parser.error(wrong)
     if args.threads:
         torch.set_num_threads(args.threads)
     try:
@@ -47,8 +44,31 @@ def command(
         print("stopped; the same command goes on", file=sys.stderr)
         return 130
     print(text, end="")
-    (args.out / "report.md").write_text(text, encoding="utf-8")
-    return 0
+    write_whole(args.out / "report.md", text)
+    return int(not any_finished(args.out, tables))
+
+
+def misgiven(args: argparse.Namespace, table: Table) -> str:
+    """What is wrong with flags by themselves, and what they may be; "" if nothing is."""
+    if strange := set(args.only) - set(table.rows):
+        return f"--only {min(strange)}: name some of {', '.join(table.rows)}"
+    for name in ("only", "seeds", "rates"):
+        given = getattr(args, name)
+        if twice := [one for one in given if given.count(one) > 1]:
+            return f"--{name} has {twice[0]} twice: name each once"
+    if strange := [rate for rate in args.rates if not 0 < rate < math.inf]:
+        return f"--rates must be positive numbers, not {strange[0]}"
+    if min(args.seeds) < 0:
+        return f"--seeds must not be negative, not {min(args.seeds)}"
+    if not 0 < args.minutes < math.inf or args.windows < 1:
+        given = f"{args.minutes:g} and {args.windows}"
+        return f"--minutes must be positive and --windows at least 1, not {given}"
+    if args.batch_size < 1:
+        return f"--batch-size must be at least 1, not {args.batch_size}"
+    if args.calls < 0 or args.calls % (2 * args.batch_size):
+        each = f"of two steps of {args.batch_size} sequences"
+        return f"--calls must be a multiple {each}, not {args.calls}"
+    return ""
 
 
 def do(
@@ -57,14 +77,15 @@ def do(
     chosen: Callable[[Data], Table],
     args: argparse.Namespace,
 ) -> None:
-    """Plan, and do the cells."""
+    """Plan, and do the cells; of sizes that make no network, or fit no data, nothing is planned."""
     data = open_data(args.data)
     table = chosen(data)
     for name in args.only:
         try:
-            table.config(vars(args), name, steps=1, learning_rate=min(args.rates)).check()
+            how = {"learning_rate": min(args.rates), "device": args.device}
+            untrained(table.config(vars(args), name, steps=1, **how), args.data)
         except ValueError as error:
-            parser.error(f"{name}: {error}, or the row out of --only")
+            parser.error(f"{name}: {error} (or leave the row out of --only)")
     work(table, planned(table, tables, args, data), args)
 
 

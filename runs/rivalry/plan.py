@@ -9,34 +9,44 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tabular.cells import read, write_whole
+from tabular.cells import write_whole
 
-from rivalry.tables import RATES, REPEATS, Table
+from rivalry.tables import REPEATS, Table
 from unmask.data import Data
+from unmask.documents import NUMBER, read_json, whole
 from unmask.train.loop import train_step, untrained
 from unmask.train.state import State
 
 WARM, CLOCKED = (4, 1.5), (12, 4.0)  # steps and seconds, of which whatever is over first
 LEAST = 20  # steps of a cell
+# a file of it, and of the table that it is of
+TABLE = {
+    "name": str, "units": str, "rows": {str: {"what": str, "paper": str, "control": str}},
+    "paper": str, "others": {str: str},
+    "measures": [{"key": str, "title": str, "digits": whole(0, 9)}],
+}  # fmt: skip
+PLAN = {
+    "table": TABLE, "minutes": NUMBER, "calls": whole(1), "seeds": [whole(0)], "rows": [str],
+    "rates": [NUMBER], "windows": whole(1), "length": whole(1), "dim": whole(1),
+    "layers": whole(0), "batch_size": whole(1), "data_sha256": {str: str},
+}  # fmt: skip
 
 
 def opened(out: Path, tables: Iterable[Table]) -> tuple[dict[str, Any], Table] | None:
     """The plan of a folder, and which of a script's tables it is of; None where there is none.
 
-    A plan without a name is of the first script there was, whose table is `letters`; what it does
-    not say is what the table has.  ValueError for a plan of another script.
+    ValueError for a plan that is damaged, or of another script.
     """
-    plan, known = read(out / "plan.json"), {table.name: table for table in tables}
-    if plan is None:
+    path, known = out / "plan.json", {table.name: table for table in tables}
+    if not path.exists():
         return None
-    name = plan["table"]["name"] if "table" in plan else "letters"
+    plan = read_json(path, PLAN)
+    name = plan["table"]["name"]
     if name not in known:
         raise ValueError(
             f"{out} holds the table {name}, and this is of {' or '.join(known)}: choose another OUT"
         )
-    table = known[name]
-    unsaid = {"rates": list(RATES), "table": table.told(), **table.sizes}
-    return unsaid | plan, table
+    return plan, known[name]
 
 
 def planned(table: Table, tables: Iterable[Table], args: argparse.Namespace, data: Data) -> dict:

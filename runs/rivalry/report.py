@@ -6,19 +6,31 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from rivalry.cells import best_rate, cell_of, finished, validation_bits
 from rivalry.plan import opened
 from rivalry.tables import Table
-from unmask.estimate import student
+from unmask.estimate import errors, student
 
 # what a cell says of a figure's error over sequences
 ERRORS = {
     "bits": "stderr", "nats": "nats_stderr", "bits_per_byte": "bits_per_byte_stderr",
     "perplexity": "perplexity_stderr",
 }  # fmt: skip
+# by what of a sequence a figure is divided, and how many nats its unit has
+UNITS = {"nats": ("", 1.0), "bits": ("positions", math.log(2)),
+         "bits_per_byte": ("bytes", math.log(2))}  # fmt: skip
+CONVENTION = (
+    "Errors are standard errors, the larger of two: that over seeds, and that over sequences and "
+    "masks. All cells share the sequences, those of one row the masks. A difference is resolved "
+    "beyond the larger of Student's figure over seeds and 1.96 times its paired error over "
+    "sequences and masks."
+)
 ONE_SEED = (
     "One seed resolves nothing: differences between rows may be of the seed, and errors are over "
-    "sequences alone."
+    "sequences and masks alone."
 )
 
 
@@ -44,7 +56,13 @@ def lines_of(out: Path, tables: Iterable[Table]) -> list[str]:
     for name, value in told["others"].items():
         lines.append(f"| {name} | not trained here |{empty} {value} |")
     lines += ["", told["paper"], "", *resolved(told, cells)]
-    return [*lines, *evaluated(told, cells), *failures(out, plan)]
+    return [*lines, "", CONVENTION, *failures(out, plan)]
+
+
+def any_finished(out: Path, tables: Iterable[Table]) -> bool:
+    """Whether the table in a folder has a row."""
+    found = opened(out, tables)
+    return found is not None and any(finished(out, found[0], row) for row in found[0]["rows"])
 
 
 def heading(plan: Mapping[str, Any], cells: Mapping[str, dict[int, dict]]) -> list[str]:
@@ -74,7 +92,7 @@ def line_of(out: Path, plan: Mapping[str, Any], row: str, cells: dict[int, dict]
         bits = validation_bits(cell_of(out, row, rate, plan["seeds"][0]))
         said = f"{rate:g}: {bits:.3f}" if math.isfinite(bits) else f"{rate:g}: -"
         if rate == best and len(plan["rates"]) > 1:
-            ends = plan["rates"][0], plan["rates"][-1]
+            ends = min(plan["rates"]), max(plan["rates"])
             said = f"**{said}**" + (" (the best may lie beyond)" if rate in ends else "")
         rates.append(said)
     if not cells:
@@ -93,19 +111,23 @@ def line_of(out: Path, plan: Mapping[str, Any], row: str, cells: dict[int, dict]
 
 
 def figure(measure: Mapping[str, Any], cells: dict[int, dict]) -> str:
-    """Mean over seeds, and its standard error over them; of one seed, its own, over sequences.
-
-    "-" where a cell has no such figure.
-    """
+    """Mean over seeds `with_error`; "-" where a cell has no such figure."""
     key, digits = measure["key"], measure["digits"]
     values = [one.get(key) for one in cells.values()]
     if None in values:
         return "-"
+    return with_error(values, [one.get(ERRORS[key]) for one in cells.values()], digits)
+
+
+def with_error(values: list[float], errors: list[float | None], digits: int) -> str:
+    """The mean over seeds of figures and, where it is known, its error: the larger of that over
+    seeds and the mean of the evaluations' own, whose sequences are the same for all seeds."""
     said = f"{statistics.mean(values):,.{digits}f}"
-    error = next(iter(cells.values())).get(ERRORS[key])
+    known = [one for one in errors if one is not None and math.isfinite(one)]
+    found = [statistics.mean(known)] if known else []
     if len(values) > 1:
-        error = statistics.stdev(values) / math.sqrt(len(values))
-    return said if error is None else f"{said} +- {error:,.{digits}f}"
+        found.append(statistics.stdev(values) / math.sqrt(len(values)))
+    return f"{said} +- {max(found):,.{digits}f}" if found else said
 
 
 def resolved(told: Mapping[str, Any], cells: Mapping[str, dict[int, dict]]) -> list[str]:
@@ -113,7 +135,7 @@ def resolved(told: Mapping[str, Any], cells: Mapping[str, dict[int, dict]]) -> l
     seeds resolve."""
     rows = [row for row, of in cells.items() if of]
     if not rows:
-        return ["No row is finished: the same command goes on."]
+        return ["No row is finished: the same command goes on, and with --again does what failed."]
     first = "md4" if "md4" in rows else rows[0]
     pairs = [(row, first) for row in rows if row != first]
     controls = {row: told["rows"][row].get("control", "") for row in rows}
@@ -123,22 +145,9 @@ def resolved(told: Mapping[str, Any], cells: Mapping[str, dict[int, dict]]) -> l
         line = compared(told["measures"][0], (row, cells[row]), (other, cells[other]))
         if line:
             lines.append(line)
-    return lines or [ONE_SEED]
-
-
-def evaluated(told: Mapping[str, Any], cells: Mapping[str, dict[int, dict]]) -> list[str]:
-    """What errors over seeds do not hold: that of sequences and masks, which all cells share."""
-    measure, several = told["measures"][0], [of for of in cells.values() if len(of) > 1]
-    known = [one.get(ERRORS[measure["key"]]) for of in several for one in of.values()]
-    errors = [one for one in known if one is not None]
-    if not errors:
-        return []
-    return [
-        "",
-        "Errors are over seeds. All cells share the sequences and the masks that they are measured "
-        f"on; others would change a figure by up to {max(errors):.{measure['digits']}f} "
-        f"{measure['title']} (one standard error).",
-    ]
+    if all(len(of) < 2 for of in cells.values()):
+        lines.append(ONE_SEED)
+    return lines
 
 
 def compared(
@@ -146,17 +155,56 @@ def compared(
 ) -> str:
     """A row less another; "" where fewer than two seeds have both."""
     key, digits, a, b = measure["key"], measure["digits"], one[1], two[1]
-    seeds = [seed for seed in a if seed in b and None not in (a[seed].get(key), b[seed].get(key))]
-    change = [a[seed][key] - b[seed][key] for seed in sorted(seeds)]
+    seeds = sorted(
+        seed for seed in a if seed in b and None not in (a[seed].get(key), b[seed].get(key))
+    )
+    change = [a[seed][key] - b[seed][key] for seed in seeds]
     if len(change) < 2:
         return ""
-    needed = student(len(change) - 1) * statistics.stdev(change) / math.sqrt(len(change))
     mean = statistics.mean(change)
+    said = f"- {one[0]} less {two[0]}: {mean:+.{digits}f} {measure['title']}"
+    own = paired_error(key, [a[seed] for seed in seeds], [b[seed] for seed in seeds])
+    if own is None:
+        return f"{said}, not judged: these cells do not say what the same sequences pay"
+    of_seeds = student(len(change) - 1) * statistics.stdev(change) / math.sqrt(len(change))
+    needed = max(of_seeds, 1.96 * own)
     verdict = "resolved" if abs(mean) > needed else "not resolved"
     return (
-        f"- {one[0]} less {two[0]}: {mean:+.{digits}f} {measure['title']}, {verdict} at 95 % by "
-        f"{len(change)} seeds: differences from {needed:.{digits}f} on would be"
+        f"{said}, {verdict} at 95 %: differences from {needed:.{digits}f} on would be "
+        f"({of_seeds:.{digits}f} by {len(change)} seeds, {1.96 * own:.{digits}f} by sequences and "
+        "masks)"
     )
+
+
+def paired_error(key: str, a: list[dict], b: list[dict]) -> float | None:
+    """The standard error over sequences and masks of the mean over seeds of a - b, of cells paired
+    by sequence and replicate (`estimate.errors`, which holds the noise of the masks).
+
+    All seeds are measured on one set of sequences, and of a row with the same masks: their mean
+    has about the error of one.  None where cells do not say what they pay, or of other sequences.
+    """
+    kept, (size, unit) = [one.get("of_each") for one in (*a, *b)], UNITS.get(key, ("", 0.0))
+    if not unit or None in kept or any(unlike(one, kept[0]) for one in kept):
+        return None
+    nats = torch.tensor(kept[0]["nats"])
+    n = torch.tensor(kept[0][size]) if size else torch.ones(nats.shape[1])
+    n, groups = n.double(), kept[0]["groups"]
+
+    def values(name: str) -> Tensor:
+        """(replicates, sequences) of a difference, less the share of its size."""
+        of = torch.tensor([one["of_each"][name] for one in (*a, *b)], dtype=torch.float64)
+        change = of[: len(a)].mean(0) - of[len(a) :].mean(0)
+        return (change - n * (change.mean(0).sum() / n.sum())) / n.mean() / unit
+
+    number = None if groups is None else torch.tensor(groups)
+    error = float(errors(values("nats"), number, values("steady"))[0])
+    return error if math.isfinite(error) else None
+
+
+def unlike(one: dict, other: dict) -> bool:
+    """Whether what cells say of each sequence is of other sequences, or of another form."""
+    same = ("positions", "bytes", "groups")
+    return len(one["nats"]) != len(other["nats"]) or any(one[name] != other[name] for name in same)
 
 
 def failures(out: Path, plan: Mapping[str, Any]) -> list[str]:

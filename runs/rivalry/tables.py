@@ -7,7 +7,9 @@ from typing import Any
 from unmask.config import TrainConfig
 
 RATES = (1e-3, 3e-3, 1e-2)
-REPEATS = 2  # draws of a window in an evaluation, whose calls cost about a third of training's
+# draws of a window in an evaluation, whose calls cost about a third of training's: two replicates
+# of four, since control variates are told from a replicate's other draws
+REPEATS = 8
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Table:
     sizes: Mapping[str, int | str]
     paper: str  # what the published figures are of
     others: Mapping[str, str] = field(default_factory=dict)
-    windows: int = 256  # of the test split
+    windows: int = 512  # of the test split
     minutes: float = 10.0  # of all of it
 
     def config(self, plan: Mapping[str, Any], row: str, **how: Any) -> TrainConfig:

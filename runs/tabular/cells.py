@@ -9,6 +9,9 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
+from unmask import files
+from unmask.documents import read_json
+
 
 class Skipped(Exception):
     """A method that cannot run here, and why."""
@@ -46,15 +49,13 @@ class Times(dict):
 
 
 def write_whole(path: Path, record: dict) -> None:
-    """Under a temporary name first: what is there is whole.  What is not a number is null."""
+    """What is there is whole.  What is not a number is null."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(plain(record), indent=1, allow_nan=False) + "\n")
-    os.replace(temporary, path)
+    files.write_whole(path, json.dumps(plain(record), indent=1, allow_nan=False) + "\n")
 
 
 def plain(value):
-    """As JSON has it."""
+    """As JSON has it, numbers of NumPy too."""
     if isinstance(value, dict):
         return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
@@ -65,7 +66,8 @@ def plain(value):
 
 
 def read(path: Path) -> dict | None:
-    return json.loads(path.read_text()) if path.exists() else None
+    """What is in a file; None: there is none.  ValueError that names one that is damaged."""
+    return read_json(path, dict) if path.exists() else None
 
 
 def done(path: Path, again: bool) -> bool:

@@ -32,7 +32,11 @@ def one_of(*values: Any) -> Test:
     return Test(lambda v: type(v) is str and v in values, f"one of {', '.join(map(repr, values))}")
 
 
-WORDS = {str: "a text", bool: "true or false", dict: "an object", list: "a list"}
+NUMBER = Test(lambda v: type(v) in (int, float) and abs(v) < 1e100, "a number")
+WORDS = {
+    str: "a text", bool: "true or false", dict: "an object", list: "a list",
+    int: "a whole number", float: "a decimal number",
+}  # fmt: skip
 
 
 def read_json(path: Path, form: Any = None) -> Any:
@@ -64,11 +68,11 @@ def parsed(content: bytes, form: Any, what: str) -> Any:
 
 @contextmanager
 def malformed(what: str, fix: str) -> Iterator[None]:
-    """While facts of a document are used, `what`: ValueError for one that is missing, or of another
-    type, which says how to `fix` it."""
+    """While facts of a document are used, `what`: ValueError for one that is missing, of another
+    type, or a number that cannot be divided by, which says how to `fix` it."""
     try:
         yield
-    except (KeyError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"{what} is damaged ({error}): {fix}") from None
 
 

@@ -121,7 +121,8 @@ def until(args: Eval, runtime: Runtime, scored: Scored, estimator: Any) -> Any:
     each = -(-scored.count // scored.batch_size)
     made_by = {
         "model": digest(scored.folder / "model.safetensors"), "data": scored.data.meta["sha256"],
-        "estimator": repr(estimator), "density": estimator.density(scored.model),
+        "estimator": repr(estimator),
+        "density": estimator.density(scored.model, estimator.of_replicate()),
         "precision": runtime.dtype, "batch": scored.batch_size,
         "count": scored.count, "length": scored.length, "split": scored.split, "seed": args.seed,
     }  # fmt: skip

@@ -118,7 +118,8 @@ def score(argv: list[str]) -> None:
     if args.positions:
         write_text(args.positions, csv_text(rows_of_positions(kind, listed, scores)))
     made = {"what": estimator.what, "estimator": estimator.name(model), "scores": rows}
-    made |= {"sampler": estimator.sampler(model), "density": estimator.density(model)}
+    density = estimator.density(model, scorer.of_each)
+    made |= {"sampler": estimator.sampler(model), "density": density}
     unused = args.error or estimator.exact
     made |= {"repeats": None if unused else args.repeats, "error": args.error}
     runtime.record(folder, **made)

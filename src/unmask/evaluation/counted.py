@@ -22,13 +22,18 @@ class Counted:
             self.found.append(self.data.byte_counts(batch))
             yield batch
 
-    def per_byte(self, bound: Any) -> dict:
-        """What to record of a bound, in bits per byte, if its positions are text."""
+    def bytes(self) -> torch.Tensor | None:
+        """(n,) of each window that was gone through; None unless their positions are text."""
         counts = [one for one in self.found if one is not None]
         if not counts or len(counts) < len(self.found):
-            return {}
+            return None
         each = torch.from_numpy(np.concatenate(counts))
-        if not each.any():
+        return each if each.any() else None
+
+    def per_byte(self, bound: Any) -> dict:
+        """What to record of a bound, in bits per byte, if its positions are text."""
+        each = self.bytes()
+        if each is None:
             return {}
         of_bytes = replace(bound, positions=each)
         return {

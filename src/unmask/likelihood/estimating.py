@@ -138,7 +138,7 @@ class Pass(NamedTuple):
             sampler=estimator.sampler(model),
             calls=calls,
             exact=estimator.exact,
-            density=estimator.density(model),
+            density=estimator.density(model, of_each),
         )
 
 

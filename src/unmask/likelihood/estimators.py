@@ -18,7 +18,6 @@ from unmask.policies import DIRECTIONS, check_curve, check_order
 
 BOUND = "an upper bound on the negative log-likelihood"
 EXACT = "the exact negative log-likelihood"
-VARIATES = "control variates within replicates"
 
 
 class Paid(NamedTuple):
@@ -56,8 +55,8 @@ class Estimator:
         """Whose bound or likelihood it is, in words: "the sampler that ..."."""
         raise NotImplementedError
 
-    def density(self, model: MaskedDiffusion) -> str:
-        """What is drawn, and how, in words."""
+    def density(self, model: MaskedDiffusion, of_each: int) -> str:
+        """What is drawn, and how, in words: of so many draws of a replicate."""
         return "nothing is drawn"
 
     def split(self, repeats: int, replicates: int = 2) -> tuple[int, int]:
@@ -93,6 +92,11 @@ def in_continuous_time(learned: bool) -> str:
     return "continuous time, sampled times" if learned else "continuous time, exact count"
 
 
+def with_variates(drawn: str, of_each: int) -> str:
+    """A density whose control variates are told from a replicate's other draws: one has none."""
+    return f"{drawn}; control variates within replicates" if of_each > 1 else drawn
+
+
 @dataclass(frozen=True)
 class Bound(Estimator):
     """The bound of the model: in continuous time the exact count (arXiv 2406.04329, equation 4) or,
@@ -106,11 +110,11 @@ class Bound(Estimator):
             return f"discrete time, {self.steps} steps"
         return in_continuous_time(model.schedule.num_values > 1)
 
-    def density(self, model: MaskedDiffusion) -> str:
+    def density(self, model: MaskedDiffusion, of_each: int) -> str:
         if model.schedule.num_values > 1:
             return "times by the mean of a t^(a - 1), a half the power of each unit, in strata"
         drawn = "intervals, uniform in strata" if self.steps else "counts k by k^-1/2, in strata"
-        return f"{drawn}; {VARIATES}"
+        return with_variates(drawn, of_each)
 
     def sampler(self, model: MaskedDiffusion) -> str:
         one = " (and draws one token a step)" if self.steps else ""
@@ -154,8 +158,9 @@ class Counts(Estimator):
     def name(self, model: MaskedDiffusion) -> str:
         return f"exact counts, {len(self.shares) - 1} steps"
 
-    def density(self, model: MaskedDiffusion) -> str:
-        return f"counts of the grid, by how many units their steps reveal, in strata; {VARIATES}"
+    def density(self, model: MaskedDiffusion, of_each: int) -> str:
+        drawn = "counts of the grid, by how many units their steps reveal, in strata"
+        return with_variates(drawn, of_each)
 
     def sampler(self, model: MaskedDiffusion) -> str:
         return (
@@ -188,7 +193,7 @@ class Orders(Estimator):
     def name(self, model: MaskedDiffusion) -> str:
         return f"mean of the likelihood over {self.orders} random orders"
 
-    def density(self, model: MaskedDiffusion) -> str:
+    def density(self, model: MaskedDiffusion, of_each: int) -> str:
         return "orders, uniform"
 
     def sampler(self, model: MaskedDiffusion) -> str:

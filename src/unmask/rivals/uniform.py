@@ -87,7 +87,7 @@ class UniformBound(Estimator):
     def name(self, model: MaskedDiffusion) -> str:
         return f"uniform noise, discrete time, {self.steps} steps"
 
-    def density(self, model: MaskedDiffusion) -> str:
+    def density(self, model: MaskedDiffusion, of_each: int) -> str:
         return "intervals, uniform in strata"
 
     def sampler(self, model: MaskedDiffusion) -> str:

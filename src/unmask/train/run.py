@@ -12,13 +12,12 @@ from pathlib import Path
 from unmask import __version__, checkpoint, files
 from unmask.config import TrainConfig, differences
 from unmask.data import Data
-from unmask.documents import Test, misfit, read_json, whole, without_infinities
+from unmask.documents import NUMBER, Test, misfit, read_json, whole, without_infinities
 from unmask.files import LEFTOVER, check_file, write_whole
 from unmask.train.sinks import Sink
 
 RUN = "run.json"
 OF_RUN = {"identity": {"accumulate?": whole(1)}, "steps": whole(0)}
-NUMBER = Test(lambda v: type(v) in (int, float) and abs(v) < 1e100, "a number")
 SECONDS = Test(lambda v: NUMBER.holds(v) and 0 <= v < 1e12, "a number of seconds")
 TRAINING = {"step": whole(0), "seconds": SECONDS, "averaged": whole(0), "run?": OF_RUN}
 
