@@ -177,7 +177,7 @@ class Text(Kind):
         if isinstance(self.tokenizer, Ids):
             raise ValueError("these are ready ids without a tokenizer, of which no word is known")
         if not any(words):
-            words = words_of(self.tokenizer.decode(ids))
+            words = words_of(self.tokenizer.decode(ids), self.tokenizer)
         try:
             return worded(self.tokenizer, words, length)
         except CharacterError as error:
