@@ -161,7 +161,7 @@ class Text(Kind):
         return names.get(self.meta["tokenizer"]["name"], self.unit)
 
     def views(self, rows: Sequence[Any], shown: Sequence[Any]) -> list[View]:
-        """A letter is known when all of its tokens are: bytes, or subwords that hold parts of it."""
+        """A letter is known when all of its tokens are, which may hold parts of it."""
         from unmask.kinds.text.letters import letters
         from unmask.kinds.text.tokenizers import Ids
 
