@@ -42,9 +42,9 @@ def conditional_nats(
 
     The bound is that of the sampler that starts from the state with those holes: some of a row's
     holes are masked, how many and with which factor as `masks.draw` says, and the rest is given.
-    That sampler defines a conditional model of its own, which is not p(x) / p(given).  A network that looks at t is shown
-    the time that fits the share of masked units, as in sampling.  0 for a row without holes.
-    ValueError for one curve per value.
+    That sampler defines a conditional model of its own, which is not p(x) / p(given). A network
+    that looks at t is shown the time that fits the share of masked units, as in sampling. 0 for a
+    row without holes. ValueError for one curve per value.
     """
     if model.schedule.num_values > 1:
         raise ValueError(
