@@ -163,7 +163,8 @@ def test_an_example_of_few_scored_units_keeps_what_it_pays(costs):
     told = variates.less_variates(batch, paid, draws)
     assert torch.equal(told[:, 1], paid[:, 1])
     assert bool((told[:, [0, 2]].sum(-1) != paid[:, [0, 2]].sum(-1)).all())
-    batch = table_model(schedules.Linear(), 4, few // 2, 2).clean(x[:, : few // 2] % 4)
+    digits = unmask.MaskedDiffusion(Costs(16), schedules.Linear(), unmask.Subtokenizer(4, 2))
+    batch = digits.clean(x[:, : few // 2])
     hidden = torch.ones_like(batch.scored)
     hidden[:, ::3] = False
     draw = Draw(torch.full((3,), 0.6), hidden, torch.ones(3, dtype=torch.float64), None)
