@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 import unmask
 from unmask.backbones import DDiT, shapes_alone
+from unmask.backbones.ddit import sigma_features
 from unmask.cli import main
 from unmask.importers import mdlm, mdm_prime, radd, sedd
 from unmask.importers.ddit import Sizes, table
@@ -219,15 +220,28 @@ def geometric(folder, most="20"):
 
 
 def test_sedd_of_geometric_noise_is_told_its_sigma(tmp_path):
-    """At the same sigma a network says the same, whichever noise led there; up to its end, 1e-6."""
+    """At the same sigma a network says the same, whichever noise led there: at that at which as
+    many are masked as here, and never at more than it was trained with."""
     model = sedd.read(geometric(tmp_path / "run"), of_sedd()).model.double()
     out = golden(SEDD.parent)
     sigma, z = out["in/sigma"].double(), out["in/ids"]
     theirs = out["ema_f64/scale1/log_score_at_sigma"][..., :10]
     ours, masked = model.log_scores(z, -torch.expm1(-sigma)), z == 10
-    close(ours[masked], theirs[masked], 1e-4)
-    short = sedd.read(geometric(tmp_path / "short", "3"), of_sedd()).model
-    assert short.backbone.eps == pytest.approx(math.exp(-3))
+    close(ours[masked], theirs[masked], OF_SIGMA)
+    with pytest.raises(ValueError, match=r"sigma_max 3, at which 0.05 of the tokens are visible"):
+        sedd.read(geometric(tmp_path / "short", "3"), of_sedd())
+    ends = {
+        "3": sedd.read(tmp_path / "short", of_sedd(normalised=True)).model,
+        "8": sedd.read(geometric(tmp_path / "long", "8"), of_sedd()).model,
+    }
+    for most, ended in ends.items():
+        told = []
+        ended = ended.double()
+        ended.backbone.sigma.register_forward_pre_hook(lambda _, seen, told=told: told.append(seen))
+        t = torch.tensor([0.1, 0.9, 1 - 1e-5, 1.0], dtype=torch.float64)
+        ended.predict(z[:1].expand(4, -1), t)
+        sigma = [-math.log1p(-0.1), -math.log1p(-0.9), float(most), float(most)]
+        close(told[0][0], sigma_features(torch.tensor(sigma, dtype=torch.float64)), EXACT)
     for wrong, said in (
         ("", "does not say noise.sigma_max"),
         ("-1", "sigma_max is -1: give its true value"),

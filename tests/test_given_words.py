@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 from served import SMALL, TEXT, runs_of
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from unmask import MaskedDiffusion
 from unmask.cli import main
 from unmask.data import prepare_text
 from unmask.evaluation.presentation import SCHEDULES, Watching, drawn, grid_of, worded
 from unmask.kinds.text import words
-from unmask.kinds.text.tokenizers import Bytes, Characters, Ids, read_subwords
+from unmask.kinds.text.tokenizers import Bytes, Characters, Ids, Subwords, read_subwords
 from unmask.roles import GIVEN, HOLE
 from unmask.schedules import Cosine, Linear
 from unmask.train import train
@@ -77,14 +77,14 @@ def given(pieces):
     ],
 )
 def test_whole_words_of_an_example(text, found):
-    assert words.words_of(text) == found
+    assert words.words_of(text, Bytes()) == found
     assert text.index(found[0]) < text.index(found[1]) < text.rindex(found[2])
 
 
 @pytest.mark.parametrize("text", ["", "one", "one two three four", "\u4f60\u597d" * 40])
 def test_an_example_of_fewer_words(text):
     with pytest.raises(ValueError, match=r"has \d whole words, and 3 are given: give --words"):
-        words.words_of(text)
+        words.words_of(text, Bytes())
 
 
 def test_words_stand_at_both_ends_and_in_the_middle():
@@ -115,6 +115,41 @@ def test_words_of_subwords(tmp_path):
     example = words.worded(tokenizer, WORDS, 30)
     runs = np.split(example.ids, np.flatnonzero(np.diff(example.role)) + 1)
     assert [tokenizer.decode(run) for run in runs[::2]] == list(WORDS)
+
+
+LOSING = {
+    # words, what comes back of the second, and text of which only three words are kept
+    "capitals": (("one ", " Two ", " four"), "' two '", "x One two Three four Five six x"),
+    "unknown": (("one", "a", "four"), "'[UNK]'", ""),
+    "blanks": (("one", " two ", "four"), "'two'", ""),
+}
+
+
+@pytest.mark.parametrize("how", LOSING)
+def test_words_that_tokens_do_not_keep(how):
+    given, back, text = LOSING[how]
+    if how == "capitals":
+        model = Tokenizer(models.BPE())
+        model.normalizer = normalizers.Lowercase()
+        model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        model.decoder = decoders.ByteLevel()
+        letters = pre_tokenizers.ByteLevel.alphabet()
+        model.train_from_iterator([TEXT], trainers.BpeTrainer(initial_alphabet=letters))
+    else:
+        entries = {"[UNK]": 0, "one": 1, "two": 2, "four": 3}
+        model = Tokenizer(models.WordLevel(entries, unk_token="[UNK]"))
+        model.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = Subwords(model.to_str())
+    said = re.escape(f"{given[1]!r} comes back as {back} from the model's tokens: give other")
+    with pytest.raises(ValueError, match=said):
+        words.worded(tokenizer, given, 40)
+    assert words.worded(tokenizer, ("one", "two", "four"), 40).role.tolist().count(GIVEN) >= 3
+    if text:
+        assert words.words_of(text, tokenizer) == ("two ", " four ", " six")
+    else:
+        lost = "has 0 whole words, 3 others are not kept by its tokens, and 3 are given"
+        with pytest.raises(ValueError, match=lost):
+            words.words_of("x one two four x", tokenizer)
 
 
 # ---------------------------------------------------------------- both schedules

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from served import runs_of
+from test_protocols import byte_level
 from test_roles import network_model
 
 from unmask import schedules
@@ -23,7 +24,9 @@ from unmask.cli import main
 from unmask.filling import Filler
 from unmask.kinds.kind import Partial, State, blank
 from unmask.kinds.registry import kind_of
+from unmask.kinds.text.kind import Text
 from unmask.kinds.text.letters import letters
+from unmask.kinds.text.tokenizers import Bytes
 from unmask.kinds.view import Line, Picture, Piece, Rows
 from unmask.report.boards import Board, Filling, Odds, drawn, of_filling, of_samples, states
 from unmask.report.curves import curve, evaluations
@@ -383,9 +386,27 @@ def test_a_report_shows_no_value_before_the_sampler_has_it(sampler):
 )
 def test_letters_of_bytes(text, hidden, expected):
     shown = np.array([i not in hidden for i in range(len(text))], bool)
-    pieces = letters(np.frombuffer(text, np.uint8), shown)
+    pieces = letters(np.frombuffer(text, np.uint8), shown, Bytes().decode)
     assert [piece.text for piece in pieces] == expected
     assert [i for piece in pieces for i in piece.at] == list(range(len(text)))
+
+
+def test_letters_of_subwords(tmp_path):
+    """Of GPT-2's kind, whose tokens hold any bytes: parts of a letter are shown together."""
+    tokenizer = byte_level([("t", "h"), ("\u0120", "\u00e6"), ("\u00a2", "\u00e6")])
+    for name, content in tokenizer.files().items():
+        (tmp_path / name).write_bytes(content)
+    meta = {"tokenizer": tokenizer.spec(), "vocab_size": tokenizer.vocab_size}
+    kind = Text(meta, tmp_path)
+    ids = tokenizer.encode("th \u6f22\u6f22 th\u00e9").astype(np.int64)
+    shown = np.ones((2, len(ids)), bool)
+    shown[1, 4] = False
+    whole, part = kind.views([ids, ids], shown)
+    assert [piece.text for piece in whole.pieces] == ["th", " \u6f22\u6f22", " ", "th", "\u00e9"]
+    assert [i for piece in whole.pieces for i in piece.at] == list(range(len(ids)))
+    assert "".join(piece.text for piece in whole.pieces) == tokenizer.decode(ids)
+    assert [piece.text for piece in part.pieces].count("") == 1
+    assert [piece.text for piece in part.pieces][-3:] == [" ", "th", "\u00e9"]
 
 
 # ---------------------------------------------------------------- numbers and the picture

@@ -71,6 +71,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 @torch.no_grad()
 def test_over_all_masks_the_mean_is_the_exact_bound_at_every_token(name, steps, monkeypatch):
+    monkeypatch.setattr(variates, "FEWEST", 2)  # all masks of more are too many
     values, digits, x, role, repeats = CASES[name]
     x = torch.tensor(x)
     model = table_model(schedules.Linear(), values, len(x), digits)
@@ -153,6 +154,28 @@ def test_one_draw_of_a_replicate_has_no_others(costs, monkeypatch):
     assert ["variates" in counts.density(costs, each) for each in (1, 2)] == [False, True]
     monkeypatch.setattr(estimating, "less_variates", plain)
     assert torch.equal(found.replicates, estimate_nelbo(costs, [x], repeats=2).replicates)
+
+
+def test_an_example_of_few_scored_units_keeps_what_it_pays(costs):
+    """And the others of its batch do not; a digit is a unit."""
+    few = variates.FEWEST
+    role = torch.full((3, 16), SCORED, dtype=torch.int8)
+    role[1, few - 1 :] = GIVEN
+    x = torch.randint(2, (3, 16), generator=rng())
+    batch = costs.clean(x, role=role)
+    draws = [costs.draw(batch, uniforms=of_examples(range(3), 16, seed=s)) for s in range(4)]
+    paid = torch.stack([costs.score_units(batch, draw)[1].sum(-1) for draw in draws])
+    told = variates.less_variates(batch, paid, draws)
+    assert torch.equal(told[:, 1], paid[:, 1])
+    assert bool((told[:, [0, 2]].sum(-1) != paid[:, [0, 2]].sum(-1)).all())
+    digits = unmask.MaskedDiffusion(Costs(16), schedules.Linear(), unmask.Subtokenizer(4, 2))
+    batch = digits.clean(x[:, : few // 2])
+    hidden = torch.ones_like(batch.scored)
+    hidden[:, ::3] = False
+    draw = Draw(torch.full((3,), 0.6), hidden, torch.ones(3, dtype=torch.float64), None)
+    other = draw._replace(masked=~hidden)
+    paid = torch.rand(2, 3, few // 2, dtype=torch.float64, generator=rng())
+    assert not torch.equal(variates.less_variates(batch, paid, [draw, other]), paid)
 
 
 def test_where_a_value_says_how_likely_it_is_masked_nothing_is_taken_out():

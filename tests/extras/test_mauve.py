@@ -109,16 +109,47 @@ def test_small_sets_have_more():
 
 
 def test_samples_fewer_than_half_of_the_real_ones_stand_alone():
-    part = mauve.compare(directions((3, 2)), directions((10, 10)), "a network", 0)
-    assert part.measures[0].like is None
+    part = mauve.compare(directions((10, 9)), directions((20, 20)), "a network", 0)
+    assert part.measures[0].like is None and part.measures[0].real.value > 0.5
+
+
+def test_halves_of_few_real_examples_are_not_told():
+    part = mauve.compare(directions((20, 20)), directions((20, 19)), "a network", 0)
+    assert part.measures[0].like is None and part.measures[0].real is None
+    assert "39 real examples are too few for MAUVE of their halves" in " ".join(part.notes)
+
+
+def test_fewer_points_than_clusters_are_said():
+    part = mauve.compare(directions((20, 20)) * 3, directions((20, 20)), "a network", 0)
+    assert part.record["mauve"]["points"] == 2 and part.record["mauve"]["clusters"] == 4
+    assert "2 different points, fewer than the 4 clusters" in " ".join(part.notes)
+
+
+def test_a_seed_from_which_cannot_be_counted_on():
+    p = directions((20, 20))
+    mauve.compare(p, p, "a network", mauve.LARGEST)
+    with pytest.raises(ValueError, match=r"--seed is at most \d+ for MAUVE, not 4294967295"):
+        mauve.compare(p, p, "a network", 2**32 - 1)
+
+
+def test_too_few_texts_are_counted_before_the_work():
+    row, none = np.ones(3, np.int64), np.zeros(0, np.int64)
+    mauve.check_texts([[row] * 4, [row] * 4])
+    said = "MAUVE of 3 real examples, 2 without a token left out, is none, and 4 are needed"
+    with pytest.raises(ValueError, match=said):
+        mauve.check_texts([[row] * 4, [row, row, none, row, none]])
 
 
 @pytest.mark.parametrize(
     "p, q, said",
     [
         (np.eye(4), np.ones((4, 3)), "have 4 features, and the real examples 3"),
-        (np.eye(3), np.eye(3), "MAUVE of 3 examples is none"),
+        (np.eye(3), np.eye(4)[:, :3], "MAUVE of 3 samples is none"),
+        (np.eye(4), np.eye(4)[:3], "MAUVE of 3 real examples is none"),
         (np.ones((5, 2)), np.ones((5, 2)), "the same of all examples"),
+        (np.ones((5, 2)), np.arange(1, 6)[:, None] * np.full((5, 2), 0.3), "the same of all"),
+        (np.eye(5), np.diag([1, 1, 0, 1, np.nan]), "of 2 of 5 real examples are not finite, or"),
+        (np.diag([1, 1, np.inf, 1, 1]), np.eye(5), "of 1 of 5 samples are not finite, or all 0"),
     ],
 )
 def test_features_that_cannot_be_clustered(p, q, said):
@@ -164,10 +195,13 @@ def test_the_command_prints_it(prepared, samples, tmp_path, capsys):  # noqa: F8
     assert f"MAUVE is of features of gpt2 in {judge}, its last hidden state" in said
     assert "at most 16 tokens: 24 samples and" in said and "seed 3, by mauve-text" in said
     one = record["measures"]["mauve"]
-    assert one["ideal"] == 1 and 0 < one["samples"]["value"] <= 1 and one["real"]["value"] > 0
+    assert one["ideal"] == 1 and 0 < one["samples"]["value"] <= 1 and one["real"] is None
     assert record["mauve"]["seed"] == 3 and record["perplexity"]["model_sha256"]
     again = judged(samples, prepared, "--perplexity", judge, "--seed", "3")
     assert again["measures"]["mauve"] == one
+    asked = ["--data", str(prepared), "--perplexity", str(judge), "--mauve", "--seed=4294967295"]
+    assert main(["quality", str(samples), *asked]) == 2
+    assert "--seed is at most 2147483632 for MAUVE" in capsys.readouterr().err
 
 
 def test_features_in_files_are_taken_first(prepared, samples, tmp_path):  # noqa: F811

@@ -24,8 +24,10 @@ class DDiT(nn.Module):
     """`vocab_size` values and one mask id in, logits (B, S, V) out; sequences of any length.
 
     `condition`: width of what is told of sigma; 0: nothing is, and blocks have no gates (RADD).
-    `time`: sigma = -log(1 - (1 - eps) t), the noise of the log-linear schedule; else it is 0 at any
-    t, as in MDLM without time conditioning: what `condition` adds is then constant.
+    `time`: sigma = -log(1 - (1 - eps) t), the noise of the log-linear schedule, or, with
+    `sigma_max`, that at which a share t is masked, min(-log(1 - t), sigma_max), of the geometric
+    one; else it is 0 at any t, as in MDLM without time conditioning: what `condition` adds is then
+    constant.
     `norm_bias`: layer norms have biases (RADD).
     `digits` L: ids z (B, S*L) are the digits of tokens, whose embeddings, each dim / L wide, are
     joined in their order; one table for all of them (MDM-Prime).
@@ -41,6 +43,7 @@ class DDiT(nn.Module):
         condition: int = 128,
         time: bool = False,
         eps: float = EPS,
+        sigma_max: float | None = None,
         norm_bias: bool = False,
         digits: int = 1,
         dropout: float = 0.0,
@@ -62,12 +65,15 @@ class DDiT(nn.Module):
             raise ValueError("a DDiT that looks at t needs a condition of at least 1, not 0")
         if not 0 < eps < 1:
             raise ValueError(f"eps must lie between 0 and 1, not {eps}")
+        if sigma_max is not None and not 0 < sigma_max < math.inf:
+            raise ValueError(f"sigma_max must be a finite number above 0, not {sigma_max}")
         self._config = {
             "vocab_size": vocab_size, "dim": dim, "layers": layers, "heads": heads,
-            "condition": condition, "time": time, "eps": eps, "norm_bias": norm_bias,
-            "digits": digits, "dropout": dropout,
+            "condition": condition, "time": time, "eps": eps, "sigma_max": sigma_max,
+            "norm_bias": norm_bias, "digits": digits, "dropout": dropout,
         }  # fmt: skip
-        self.uses_time, self.eps, self.heads, self.digits = time, eps, heads, digits
+        self.uses_time, self.eps, self.sigma_max = time, eps, sigma_max
+        self.heads, self.digits = heads, digits
         self.embed = nn.Embedding(least_base(vocab_size, digits) + 1, dim // digits)
         self.sigma = None
         if condition:
@@ -109,8 +115,10 @@ class DDiT(nn.Module):
             noise = x.new_zeros(1)
         elif t is None:
             raise ValueError("this DDiT looks at t, which was not given")
-        else:
+        elif self.sigma_max is None:
             noise = -torch.log1p((self.eps - 1) * t.reshape(-1))
+        else:
+            noise = (-torch.log1p(-t.reshape(-1))).clamp(max=self.sigma_max)
         return F.silu(self.sigma(sigma_features(noise)))
 
     def logits(self, features: Tensor) -> Tensor:

@@ -79,14 +79,16 @@ def quality(argv: list[str]) -> None:
     more = features_of(args)
     found = kind.quality(data, args.samples, args)
     if judge is not None:
+        from unmask.evaluation import mauve
         from unmask.evaluation.perplexity import judged
 
         assert found.examples is not None and found.measure is not None
-        more.append(judged(judge, found.examples, found.measure, record))
+        rows = []
         if args.mauve and not args.features:
-            from unmask.evaluation import mauve
-
             rows = [judge.rows(side) for side in found.examples]
+            mauve.check_texts(rows)
+        more.append(judged(judge, found.examples, found.measure, record))
+        if rows:
             more.append(mauve.of_texts(judge, rows, args.seed))
     for part in more:
         found = part.added(found)
@@ -136,6 +138,7 @@ def check_mauve(args: Any, judge: Any) -> None:
         raise ValueError(
             "--mauve is of features: give --features, or --perplexity with a folder of transformers"
         )
+    mauve.check_seed(args.seed)
     mauve.load()
 
 

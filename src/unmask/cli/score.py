@@ -38,7 +38,8 @@ class Common(Estimating):
     """A file of the same examples, one for each or one for all, with the marks of fill
     ([MASK:20], X or -, empty cells, transparent pixels) at what is to be scored, given the rest."""
     positions: str = ""
-    """Also write to this .csv what each position (of a table: each cell) costs."""
+    """Also write to this .csv what each position (of a table: each cell) costs: estimates that add
+    up to the score, of which one with few draws can be below zero."""
     window: bool = False
     """Score a sequence that is longer than the model was trained at window by window, each given
     what those before it hold."""

@@ -10,7 +10,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-from unmask.backbones.ddit import EPS
 from unmask.importers.ddit import network, read_ddit
 from unmask.importers.model import assemble, find_tokens, fitting
 from unmask.importers.settings import check_absorbing, check_log_linear, length_of, setting
@@ -19,14 +18,14 @@ from unmask.importers.weights import Weights, open_weights
 from unmask.rivals import SEDD
 
 MOST = 1e6  # of sigma: nobody means more
-LEAST = 1e-6  # of a visible share: below, 1 - share has few digits in float32
+VISIBLE = 1e-3  # where a noise ends, at most, as the log-linear one does
 
 
 def read(source: Path, flags: Any) -> Imported:
     """The model in a file or folder.  ValueError for one that is no absorbing SEDD, or damaged."""
     weights = open_weights(source)
     check_absorbing(weights, "sedd")
-    eps = eps_of(weights)
+    sigma_max = end_of(weights)
     length = length_of(weights, flags.length)
     tokens = find_tokens(weights.path, flags.tokenizer)
     sizes, state = read_ddit(weights)
@@ -40,7 +39,8 @@ def read(source: Path, flags: Any) -> Imported:
     tokens = fitting(weights.path, tokens, sizes.rows - 1)
     if not flags.normalised:
         check_scaled(weights)
-    found = network(sizes, sizes.rows - 1, state, time=True, eps=eps)
+        check_end(weights, sigma_max)
+    found = network(sizes, sizes.rows - 1, state, time=True, sigma_max=sigma_max)
     averaged = weights.are_averaged
     if flags.normalised:
         said = (
@@ -55,22 +55,32 @@ def read(source: Path, flags: Any) -> Imported:
     return assemble(found, tokens, length, averaged, said, process=SEDD)
 
 
-def eps_of(weights: Weights) -> float:
-    """The share of tokens that is visible where the noise ends.
+def end_of(weights: Weights) -> float | None:
+    """The largest sigma of a geometric noise, sigma_min^(1-t) sigma_max^t; None: it is log-linear.
 
-    A network is told sigma, and not t: of the geometric noise, sigma_min^(1-t) sigma_max^t, it says
-    the same at the same share, and the bound is that of any pace.  ValueError for other noises.
+    A network is told sigma, and not t: at the same share of masks it says the same of either noise,
+    and the bound is that of any pace.  ValueError for other noises.
     """
     if setting(weights.settings, "noise", "type", of=str) != "geometric":
         check_log_linear(weights)
-        return EPS
+        return None
     most = setting(weights.settings, "noise", "sigma_max", of=is_noise)
     if most is None:
         raise ValueError(
             f"{weights.path} has the noise 'geometric', and does not say noise.sigma_max: put the "
             "configuration of its run where it was"
         )
-    return max(math.exp(-most), LEAST)
+    return float(most)
+
+
+def check_end(weights: Weights, sigma_max: float | None) -> None:
+    """ValueError for a noise that does not end in masks, as the chain of `SEDD` does."""
+    if sigma_max is not None and math.exp(-sigma_max) > VISIBLE:
+        raise ValueError(
+            f"{weights.path} has noise.sigma_max {sigma_max:g}, at which "
+            f"{math.exp(-sigma_max):.2g} of the tokens are visible: as published at least "
+            f"{-math.log(VISIBLE):.1f} is read; give --normalised, of which any is"
+        )
 
 
 def is_noise(value: Any) -> bool:

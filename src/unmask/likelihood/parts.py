@@ -40,11 +40,11 @@ def conditional_nats(
 
     `estimator`: `own_estimator`, or another; the noise of an exact one is 0.
 
-    The bound is that of the sampler that starts from the state with those holes: k ~ U{1..n} of a
-    row's n holes are masked, with factor n / k, and the rest is given.  That sampler defines a
-    conditional model of its own, which is not p(x) / p(given).  A network that looks at t is shown
-    the time that fits the share of masked units, as in sampling.  0 for a row without holes.
-    ValueError for one curve per value.
+    The bound is that of the sampler that starts from the state with those holes: some of a row's
+    holes are masked, how many and with which factor as `masks.draw` says, and the rest is given.
+    That sampler defines a conditional model of its own, which is not p(x) / p(given). A network
+    that looks at t is shown the time that fits the share of masked units, as in sampling. 0 for a
+    row without holes. ValueError for one curve per value.
     """
     if model.schedule.num_values > 1:
         raise ValueError(

@@ -19,6 +19,9 @@ from unmask.batch import Batch
 from unmask.masks import Draw
 
 PRIOR = 2.0  # how many observations the mean of more units counts as
+# scored units of an example: of fewer, what one costs depends so much on which others are masked
+# that b, told from a few draws, adds variance (of 3 of 6 units, six times)
+FEWEST = 16
 
 
 def less_variates(batch: Batch, paid: Tensor, draws: Sequence[Draw]) -> Tensor:
@@ -28,7 +31,8 @@ def less_variates(batch: Batch, paid: Tensor, draws: Sequence[Draw]) -> Tensor:
     The b of a draw are told from the example's D - 1 other draws: from what the token's units paid
     there, drawn towards what those of equal tokens of the example did, and these towards all of
     its units.  With the draw itself among them there would be a bias.  The D draws of an example
-    depend on each other thereafter: only their mean is a replicate.
+    depend on each other thereafter: only their mean is a replicate.  What an example of fewer than
+    `FEWEST` scored units pays stays as it is.
 
     The draws must be of a schedule with one curve for all values; with others, a unit's value says
     how likely it is masked.
@@ -43,7 +47,9 @@ def less_variates(batch: Batch, paid: Tensor, draws: Sequence[Draw]) -> Tensor:
     b = (cost + PRIOR * of_equal) / (times + PRIOR)
     b = b.nan_to_num(0.0, 0.0, 0.0)  # what paid infinitely much says nothing of other draws
     scored = by_token(batch, batch.scored)  # (B, S)
-    share = scored / scored.sum(-1, keepdim=True).clamp(min=1)
+    units = scored.sum(-1, keepdim=True)
+    b = b.where(units >= FEWEST, 0.0)
+    share = scored / units.clamp(min=1)
     return paid - factor * b * (hidden - share * hidden.sum(-1, keepdim=True))
 
 

@@ -161,14 +161,18 @@ class Text(Kind):
         return names.get(self.meta["tokenizer"]["name"], self.unit)
 
     def views(self, rows: Sequence[Any], shown: Sequence[Any]) -> list[View]:
-        """A letter is known when all of its bytes are."""
+        """A letter is known when all of its tokens are, which may hold parts of it."""
         from unmask.kinds.text.letters import letters
-        from unmask.kinds.text.tokenizers import Bytes
+        from unmask.kinds.text.tokenizers import Ids
 
-        if not isinstance(self.tokenizer, Bytes):
+        if isinstance(self.tokenizer, Ids):
             return super().views(rows, shown)
+
+        def spell(ids: Any) -> str:
+            return self.tokenizer.decode_after("a", ids.tolist())
+
         pairs = enumerate(zip(rows, shown, strict=True))
-        return [Line(i, letters(ids, known)) for i, (ids, known) in pairs]
+        return [Line(i, letters(ids, known, spell)) for i, (ids, known) in pairs]
 
     def worded(self, words: Sequence[str], ids: Any, length: int) -> Partial:
         from unmask.kinds.text.tokenizers import CharacterError, Ids
@@ -177,7 +181,7 @@ class Text(Kind):
         if isinstance(self.tokenizer, Ids):
             raise ValueError("these are ready ids without a tokenizer, of which no word is known")
         if not any(words):
-            words = words_of(self.tokenizer.decode(ids))
+            words = words_of(self.tokenizer.decode(ids), self.tokenizer)
         try:
             return worded(self.tokenizer, words, length)
         except CharacterError as error:
