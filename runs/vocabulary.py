@@ -48,9 +48,9 @@ VOCABULARY = Table(
     sizes={"length": 128, "dim": 128, "layers": 2, "batch_size": 8},
     paper="paper: perplexities of OpenWebText's validation split in windows of 1,024 tokens, small "
     "networks: (a) arXiv 2406.04329, its SEDD as MD4's authors made it; (b) arXiv 2505.18495 as "
-    "its authors corrected it in May 2026, the figures before are void. Not ours, of another budget "
-    "by far (a network of GPT-2's small size, up to a million steps of 512 windows), and of text "
-    "that may not be ours.",
+    "its authors corrected it in May 2026, the figures before are void. Not ours, of another "
+    "budget by far (a network of GPT-2's small size, up to a million steps of 512 windows), and of "
+    "text that may not be ours.",
     windows=64,
     minutes=30.0,
 )  # fmt: skip
