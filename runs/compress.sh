@@ -32,7 +32,7 @@ for kind in ${KINDS:-text digits table proteins}; do
   esac
   said="STEPS=${STEPS:-}"
   [ $kind != digits ] || said="$said PICTURES=${PICTURES:-}"
-  asked "$out/$kind-asked" "$said"
+  asked "$out/$kind-asked" "$said" "$out/$kind-data/meta.json"
   if [ ! -e "$out/$kind-data/meta.json" ]; then
     "$python" -m unmask prepare "${source[@]}" "$out/$kind-data" "${flags[@]}"
   fi

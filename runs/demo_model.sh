@@ -16,7 +16,7 @@ case $kind in
   *) echo "there is no kind $kind: shakespeare, table, protein, digits" >&2; exit 2 ;;
 esac
 . "$(dirname "$0")/asked.sh"
-asked "$out/asked" "STEPS=${STEPS:-} LIMIT=${LIMIT:-} FLAGS=${FLAGS:-}"
+asked "$out/asked" "STEPS=${STEPS:-} LIMIT=${LIMIT:-} FLAGS=${FLAGS:-}" "$out/data/meta.json"
 if [ ! -e "$out/data/meta.json" ]; then
   "$python" -c '
 import sys

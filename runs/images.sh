@@ -10,7 +10,7 @@ set -euo pipefail
 source=$1 out=$2
 python=${PYTHON:-python}
 . "$(dirname "$0")/asked.sh"
-asked "$out/asked" "FOLDER=$source SET=${SET:-mnist}"
+asked "$out/asked" "FOLDER=$source SET=${SET:-mnist}" "$out/data/meta.json"
 if [ ! -e "$out/data/meta.json" ]; then
   if [ "${SET:-mnist}" = mnist ]; then
     bits=$source/binarized_mnist_

@@ -10,7 +10,7 @@ set -euo pipefail
 source=$1 out=$2
 python=${PYTHON:-python} tokenizer=${TOKENIZER:-characters}
 . "$(dirname "$0")/asked.sh"
-asked "$out/asked" "SOURCE=$source TOKENIZER=$tokenizer SPLIT=${SPLIT:-}"
+asked "$out/asked" "SOURCE=$source TOKENIZER=$tokenizer SPLIT=${SPLIT:-}" "$out/data/meta.json"
 if [ ! -e "$out/data/meta.json" ]; then
   case $tokenizer in characters) alphabet="--alphabet text8" ;; *) alphabet="" ;; esac
   # shellcheck disable=SC2086

@@ -9,7 +9,7 @@ set -euo pipefail
 source=$1 out=$2
 python=${PYTHON:-python}
 . "$(dirname "$0")/asked.sh"
-asked "$out/asked" "SOURCE=$source GPT2=${GPT2:?name the folder of encoder.json and vocab.bpe}"
+asked "$out/asked" "SOURCE=$source GPT2=${GPT2:?name the folder of encoder.json and vocab.bpe}" "$out/data/meta.json"
 if [ ! -e "$out/data/meta.json" ]; then
   case $source in *.bin) ids="--format ids" ;; *) ids="" ;; esac
   # shellcheck disable=SC2086

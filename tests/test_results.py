@@ -292,13 +292,28 @@ def test_what_was_begun_with_something_else_is_refused(tmp_path):
         ("compress.sh", "digits-asked", "STEPS=2 PICTURES=", {"PICTURES": "a", "KINDS": "digits"}),
         ("compress.sh", "table-asked", "STEPS=2", {"STEPS": "3", "KINDS": "table"}),
     ):
-        (tmp_path / out).write_text(f"{begun}\n")
+        kept, data = tmp_path / out, tmp_path / out.replace("asked", "data")
+        kept.write_text(f"{begun}\n")
+        data.mkdir()
+        (data / "meta.json").touch()
         arguments = [tmp_path] if name == "compress.sh" else ["a", tmp_path]
         made = chain(name, *arguments, **given)
         said = f"{tmp_path} was begun with {begun}, not "
         assert made.returncode == 2 and said in made.stderr, (name, made.stderr)
-        assert sorted(path.name for path in tmp_path.iterdir()) == [out]
-        (tmp_path / out).unlink()
+        assert sorted(tmp_path.iterdir()) == [kept, data] and kept.read_text() == f"{begun}\n"
+        (data / "meta.json").unlink()
+        data.rmdir()
+        kept.unlink()
+
+
+def test_a_source_that_was_not_there_is_no_beginning(tmp_path):
+    out, source = tmp_path / "out", tmp_path / "letters.txt"
+    source.write_text("some letters and more of them " * 40)
+    made = chain("text.sh", tmp_path / "leters.txt", out)
+    assert made.returncode != 0 and "leters.txt" in made.stderr and not (out / "data").exists()
+    made = chain("text.sh", source, out, FLAGS="--report")
+    assert "was begun with" not in made.stderr and "holds no table" in made.stderr
+    assert (out / "data" / "meta.json").is_file() and "letters.txt" in (out / "asked").read_text()
 
 
 @pytest.mark.slow
