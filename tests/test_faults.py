@@ -325,7 +325,7 @@ def test_a_batch_of_which_nothing_is_known_is_no_division_by_zero(data):
 
     config = replace(SMALL, dtype="float32")
     state = State(build(config, 20, {}), config)
-    loss, norm, positions = train_step(config, Unknown(), state, 10)
+    loss, norm, positions = train_step(config, Unknown(), state)
     assert (loss, norm, positions, state.step) == (0, 0, 0, 1)
     with pytest.raises(ValueError, match="none of them has a position that is scored"):
         estimate_nelbo(state.model, [Unknown().batch("test", 16, 4)])
@@ -376,8 +376,8 @@ def test_a_preparation_may_be_stopped_at_any_file_operation(tmp_path):
 def test_weights_that_are_not_finite_are_neither_saved_nor_evaluated(data, tmp_path, monkeypatch):
     real = unmask.train.loop.train_step
 
-    def poisoned(config, data, state, steps):
-        found = real(config, data, state, steps)
+    def poisoned(config, data, state, fall):
+        found = real(config, data, state, fall)
         if state.step == 12:  # the last: no loss is seen after it
             with torch.no_grad():
                 next(state.model.parameters()).fill_(math.inf)

@@ -300,8 +300,8 @@ def test_two_draws_of_a_fixed_schedule_are_the_control(data):
 
     config = replace(SMALL, schedule="linear")
     once = State(build(config, text.vocab_size, {}), config)
-    loss, _, count = train_step(replace(config, draws=2), text, twice, 6)
-    doubled, _, doubled_count = train_step(config, Doubled(), once, 6)
+    loss, _, count = train_step(replace(config, draws=2), text, twice)
+    doubled, _, doubled_count = train_step(config, Doubled(), once)
     assert (loss, 2 * count) == (pytest.approx(doubled), doubled_count)
     assert all(
         torch.allclose(a, b)

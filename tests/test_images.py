@@ -535,7 +535,7 @@ def test_classes_are_given_and_hidden_from_a_share(folder, monkeypatch):
     seen = []
     features = model.backbone.features
     model.backbone.features = lambda z, cond=None: (seen.append(cond), features(z, cond=cond))[1]
-    train_step(config, data, State(model, config), 4)
+    train_step(config, data, State(model, config))
     given = data.batch("train", 64, 400, 0, 0)["cond"]
     hidden = seen[0] == 10  # the extra label: none
     assert 0.15 < float(hidden.float().mean()) < 0.35 and torch.equal(
@@ -737,10 +737,10 @@ def test_a_picture_run_continues_to_the_same_bits(folder, tmp_path):
     out = tmp_path / "parts"
     real = unmask.train.loop.train_step
 
-    def killed(config, data, state, steps):
+    def killed(config, data, state, fall):
         if state.step == 2:
             raise RuntimeError("killed")
-        return real(config, data, state, steps)
+        return real(config, data, state, fall)
 
     unmask.train.loop.train_step = killed
     try:

@@ -786,7 +786,7 @@ def test_tables_with_the_other_dials(adult, change):
     )
     for _ in range(2):
         assert state.model.backbone.config["places"] == data.length
-        loss, norm, cells = train_step(config, data, state, 4)
+        loss, norm, cells = train_step(config, data, state)
         assert 0 < loss < 6 and norm > 0 and cells == 16 * data.length  # all places are scored
     drawn = unmask.sample(state.model, num=8, length=data.length, steps=10)
     assert torch.from_numpy(data.tokenizer.allowed)[torch.arange(data.length), drawn].all()

@@ -15,7 +15,8 @@ from unmask import checkpoint
 from unmask.config import TrainConfig
 from unmask.data import open_data, prepare_text
 from unmask.train import build, compile_network, read_log, train
-from unmask.train.loop import rate_factor, seed_of
+from unmask.train.loop import seed_of
+from unmask.train.pace import Fall, rate_factor
 from unmask.train.state import optimizers
 
 SMALL = TrainConfig(
@@ -39,10 +40,10 @@ def test_a_stopped_run_ends_with_the_same_bits(data, tmp_path, optimizer, monkey
     whole = train(config, data, tmp_path / "whole")
     real = unmask.train.loop.train_step
 
-    def interrupted(config, data, state, steps):
+    def interrupted(config, data, state, fall):
         if state.step == 5:
             os.kill(os.getpid(), signal.SIGINT)
-        return real(config, data, state, steps)
+        return real(config, data, state, fall)
 
     monkeypatch.setattr(unmask.train.loop, "train_step", interrupted)
     with pytest.raises(KeyboardInterrupt, match="step 6"):
@@ -188,7 +189,8 @@ def test_muon_takes_the_matrices_of_the_blocks_and_nothing_else():
 
 def test_learning_rates_rise_and_fall_to_zero():
     config = replace(SMALL, warmup=10, decay_share=0.5)
-    factors = [rate_factor(config, step, 100) for step in range(100)]
+    fall = Fall.of(config, {"steps": 100})
+    factors = [rate_factor(config, step, fall) for step in range(100)]
     assert (
         factors[0] == pytest.approx(0.1)
         and factors[9:51] == [1.0] * 42
@@ -196,7 +198,9 @@ def test_learning_rates_rise_and_fall_to_zero():
     )
     assert factors == sorted(factors[:10]) + sorted(factors[10:], reverse=True)
     cosine = replace(config, decay="cosine", decay_share=1.0)
-    assert rate_factor(cosine, 50, 100) == pytest.approx(0.5) and rate_factor(config, 99, 0) == 1.0
+    fall = Fall.of(cosine, {"steps": 100})
+    assert rate_factor(cosine, 50, fall) == pytest.approx(0.5)
+    assert rate_factor(config, 99, None) == 1.0
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
@@ -204,11 +208,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
 ):
     real = unmask.train.loop.train_step
 
-    def poisoned(config, data, state, steps):
+    def poisoned(config, data, state, fall):
         if state.step == 6:
             with torch.no_grad():
                 next(state.model.parameters()).fill_(math.nan)
-        return real(config, data, state, steps)
+        return real(config, data, state, fall)
 
     monkeypatch.setattr(unmask.train.loop, "train_step", poisoned)
     config = replace(SMALL, checkpoint_minutes=1e-9)
@@ -281,9 +285,7 @@ def test_a_sequence_longer_than_the_data_is_refused_before_any_work(data, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
-def test_minutes_become_steps_once_and_a_kill_right_after_that_changes_nothing(
-    data, tmp_path, monkeypatch
-):
+def test_a_kill_right_after_minutes_became_steps_repeats_none_of_them(data, tmp_path, monkeypatch):
     """The steps before their number was known ran at rates that did not know it: a resumed run must
     not repeat them with it."""
     config = replace(SMALL, steps=0, minutes=0.05, decay="cosine", decay_share=1.0)
@@ -304,12 +306,15 @@ def test_minutes_become_steps_once_and_a_kill_right_after_that_changes_nothing(
     steps = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["steps"]
     (known,) = (int(folder.name) for folder in checkpoint.checkpoints(tmp_path / "run"))
     assert 10 <= known < steps
-    reached = train(config, data, tmp_path / "run")
-    assert (
-        reached.name == f"{steps:08d}"
-        and json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["steps"]
-        == steps
-    )
+    real, taken = unmask.train.loop.train_step, []
+
+    def noted(config, data, state, fall):
+        taken.append((state.step, fall.end))
+        return real(config, data, state, fall)
+
+    monkeypatch.setattr(unmask.train.loop, "train_step", noted)
+    train(config, data, tmp_path / "run")
+    assert taken[0] == (known, steps)
 
 
 def test_only_checkpoints_of_the_run_are_read_or_removed(data, tmp_path):

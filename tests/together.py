@@ -25,13 +25,13 @@ read_back = unmask.train.distributed.read_back
 run: dict = {}
 
 
-def interrupted(config, data, state, steps):
+def interrupted(config, data, state, fall):
     first, last = state.processes.rank == 0, state.processes.rank == state.processes.size - 1
     if first and state.step == run.get("stop"):
         os.kill(os.getpid(), signal.SIGINT)
     if last and state.step == run.get("kill") and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         os.kill(os.getpid(), signal.SIGKILL)
-    return step(config, data, state, steps)
+    return step(config, data, state, fall)
 
 
 def harmed(folder, sizes, into):

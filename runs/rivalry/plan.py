@@ -110,7 +110,7 @@ def measured(table: Table, plan: dict, name: str, args: argparse.Namespace) -> d
         """Mean seconds of a step, of so many or fewer."""
         began, done = time.monotonic(), 0
         while done < most and (done < 2 or time.monotonic() - began < seconds):
-            train_step(config, data, state, config.steps)
+            train_step(config, data, state)
             done += 1
         return (time.monotonic() - began) / done
 

@@ -146,8 +146,8 @@ class TrainConfig:
     steps: int = 0
     """Length of the run; 0: take it from --minutes."""
     minutes: float = 0.0
-    """Length of the run if --steps is 0: turned once into steps, from the rate of the first ones,
-    and saved; a longer run is a new run."""
+    """Length of the run if --steps is 0: turned into steps by the rate of the first ones, corrected
+    where the rate changes, and saved; a longer run is a new run."""
     seed: int = 0
     """Of the weights, the order of the data, the masks and dropout."""
 

@@ -71,10 +71,10 @@ def test_a_run_that_continues_shows_each_step_once(data, tmp_path, monkeypatch):
 
     real = loop.train_step
 
-    def stops(config, data, state, steps):
+    def stops(config, data, state, fall):
         if state.step == 4 and stop:
             raise KeyboardInterrupt
-        return real(config, data, state, steps)
+        return real(config, data, state, fall)
 
     stop = True
     monkeypatch.setattr(loop, "train_step", stops)

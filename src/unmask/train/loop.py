@@ -2,7 +2,8 @@
 
 A folder holds a run: run.json, log.jsonl and checkpoints/STEP.  Everything random is a function of
 (seed, step, micro-batch), so a run that is killed at any moment continues by the same command and,
-on the same CPU machine with the same number of threads, ends with the same bits.
+on the same CPU machine with the same number of threads, ends with the same bits; a run of so many
+minutes, where the number of its steps was not corrected.
 """
 
 import math
@@ -35,14 +36,11 @@ from unmask.likelihood.estimators import BOUND
 from unmask.processes import Processes, own_device, together
 from unmask.train.begin import adapt, started_from
 from unmask.train.build import build, compile_network
+from unmask.train.pace import Fall, Pace, planned, rate_factor
 from unmask.train.run import RUN, Log, known_run, locked, make_folder, open_run, stop_signal
 from unmask.train.shards import whole
 from unmask.train.sinks import SINKS, check_sink
 from unmask.train.state import State
-
-# --minutes become a number of steps: the first steps are slow and do not count, then the rate is
-# taken over at least so many steps and so large a share of the minutes, or one minute
-SLOW, LEAST, CALIBRATE = 5, 5, 0.06
 
 
 def train(
@@ -234,7 +232,8 @@ def loop(
     """From `state.step` to the last step, `run["steps"]`, which is 0 until --minutes have become a
     number of steps."""
     began = time.monotonic() - state.seconds  # as if it had never been interrupted
-    first, first_time = state.step + SLOW, time.monotonic()
+    fall = Fall.of(config, run)
+    pace = None if config.steps else Pace(config.minutes, state.step, time.monotonic())
     last_eval = last_saved = last_log = time.monotonic()
     tokens_since, losses = 0, []  # since last_log
     processes = state.processes
@@ -242,7 +241,8 @@ def loop(
     hidden = True if processes.rank else None  # None: where there is no terminal
     with tqdm(**counted, dynamic_ncols=True, disable=hidden) as bar:
         while not run["steps"] or state.step < run["steps"]:
-            loss, norm, tokens = train_step(config, data, state, run["steps"])
+            before = time.monotonic()
+            loss, norm, tokens = train_step(config, data, state, fall)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 state.settle()  # what is being written is good
                 raise diverged(state.step, loss, norm, out)
@@ -250,25 +250,25 @@ def loop(
             tokens_since += tokens
             now = time.monotonic()
             state.seconds = now - began
-            if state.step == first:
-                first_time = now
-            calibrating = not run["steps"] and state.step >= first + LEAST
-            calibrated, stop, evaluate_now, save_now = processes.any(
-                calibrating and now - first_time > min(CALIBRATE * config.minutes, 1) * 60,
+            if pace:
+                pace.took(state.step, before, now)
+            due, stop, evaluate_now, save_now = processes.any(
+                pace is not None and state.step != run["steps"] and pace.due(state.step, now),
                 stopped.is_set(),
                 config.eval_minutes > 0 and now - last_eval > 60 * config.eval_minutes,
                 now - last_saved > 60 * config.checkpoint_minutes,
             )
-            if calibrated:
-                steps_a_second = (state.step - first) / (now - first_time)
-                left = round(steps_a_second * (60 * config.minutes - state.seconds))
-                enough = max(state.step + 1, state.step + left)
-                run["steps"] = bar.total = processes.of_first(lambda: enough)  # noqa: B023
-                # Saved first, so that a resumed run never repeats the steps so far: knowing their
-                # number, it would take them at other learning rates.
-                state.save(out, run, data)
-                state.settle()
-                processes.of_first(lambda: checkpoint.write_json(out / RUN, run))
+            if pace and due:
+                steps = pace.steps(state.step, state.seconds, now, run["steps"])
+                steps = processes.of_first(lambda: steps)  # noqa: B023
+                if steps != run["steps"]:
+                    run.update(planned(config, state.step, fall, steps))
+                    bar.total, fall = steps, Fall.of(config, run)
+                    # Saved at once, so that a resumed run never repeats the steps so far: with
+                    # this plan, it would take them at other learning rates.
+                    state.save(out, run, data)
+                    state.settle()
+                    processes.of_first(lambda: checkpoint.write_json(out / RUN, run))
             bar.update()
             final = state.step == run["steps"]
             if state.step % config.log_every == 0 or final:
@@ -335,10 +335,10 @@ def write_bound(
 
 
 def train_step(
-    config: TrainConfig, data: Data, state: State, steps: int
+    config: TrainConfig, data: Data, state: State, fall: Fall | None = None
 ) -> tuple[float, float, int]:
     """One step of the optimizers: (loss in nats per scored position, norm of the network's
-    gradient, number of scored positions).
+    gradient, number of scored positions).  `fall`: how the learning rates end.
 
     The processes share its micro-batches; what is random about one depends on its number alone.
     Where the loss or a gradient is not finite, no step is taken, and one of the two says so.
@@ -382,7 +382,7 @@ def train_step(
     if not math.isfinite(float(of_schedule)):
         norm = math.nan
     if math.isfinite(loss) and math.isfinite(norm):
-        factor = rate_factor(config, step, steps)
+        factor = rate_factor(config, step, fall)
         for optimizer in state.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * factor
@@ -396,19 +396,6 @@ def train_step(
 def seed_of(*parts: int) -> int:
     """One 63-bit seed from (seed, step, micro-batch)."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def rate_factor(config: TrainConfig, step: int, steps: int) -> float:
-    """What the learning rates are multiplied by at `step`.
-
-    Up over the first `warmup` steps, down to 0 over the last `decay_share` of `steps`; not down
-    while `steps` is 0, not known yet.
-    """
-    up = min(1.0, (step + 1) / max(1, config.warmup))
-    left = 1.0 if not steps else min(1.0, (steps - step) / (steps * config.decay_share))
-    if config.decay == "linear":
-        return up * left
-    return up * (0.5 - 0.5 * math.cos(math.pi * left))
 
 
 class Interrupted(Exception):

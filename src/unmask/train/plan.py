@@ -73,7 +73,7 @@ def plan(config: TrainConfig, data: Data, state: State) -> Plan:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         one = replace(config, batch_size=count, accumulate=1)
-        scored = [float(train_step(one, data, state, 0)[2]) for _ in range(TRIED)]
+        scored = [float(train_step(one, data, state)[2]) for _ in range(TRIED)]
         peaks.append(peak_memory(device))
     a_row = max(0.0, peaks[1] - peaks[0]) / max(1, more - few)
     estimate = peaks[1] + a_row * (rows - more)
@@ -138,7 +138,7 @@ def timed(config: TrainConfig, data: Data, state: State) -> tuple[float, float]:
         len(seconds) < 50 and time.monotonic() - began < SECONDS / 4
     ):
         start = time.monotonic()
-        positions.append(train_step(config, data, state, 0)[2])  # its loss waits for a GPU
+        positions.append(train_step(config, data, state)[2])  # its loss waits for a GPU
         seconds.append(time.monotonic() - start)
         if len(seconds) > WARM and time.monotonic() - began > SECONDS:
             break

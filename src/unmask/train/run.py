@@ -14,10 +14,11 @@ from unmask.config import TrainConfig, differences
 from unmask.data import Data
 from unmask.documents import NUMBER, Test, misfit, read_json, whole, without_infinities
 from unmask.files import LEFTOVER, check_file, write_whole
+from unmask.train.pace import OF_FALL
 from unmask.train.sinks import Sink
 
 RUN = "run.json"
-OF_RUN = {"identity": {"accumulate?": whole(1)}, "steps": whole(0)}
+OF_RUN = {"identity": {"accumulate?": whole(1)}, "steps": whole(0), "fall?": OF_FALL}
 SECONDS = Test(lambda v: NUMBER.holds(v) and 0 <= v < 1e12, "a number of seconds")
 TRAINING = {"step": whole(0), "seconds": SECONDS, "averaged": whole(0), "run?": OF_RUN}
 

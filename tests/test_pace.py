@@ -1,0 +1,125 @@
+"""--minutes become steps, and the number is corrected when the rate changes."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+import unmask.train.loop
+from unmask.config import TrainConfig
+from unmask.train import train
+from unmask.train.pace import Fall, Pace, planned, rate_factor
+
+CONFIG = TrainConfig(steps=0, minutes=5.0, warmup=20, decay_share=0.9)
+
+
+def simulated(config, seconds_of_step, evaluation=0.0, every=60.0):
+    """(seconds of the run, factors of its steps, how often it was planned) on a clock of its own.
+
+    `seconds_of_step`: of (time, step)."""
+    now, step, run, factors, plans = 0.0, 0, {"steps": 0}, [], 0
+    pace, last = Pace(config.minutes, 0, 0.0), 0.0
+    while not run["steps"] or step < run["steps"]:
+        fall = Fall.of(config, run)
+        factors.append(rate_factor(config, step, fall))
+        before, now = now, now + seconds_of_step(now, step)
+        step += 1
+        pace.took(step, before, now)
+        if step != run["steps"] and pace.due(step, now):
+            steps = pace.steps(step, now, now, run["steps"])
+            if steps != run["steps"]:
+                run |= planned(config, step, fall, steps)
+                plans += 1
+        if evaluation and now - last > every:
+            now += evaluation
+            last = now
+    return now, factors, plans
+
+
+RATES = {
+    "steady, slow at first": lambda now, step: 1.0 if step < 4 else 0.2,
+    "slow in its first minute": lambda now, step: 0.8 if now < 60 else 0.2,
+    "fast in its first minute": lambda now, step: 0.2 if now < 60 else 0.5,
+    "slow in the middle": lambda now, step: 0.6 if 100 < now < 200 else 0.2,
+    "slow in the end": lambda now, step: 0.5 if now > 200 else 0.2,
+}
+
+
+@pytest.mark.parametrize("decay", ["linear", "cosine"])
+@pytest.mark.parametrize("rate", RATES.values(), ids=list(RATES))
+@pytest.mark.parametrize("evaluation", [0.0, 8.0])
+def test_a_run_takes_its_minutes_however_the_rate_changes(rate, evaluation, decay):
+    config = replace(CONFIG, decay=decay)
+    seconds, factors, plans = simulated(config, rate, evaluation)
+    assert seconds == pytest.approx(300, rel=0.06) and 1 <= plans < 10
+    # up, and down without a jump until nothing is left
+    assert factors[0] == pytest.approx(1 / 20)
+    falling = factors[20:]
+    assert falling == sorted(falling, reverse=True) and falling[0] == 1.0
+    drops = [a - b for a, b in zip(falling, falling[1:], strict=False)]
+    assert max(drops) < 0.02 and factors[-1] < 0.02
+
+
+def test_at_a_steady_rate_it_is_planned_once_and_falls_as_a_run_of_so_many_steps():
+    _, factors, plans = simulated(CONFIG, lambda now, step: 0.2)
+    fall = Fall.of(CONFIG, {"steps": len(factors)})
+    assert plans == 1 and len(factors) == pytest.approx(1500, rel=0.01)
+    assert factors == [rate_factor(CONFIG, step, fall) for step in range(len(factors))]
+
+
+def test_a_corrected_plan_goes_on_from_the_factor_that_was_there():
+    before = Fall.of(CONFIG, {"steps": 1000})
+    for steps in (500, 700, 3000):
+        after = Fall.of(CONFIG, planned(CONFIG, 400, before, steps))
+        assert after.at(400) == before.at(400) == pytest.approx(600 / 900)
+        assert after.at(steps) == 0 and after.at(steps - 1) > 0
+    # before the fall has begun, it begins where it would have
+    flat = planned(replace(CONFIG, decay_share=0.5), 100, Fall(1000, 500.0), 2000)
+    assert flat == {"steps": 2000, "fall": {"over": 1000.0, "left": 1.0}}
+    # or at once, where it would have begun already
+    late = planned(replace(CONFIG, decay_share=0.9), 400, None, 500)
+    assert late == {"steps": 500, "fall": {"over": 100.0, "left": 1.0}}
+
+
+def test_a_run_is_corrected_and_continues_by_its_corrected_plan(data, tmp_path, monkeypatch):
+    """On a clock that only steps move: the first ones are slow, and planned by them alone, the run
+    would have a fraction of its steps."""
+    config = TrainConfig(
+        length=16, dim=16, layers=1, heads=2, batch_size=8, steps=0, minutes=1.0, eval_minutes=0,
+        eval_windows=8, log_every=4, dtype="float32", device="cpu", threads=1,
+    )  # fmt: skip
+    real, taken, clock, stop = unmask.train.loop.train_step, [], [0.0], [60]
+
+    def slow_at_first(config, data, state, fall):
+        if state.step in stop:
+            raise KeyboardInterrupt
+        clock[0] += 2.0 if state.step < 14 else 0.25
+        taken.append((state.step, fall))
+        return real(config, data, state, fall)
+
+    monkeypatch.setattr(unmask.train.loop, "train_step", slow_at_first)
+    monkeypatch.setattr(unmask.train.loop.time, "monotonic", lambda: clock[0])
+    with pytest.raises(KeyboardInterrupt):
+        train(config, data, tmp_path / "run")
+    plans = list(dict.fromkeys(fall for _, fall in taken if fall is not None))
+    # 10 steps in 20 seconds are 30 in a minute; after 14 in 28 there is time for 128 more
+    assert plans[0] == Fall(30, 20.0) and plans[-1].end == pytest.approx(142, rel=0.04)
+    stop.clear()
+    taken.clear()
+    reached = train(config, data, tmp_path / "run")
+    (step, fall), kept = taken[0], json.loads((tmp_path / "run" / "run.json").read_text())
+    assert step < 60 and fall == plans[-1] and int(reached.name) == kept["steps"]
+    assert kept["steps"] == pytest.approx(142, rel=0.04)
+
+
+@pytest.mark.parametrize(
+    "fall", [{"over": 0, "left": 1}, {"over": 5, "left": 2}, {"over": math.e}, {"left": 0.5}]
+)
+def test_a_plan_that_cannot_be_meant_is_refused(data, tmp_path, fall):
+    config = replace(CONFIG, length=16, dim=16, layers=1, heads=2, batch_size=8, device="cpu")
+    run = {"steps": 10, "identity": {}, "fall": fall}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(json.dumps(run), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"run\.json is damaged.*fall"):
+        train(config, data, tmp_path / "run")
