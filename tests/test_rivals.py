@@ -80,13 +80,16 @@ def causal(places=0, classes=0, **how):
     network = Transformer(
         V, dim=16, layers=2, heads=2, causal=True, places=places, classes=classes, **how
     )
-    nn.init.normal_(network.head.weight, std=0.15)
+    for weight in (network.head.weight, *(w for block in network.blocks for w in block.near)):
+        nn.init.normal_(weight, std=0.15)
     return network.double()
 
 
-@pytest.mark.parametrize("places", [0, 3])
-def test_the_likelihood_of_ar_sums_to_one_and_is_the_product_of_its_conditionals(places):
-    model = of(AR, causal(places)).eval()
+@pytest.mark.parametrize("places,neighbours", [(0, 0), (3, 0), (0, 2), (0, 7)])
+def test_the_likelihood_of_ar_sums_to_one_and_is_the_product_of_its_conditionals(
+    places, neighbours
+):
+    model = of(AR, causal(places, neighbours=neighbours)).eval()
     x = torch.tensor(list(itertools.product(range(V), repeat=3)))
     nats = model.nelbo(x)
     assert float((-nats).exp().sum()) == pytest.approx(1, abs=1e-12)
@@ -100,9 +103,9 @@ def test_the_likelihood_of_ar_sums_to_one_and_is_the_product_of_its_conditionals
     torch.testing.assert_close(nats, sum(each), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("places", [0, 6])
-def test_what_is_remembered_changes_no_logits(places):
-    network = causal(places, classes=2).eval()
+@pytest.mark.parametrize("places,neighbours", [(0, 0), (6, 0), (0, 1), (0, 2), (0, 3), (0, 9)])
+def test_what_is_remembered_changes_no_logits(places, neighbours):
+    network = causal(places, classes=2, neighbours=neighbours).eval()
     nn.init.normal_(network.blocks[0].modulation.weight, std=0.3)
     z, cond = torch.randint(0, V + 1, (4, 6)), torch.tensor([0, 1, 2, 0])
     whole = network(z, cond=cond)

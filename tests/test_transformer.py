@@ -47,13 +47,58 @@ def test_every_position_sees_both_sides_and_its_own_place():
     assert not torch.allclose(net(same)[0, 0], net(same)[0, 2])
 
 
-def test_what_is_not_valid_is_not_seen_and_padding_changes_nothing():
-    net = network()
+@pytest.mark.parametrize("neighbours", [0, 5])
+def test_what_is_not_valid_is_not_seen_and_padding_changes_nothing(neighbours):
+    net = network(neighbours=neighbours)
     z = torch.randint(0, 12, (2, 5))
     padded = torch.cat([z, torch.randint(0, 12, (2, 3))], 1)
     valid = torch.tensor([True] * 5 + [False] * 3).expand(2, 8)
     assert torch.allclose(net(z), net(padded, valid=valid)[:, :5], rtol=1e-10)
     assert not torch.allclose(net(z), net(padded)[:, :5], rtol=1e-3)
+    before = torch.cat([torch.randint(0, 12, (2, 1)), z], 1)
+    other = before.clone()
+    other[:, 0] = (other[:, 0] + 1) % 12
+    valid = torch.tensor([False] + [True] * 5).expand(2, 6)
+    found = [net(one, valid=valid)[:, 1:] for one in (before, other)]
+    assert torch.equal(*found) and not torch.equal(net(before)[:, 1:], net(other)[:, 1:])
+
+
+def test_neighbours_of_both_branches_are_seen_and_nothing_further():
+    """With what attention brings taken away, positions see so far on either side as both branches
+    of each block reach."""
+    net = network(neighbours=3)
+    for block in net.blocks:
+        block.out.weight.data.zero_()
+    z = torch.randint(0, 12, (1, 11))
+    other = z.clone()
+    other[0, 5] = (z[0, 5] + 1) % 12
+    changed = (net(z) - net(other))[0].abs().amax(-1) > 0
+    # the MLPs of two blocks, one position further each
+    assert changed.nonzero()[:, 0].tolist() == [3, 4, 5, 6, 7]
+    for block in net.blocks:  # or attention's own branch, of its position alone
+        block.near[1].data.zero_()
+    assert ((net(z) - net(other))[0].abs().amax(-1) > 0).nonzero()[:, 0].tolist() == [5]
+
+
+def test_neighbours_start_at_nothing_and_are_no_matrices_of_muon():
+    without, net = (Transformer(11, dim=32, layers=2, heads=4, neighbours=n) for n in (0, 5))
+    net.load_state_dict(net.state_dict() | without.state_dict())
+    for n in (without, net):
+        torch.manual_seed(0)
+        torch.nn.init.normal_(n.head.weight)
+    z = torch.randint(0, 12, (3, 7))
+    torch.testing.assert_close(net(z), without(z), rtol=0, atol=0)
+    added = sum(p.numel() for p in net.parameters()) - sum(p.numel() for p in without.parameters())
+    assert added == 2 * 2 * 5 * 32 and all(w.ndim == 1 for b in net.blocks for w in b.near)
+
+
+@pytest.mark.parametrize("how", [{"neighbours": 4}, {"neighbours": -1}])
+def test_neighbours_lie_on_both_sides(how):
+    with pytest.raises(ValueError, match="odd number, or 0"):
+        Transformer(11, **how)
+    Transformer(11, neighbours=4, causal=True)
+    with pytest.raises(ValueError, match="3 places have no order"):
+        Transformer(11, places=3, neighbours=3)
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3,)])

@@ -39,8 +39,9 @@ OF_UNET = {"widths": "32,64,128", "blocks": 2}
 OF_DIGITS = {"decoder": "joint", "codes": "ids", "masking": "digit", "objective": "nelbo"}
 # what a model says itself, of a run that begins with its weights
 OF_MODEL = (
-    "network", "dim", "layers", "heads", "mlp", "widths", "blocks", "dropout", "labels", "time",
-    "schedule", "power", "digits", "decoder", "codes", "masking", "objective", "rival",
+    "network", "dim", "layers", "heads", "mlp", "neighbours", "widths", "blocks", "dropout",
+    "labels", "time", "schedule", "power", "digits", "decoder", "codes", "masking", "objective",
+    "rival",
 )  # fmt: skip
 CADENCE = ("log_every", "eval_minutes", "checkpoint_minutes")
 # what fields may be, by name
@@ -50,7 +51,7 @@ AT_LEAST_1 = (
 )  # fmt: skip
 POSITIVE = ("learning_rate", "muon_learning_rate", "schedule_learning_rate", "power")
 NOT_NEGATIVE = (
-    "length", "layers", "mlp", "steps", "minutes", "warmup", "weight_decay", "clip",
+    "length", "layers", "mlp", "neighbours", "steps", "minutes", "warmup", "weight_decay", "clip",
     "eval_minutes", "checkpoint_minutes", "threads", "seed",
 )  # fmt: skip
 BELOW_1 = ("dropout", "label_dropout", "ema", "beta2")
@@ -72,6 +73,9 @@ class TrainConfig:
     """Attention heads; they divide the width into even parts."""
     mlp: int = 0
     """Hidden width of the gated MLPs; 0: 8/3 of dim."""
+    neighbours: int = 0
+    """Of a transformer, on sequences: both branches of each block see a weighted sum of so many
+    neighbours of a position, itself among them (Canon layers); odd, unless --rival ar; 0: none."""
     widths: str = "32,64,128"
     """Of a U-Net: the channels at each resolution, each half as fine as the one before."""
     blocks: int = 2
@@ -234,6 +238,10 @@ class TrainConfig:
         if given and not unet:
             raise ValueError(f"{given} is of --network unet, and this is a {self.network}")
         self.channels()
+        if self.neighbours and unet:
+            raise ValueError(f"neighbours {self.neighbours} is of --network transformer")
+        if self.neighbours and not self.neighbours % 2 and self.rival != "ar":
+            raise ValueError(f"neighbours must be an odd number, or 0, not {self.neighbours}")
         if unet and not self.layers and (self.dim, self.mlp) != (TrainConfig.dim, 0):
             given = f"dim {self.dim} and mlp {self.mlp}"
             raise ValueError(

@@ -60,6 +60,7 @@ class Own(torch.nn.Module):
 NETWORKS = {
     "text": lambda: text(ends="sequence"),
     "time and classes": lambda: text(time=True, classes=3),
+    "neighbours of digits": lambda: text(neighbours=5, digits=2),
     "digits": lambda: text(digits=2),
     "independent digits": lambda: text(digits=2, decoder="independent", time=True),
     "places": lambda: text(places=6),

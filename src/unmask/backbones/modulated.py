@@ -29,13 +29,18 @@ class Modulated(Part):
         valid: Tensor | None,
     ) -> Tensor:
         if self.modulation is None:
-            x = x + self.dropped(self.attention(self.norm1(x), rotary, valid))
-            return x + self.dropped(self.mlp(self.norm2(x)))
+            h = self.around(self.norm1(x), 0, valid)
+            x = x + self.dropped(self.attention(h, rotary, valid))
+            return x + self.dropped(self.mlp(self.around(self.norm2(x), 1, valid)))
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(c)[:, None].chunk(6, -1)
-        h = self.norm1(x) * (1 + scale1) + shift1
+        h = self.around(self.norm1(x) * (1 + scale1) + shift1, 0, valid)
         x = x + gate1 * self.dropped(self.attention(h, rotary, valid))
-        h = self.norm2(x) * (1 + scale2) + shift2
+        h = self.around(self.norm2(x) * (1 + scale2) + shift2, 1, valid)
         return x + gate2 * self.dropped(self.mlp(h))
+
+    def around(self, x: Tensor, branch: int, valid: Tensor | None) -> Tensor:
+        """What a branch sees at each position: x, to which a subclass may add."""
+        return x
 
     def dropped(self, x: Tensor) -> Tensor:
         """A branch with its dropout."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from unmask.backbones.attention import attend
 from unmask.backbones.modulated import Modulated
-from unmask.kernels.pointwise import rms_norm, turned
+from unmask.kernels.pointwise import rms_norm, turned, with_neighbours
 from unmask.subtokens import least_base
 
 MOST_LAYERS = 1000  # more take minutes to be built
@@ -42,6 +42,9 @@ class Transformer(nn.Module):
     ends of a sequence and not of a piece; True, of a piece, too, as models of earlier versions do.
     Without, a fully masked sequence looks the same everywhere.
     `causal`: each position sees those up to itself alone.
+    `neighbours`: both branches of a block see, beside each position, a sum of so many of its
+    neighbours, weighted by channel (Canon layers, arXiv 2512.17351): itself and as many on either
+    side, or, of a causal one, those before it.  0: none.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Transformer(nn.Module):
         places: int = 0,
         ends: bool | str = False,
         causal: bool = False,
+        neighbours: int = 0,
     ):
         super().__init__()
         if min(vocab_size, dim, layers, heads, digits) < 1 or classes < 0:
@@ -82,11 +86,16 @@ class Transformer(nn.Module):
             raise ValueError(f'decoder must be "joint" or "independent", not {decoder!r}')
         if dim % heads or dim // heads % 2:
             raise ValueError(f"dim {dim} must be heads {heads} times an even head width")
+        if neighbours < 0 or not (neighbours % 2 or causal or neighbours == 0):
+            raise ValueError(f"neighbours must be an odd number, or 0, not {neighbours}")
+        if neighbours and places:
+            raise ValueError(f"{places} places have no order: neighbours must be 0")
         mlp = mlp or 64 * math.ceil(dim * 8 / 3 / 64)
         self._config = {
             "vocab_size": vocab_size, "dim": dim, "layers": layers, "heads": heads, "mlp": mlp,
             "dropout": dropout, "time": time, "classes": classes, "digits": digits,
             "decoder": decoder, "places": places, "ends": ends, "causal": causal,
+            "neighbours": neighbours,
         }  # fmt: skip
         self.uses_time, self.causal = time, causal
         self.digits, self.joint, base = digits, decoder == "joint", least_base(vocab_size, digits)
@@ -98,7 +107,8 @@ class Transformer(nn.Module):
         self.label = nn.Embedding(classes + 1, dim) if classes else None
         condition = dim if time or classes else 0
         self.blocks = nn.ModuleList(
-            Block(dim, heads, mlp, dropout, layers, condition, causal) for _ in range(layers)
+            Block(dim, heads, mlp, dropout, layers, condition, causal, neighbours)
+            for _ in range(layers)
         )
         self.norm = RMSNorm(dim)
         self.modulation = _zero(nn.Linear(dim, 2 * dim)) if condition else None
@@ -261,9 +271,14 @@ class Block(Modulated):
         layers: int,
         condition: int,
         causal: bool = False,
+        neighbours: int = 0,
     ):
         super().__init__()
         self.heads, self.drop, self.causal = heads, dropout, causal
+        # of either branch, in one row: a matrix would be Muon's, which is for maps between channels
+        self.near = nn.ParameterList(
+            nn.Parameter(torch.zeros(neighbours * dim)) for _ in range(2 if neighbours else 0)
+        )
         self.norm1, self.norm2 = RMSNorm(dim), RMSNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.query_gain, self.key_gain = (nn.Parameter(torch.ones(dim // heads)) for _ in range(2))
@@ -276,6 +291,20 @@ class Block(Modulated):
             nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
         for linear in (self.out, self.down):  # the residual stream keeps its scale at any depth
             nn.init.normal_(linear.weight, std=(2 * layers * linear.in_features) ** -0.5)
+
+    def around(self, x: Tensor, branch: int, valid: Tensor | None) -> Tensor:
+        if not self.near:
+            return x
+        weight = self.near[branch].view(-1, x.shape[-1])
+        if valid is not None:
+            x = x * valid[..., None]
+        if not self.causal:
+            return with_neighbours(x, weight, len(weight) // 2)
+        before = len(weight) - 1
+        length = x.shape[1]
+        if self.past is not None:
+            x = self.past.preceded(x, branch, before)
+        return with_neighbours(x, weight, before)[:, -length:]
 
     def attention(
         self, x: Tensor, rotary: tuple[Tensor, Tensor] | None, valid: Tensor | None
@@ -300,10 +329,12 @@ class Block(Modulated):
 
 
 class Past:
-    """Keys and values (B, H, S, D/H) of the positions that a causal block has seen."""
+    """Keys and values (B, H, S, D/H) of the positions that a causal block has seen, and what its
+    branches saw of the last ones (B, N, D)."""
 
     def __init__(self):
         self.kept: tuple[Tensor, Tensor] | None = None
+        self.last: dict[int, Tensor] = {}
 
     @property
     def length(self) -> int:
@@ -315,6 +346,13 @@ class Past:
             k, v = (torch.cat(pair, 2) for pair in zip(self.kept, (k, v), strict=True))
         self.kept = k, v
         return k, v
+
+    def preceded(self, x: Tensor, branch: int, most: int) -> Tensor:
+        """x behind what was kept of this branch; at most so many of the last are kept."""
+        if branch in self.last:
+            x = torch.cat([self.last[branch], x], 1)
+        self.last[branch] = x[:, max(0, x.shape[1] - most) :]
+        return x
 
 
 def _zero(layer: Any) -> Any:

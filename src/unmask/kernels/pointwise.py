@@ -4,7 +4,10 @@ Each is what its first lines say.  They are for training on CPUs, where autograd
 such an expression goes over memory two to three times as often; elsewhere, the expression is used.
 """
 
+from collections.abc import Iterator
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -73,3 +76,55 @@ def _turn(x: Tensor, cos: Tensor, sin: Tensor, way: int, into: Tensor) -> Tensor
     torch.mul(a, cos, out=c).addcmul_(b, sin, value=-way)
     torch.mul(b, cos, out=d).addcmul_(a, sin, value=way)
     return into
+
+
+def with_neighbours(x: Tensor, weight: Tensor, before: int) -> Tensor:
+    """(B, S, D) plus, of every channel, a sum of K positions weighted by `weight` (K, D).
+
+    The first of them is `before` positions earlier; beyond the ends all is 0.
+    """
+    if by_hand(x):
+        return _WithNeighbours.apply(x, weight, before)
+    around = F.pad(x, (0, 0, before, len(weight) - 1 - before))
+    for i, row in enumerate(weight.to(x.dtype)):
+        x = x + around[:, i : i + x.shape[1]] * row
+    return x
+
+
+class _WithNeighbours(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, before):
+        ctx.save_for_backward(x, weight)
+        ctx.before = before
+        return _added(x, weight.to(x.dtype), before)
+
+    @staticmethod
+    def backward(ctx, *slopes):
+        (slope,), (x, weight) = slopes, ctx.saved_tensors
+        after = len(weight) - 1 - ctx.before
+        into_x = _added(slope, weight.to(slope.dtype).flip(0), after)
+        into_weight = torch.zeros_like(weight)
+        for i, here, there in _pairs(x.shape[1], len(weight), ctx.before):
+            product = slope[:, here] * x[:, there]
+            torch.sum(product, (0, 1), dtype=weight.dtype, out=into_weight[i])
+        return into_x, into_weight, None
+
+
+def _added(x: Tensor, weight: Tensor, before: int) -> Tensor:
+    y = x * (1 + weight[before])
+    for i, here, there in _pairs(x.shape[1], len(weight), before):
+        if i != before:
+            y[:, here].addcmul_(x[:, there], weight[i])
+    return y
+
+
+def _pairs(length: int, count: int, before: int) -> Iterator[tuple[int, slice, slice]]:
+    """Which positions see, and which are seen, by each weight."""
+    for i in range(count):
+        away = i - before
+        if abs(away) < length:
+            yield (
+                i,
+                slice(max(0, -away), length - max(0, away)),
+                slice(max(0, away), length - max(0, -away)),
+            )

@@ -61,10 +61,15 @@ def network(config: TrainConfig, vocab_size: int, layout: Layout, classes: int) 
     shared |= {"mlp": config.mlp or None, "dropout": config.dropout, "time": config.time}
     shared["classes"] = classes
     if config.network == "transformer":
+        if layout.places and config.neighbours:
+            raise ValueError(
+                f"--neighbours {config.neighbours} is for positions with an order, and columns of "
+                "a table have none: give --neighbours 0"
+            )
         shared |= {"digits": config.digits, "decoder": config.decoder}
         causal = config.rival == "ar"  # then where it ends is not known yet
         ends = "sequence" if layout.ends and not causal else False
-        shared |= {"ends": ends, "causal": causal}
+        shared |= {"ends": ends, "causal": causal, "neighbours": config.neighbours}
         return Transformer(vocab_size, places=layout.places, **shared)
     if layout.shape is None:
         unfit = "is for pictures, and this data has none"
