@@ -23,7 +23,8 @@ WITH = {"time": True, "classes": 3}
 # together, every tensor that a network can have
 NETWORKS = {
     "Transformer": [
-        FIELDS | {"mlp": 5, "digits": 3, "neighbours": 3}, FIELDS | WITH | {"places": 5, "ends": "sequence"},
+        FIELDS | {"mlp": 5, "digits": 3, "neighbours": 3},
+        FIELDS | WITH | {"places": 5, "ends": "sequence"},
     ],
     "UNet": [
         PICTURES | WITH | {"widths": (8, 20), "blocks": 1, "embed": 6},

@@ -49,6 +49,20 @@ def test_the_gradient_by_hand_is_the_slope(name):
     assert rms_norm(torch.zeros(2, 6).requires_grad_(), torch.ones(6), 1e-6).abs().max() == 0
 
 
+@pytest.mark.parametrize("name", WAYS)
+def test_slopes_may_lie_in_memory_in_any_order(name):
+    way, arguments = WAYS[name]
+    torch.manual_seed(0)
+    x, *others = arguments(torch.randn(2, 5, 4, 6).requires_grad_())
+    y = way(x, *others)
+    slope = torch.randn_like(y)
+    turned_round = slope.mT.contiguous().mT.transpose(0, 1).contiguous().transpose(0, 1)
+    assert turned_round.stride() != slope.stride()
+    (plain,) = torch.autograd.grad(y, x, slope, retain_graph=True)
+    (found,) = torch.autograd.grad(y, x, turned_round)
+    torch.testing.assert_close(found, plain)
+
+
 @pytest.mark.parametrize("name,dtype,other", [
     ("norm", torch.float32, torch.float32), ("turned", torch.float32, torch.float32),
     ("norm", torch.bfloat16, torch.bfloat16), ("turned", torch.bfloat16, torch.bfloat16),

@@ -41,7 +41,7 @@ class _RMSNorm(torch.autograd.Function):
         (slope,), (x, weight, scale) = slopes, ctx.saved_tensors
         x, weight, scale = (u.to(slope.dtype) for u in (x, weight, scale))
         dim = x.shape[-1]
-        product, rows = (slope * x).view(-1, dim), scale.view(-1, 1)
+        product, rows = (slope * x).reshape(-1, dim), scale.reshape(-1, 1)
         into_weight = (rows.T @ product).view(dim)
         # the derivative of rms(x): a row's projection on x
         along = (product @ weight[:, None]).mul_(rows**3).div_(-dim)
