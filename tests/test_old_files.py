@@ -18,7 +18,10 @@ SMALL = [
     "--dim", "8", "--layers", "1", "--heads", "2", "--minutes", "0", "--steps", "6",
     "--batch-size", "4", "--eval-windows", "4", "--dtype", "float32", "--eval-minutes", "0",
 ]  # fmt: skip
-KINDS = {"text": ("demo", 16, ["--length", "16"]), "table": ("table", 3, [])}
+KINDS = {  # and what the presets had not then
+    "text": ("demo", 16, ["--length", "16", "--neighbours", "0"]),
+    "table": ("table", 3, ["--no-traits"]),
+}
 
 
 @pytest.fixture(params=KINDS)

@@ -271,6 +271,46 @@ def test_every_column_has_its_own_tokens_and_no_others(adult):
 # ---------------------------------------------------------------- files
 
 
+def test_what_is_known_of_numbers_is_where_they_lie_among_each_other(tmp_path):
+    """Of bins, and of values that are few and all numbers, by their size; of names nothing."""
+    ages = np.random.default_rng(0).integers(18, 90, 600)
+    lines = [
+        f"{age},{1 + i % 12},{('red', 'green', 'blue')[i % 3]},{'' if i % 5 else 10 * i % 7}"
+        for i, age in enumerate(ages)
+    ]
+    data = prepared(
+        tmp_path, "age,month,color,hours\n" + "\n".join(lines), bins=20, categories=["month"]
+    )
+    table = data.tokenizer
+    traits, at = table.traits, dict(zip(table.place_names, table.first, strict=False))
+    assert traits.shape == (table.vocab_size, 16 + 11 + len(table.columns[3].values) - 1)
+    months = table.columns[1].values
+    assert list(months) != sorted(months, key=int)  # they are listed as texts
+    for name, values, begin, waves in (
+        ("age", [float(v) for v in table.columns[0].values], 0, 16),
+        ("month", [int(v) for v in months], 16, 11),
+        ("hours", [float(v) for v in table.columns[3].values], 27, traits.shape[1] - 27),
+    ):
+        own = traits[at[name] : at[name] + len(values), begin : begin + waves]
+        # the first falls as the numbers rise, all are of variance 1 and no sum of others
+        assert (np.argsort(-own[:, 0]) == np.argsort(values)).all()
+        np.testing.assert_allclose(own.T @ own, len(values) * np.eye(waves), atol=1e-4)
+        rest = traits[:, begin : begin + waves].copy()
+        rest[at[name] : at[name] + len(values)] = 0
+        assert not rest.any()  # nor is anything said of others, or of a missing cell
+    meta, config = {"length": 4, "data": data.meta}, replace(CONFIG, traits=True)
+    model = build(config, data.vocab_size, meta)
+    np.testing.assert_array_equal(model.backbone.traits.numpy(), traits)
+    model.save_pretrained(tmp_path / "model", data.tokenizer.files())
+    again = unmask.MaskedDiffusion.from_pretrained(tmp_path / "model")
+    assert torch.equal(again.backbone.traits, model.backbone.traits)
+    for other in (CONFIG, replace(config, digits=2)):  # of whole tokens alone
+        assert build(other, data.vocab_size, meta).backbone.traits is None
+    (tmp_path / "b").mkdir()
+    names = prepared(tmp_path / "b", "a,b\n" + "x,y\ny,z\nz,x\n" * 50)
+    assert names.tokenizer.traits is None
+
+
 def test_rows_come_back_as_they_were(adult):
     folder, rows = adult
     data = open_data(folder / "data")

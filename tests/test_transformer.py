@@ -63,6 +63,25 @@ def test_what_is_not_valid_is_not_seen_and_padding_changes_nothing(neighbours):
     assert torch.equal(*found) and not torch.equal(net(before)[:, 1:], net(other)[:, 1:])
 
 
+def test_traits_are_part_of_embeddings_and_of_the_heads_rows():
+    """A network without them, whose tables hold the sums, says the same."""
+    net = network(places=4, traits=3)
+    net.traits.copy_(torch.randn(11, 3))
+    plain = network(places=4)
+    plain.load_state_dict({n: w for n, w in net.state_dict().items() if "traits" not in n})
+    z = torch.randint(0, 12, (3, 4))
+    z[0, :2] = 11
+    assert not torch.allclose(net(z), plain(z), rtol=0.1)
+    with torch.no_grad():
+        plain.embed.weight[:11] += net.traits @ net.in_traits
+        plain.head.weight += net.traits @ net.out_traits
+    torch.testing.assert_close(net(z), plain(z), rtol=0, atol=1e-12)
+    names = {name for name, _ in net.named_parameters() if "traits" in name}
+    assert names == {"in_traits", "out_traits"}  # what is known is not learned
+    with pytest.raises(ValueError, match="digits are 1, not 3"):
+        Transformer(11, digits=2, traits=3)
+
+
 def test_neighbours_of_both_branches_are_seen_and_nothing_further():
     """With what attention brings taken away, positions see so far on either side as both branches
     of each block reach."""
@@ -163,7 +182,7 @@ def test_a_padded_head_is_the_same_function(values):
     whether or not rows need padding."""
     head, x = Head(16, values).double(), torch.randn(5, 16, dtype=torch.float64, requires_grad=True)
     upstream = torch.randn(5, values, dtype=torch.float64)
-    plain, padded = head(x), head.aligned(x)
+    plain, padded = head(x), head.aligned(x, head.weight, head.bias)
     assert padded.shape == plain.shape and torch.allclose(padded, plain, rtol=1e-12)
     inputs = (x, head.weight, head.bias)
     for a, b in zip(

@@ -39,9 +39,9 @@ OF_UNET = {"widths": "32,64,128", "blocks": 2}
 OF_DIGITS = {"decoder": "joint", "codes": "ids", "masking": "digit", "objective": "nelbo"}
 # what a model says itself, of a run that begins with its weights
 OF_MODEL = (
-    "network", "dim", "layers", "heads", "mlp", "neighbours", "widths", "blocks", "dropout",
-    "labels", "time", "schedule", "power", "digits", "decoder", "codes", "masking", "objective",
-    "rival",
+    "network", "dim", "layers", "heads", "mlp", "neighbours", "traits", "widths", "blocks",
+    "dropout", "labels", "time", "schedule", "power", "digits", "decoder", "codes", "masking",
+    "objective", "rival",
 )  # fmt: skip
 CADENCE = ("log_every", "eval_minutes", "checkpoint_minutes")
 # what fields may be, by name
@@ -76,6 +76,9 @@ class TrainConfig:
     neighbours: int = 0
     """Of a transformer, on sequences: both branches of each block see a weighted sum of so many
     neighbours of a position, itself among them (Canon layers); odd, unless --rival ar; 0: none."""
+    traits: bool = False
+    """Of a transformer, on whole tokens: look at what the data tell of values, where they tell any;
+    of numbers of a table, where they lie among each other."""
     widths: str = "32,64,128"
     """Of a U-Net: the channels at each resolution, each half as fine as the one before."""
     blocks: int = 2

@@ -24,6 +24,7 @@ from unmask.kernels.pointwise import rms_norm, turned, with_neighbours
 from unmask.subtokens import least_base
 
 MOST_LAYERS = 1000  # more take minutes to be built
+OF_TRAITS = 8**-0.5  # of an embedding of unit variance, from eight traits of unit variance
 
 
 class Transformer(nn.Module):
@@ -45,6 +46,9 @@ class Transformer(nn.Module):
     `neighbours`: both branches of a block see, beside each position, a sum of so many of its
     neighbours, weighted by channel (Canon layers, arXiv 2512.17351): itself and as many on either
     side, or, of a causal one, those before it.  0: none.
+    `traits`: so many numbers are known of each value, in the buffer `traits` (V, K) once they have
+    been told: embeddings and the rows of the head get a linear map of them, so that what is learned
+    of a value is learned of those that are like it.  Whole tokens alone.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Transformer(nn.Module):
         ends: bool | str = False,
         causal: bool = False,
         neighbours: int = 0,
+        traits: int = 0,
     ):
         super().__init__()
         if min(vocab_size, dim, layers, heads, digits) < 1 or classes < 0:
@@ -90,12 +95,14 @@ class Transformer(nn.Module):
             raise ValueError(f"neighbours must be an odd number, or 0, not {neighbours}")
         if neighbours and places:
             raise ValueError(f"{places} places have no order: neighbours must be 0")
+        if traits < 0 or (traits and digits > 1):
+            raise ValueError(f"traits must be 0, or a number where digits are 1, not {traits}")
         mlp = mlp or 64 * math.ceil(dim * 8 / 3 / 64)
         self._config = {
             "vocab_size": vocab_size, "dim": dim, "layers": layers, "heads": heads, "mlp": mlp,
             "dropout": dropout, "time": time, "classes": classes, "digits": digits,
             "decoder": decoder, "places": places, "ends": ends, "causal": causal,
-            "neighbours": neighbours,
+            "neighbours": neighbours, "traits": traits,
         }  # fmt: skip
         self.uses_time, self.causal = time, causal
         self.digits, self.joint, base = digits, decoder == "joint", least_base(vocab_size, digits)
@@ -114,6 +121,11 @@ class Transformer(nn.Module):
         self.modulation = _zero(nn.Linear(dim, 2 * dim)) if condition else None
         self.ends, self.of_sequences = nn.Embedding(2, dim) if ends else None, ends == "sequence"
         self.head = _zero(Head(dim, vocab_size if decoder == "joint" else digits * base))
+        known = torch.zeros(vocab_size, traits) if traits else None
+        self.register_buffer("traits", known)
+        if traits:
+            self.in_traits = nn.Parameter(torch.randn(traits, dim) * OF_TRAITS)
+            self.out_traits = nn.Parameter(torch.zeros(traits, dim))
         self.dropout = nn.Dropout(dropout)
         for embedding in filter(None, (self.embed, self.place, self.ends)):
             nn.init.normal_(embedding.weight, std=1.0)
@@ -137,6 +149,9 @@ class Transformer(nn.Module):
         values = self.embed.num_embeddings // self.digits  # and the mask
         table = torch.arange(self.digits, device=z.device) * values
         x = self.embed(z.unflatten(1, (-1, self.digits)) + table).flatten(2)
+        if self.traits is not None:
+            of_mask = 0, 0, 0, 1  # nothing is known of it
+            x = x + F.embedding(z, F.pad(self.traits @ self.in_traits, of_mask))
         if self.ends is not None:
             there = valid
             if there is None:
@@ -186,7 +201,8 @@ class Transformer(nn.Module):
 
     def logits(self, features: Tensor) -> Tensor:
         """(..., dim) -> (..., V), or (..., L, base) of an independent decoder."""
-        logits = self.head(features)
+        alike = None if self.traits is None else self.traits @ self.out_traits
+        logits = self.head(features, alike)
         return logits if self.joint else logits.unflatten(-1, (self.digits, -1))
 
     def forward(
@@ -243,14 +259,15 @@ class Head(nn.Linear):
     five times slower on an H200.
     """
 
-    def forward(self, input: Tensor) -> Tensor:
-        return self.aligned(input) if input.is_cuda else super().forward(input)
+    def forward(self, input: Tensor, added: Tensor | None = None) -> Tensor:
+        """`added`: to the weights."""
+        weight = self.weight if added is None else self.weight + added
+        return (self.aligned if input.is_cuda else F.linear)(input, weight, self.bias)
 
-    def aligned(self, x: Tensor) -> Tensor:
+    def aligned(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         missing = -self.out_features % 8
-        if not missing:
-            return super().forward(x)
-        weight, bias = F.pad(self.weight, (0, 0, 0, missing)), F.pad(self.bias, (0, missing))
+        if missing:
+            weight, bias = F.pad(weight, (0, 0, 0, missing)), F.pad(bias, (0, missing))
         return F.linear(x, weight, bias)[..., : self.out_features]
 
 

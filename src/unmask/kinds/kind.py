@@ -38,6 +38,9 @@ class Layout(NamedTuple):
     # (S,) the position that each is linked with, or -1, and (V,) the group of each value: linked
     # positions, which tell of one thing, have values of one group
     links: tuple[np.ndarray, np.ndarray] | None = None
+    # (V, K) float32: what is known of values, such as where they lie on a scale; a network begins
+    # with values alike where these are
+    traits: np.ndarray | None = None
 
 
 class Partial(NamedTuple):

@@ -70,7 +70,12 @@ def network(config: TrainConfig, vocab_size: int, layout: Layout, classes: int) 
         causal = config.rival == "ar"  # then where it ends is not known yet
         ends = "sequence" if layout.ends and not causal else False
         shared |= {"ends": ends, "causal": causal, "neighbours": config.neighbours}
-        return Transformer(vocab_size, places=layout.places, **shared)
+        traits = layout.traits if config.traits and config.digits == 1 else None
+        shared["traits"] = 0 if traits is None else traits.shape[1]
+        found = Transformer(vocab_size, places=layout.places, **shared)
+        if traits is not None:
+            found.get_buffer("traits").copy_(torch.from_numpy(traits))
+        return found
     if layout.shape is None:
         unfit = "is for pictures, and this data has none"
         raise ValueError(f"--network unet {unfit}: use --network transformer")

@@ -36,6 +36,7 @@ from unmask.kinds.tables.numbers import (
 ABSENT, UNKNOWN = -1, -2
 # what a missing cell is: a fact of its own; a value that nobody knows; or, of tables that an
 # earlier version prepared, a place that is not there
+WAVES = 16  # by which values of one column differ from others near them
 READINGS = ("missing", "unknown", "absent")
 MISSING = ("", "?", "na", "n/a", "nan", "null")  # cells without a value, in lower case
 
@@ -67,6 +68,20 @@ class Column(NamedTuple):
         numbers = np.array(found, np.float64)  # None: NaN
         bins = np.searchsorted(np.array(self.bounds), numbers, side="right")
         return np.where(np.isnan(numbers), -1, bins)
+
+    @property
+    def rank(self) -> np.ndarray | None:
+        """(n,) where each value lies among the others, from 0; None unless they are three or more
+        numbers."""
+        count = len(self.values)
+        if count < 3:
+            return None
+        if self.bounds is not None:
+            return np.arange(count)
+        numbers = [parse_number(value, self.spelling) for value in self.values]
+        if None in numbers:
+            return None
+        return np.argsort(np.argsort(np.array(numbers, np.float64), kind="stable"))
 
     def draw(
         self, values: np.ndarray, generator: np.random.Generator, only: np.ndarray | None = None
@@ -199,6 +214,22 @@ class Table:
         group[self.first[present] + 1] = 1
         group[self.none[self.none >= 0]] = 1
         return partner, group
+
+    @property
+    def traits(self) -> np.ndarray | None:
+        """(vocab_size, K) float32: where the values of each column of numbers lie among each other,
+        as `WAVES` cosines of their rank, which differ only there; None without such a column."""
+        found = []
+        for first, place in zip(self.first, self.places, strict=False):
+            rank = self.columns[place.column].rank
+            if place.says != "value" or rank is None:
+                continue
+            waves = np.arange(1, min(WAVES, len(rank) - 1) + 1)
+            at = np.zeros((self.vocab_size, len(waves)), np.float32)
+            angle = np.pi * (rank[:, None] + 0.5) / len(rank) * waves
+            at[first : first + len(rank)] = np.sqrt(2) * np.cos(angle)
+            found.append(at)
+        return np.concatenate(found, 1) if found else None
 
     def of(self, columns: Iterable[Column]) -> "Table":
         """The same kind of file with these columns."""

@@ -141,7 +141,8 @@ class Tables(Kind):
     @property
     def layout(self) -> Layout:
         table = self.tokenizer
-        return Layout(places=table.length, allowed=table.allowed, links=table.links)
+        known = {"allowed": table.allowed, "links": table.links, "traits": table.traits}
+        return Layout(places=table.length, **known)
 
     def describe(self) -> str:
         return f"a table of {len(self.meta['tokenizer']['columns'])} columns"

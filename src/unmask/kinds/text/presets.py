@@ -11,7 +11,7 @@ PAPER = TrainConfig(
 )  # fmt: skip
 
 DEMO = TrainConfig(
-    length=128, dim=128, layers=4, heads=4, neighbours=7, batch_size=32, learning_rate=5e-3,
+    length=128, dim=128, layers=4, heads=4, neighbours=5, batch_size=32, learning_rate=5e-3,
     muon_learning_rate=0.03, minutes=2.8, eval_minutes=0.5,
 )  # fmt: skip
 
