@@ -38,6 +38,7 @@ CASES = {
         SMALL, network="unet", widths="8,16", blocks=1, layers=1, length=0, batch_size=8
     ),
 }
+MINUTES = replace(SMALL, steps=0, minutes=0.03)
 SHARDED = {f"{name}, sharded": replace(config, shard=True) for name, config in CASES.items()}
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
 OURS = {**os.environ, **LOOPBACK, "OMP_NUM_THREADS": "1"}
@@ -80,6 +81,10 @@ def runs(data, tmp_path_factory):
         [
             (every[name], of[name], home / name, {"chunk": few.get(name.split(", sh")[0], 2**24)})
             for name in every
+        ]
+        + [
+            (replace(MINUTES, shard=shard), data, home / f"minutes {shard}", {"skew": 0.5})
+            for shard in (False, True)
         ],
     )
     for name, config in CASES.items():
@@ -126,6 +131,16 @@ def test_what_two_processes_train_is_what_one_does(runs, name):
         assert a.keys() == b.keys() and a["step"] == b["step"]
         for key in a.keys() - {"seconds", "rate"}:
             assert a[key] == pytest.approx(b[key], rel=1e-3), key
+
+
+@pytest.mark.parametrize("shard", [False, True])
+def test_processes_agree_on_a_number_of_steps_though_their_clocks_do_not(runs, shard):
+    run = runs / f"minutes {shard}"
+    said = json.loads((run / "run.json").read_text())
+    assert int(newest(run).name) == said["steps"] > 10 and said["fall"]["left"] <= 1
+    assert [row["step"] for row in read_log(run / "log.jsonl") if "bits" in row][-1] == said[
+        "steps"
+    ]
 
 
 def test_a_sharded_run_continues_in_any_number_of_processes(runs, data, tmp_path):

@@ -24,7 +24,7 @@ WITH = {"time": True, "classes": 3}
 NETWORKS = {
     "Transformer": [
         FIELDS | {"mlp": 5, "digits": 3, "neighbours": 3},
-        FIELDS | WITH | {"places": 5, "ends": "sequence", "traits": 4},
+        FIELDS | WITH | {"places": 5, "ends": "sequence", "traits": (2, 3, 4)},
     ],
     "UNet": [
         PICTURES | WITH | {"widths": (8, 20), "blocks": 1, "embed": 6},

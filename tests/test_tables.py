@@ -28,6 +28,7 @@ from unmask.filling import Filler
 from unmask.kinds.baselines import position_bits
 from unmask.kinds.folder import cut_by_digest
 from unmask.kinds.registry import presets
+from unmask.kinds.tables.columns import Column
 from unmask.kinds.tables.fitted import equal_parts, number_column
 from unmask.kinds.tables.holes import describe_guess, guess, partials
 from unmask.kinds.tables.numbers import are_numbers
@@ -283,29 +284,36 @@ def test_what_is_known_of_numbers_is_where_they_lie_among_each_other(tmp_path):
     )
     table = data.tokenizer
     traits, at = table.traits, dict(zip(table.place_names, table.first, strict=False))
-    assert traits.shape == (table.vocab_size, 16 + 11 + len(table.columns[3].values) - 1)
-    months = table.columns[1].values
+    months, most = table.columns[1].values, len(table.columns[0].values)
     assert list(months) != sorted(months, key=int)  # they are listed as texts
-    for name, values, begin, waves in (
-        ("age", [float(v) for v in table.columns[0].values], 0, 16),
-        ("month", [int(v) for v in months], 16, 11),
-        ("hours", [float(v) for v in table.columns[3].values], 27, traits.shape[1] - 27),
-    ):
-        own = traits[at[name] : at[name] + len(values), begin : begin + waves]
+    assert traits.known.shape == (3, most, 16) and most == 20
+    row = np.full(table.vocab_size, -1)
+    for group, (name, values, waves) in enumerate((
+        ("age", table.columns[0].values, 16),
+        ("month", months, 11),
+        ("hours", table.columns[3].values, len(table.columns[3].values) - 1),
+    )):  # fmt: skip
+        row[at[name] : at[name] + len(values)] = group * most + np.arange(len(values))
+        own = traits.known[group]
+        assert not own[len(values) :].any() and not own[:, waves:].any()
+        own = own[: len(values), :waves]
         # the first falls as the numbers rise, all are of variance 1 and no sum of others
-        assert (np.argsort(-own[:, 0]) == np.argsort(values)).all()
+        assert (np.argsort(-own[:, 0]) == np.argsort([float(v) for v in values])).all()
         np.testing.assert_allclose(own.T @ own, len(values) * np.eye(waves), atol=1e-4)
-        rest = traits[:, begin : begin + waves].copy()
-        rest[at[name] : at[name] + len(values)] = 0
-        assert not rest.any()  # nor is anything said of others, or of a missing cell
+    assert (traits.row == row).all()  # of names nothing, and nothing of a missing cell
     meta, config = {"length": 4, "data": data.meta}, replace(CONFIG, traits=True)
     model = build(config, data.vocab_size, meta)
-    np.testing.assert_array_equal(model.backbone.traits.numpy(), traits)
     model.save_pretrained(tmp_path / "model", data.tokenizer.files())
-    again = unmask.MaskedDiffusion.from_pretrained(tmp_path / "model")
-    assert torch.equal(again.backbone.traits, model.backbone.traits)
-    for other in (CONFIG, replace(config, digits=2)):  # of whole tokens alone
-        assert build(other, data.vocab_size, meta).backbone.traits is None
+    again = unmask.MaskedDiffusion.from_pretrained(tmp_path / "model").backbone.traits
+    np.testing.assert_array_equal(again.known, traits.known)
+    np.testing.assert_array_equal(again.row, traits.row)
+    assert build(CONFIG, data.vocab_size, meta).backbone.traits is None
+    with pytest.raises(ValueError, match="digits 2 have no traits.*--no-traits"):
+        replace(config, digits=2).check()
+    codes = Column("zip", 0, ("01", "02", "10"), None)
+    assert codes.rank is None  # codes, and no numbers
+    equal = Column("grade", 0, ("1", "3", "1.0", "2"), None)
+    assert equal.rank.tolist() == [0, 2, 0, 1]
     (tmp_path / "b").mkdir()
     names = prepared(tmp_path / "b", "a,b\n" + "x,y\ny,z\nz,x\n" * 50)
     assert names.tokenizer.traits is None

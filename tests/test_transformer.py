@@ -64,22 +64,34 @@ def test_what_is_not_valid_is_not_seen_and_padding_changes_nothing(neighbours):
 
 
 def test_traits_are_part_of_embeddings_and_of_the_heads_rows():
-    """A network without them, whose tables hold the sums, says the same."""
-    net = network(places=4, traits=3)
-    net.traits.copy_(torch.randn(11, 3))
-    plain = network(places=4)
-    plain.load_state_dict({n: w for n, w in net.state_dict().items() if "traits" not in n})
+    """Of two groups, of four and of three values; and a network without them, whose tables hold the
+    sums, says the same."""
+    net = network(places=4, traits=(2, 4, 3))
+    known = torch.randn(2, 4, 3).double()
+    known[1, 3] = 0
+    row = torch.tensor([-1, 0, 1, 2, 3, -1, 6, 5, 4, -1, -1])
+    net.traits.tell(known, row)
     z = torch.randint(0, 12, (3, 4))
     z[0, :2] = 11
-    assert not torch.allclose(net(z), plain(z), rtol=0.1)
     with torch.no_grad():
-        plain.embed.weight[:11] += net.traits @ net.in_traits
-        plain.head.weight += net.traits @ net.out_traits
-    torch.testing.assert_close(net(z), plain(z), rtol=0, atol=1e-12)
+        for weight in (net.traits.embed, net.traits.head):
+            plain = torch.zeros(11, 32).double()
+            for value, at in enumerate(row.tolist()):
+                if at >= 0:
+                    plain[value] = known[at // 4, at % 4] @ weight[at // 4]
+            torch.testing.assert_close(net.traits(weight), plain, rtol=0, atol=1e-12)
+        other = net.without_traits()
+        assert other.traits is None and not other.config["traits"]
+        torch.testing.assert_close(other(z), net(z), rtol=0, atol=1e-12)
+        # what is added is of weight, and the mask has none of it
+        assert not torch.allclose(other.embed.weight, net.embed.weight, rtol=0.1)
+        assert torch.equal(other.embed.weight[11], net.embed.weight[11])
     names = {name for name, _ in net.named_parameters() if "traits" in name}
-    assert names == {"in_traits", "out_traits"}  # what is known is not learned
-    with pytest.raises(ValueError, match="digits are 1, not 3"):
-        Transformer(11, digits=2, traits=3)
+    assert names == {"traits.embed", "traits.head"}  # what is known is not learned
+    assert network().without_traits().config["traits"] == []
+    for wrong in ({"digits": 2, "traits": (1, 2, 3)}, {"traits": (1, 2)}, {"traits": (0, 2, 3)}):
+        with pytest.raises(ValueError, match="three numbers, of whole tokens"):
+            Transformer(11, **wrong)
 
 
 def test_neighbours_of_both_branches_are_seen_and_nothing_further():

@@ -11,8 +11,10 @@ from unmask import schedules
 from unmask.audit import exact_nelbo
 from unmask.backbones import NAMES
 from unmask.cli.main import main
+from unmask.config import TrainConfig
 from unmask.data import open_data, prepare_table
 from unmask.kinds.registry import kind_of
+from unmask.train import build
 from unmask.train.vocabulary import with_tokens
 
 SIZES = {"dim": 16, "layers": 1, "heads": 2}
@@ -172,6 +174,31 @@ def test_a_table_with_another_column(tmp_path, capsys):
         ]
         assert torch.allclose(*rows, atol=1e-6)
     assert theirs.allowed.shape == (3, 6)
+
+
+def test_numbers_that_lie_elsewhere_among_others_stay_what_they_were(tmp_path):
+    """What was known of where they lie is in their rows from then on."""
+    kinds = []
+    for name, first in (("a", 18), ("b", 20)):
+        lines = [f"{age},{'xy'[i % 2]}" for i in range(20) for age in range(first, first + 22)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["age,of", *lines]) + "\n")
+        prepare_table(tmp_path / f"{name}.csv", tmp_path / name, progress=False)
+        data = open_data(tmp_path / name)
+        kinds.append(kind_of(data.meta, data.folder))
+    ours, theirs = kinds
+    config = TrainConfig(**SIZES, traits=True, device="cpu")
+    model = build(config, len(ours.meanings), {"length": 2, "data": ours.meta})
+    random(model.backbone)
+    plain = model.backbone.without_traits()
+    made, said = with_tokens(model, ours, theirs, 0)
+    assert said.startswith("22 of 24 values are values of the model")
+    assert not torch.equal(plain.embed.weight, model.backbone.embed.weight)
+    for i, meaning in enumerate(theirs.meanings):
+        if meaning in ours.meanings:
+            at = ours.meanings.index(meaning)
+            for table in ("embed", "head"):
+                rows = (getattr(one, table).weight for one in (plain, made.backbone))
+                assert torch.equal(next(rows)[at], next(rows)[i])
 
 
 def test_what_cannot_be_made_of_other_tokens(data, text_run, tmp_path, capsys):

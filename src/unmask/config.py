@@ -77,8 +77,8 @@ class TrainConfig:
     """Of a transformer, on sequences: both branches of each block see a weighted sum of so many
     neighbours of a position, itself among them (Canon layers); odd, unless --rival ar; 0: none."""
     traits: bool = False
-    """Of a transformer, on whole tokens: look at what the data tell of values, where they tell any;
-    of numbers of a table, where they lie among each other."""
+    """Of a transformer, on whole tokens of a table: know where the numbers of a column lie among
+    each other."""
     widths: str = "32,64,128"
     """Of a U-Net: the channels at each resolution, each half as fine as the one before."""
     blocks: int = 2
@@ -241,8 +241,12 @@ class TrainConfig:
         if given and not unet:
             raise ValueError(f"{given} is of --network unet, and this is a {self.network}")
         self.channels()
-        if self.neighbours and unet:
-            raise ValueError(f"neighbours {self.neighbours} is of --network transformer")
+        if (self.neighbours or self.traits) and unet:
+            given = f"neighbours {self.neighbours}" if self.neighbours else "--traits"
+            raise ValueError(f"{given} is of --network transformer")
+        if self.traits and self.digits > 1:
+            given = f"digits {self.digits}"
+            raise ValueError(f"{given} have no traits, which are of whole tokens: --no-traits")
         if self.neighbours and not self.neighbours % 2 and self.rival != "ar":
             raise ValueError(f"neighbours must be an odd number, or 0, not {self.neighbours}")
         if unet and not self.layers and (self.dim, self.mlp) != (TrainConfig.dim, 0):

@@ -63,7 +63,7 @@ NETWORKS = {
     "neighbours of digits": lambda: text(neighbours=5, digits=2),
     "digits": lambda: text(digits=2),
     "independent digits": lambda: text(digits=2, decoder="independent", time=True),
-    "places": lambda: text(places=6, traits=3),
+    "places": lambda: text(places=6, traits=(2, 3, 4)),
     "links": lambda: text(places=6, time=True),
     "unet": lambda: backbones.UNet(**PICTURES, widths=(8, 8), blocks=1, time=True, classes=2),
     "patches": lambda: backbones.UNet(**PICTURES, widths=(8,), blocks=1, **SMALL),

@@ -10,7 +10,7 @@ the columns of a table, each has an embedding of its own instead of a rotary pos
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +24,6 @@ from unmask.kernels.pointwise import rms_norm, turned, with_neighbours
 from unmask.subtokens import least_base
 
 MOST_LAYERS = 1000  # more take minutes to be built
-OF_TRAITS = 8**-0.5  # of an embedding of unit variance, from eight traits of unit variance
 
 
 class Transformer(nn.Module):
@@ -46,9 +45,9 @@ class Transformer(nn.Module):
     `neighbours`: both branches of a block see, beside each position, a sum of so many of its
     neighbours, weighted by channel (Canon layers, arXiv 2512.17351): itself and as many on either
     side, or, of a causal one, those before it.  0: none.
-    `traits`: so many numbers are known of each value, in the buffer `traits` (V, K) once they have
-    been told: embeddings and the rows of the head get a linear map of them, so that what is learned
-    of a value is learned of those that are like it.  Whole tokens alone.
+    `traits` (groups, most, K): K numbers are known of each of the values of a group, at most so
+    many, once `tell` was told: embeddings and rows of the head get a linear map of them, a group's
+    own, so that what is learned of a value is learned of those like it.  Whole tokens alone.
     """
 
     def __init__(
@@ -68,7 +67,7 @@ class Transformer(nn.Module):
         ends: bool | str = False,
         causal: bool = False,
         neighbours: int = 0,
-        traits: int = 0,
+        traits: Sequence[int] = (),
     ):
         super().__init__()
         if min(vocab_size, dim, layers, heads, digits) < 1 or classes < 0:
@@ -95,14 +94,14 @@ class Transformer(nn.Module):
             raise ValueError(f"neighbours must be an odd number, or 0, not {neighbours}")
         if neighbours and places:
             raise ValueError(f"{places} places have no order: neighbours must be 0")
-        if traits < 0 or (traits and digits > 1):
-            raise ValueError(f"traits must be 0, or a number where digits are 1, not {traits}")
+        if traits and (digits > 1 or len(traits) != 3 or min(traits) < 1):
+            raise ValueError(f"traits {tuple(traits)} must be three numbers, of whole tokens")
         mlp = mlp or 64 * math.ceil(dim * 8 / 3 / 64)
         self._config = {
             "vocab_size": vocab_size, "dim": dim, "layers": layers, "heads": heads, "mlp": mlp,
             "dropout": dropout, "time": time, "classes": classes, "digits": digits,
             "decoder": decoder, "places": places, "ends": ends, "causal": causal,
-            "neighbours": neighbours, "traits": traits,
+            "neighbours": neighbours, "traits": list(traits),
         }  # fmt: skip
         self.uses_time, self.causal = time, causal
         self.digits, self.joint, base = digits, decoder == "joint", least_base(vocab_size, digits)
@@ -121,11 +120,7 @@ class Transformer(nn.Module):
         self.modulation = _zero(nn.Linear(dim, 2 * dim)) if condition else None
         self.ends, self.of_sequences = nn.Embedding(2, dim) if ends else None, ends == "sequence"
         self.head = _zero(Head(dim, vocab_size if decoder == "joint" else digits * base))
-        known = torch.zeros(vocab_size, traits) if traits else None
-        self.register_buffer("traits", known)
-        if traits:
-            self.in_traits = nn.Parameter(torch.randn(traits, dim) * OF_TRAITS)
-            self.out_traits = nn.Parameter(torch.zeros(traits, dim))
+        self.traits = TraitMaps(vocab_size, dim, *traits) if traits else None
         self.dropout = nn.Dropout(dropout)
         for embedding in filter(None, (self.embed, self.place, self.ends)):
             nn.init.normal_(embedding.weight, std=1.0)
@@ -151,7 +146,7 @@ class Transformer(nn.Module):
         x = self.embed(z.unflatten(1, (-1, self.digits)) + table).flatten(2)
         if self.traits is not None:
             of_mask = 0, 0, 0, 1  # nothing is known of it
-            x = x + F.embedding(z, F.pad(self.traits @ self.in_traits, of_mask))
+            x = x + F.embedding(z, F.pad(self.traits(self.traits.embed), of_mask))
         if self.ends is not None:
             there = valid
             if there is None:
@@ -181,6 +176,20 @@ class Transformer(nn.Module):
             x = x * (1 + scale) + shift
         return x
 
+    def without_traits(self) -> "Transformer":
+        """One that says the same, whose tables hold the sums."""
+        traits: Any = self.traits
+        if traits is None:
+            return self
+        made = Transformer(**self.config | {"traits": ()}).to(self.head.weight)
+        made.train(self.training)
+        known = {n: w for n, w in self.state_dict().items() if not n.startswith("traits.")}
+        made.load_state_dict(known)
+        with torch.no_grad():
+            made.embed.weight[:-1] += traits(traits.embed)
+            made.head.weight += traits(traits.head)
+        return made
+
     def nothing_seen(self) -> "list[Past]":
         """What `remembering` takes at first.  ValueError for a network that is not causal."""
         if not self.causal:
@@ -201,7 +210,7 @@ class Transformer(nn.Module):
 
     def logits(self, features: Tensor) -> Tensor:
         """(..., dim) -> (..., V), or (..., L, base) of an independent decoder."""
-        alike = None if self.traits is None else self.traits @ self.out_traits
+        alike = None if self.traits is None else self.traits(self.traits.head)
         logits = self.head(features, alike)
         return logits if self.joint else logits.unflatten(-1, (self.digits, -1))
 
@@ -215,6 +224,31 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """(B, S*L) ids -> logits (B, S, V), or (B, S, L, base)."""
         return self.logits(self.features(z, t, cond, valid, ends))
+
+
+class TraitMaps(nn.Module):
+    """Linear maps of what is `known` of values, which `row` finds, see `kinds.kind.Traits`."""
+
+    known: Tensor
+    row: Tensor
+
+    def __init__(self, vocab_size: int, dim: int, groups: int, most: int, count: int):
+        super().__init__()
+        self.register_buffer("known", torch.zeros(groups, most, count))
+        self.register_buffer("row", torch.full((vocab_size,), -1))
+        # of variance 2 where 16 traits have variance 1, and a value's own embedding has 1
+        self.embed = nn.Parameter(torch.randn(groups, count, dim) * 8**-0.5)
+        self.head = nn.Parameter(torch.zeros(groups, count, dim))
+
+    @torch.no_grad()
+    def tell(self, known: Tensor, row: Tensor) -> None:
+        self.known.copy_(known)
+        self.row.copy_(row)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """(V, dim): what `weight` (groups, K, dim) makes of each value; 0 of one not known."""
+        found = torch.bmm(self.known, weight).flatten(0, 1)
+        return F.pad(found, (0, 0, 0, 1))[self.row]  # -1: the last
 
 
 def condition(

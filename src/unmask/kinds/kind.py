@@ -27,6 +27,15 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+class Traits(NamedTuple):
+    """What is known of values beside that they are others, such as where they lie on a scale.
+
+    Values that these compare, the numbers of a column, are a group."""
+
+    known: np.ndarray  # (groups, the most values of one, K) float32, zeros behind a smaller one
+    row: np.ndarray  # (V,) int64, that of each value in `known`, group after group; -1: none
+
+
 class Layout(NamedTuple):
     """What a network has to know of positions."""
 
@@ -38,9 +47,7 @@ class Layout(NamedTuple):
     # (S,) the position that each is linked with, or -1, and (V,) the group of each value: linked
     # positions, which tell of one thing, have values of one group
     links: tuple[np.ndarray, np.ndarray] | None = None
-    # (V, K) float32: what is known of values, such as where they lie on a scale; a network begins
-    # with values alike where these are
-    traits: np.ndarray | None = None
+    traits: Traits | None = None  # what is known of values
 
 
 class Partial(NamedTuple):

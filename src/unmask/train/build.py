@@ -61,6 +61,8 @@ def network(config: TrainConfig, vocab_size: int, layout: Layout, classes: int) 
     shared |= {"mlp": config.mlp or None, "dropout": config.dropout, "time": config.time}
     shared["classes"] = classes
     if config.network == "transformer":
+        if config.traits and not layout.places:
+            raise ValueError("this data says nothing of its values: leave out --traits")
         if layout.places and config.neighbours:
             raise ValueError(
                 f"--neighbours {config.neighbours} is for positions with an order, and columns of "
@@ -70,11 +72,11 @@ def network(config: TrainConfig, vocab_size: int, layout: Layout, classes: int) 
         causal = config.rival == "ar"  # then where it ends is not known yet
         ends = "sequence" if layout.ends and not causal else False
         shared |= {"ends": ends, "causal": causal, "neighbours": config.neighbours}
-        traits = layout.traits if config.traits and config.digits == 1 else None
-        shared["traits"] = 0 if traits is None else traits.shape[1]
+        traits = layout.traits if config.traits else None
+        shared["traits"] = () if traits is None else traits.known.shape
         found = Transformer(vocab_size, places=layout.places, **shared)
-        if traits is not None:
-            found.get_buffer("traits").copy_(torch.from_numpy(traits))
+        if traits is not None and found.traits is not None:
+            found.traits.tell(*map(torch.from_numpy, traits))
         return found
     if layout.shape is None:
         unfit = "is for pictures, and this data has none"

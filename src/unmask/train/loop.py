@@ -2,8 +2,8 @@
 
 A folder holds a run: run.json, log.jsonl and checkpoints/STEP.  Everything random is a function of
 (seed, step, micro-batch), so a run that is killed at any moment continues by the same command and,
-on the same CPU machine with the same number of threads, ends with the same bits; a run of so many
-minutes, where the number of its steps was not corrected.
+on the same CPU machine with the same number of threads, ends with the same bits.  A run of so many
+minutes does not where its number of steps is corrected on the way.
 """
 
 import math
@@ -203,7 +203,9 @@ def resume(state: State, out: Path) -> None:
 def described(config: TrainConfig, run: dict, state: State, data: Data) -> str:
     """A run in words: what a person wants to know before waiting."""
     size = sum(p.numel() for p in state.model.parameters()) / 1e6
-    lasts = f"{run['steps']:,} steps" if run["steps"] else f"about {config.minutes:g} minutes"
+    lasts = f"{run['steps']:,} steps"
+    if not config.steps:
+        lasts = f"about {lasts}" if run["steps"] else f"about {config.minutes:g} minutes"
     if state.step:
         lasts = f"continuing at step {state.step:,} of {lasts}"
     batch = data.batch_name(config.batch_size, config.length)
@@ -253,13 +255,14 @@ def loop(
             if pace:
                 pace.took(state.step, before, now)
             due, stop, evaluate_now, save_now = processes.any(
-                pace is not None and state.step != run["steps"] and pace.due(state.step, now),
+                pace is not None and state.step != run["steps"] and pace.due(now, run["steps"]),
                 stopped.is_set(),
                 config.eval_minutes > 0 and now - last_eval > 60 * config.eval_minutes,
                 now - last_saved > 60 * config.checkpoint_minutes,
             )
             if pace and due:
-                steps = pace.steps(state.step, state.seconds, now, run["steps"])
+                left = 1.0 if fall is None else fall.at(state.step)
+                steps = pace.steps(state.step, state.seconds, now, run["steps"], left)
                 steps = processes.of_first(lambda: steps)  # noqa: B023
                 if steps != run["steps"]:
                     run.update(planned(config, state.step, fall, steps))

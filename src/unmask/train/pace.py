@@ -5,15 +5,19 @@ other programs come and go, the number is corrected.
 """
 
 import math
+import statistics
 from dataclasses import dataclass
 
 from unmask.config import TrainConfig
 from unmask.documents import NUMBER, Test
 
 # the first steps are slow and do not count; then a rate is taken over at least so many steps and
-# so large a share of the minutes, or one minute
-SLOW, LEAST, WINDOW = 5, 5, 0.06
-WRONG = 0.03  # a plan stays while no more than this share of its steps is to be added or dropped
+# so large a share of the minutes, the first time over no more than so many seconds
+SLOW, LEAST, WINDOW, FIRST = 5, 5, 0.06, 60.0
+WRONG = 0.03  # of the minutes: a plan stays while it is off by no more
+# of the steps so far: in no fewer do the learning rates fall from where they begin to nothing,
+# even if the minutes are over
+LAST = 0.05
 
 OF_FALL = {
     "over": Test(lambda v: NUMBER.holds(v) and v > 0, "a number of steps"),
@@ -58,9 +62,11 @@ def rate_factor(config: TrainConfig, step: int, fall: Fall | None) -> float:
 def planned(config: TrainConfig, step: int, before: Fall | None, steps: int) -> dict:
     """What run.json says of a run that is told at `step` that it ends at `steps`.
 
-    The factor goes on from what it is at `step`, without a jump.
+    The factor goes on from what it is at `step`, or goes up to what it would be had the run been
+    planned so from the beginning.
     """
     left = 1.0 if before is None else before.at(step)
+    left = max(left, Fall(steps, steps * config.decay_share).at(step))
     over = float(steps - step)
     if left == 1:
         over = min(over, steps * config.decay_share)
@@ -76,31 +82,36 @@ class Pace:
     def __init__(self, minutes: float, step: int, now: float):
         self.seconds = 60 * minutes
         self.first = step + SLOW
-        self.began = now  # since the first step that counts
-        self.stepping = 0.0  # seconds since `began` in steps, without evaluations and checkpoints
-        self.window = (self.first, now, 0.0)  # its first step, when that was, `stepping` then
+        self.began = now  # when steps began to count
+        self.stepping = 0.0  # seconds since then in steps, without evaluations and checkpoints
+        self.since = now  # the last call of `steps`
+        self.recent: list[float] = []  # seconds of each step since then
 
     def took(self, step: int, before: float, now: float) -> None:
         """The last step began and ended so."""
         if step <= self.first:
-            self.began, self.window = now, (step, now, 0.0)
+            self.began = self.since = now
         else:
             self.stepping += now - before
+            self.recent.append(now - before)
 
-    def due(self, step: int, now: float) -> bool:
-        """Whether the rate is known since the last `steps`."""
-        first, began, _ = self.window
-        return step >= first + LEAST and now - began > min(WINDOW * self.seconds, 60)
+    def due(self, now: float, plan: int) -> bool:
+        """Whether enough steps tell the rate, since the last call of `steps`."""
+        window = WINDOW * self.seconds
+        enough = window if plan else min(window, FIRST)
+        return len(self.recent) >= LEAST and now - self.since > enough
 
-    def steps(self, step: int, spent: float, now: float, plan: int) -> int:
+    def steps(self, step: int, spent: float, now: float, plan: int, left: float) -> int:
         """In how many steps the minutes end, `spent` seconds of which are over.
 
-        At the rate of the steps since the last call, and with as much beside steps as so far.
-        `plan` (0: there is none) where it is about right.
+        A step takes what it took on average and what most took since the last call, half each: what
+        came and went counts a little, what came to stay counts more each time.  As much goes beside
+        steps as so far.  `plan` (0: there is none) where it is about right.  `left`: the factor of
+        the learning rates, which have to fall.
         """
-        first, _, before = self.window
-        self.window = (step, now, self.stepping)
-        a_step = (self.stepping - before) / (step - first)
+        a_step = self.stepping / (step - self.first) / 2 + statistics.median(self.recent) / 2
         share = self.stepping / (now - self.began)
-        steps = max(step + 1, step + round(share * (self.seconds - spent) / a_step))
-        return plan if abs(steps - plan) <= WRONG * plan else steps
+        self.since, self.recent = now, []
+        fit = round(share * (self.seconds - spent) / a_step)
+        steps = step + max(1, round(LAST * step * left), fit)
+        return plan if plan and abs(steps - plan) * a_step <= WRONG * self.seconds else steps

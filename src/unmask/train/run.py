@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from unmask import __version__, checkpoint, files
@@ -40,10 +41,11 @@ def open_run(out: Path, config: TrainConfig, data: Data, start: str = "") -> dic
     before = run["identity"]
     wrong = differences(config.identity(), before)
     if wrong:
-        said = ", ".join(f"{n} {before.get(n)!r} there, {identity[n]!r} here" for n in wrong)
+        known = asdict(TrainConfig()) | before  # what an older version did not know
+        said = ", ".join(f"{n} {known[n]!r} there, {identity[n]!r} here" for n in wrong)
         why = ""
         if set(wrong) <= {"steps", "minutes"}:
-            why = "; its length was fixed when it began, since the learning rate falls over it"
+            why = "; its length was given when it began, since the learning rate falls over it"
         raise ValueError(
             f"{out} is another run ({said}){why}: choose another --out, or the same values"
         )

@@ -22,10 +22,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from unmask.kinds.kind import Traits
 from unmask.kinds.tables.bins import Within
 from unmask.kinds.tables.numbers import (
     PLAIN,
     Spelling,
+    are_numbers,
     parse_number,
     plainly,
     respelled,
@@ -36,8 +38,8 @@ from unmask.kinds.tables.numbers import (
 ABSENT, UNKNOWN = -1, -2
 # what a missing cell is: a fact of its own; a value that nobody knows; or, of tables that an
 # earlier version prepared, a place that is not there
-WAVES = 16  # by which values of one column differ from others near them
 READINGS = ("missing", "unknown", "absent")
+WAVES = 16  # cosines that tell where a number lies among those of its column
 MISSING = ("", "?", "na", "n/a", "nan", "null")  # cells without a value, in lower case
 
 
@@ -78,10 +80,10 @@ class Column(NamedTuple):
             return None
         if self.bounds is not None:
             return np.arange(count)
-        numbers = [parse_number(value, self.spelling) for value in self.values]
-        if None in numbers:
+        if not are_numbers(self.values, self.spelling):
             return None
-        return np.argsort(np.argsort(np.array(numbers, np.float64), kind="stable"))
+        numbers = [parse_number(value, self.spelling) for value in self.values]
+        return np.unique(np.array(numbers, np.float64), return_inverse=True)[1]
 
     def draw(
         self, values: np.ndarray, generator: np.random.Generator, only: np.ndarray | None = None
@@ -216,20 +218,24 @@ class Table:
         return partner, group
 
     @property
-    def traits(self) -> np.ndarray | None:
-        """(vocab_size, K) float32: where the values of each column of numbers lie among each other,
-        as `WAVES` cosines of their rank, which differ only there; None without such a column."""
-        found = []
-        for first, place in zip(self.first, self.places, strict=False):
-            rank = self.columns[place.column].rank
-            if place.says != "value" or rank is None:
-                continue
-            waves = np.arange(1, min(WAVES, len(rank) - 1) + 1)
-            at = np.zeros((self.vocab_size, len(waves)), np.float32)
-            angle = np.pi * (rank[:, None] + 0.5) / len(rank) * waves
-            at[first : first + len(rank)] = np.sqrt(2) * np.cos(angle)
-            found.append(at)
-        return np.concatenate(found, 1) if found else None
+    def traits(self) -> Traits | None:
+        """Where the numbers of each column lie among each other: `WAVES` cosines of their rank, or
+        as many as tell them apart.  None where no column has three numbers."""
+        ranks = {
+            first: rank
+            for first, place in zip(self.first.tolist(), self.places, strict=False)
+            if place.says == "value" and (rank := self.columns[place.column].rank) is not None
+        }
+        if not ranks:
+            return None
+        most, row = max(map(len, ranks.values())), np.full(self.vocab_size, -1)
+        known = np.zeros((len(ranks), most, WAVES), np.float32)
+        for i, (first, rank) in enumerate(ranks.items()):
+            wave = np.arange(1, min(WAVES, len(rank) - 1) + 1)
+            angle = np.pi * (rank[:, None] + 0.5) / len(rank) * wave
+            known[i, : len(rank), : len(wave)] = np.sqrt(2) * np.cos(angle)
+            row[first : first + len(rank)] = i * most + np.arange(len(rank))
+        return Traits(known, row)
 
     def of(self, columns: Iterable[Column]) -> "Table":
         """The same kind of file with these columns."""
