@@ -506,7 +506,7 @@ def test_bad_input_is_one_line_with_the_value_and_the_remedy(home, tmp_path, cap
     archive.write_bytes(b"PK\x03\x04" + bytes(500))
     assert "zip archive: unpack it" in fails(capsys, "prepare", "text", archive, out)
     assert "percentages" in fails(capsys, "prepare", "text", text, out, "--split", "90,5,5")
-    assert "fixed when it began" in fails(
+    assert "given when it began" in fails(
         capsys, "train", "demo", "--data", data, "--out", run, *TRAIN[:-1], "31"
     )
     assert "preset first" in fails(capsys, "train")

@@ -21,13 +21,14 @@ from unmask.train.plan import GPUS, REACHED, Plan, described, lasting, on_gpus, 
 def test_a_dry_run_says_what_a_run_takes_and_leaves_nothing(data, tmp_path, capsys):
     flags = ["--length", "16", "--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "16"]
     flags += ["--threads", "1", "--dtype", "float32", "--minutes", "0", "--steps", "1000"]
+    flags += ["--neighbours", "3"]
     out, record = tmp_path / "run", tmp_path / "plan.json"
     command = ["train", "demo", "--data", str(data), "--out", str(out), *flags, "--dry-run"]
     assert main([*command, "--gpu", "a100", "--json", str(record)]) == 0
     said = capsys.readouterr().out
     assert not out.exists()
     made = json.loads(record.read_text(encoding="utf-8"))
-    model = build(replace(SMALL), open_data(data).vocab_size, {})
+    model = build(replace(SMALL, neighbours=3), open_data(data).vocab_size, {})
     count = sum(p.numel() for p in model.parameters())
     assert made["parameters"] == count and f"parameters   {count:,}" in said
     assert made["weights"] == 4 * count and made["steps"] == 1000
