@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from unmask.backbones.attention import attend
 from unmask.backbones.modulated import Modulated
+from unmask.backbones.traits import TraitMaps
 from unmask.kernels.pointwise import rms_norm, turned, with_neighbours
 from unmask.subtokens import least_base
 
@@ -224,31 +225,6 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """(B, S*L) ids -> logits (B, S, V), or (B, S, L, base)."""
         return self.logits(self.features(z, t, cond, valid, ends))
-
-
-class TraitMaps(nn.Module):
-    """Linear maps of what is `known` of values, which `row` finds, see `kinds.kind.Traits`."""
-
-    known: Tensor
-    row: Tensor
-
-    def __init__(self, vocab_size: int, dim: int, groups: int, most: int, count: int):
-        super().__init__()
-        self.register_buffer("known", torch.zeros(groups, most, count))
-        self.register_buffer("row", torch.full((vocab_size,), -1))
-        # of variance 2 where 16 traits have variance 1, and a value's own embedding has 1
-        self.embed = nn.Parameter(torch.randn(groups, count, dim) * 8**-0.5)
-        self.head = nn.Parameter(torch.zeros(groups, count, dim))
-
-    @torch.no_grad()
-    def tell(self, known: Tensor, row: Tensor) -> None:
-        self.known.copy_(known)
-        self.row.copy_(row)
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """(V, dim): what `weight` (groups, K, dim) makes of each value; 0 of one not known."""
-        found = torch.bmm(self.known, weight).flatten(0, 1)
-        return F.pad(found, (0, 0, 0, 1))[self.row]  # -1: the last
 
 
 def condition(
