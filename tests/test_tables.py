@@ -314,6 +314,8 @@ def test_what_is_known_of_numbers_is_where_they_lie_among_each_other(tmp_path):
     assert codes.rank is None  # codes, and no numbers
     equal = Column("grade", 0, ("1", "3", "1.0", "2"), None)
     assert equal.rank.tolist() == [0, 2, 0, 1]
+    many = [Column("id", 0, tuple(map(str, range(1, n + 1))), None).rank for n in (256, 257)]
+    assert many[0].tolist() == list(range(256)) and many[1] is None
     (tmp_path / "b").mkdir()
     names = prepared(tmp_path / "b", "a,b\n" + "x,y\ny,z\nz,x\n" * 50)
     assert names.tokenizer.traits is None

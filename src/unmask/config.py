@@ -242,8 +242,10 @@ class TrainConfig:
             raise ValueError(f"{given} is of --network unet, and this is a {self.network}")
         self.channels()
         if (self.neighbours or self.traits) and unet:
-            given = f"neighbours {self.neighbours}" if self.neighbours else "--traits"
-            raise ValueError(f"{given} is of --network transformer")
+            given, fix = f"neighbours {self.neighbours}", "--neighbours 0"
+            if not self.neighbours:
+                given, fix = "traits", "--no-traits"
+            raise ValueError(f"{given} is of --network transformer, and this is a unet: {fix}")
         if self.traits and self.digits > 1:
             given = f"digits {self.digits}"
             raise ValueError(f"{given} have no traits, which are of whole tokens: --no-traits")

@@ -40,6 +40,7 @@ ABSENT, UNKNOWN = -1, -2
 # earlier version prepared, a place that is not there
 READINGS = ("missing", "unknown", "absent")
 WAVES = 16  # cosines that tell where a number lies among those of its column
+RANKED = 256  # categories that are numbers: more are codes, and a long column costs all others
 MISSING = ("", "?", "na", "n/a", "nan", "null")  # cells without a value, in lower case
 
 
@@ -74,13 +75,13 @@ class Column(NamedTuple):
     @property
     def rank(self) -> np.ndarray | None:
         """(n,) where each value lies among the others, from 0; None unless they are three or more
-        numbers."""
+        numbers, and of categories no more than `RANKED`."""
         count = len(self.values)
         if count < 3:
             return None
         if self.bounds is not None:
             return np.arange(count)
-        if not are_numbers(self.values, self.spelling):
+        if count > RANKED or not are_numbers(self.values, self.spelling):
             return None
         numbers = [parse_number(value, self.spelling) for value in self.values]
         return np.unique(np.array(numbers, np.float64), return_inverse=True)[1]
