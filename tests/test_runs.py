@@ -341,3 +341,49 @@ def test_a_little_of_every_fault(capsys, only):
     assert len(rows) == (len(only) or len(faults.FAULTS)) + 2
     assert all(wrong == "0" for _, _, wrong, _ in rows)
     assert all(int(times) or "not tried" in lost for _, times, _, lost in rows)
+
+
+# ---------------------------------------------------------------- speedruns
+
+
+def test_a_speedrun_trains_in_its_time_and_evaluates_all_of_the_test_split(tmp_path, capsys):
+    """A seed in time and one that is void; what is finished is not done again, nor as another."""
+    speedrun, out = script("speedrun"), tmp_path / "out"
+    source = tmp_path / "text.txt"
+    source.write_text("To be, or not to be: that is the question.\n" * 200)
+    flags = ["--minutes", "0", "--steps", "2", "--length", "16", "--dim", "16", "--heads", "2"]
+    words = ["shakespeare", str(out), "--source", str(source)]
+    assert speedrun.main([*words, "--seeds", "0,1", "--", *flags]) == 0
+    record = json.loads((out / "speedrun.json").read_text())
+    assert record["train"] == ["demo", *flags]
+    assert not any(one["void"] or one["steps"] != 2 for one in record["seeds"])
+    parts = [json.loads((out / f"eval-{seed}.json").read_text()) for seed in (0, 1)]
+    assert [one["value"] for one in parts] == [one["figure"] for one in record["seeds"]]
+    # the last tenth of 8,600 characters
+    assert [one["positions"] for one in parts] == [860, 860]
+    assert record["figure"] == pytest.approx(sum(one["value"] for one in parts) / 2)
+    written = (out / "seed-0.json").stat().st_mtime_ns
+    capsys.readouterr()
+    seed = json.loads((out / "seed-1.json").read_text()) | {"seconds": 180.1}
+    (out / "seed-1.json").write_text(json.dumps(seed))
+    assert speedrun.main([*words, "--seeds", "0,1", "--", *flags]) == 0
+    assert (out / "seed-0.json").stat().st_mtime_ns == written
+    assert "| 180, so void |" in capsys.readouterr().out
+    assert json.loads((out / "speedrun.json").read_text())["figure"] == parts[0]["value"]
+    assert speedrun.table(out / "speedrun.json")[2].startswith("| 0 | ")
+    assert speedrun.main([*words, "--", *flags, "--mlp", "32"]) == 1
+    assert "was begun as" in capsys.readouterr().err
+
+
+def test_what_is_no_entry_of_a_speedrun_is_refused(tmp_path, capsys):
+    speedrun = script("speedrun")
+    assert speedrun.main(["fil8", str(tmp_path / "a")]) == 1
+    assert capsys.readouterr().err == (
+        "speedrun: this track has no data of its own: give --source\n"
+    )
+    with pytest.raises(SystemExit):
+        speedrun.main(["shakespeare", str(tmp_path / "b"), "--", "--rival=ar"])
+    assert "leave it out" in capsys.readouterr().err
+    command = ["shakespeare", str(tmp_path / "c"), "--seeds", "0", "--", "--no-such-flag"]
+    assert speedrun.main(command) == 2
+    assert not (tmp_path / "c" / "speedrun.json").exists()

@@ -52,10 +52,22 @@ def main(argv: list[str] | None = None) -> int:
         known = ", ".join(VERBS)
         print(f"unmask: there is no verb {argv[0]!r}; choose one of {known}", file=sys.stderr)
         return 2
+    wait_briefly()
     if sys.stderr is sys.__stderr__:
         faulthandler.enable()  # data cut short while they are mapped end a process without a word
     with terminating():
         return guarded(argv)
+
+
+def wait_briefly() -> None:
+    """Let threads wait for each other in turns of tenths of a millisecond, not of ten.
+
+    GNU's OpenMP, which PyTorch has on Linux, reads this when torch is loaded.  A thread that waits
+    looks again and again, on a core that is then not there for the one it waits for, where another
+    process wants cores, too: beside two of them a training step took twenty times as long.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 
 @contextmanager
