@@ -27,6 +27,7 @@ NOT_RUN = {
     "scale.md": ["it is for Slurm"],
     "coming-from.md": ["it needs JAX and MD4's own code"],
     "hub.md": ["it downloads"],
+    "speedruns.md": ["the files are not there"],
     "quality.md": ["it is for GPT-2 large, in a folder; tests do it with a small one"],
     "serve.md": ["it needs gradio, and a page that it serves"],
     "antibodies.md": ["it downloads weights; a slow test runs the day on a small network"] * 2,

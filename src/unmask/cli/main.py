@@ -60,13 +60,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def wait_briefly() -> None:
-    """Let threads wait for each other in turns of tenths of a millisecond, not of ten.
+    """Let threads that wait for each other look again 5,000 times, and then sleep.
 
-    GNU's OpenMP, which PyTorch has on Linux, reads this when torch is loaded.  A thread that waits
-    looks again and again, on a core that is then not there for the one it waits for, where another
-    process wants cores, too: beside two of them a training step took twenty times as long.
+    It is for the GNU OpenMP of PyTorch's wheels for Linux, which reads this when torch is loaded.
+    By itself it looks for milliseconds, on a core that is then not there for the thread that is
+    waited for, where another process wants cores, too: beside two of them a training step took
+    twenty times as long.
     """
-    if "OMP_WAIT_POLICY" not in os.environ:
+    if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 
