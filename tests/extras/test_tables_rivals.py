@@ -179,5 +179,5 @@ def test_the_script_from_files_to_a_report(tmp_path, monkeypatch, capsys):
 
 def fit_two_steps(self, clock):
     self.model = MaskedDiffusion.from_pretrained(
-        train(self.config(2), self.known.home / "data", self.run)
+        train(self.config(2, 0.0), self.known.home / "data", self.run)
     )
