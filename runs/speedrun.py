@@ -106,10 +106,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with terminating():
             record = race(args, flags)
-    except (ValueError, OSError) as error:
-        print(f"speedrun: {error}", file=sys.stderr)
-        return 1
-    except subprocess.CalledProcessError as error:
+    except (ValueError, OSError, subprocess.CalledProcessError) as error:
         print(f"speedrun: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -126,6 +123,8 @@ def race(args: argparse.Namespace, flags: list[str]) -> dict:
     track = track._replace(minutes=most if args.minutes is None else args.minutes)
     if not 0.2 <= track.minutes <= most:
         raise ValueError(f"--minutes must be from 0.2 to {most:g}, not {track.minutes:g}")
+    if not all(seed.isdecimal() for seed in args.seeds.split(",")):
+        raise ValueError(f"--seeds {args.seeds}: give whole numbers with commas between them")
     seeds = [int(seed) for seed in args.seeds.split(",")]
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"--seeds {args.seeds}: name each once")

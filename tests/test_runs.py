@@ -401,6 +401,7 @@ def test_a_speedrun_trains_in_its_time_and_evaluates_all_of_the_test_split(tmp_p
         (["shakespeare", "OUT", "--", "--dry_run"], "--dry-run is not an entry's to choose"),
         (["shakespeare", "OUT", "--", "--data", "x"], "--data is not an entry's to choose"),
         (["shakespeare", "OUT", "--seeds", "0,0"], "--seeds 0,0: name each once"),
+        (["shakespeare", "OUT", "--seeds", "0,x"], "--seeds 0,x: give whole numbers"),
         (["shakespeare", "OUT", "--minutes", "4"], "--minutes must be from 0.2 to 3, not 4"),
         (["shakespeare", "OUT", "--minutes", "nan"], "--minutes must be from 0.2 to 3, not nan"),
         (["shakespeare", "OUT/.."], "has other files: choose another OUT"),
