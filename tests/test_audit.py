@@ -371,7 +371,7 @@ def test_the_selftest_fails_where_the_draws_are_off(monkeypatch):
     monkeypatch.setattr(
         unmask.MaskedDiffusion,
         "draw",
-        lambda self, *a: (d := of(self, *a))._replace(scale=1.3 * d.scale),
+        lambda self, *a, **k: (d := of(self, *a, **k))._replace(scale=1.3 * d.scale),
     )
     failed = {row.estimator for row in selftest.run() if not row.passed}
     assert {

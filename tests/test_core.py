@@ -819,7 +819,7 @@ def test_micro_batches_weighted_by_their_positions_are_the_big_batch(monkeypatch
     model, x = recorder_model(), torch.randint(0, 20, (7, 9), generator=rng())
     valid = torch.arange(9) < torch.tensor([9, 2, 5, 1, 7, 3, 9])[:, None]
     big = model.draw(model.clean(x, valid), None, rng())
-    monkeypatch.setattr(model, "draw", lambda *a: big)
+    monkeypatch.setattr(model, "draw", lambda *a, **k: big)
     model(x, valid=valid).loss.backward()
     expected = [p.grad.clone() for p in model.parameters()]
     model.zero_grad()
@@ -827,7 +827,7 @@ def test_micro_batches_weighted_by_their_positions_are_the_big_batch(monkeypatch
         monkeypatch.setattr(
             model,
             "draw",
-            lambda *a, part=part: Draw(big.t[part], big.masked[part], big.scale[part]),
+            lambda *a, part=part, **k: Draw(big.t[part], big.masked[part], big.scale[part]),
         )
         share = valid[part].sum().double() / valid.sum()
         (model(x[part], valid=valid[part]).loss * share).backward()

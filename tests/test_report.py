@@ -223,6 +223,13 @@ def test_only_evaluations_or_only_one_step(tmp_path):
     page(tmp_path, log=[{"step": 0, "loss": 1.0}], baselines={})
 
 
+def test_evaluations_are_joined_where_the_loss_is_not_the_bound(tmp_path):
+    rows = [{"step": i, "bits": 3.0 - i, "stderr": 0.1, "focused_loss": 9.0} for i in (0, 1, 2)]
+    text, found = page(tmp_path, log=rows, baselines={})
+    line = re.search(r'class="main" points="([^"]*)"', text)[1].split()
+    assert len(line) == 3 and "Bound in bits per character over 2 steps" in text
+
+
 def test_a_curve_without_levels_fills_its_plot(tmp_path):
     text, _ = page(tmp_path, baselines={}, log=[{"step": i, "loss": 3.0 + i} for i in range(9)])
     curve_ = re.search(r'class="main" points="([^"]*)"', text)[1].split()

@@ -70,7 +70,7 @@ def test_accumulation_equals_the_large_batch(data, monkeypatch):
     monkeypatch.setattr(
         model,
         "draw",
-        lambda *given: draw._replace(
+        lambda *given, **named: draw._replace(
             t=draw.t[part[0]], masked=draw.masked[part[0]], scale=draw.scale[part[0]]
         ),
     )

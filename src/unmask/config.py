@@ -43,6 +43,7 @@ OF_MODEL = (
     "dropout", "labels", "time", "schedule", "power", "digits", "decoder", "codes", "masking",
     "objective", "rival",
 )  # fmt: skip
+MOST_FOCUS = 32  # more is one count alone, and underflows
 CADENCE = ("log_every", "eval_minutes", "checkpoint_minutes")
 # what fields may be, by name
 AT_LEAST_1 = (
@@ -117,6 +118,10 @@ class TrainConfig:
     objective: Literal["nelbo", "joint"] = "nelbo"
     """What to train on: the bound, or the loss of the MDM-Prime paper, which is not a bound; what
     is reported is the bound either way."""
+    focus: float = 0.0
+    """Weigh the bound in the loss by (s (1 - s))^focus, s being the share that is masked: more of
+    what is about half masked, less of almost all and of almost nothing; 0: train on the bound.
+    What is reported is the bound either way."""
     rival: RivalName = ""
     """Train another process on the same network, to compare with: ar, autoregressive, with an exact
     likelihood; sedd, score entropy; d3pm, 1000 discrete steps of masking; uniform, 1000 steps of
@@ -209,6 +214,7 @@ class TrainConfig:
                 "--schedule learned needs --time: with one curve per value, being masked at t is "
                 "evidence about the value, so the network must look at t"
             )
+        self._check_focus()
         self._check_rival()
         if not 0 < self.decay_share <= 1:
             raise ValueError(f"decay_share must lie in (0, 1], not {self.decay_share}")
@@ -255,6 +261,17 @@ class TrainConfig:
             given = f"dim {self.dim} and mlp {self.mlp}"
             raise ValueError(
                 f"{given} are of transformer blocks, and this U-Net has none: give --layers"
+            )
+
+    def _check_focus(self) -> None:
+        """ValueError for a loss that cannot be weighted, or not so."""
+        if not 0 <= self.focus <= MOST_FOCUS:
+            raise ValueError(f"focus must lie between 0 and {MOST_FOCUS}, not {self.focus}")
+        if self.focus and (self.rival or self.schedule == "learned"):
+            given = f"--rival {self.rival}" if self.rival else "--schedule learned"
+            raise ValueError(
+                f"focus {self.focus} is of masked diffusion with one curve for all values: leave "
+                f"it out of {given}"
             )
 
     def _check_rival(self) -> None:

@@ -39,7 +39,7 @@ class Terms(NamedTuple):
     loss: Tensor
     """() to back-propagate: nats of the batch / number of scored positions."""
     nelbo: Tensor | None
-    """(B,) nats per example, one unbiased draw of the bound; None for objective="joint"."""
+    """(B,) nats per example, one unbiased draw of the bound; None where the loss is another."""
 
 
 class MaskedDiffusion(Alphabets):
@@ -59,6 +59,8 @@ class MaskedDiffusion(Alphabets):
     group; linked positions have values of one group (see `links`).  It needs `allowed`.
     """
 
+    # of the loss of a training step, see `masks.draw`; of training alone, so it is not saved
+    focus: float = 0.0
     # of a rival: its samplers by name, and what estimates its bound or likelihood from steps and
     # masking; None: `sampling.SAMPLERS` and `likelihood.Bound`
     samplers: ClassVar[Any] = None
@@ -262,6 +264,7 @@ class MaskedDiffusion(Alphabets):
         generator: Generator = None,
         uniforms: Uniforms | None = None,
         shares: Tensor | None = None,
+        focus: float = 0.0,
     ) -> Draw:
         """Times and masks for the scored units of a batch, see `masks.draw`, from `uniforms`, or
         from `generator` as one micro-batch.
@@ -272,7 +275,7 @@ class MaskedDiffusion(Alphabets):
         """
         if uniforms is None:
             uniforms = masks.of_batch(batch.y, generator)
-        drawn = masks.draw(self.schedule, batch.y, batch.scored, steps, uniforms, shares)
+        drawn = masks.draw(self.schedule, batch.y, batch.scored, steps, uniforms, shares, focus)
         if self.schedule.num_values > 1:
             return drawn
         fits = self.schedule.inverse(1 - batch.hidden_share(drawn.masked))
@@ -424,11 +427,12 @@ class MaskedDiffusion(Alphabets):
     def terms(self, batch: Batch, generator: Generator = None) -> Terms:
         """`forward` of a clean batch."""
         positions = batch.positions.sum().clamp(min=1)
-        draw = self.draw(batch, None, generator)
-        total, each = self.score_units(batch, draw, joint=self.objective == "joint")
+        draw = self.draw(batch, None, generator, focus=self.focus)
+        joint = self.objective == "joint"
+        total, each = self.score_units(batch, draw, joint=joint)
         nelbo = each.flatten(1).sum(1)
         if self.schedule.num_values == 1:
-            return Terms(total / positions, None if self.objective == "joint" else nelbo)
+            return Terms(total / positions, None if joint or self.focus else nelbo)
         pair = self.second_draw(batch, draw, each, generator)
         guess = paid_in_the_other_half(pair, self.schedule.num_values)
         loss = (total + pair.total) / 2 + surrogate(pair, guess)

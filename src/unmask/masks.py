@@ -48,6 +48,7 @@ def draw(
     steps: int | None,
     uniforms: Uniforms,
     shares: Tensor | None = None,
+    focus: float = 0.0,
 ) -> Draw:
     """Times and masks for the units y (B, U), of which only those `scored` (B, U) are masked: the
     estimators of the bound.
@@ -65,6 +66,9 @@ def draw(
     `shares` (T + 1,): k ~ U{1..N}, rounded up to one of `counts_of`: the bound of the sampler
     that leaves exactly those numbers of units masked (arXiv 2110.02037).  A step from k to k' pays
     (k - k') E[CE | k], and k - k' of the N counts are rounded up to k.  One curve only.
+
+    `focus`: counts and factors of a loss that is not the bound, see `focused_counts`.  One curve,
+    continuous time.
     """
     u = uniforms.pick
     score = uniforms.score.masked_fill(~scored, 2.0)  # above every threshold: never masked
@@ -73,6 +77,8 @@ def draw(
         curves: Any = schedule  # polynomials, all of them
         power = curves.power.detach().double()[y]
         times = Times.of(power, scored)
+    if focus and (power is not None or steps is not None or shares is not None):
+        raise ValueError("focus is of one curve for all values, in continuous time")
     if steps is not None:
         if steps < 1:
             raise ValueError(f"steps must be at least 1, not {steps}")
@@ -83,7 +89,10 @@ def draw(
         return Draw(t, score < at(schedule.masked(t), y), 1 / share, times=(t, s))
     if power is None or times is None:
         n = scored.sum(-1)
-        k, scale = drawn_counts(u, n, len(y[0]), 0.0 if shares is not None else EXPONENT)
+        if focus:
+            k, scale = focused_counts(u, n, len(y[0]), focus)
+        else:
+            k, scale = drawn_counts(u, n, len(y[0]), 0.0 if shares is not None else EXPONENT)
         if shares is not None:
             counts = counts_of(shares, n)
             k = counts.masked_fill(counts < k[:, None], len(y[0])).amin(-1).clamp(min=1)
@@ -161,6 +170,24 @@ def drawn_counts(
     total = below[(n - 1).clamp(min=0)]
     k = (torch.searchsorted(below, u * total, right=True) + 1).minimum(n).clamp(min=1)
     return k, total * k.double() ** (exponent - 1)
+
+
+def focused_counts(u: Tensor, n: Tensor, most: int, focus: float) -> tuple[Tensor, Tensor]:
+    """As `drawn_counts`, each (B,), of a loss that is not the bound: the factor is w_k / (k p_k),
+    with weights in proportion to (s (1 - s))^focus of the share s = (k - 1/2) / N and of mean 1
+    over 1..N, where the bound has 1 of every count.
+
+    As of the bound, few are drawn more often than many: p_k in proportion to w_k k^-1/2.
+    """
+    n = n.clamp(min=1)
+    k = torch.arange(1, most + 1, device=n.device, dtype=torch.float64)
+    share = (k - 0.5) / n[:, None]
+    weight = (4 * share * (1 - share)).clamp(min=0) ** focus  # 0 above N
+    below = (weight * k**-EXPONENT).cumsum(-1)
+    total = below[:, -1]
+    k = torch.searchsorted(below, (u * total)[:, None], right=True)[:, 0] + 1
+    k = k.minimum(n)
+    return k, n / weight.sum(-1) * total * k.double() ** (EXPONENT - 1)
 
 
 def counts_of(shares: Tensor, n: Tensor) -> Tensor:

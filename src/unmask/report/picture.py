@@ -90,7 +90,9 @@ def _draw_curve(
         axes.plot(found[0], found[2], color=BLUE, linewidth=2.5)
     if evals:
         step, bits, error = zip(*evals, strict=True)
-        axes.errorbar(step, bits, error, fmt="o", color=ORANGE, markersize=6, zorder=4)
+        # joined where the loss is not the bound, and has no curve here
+        fmt = "o" if found else "o-"
+        axes.errorbar(step, bits, error, fmt=fmt, color=ORANGE, markersize=6, zorder=4)
     axes.set_xlim(0, None)
     gap = 0.055 * (high - low)
     places = spread([-bits for bits in baselines.values()], gap, -low)

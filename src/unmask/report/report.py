@@ -50,7 +50,8 @@ def write_report(
         parts.append(section(Section("How good it is", SAYS["bound"], drawn)))
     if curve(log) or evaluations(log):
         drawn = curve_plot(log, unit, baselines)
-        parts.append(section(Section("Training", SAYS["log"], drawn)))
+        says = SAYS["log" if curve(log) else "evaluations"]
+        parts.append(section(Section("Training", says, drawn)))
     if bound_by_count:
         says = SAYS["count"]
         # with a curve per value, the bound is not this area

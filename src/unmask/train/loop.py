@@ -314,9 +314,11 @@ def write_loss(
 ) -> str:
     """Log `mean`, the mean loss since the last such row in nats a position, and `rate`, in tokens a
     second; both in words."""
-    name, said = "loss", f"{mean / math.log(2):.3f} bits"
-    if config.objective != "nelbo":
-        name, said = "joint_loss", f"joint loss {mean:.3f} (not a bound)"
+    name = "loss" if config.objective == "nelbo" else "joint_loss"
+    name = f"focused_{name}" if config.focus else name
+    said = f"{mean / math.log(2):.3f} bits"
+    if name != "loss":
+        said = f"{name.replace('_', ' ')} {mean:.3f} (not a bound)"
     row = {"step": state.step, "seconds": state.seconds, name: mean, "norm": norm, "rate": rate}
     if log is not None:
         log.write(**row, **state.rates())

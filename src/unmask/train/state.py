@@ -37,6 +37,7 @@ class State:
         self.model, self.processes, self.decay = model, processes, config.ema
         self.step, self.averages, self.seconds = 0, 0, 0.0
         self.averaged = copy.deepcopy(model).eval()
+        model.focus = config.focus
         self.called: Any = model
         self.writer = None
         for part in parts_of(model.backbone):
