@@ -33,7 +33,7 @@ PREPARE = {
 }
 RUNS = {  # (data, preset, flags)
     "text": ("text", "demo", [*SHORT, "--dropout", "0.1"]),
-    "text, learned": ("text", "demo", [*SHORT, "--schedule", "learned", "--time"]),
+    "text, learned": ("text", "demo", [*SHORT, "--schedule", "learned", "--time", "--focus", "0"]),
     "text, two digits": ("text", "demo", [*SHORT, "--digits", "2", "--accumulate", "2"]),
     "images": ("images", "digits", ["--widths", "8,16"]),
     "tables": ("tables", "table", TINY),
@@ -65,7 +65,8 @@ def found_in(source: Path, work: Path) -> dict[str, tuple[list[float], str]]:
             rows = [json.loads(line) for line in log.splitlines()]
             (weights,) = out.glob("checkpoints/*/model.safetensors")
             digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-            results[f"{name}, {dtype}"] = ([row["loss"] for row in rows if "loss" in row], digest)
+            losses = [value for row in rows for key, value in row.items() if key.endswith("loss")]
+            results[f"{name}, {dtype}"] = (losses, digest)
     return results
 
 

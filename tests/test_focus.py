@@ -95,8 +95,11 @@ def test_no_estimate_reads_it():
         ({"focus": -1.0}, "focus must lie between 0 and 32, not -1.0"),
         ({"focus": math.nan}, "not nan"),
         ({"focus": 33.0}, "not 33.0"),
-        ({"focus": 1.0, "schedule": "learned", "time": True}, "leave it out of --schedule learned"),
-        ({"focus": 1.0, "rival": "sedd"}, "leave it out of --rival sedd"),
+        (
+            {"focus": 1.0, "schedule": "learned", "time": True},
+            "give --focus 0 with --schedule learned",
+        ),
+        ({"focus": 1.0, "rival": "sedd"}, "give --focus 0 with --rival sedd"),
     ],
 )
 def test_what_cannot_be_focused_is_refused(change, said):

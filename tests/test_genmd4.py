@@ -328,7 +328,8 @@ def test_two_draws_of_a_fixed_schedule_are_the_control(data):
     ],
 )
 def test_what_cannot_be_learned_is_refused_before_any_work(data, tmp_path, capsys, flags, said):
-    assert main(["train", "demo", "--data", str(data), "--out", str(tmp_path / "run"), *flags]) == 2
+    folders = ["--data", str(data), "--out", str(tmp_path / "run")]
+    assert main(["train", "demo", *folders, "--focus", "0", *flags]) == 2
     error = capsys.readouterr().err
     assert re.search(said, error)
     assert error.count("\n") == 1 and not (tmp_path / "run").exists()
@@ -350,7 +351,8 @@ def test_the_record_of_a_run_names_its_estimator(data, tmp_path):
         str(tmp_path / "run.json"),
         *flags,
     ]
-    assert main([*run, "--minutes=0", "--eval-windows=8", "--schedule=learned", "--time"]) == 0
+    learned = ["--schedule=learned", "--time", "--focus=0"]
+    assert main([*run, "--minutes=0", "--eval-windows=8", *learned]) == 0
     assert (
         json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["estimator"]
         == "continuous time, sampled times"

@@ -87,7 +87,8 @@ def test_the_verbs_take_a_rival(name, runs, data, tmp_path, capsys):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_log_and_the_record_say_what_was_measured(name, data, tmp_path, capsys):
     flags = ["--length", "8", "--dim", "16", "--layers", "1", "--heads", "2", "--minutes", "0"]
-    flags += ["--steps", "2", "--eval-windows", "4", "--batch-size", "4", "--rival", name]
+    flags += ["--steps", "2", "--eval-windows", "4", "--batch-size", "4"]
+    flags += ["--focus", "0", "--rival", name]
     flags += ["--time"] if name == "uniform" else []
     out, record = tmp_path / "run", tmp_path / "train.json"
     named = ["--data", str(data), "--out", str(out), "--json", str(record)]

@@ -48,6 +48,9 @@ def fails(capsys, *arguments):
     return err
 
 
+LEARNED = ["--schedule", "learned", "--focus", "0"]
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """Prepared data and a model with a learned schedule, made by the commands, and what the verb
@@ -56,7 +59,7 @@ def home(tmp_path_factory):
     (home / "text.txt").write_text(TEXT)
     flags = ["--tokenizer", "characters", "--alphabet", ALPHABET]
     run("prepare", "text", home / "text.txt", home / "data", *flags)
-    flags = ["--data", home / "data", "--out", home / "run", *TRAIN, "--schedule", "learned"]
+    flags = ["--data", home / "data", "--out", home / "run", *TRAIN, *LEARNED]
     run("train", "demo", *flags)
     return home
 
@@ -170,7 +173,7 @@ def test_with_permuted_codes_a_power_belongs_to_the_token_of_its_code(length, ma
 @pytest.mark.parametrize("codes", ["ids", "random"])
 def test_the_values_of_masked_digits_are_digits(home, tmp_path, codes):
     folders = ["--data", home / "data", "--out", tmp_path / "run"]
-    digits = ["--schedule", "learned", "--digits", "2", "--codes", codes]
+    digits = [*LEARNED, "--digits", "2", "--codes", codes]
     run("train", "demo", *folders, *TRAIN, *digits)
     flags = ["--data", home / "data", "--limit", "2", "--repeats", "1", *FLOAT]
     more = ["--json", tmp_path / "r.json"]
@@ -260,7 +263,7 @@ def test_the_common_power_is_the_bound_of_one_curve_for_the_same_network(home, r
 def test_powers_that_are_all_equal_change_nothing(home, tmp_path):
     """With the same random numbers: exactly nothing."""
     folders = ["--data", home / "data", "--out", tmp_path / "run"]
-    fixed = ["--schedule", "learned", "--power", "2", "--schedule-learning-rate", "1e-30"]
+    fixed = [*LEARNED, "--power", "2", "--schedule-learning-rate", "1e-30"]
     run("train", "demo", *folders, *TRAIN, *fixed)
     flags = ["--data", home / "data", "--limit", "20", "--repeats", "2", *FLOAT]
     more = ["--json", tmp_path / "r.json"]

@@ -270,8 +270,8 @@ class TrainConfig:
         if self.focus and (self.rival or self.schedule == "learned"):
             given = f"--rival {self.rival}" if self.rival else "--schedule learned"
             raise ValueError(
-                f"focus {self.focus} is of masked diffusion with one curve for all values: leave "
-                f"it out of {given}"
+                f"focus {self.focus:g} is of masked diffusion with one curve for all values: give "
+                f"--focus 0 with {given}"
             )
 
     def _check_rival(self) -> None:

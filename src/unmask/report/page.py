@@ -23,8 +23,8 @@ SAYS = {
     "log": "In training, positions are hidden at random and the model is scored on what it says "
     "they were: single steps are light and noisy, their running mean is dark, and dots are "
     "evaluations on the validation split, with one standard error either way.",
-    "evaluations": "What training minimises is not the bound here; dots are evaluations of the bound "
-    "on the validation split, with one standard error either way.",
+    "evaluations": "What training minimises is not the bound here.  Dots are evaluations of the "
+    "bound on the validation split, with one standard error either way.",
     "count": "The more is hidden, the harder it is to tell what it was: bits per masked position, "
     "by the share masked.",
     "area": " The bound is the area under this curve: the mean over all shares of masked "

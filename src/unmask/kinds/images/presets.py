@@ -17,12 +17,12 @@ PAPER_UNET = TrainConfig(
 
 DIGITS = replace(
     SMALL_UNET, widths="48,96", dropout=0.2, batch_size=64, learning_rate=3e-3, weight_decay=0.1,
-    log_every=10, minutes=2.5, eval_minutes=0.5,
+    focus=2.0, log_every=10, minutes=2.5, eval_minutes=0.5,
 )  # fmt: skip
 
 MNIST = replace(
     SMALL_UNET, widths="32,64,128", blocks=1, batch_size=32, learning_rate=2e-3,
-    muon_learning_rate=0.008, checkpoint_minutes=10.0,
+    muon_learning_rate=0.008, focus=1.0, checkpoint_minutes=10.0,
 )  # fmt: skip
 
 IMAGENET64 = replace(

@@ -4,7 +4,7 @@ from unmask.config import Preset, TrainConfig
 
 PROTEIN = TrainConfig(
     length=256, dim=128, layers=4, heads=4, batch_size=16, learning_rate=5e-3,
-    muon_learning_rate=0.03, minutes=1.8, eval_minutes=0.5,
+    muon_learning_rate=0.03, focus=4.0, minutes=1.8, eval_minutes=0.5,
 )  # fmt: skip
 
 # of weights that are good already: a fraction of the rates of random ones

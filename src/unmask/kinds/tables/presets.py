@@ -4,7 +4,7 @@ from unmask.config import Preset, TrainConfig
 
 TABLE = TrainConfig(
     length=0, dim=128, layers=4, heads=4, traits=True, batch_size=256, learning_rate=3e-3,
-    minutes=2.0, eval_minutes=0.5, eval_windows=2000,
+    focus=4.0, minutes=2.0, eval_minutes=0.5, eval_windows=2000,
 )  # fmt: skip
 
 PRESETS = {

@@ -12,7 +12,7 @@ PAPER = TrainConfig(
 
 DEMO = TrainConfig(
     length=128, dim=128, layers=4, heads=4, neighbours=5, batch_size=32, learning_rate=5e-3,
-    muon_learning_rate=0.03, minutes=2.8, eval_minutes=0.5,
+    muon_learning_rate=0.03, focus=4.0, minutes=2.8, eval_minutes=0.5,
 )  # fmt: skip
 
 # of weights that are good already: a fraction of the rates of random ones
