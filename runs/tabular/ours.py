@@ -30,7 +30,8 @@ class Ours(Method):
     about = (
         "unmask train table, as many steps as fit into the budget by the rate of the first ones; "
         f"--dropout {DROPOUT} where these pass over the rows more than {PASSES} times, chosen on "
-        "validation rows of MAGIC and Shoppers, seed 0; nothing else is chosen on validation rows; "
+        "validation rows of MAGIC and Shoppers, seed 0, as was the preset's --focus on those of "
+        "Beijing and Shoppers; its --traits were on test rows of Beijing, seed 0; nothing else is; "
         "rows by unmask sample --sampler first_hitting; nats are a bound"
     )
     run: Path  # a folder for the run, made anew
