@@ -19,8 +19,8 @@ SMALL = [
     "--batch-size", "4", "--eval-windows", "4", "--dtype", "float32", "--eval-minutes", "0",
 ]  # fmt: skip
 KINDS = {  # and what the presets had not then
-    "text": ("demo", 16, ["--length", "16", "--neighbours", "0"]),
-    "table": ("table", 3, ["--no-traits"]),
+    "text": ("demo", 16, ["--length", "16", "--neighbours", "0", "--focus", "0"]),
+    "table": ("table", 3, ["--no-traits", "--focus", "0"]),
 }
 
 

@@ -895,7 +895,10 @@ def test_learned_schedules_and_digits_work_with_proteins(folder, tmp_path, capsy
         "--eval-windows=4",
     ]
     Path("in.fa").write_text(">a\nMKV--B[MASK:4]\n")
-    for out, flags in (("gen", ["--schedule=learned", "--time"]), ("prime", ["--digits=2"])):
+    for out, flags in (
+        ("gen", ["--schedule=learned", "--time", "--focus=0"]),
+        ("prime", ["--digits=2"]),
+    ):
         assert main(["train", "protein", "--data", str(folder), "--out", out, *small, *flags]) == 0
         assert main(["eval", out, "--data", str(folder), "--limit", "8", "--repeats", "2"]) == 0
         assert main(["sample", out, "--num", "2", "--steps", "4"]) == 0

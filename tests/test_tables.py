@@ -703,7 +703,7 @@ def test_damaged_folders(adult, tmp_path):
 # ---------------------------------------------------------------- the model
 
 
-def test_a_value_that_nobody_knows_is_neither_seen_nor_scored(tmp_path):
+def test_a_value_that_nobody_knows_is_neither_seen_nor_scored(tmp_path, capsys):
     """The other reading of a missing cell: hidden in training as in use, and not paid for."""
     text = "a,b,c\n1,x,u\n2,y,v\n3,z,\n"
     data = prepared(tmp_path, text, missing_is="unknown")
@@ -723,8 +723,9 @@ def test_a_value_that_nobody_knows_is_neither_seen_nor_scored(tmp_path):
     terms = model(x, role=role, generator=torch.Generator().manual_seed(0))
     assert terms.loss.item() == pytest.approx(terms.nelbo.item() / 2)  # per cell with a value
     flags = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "gen")]
-    more = ["--schedule", "learned", "--time"]
+    more = ["--schedule", "learned", "--time", "--focus", "0"]
     assert main(["train", "table", *flags, *SMALL, *CPU, *more]) == 2
+    assert "hides places whose values are not known" in capsys.readouterr().err
 
 
 def test_other_columns_values_are_impossible(adult):
@@ -1052,7 +1053,7 @@ def test_audit_and_schedule_of_a_table(home, adult, tmp_path, capsys):
     command = ["audit", str(home / "run"), "--data", str(home / "data"), "--limit", "8", *CPU]
     assert main(command) == 0
     assert "all " in capsys.readouterr().out
-    more = ["--schedule", "learned", "--time"]
+    more = ["--schedule", "learned", "--time", "--focus", "0"]
     flags = ["--data", str(home / "data"), "--out", str(tmp_path / "gen")]
     assert main(["train", "table", *flags, *SMALL, *CPU, *more]) == 0
     flags = ["--data", str(home / "data"), "--limit", "16", "--repeats", "2", "--num", "3"]
