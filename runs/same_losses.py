@@ -6,7 +6,7 @@
 Compares the losses and the weights that the runs end with; exit code 1 for any difference.  Every
 kind of data, a learned schedule and digits, one thread, float32 and bfloat16, through the command
 line, on bundled data.  The package of REVISION is taken from git as it was; both use the
-environment's libraries.
+environment's libraries.  A revision has to know every flag that is given here.
 """
 
 import argparse

@@ -557,7 +557,7 @@ def home(tmp_path_factory):
     (home / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 100)
     small = [
         "--length", "12", "--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "8",
-        "--minutes", "0", "--steps", "20", "--digits", "2", "--objective", "joint",
+        "--minutes", "0", "--steps", "20", "--digits", "2", "--objective", "joint", "--focus", "0",
     ]  # fmt: skip
     flags = ["--tokenizer", "characters"]
     assert main(["prepare", "text", str(home / "text.txt"), str(home / "data"), *flags]) == 0

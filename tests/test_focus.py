@@ -10,7 +10,9 @@ from torch import nn
 import unmask
 from unmask import masks, schedules
 from unmask.config import TrainConfig
-from unmask.train import read_log, train
+from unmask.train import State, read_log, train
+from unmask.train.loop import untrained, write_loss
+from unmask.train.run import Log
 
 
 class Counting(nn.Module):
@@ -44,6 +46,9 @@ def test_counts_are_drawn_so_that_the_mean_is_the_weighted_bound(focus):
         assert int(k.min()) >= 1 and int(k.max()) <= n
         expected = weights(n, focus)
         assert math.isclose(sum(expected), n, rel_tol=1e-12)
+        chance = torch.tensor([w * j**-0.5 for j, w in enumerate(expected, 1)])
+        drawn = torch.bincount(k - 1, minlength=n) / len(grid)
+        assert torch.allclose(drawn, chance / chance.sum(), rtol=1e-3, atol=1e-5)
         for j in range(1, n + 1):
             found = float(((k == j) * scale).mean())
             assert math.isclose(found * j, expected[j - 1], rel_tol=1e-3, abs_tol=1e-3)
@@ -99,6 +104,10 @@ def test_no_estimate_reads_it():
             {"focus": 1.0, "schedule": "learned", "time": True},
             "give --focus 0 with --schedule learned",
         ),
+        (
+            {"focus": 1.0, "digits": 2, "objective": "joint"},
+            "give --focus 0 with --objective joint",
+        ),
         ({"focus": 1.0, "rival": "sedd"}, "give --focus 0 with --rival sedd"),
     ],
 )
@@ -126,10 +135,29 @@ def test_training_reads_it_and_a_run_is_another_with_another(data, tmp_path):
         out = tmp_path / f"{focus}"
         folder = train(replace(SMALL, focus=focus), data, out)
         name = "focused_loss" if focus else "loss"
-        rows = [row for row in read_log(out / "log.jsonl") if name in row]
+        log = read_log(out / "log.jsonl")
+        rows = [row for row in log if name in row]
+        assert focus == 0 or not any("loss" in row for row in log)
         found.append((folder.joinpath("model.safetensors").read_bytes(), len(rows)))
     assert found[0][0] != found[1][0] and found[0][1] == found[1][1] == 2
     with pytest.raises(ValueError, match="focus"):
         train(SMALL, data, tmp_path / "2.0")
     model = unmask.MaskedDiffusion.from_pretrained(folder)
     assert model.focus == 0 and "focus" not in model.config
+
+
+@pytest.mark.parametrize(
+    "change, name",
+    [
+        ({}, "loss"),
+        ({"focus": 1.0}, "focused_loss"),
+        ({"digits": 2, "objective": "joint"}, "joint_loss"),
+    ],
+)
+def test_what_is_not_the_bound_is_neither_said_nor_logged_as_bits(data, change, name, tmp_path):
+    config, opened, model = untrained(replace(SMALL, **change), data)
+    log = Log(tmp_path / "log.jsonl", 0)
+    said = write_loss(config, State(model, config), log, 2.0, 1.0, 10.0)
+    (row,) = read_log(tmp_path / "log.jsonl")
+    assert [one for one in row if one.endswith("loss")] == [name]
+    assert ("bits" in said) == (name == "loss") == ("not a bound" not in said)

@@ -227,7 +227,11 @@ def test_evaluations_are_joined_where_the_loss_is_not_the_bound(tmp_path):
     rows = [{"step": i, "bits": 3.0 - i, "stderr": 0.1, "focused_loss": 9.0} for i in (0, 1, 2)]
     text, found = page(tmp_path, log=rows, baselines={})
     line = re.search(r'class="main" points="([^"]*)"', text)[1].split()
-    assert len(line) == 3 and "Bound in bits per character over 2 steps" in text
+    assert len(line) == 3 and "Evaluations in bits per character over 2 steps" in text
+    assert "What training minimises is not the bound here." in text
+    only = [{"step": i, "bits": 3.0 - i} for i in (0, 1)]  # before the first row of losses
+    text, _ = page(tmp_path, log=only, baselines={})
+    assert "What training minimises" not in text and "Bound in" not in text
 
 
 def test_a_curve_without_levels_fills_its_plot(tmp_path):

@@ -72,7 +72,8 @@ def run(what: tuple[str, ...], *, model: str, data: str, threads: int) -> dict:
         if "all" not in what:
             raise ValueError(
                 "schedule-gradient is measured on a model with a learned schedule: "
-                "give --model and --data, after unmask train ... --schedule learned --time"
+                "give --model and --data, after unmask train ... --schedule learned --time "
+                "--focus 0"
             )
         names.remove("schedule-gradient")
         print(

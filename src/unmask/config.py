@@ -119,9 +119,9 @@ class TrainConfig:
     """What to train on: the bound, or the loss of the MDM-Prime paper, which is not a bound; what
     is reported is the bound either way."""
     focus: float = 0.0
-    """Weigh the bound in the loss by (s (1 - s))^focus, s being the share that is masked: more of
-    what is about half masked, less of almost all and of almost nothing; 0: train on the bound.
-    What is reported is the bound either way."""
+    """Weigh the bound in the loss by (s (1 - s))^focus, s = (k - 1/2) / N where k of N are masked:
+    more of what is about half masked, less of almost all and of almost nothing; 0: train on the
+    bound.  What is reported is the bound either way."""
     rival: RivalName = ""
     """Train another process on the same network, to compare with: ar, autoregressive, with an exact
     likelihood; sedd, score entropy; d3pm, 1000 discrete steps of masking; uniform, 1000 steps of
@@ -267,11 +267,15 @@ class TrainConfig:
         """ValueError for a loss that cannot be weighted, or not so."""
         if not 0 <= self.focus <= MOST_FOCUS:
             raise ValueError(f"focus must lie between 0 and {MOST_FOCUS}, not {self.focus}")
-        if self.focus and (self.rival or self.schedule == "learned"):
-            given = f"--rival {self.rival}" if self.rival else "--schedule learned"
+        given = f"--rival {self.rival}" if self.rival else ""
+        if self.schedule == "learned":
+            given = "--schedule learned"
+        elif self.objective != "nelbo":
+            given = f"--objective {self.objective}"
+        if self.focus and given:
             raise ValueError(
-                f"focus {self.focus:g} is of masked diffusion with one curve for all values: give "
-                f"--focus 0 with {given}"
+                f"focus {self.focus:g} weighs the bound of masked diffusion with one curve for all "
+                f"values: give --focus 0 with {given}"
             )
 
     def _check_rival(self) -> None:

@@ -22,6 +22,11 @@ def curve(log: list[dict]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     return steps, bits, (total[high] - total[low]) / (high - low)
 
 
+def of_another_loss(log: list[dict]) -> bool:
+    """Whether training minimised something else than the bound, by the names in its log."""
+    return any(name.endswith("_loss") for row in log for name in row)
+
+
 def evaluations(log: list[dict]) -> list[tuple[float, float, float]]:
     """(step, bits, standard error or 0) of the evaluations in a log."""
     rows = [row for row in log if finite(row.get("bits"))]

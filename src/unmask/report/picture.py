@@ -20,7 +20,7 @@ def picture(
     baselines: dict[str, float],
     bound: tuple[float, float],
 ) -> Path:
-    """A PNG of 1600 x 700 pixels: four stages of one sample, and the loss in bits per `unit`.
+    """A PNG of 1600 x 700 pixels: four stages of one sample, and the training in bits per `unit`.
 
     Arguments as in `write_report`.  ValueError: no frames, or frames of different lengths.
     """
@@ -90,7 +90,7 @@ def _draw_curve(
         axes.plot(found[0], found[2], color=BLUE, linewidth=2.5)
     if evals:
         step, bits, error = zip(*evals, strict=True)
-        # joined where the loss is not the bound, and has no curve here
+        # joined where there is no curve of losses, which may not be in bits
         fmt = "o" if found else "o-"
         axes.errorbar(step, bits, error, fmt=fmt, color=ORANGE, markersize=6, zorder=4)
     axes.set_xlim(0, None)

@@ -78,7 +78,7 @@ def curve_plot(log: list[dict], unit: str, baselines: dict[str, float]) -> str:
     found, evals = curve(log), evaluations(log)
     last = max([row[0] for row in evals] + ([found[0].max()] if found else []))
     plot = Plot((0, last or 1), range_of(log, list(baselines.values())))
-    label = f"{'Loss' if found else 'Bound'} in bits per {unit} over {last:,.0f} steps"
+    label = f"{'Loss' if found else 'Evaluations'} in bits per {unit} over {last:,.0f} steps"
     if found:
         steps, bits, smooth = found
         # more points than pixels only make the file large
@@ -86,7 +86,7 @@ def curve_plot(log: list[dict], unit: str, baselines: dict[str, float]) -> str:
         plot.line(steps[thin], bits[thin], "raw")
         plot.line(steps[thin], smooth[thin], "main")
         label += f": from {smooth[0]:.2f} to {smooth[-1]:.2f}"
-    elif len(evals) > 1:  # of a loss that is not the bound
+    elif len(evals) > 1:  # the loss is not in bits
         plot.line([row[0] for row in evals], [row[1] for row in evals], "main")
     plot.levels(baselines)
     for step, bits, error in evals:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from unmask.files import write_whole
 from unmask.markup import escaped
-from unmask.report.curves import curve, evaluations, finite
+from unmask.report.curves import curve, evaluations, finite, of_another_loss
 from unmask.report.page import INTRO, PAGE, SAYS, SCRIPT, STYLE
 from unmask.report.pieces import Figure, Section, bars, fact, section, shown
 from unmask.report.plots import count_plot, curve_plot, schedule_plot
@@ -50,7 +50,7 @@ def write_report(
         parts.append(section(Section("How good it is", SAYS["bound"], drawn)))
     if curve(log) or evaluations(log):
         drawn = curve_plot(log, unit, baselines)
-        says = SAYS["log" if curve(log) else "evaluations"]
+        says = SAYS["evaluations" if of_another_loss(log) else "log"]
         parts.append(section(Section("Training", says, drawn)))
     if bound_by_count:
         says = SAYS["count"]

@@ -314,11 +314,10 @@ def write_loss(
 ) -> str:
     """Log `mean`, the mean loss since the last such row in nats a position, and `rate`, in tokens a
     second; both in words."""
-    name = "loss" if config.objective == "nelbo" else "joint_loss"
-    name = f"focused_{name}" if config.focus else name
-    said = f"{mean / math.log(2):.3f} bits"
-    if name != "loss":
-        said = f"{name.replace('_', ' ')} {mean:.3f} (not a bound)"
+    name, said = "loss", f"{mean / math.log(2):.3f} bits"
+    other = "joint" if config.objective == "joint" else "focused" if config.focus else ""
+    if other:
+        name, said = f"{other}_loss", f"{other} loss {mean:.3f} (not a bound)"
     row = {"step": state.step, "seconds": state.seconds, name: mean, "norm": norm, "rate": rate}
     if log is not None:
         log.write(**row, **state.rates())
