@@ -427,8 +427,8 @@ class MaskedDiffusion(Alphabets):
     def terms(self, batch: Batch, generator: Generator = None) -> Terms:
         """`forward` of a clean batch."""
         positions = batch.positions.sum().clamp(min=1)
-        draw = self.draw(batch, None, generator, focus=self.focus)
         joint = self.objective == "joint"
+        draw = self.draw(batch, None, generator, focus=self.focus)
         total, each = self.score_units(batch, draw, joint=joint)
         nelbo = each.flatten(1).sum(1)
         if self.schedule.num_values == 1:

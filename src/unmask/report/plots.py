@@ -86,7 +86,7 @@ def curve_plot(log: list[dict], unit: str, baselines: dict[str, float]) -> str:
         plot.line(steps[thin], bits[thin], "raw")
         plot.line(steps[thin], smooth[thin], "main")
         label += f": from {smooth[0]:.2f} to {smooth[-1]:.2f}"
-    elif len(evals) > 1:  # the loss is not in bits
+    elif len(evals) > 1:  # no losses in bits
         plot.line([row[0] for row in evals], [row[1] for row in evals], "main")
     plot.levels(baselines)
     for step, bits, error in evals:
