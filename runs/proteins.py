@@ -1,12 +1,12 @@
 """A model of proteins beside n-grams: bits per residue, samples, and masked residues recovered.
 
-    unmask prepare proteins uniprot20k.fasta.gz DATA
+    unmask prepare proteins uniprot20k.fasta.gz DATA [--clusters CLUSTERS.tsv]
     unmask train protein --data DATA --out RUN
     python runs/proteins.py RUN DATA OUT.json
 
-Errors are over different held-out sequences (windows of one, and equal ones, count as one).
-Homologues of a held-out sequence may be in the training split, so all figures say how well such
-data are known, not how well a new family would be.
+Errors are over different held-out sequences (windows of one, and equal ones, count as one), or over
+their clusters.  Without --clusters homologues of a held-out sequence may be in the training split,
+and all figures say how well such data are known, not how well a new family would be.
 """
 
 import argparse
@@ -41,10 +41,12 @@ def ratio(total: np.ndarray, count: np.ndarray, group: np.ndarray) -> tuple[floa
     return float(value), float(residual.std(ddof=1) / math.sqrt(len(count)) / count.mean())
 
 
-def groups(sequences: list[np.ndarray]) -> np.ndarray:
-    """(n,) the same number for equal sequences."""
+def groups(data: ProteinData) -> np.ndarray:
+    """(n,) the same number for held-out sequences that are equal, or of one cluster."""
+    if "clusters" in data.meta:
+        return np.unique(data.families("test"), return_inverse=True)[1]
     known: dict[bytes, int] = {}
-    return np.array([known.setdefault(row.tobytes(), len(known)) for row in sequences])
+    return np.array([known.setdefault(row.tobytes(), len(known)) for row in data.sequences("test")])
 
 
 def bounds(model: MaskedDiffusion, data: ProteinData, args, train: tuple, test: tuple) -> dict:
@@ -56,7 +58,7 @@ def bounds(model: MaskedDiffusion, data: ProteinData, args, train: tuple, test: 
     with precision(pick_dtype("auto", CPU), CPU):
         bound = estimate_nelbo(model, bar, repeats=args.repeats, seed=args.seed)
     sequence, _, _ = data.window_places("test", length)
-    group = groups(data.sequences("test"))
+    group = groups(data)
     bound = replace(bound, groups=torch.from_numpy(group[sequence]))
     made = {
         "bits_per_residue": bound.bits_per_dim, "stderr": bound.bits_per_dim_stderr,
@@ -211,7 +213,7 @@ def recovery(model: MaskedDiffusion, data: ProteinData, args, train: tuple) -> d
         of_true = ours.gather(1, torch.from_numpy(true)[:, None])
         totals["model_bits"][i] = -float(of_true.sum()) / math.log(2)
         totals["trigram_bits"][i] = -np.log2(theirs[np.arange(len(true)), true]).sum()
-    group, count = groups(data.sequences("test")), totals.pop("count")
+    group, count = groups(data), totals.pop("count")
     for what in ("", "_bits"):
         less = totals[f"model{what}"] - totals[f"trigram{what}"]
         totals[f"model_less_trigram{what}"] = less
@@ -311,7 +313,7 @@ def main() -> None:
         "model_sha256": checkpoint.digest(weights),
         "data_sha256": data.meta["sha256"],
         "seed": args.seed,
-        "homologues": "may be on both sides of the split",
+        "clusters": data.meta.get("clusters"),  # without, homologues may be on both sides
         "recovery": recovery(model, data, args, train),
         "bound": bounds(model, data, args, train, test),
         "samples": samples(model, data, args, train),

@@ -29,6 +29,7 @@ NOT_RUN = {
     "hub.md": ["it downloads"],
     "speedruns.md": ["the files are not there"],
     "quality.md": ["it is for GPT-2 large, in a folder; tests do it with a small one"],
+    "proteins.md": ["it needs MMseqs2"],
     "serve.md": ["it needs gradio, and a page that it serves"],
     "antibodies.md": ["it downloads weights; a slow test runs the day on a small network"] * 2,
 }  # fmt: skip

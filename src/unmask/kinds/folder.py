@@ -139,7 +139,7 @@ def cut_points(
         after = np.clip(np.searchsorted(edges, points), 1, len(edges) - 1)
         before = edges[after - 1]
         points = np.where(points - before <= edges[after] - points, before, edges[after]).tolist()
-        whole = f"equal {what} stay together, and as many differ:"
+        whole = f"equal {what}, and those of one group, stay together: there are"
         if what == "tokens":
             whole = "documents are kept whole, and there are"
         few = f" ({whole} {len(edges) - 1}; or name files of their own for the splits)"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from unmask.kinds.folder import SPLITS, check_sizes
 from unmask.kinds.proteins.residues import Residues
 from unmask.kinds.sequences import Sequences, count_crops, place_crops
 
@@ -27,7 +28,11 @@ class ProteinData(Sequences):
     unit = "residue"  # pyrefly: ignore
 
     def __init__(self, folder: Path, meta: dict):
+        if "clusters" in meta:
+            sizes = {f"{split}.clusters.bin": meta["document_count"][split] * 8 for split in SPLITS}
+            check_sizes(folder, sizes)
         super().__init__(folder, meta)
+        self._families: dict[str, np.ndarray] = {}
         self._buckets: dict[tuple[str, int, int], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self._places: dict[tuple[str, int], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
@@ -109,11 +114,23 @@ class ProteinData(Sequences):
         return self._take(split, *(of_all[chosen] for of_all in places))
 
     def _groups(self, split: str, length: int, chosen: np.ndarray) -> np.ndarray | None:
-        """The windows of one sequence are not independent."""
-        return self.window_places(split, length)[0][chosen]
+        """The windows of one sequence are not independent, nor are the sequences of one cluster."""
+        return self.families(split)[self.window_places(split, length)[0][chosen]]
+
+    def families(self, split: str) -> np.ndarray:
+        """(n,) equal numbers for the sequences of a split that are of one cluster.
+
+        Each is one of its own where the data were prepared without clusters.
+        """
+        if split not in self._families:
+            numbers = np.arange(self.meta["document_count"][split])
+            if "clusters" in self.meta:
+                numbers = np.fromfile(self.folder / f"{split}.clusters.bin", "<i8")
+            self._families[split] = numbers
+        return self._families[split]
 
     def describe_groups(self, groups: int, examples: int) -> str:
-        return f"over {groups:,} sequences"
+        return f"over {groups:,} {'clusters' if 'clusters' in self.meta else 'sequences'}"
 
     def _take(
         self, split: str, number: np.ndarray, start: np.ndarray, size: np.ndarray

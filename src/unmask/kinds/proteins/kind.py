@@ -72,14 +72,22 @@ class Proteins(Kind):
         counts, lengths = meta["document_count"], list(meta["lengths"])
         numbers = ", ".join(f"{n:,} {name}" for name, n in counts.items())
         how = f"{meta['distinct']:,} of them different, split by a hash"
+        homologues = "; homologues may be on several sides"
         if meta["split"] == "files":
             how = "in files of their own"
+        said, clusters = [], meta.get("clusters")
+        if clusters:
+            how += f" of their clusters, {sum(clusters['count'].values()):,}"
+            homologues = f" of {clusters['name']}, each in one split"
+            if clusters["beside"]:
+                said = [f"  {clusters['beside']:,} names of {clusters['name']} are no record's"]
         residues = meta["tokens"]["train"]
         mean, spread = residues / counts["train"], f"{lengths[0]} to {lengths[-1]} a sequence"
         unknown = sum(meta["unknown"].values())
         return meta, [
             f"{args.out}: {numbers} sequences",
-            f"  {how}; homologues may be on several sides",
+            f"  {how}{homologues}",
+            *said,
             f"  training: {residues:,} residues, {spread}, mean {mean:.0f}",
             f"  in all {unknown:,} positions without a value (B, J, X, Z)",
             *table_of(meta, args.out),

@@ -5,6 +5,7 @@
     train.bin, validation.bin, test.bin    the residues, a byte each, sequence after sequence;
                        V where it is not known which
     *.documents.bin    the offset at which each sequence begins, int64
+    *.clusters.bin     the number of each sequence's cluster, int64, if `clusters` are given
     meta.json          the counts, the lengths of the training sequences, the checksums;
                        `open_data` reads it
 """
@@ -28,6 +29,7 @@ from unmask.kinds.folder import (
     write_meta,
 )
 from unmask.kinds.leftout import LeftOut
+from unmask.kinds.proteins.clusters import Clusters
 from unmask.kinds.proteins.fasta import read_fasta
 from unmask.kinds.proteins.residues import LETTERS, Residues
 from unmask.kinds.sources import BLOCK, list_files
@@ -40,6 +42,7 @@ def prepare_proteins(
     out: str | Path,
     *,
     split: str = "0.9,0.05,0.05",
+    clusters: str | Path | None = None,
     validation: str | Path | None = None,
     test: str | Path | None = None,
     skip_bad: bool = False,
@@ -50,7 +53,8 @@ def prepare_proteins(
     source: a FASTA file, also .gz or .xz, or a folder of such files; see `fasta.parse_fasta` for
     what is read how. split: three fractions that sum to 1, or three counts of sequences, one of
     which may be -1 (the rest); cut in an order by a hash of the sequence, so that equal ones are in
-    one split and the order of the file does not matter.  Homologues are not kept together.
+    one split and the order of the file does not matter.  Homologues are kept together only by
+    `clusters`: a file that says which records are, by their names; see `clusters.Clusters`.
     validation, test: sources of their own; the whole of `source` is then for training and `split`
     is not used. skip_bad: leave out records that cannot be read; meta.json has them as `skipped`.
 
@@ -58,16 +62,21 @@ def prepare_proteins(
     """
     out = check_new(out)
     shares = parse_split(split)
+    if clusters and (validation or test):
+        raise ValueError("files of their own are the splits: leave out clusters")
+    families = Clusters(Path(clusters)) if clusters else None
     roots = given_splits(source, validation, test)
     sources = {name: list_files(root) for name, root in roots.items()}
     bar = progress_bars([path for files in sources.values() for path in files], progress)
     left_out = LeftOut(skip_bad)
     with new_folder(out) as folder:
-        edges, digests = {}, {}
+        edges, digests, more = {}, {}, {}
         with bar("proteins") as shown:
             for name, files in sources.items():
                 path = folder / f"{name}.bin"
-                edges[name], digests[name], counts = write_sequences(path, files, shown, left_out)
+                edges[name], digests[name], counts = write_sequences(
+                    path, files, shown, left_out, families
+                )
                 if not counts.any():
                     reason, found = next(iter(left_out.reasons.items()))
                     raise ValueError(
@@ -77,8 +86,12 @@ def prepare_proteins(
                 check_counts(counts, roots[name])
         distinct = len(np.unique(digests["train"]))
         if len(sources) == 1:
-            chosen = cut_by_digest(digests["train"], shares, "sequences")
+            cut_by = families.digests(digests["train"]) if families else digests["train"]
+            chosen = cut_by_digest(cut_by, shares, "sequences")
+            chosen = {name: np.sort(numbers) for name, numbers in chosen.items()}
             edges = cut_sequences(folder, edges["train"], chosen)
+            if families:
+                more["clusters"] = families.write(folder, chosen)
         else:
             split = "files"
         counts, unknown = {}, {}
@@ -99,14 +112,15 @@ def prepare_proteins(
             document_count=counts,
             distinct=distinct,
             lengths={str(length): lengths[length] for length in sorted(lengths)},
+            **more,
             **left_out.facts(),
         )
 
 
 def write_sequences(
-    path: Path, files: list[Path], bar: tqdm, left_out: LeftOut
+    path: Path, files: list[Path], bar: tqdm, left_out: LeftOut, families: Clusters | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Write the residues of all records.
+    """Write the residues of all records, and add these to `families`.
 
     Returns the edges between them (n + 1,), their digests (n,), how often each id occurs (V + 1,).
     """
@@ -118,6 +132,8 @@ def write_sequences(
                 stream.write(record.ids.tobytes())
                 edges.append(edges[-1] + len(record.ids))
                 digests.append(short_digest(record.letters.encode()))
+                if families:
+                    families.add(record)
                 for start in range(0, len(record.ids), BLOCK):  # counting takes 8 bytes each
                     counts += np.bincount(record.ids[start : start + BLOCK], minlength=len(counts))
     return np.array(edges), np.array(digests), counts
@@ -140,12 +156,11 @@ def cut_sequences(
 ) -> dict[str, np.ndarray]:
     """Cut train.bin, which holds everything, into splits of the sequences `chosen`; their edges.
 
-    Sequences stay in the order of the file.
+    chosen: the numbers of each split's, in order.
     """
     whole = (folder / "train.bin").rename(folder / "all.bin")
     everything, found = np.memmap(whole, np.uint8, "r"), {}
     for name, numbers in chosen.items():
-        numbers = np.sort(numbers)
         with open(folder / f"{name}.bin", "wb") as stream:
             for run in np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1):
                 if len(run):
