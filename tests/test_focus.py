@@ -32,8 +32,9 @@ def cost(k):
 
 
 def weights(n, focus):
-    """By their definition, of 1..n."""
-    found = [(((k - 0.5) / n) * (1 - (k - 0.5) / n)) ** focus for k in range(1, n + 1)]
+    """By their definition, of 1..n: where most is masked no less than 0.3 of the middle's."""
+    found = [(4 * ((k - 0.5) / n) * (1 - (k - 0.5) / n)) ** focus for k in range(1, n + 1)]
+    found = [max(w, 0.3) if 2 * k - 1 > n else w for k, w in enumerate(found, 1)]
     return [w * n / sum(found) for w in found]
 
 

@@ -18,6 +18,7 @@ from unmask.schedules import Schedule
 BLOCK = 8  # neighbouring examples that share strata; blocks are independent of each other
 BITS = 3  # of a number below BLOCK
 EXPONENT = 0.5  # of the counts' density, see `drawn_counts`
+LEAST = 0.3  # of the weights of many masked units, see `focused_counts`
 REPEATS = 4  # an example's own strata, at most
 NEWTON = 32  # steps, at most: powers from 0.05 to 20 take 11
 GOLDEN = 0x9E3779B97F4A7C15  # any constant: sets the key's second word apart from the seed
@@ -174,15 +175,17 @@ def drawn_counts(
 
 def focused_counts(u: Tensor, n: Tensor, most: int, focus: float) -> tuple[Tensor, Tensor]:
     """As `drawn_counts`, each (B,), of a loss that is not the bound: the factor is w_k / (k p_k),
-    with weights in proportion to (s (1 - s))^focus of the share s = (k - 1/2) / N and of mean 1
-    over 1..N, where the bound has 1 of every count.
+    weights of mean 1 over 1..N where the bound has 1 of every count.  They are in proportion to
+    (4 s (1 - s))^focus of the share s = (k - 1/2) / N, but to no less than LEAST above one half: a
+    sampler begins where all is masked, and draws from what the network says there.
 
     As of the bound, few are drawn more often than many: p_k in proportion to w_k k^-1/2.
     """
     n = n.clamp(min=1)
     k = torch.arange(1, most + 1, device=n.device, dtype=torch.float64)
     share = (k - 0.5) / n[:, None]
-    weight = (4 * share * (1 - share)).clamp(min=0) ** focus  # 0 above N
+    weight = (4 * share * (1 - share)).clamp(min=0) ** focus
+    weight = torch.where(share > 0.5, weight.clamp(min=LEAST), weight) * (share < 1)
     below = (weight * k**-EXPONENT).cumsum(-1)
     total = below[:, -1]
     k = torch.searchsorted(below, (u * total)[:, None], right=True)[:, 0] + 1
