@@ -5,7 +5,7 @@
     python runs/proteins.py RUN DATA OUT.json
 
 Errors are over different held-out sequences (windows of one, and equal ones, count as one), or over
-their clusters.  Without --clusters homologues of a held-out sequence may be in the training split,
+their clusters; of samples and what stands beside them over single sequences.  Without --clusters homologues of a held-out sequence may be in the training split,
 and all figures say how well such data are known, not how well a new family would be.
 """
 
@@ -63,7 +63,7 @@ def bounds(model: MaskedDiffusion, data: ProteinData, args, train: tuple, test: 
     made = {
         "bits_per_residue": bound.bits_per_dim, "stderr": bound.bits_per_dim_stderr,
         "noise": bound.bits_per_dim_noise, "residues": int(bound.positions.sum()),
-        "sequences": len(group), "different": int(group.max()) + 1,
+        "sequences": len(group), "groups": int(group.max()) + 1,
         "windows": len(bound.positions), "length": length, "repeats": args.repeats,
     }  # fmt: skip
     print(

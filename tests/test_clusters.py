@@ -10,7 +10,7 @@ import torch
 
 from unmask.cli.main import main
 from unmask.data import open_data
-from unmask.kinds.proteins.clusters import joined
+from unmask.kinds.proteins.clusters import joined, names_of
 from unmask.kinds.proteins.prepare import prepare_proteins
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
@@ -113,8 +113,9 @@ def test_names_are_found_as_mmseqs_writes_them(tmp_path, capsys, monkeypatch):
         main(["prepare", "proteins", "in.fa", "out", "--clusters=c.tsv.gz", "--split=3,2,0"]) == 0
     )
     said = capsys.readouterr().out
-    assert "split by a hash of their clusters, 3 of c.tsv.gz, each in one split" in said
-    assert "homologues" not in said and "1 names of c.tsv.gz are no record's" in said
+    assert "split by a hash; 3 groups kept whole, of what c.tsv.gz links or is equal" in said
+    assert "relatives that it does not link" in said
+    assert "names of c.tsv.gz of no record here: 1" in said
     data = open_data(Path("out"))
     parts = [
         p
@@ -124,14 +125,51 @@ def test_names_are_found_as_mmseqs_writes_them(tmp_path, capsys, monkeypatch):
     assert sorted(map(sorted, parts)) == [["MKVA", "MKVC"], ["MKVD", "MKVE"], ["MKVF"]]
 
 
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        *[(f"{kind}|here|there", "here") for kind in ("cl", "sp", "tr", "ref", "pdb", "lcl", "gb")],
+        *[(f"{kind}|x|here", "here") for kind in ("gnl", "pat")],
+        *[("pir||here", "here"), ("prf||here", "here"), ("gi|9|ref|here|", "here")],
+        *[(whole, whole) for whole in ("emb|a|b", "A|1", "a|sp", "sp|", "gi|5")],
+    ],
+)
+def test_a_piece_of_a_name_is_taken_where_mmseqs_does(header, name):
+    """As version 14 was seen to do; of no other word is a piece a name."""
+    assert names_of(f"{header} sp|no")[-1] == name and names_of(header)[0] == header
+
+
+def test_records_left_out_are_in_no_cluster(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    Path("in/a.fa").write_text(">a\nMKV\n>b\nM1V\n>c\nMWW\n")
+    Path("in/b.fa").write_text(">d\nMKV\n>e\nMFF\n")
+    Path("c.tsv").write_text("a\ta\na\tb\nb\tc\nd\td\ne\te\n")
+    flags = ["--clusters", "c.tsv", "--skip-bad", "--split", "3,1,0"]
+    assert main(["prepare", "proteins", "in", "out", *flags]) == 0
+    assert "names of c.tsv of no record here: 1" in capsys.readouterr().out
+    data = open_data(Path("out"))
+    # a and c by way of b, which is left out; a and d are equal
+    assert sorted(sequences_of(data, "validation")) == ["MKV", "MKV", "MWW"]
+    assert sequences_of(data, "train") == ["MFF"]
+
+
+def test_a_split_without_training_is_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("in.fa").write_text(">s0\nMK\n>s1\nMV\n>s2\nMW\n")
+    assert main(["prepare", "proteins", "in.fa", "out", "--split", "0,2,1"]) == 0
+    assert "training: no sequence" in capsys.readouterr().out
+
+
 BAD = {
     "one name": ("s0\ts0\ns1\n", [], "c.tsv, line 2 has 1 names: give the _cluster.tsv of"),
     "three": ("s0\ts0\ts0\n", [], "c.tsv, line 1 has 3 names"),
     "nothing": ("\n", [], "c.tsv is empty"),
     "not all": ("s0\ts0\n", [], "does not name 2 of 3 records, the first of them in.fa, line 3: "),
     "files": ("s0\ts0\n", ["--test", "in.fa"], "files of their own are the splits: leave out"),
-    "too few": ("s0\ts1\ns1\ts2\n", [], "equal sequences, and those of one group, stay together"),
-    "no file": (None, [], "c.tsv"),
+    "too few": ("s0\ts1\ns1\ts2\n", [], "kept whole: of such groups there are 1;"),
+    "one name twice": ("s0\ts0\ns1\ts1\n", [], "1 records have a name of c.tsv that another"),
+    "no file": (None, [], "c.tsv is no file: give the _cluster.tsv"),
 }
 
 
@@ -139,7 +177,8 @@ BAD = {
 def test_bad_clusters_are_one_sentence(tmp_path, capsys, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     text, more, said = BAD[name]
-    Path("in.fa").write_text(">s0\nMK\n>s1\nMV\n>s2\nMW\n")
+    third = "s1 again" if name == "one name twice" else "s2"
+    Path("in.fa").write_text(f">s0\nMK\n>s1\nMV\n>{third}\nMW\n")
     if text is not None:
         Path("c.tsv").write_text(text)
     assert main(["prepare", "proteins", "in.fa", "out", "--clusters", "c.tsv", *more]) == 2

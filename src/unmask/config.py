@@ -120,9 +120,9 @@ class TrainConfig:
     is reported is the bound either way."""
     focus: float = 0.0
     """Weigh the bound in the loss by (4 s (1 - s))^focus, s = (k - 1/2) / N where k of N units are
-    masked, but by no less than 0.3 where most are: more of what is about half masked, less of
-    almost all, hardly any of almost nothing; 0: train on the bound.  What is reported is the bound
-    either way."""
+    masked, by no less than 0.3 where most are, scaled to mean 1: more of what is about half
+    masked, less of almost all, hardly any of almost nothing; 0: train on the bound.  What is
+    reported is the bound either way."""
     rival: RivalName = ""
     """Train another process on the same network, to compare with: ar, autoregressive, with an exact
     likelihood; sedd, score entropy; d3pm, 1000 discrete steps of masking; uniform, 1000 steps of

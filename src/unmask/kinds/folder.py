@@ -139,10 +139,10 @@ def cut_points(
         after = np.clip(np.searchsorted(edges, points), 1, len(edges) - 1)
         before = edges[after - 1]
         points = np.where(points - before <= edges[after] - points, before, edges[after]).tolist()
-        whole = f"equal {what}, and those of one group, stay together: there are"
+        whole = f"{what} that are equal or belong together are kept whole: of such groups"
         if what == "tokens":
-            whole = "documents are kept whole, and there are"
-        few = f" ({whole} {len(edges) - 1}; or name files of their own for the splits)"
+            whole = "documents are kept whole: of them"
+        few = f" ({whole} there are {len(edges) - 1}; or name files of their own for the splits)"
     spans = dict(zip(SPLITS, itertools.pairwise(points), strict=True))
     for (name, (low, high)), share in zip(spans.items(), shares, strict=True):
         if share != 0 and low == high:

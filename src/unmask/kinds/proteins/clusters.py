@@ -10,6 +10,11 @@ from unmask.kinds.folder import describe_source, short_digest
 from unmask.kinds.proteins.fasta import Record, split_lines
 from unmask.kinds.sources import read_blocks
 
+# which piece between bars of a header's first word MMseqs2 14 takes for its name
+PIECE = {
+    "cl": 1, "sp": 1, "tr": 1, "ref": 1, "pdb": 1, "bbs": 1, "lcl": 1, "gb": 1,
+    "pir": 2, "prf": 2, "gnl": 2, "pat": 2, "gi": 3,
+}  # fmt: skip
 WHAT_TO_GIVE = "give the _cluster.tsv of `mmseqs easy-cluster`, or lines of two names like it"
 
 
@@ -21,6 +26,8 @@ class Clusters:
     """
 
     def __init__(self, path: Path):
+        if not path.is_file():
+            raise ValueError(f"{path} is no file: {WHAT_TO_GIVE}")
         self.path = path
         pairs = array("Q")
         lines = split_lines(read_blocks(path, tqdm(disable=True)), str(path))
@@ -34,36 +41,38 @@ class Clusters:
         self.names, places = np.unique(np.array(pairs), return_inverse=True)
         self.clusters = joined(places[0::2], places[1::2])
         self.found = array("q")  # of the records so far, the number of each name
-        self.missing: list[str] = []
+        self.missing, self.first = 0, ""  # how many records have no name there, and one of them
 
     def add(self, record: Record) -> None:
-        """Look up the next record.
-
-        Its name is the first word of its header; failing that what stands in it between two bars,
-        since MMseqs2 calls sp|P12345|NAME_HUMAN P12345.
-        """
-        word = next(iter(record.header.split()), "")
-        for name in [word, *word.split("|")]:
+        """Look up the next record by the first word of its header, or what MMseqs2 takes of it."""
+        for name in names_of(record.header):
             sought = name_digest(name)
             place = int(np.searchsorted(self.names, np.uint64(sought)))
             if place < len(self.names) and self.names[place] == sought:
                 self.found.append(place)
                 return
-        self.missing.append(record.place)
+        self.missing += 1
+        self.first = self.first or record.place
 
     def digests(self, sequences: np.ndarray) -> np.ndarray:
         """(n,) uint64, equal for the records that stay in one split, in the order of `add`.
 
         sequences: (n,) uint64, the digests of theirs.  Equal ones stay together, whatever the file
-        says.  ValueError if it did not name all.
+        says.  ValueError if it did not name all, or two that differ by one name.
         """
         if self.missing:
-            count = len(self.missing)
             raise ValueError(
-                f"{self.path} does not name {count:,} of {count + len(self.found):,} records, "
-                f"the first of them {self.missing[0]}: cluster the same file, and all of it"
+                f"{self.path} does not name {self.missing:,} of {len(sequences):,} records, the "
+                f"first of them {self.first}: cluster the same records, all of them"
             )
-        cluster = self.clusters[np.array(self.found)]
+        found = np.array(self.found)
+        pairs = len(np.unique(np.stack([found.astype(np.uint64), sequences]), axis=1)[0])
+        if shared := pairs - len(np.unique(found)):
+            raise ValueError(
+                f"{shared:,} records have a name of {self.path} that another sequence has: give "
+                "each a name of its own, and cluster them again"
+            )
+        cluster = self.clusters[found]
         _, same = np.unique(sequences, return_inverse=True)
         both = joined(cluster, len(self.names) + same)
         _, self.part = np.unique(both[cluster], return_inverse=True)
@@ -84,6 +93,14 @@ class Clusters:
         count = {split: len(np.unique(self.part[records])) for split, records in chosen.items()}
         beside = len(self.names) - len(np.unique(np.array(self.found)))
         return {**describe_source(self.path, [self.path]), "count": count, "beside": beside}
+
+
+def names_of(header: str) -> list[str]:
+    """What a record may be called: the first word of its header, and what MMseqs2 takes of it."""
+    word = next(iter(header.split()), "")
+    pieces = word.split("|")
+    at = PIECE.get(pieces[0], len(pieces))
+    return [word, *filter(None, pieces[at : at + 1])]
 
 
 def name_digest(name: str) -> int:

@@ -77,18 +77,24 @@ class Proteins(Kind):
             how = "in files of their own"
         said, clusters = [], meta.get("clusters")
         if clusters:
-            how += f" of their clusters, {sum(clusters['count'].values()):,}"
-            homologues = f" of {clusters['name']}, each in one split"
+            groups = sum(clusters["count"].values())
+            how += f"; {groups:,} groups kept whole, of what {clusters['name']} links or is equal"
+            homologues = "; relatives that it does not link may be on several sides"
             if clusters["beside"]:
-                said = [f"  {clusters['beside']:,} names of {clusters['name']} are no record's"]
+                said = [f"  names of {clusters['name']} of no record here: {clusters['beside']:,}"]
         residues = meta["tokens"]["train"]
-        mean, spread = residues / counts["train"], f"{lengths[0]} to {lengths[-1]} a sequence"
+        training = "no sequence"
+        if lengths:
+            mean = residues / counts["train"]
+            training = (
+                f"{residues:,} residues, {lengths[0]} to {lengths[-1]} a sequence, mean {mean:.0f}"
+            )
         unknown = sum(meta["unknown"].values())
         return meta, [
             f"{args.out}: {numbers} sequences",
             f"  {how}{homologues}",
             *said,
-            f"  training: {residues:,} residues, {spread}, mean {mean:.0f}",
+            f"  training: {training}",
             f"  in all {unknown:,} positions without a value (B, J, X, Z)",
             *table_of(meta, args.out),
             *say_skipped(meta),
