@@ -5,8 +5,9 @@
     python runs/proteins.py RUN DATA OUT.json
 
 Errors are over different held-out sequences (windows of one, and equal ones, count as one), or over
-their clusters; of samples and what stands beside them over single sequences.  Without --clusters homologues of a held-out sequence may be in the training split,
-and all figures say how well such data are known, not how well a new family would be.
+their clusters; of samples and what stands beside them over single sequences.  Without --clusters
+homologues of a held-out sequence may be in the training split, and all figures say how well such
+data are known, not how well a new family would be.
 """
 
 import argparse

@@ -145,7 +145,7 @@ def test_records_left_out_are_in_no_cluster(tmp_path, capsys, monkeypatch):
     Path("in/a.fa").write_text(">a\nMKV\n>b\nM1V\n>c\nMWW\n")
     Path("in/b.fa").write_text(">d\nMKV\n>e\nMFF\n")
     Path("c.tsv").write_text("a\ta\na\tb\nb\tc\nd\td\ne\te\n")
-    flags = ["--clusters", "c.tsv", "--skip-bad", "--split", "3,1,0"]
+    flags = ["--clusters", "c.tsv", "--skip-bad", "--split", "1,3,0"]
     assert main(["prepare", "proteins", "in", "out", *flags]) == 0
     assert "names of c.tsv of no record here: 1" in capsys.readouterr().out
     data = open_data(Path("out"))
