@@ -42,14 +42,6 @@ def ratio(total: np.ndarray, count: np.ndarray, group: np.ndarray) -> tuple[floa
     return float(value), float(residual.std(ddof=1) / math.sqrt(len(count)) / count.mean())
 
 
-def groups(data: ProteinData) -> np.ndarray:
-    """(n,) the same number for held-out sequences that are equal, or of one cluster."""
-    if "clusters" in data.meta:
-        return np.unique(data.families("test"), return_inverse=True)[1]
-    known: dict[bytes, int] = {}
-    return np.array([known.setdefault(row.tobytes(), len(known)) for row in data.sequences("test")])
-
-
 def bounds(model: MaskedDiffusion, data: ProteinData, args, train: tuple, test: tuple) -> dict:
     """Bits per held-out residue of the model (a bound) and of n-grams; paired differences."""
     length = model.meta["length"]
@@ -59,7 +51,7 @@ def bounds(model: MaskedDiffusion, data: ProteinData, args, train: tuple, test: 
     with precision(pick_dtype("auto", CPU), CPU):
         bound = estimate_nelbo(model, bar, repeats=args.repeats, seed=args.seed)
     sequence, _, _ = data.window_places("test", length)
-    group = groups(data)
+    group = data.families("test")
     bound = replace(bound, groups=torch.from_numpy(group[sequence]))
     made = {
         "bits_per_residue": bound.bits_per_dim, "stderr": bound.bits_per_dim_stderr,
@@ -210,7 +202,7 @@ def recovery(model: MaskedDiffusion, data: ProteinData, args, train: tuple) -> d
         of_true = ours.gather(1, torch.from_numpy(true)[:, None])
         totals["model_bits"][i] = -float(of_true.sum()) / math.log(2)
         totals["trigram_bits"][i] = -np.log2(theirs[np.arange(len(true)), true]).sum()
-    group, count = groups(data), totals.pop("count")
+    group, count = data.families("test"), totals.pop("count")
     for what in ("", "_bits"):
         less = totals[f"model{what}"] - totals[f"trigram{what}"]
         totals[f"model_less_trigram{what}"] = less

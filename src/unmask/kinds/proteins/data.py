@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from unmask.kinds.folder import SPLITS, check_sizes
+from unmask.kinds.folder import SPLITS, check_sizes, short_digest
 from unmask.kinds.proteins.residues import Residues
 from unmask.kinds.sequences import Sequences, count_crops, place_crops
 
@@ -114,23 +114,26 @@ class ProteinData(Sequences):
         return self._take(split, *(of_all[chosen] for of_all in places))
 
     def _groups(self, split: str, length: int, chosen: np.ndarray) -> np.ndarray | None:
-        """The windows of one sequence are not independent, nor are the sequences of one cluster."""
+        """Windows of one sequence, of equal ones and of relatives are not independent."""
         return self.families(split)[self.window_places(split, length)[0][chosen]]
 
     def families(self, split: str) -> np.ndarray:
-        """(n,) equal numbers for the sequences of a split that are of one cluster.
+        """(n,) numbers from 0, equal for the sequences of a split that are of one cluster.
 
-        Each is one of its own where the data were prepared without clusters.
+        Without clusters, for those that are equal.
         """
         if split not in self._families:
-            numbers = np.arange(self.meta["document_count"][split])
             if "clusters" in self.meta:
-                numbers = np.fromfile(self.folder / f"{split}.clusters.bin", "<i8")
-            self._families[split] = numbers
+                kept = np.fromfile(self.folder / f"{split}.clusters.bin", "<i8")
+            else:
+                digests = [short_digest(row.tobytes()) for row in self.sequences(split)]
+                kept = np.array(digests, np.uint64)
+            self._families[split] = np.unique(kept, return_inverse=True)[1]
         return self._families[split]
 
     def describe_groups(self, groups: int, examples: int) -> str:
-        return f"over {groups:,} {'clusters' if 'clusters' in self.meta else 'sequences'}"
+        what = "clusters" if "clusters" in self.meta else "different sequences"
+        return f"over {groups:,} {what}"
 
     def _take(
         self, split: str, number: np.ndarray, start: np.ndarray, size: np.ndarray
