@@ -113,7 +113,7 @@ def test_names_are_found_as_mmseqs_writes_them(tmp_path, capsys, monkeypatch):
         main(["prepare", "proteins", "in.fa", "out", "--clusters=c.tsv.gz", "--split=3,2,0"]) == 0
     )
     said = capsys.readouterr().out
-    assert "split by a hash; 3 groups kept whole, of what c.tsv.gz links or is equal" in said
+    assert "split by a hash; what c.tsv.gz links, or is equal, stays together: 3 groups" in said
     assert "relatives that it does not link" in said
     assert "names of c.tsv.gz of no record here: 1" in said
     data = open_data(Path("out"))

@@ -78,7 +78,9 @@ class Proteins(Kind):
         said, clusters = [], meta.get("clusters")
         if clusters:
             groups = sum(clusters["count"].values())
-            how += f"; {groups:,} groups kept whole, of what {clusters['name']} links or is equal"
+            how += (
+                f"; what {clusters['name']} links, or is equal, stays together: {groups:,} groups"
+            )
             homologues = "; relatives that it does not link may be on several sides"
             if clusters["beside"]:
                 said = [f"  names of {clusters['name']} of no record here: {clusters['beside']:,}"]
