@@ -579,12 +579,12 @@ def test_a_model_trained_on_the_joint_loss_is_audited_for_its_bound(home, capsys
     assert (
         "joint loss, which is no bound" in out
         and "19 windows of 12 tokens, test split" in out
-        and "all 14 passed" in out
+        and "all 15 passed" in out
     )
     row = json.loads(record.read_text(encoding="utf-8"), parse_constant=strict)
     assert (
         row["failed"] == 0
-        and len(row["rows"]) == 14
+        and len(row["rows"]) == 15
         and row["data_sha256"]
         and row["model_sha256"]
         and row["objective"] == "joint"
@@ -603,7 +603,7 @@ def test_a_failed_check_is_exit_code_1(home, capsys, monkeypatch):
     capsys.readouterr()
     assert main(["audit", str(home / "run"), "--data", str(home / "data"), "--limit", "4"]) == 1
     out = capsys.readouterr().out
-    assert re.search(r"carry-over: .* FAIL", out) and re.search(r"\d of 14 FAILED", out)
+    assert re.search(r"carry-over: .* FAIL", out) and re.search(r"\d of 15 FAILED", out)
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,102 @@
-"""Do samples look like the data, and does what the model says of rows as they are agree with them?
+"""How common values are: in the data, in what the network says, and in samples.
 
-Of examples that all have the same positions: how often each value occurs.  A network that has
-learned little differs everywhere; one whose samples differ, and whose predictions of rows as they
-are do not, was shown in training what it is not shown in use.
+A network that has learned little differs everywhere.  One that does where all is hidden, but little
+elsewhere, spoils samples, which begin there, and hardly the bound.  One whose samples differ, and
+whose predictions of rows as they are do not, was shown in training what it is not shown in use.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from unmask.audit.checks import Check, said_of
+from unmask.batch import Batch
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.kernels.rows import chunks
 from unmask.roles import SCORED
 from unmask.sampling import sample
+
+HEEDED = ("x", "valid", "role", "ends")  # of a batch; classes are not told
+
+
+@torch.no_grad()
+def compare_beginning(
+    model: MaskedDiffusion,
+    batch: Mapping[str, Tensor],
+    *,
+    alike: bool,
+    names: Sequence[str],
+    spell: Callable[[int], str],
+) -> Check:
+    """What the network says where all is hidden, against how common the values of `batch` are.
+
+    That is all that there is to say there, and where sampling begins; a bound hardly tells, since
+    few of its states have so much hidden.  Half the sum of differences, 0 to 1: by position, of
+    which the mean is measured, or, where positions are `alike`, of all together.  The note has what
+    the number of examples would do to a perfect network: half of how far two halves of them are
+    apart.  For information: no limit.  batch: `x` and, where they are known, `valid` or `role`, and
+    `ends`, see `MaskedDiffusion.clean`.
+    """
+    told: dict[str, Any] = {k: batch[k].to(model.device) for k in HEEDED if k in batch}
+    clean = model.clean(**told)
+    real, x = clean.role == SCORED, told["x"].long()
+    values = model.subtokenizer.vocab_size
+
+    def of(rows: slice) -> Tensor:
+        """(S, V), or (1, V) where positions are alike, float64: how often each value occurs."""
+        seen, own = real[rows], x[rows].masked_fill(~real[rows], 0)
+        place = torch.arange(own.shape[1], device=own.device) * (not alike)
+        count = x.new_zeros((1 if alike else own.shape[1]) * values, dtype=torch.float64)
+        count.index_add_(0, (place * values + own).flatten(), seen.flatten().double())
+        return count.view(-1, values)
+
+    count, halves = of(slice(None)), (of(slice(0, None, 2)), of(slice(1, None, 2)))
+    said = torch.zeros_like(count)
+    with evaluating(model):
+        for p, weight in beginnings(model, clean):
+            p = p * weight[..., None]
+            said += p.sum((0, 1))[None] if alike else p.sum(0)
+    there = count.sum(1) > 0
+    off = apart(said, count)[there]
+    noise = apart(*halves)[(halves[0].sum(1) > 0) & (halves[1].sum(1) > 0)].mean() / 2
+    worst = int(there.nonzero()[int(off.argmax()), 0])
+    share, true = normed(said)[worst], normed(count)[worst]
+    v = int((share - true).abs().argmax())
+    where = f"{names[worst]}: " if names else "" if alike else f"position {worst}: "
+    note = (
+        f"{len(x)} examples alone make {float(noise):.4f}; furthest off {where}{spell(v)}: "
+        f"{float(share[v]):.3f}, in the data {float(true[v]):.3f}"
+    )
+    name = "beginning: what is said where all is hidden, against the data"
+    return Check(name, float(off.mean()), math.nan, "total variation", note)
+
+
+def beginnings(model: MaskedDiffusion, batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
+    """Probabilities (n, S, V) float64 where all is hidden that is scored, and how many examples of
+    the batch (n, S) have a value there: of each state once, since many examples begin alike."""
+    z = model.masked(batch, batch.scored)
+    shown = torch.cat([one.flatten(1).long() for one in (z, *batch.told.values())], 1)
+    _, which = shown.unique(dim=0, return_inverse=True)
+    first = torch.stack([(which == i).nonzero()[0, 0] for i in range(int(which.max()) + 1)])
+    weight = batch.role.new_zeros((len(first), batch.role.shape[1]), dtype=torch.float64)
+    weight.index_add_(0, which, (batch.role == SCORED).double())
+    width = batch.role.shape[1] * model.subtokenizer.vocab_size
+    for part in chunks(len(first), width, z.device):
+        some = batch.take(first[part])
+        p = model.predict(z[first[part]], **some.told).double().exp()
+        yield p, weight[part]
+
+
+def normed(count: Tensor) -> Tensor:
+    return count / count.sum(1, keepdim=True).clamp(min=1e-300)
+
+
+def apart(a: Tensor, b: Tensor) -> Tensor:
+    """(S,) total variation of two laws (S, V), each given by counts."""
+    return (normed(a) - normed(b)).abs().sum(1) / 2
 
 
 @torch.no_grad()

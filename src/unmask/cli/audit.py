@@ -9,6 +9,7 @@ from unmask.cli.flags import Machine, Model, parse
 from unmask.cli.runtime import Runtime, check_positive, report_checks, same_data
 
 COMPARED = 1000  # samples, and examples of the data, whose values are counted
+COUNTED = 10_000  # examples whose values are counted at each position by itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ def audit(argv: list[str]) -> int:
     )
     draws = {"units": args.enumerate, "repeats": args.repeats, "seed": args.seed}
     rows: Iterator = checks.check_model(model, x, valid, dtype=runtime.dtype, **draws)
-    if data is not None and kind.columns:
+    if data is not None:
         rows = itertools.chain(rows, compared(args, runtime, model, kind, data))
     made = {"objective": model.objective, "on": on, "repeats": args.repeats}
     sha = None if data is None else data.meta["sha256"]
@@ -89,18 +90,28 @@ def audit(argv: list[str]) -> int:
 
 
 def compared(args: Audit, runtime: Runtime, model: Any, kind: Any, data: Any) -> Iterator:
-    """Shares of values, in samples and in what the model says, against those of the data."""
-    from unmask.audit.agreement import compare_shares
+    """How common values are, in the data and in what the model says and samples."""
+    from unmask.audit.agreement import compare_beginning, compare_shares
     from unmask.audit.checks import left_out
 
+    def some(count: int) -> dict:
+        length = args.length or model.meta["length"]
+        return next(data.windows(args.split, length, count, limit=count))
+
+    told = {"names": kind.place_names, "spell": kind.meanings.__getitem__}
+    layout = kind.layout
+    alike = layout.shape is None and not layout.places and layout.allowed is None
+    with runtime.precision:
+        counted = some(COMPARED if alike else COUNTED)
+        yield compare_beginning(model, counted, alike=alike, **told)
+    if not kind.columns:
+        return
     if model.schedule.num_values > 1:
         why = "with one curve per value, nothing says at which t the rest of a row is known"
         yield left_out("shares of values", why)
         return
-    batch = next(data.windows(args.split, data.length, COMPARED, limit=COMPARED))
+    batch = some(COMPARED)
     valid = batch.get("role", batch.get("valid"))
-    told = {"names": kind.place_names, "spell": kind.tokenizer.spell}
+    told |= {"num": COMPARED, "generator": runtime.generator}
     with runtime.precision:
-        yield from compare_shares(
-            model, batch["x"], valid, **told, num=COMPARED, generator=runtime.generator
-        )
+        yield from compare_shares(model, batch["x"], valid, **told)
