@@ -122,6 +122,10 @@ def test_one_curve_per_value_and_discrete_time_have_no_focus():
     model = unmask.MaskedDiffusion(Counting(), schedules.Linear(), unmask.Subtokenizer(2))
     with pytest.raises(ValueError, match="focus is of one curve for all values, in continuous"):
         model.draw(model.clean(x), 4, focus=1.0)
+    for focus in (-1.0, 33.0, math.nan):  # of a model that no configuration made
+        model.focus = focus
+        with pytest.raises(ValueError, match=f"focus must lie between 0 and 32, not {focus}"):
+            model(x)
 
 
 SMALL = TrainConfig(

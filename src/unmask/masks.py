@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from unmask.categorical import uniform
+from unmask.config import MOST_FOCUS
 from unmask.schedules import Schedule
 
 BLOCK = 8  # neighbouring examples that share strata; blocks are independent of each other
@@ -78,6 +79,8 @@ def draw(
         curves: Any = schedule  # polynomials, all of them
         power = curves.power.detach().double()[y]
         times = Times.of(power, scored)
+    if not 0 <= focus <= MOST_FOCUS:
+        raise ValueError(f"focus must lie between 0 and {MOST_FOCUS}, not {focus}")
     if focus and (power is not None or steps is not None or shares is not None):
         raise ValueError("focus is of one curve for all values, in continuous time")
     if steps is not None:
