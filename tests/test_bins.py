@@ -1,8 +1,10 @@
 """Numbers of a column: bins, and the law of a number given its bin."""
 
+import itertools
 import json
 import math
 from collections import Counter
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -10,9 +12,10 @@ import pytest
 from unmask.cli.main import main
 from unmask.data import open_data, prepare_table
 from unmask.kinds.tables.bins import Within
-from unmask.kinds.tables.columns import Column
+from unmask.kinds.tables.columns import Column, Table
 from unmask.kinds.tables.fitted import FREQUENT, number_column, resolution
-from unmask.kinds.tables.where import conditioned
+from unmask.kinds.tables.scales import Digits, digits_of
+from unmask.kinds.tables.where import conditioned, spans_within
 
 CPU = ["--device", "cpu", "--dtype", "float32"]
 
@@ -33,6 +36,11 @@ COLUMNS = {
     "tens": [10 * int(x) for x in np.random.default_rng(1).exponential(20, 500)],
     "below zero": list(range(-40, -3)) * 3,
     "few": [1, 1, 2, 5],
+    "bounds that are numbers": ["0.1", "0.3", "0.5", "0.7"] * 50,  # 0.2 is not 0.2 as a float
+    "many powers of ten": [f"{10**x:.1e}" for x in np.random.default_rng(0).uniform(-12, 12, 500)],
+    "and of either sign": [
+        f"{s * 10**x:.0e}" for s in (-1, 0, 1) for x in np.random.default_rng(1).uniform(-20, 9, 99)
+    ],
     "one": [4] * 9,
 }
 
@@ -41,11 +49,10 @@ COLUMNS = {
 def test_the_law_within_a_bin_sums_to_one(name):
     one = column(COLUMNS[name])
     within, bounds = one.within, np.array(one.bounds)
-    low, step = float(within.low), float(within.step)
-    beyond = 100_000
+    beyond = 20_000
     steps = np.arange(-beyond, within.last + beyond + 1)
-    # half a step to the right of what lies on a bound, which belongs to the bin above
-    bins = np.searchsorted(bounds, low + steps * step + 1e-9 * step, side="right")
+    numbers = [float(within.scale.number(k)) for k in steps.tolist()]
+    bins = np.searchsorted(bounds, numbers, side="right")
     p = np.exp(-within.nats(bins, steps))
     last = len(one.values) - 1
     for bin in range(last + 1):
@@ -119,14 +126,84 @@ def test_numbers_are_spelled_as_the_source_spells_them(numbers, spelled):
 
 
 def test_the_step_between_numbers():
-    from decimal import Decimal
-
     assert resolution(["1.0", "20.0"], Decimal(19)) == (0, 1)
     assert resolution(["0", "100", "2300"], Decimal(2300)) == (-2, 0)
     assert resolution(["0.25", "1"], Decimal(1)) == (2, -1)
     assert resolution(["0.00", "0"], Decimal(0)) == (0, -1)
     # more decimals than floats count
     assert resolution(["0.1234567890123456789", "1000"], Decimal(1000)) == (12, -1)
+
+
+def test_significant_digits_as_a_scale():
+    """All numbers of two digits from 0.001 on, by a list of them."""
+    positive = [Decimal(m).scaleb(e) for e in range(-4, 5) for m in range(10, 100)]
+    every = sorted([Decimal(0), *positive, *(-x for x in positive)])
+    low = Decimal("-0.37")
+    scale, at = Digits(low, 2, -3), every.index(low)
+    for k, number in enumerate(every):
+        assert scale.number(k - at) == number and scale.at(number) == k - at
+    for below, above in itertools.pairwise(every):
+        between = scale.at((below + above) / 2)
+        assert scale.at(below) + Decimal("0.5") == between
+        if below >= 0:
+            assert scale.step(below) == above - below
+    assert digits_of(low, Decimal(90), [Decimal("1.50"), Decimal("-0.37"), Decimal(90)]) == Digits(
+        low, 2, -1
+    )
+
+
+@pytest.mark.parametrize(
+    ("numbers", "digits"),
+    [
+        (["0.12", "0.5", "100000"], 0),  # even steps do
+        (["1e-9", "3e-9", "1e9"], 1),
+        (
+            [repr(10.0**x) for x in np.linspace(-30, 0, 60).tolist()],
+            14,
+        ),  # as many as floats can count
+        (["0.1", "0.10000000000000002", "75", "0.3"], 0),  # nor would digits tell them apart
+        (["1e308", "-1.7e308", "5e-324", "0", "3"], 2),
+    ],
+)
+def test_the_scale_of_a_column(numbers, digits):
+    within = column(numbers, bins=3).within
+    assert within.digits == digits and within.last <= 2**53
+    assert Within(**json.loads(json.dumps(within.spec()))) == within
+
+
+def test_conditions_on_numbers_of_many_powers_of_ten():
+    """p-values: below 1e-10 they are as small as training's are, and none is 0."""
+    exponents = np.random.default_rng(0).uniform(-30, 0, 3000)
+    one = column([f"{10**x:.3e}" for x in exponents], bins=32)
+    table = Table([one], header=True, delimiter=",", width=1)
+    for said, low, high in [
+        ("n < 1e-10", -30, -10), ("n >= 1e-20", -20, 0), ("n > 1e-20;n < 1e-17", -20, -17)
+    ]:  # fmt: skip
+        where = said.split(";")
+        p = next(iter(conditioned(table, where).weights.values()))
+        share = np.bincount(one.encode([f"{10**x:.3e}" for x in exponents]), minlength=32) / 3000
+        among = (exponents >= low) & (exponents < high)
+        assert float(p[:32] @ share) == pytest.approx(among.mean(), abs=1 / 64)  # half a bin
+        bins = np.random.default_rng(1).choice(32, 4000, p=p[:32] * share / (p[:32] @ share))
+        drawn = one.draw(bins, np.random.default_rng(2), spans_within(table, where)[0])
+        found = np.log10(np.array(drawn, float))
+        assert low - 0.001 <= found.min() and found.max() <= high
+        assert np.median(found) == pytest.approx(np.median(exponents[among]), abs=0.5)
+
+
+def test_the_density_of_numbers_of_many_powers_of_ten(tmp_path):
+    """The log of a log-uniform number is uniform: its density is what it is, whatever the step."""
+    exponents = np.random.default_rng(0).uniform(-12, 12, 4000)
+    text = "x,c\n" + "".join(f"{10**x:.3e},a\n" for x in exponents)
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    prepare_table(tmp_path / "t.csv", tmp_path / "d", bins=16, split="0.5,0,0.5", progress=False)
+    data = open_data(tmp_path / "d")
+    beyond, tokens = data.beyond("test"), np.array(data.tokens("test")).reshape(-1, 2)[:, 0]
+    mean = float(np.mean(exponents) * math.log(10))  # of log x, over all rows
+    exactly = math.log(24 * math.log(10)) + mean
+    found = math.log(16) + beyond.nats + beyond.density
+    assert found == pytest.approx(exactly, abs=0.35) and not beyond.notes
+    assert len(np.unique(tokens)) == 16
 
 
 def test_numbers_that_floats_hardly_hold():

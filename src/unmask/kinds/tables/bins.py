@@ -2,9 +2,9 @@
 
 A bin is a token.  The number itself is a draw from a law of the bin alone, `Within`: the training
 rows in it, cut into cells of about as many rows each, over whose numbers the law is even.  Frequent
-numbers stay exact.  Numbers are those that the source can write: multiples of a power of ten.  So
-the law gives every such number a probability, and the nats of a row hold for the row as it is
-written, whatever the bins.
+numbers stay exact.  Numbers are those that the source can write (`scales`): multiples of a power of
+ten, or those of some digits.  So the law gives every such number a probability, and the nats of a
+row hold for the row as it is written, whatever the bins.
 """
 
 from bisect import bisect_left
@@ -16,16 +16,17 @@ from typing import Any
 import numpy as np
 
 from unmask.kinds.tables.numbers import parse_number
+from unmask.kinds.tables.scales import FAITHFUL, MOST, Digits, Even, Scale
 
-MOST = 2**53  # numbers between the least and the greatest: what a float counts exactly
 DIGITS = 400  # that a float may be written with, and some
 
 
 class Within:
     """The law of a number given its bin.
 
-    Numbers are counted in `steps` of 10**-decimals from the `low`est training number on, the
-    greatest being number `last`; they are written to so many decimal `places`, -1 for as few as do.
+    Numbers are counted in `steps` from the `low`est training number on, the greatest being number
+    `last`: of 10**-decimals or, with `digits`, along the numbers of so many significant ones, from
+    10**least on.  They are written to so many decimal `places`, -1 for as few as do.
     A bin's law is a mixture of parts, each even over `count` numbers from `first` on, with the
     weights of their `rows`: frequent numbers by themselves, `spelled` as in the source; cells of
     the others; and, last, one row for all that training has not seen, even over the bin.  Of the
@@ -44,12 +45,15 @@ class Within:
         rows: Sequence[int],
         bins: Sequence[int],
         spelled: Mapping[str, str],
+        digits: int = 0,
+        least: int = 0,
     ):
         self.low, self.last, self.decimals, self.places = low, last, decimals, places
         self.first, self.count, self.rows, self.bins = (
             np.array(part, np.int64) for part in (first, count, rows, bins)
         )
         self.spelled = dict(spelled)
+        self.digits, self.least = digits, least
         self.check()
         # where the parts of each bin begin, and how many rows stand before each part
         self.begins = np.searchsorted(self.bins, np.arange(self.bins[-1] + 2))
@@ -70,20 +74,25 @@ class Within:
             several = number and np.bincount(self.bins).min() > 1
             inside = self.first.min() >= 0 and self.first.max() <= self.last + 1 <= MOST + 1
             if several and inside and self.count.min() > 0 and self.rows.min() > 0:
-                digits = max(abs(self.decimals), abs(self.places))
-                if parse_number(self.low) is not None and digits <= DIGITS:
+                far = max(abs(self.decimals), abs(self.places), abs(self.least))
+                known = parse_number(self.low) is not None and 0 <= self.digits <= FAITHFUL
+                if known and far <= DIGITS:
                     return
         raise ValueError("a law of numbers within bins has parts that no law has")
 
     @cached_property
-    def step(self) -> Decimal:
-        return Decimal(1).scaleb(-self.decimals)
+    def scale(self) -> Scale:
+        low = Decimal(self.low)
+        return Digits(low, self.digits, self.least) if self.digits else Even(low, self.decimals)
 
     def steps(self, texts: Sequence[str]) -> np.ndarray:
         """(n,) float64: where each text stands among the numbers of the column, the lowest of
         training being 0; whole for numbers that the column can have."""
-        low = Decimal(self.low)
-        return np.array([float((Decimal(text) - low) / self.step) for text in texts])
+        return np.array([float(self.scale.at(Decimal(text))) for text in texts])
+
+    def log_steps(self, texts: Sequence[str]) -> np.ndarray:
+        """(n,) log of how far the numbers of the column are apart at each text."""
+        return np.array([float(self.scale.step(Decimal(text)).ln()) for text in texts])
 
     def nats(self, bins: np.ndarray, steps: np.ndarray) -> np.ndarray:
         """(n,) -log probability, given their bins (n,), of numbers that stand at `steps` (n,)."""
@@ -178,7 +187,9 @@ class Within:
         known = self.spelled.get(str(k))
         if known is not None:
             return known
-        number = Decimal(self.low) + k * self.step
+        number = self.scale.number(k)
+        if self.digits:
+            return shortest(number)
         if abs(number.adjusted()) > 20:
             return str(number.normalize())
         text = f"{number:.{max(self.decimals, self.places, 0)}f}"
@@ -188,5 +199,16 @@ class Within:
 
     def spec(self) -> dict[str, Any]:
         parts = {name: getattr(self, name).tolist() for name in ("first", "count", "rows", "bins")}
-        names = ("low", "last", "decimals", "places", "spelled")
+        names = ["low", "last", "decimals", "places", "spelled"]
+        names += ["digits", "least"] * bool(self.digits)  # as earlier versions wrote it
         return {name: getattr(self, name) for name in names} | parts
+
+
+def shortest(number: Decimal) -> str:
+    """As Python writes floats: 0.00012, 1.2e-05, 120.0 without its zero."""
+    if not number:
+        return "0"
+    number, exponent = number.normalize(), number.adjusted()
+    if -5 < exponent < FAITHFUL:
+        return f"{number:f}"
+    return f"{number.scaleb(-exponent).normalize():f}e{exponent:+03d}"

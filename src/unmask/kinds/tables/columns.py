@@ -107,6 +107,11 @@ class Column(NamedTuple):
         assert self.within is not None
         return self.within.steps([plainly(text, self.spelling) for text in texts])
 
+    def log_steps(self, texts: Sequence[str]) -> np.ndarray:
+        """(n,) log of the step between numbers at each text, see `Within.log_steps`."""
+        assert self.within is not None
+        return self.within.log_steps([plainly(text, self.spelling) for text in texts])
+
     def spec(self) -> dict:
         bounds = None if self.bounds is None else list(self.bounds)
         spec = self._asdict() | {"values": list(self.values), "bounds": bounds}

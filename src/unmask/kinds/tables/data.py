@@ -9,7 +9,7 @@ import torch
 from unmask.kinds.data import Beyond, Whole
 from unmask.kinds.folder import SPLITS, check_sizes, facts_of_meta
 from unmask.kinds.tables.columns import Table
-from unmask.kinds.tables.written import density_shift, of_split
+from unmask.kinds.tables.written import of_split
 from unmask.roles import SCORED, UNKNOWN
 
 
@@ -74,7 +74,8 @@ class TableData(Whole):
         notes = []
         if rounded := sum(written.rounded):
             notes.append(f"{rounded:,} numbers count as the nearest step of their column")
-        shift = density_shift(columns, written.values)
+        # the probability of a number is its density times the step between numbers
+        shift = sum(written.log_steps)
         what = "the row as the source writes its numbers"
         return Beyond(sum(written.nats), written.nats, shift, what, notes)
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -9,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from unmask.kinds.tables.bins import MOST, Within
+from unmask.kinds.tables.bins import Within
 from unmask.kinds.tables.columns import Column
 from unmask.kinds.tables.numbers import PLAIN, Spelling, parse_number, plainly
+from unmask.kinds.tables.scales import MOST, Digits, Even, Scale, digits_of
 
 FREQUENT = 4096  # a number of one row in so many, and of two at least, stays exact
 ROWS = 32  # training rows of a cell of the law within a bin
@@ -71,10 +73,12 @@ def fit_within(
     texts: the numbers of training rows, rising, each in one spelling; often: how many rows have it;
     bin_of: the bin of each, and `bounds` between bins; written: all spellings.
     """
-    decimals, places = resolution(written, Decimal(texts[-1]) - Decimal(texts[0]))
-    low, step = Decimal(texts[0]), Decimal(1).scaleb(-decimals)
-    at = [int(((Decimal(text) - low) / step).to_integral_value()) for text in texts]
-    begins = [0, *(math.ceil((Decimal(bound) - low) / step) for bound in bounds), at[-1] + 1]
+    numbers = [Decimal(text) for text in texts]
+    decimals, places = resolution(written, numbers[-1] - numbers[0])
+    scale = scale_of(numbers, decimals, written)
+    at = [round(scale.at(number)) for number in numbers]
+    end = at[-1] + 1
+    begins = [0, *(first_from(scale, bound, end) for bound in bounds), end]
     frequent = max(2, math.ceil(sum(often) / FREQUENT))
     parts, spelled = [], {}
     for bin, (begin, end) in enumerate(itertools.pairwise(begins)):
@@ -89,7 +93,26 @@ def fit_within(
         parts += [(*cell, bin) for cell in cells(others, begin, end)]
         parts.append((begin, max(end - begin, 1), 1, bin))
     first, count, rows, bins = ([int(x) for x in part] for part in zip(*parts, strict=True))
-    return Within(texts[0], at[-1], decimals, places, first, count, rows, bins, spelled)
+    digits = scale[1:] if isinstance(scale, Digits) else ()
+    return Within(texts[0], at[-1], decimals, places, first, count, rows, bins, spelled, *digits)
+
+
+def first_from(scale: Scale, bound: float, end: int) -> int:
+    """The first number of a bin, below `end`: as floats, like the cells of a column, compare."""
+    return bisect_left(range(end), True, key=lambda k: float(scale.number(k)) >= bound)
+
+
+def scale_of(numbers: Sequence[Decimal], decimals: int, written: Iterable[str]) -> Scale:
+    """Even steps, unless these make one of two numbers and significant digits make fewer do so."""
+    even = Even(numbers[0], decimals)
+    if told_apart(even, numbers) == len(numbers):
+        return even
+    digits = digits_of(numbers[0], numbers[-1], [Decimal(text) for text in written])
+    return max(even, digits, key=lambda scale: told_apart(scale, numbers))
+
+
+def told_apart(scale: Scale, numbers: Sequence[Decimal]) -> int:
+    return len({round(scale.at(number)) for number in numbers})
 
 
 def cells(often: Mapping[int, int], begin: int, end: int) -> Iterator[tuple[int, int, int]]:

@@ -213,8 +213,8 @@ def known_values(column: Column) -> str:
     within = column.within
     if within is None:
         return f"its numbers are {', '.join(column.values)}"
-    step, last = f"{within.step:f}", within.spell(within.last)
-    return f"its numbers in training are {within.spell(0)} to {last}, in steps of {step}"
+    last, steps = within.spell(within.last), within.scale.describe()
+    return f"its numbers in training are {within.spell(0)} to {last}, {steps}"
 
 
 def conditioned(table: Table, where: Sequence[str]) -> Partial:

@@ -1,6 +1,5 @@
 """What numbers cost within their bins: the nats of a row as its source writes it."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,30 +11,35 @@ from unmask.kinds.tables.csv_source import Cells
 
 class Written(NamedTuple):
     """Of the rows of a split, by column: mean nats a row of the number given its bin, the share of
-    rows with a value, and how many numbers had to be rounded to a step."""
+    rows with a value, how many numbers had to be rounded to a step, and the mean over rows of the
+    log of that step, 0 where there is no number."""
 
     nats: list[float]
     values: list[float]
     rounded: list[int]
+    log_steps: list[float]
 
 
 def nats_within(cells: Cells, found: np.ndarray, table: Table, rows: np.ndarray) -> Written:
     """`found` (rows, columns): which of its column's values each cell is, negative for none."""
-    written = Written([], [], [])
+    written = Written([], [], [], [])
     count = max(len(rows), 1)
     for c, column in enumerate(table.columns):
         values = found[rows, c]
         known = values >= 0
         written.values.append(float(known.sum() / count))
-        nats, rounded = 0.0, 0
+        nats, rounded, log_steps = 0.0, 0, 0.0
         if column.within is not None:
             codes, inverse = np.unique(cells.codes[rows, c][known], return_inverse=True)
-            steps = column.steps([cells.texts[c][code] for code in codes])[inverse]
+            texts = [cells.texts[c][code] for code in codes]
+            steps = column.steps(texts)[inverse]
+            log_steps = float(column.log_steps(texts)[inverse].sum() / count)
             whole = np.round(steps)
             nats = float(column.within.nats(values[known], whole).sum() / count)
             rounded = int((np.abs(steps - whole) > 1e-9 * np.maximum(np.abs(steps), 1)).sum())
         written.nats.append(nats)
         written.rounded.append(rounded)
+        written.log_steps.append(log_steps)
     return written
 
 
@@ -44,14 +48,12 @@ def of_split(meta: dict[str, Any], columns: Sequence[Column], split: str) -> Wri
     numbers = [column for column in columns if column.bounds is not None]
     if not numbers or "within" not in meta or any(one.within is None for one in numbers):
         return None
-    return Written(**meta["within"][split])
+    found = dict(meta["within"][split])
+    if "log_steps" not in found:  # of an earlier version: even steps alone
+        pairs = zip(columns, found["values"], strict=True)
+        found["log_steps"] = [share * even_log_step(one) for one, share in pairs]
+    return Written(**found)
 
 
-def density_shift(columns: Sequence[Column], values: Sequence[float]) -> float:
-    """What to add to the nats of a row as it is written for those of a density of its numbers.
-
-    The probability of a number is its density times the step between numbers.  `values`: the share
-    of rows in which each column has one.
-    """
-    pairs = zip(columns, values, strict=True)
-    return sum(share * math.log(one.within.step) for one, share in pairs if one.within is not None)
+def even_log_step(column: Column) -> float:
+    return 0.0 if column.within is None else float(column.within.log_steps(["0"])[0])
