@@ -308,6 +308,8 @@ def test_a_law_within_bins_in_the_spelling_of_its_source(tmp_path):
     assert (one.encode(drawn) == bins).all()
     as_plain = [text.replace(".", "").replace(",", ".") for text in drawn]
     assert as_plain == other.draw(bins, np.random.default_rng(1))
+    with pytest.raises(ValueError, match=r"'5000\.50' is none where ',' is the decimal mark, '\.'"):
+        conditioned(ours.tokenizer, ["preis >= 5000.50"])
     where = ["preis >= 5.000,50"], ["preis >= 5000.50"]
     ours, plain = (
         conditioned(data.tokenizer, said).weights for data, said in zip((ours, plain), where)

@@ -58,6 +58,13 @@ def run(tmp_path_factory):
     return folder
 
 
+def test_a_file_that_is_parted_otherwise_is_told_how(run, tmp_path, capsys):
+    (tmp_path / "in.csv").write_text("arm;age;lab\n;<40;\n")
+    assert main(["fill", str(run / "run"), str(tmp_path / "in.csv"), *CPU]) == 2
+    said = "its first line, 'arm;age;lab', names no column of the model's, arm, age, lab; cells are"
+    assert f"{said} parted by ','" in capsys.readouterr().err
+
+
 def test_samples_have_missing_cells_where_the_data_do(run, tmp_path):
     out = tmp_path / "s.csv"
     command = ["sample", str(run / "run"), "--num", "2000", "--steps", "16", "--out", str(out)]

@@ -221,14 +221,16 @@ def test_the_source_gives_numbers_as_they_are(adult, capsys):
     assert "its rows are not those of" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("how", [{}, {"group": "city"}])
+@pytest.mark.parametrize(
+    "how", [{}, {"group": "city"}, {"group": "city", "drop": ["city"], "categories": []}]
+)
 def test_the_source_is_cut_as_the_data_were(tmp_path, how, capsys):
     random = np.random.default_rng(0)
     rows = [[random.integers(9), random.choice(["a", "b", ""]), int(i)] for i in range(400)]
     write(tmp_path / "t.csv", ["city", "of", "number"], rows)
     made = prepare_table(
         tmp_path / "t.csv", tmp_path / "data", header="yes", split="0.5,0,0.5", seed=3,
-        categories=["city"], numbers=["number"], progress=False, **how,
+        numbers=["number"], progress=False, **({"categories": ["city"]} | how),
     )  # fmt: skip
     argv = ["quality", tmp_path / "t.csv", "--data", tmp_path / "data"]
     argv += ["--source", tmp_path / "t.csv", "--json", tmp_path / "q.json"]

@@ -17,7 +17,7 @@ import tempfile
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from unmask.checkpoint import write_json
-from unmask.config import Dtype
+from unmask.config import Dtype, TrainConfig
 from unmask.data import Table, open_data, prepare_table
 from unmask.device import pick_device, pick_dtype, precision
 from unmask.diffusion import MaskedDiffusion
@@ -35,7 +35,7 @@ from unmask.files import write_whole
 from unmask.filling import Filler
 from unmask.kinds.output import csv_text
 from unmask.kinds.registry import presets
-from unmask.kinds.tables.columns import ABSENT, check_name, parse_number
+from unmask.kinds.tables.columns import ABSENT, check_name, did_you_mean
 from unmask.kinds.tables.data import batch_of
 from unmask.kinds.tables.flags import names_in
 from unmask.kinds.tables.frames import (
@@ -47,9 +47,10 @@ from unmask.kinds.tables.frames import (
     library_of,
     numeric,
     values_of,
+    with_cells,
 )
 from unmask.kinds.tables.holes import Guess, guess, number_of, opened, texts_of_holes, wanted_of
-from unmask.kinds.tables.prepare import encode
+from unmask.kinds.tables.prepare import check_absent, encode
 from unmask.kinds.tables.rules import BINS
 from unmask.kinds.tables.where import conditioned, spans_within
 from unmask.kinds.tables.written import nats_within
@@ -58,7 +59,13 @@ from unmask.rows import rows_at_a_time
 from unmask.train import train
 
 FRAME = "frame.json"
-FORM = {"library": str, "types": {str: str}, "prepared": {str: None}, "sha256": str}
+FORM = {
+    "library": str, "types": {str: str}, "dtypes?": {str: str}, "prepared": {str: None},
+    "sha256": str,
+}  # fmt: skip
+TAKE_AS_UNKNOWN = 'take such cells for values that are not known with unseen="unknown"'
+# what a truth is as a number, and the other way round
+TRUTHS = {"0": "False", "1": "True", "0.0": "False", "1.0": "True"}
 NOT_FITTED = "this TableModel has not been fitted: call fit, or TableModel.load"
 
 
@@ -67,7 +74,9 @@ class TableModel:
 
     minutes, steps: how long to train, as in `unmask train`.  preset: one of its presets.  config:
     more values of `TrainConfig`, such as {"dim": 64}.  bins, missing_is, numbers, categories,
-    drop: as in `unmask prepare tables`; a column of texts is one of categories.  folder: where to
+    drop: as in `unmask prepare tables`; a column of texts is one of categories, as is one of a
+    categorical type.  unseen: what becomes of a cell, in rows that `fit` has not seen, which its
+    column cannot read: "error"; or "unknown", it has a value that is not known.  folder: where to
     keep the data and the run; "": a temporary one, which goes with the object.
     """
 
@@ -83,6 +92,7 @@ class TableModel:
         numbers: Sequence[str] = (),
         categories: Sequence[str] = (),
         drop: Sequence[str] = (),
+        unseen: str = "error",
         device: str = "auto",
         dtype: Dtype = "auto",
         seed: int = 0,
@@ -90,7 +100,7 @@ class TableModel:
     ):
         self.minutes, self.steps, self.preset, self.config = minutes, steps, preset, config
         self.bins, self.missing_is, self.drop = bins, missing_is, drop
-        self.numbers, self.categories = numbers, categories
+        self.numbers, self.categories, self.unseen = numbers, categories, unseen
         self.device, self.dtype, self.seed, self.folder = device, dtype, seed, folder
 
     # ------------------------------------------------------------ scikit-learn's conventions
@@ -124,6 +134,7 @@ class TableModel:
         """
         if y is not None:
             raise ValueError("a model of a table learns all columns: leave the target among them")
+        config = self.train_config()
         root = self.new_folder()
         self.prepare(root, frame)
         if left_out := open_data(root / "data").meta.get("identifiers"):
@@ -132,12 +143,22 @@ class TableModel:
                 "by numbers or categories",
                 stacklevel=2,
             )
-        values: dict[str, Any] = {"minutes": 0.0 if self.steps else self.minutes}
-        values |= {"steps": self.steps, "device": self.device, "dtype": self.dtype}
-        values |= {"seed": self.seed} | dict(self.config or {})
-        config = replace(presets()[self.preset].config, **values)
         train(config, root / "data", root / "run")
         return self.take(root)
+
+    def train_config(self) -> TrainConfig:
+        """ValueError for a preset or values that there are not."""
+        known, own = presets(), dict(self.config or {})
+        if self.preset not in known:
+            fix = did_you_mean(self.preset, list(known))
+            raise ValueError(f"there is no preset {self.preset!r}: {', '.join(known)}{fix}")
+        names = [one.name for one in fields(TrainConfig)]
+        for name in own:
+            if name not in names:
+                raise ValueError(f"config: there is no {name!r}{did_you_mean(name, names)}")
+        values: dict[str, Any] = {"minutes": 0.0 if self.steps else self.minutes}
+        values |= {"steps": self.steps, "device": self.device, "dtype": self.dtype}
+        return replace(known[self.preset].config, **values | {"seed": self.seed} | own)
 
     def prepare(self, root: Path, frame: Any) -> None:
         """Write table.csv, data and frame.json to a folder, unless they are there already.
@@ -147,17 +168,23 @@ class TableModel:
         library, columns = library_of(frame), columns_of(frame)
         content = csv_of(columns)
         # texts that look like numbers are texts
-        texts = [name for name, one in columns.items() if one.type == "text" and numeric(one)]
+        texts = [
+            name
+            for name, one in columns.items()
+            if one.has_categories or (one.type == "text" and numeric(one))
+        ]
+        texts = [name for name in texts if name not in self.numbers]
         how: dict[str, Any] = {
             "bins": self.bins, "missing_is": self.missing_is, "numbers": list(self.numbers),
             "categories": list(dict.fromkeys([*self.categories, *texts])), "drop": list(self.drop),
             "seed": self.seed,
         }  # fmt: skip
         types = {name: column.type for name, column in columns.items()}
-        said = {"library": library, "types": types, "prepared": how}
+        dtypes = {name: column.dtype for name, column in columns.items()}
+        said = {"library": library, "types": types, "dtypes": dtypes, "prepared": how}
         said |= {"sha256": hashlib.sha256(content).hexdigest()}
         if (root / FRAME).exists():
-            if read_json(root / FRAME, FORM) != said:
+            if read_json(root / FRAME, FORM) | {"dtypes": dtypes} != said:
                 raise ValueError(f"{root} has another table: name a new folder, or load it")
             return
         write_whole(root / "table.csv", content)
@@ -180,13 +207,14 @@ class TableModel:
         return Path(root)
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: str = "auto", dtype: Dtype = "auto") -> Self:
-        """A model that was fitted with this `folder`."""
-        return cls(folder=folder, device=device, dtype=dtype).take(Path(folder))
+    def load(cls, folder: str | Path, **how: Any) -> Self:
+        """A model that was fitted with this `folder`; how: device, dtype, seed, unseen."""
+        return cls(folder=folder, **how).take(Path(folder))
 
     def take(self, root: Path) -> Self:
         said = read_json(root / FRAME, FORM)
         self.library_, self.types_ = said["library"], said["types"]
+        self.dtypes_ = said.get("dtypes", {})
         self.data_ = open_data(root / "data")
         self.device_ = pick_device(self.device)
         self.model_ = MaskedDiffusion.from_pretrained(root / "run").to(self.device_)
@@ -210,14 +238,14 @@ class TableModel:
         where = [given] if isinstance(given, str) else list(given)
         if isinstance(given, Mapping):
             where = [equals(*item) for item in given.items()]
-        if n < 1:
-            raise ValueError(f"n must be at least 1, not {n}")
+        if not isinstance(n, int | np.integer) or n < 1:
+            raise ValueError(f"n must be a whole number, at least 1, not {n}")
         table = self.table_
         examples = [conditioned(table, where)] * n
         made = [one.ids for (one,) in self.filler(**how).fill(examples)]
         drawn = table.draw(np.stack(made), self.random(**how), spans_within(table, where))
         texts = dict(zip(table.names, zip(*drawn, strict=True), strict=True))
-        return frame_of(texts, self.types_, self.library_)
+        return frame_of(texts, self.types_, self.library_, self.dtypes_)
 
     def impute(
         self,
@@ -234,9 +262,12 @@ class TableModel:
         columns: those to fill in; none: all.  empty: what is known of empty cells that are not, or
         of all without `columns`: there is a "value", it is "missing", or "unknown"; of a single
         column "lab=value", with commas between several (docs/tables.md).  What is given stays as it
-        is.
+        is, and so do columns that the model does not know.
         """
         table, given = self.table_, self.texts_of(frame)
+        if not given:
+            known = ", ".join(table.names)
+            raise ValueError(f"the frame has no column of the model's: {known}")
         wanted = wanted_of(table, columns, names_in(empty))
         there = [name in given for name in table.names]
         cells, hole, examples = opened(table, self.encode(given), wanted, there, "frame")
@@ -250,11 +281,10 @@ class TableModel:
             rows = [one[0].ids for one in self.filler(**how).fill(examples)]
             cells = table.cells(np.stack(rows))
         generator = None if best else self.random(**how)
+        new: dict[str, dict[int, str]] = {}
         for row, c, text in texts_of_holes(table, hole, cells, generator):
-            given[table.names[c]].texts[row] = text
-        types = {name: type_in(one, self.types_.get(name)) for name, one in given.items()}
-        full = {name: one.texts for name, one in given.items()}
-        return like(frame, frame_of(full, types, library_of(frame)))
+            new.setdefault(table.names[c], {})[row] = text
+        return with_cells(frame, new, self.types_)
 
     # ------------------------------------------------------------ what it says of rows
 
@@ -317,34 +347,40 @@ class TableModel:
         return [found for found in laws if found is not None]
 
     def texts_of(self, frame: Any) -> dict[str, Column]:
-        """Columns of a frame; whole numbers among floats, as pandas has them beside missing ones,
-        spelled as such where they were whole in `fit`."""
-        columns = columns_of(frame)
+        """The columns of a frame that the model has, spelled as in `fit`: pandas has whole numbers
+        as floats beside missing ones."""
+        columns = columns_of(frame, self.table_.names)
         if not len(frame):
             raise ValueError("the frame has no rows: give some")
-        for name, one in columns.items():
-            if one.type == "float" and self.types_.get(name) == "int":
-                columns[name] = one._replace(texts=[t.removesuffix(".0") for t in one.texts])
-        return columns
+        return {name: as_in_fit(one, self.types_[name]) for name, one in columns.items()}
 
     def rows(self, frame: Any) -> np.ndarray:
-        """(rows, columns) of a frame that has all columns: see `Table.tokens`."""
+        """(rows, columns) of a frame that has all columns: see `Table.tokens`.
+
+        ValueError for a missing cell of a column that had none in `fit`, unless `unseen` takes it
+        for a value that is not known: nothing says how probable it is.
+        """
         given = self.texts_of(frame)
         for name in self.table_.names:
             if name not in given:
                 raise ValueError(f"the frame has no column {name!r}: its rows are not whole")
-        return self.encode(given)
+        found, cells = self.encode(given), cells_of([given[n].texts for n in self.table_.names])
+        check_absent(found, cells, self.table_, self.unseen, TAKE_AS_UNKNOWN)
+        return found
 
     def encode(self, columns: Mapping[str, Column]) -> np.ndarray:
         """(rows, columns) which of its column's values each cell is; ABSENT in columns that there
         are not."""
+        if self.unseen not in ("error", "unknown"):
+            raise ValueError(f"unseen {self.unseen!r} must be error or unknown")
         table = self.table_
         known = [c for c, name in enumerate(table.names) if name in columns]
         count = len(next(iter(columns.values())).texts) if columns else 1
         cells = np.full((count, len(table.columns)), ABSENT)
         if known:
             of = cells_of([columns[table.names[c]].texts for c in known])
-            cells[:, known] = encode(of, table.of([table.columns[c] for c in known]))
+            some = table.of([table.columns[c] for c in known])
+            cells[:, known] = encode(of, some, self.unseen, TAKE_AS_UNKNOWN)
         return cells
 
     def filler(self, **how: Any) -> Filler:
@@ -365,23 +401,25 @@ def csv_of(columns: Mapping[str, Column]) -> bytes:
     return csv_text([tuple(columns), *rows]).encode()
 
 
-def type_in(column: Column, fitted: str | None) -> str:
-    """What a column is once its holes are filled: what it was in `fit`, unless what is given does
-    not do; `fitted`: None for one that was not there."""
-    if fitted is None:
-        return column.type
-    numbers = [parse_number(text) for text in column.texts if text]
-    if fitted in ("int", "float") and None in numbers:
-        return "text"
-    if fitted == "int" and any(number != int(number or 0) for number in numbers):
-        return "float"
-    return fitted
+def as_in_fit(column: Column, fitted: str) -> Column:
+    """A column whose texts are those of the type that it was in `fit`: 1.0 is 1, and True 1."""
+    texts = column.texts
+    if column.type in ("int", "float") and fitted == "bool":
+        texts = [TRUTHS.get(text, text) for text in texts]
+    elif column.type == "bool" and fitted in ("int", "float"):
+        texts = [text and str(int(text == "True")) for text in texts]
+    if fitted == "int":
+        texts = [text.removesuffix(".0") for text in texts]
+    elif fitted == "float" and column.type in ("int", "bool"):
+        texts = [text and f"{text}.0" for text in texts]
+    return column._replace(texts=texts)
 
 
 def equals(name: str, value: Any) -> str:
-    """The condition that a column has a value."""
-    text = column_of(name, [value]).texts[0]
-    doubled = [said.replace('"', '""') for said in (name, text)]
+    """The condition that a column has a value, or none: None, and what is not itself, as NaN."""
+    none = type(value).__name__ in ("NAType", "NaTType") or value != value
+    text = column_of(name, [None if none else value]).texts[0]
+    doubled = [said.replace('"', '""') for said in (str(name), text)]
     return '"{}" = "{}"'.format(*doubled)
 
 

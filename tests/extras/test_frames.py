@@ -148,7 +148,7 @@ def test_a_folder_after_a_table_that_does_not_do(tmp_path):
 def test_input_that_cannot_be_meant(model):
     rows = people(40, seed=5)
     assert (model.sample(20, given="weight < 70")["weight"] < 70).all()
-    with pytest.raises(ValueError, match="n must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="n must be a whole number, at least 1, not 0"):
         model.sample(0)
     for call in (model.impute, model.score, lambda frame: model.predict(frame, "arm")):
         with pytest.raises(ValueError, match="the frame has no rows"):
@@ -198,6 +198,171 @@ def test_scikit_learn_can_clone_it():
         model.set_params(depth=3)
     with pytest.raises(AttributeError, match="has not been fitted"):
         model.sample(1)
+
+
+def odd(n=200):
+    """Columns as frames have them, and CSV files do not."""
+    random = np.random.default_rng(0)
+    day = pandas.Timestamp("2024-01-03") + pandas.to_timedelta(random.integers(0, 3, n), "D")
+    return pandas.DataFrame(
+        {
+            "group": pandas.Categorical(random.choice(["x", "y"], n), categories=["x", "y", "z"]),
+            "code": pandas.Categorical(random.choice([7, 12], n)),
+            "day": day,
+            "small": random.integers(0, 40, n).astype("int8"),
+            "real": np.round(random.normal(0, 1, n), 2).astype("float32"),
+            "maybe": pandas.array(random.choice([1, 2], n), "Int64"),
+            "key": random.choice(np.array([2**63 + 1, 2**63 + 5], "uint64"), n),
+            "scalar": pandas.Series(list(np.round(random.normal(5, 1, n), 1)), dtype=object),
+            "truth": pandas.Series(list(random.random(n) < 0.5), dtype=object),
+        }
+    )
+
+
+def holed(frame):
+    """Every third cell of every column missing, each column otherwise of the type that it was."""
+    made = frame.copy()
+    for name, dtype in {"small": "Int8", "key": "UInt64"}.items():
+        made[name] = made[name].astype(dtype)
+    made.iloc[::3] = None
+    return made.astype({"group": frame["group"].dtype, "code": frame["code"].dtype})
+
+
+@pytest.fixture(scope="module")
+def of_odd():
+    return TableModel(steps=3, categories=["key"], **HOW).fit(odd())
+
+
+def test_what_frames_have_and_files_do_not_comes_back_as_it_was(of_odd):
+    frame, kept = odd(), of_odd.table_
+    assert [one.bounds is None for one in kept.columns] == [1, 1, 1, 0, 0, 0, 1, 0, 1]
+    assert kept.columns[4].within.decimals == 2  # 0.1, and not 0.10000000149011612
+    made = of_odd.sample(60)
+    plain = ["day", "small", "real", "maybe", "key"]
+    assert (made[plain].dtypes == frame[plain].dtypes).all()
+    assert made["group"].dtype == "category" and made["code"].dtype == "category"
+    assert set(made["code"]) == {7, 12} and set(made["key"]) <= {2**63 + 1, 2**63 + 5}
+    assert set(made["day"]) <= set(frame["day"])
+
+
+@pytest.mark.parametrize("best", [False, True])
+def test_imputing_writes_holes_and_nothing_else(of_odd, best):
+    given = holed(odd()).assign(mine=["  padded ", [1, 2], ""] * 66 + [None, 3])
+    given.index = range(1000, 1200)
+    full = of_odd.impute(given, best=best)
+    assert (full.dtypes == given.dtypes).all() and (full.index == given.index).all()
+    known = given.notna()
+    for name in given.columns:
+        assert full[name][known[name]].tolist() == given[name][known[name]].tolist()
+        assert name == "mine" or not full[name].isna().any()
+    assert full["mine"].equals(given["mine"])
+    assert set(full["truth"]) == {True, False}
+    assert set(full["day"]) <= set(odd()["day"])
+    empty = odd().assign(real=None, group=None, day=None)
+    every = of_odd.impute(empty, ["real", "group", "day"])
+    assert every["real"].dtype == float and set(every["group"]) <= {"x", "y"}
+
+
+def test_imputing_what_has_other_types_than_in_fit(of_odd):
+    given = odd()[:6].astype({"small": object, "group": object, "maybe": float})
+    given["group"] = pandas.Categorical(["y", None] * 3)  # without the others
+    given["small"] = [0.5, None, 1.5, None, 3, 4]
+    given["maybe"] = [None, 2.0] * 3
+    full = of_odd.impute(given, ["small", "group", "maybe"])
+    assert full["small"].tolist()[::2] == [0.5, 1.5, 3] and full["maybe"].dtype == float
+    assert full["group"].dtype == "category" and set(full["group"]) <= {"x", "y"}
+
+
+def test_imputing_polars_writes_holes_and_nothing_else():
+    import datetime
+
+    random = np.random.default_rng(0)
+    frame = polars.DataFrame(
+        {
+            "kind": polars.Series(random.choice(["x", "y"], 90).tolist(), dtype=polars.Categorical),
+            "day": [datetime.date(2024, 1, 1 + int(k)) for k in random.integers(0, 3, 90)],
+            "small": polars.Series(random.integers(0, 9, 90), dtype=polars.Int8),
+            "real": polars.Series(np.round(random.normal(0, 1, 90), 1), dtype=polars.Float32),
+            "big": polars.Series([2**63 + k for k in (1, 5) * 45], dtype=polars.UInt64),
+        }
+    )
+    model = TableModel(steps=2, categories=["big"], **HOW).fit(frame)
+    assert dict(model.sample(30).schema) == dict(frame.schema)
+    rows = polars.arange(90, eager=True) % 3 == 0
+    given = frame.with_columns(
+        polars.when(rows).then(None).otherwise(polars.col(name)).alias(name)
+        for name in frame.columns
+    ).with_columns(mine=polars.Series([[1], None] * 45))
+    full = model.impute(given)
+    assert dict(full.schema) == dict(given.schema) and full["mine"].equals(given["mine"])
+    for name in frame.columns:
+        assert full[name].null_count() == 0
+        assert full.filter(~rows)[name].to_list() == frame.filter(~rows)[name].to_list()
+    with pytest.raises(TypeError, match=r"not LazyFrame: collect\(\) it first"):
+        model.impute(frame.lazy())
+
+
+def test_rows_that_the_model_cannot_read(model):
+    rows = people(40, seed=6)
+    for name in ("arm", "weight"):  # which never are missing
+        for call in (model.score, model.nats):
+            with pytest.raises(ValueError, match=f"column '{name}' is missing, and never is"):
+                call(rows.assign(**{name: None}))
+    other = rows.assign(arm=["A", "C"] * 20)
+    for call in (model.score, lambda frame: model.predict(frame, "lab")):
+        with pytest.raises(ValueError, match="categories: correct it, or take .* unseen=.unknown"):
+            call(other)
+    known = TableModel.load(model.folder, device="cpu", unseen="unknown")
+    assert (known.predict(other, "lab")[::2] == known.predict(rows, "lab")[::2])[
+        (other["arm"] == rows["arm"])[::2].to_numpy()
+    ].all()
+    hidden = rows.assign(arm=[arm if k % 2 else None for k, arm in enumerate(rows["arm"])])
+    assert known.nats(hidden).positions.sum() == model.nats(rows).positions.sum() - 20
+    with pytest.raises(ValueError, match="unseen 'none' must be error or unknown"):
+        known.set_params(unseen="none").score(rows)
+    with pytest.raises(ValueError, match="no column of the model's: arm, lab"):
+        model.impute(pandas.DataFrame({"zzz": [1, None]}))
+    texts = rows.assign(lab=["", "pos"] * 20)
+    for call in (model.score, model.impute, TableModel(steps=1, **HOW).fit):
+        with pytest.raises(ValueError, match="column 'lab' has the text '', which .* missing"):
+            call(texts)
+    as_numbers = rows.assign(smoker=rows["smoker"].astype(int), visits=rows["visits"].astype(float))
+    assert model.score(as_numbers) == model.score(rows)
+
+
+@pytest.mark.parametrize("name", [" arm", "arm ", "", 0, None])
+def test_names_that_a_table_cannot_keep(name):
+    frame = pandas.DataFrame({name: ["a", "b"] * 20, "n": range(40)})
+    with pytest.raises(ValueError, match="rename it, since names of columns are texts"):
+        TableModel(steps=1, **HOW).fit(frame)
+
+
+def test_missing_values_in_what_is_given(model):
+    for none in (None, np.nan, pandas.NA, pandas.NaT, float("nan")):
+        assert model.sample(4, given={"lab": none})["lab"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"preset": "tabel"}, "no preset 'tabel': .*did you mean 'table'"),
+        ({"config": {"dims": 3}}, "config: there is no 'dims' .did you mean 'dim'"),
+    ],
+)
+def test_parameters_that_there_are_not_are_told_before_anything_is_written(how, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        TableModel(folder=tmp_path / "m", **how).fit(people(40))
+    assert not (tmp_path / "m").exists()
+
+
+def test_what_is_asked_for_before_fit_or_makes_no_sense(model):
+    for call in (lambda m: m.score(people(9)), lambda m: m.impute(people(9)), lambda m: m.sample()):
+        with pytest.raises(AttributeError, match="has not been fitted"):
+            call(TableModel())
+    with pytest.raises(ValueError, match="n must be a whole number, at least 1, not 2.5"):
+        model.sample(2.5)
+    with pytest.raises(ValueError, match="infinite"):
+        columns_of(pandas.DataFrame({"a": pandas.Series([10**400, 0.5], dtype=object)}))
 
 
 def test_frames_as_texts_and_back():

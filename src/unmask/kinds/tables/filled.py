@@ -156,7 +156,11 @@ def read_columns(path: Path, table: Table, encoding: str) -> tuple[Cells, list[i
         at = [names.index(name) if name in names else -1 for name in table.names]
         if max(at) < 0:
             known = ", ".join(table.names)
-            raise ValueError(f"{path}: its first line names no column of the model's: {known}")
+            first = table.delimiter.join(header_names(cells))
+            raise ValueError(
+                f"{path}: its first line, {first!r}, names no column of the model's, {known}; "
+                f"cells are parted by {table.delimiter!r} as in the data, and by nothing else"
+            )
         return cells.without_first(), at
     if cells.width == len(table.columns):
         return cells, list(range(cells.width))

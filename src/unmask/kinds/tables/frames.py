@@ -1,7 +1,8 @@
 """Data frames of pandas and polars as columns of text, and back; typed files as such columns."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,45 +22,72 @@ class Column(NamedTuple):
 
     texts: list[str]
     type: str  # "int", "float", "bool" or "text"
+    dtype: str = ""  # as its library calls it
+
+    @property
+    def has_categories(self) -> bool:
+        """Whether its library says so, whatever the values are."""
+        return self.dtype.partition("(")[0] in ("category", "Categorical", "Enum")
 
 
 def library_of(frame: Any) -> str:
     """One of LIBRARIES.  TypeError for anything else."""
-    name = type(frame).__module__.partition(".")[0]
-    if name not in LIBRARIES or not hasattr(frame, "columns"):
-        raise TypeError(f"give a DataFrame of pandas or polars, not {type(frame).__name__}")
+    name, kind = type(frame).__module__.partition(".")[0], type(frame).__name__
+    fix = ": collect() it first" if kind == "LazyFrame" else ""
+    if fix or name not in LIBRARIES or not hasattr(frame, "columns"):
+        raise TypeError(f"give a DataFrame of pandas or polars, not {kind}{fix}")
     return name
 
 
-def columns_of(frame: Any) -> dict[str, Column]:
-    """The columns of a frame by name; the index of pandas is none of them.
+def columns_of(frame: Any, known: Collection[str] | None = None) -> dict[str, Column]:
+    """The columns of a frame by name, of those `known` if they are given; the index of pandas is
+    none of them.
 
-    ValueError for two columns of one name, for infinities, and for texts that a table cannot tell
-    apart, since blanks around a cell do not count.
+    ValueError for names and texts that a table cannot keep, such as blanks, which do not count
+    around either, for two columns of one name, and for infinities.
     """
-    library = library_of(frame)
-    names = [str(name) for name in frame.columns]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the frame has two columns {twice!r}: rename one")
-    found = {}
-    for i, name in enumerate(names):
-        if library == "pandas":
-            series = frame.iloc[:, i]
-            missing = series.isna().tolist()
-            values = [None if m else v for m, v in zip(missing, series.tolist(), strict=True)]
-        else:
-            values = frame.to_series(i).to_list()
-            values = [None if isinstance(v, float) and math.isnan(v) else v for v in values]
-        found[name] = column_of(name, values)
+    library, found = library_of(frame), {}
+    for i, name in enumerate(frame.columns):
+        if known is not None and name not in known:
+            continue
+        if not isinstance(name, str) or not name or name != name.strip():
+            raise ValueError(
+                f"the frame has a column {name!r}: rename it, since names of columns are texts "
+                "without blanks around them"
+            )
+        if name in found:
+            raise ValueError(f"the frame has two columns {name!r}: rename one")
+        series = frame.iloc[:, i] if library == "pandas" else frame.to_series(i)
+        values = values_in(series, library)
+        column = column_of(name, values)
+        for value, text in zip(values, column.texts, strict=True):
+            if value is not None and not text:
+                raise ValueError(
+                    f"column {name!r} has the text {value!r}, which a table cannot tell from a "
+                    "missing cell: make it missing, or another text"
+                )
+        found[name] = column._replace(dtype=str(series.dtype))
     return found
+
+
+def values_in(series: Any, library: str) -> list[Any]:
+    """The values of a column of a frame; None for a missing one, which NaN is, too."""
+    short = str(series.dtype).lower() in ("float32", "float16")
+    if library == "pandas":
+        missing = series.isna().tolist()
+        values = list(series.to_numpy("float32", na_value=math.nan)) if short else series.tolist()
+    else:
+        values = list(series.to_numpy()) if short else series.to_list()
+        missing = [value is None for value in values]
+    # numbers of 32 bits as their library writes them, 0.1 and not 0.10000000149011612
+    return [None if m or v != v else v for m, v in zip(missing, values, strict=True)]
 
 
 def column_of(name: str, values: Sequence[Any]) -> Column:
     types = {type_of(value) for value in values if value is not None}
     type = types.pop() if len(types) == 1 else "float" if types == {"int", "float"} else "text"
     texts = ["" if value is None else str(value).strip() for value in values]
-    if type == "float" and any(value is not None and math.isinf(value) for value in values):
+    if type == "float" and any(value is not None and infinite(value) for value in values):
         raise ValueError(
             f"column {name!r} has infinite numbers: make them missing, or correct them"
         )
@@ -77,30 +105,148 @@ def column_of(name: str, values: Sequence[Any]) -> Column:
 
 
 def type_of(value: Any) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    return {int: "int", float: "float"}.get(type(value), "text")
+    for name, types in TYPES.items():
+        if isinstance(value, types):
+            return name
+    return "text"
 
 
-def frame_of(columns: Mapping[str, Sequence[str]], types: Mapping[str, str], library: str) -> Any:
-    """Cells as texts, "" for a missing one, as a frame of a library."""
-    values = {name: values_of(texts, types[name]) for name, texts in columns.items()}
+TYPES: dict[str, Any] = {  # bool is an int, too
+    "bool": (bool, np.bool_), "int": (int, np.integer), "float": (float, np.floating, Decimal)
+}  # fmt: skip
+
+
+def infinite(number: Any) -> bool:
+    """Also of a whole one beyond floats."""
+    try:
+        return math.isinf(number)
+    except OverflowError:
+        return True
+
+
+def frame_of(
+    columns: Mapping[str, Sequence[str]],
+    types: Mapping[str, str],
+    library: str,
+    dtypes: Mapping[str, str] | None = None,
+) -> Any:
+    """Cells as texts, "" for a missing one, as a frame of a library; `dtypes`: what its columns are
+    called there, where that can hold them."""
+    series_of = {"pandas": pandas_series, "polars": polars_series}[library]
+    called = dtypes or {}
+    made = {
+        name: series_of(texts, types[name], called.get(name, "")) for name, texts in columns.items()
+    }
     if library == "polars":
         import polars
 
-        kinds = {"int": polars.Int64, "float": polars.Float64, "bool": polars.Boolean}
-        schema = {name: kinds.get(types[name], polars.String) for name in values}
-        return polars.DataFrame(values, schema=schema)
+        return polars.DataFrame(made)
     import pandas
 
-    kinds = {"int": "Int64", "float": "float64", "bool": "boolean"}
-    made = {}
-    for name, column in values.items():
-        dtype = kinds.get(types[name], "object")
-        if None not in column:  # numpy's own, which have no missing values
-            dtype = {"Int64": "int64", "boolean": "bool"}.get(dtype, dtype)
-        made[name] = pandas.Series(column, dtype=dtype)
     return pandas.DataFrame(made)
+
+
+def pandas_series(texts: Sequence[str], type: str, dtype: Any = "") -> Any:
+    """(n,) of its `dtype` or, where that cannot hold the values, of a plain one for the `type`."""
+    import pandas
+
+    values = values_of(texts, type)
+    plain = {"int": "Int64", "float": "float64", "bool": "boolean"}.get(type, "object")
+    if None not in values:  # numpy's own, which have no missing values
+        plain = {"Int64": "int64", "boolean": "bool"}.get(plain, plain)
+    for one in filter(None, (dtype, plain)):
+        try:
+            series = pandas.Series(values, dtype=one)
+        except (TypeError, ValueError, OverflowError):
+            continue
+        # numpy would make False of a missing cell, and a category that is not known one
+        if series.isna().tolist() == [value is None for value in values]:
+            return series
+    return pandas.Series(values, dtype="object")
+
+
+def polars_series(texts: Sequence[str], type: str, dtype: Any = "") -> Any:
+    """As `pandas_series`."""
+    import polars
+
+    values = values_of(texts, type)
+    named = str(dtype).partition("(")[0]
+    if type == "text" and named in ISO:
+        values = [None if value is None else ISO[named](value) for value in values]
+    if isinstance(dtype, str):  # what stands in brackets is not kept
+        dtype = getattr(polars, named, None)
+    plain = {"int": polars.Int64, "float": polars.Float64, "bool": polars.Boolean}.get(type)
+    for one in filter(None, (dtype, plain)):
+        try:
+            return polars.Series(values, dtype=one)
+        except (TypeError, ValueError, OverflowError, polars.exceptions.PolarsError):
+            continue
+    return polars.Series([text or None for text in texts], dtype=polars.String)
+
+
+ISO: dict[str, Any] = {"Date": date.fromisoformat, "Datetime": datetime.fromisoformat}
+
+
+def with_cells(frame: Any, cells: Mapping[str, Mapping[int, str]], types: Mapping[str, str]) -> Any:
+    """A frame with these texts, by column and row, in place of its missing cells; all else is as it
+    was.
+
+    types: what the values of each column are, where the frame has none of it or others.
+    """
+    library = library_of(frame)
+    made = frame.copy() if library == "pandas" else frame
+    for name, texts in cells.items():
+        place = list(frame.columns).index(name)
+        series = frame.iloc[:, place] if library == "pandas" else frame.to_series(place)
+        given = [value for value in values_in(series, library) if value is not None]
+        own = [column_of(name, given).type] if given else []
+        type = next(one for one in (*own, types[name], "text") if reads(one, texts.values()))
+        if library == "pandas":
+            made.isetitem(place, pandas_written(series, texts, type))
+        else:
+            made = made.with_columns(polars_written(series, texts, type).alias(name))
+    return made
+
+
+def pandas_written(series: Any, texts: Mapping[int, str], type: str) -> Any:
+    if series.isna().all():
+        new = pandas_series([texts.get(row, "") for row in range(len(series))], type)
+        return new.set_axis(series.index)
+    new = pandas_series(list(texts.values()), type, series.dtype)
+    if new.dtype != series.dtype and str(series.dtype) == "category":
+        more = [value for value in new.unique() if value not in series.cat.categories]
+        series = series.cat.add_categories(more)
+        new = new.astype(series.dtype)
+    if new.dtype != series.dtype:
+        series, new = series.astype("object"), new.astype("object")
+    if str(series.dtype) == "object":  # of a date, say, what the column has for that text
+        own = {str(value).strip(): value for value in series.dropna()}
+        new = new.map(lambda value: own.get(str(value), value)).astype("object")
+    made = series.copy()
+    made.iloc[list(texts)] = new.array
+    return made
+
+
+def polars_written(series: Any, texts: Mapping[int, str], type: str) -> Any:
+    import polars
+
+    empty = series.null_count() == len(series)
+    new = polars_series(list(texts.values()), type, None if empty else series.dtype)
+    values = series.to_list()
+    for row, value in zip(texts, new.to_list(), strict=True):
+        values[row] = value
+    same = empty or new.dtype == series.dtype
+    return polars.Series(values, dtype=new.dtype if same else None, strict=False)
+
+
+def reads(type: str, texts: Collection[str]) -> bool:
+    """Whether these are values of a type."""
+    if type == "bool":
+        return set(texts) <= {"True", "False"}
+    if type == "text":
+        return True
+    numbers = [parse_number(text) for text in texts]
+    return None not in numbers and (type == "float" or all(n == int(n or 0) for n in numbers))
 
 
 def whole(text: str) -> int:

@@ -329,9 +329,7 @@ def check_names(cells: Cells, names: list[str], among: Sequence[str] | None = No
     for name in names if among is None else among:
         if counts[name] > 1:
             place = f"{cells.path}, line {cells.lines[0]}"
-            raise ValueError(
-                f"{place}: the header has {name!r} more than once: rename one, or say --header no"
-            )
+            raise ValueError(f"{place}: the header has {name!r} more than once: rename one")
     return names
 
 

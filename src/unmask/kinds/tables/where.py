@@ -18,7 +18,7 @@ from unmask.kinds.kind import Partial, blank
 from unmask.kinds.tables.bins import Within
 from unmask.kinds.tables.columns import Column, Table, did_you_mean
 from unmask.kinds.tables.flags import names_in
-from unmask.kinds.tables.numbers import exact_number
+from unmask.kinds.tables.numbers import PLAIN, exact_number
 from unmask.roles import GIVEN
 
 COMPARE: dict[str, Callable[[Any, Any], bool]] = {
@@ -140,7 +140,7 @@ def of_categories(column: Column, one: Condition, texts: Sequence[str]) -> np.nd
         )
     for text in texts:
         if text not in column.values:
-            known = known_values(column) + did_you_mean(text, column.values)
+            known = known_values(column) + (slip(text) or did_you_mean(text, column.values))
             raise ValueError(f"--where {one.said!r}: no {column.name!r} is {text!r}: {known}")
     among = np.isin(np.array(column.values, object), texts)
     return (~among if one.operator == "!=" else among).astype(float)
@@ -175,10 +175,25 @@ def number(column: Column, one: Condition, text: str) -> Decimal:
     """ValueError for a text that is none."""
     found = exact_number(text, column.spelling)
     if found is None:
+        marks = "" if column.spelling == PLAIN else f" where {column.spelling.describe()}"
         raise ValueError(
             f"--where {one.said!r}: {column.name!r} is a column of numbers, and {text!r} is none"
+            f"{marks}{slip(text)}"
         )
     return found
+
+
+def slip(text: str) -> str:
+    """What somebody may have meant who wrote a value so, as in other languages of conditions."""
+    if text.startswith("="):
+        return " (write one =)"
+    if len(text) > 1 and text[0] == text[-1] == "'":
+        return " (quotes are double ones)"
+    if text.startswith("(") or text.endswith(")"):
+        return " (write values after in without brackets)"
+    if re.search(r"\s(and|or|&+|\|+)\s", text, re.IGNORECASE):
+        return " (a condition is of one column: give another --where for another)"
+    return ""
 
 
 def is_missing(table: Table, column: Column, one: Condition, text: str) -> bool:

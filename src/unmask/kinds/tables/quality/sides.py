@@ -119,7 +119,8 @@ def of_sources(data: Any, sources: list[Path], split: str, encoding: str) -> lis
         given = [one for one in ("train", "validation", "test") if one in data.splits]
         chosen |= {one: (f, np.arange(len(f.codes))) for one, f in zip(given, files, strict=True)}
     else:
-        chosen = {one: (files[0], rows) for one, rows in drawn(data, files[0]).items()}
+        splits = drawn(data, files[0], sources[0], encoding)
+        chosen = {one: (files[0], rows) for one, rows in splits.items()}
     found = []
     for one in ("train", split):
         kept = of_split(data, one)  # a split that is empty is an error here
@@ -138,17 +139,24 @@ def of_sources(data: Any, sources: list[Path], split: str, encoding: str) -> lis
     return found
 
 
-def drawn(data: Any, cells: Cells) -> dict[str, np.ndarray]:
-    """Which rows of the source went to each split.  ValueError where the data do not say."""
-    meta = data.meta
+def drawn(data: Any, cells: Cells, source: Path, encoding: str) -> dict[str, np.ndarray]:
+    """Which rows of the source, whose `cells` are the columns of the data, went to each split.
+
+    ValueError where the data do not say.
+    """
+    meta, table = data.meta, data.tokenizer
     if "split_seed" not in meta:
         raise ValueError(
             f"{data.folder} does not say how its rows were drawn: prepare it again, or leave out "
             "--source"
         )
     group, together = meta["group"], meta["together"]
-    every = list(range(len(data.tokenizer.names)))
-    digests = split_digests(cells, every, data.tokenizer, meta["split_seed"], group, together)
+    if group and group not in table.names:  # it was dropped once rows were split
+        place = 0 if table.header else int(group.removeprefix("column")) - 1
+        table = table.of([Column(group, place, ("",))])
+        cells = read_file(source, table, encoding)
+    every = list(range(len(table.names)))
+    digests = split_digests(cells, every, table, meta["split_seed"], group, together)
     shares = parse_split(meta["split"])
     if not group and not together:
         shares = some_of_each(shares, len(digests))
