@@ -78,7 +78,7 @@ def test_of_positions_that_are_alike_all_together_are_compared():
 def test_the_number_of_examples_is_held_by_halves_of_them():
     rows = torch.tensor([[0], [0], [0], [1], [1], [1], [1], [1]])  # 2 of 4, and 1 of 4, are a
     line = beginning(model_of(Said(torch.full((1, 4), 0.25))), {"x": rows})
-    assert line.note.startswith("8 examples alone make 0.1250;")
+    assert line.note.startswith("8 examples alone make 0.125;")
     assert line.measured == pytest.approx((abs(3 / 8 - 1 / 4) + abs(5 / 8 - 1 / 4) + 0.5) / 2)
 
 

@@ -135,21 +135,30 @@ def test_the_step_between_numbers():
 
 
 def test_significant_digits_as_a_scale():
-    """All numbers of two digits from 0.001 on, by a list of them."""
-    positive = [Decimal(m).scaleb(e) for e in range(-4, 5) for m in range(10, 100)]
+    """All multiples of 0.01 that two digits can write, by a list of them."""
+    positive = {Decimal(m).scaleb(e) for e in range(-2, 4) for m in range(1, 100)}
     every = sorted([Decimal(0), *positive, *(-x for x in positive)])
     low = Decimal("-0.37")
-    scale, at = Digits(low, 2, -3), every.index(low)
+    scale, at = Digits(low, 2, -2), every.index(low)
     for k, number in enumerate(every):
         assert scale.number(k - at) == number and scale.at(number) == k - at
     for below, above in itertools.pairwise(every):
-        between = scale.at((below + above) / 2)
-        assert scale.at(below) + Decimal("0.5") == between
+        assert scale.at(below) + Decimal("0.5") == scale.at((below + above) / 2)
         if below >= 0:
             assert scale.step(below) == above - below
-    assert digits_of(low, Decimal(90), [Decimal("1.50"), Decimal("-0.37"), Decimal(90)]) == Digits(
-        low, 2, -1
-    )
+    written = [Decimal("1.50"), Decimal("-0.37"), Decimal(90)]
+    assert digits_of(low, Decimal(90), written) == Digits(low, 2, -2)
+
+
+def test_whole_numbers_over_many_powers_of_ten_stay_whole():
+    numbers = [int(10**x) for x in np.random.default_rng(0).uniform(0, 18.5, 1500)]
+    one = column(numbers, bins=64)
+    drawn = one.draw(np.arange(64).repeat(20), np.random.default_rng(0))
+    assert one.within.digits == 15 and all(Decimal(text) % 1 == 0 for text in drawn)
+    # the density of log-uniform numbers is 1 / x over the log of the range
+    mean, texts = float(np.mean(np.log(numbers))), [str(n) for n in numbers]
+    found = float(np.log(64) - np.log(law(one, texts)).mean() + one.log_steps(texts).mean())
+    assert found == pytest.approx(mean + math.log(18.5 * math.log(10)), abs=0.5)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +172,8 @@ def test_significant_digits_as_a_scale():
         ),  # as many as floats can count
         (["0.1", "0.10000000000000002", "75", "0.3"], 0),  # nor would digits tell them apart
         (["1e308", "-1.7e308", "5e-324", "0", "3"], 2),
+        (["1e-500", "1e-20", "2e-20", "1e5", "3"], 1),  # floats do not have the first
+        (["1", "1000000", "10000000000000000001", "2"], 15),
     ],
 )
 def test_the_scale_of_a_column(numbers, digits):

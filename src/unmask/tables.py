@@ -171,9 +171,9 @@ class TableModel:
         texts = [
             name
             for name, one in columns.items()
-            if one.has_categories or (one.type == "text" and numeric(one))
+            if (numeric(one) if one.type == "text" else one.has_categories)
+            and name not in (*self.numbers, *self.drop)
         ]
-        texts = [name for name in texts if name not in self.numbers]
         how: dict[str, Any] = {
             "bins": self.bins, "missing_is": self.missing_is, "numbers": list(self.numbers),
             "categories": list(dict.fromkeys([*self.categories, *texts])), "drop": list(self.drop),

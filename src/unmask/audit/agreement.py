@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from unmask.audit.checks import Check, said_of
+from unmask.audit.verdicts import figure
 from unmask.batch import Batch
 from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.kernels.rows import chunks
@@ -67,7 +68,7 @@ def compare_beginning(
     v = int((share - true).abs().argmax())
     where = f"{names[worst]}: " if names else "" if alike else f"position {worst}: "
     note = (
-        f"{len(x)} examples alone make {float(noise):.4f}; furthest off {where}{spell(v)}: "
+        f"{len(x)} examples alone make {figure(float(noise))}; furthest off {where}{spell(v)}: "
         f"{float(share[v]):.3f}, in the data {float(true[v]):.3f}"
     )
     name = "beginning: what is said where all is hidden, against the data"

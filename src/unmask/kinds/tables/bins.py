@@ -16,17 +16,15 @@ from typing import Any
 import numpy as np
 
 from unmask.kinds.tables.numbers import parse_number
-from unmask.kinds.tables.scales import FAITHFUL, MOST, Digits, Even, Scale
-
-DIGITS = 400  # that a float may be written with, and some
+from unmask.kinds.tables.scales import FAITHFUL, FINEST, MOST, Digits, Even, Scale
 
 
 class Within:
     """The law of a number given its bin.
 
     Numbers are counted in `steps` from the `low`est training number on, the greatest being number
-    `last`: of 10**-decimals or, with `digits`, along the numbers of so many significant ones, from
-    10**least on.  They are written to so many decimal `places`, -1 for as few as do.
+    `last`: of 10**-decimals or, with `digits`, along what so many significant ones write in
+    multiples of 10**least.  They are written to so many decimal `places`, -1 for as few as do.
     A bin's law is a mixture of parts, each even over `count` numbers from `first` on, with the
     weights of their `rows`: frequent numbers by themselves, `spelled` as in the source; cells of
     the others; and, last, one row for all that training has not seen, even over the bin.  Of the
@@ -76,7 +74,7 @@ class Within:
             if several and inside and self.count.min() > 0 and self.rows.min() > 0:
                 far = max(abs(self.decimals), abs(self.places), abs(self.least))
                 known = parse_number(self.low) is not None and 0 <= self.digits <= FAITHFUL
-                if known and far <= DIGITS:
+                if known and far <= FINEST:
                     return
         raise ValueError("a law of numbers within bins has parts that no law has")
 

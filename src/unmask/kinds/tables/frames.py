@@ -1,8 +1,10 @@
 """Data frames of pandas and polars as columns of text, and back; typed files as such columns."""
 
+import ast
+import json
 import math
 from collections.abc import Collection, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +29,7 @@ class Column(NamedTuple):
     @property
     def has_categories(self) -> bool:
         """Whether its library says so, whatever the values are."""
-        return self.dtype.partition("(")[0] in ("category", "Categorical", "Enum")
+        return self.dtype.startswith(("category", "Categorical", "Enum"))
 
 
 def library_of(frame: Any) -> str:
@@ -47,12 +49,13 @@ def columns_of(frame: Any, known: Collection[str] | None = None) -> dict[str, Co
     around either, for two columns of one name, and for infinities.
     """
     library, found = library_of(frame), {}
-    for i, name in enumerate(frame.columns):
+    for i, given in enumerate(frame.columns):
+        name = str(given)
         if known is not None and name not in known:
             continue
-        if not isinstance(name, str) or not name or name != name.strip():
+        if known is None and not (isinstance(given, str) and name and name == name.strip()):
             raise ValueError(
-                f"the frame has a column {name!r}: rename it, since names of columns are texts "
+                f"the frame has a column {given!r}: rename it, since names of columns are texts "
                 "without blanks around them"
             )
         if name in found:
@@ -66,21 +69,40 @@ def columns_of(frame: Any, known: Collection[str] | None = None) -> dict[str, Co
                     f"column {name!r} has the text {value!r}, which a table cannot tell from a "
                     "missing cell: make it missing, or another text"
                 )
-        found[name] = column._replace(dtype=str(series.dtype))
+        found[name] = column._replace(dtype=dtype_of(series))
     return found
 
 
 def values_in(series: Any, library: str) -> list[Any]:
     """The values of a column of a frame; None for a missing one, which NaN is, too."""
-    short = str(series.dtype).lower() in ("float32", "float16")
+    if library == "pandas" and str(series.dtype) == "category":
+        # not of the column: beside missing cells its whole numbers would be others
+        known = series.cat.categories.tolist()
+        return [known[code] if code >= 0 else None for code in series.cat.codes.tolist()]
+    # numbers of 32 bits as their library writes them, 0.1 and not 0.10000000149011612
+    short = str(series.dtype).lower().partition("[")[0] in SHORT
     if library == "pandas":
         missing = series.isna().tolist()
         values = list(series.to_numpy("float32", na_value=math.nan)) if short else series.tolist()
     else:
         values = list(series.to_numpy()) if short else series.to_list()
-        missing = [value is None for value in values]
-    # numbers of 32 bits as their library writes them, 0.1 and not 0.10000000149011612
-    return [None if m or v != v else v for m, v in zip(missing, values, strict=True)]
+        missing = [value is None or is_nan(value) for value in values]
+    return [None if m else v for m, v in zip(missing, values, strict=True)]
+
+
+SHORT = ("float32", "float16", "float", "halffloat")  # the last two are pyarrow's names
+
+
+def is_nan(value: Any) -> bool:
+    return isinstance(value, float | np.floating | Decimal) and value != value
+
+
+def dtype_of(series: Any) -> str:
+    """What its library calls the type of a column; of categories of pandas, which they are, too."""
+    if str(series.dtype) != "category":
+        return str(series.dtype)
+    known = [str(value) for value in series.cat.categories]
+    return f"category {json.dumps([known, bool(series.cat.ordered)])}"
 
 
 def column_of(name: str, values: Sequence[Any]) -> Column:
@@ -96,10 +118,11 @@ def column_of(name: str, values: Sequence[Any]) -> Column:
         for text, value in zip(texts, values, strict=True):
             if value is None:
                 continue
-            if spelled.setdefault(text, value) != value:
+            first = spelled.setdefault(text, value)
+            if type_of(first) != type_of(value) or str(first) != str(value):
                 raise ValueError(
-                    f"column {name!r} has the values {spelled[text]!r} and {value!r}, which are "
-                    "the same text but for blanks: correct them"
+                    f"column {name!r} has the values {first!r} and {value!r}, which are the same "
+                    "text but for blanks: correct them"
                 )
     return Column(texts, type)
 
@@ -154,10 +177,13 @@ def pandas_series(texts: Sequence[str], type: str, dtype: Any = "") -> Any:
     plain = {"int": "Int64", "float": "float64", "bool": "boolean"}.get(type, "object")
     if None not in values:  # numpy's own, which have no missing values
         plain = {"Int64": "int64", "boolean": "bool"}.get(plain, plain)
+    if isinstance(dtype, str) and dtype.startswith("category "):  # see `dtype_of`
+        known, ordered = json.loads(dtype.removeprefix("category "))
+        dtype = pandas.CategoricalDtype(values_of(known, type), ordered)
     for one in filter(None, (dtype, plain)):
         try:
             series = pandas.Series(values, dtype=one)
-        except (TypeError, ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError, NotImplementedError):
             continue
         # numpy would make False of a missing cell, and a category that is not known one
         if series.isna().tolist() == [value is None for value in values]:
@@ -173,70 +199,107 @@ def polars_series(texts: Sequence[str], type: str, dtype: Any = "") -> Any:
     named = str(dtype).partition("(")[0]
     if type == "text" and named in ISO:
         values = [None if value is None else ISO[named](value) for value in values]
-    if isinstance(dtype, str):  # what stands in brackets is not kept
-        dtype = getattr(polars, named, None)
+    if isinstance(dtype, str):
+        dtype = polars_type(dtype)
     plain = {"int": polars.Int64, "float": polars.Float64, "bool": polars.Boolean}.get(type)
     for one in filter(None, (dtype, plain)):
         try:
-            return polars.Series(values, dtype=one)
+            series = polars.Series(values, dtype=one)
         except (TypeError, ValueError, OverflowError, polars.exceptions.PolarsError):
             continue
+        if series.is_null().to_list() == [value is None for value in values]:
+            return series
     return polars.Series([text or None for text in texts], dtype=polars.String)
 
 
-ISO: dict[str, Any] = {"Date": date.fromisoformat, "Datetime": datetime.fromisoformat}
+ISO: dict[str, Any] = {
+    "Date": date.fromisoformat, "Datetime": datetime.fromisoformat, "Time": time.fromisoformat
+}  # fmt: skip
+
+
+def polars_type(said: str) -> Any:
+    """A type by what polars calls it, "Datetime(time_unit='us', time_zone=None)" say; None for one
+    that is nested."""
+    import polars
+
+    try:
+        call = ast.parse(said, mode="eval").body
+        if isinstance(call, ast.Name):
+            return getattr(polars, call.id, None)
+        assert isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args
+        how = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg}
+        return getattr(polars, call.func.id)(**how)
+    except (SyntaxError, AssertionError, ValueError, TypeError, AttributeError):
+        return None
 
 
 def with_cells(frame: Any, cells: Mapping[str, Mapping[int, str]], types: Mapping[str, str]) -> Any:
     """A frame with these texts, by column and row, in place of its missing cells; all else is as it
     was.
 
-    types: what the values of each column are, where the frame has none of it or others.
+    types: what the values of each column are, where the frame has none of it or others.  ValueError
+    for a text that a column cannot hold.
     """
     library = library_of(frame)
     made = frame.copy() if library == "pandas" else frame
     for name, texts in cells.items():
-        place = list(frame.columns).index(name)
+        place = list(map(str, frame.columns)).index(name)
         series = frame.iloc[:, place] if library == "pandas" else frame.to_series(place)
         given = [value for value in values_in(series, library) if value is not None]
         own = [column_of(name, given).type] if given else []
         type = next(one for one in (*own, types[name], "text") if reads(one, texts.values()))
         if library == "pandas":
-            made.isetitem(place, pandas_written(series, texts, type))
+            made.isetitem(place, pandas_written(series, texts, type, not given))
         else:
-            made = made.with_columns(polars_written(series, texts, type).alias(name))
+            new = polars_written(series, texts, type, given)
+            made = made.with_columns(new.alias(frame.columns[place]))
     return made
 
 
-def pandas_written(series: Any, texts: Mapping[int, str], type: str) -> Any:
-    if series.isna().all():
+def pandas_written(series: Any, texts: Mapping[int, str], type: str, empty: bool) -> Any:
+    named, new = str(series.dtype), pandas_series(list(texts.values()), type, series.dtype)
+    if empty and (named == "object" or (new.dtype != series.dtype and named != "category")):
         new = pandas_series([texts.get(row, "") for row in range(len(series))], type)
         return new.set_axis(series.index)
-    new = pandas_series(list(texts.values()), type, series.dtype)
-    if new.dtype != series.dtype and str(series.dtype) == "category":
+    if named in ("category", "object"):  # what the column has for that text, an interval say
+        own = series.cat.categories if named == "category" else series.dropna()
+        value_of = {str(value).strip(): value for value in own}
+        new = new.map(lambda value: value_of.get(str(value), value)).astype("object")
+    if named == "category":
         more = [value for value in new.unique() if value not in series.cat.categories]
+        if more and series.cat.ordered:
+            raise ValueError(
+                f"column {series.name!r} is ordered, and {more[0]!r} has no place among its "
+                "categories: add it to them"
+            )
         series = series.cat.add_categories(more)
         new = new.astype(series.dtype)
     if new.dtype != series.dtype:
         series, new = series.astype("object"), new.astype("object")
-    if str(series.dtype) == "object":  # of a date, say, what the column has for that text
-        own = {str(value).strip(): value for value in series.dropna()}
-        new = new.map(lambda value: own.get(str(value), value)).astype("object")
     made = series.copy()
     made.iloc[list(texts)] = new.array
     return made
 
 
-def polars_written(series: Any, texts: Mapping[int, str], type: str) -> Any:
+def polars_written(series: Any, texts: Mapping[int, str], type: str, given: Sequence[Any]) -> Any:
     import polars
 
-    empty = series.null_count() == len(series)
-    new = polars_series(list(texts.values()), type, None if empty else series.dtype)
-    values = series.to_list()
-    for row, value in zip(texts, new.to_list(), strict=True):
-        values[row] = value
-    same = empty or new.dtype == series.dtype
-    return polars.Series(values, dtype=new.dtype if same else None, strict=False)
+    new = polars_series(list(texts.values()), type, series.dtype)
+    if new.dtype == series.dtype:
+        return series.scatter(list(texts), new)
+    if not given:
+        return polars_series([texts.get(row, "") for row in range(len(series))], type)
+    if new.dtype.is_numeric() and series.dtype.is_numeric():
+        return series.cast(new.dtype).scatter(list(texts), new)
+    own = {str(value).strip(): value for value in given}
+    for text in texts.values():
+        if text not in own:
+            raise ValueError(
+                f"column {series.name!r}, of type {series.dtype}, cannot hold {text!r}: leave it "
+                "out of columns"
+            )
+    found = polars.Series([own[text] for text in texts.values()], dtype=series.dtype)
+    return series.scatter(list(texts), found)
 
 
 def reads(type: str, texts: Collection[str]) -> bool:

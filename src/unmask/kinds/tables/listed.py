@@ -76,7 +76,7 @@ def beyond_training(cells: Cells, table: Table, found: np.ndarray) -> dict[str, 
         if column.within is None:
             continue
         used, times = np.unique(cells.codes[found[:, c] >= 0, c], return_counts=True)
-        steps = column.steps([cells.texts[c][i] for i in used])
+        steps = np.round(column.steps([cells.texts[c][i] for i in used]))
         outside = (steps < 0) | (steps > column.within.last)
         if outside.any():
             counts[column.name] = int(times[outside].sum())

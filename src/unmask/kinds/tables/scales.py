@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 MOST = 2**53  # numbers between the least and the greatest: what a float counts exactly
 FAITHFUL = 15  # significant digits that a float keeps
+FINEST = 400  # decimals: floats have 324
 
 
 class Scale(Protocol):
@@ -49,9 +50,10 @@ class Even(NamedTuple):
 
 
 class Digits(NamedTuple):
-    """0 and what can be written with so many significant digits, from 10**least on; of either sign.
+    """What so many significant digits can write in multiples of 10**least, of either sign.
 
-    What is smaller lies between 0 and the first of them.
+    As with floats there are even steps around 0, and beyond them each power of ten has as many
+    numbers as the one before.
     """
 
     low: Decimal
@@ -59,36 +61,41 @@ class Digits(NamedTuple):
     least: int
 
     @property
+    def even(self) -> int:
+        """How many numbers there are from 0 to the power of ten where steps begin to grow."""
+        return 10**self.digits
+
+    @property
     def decade(self) -> int:
-        """How many numbers there are from a power of ten to the next."""
+        """How many there are from one power of ten to the next, beyond that."""
         return 9 * 10 ** (self.digits - 1)
 
+    def exponent(self, number: Decimal) -> int:
+        """Of the step from this number on, away from 0."""
+        return max(self.least, number.adjusted() - self.digits + 1) if number else self.least
+
     def from_zero(self, number: Decimal) -> Decimal:
-        size, exponent = abs(number), number.adjusted()
-        if not number or exponent < self.least:
-            return number.scaleb(-self.least)
-        decades = (exponent - self.least) * self.decade
-        within = (size.scaleb(-exponent) - 1).scaleb(self.digits - 1)
-        return (1 + decades + within).copy_sign(number)
+        size, exponent = abs(number), self.exponent(number)
+        grown = exponent - self.least  # so many powers of ten
+        within = size.scaleb(-exponent)
+        if grown:
+            within += self.even - 10 ** (self.digits - 1) + (grown - 1) * self.decade
+        return within.copy_sign(number)
 
     def at(self, number: Decimal) -> Decimal:
         return self.from_zero(number) - round(self.from_zero(self.low))
 
     def number(self, k: int) -> Decimal:
         k += round(self.from_zero(self.low))
-        if not k:
-            return Decimal(0)
-        decades, within = divmod(abs(k) - 1, self.decade)
-        size = Decimal(10 ** (self.digits - 1) + within).scaleb(
-            self.least + decades - self.digits + 1
-        )
-        return size if k > 0 else -size
+        grown, within = 0, abs(k)
+        if within >= self.even:
+            grown, within = divmod(within - self.even, self.decade)
+            grown, within = grown + 1, within + 10 ** (self.digits - 1)
+        size = Decimal(within).scaleb(self.least + grown)
+        return size if k >= 0 else -size
 
     def step(self, number: Decimal) -> Decimal:
-        exponent = number.adjusted() if number else self.least
-        below = exponent < self.least  # the first from 0 on
-        last = self.least if below or not number else exponent - self.digits + 1
-        return Decimal(1).scaleb(last)
+        return Decimal(1).scaleb(self.exponent(number))
 
     def describe(self) -> str:
         return f"to {self.digits} digits"
@@ -96,10 +103,10 @@ class Digits(NamedTuple):
 
 def digits_of(low: Decimal, high: Decimal, written: Sequence[Decimal]) -> Digits:
     """The scale of numbers from low to high that tells those `written` apart, as far as MOST
-    allows."""
-    some = [number.normalize() for number in written if number]
-    digits = min(FAITHFUL, max((len(number.as_tuple().digits) for number in some), default=1))
-    least = min((number.adjusted() for number in some), default=0)
+    allows, and has none with more decimals."""
+    some = [number.normalize().as_tuple() for number in written if number]
+    digits = min(FAITHFUL, max((len(one.digits) for one in some), default=1))
+    least = max(-FINEST, min((int(one.exponent) for one in some), default=0))
     found = Digits(low, digits, least)
     while found.digits > 1 and found.at(high) > MOST:
         found = found._replace(digits=found.digits - 1)
