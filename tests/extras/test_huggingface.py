@@ -329,7 +329,7 @@ def test_every_verb_takes_a_model_of_residues(tmp_path):
     code, out, err = run("fill", tmp_path / "m", tmp_path / "in.fasta", "--num", 2)
     assert code == 0 and out.count("nats=") == 2, err
     code, out, err = run("audit", tmp_path / "m", "--data", data, "--limit", 4, "--enumerate", 4)
-    assert code == 0 and "all 12 passed" in out, out + err
+    assert code == 0 and "all 13 passed" in out, out + err
     tune = (
         "train", "tune-protein", "--data", data, "--out", tmp_path / "run", "--steps", 2,
         "--batch-size", 2, "--length", 24, "--eval-windows", 4,
