@@ -44,6 +44,7 @@ from unmask.kinds.tables.frames import (
     column_of,
     columns_of,
     frame_of,
+    is_nan,
     library_of,
     numeric,
     values_of,
@@ -417,7 +418,7 @@ def as_in_fit(column: Column, fitted: str) -> Column:
 
 def equals(name: str, value: Any) -> str:
     """The condition that a column has a value, or none: None, and what is not itself, as NaN."""
-    none = type(value).__name__ in ("NAType", "NaTType") or value != value
+    none = type(value).__name__ in ("NAType", "NaTType") or is_nan(value)
     text = column_of(name, [None if none else value]).texts[0]
     doubled = [said.replace('"', '""') for said in (str(name), text)]
     return '"{}" = "{}"'.format(*doubled)

@@ -8,7 +8,7 @@ import pandas
 import polars
 import pytest
 
-from unmask.kinds.tables.frames import columns_of, frame_of
+from unmask.kinds.tables.frames import columns_of, frame_of, polars_series, polars_type
 from unmask.tables import TableModel
 
 SMALL = {"dim": 32, "layers": 2, "heads": 2, "batch_size": 128, "eval_minutes": 0.0}
@@ -485,3 +485,16 @@ def test_types_of_polars_that_texts_can_be_read_as():
     assert dict(made.schema) == dict(frame.schema) and made.equals(frame)
     nested = polars.DataFrame({"both": [{"a": 1}, None], "while": [of.timedelta(1), None]})
     assert again(nested, "polars").dtypes == [polars.String] * 2  # they come as texts
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["read_csv(source='http://127.0.0.1:9/x')", "scan_csv", "Struct({'a': Int64})", "Date(1", "no"],
+)
+def test_what_a_folder_calls_a_type_is_one_or_nothing(said):
+    assert polars_type(said) is None
+
+
+def test_texts_that_are_no_dates_are_no_tracebacks():
+    days = polars_series(["2024-01-03 00:00:00", ""], "text", polars.Date)
+    assert days.dtype == polars.String and days.to_list() == ["2024-01-03 00:00:00", None]

@@ -58,8 +58,7 @@ def compare_beginning(
     said = torch.zeros_like(count)
     with evaluating(model):
         for p, weight in beginnings(model, clean):
-            p = p * weight[..., None]
-            said += p.sum((0, 1))[None] if alike else p.sum(0)
+            said += torch.einsum("nsv,ns->v" if alike else "nsv,ns->sv", p, weight)
     there = count.sum(1) > 0
     off = apart(said, count)[there]
     noise = apart(*halves)[(halves[0].sum(1) > 0) & (halves[1].sum(1) > 0)].mean() / 2

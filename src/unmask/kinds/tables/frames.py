@@ -197,10 +197,13 @@ def polars_series(texts: Sequence[str], type: str, dtype: Any = "") -> Any:
 
     values = values_of(texts, type)
     named = str(dtype).partition("(")[0]
-    if type == "text" and named in ISO:
-        values = [None if value is None else ISO[named](value) for value in values]
     if isinstance(dtype, str):
         dtype = polars_type(dtype)
+    if type == "text" and named in ISO:
+        try:
+            values = [None if value is None else ISO[named](value) for value in values]
+        except ValueError:  # times where the column has days, say
+            dtype = None
     plain = {"int": polars.Int64, "float": polars.Float64, "bool": polars.Boolean}.get(type)
     for one in filter(None, (dtype, plain)):
         try:
@@ -218,18 +221,20 @@ ISO: dict[str, Any] = {
 
 
 def polars_type(said: str) -> Any:
-    """A type by what polars calls it, "Datetime(time_unit='us', time_zone=None)" say; None for one
-    that is nested."""
+    """A type by what polars calls it, "Datetime(time_unit='us', time_zone=None)" say; None for what
+    is none, or nested.  It may be of a stranger's folder, so nothing else of polars is called."""
     import polars
 
+    found = getattr(polars, said.partition("(")[0], None)
+    if not (isinstance(found, type) and issubclass(found, polars.DataType)):
+        return None
     try:
         call = ast.parse(said, mode="eval").body
         if isinstance(call, ast.Name):
-            return getattr(polars, call.id, None)
-        assert isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args
-        how = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg}
-        return getattr(polars, call.func.id)(**how)
-    except (SyntaxError, AssertionError, ValueError, TypeError, AttributeError):
+            return found
+        how = {word.arg: ast.literal_eval(word.value) for word in call.keywords}  # type: ignore
+        return found(**how)
+    except (SyntaxError, ValueError, TypeError, AttributeError):
         return None
 
 
@@ -352,7 +357,7 @@ def typed_cells(path: Path, leave_out: Sequence[str]) -> tuple[Cells, list[str]]
         if nested is not None:
             said = f"column {name!r} holds values of type {type(nested).__name__}"
             raise ValueError(f"{path}: {said}: leave it out with --drop")
-        values = [None if isinstance(v, float) and math.isnan(v) else v for v in values]
+        values = [None if is_nan(v) else v for v in values]
         column = found[name] = column_of(name, values)
         if any(isinstance(value, str) for value in values) and numeric(column):
             strings.append(name)
