@@ -8,7 +8,7 @@ CSV files, the prepared data, a run for every seed and adult.json, which is writ
 part.  One seed is the weights, the masks, which cells are removed, and the rows that the baselines
 see.
 
-Nats per row are of rows whose numbers are replaced by their 32 quantile bins, for every method;
+Nats per row are of rows whose numbers are replaced by their 64 quantile bins, for every method;
 that a cell is missing is a value of its own, and paid for.
 Imputation: cells of test rows are removed at random.  Categories are scored by the share of removed
 cells that are right, numbers by the absolute and the squared error in standard deviations of the

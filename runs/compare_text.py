@@ -12,7 +12,7 @@ import torch
 
 from unmask import MaskedDiffusion, __version__, checkpoint, estimate_nelbo
 from unmask.data import open_data
-from unmask.device import keep_freed_memory, pick_dtype, precision
+from unmask.device import pick_dtype, precision, tune_process
 from unmask.documents import read_json
 from unmask.estimate import errors
 from unmask.likelihood import joint_loss
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=1024, help=what)
     parser.add_argument("--repeats", type=int, default=8, help="draws of masks a window")
     args = parser.parse_args()
-    keep_freed_memory()
+    tune_process()
     runs = {}
     for method in args.methods:
         runs[method] = [evaluated(args, args.out / f"{method}-{seed}") for seed in args.seeds]

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from unmask import MaskedDiffusion, Subtokenizer, __version__, checkpoint, schedules
 from unmask.audit.sampler_law import exact_law
 from unmask.categorical import uniform
-from unmask.device import keep_freed_memory
+from unmask.device import tune_process
 from unmask.sampling import time_grid
 from unmask.subtokens import consistent
 
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    keep_freed_memory()
+    tune_process()
     p = drawn() if args.picture is None else read(args.picture)
     p = p / p.sum()
     grids = {f"{n} steps": time_grid(n, args.grid) for n in args.sampling_steps}

@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
@@ -498,16 +499,19 @@ def main(argv: list[str] | None = None) -> int:
                 print(lines[-1], flush=True)
                 wrong += row.wrong
     if args.out:
-        args.out.write_text(HEAD + "\n".join(lines) + "\n", encoding="utf-8")
+        head = HEAD.format(day=date.today(), cores=os.cpu_count())
+        args.out.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
     return int(wrong > 0)
 
 
 HEAD = """# What is lost when something goes wrong
 
-Made by `make faults` (`runs/faults.py`): every fault is a real one, of processes of their own; a
-run is as it should be if it ends with the bits of an undisturbed one, a command if it ends well or
-in one sentence with exit code 2.  The readers of outside files are fuzzed apart, by
+Made by `make faults` (`runs/faults.py`, twenty minutes): every fault is a real one, of processes of
+their own; a run is as it should be if it ends with the bits of an undisturbed one, a command if it
+ends well or in one sentence with exit code 2.  The readers of outside files are fuzzed apart, by
 `make test-slow`.
+
+On {day}, {cores} cores:
 
 """
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from unmask import MaskedDiffusion, __version__, checkpoint, sample
 from unmask.data import open_data
-from unmask.device import keep_freed_memory, pick_dtype, precision
+from unmask.device import pick_dtype, precision, tune_process
 from unmask.evaluation.distance import frechet, frechet_distance, moments
 
 CPU, GRIDS = torch.device("cpu"), ("uniform", "cosine")
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--classifier-steps", type=int, default=1500)
     args = parser.parse_args(argv)
-    keep_freed_memory()
+    tune_process()
     model, data = MaskedDiffusion.from_pretrained(args.model), open_data(args.data)
     labelled = open_data(args.labelled, labels=True)
     with torch.enable_grad():

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from unmask import MaskedDiffusion, __version__, checkpoint, estimate_nelbo
 from unmask.data import ProteinData, open_data
-from unmask.device import keep_freed_memory, pick_dtype, precision
+from unmask.device import pick_dtype, precision, tune_process
 from unmask.documents import read_json
 from unmask.estimate import difference
 from unmask.kinds.baselines import sequence_ngram_bits, sequence_ngram_probs
@@ -287,7 +287,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    keep_freed_memory()
+    tune_process()
     if args.threads:
         torch.set_num_threads(args.threads)
     model, data = MaskedDiffusion.from_pretrained(args.model), open_data(args.data)

@@ -16,6 +16,7 @@ from unmask.kinds.tables.columns import Column, Table
 from unmask.kinds.tables.fitted import FREQUENT, number_column, resolution
 from unmask.kinds.tables.scales import Digits, digits_of
 from unmask.kinds.tables.where import conditioned, spans_within
+from unmask.kinds.tables.written import improper
 
 CPU = ["--device", "cpu", "--dtype", "float32"]
 
@@ -49,6 +50,7 @@ COLUMNS = {
 def test_the_law_within_a_bin_sums_to_one(name):
     one = column(COLUMNS[name])
     within, bounds = one.within, np.array(one.bounds)
+    assert not one.misplaced.any()
     beyond = 20_000
     steps = np.arange(-beyond, within.last + beyond + 1)
     numbers = [float(within.scale.number(k)) for k in steps.tolist()]
@@ -240,6 +242,9 @@ def test_a_law_survives_its_spec():
             Within(**spec["within"] | {key: wrong})
     with pytest.raises(ValueError, match="other bins"):
         Column.from_spec(spec | {"values": ["1"]})
+    for wrong in ([], spec["bounds"][1:]):
+        with pytest.raises(ValueError, match=f"column 'n' has {len(wrong)} bounds of its bins"):
+            Column.from_spec(spec | {"bounds": wrong})
 
 
 def test_nats_as_written_do_not_depend_on_the_bins(tmp_path):
@@ -326,6 +331,36 @@ def test_a_law_within_bins_in_the_spelling_of_its_source(tmp_path):
         conditioned(data.tokenizer, said).weights for data, said in zip((ours, plain), where)
     )
     assert (ours[0][: len(one.values)] == plain[0][: len(one.values)]).all() and ours[0].any()
+
+
+def test_a_law_of_an_earlier_version_that_does_not_add_up_to_one_is_told(tmp_path, capsys):
+    """Bins of a law that begin one number late or early: no nats of rows as written."""
+    lines = "".join(f"{i % 70 / 10},{i % 50},a\n" for i in range(400))
+    (tmp_path / "t.csv").write_text("x,y,c\n" + lines)
+    prepare_table(tmp_path / "t.csv", tmp_path / "d", bins=4, progress=False)
+    x, y, c = open_data(tmp_path / "d").tokenizer.columns
+    assert improper([x, y, c]) == ""
+    for shift in (-1, 1):
+        spec = x.within.spec()
+        at = x.within.begins[2] - 1  # the last part of the second bin
+        spec["first"][at] += shift
+        other = x._replace(within=Within(**spec))
+        assert other.misplaced.tolist() == [True, False, False]
+        assert "of numbers of 'x' is of an earlier version" in improper([other, y, c])
+    flags = ["--steps", "2", "--dim", "16", "--layers", "1", "--heads", "2", "--minutes", "0", *CPU]
+    where = ["--data", str(tmp_path / "d"), "--out", str(tmp_path / "r")]
+    path = tmp_path / "d" / "meta.json"
+    meta = json.loads(path.read_text(encoding="utf-8"))
+    meta["tokenizer"]["columns"][0]["within"]["first"][at] += 1
+    path.write_text(json.dumps(meta), encoding="utf-8")
+    assert main(["train", "table", *where, *flags]) == 0
+    capsys.readouterr()
+    out = tmp_path / "e.json"
+    assert main(["eval", str(tmp_path / "r"), "--data", where[1], "--json", str(out), *CPU]) == 0
+    said = capsys.readouterr().out
+    assert "not said, since the law of numbers of 'x' is of an earlier version, and does" in said
+    record = json.loads(out.read_text(encoding="utf-8"))
+    assert "nats_per_example" in record and "nats_as_written" not in record
 
 
 def test_damaged_nats_within_bins_are_told(tmp_path):

@@ -35,7 +35,14 @@ CASES = {
     "learned": replace(SMALL, schedule="learned", time=True),
     "digits": replace(SMALL, digits=2, optimizer="adamw"),
     "unet": replace(
-        SMALL, network="unet", widths="8,16", blocks=1, layers=1, length=0, batch_size=8
+        SMALL,
+        network="unet",
+        widths="8,16",
+        blocks=1,
+        layers=1,
+        length=0,
+        batch_size=8,
+        traits=True,
     ),
 }
 MINUTES = replace(SMALL, steps=0, minutes=0.03)

@@ -18,6 +18,7 @@ from PIL import Image, features
 import unmask
 from unmask.audit import exact_nelbo
 from unmask.backbones import UNet
+from unmask.backbones.traits import without_traits
 from unmask.backbones.unet import Patches, grid_rotary
 from unmask.cli import main
 from unmask.config import TrainConfig
@@ -469,6 +470,45 @@ def test_a_row_of_features_is_that_of_its_pixel_and_channel(layers):
     assert torch.equal(network.features(z), base)
 
 
+@pytest.mark.parametrize("layers", [0, 1])
+def test_what_is_known_of_values_is_part_of_embeddings_and_of_the_heads_rows(layers):
+    """Of every channel, and of no mask; a network whose tables hold the sums says the same."""
+    sizes = {"widths": (8,), "blocks": 1, "heads": 2, "layers": layers, "dim": 16}
+    net = UNet(5, (4, 4, 3), traits=(1, 5, 4), **sizes).double()
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.normal_(std=0.3)
+        net.traits.tell(torch.randn(1, 5, 4), torch.tensor([0, 1, 2, 3, -1]))
+    other = without_traits(net)
+    assert other.traits is None and not other.config["traits"]
+    for name, rows in (("embed", 6), ("head", 5)):
+        added = getattr(other, name).weight - getattr(net, name).weight
+        plain = torch.zeros(rows, 8).double()
+        plain[:4] = net.traits.known[0, :4] @ getattr(net.traits, name)[0]
+        torch.testing.assert_close(added, plain.repeat(len(added) // rows, 1), rtol=0, atol=1e-12)
+    z = torch.randint(0, 6, (3, 48))
+    torch.testing.assert_close(other(z), net(z), rtol=0, atol=1e-12)
+    bare = UNet(**net.config | {"traits": ()}).double()
+    bare.load_state_dict(net.state_dict(), strict=False)
+    assert not torch.allclose(bare(z), net(z), rtol=0.1)
+
+
+def test_the_values_of_pictures_are_known_by_where_they_lie(folder):
+    """Cosines of a value's place between dark and bright: the first falls, all have variance 1, and
+    none is a sum of others.  Of two values there is nothing to know."""
+    meta = json.loads((folder / "meta.json").read_text())
+    for network in ("unet", "transformer"):
+        config = TrainConfig(network=network, layers=network == "transformer", traits=True)
+        net = build(config, 17, {"length": 64, "data": meta}).backbone
+        assert net.traits.row.tolist() == list(range(17))
+        known = net.traits.known[0]
+        assert known.shape == (17, 16) and (known[:, 0].diff() < 0).all()
+        torch.testing.assert_close(known.T @ known, 17 * torch.eye(16), rtol=0, atol=1e-4)
+    assert Pixels((2, 2, 1), 2).traits is None
+    few = Pixels((2, 2, 1), 3).traits
+    assert few.known[0, :, :2].any() and not few.known[0, :, 2:].any()
+
+
 def test_patches_are_put_back_where_they_were_cut_out():
     patches = Patches(3, 12, 0, 1, 2, 8, 0.0, 0)
     for linear in (patches.inside, patches.outside):
@@ -506,7 +546,7 @@ def test_the_papers_sizes_within_three_per_cent(preset, shape, millions):
         model = build(
             presets()[preset].config,
             256,
-            {"data": {"kind": "images", "tokenizer": {"shape": shape}}},
+            {"data": {"kind": "images", "tokenizer": {"shape": shape, "vocab_size": 256}}},
         )
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.03)
 

@@ -78,7 +78,9 @@ def test_the_up_samplers_of_a_picture_network_are_known_as_transposed():
     config = TrainConfig(
         network="unet", widths="8,16", blocks=1, layers=0, steps=1, minutes=0.0, length=64
     )
-    model = build(config, 3, {"data": {"kind": "images", "tokenizer": {"shape": [8, 8, 1]}}})
+    model = build(
+        config, 3, {"data": {"kind": "images", "tokenizer": {"shape": [8, 8, 1], "vocab_size": 3}}}
+    )
     (muon,) = (o for o in optimizers(model, config) if isinstance(o, Muon))
     turned = [p for group in muon.param_groups for p in group["params"] if id(p) in muon.transposed]
     assert [tuple(p.shape) for p in turned] == [(16, 16, 2, 2)]

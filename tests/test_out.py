@@ -28,7 +28,8 @@ NETWORKS = {
     ],
     "UNet": [
         PICTURES | WITH | {"widths": (8, 20), "blocks": 1, "embed": 6},
-        PICTURES | WITH | {"widths": (8,), "layers": 2, "dim": 24, "heads": 2, "mlp": 5},
+        PICTURES | WITH | {"widths": (8,), "layers": 2, "dim": 24, "heads": 2, "mlp": 5}
+        | {"traits": (1, 7, 4)},
     ],
     "DDiT": [
         FIELDS | {"condition": 5, "digits": 2}, FIELDS | {"condition": 0, "norm_bias": True},

@@ -28,6 +28,7 @@ NOT_RUN = {
     "coming-from.md": ["it needs JAX and MD4's own code"],
     "hub.md": ["it downloads"],
     "speedruns.md": ["the files are not there"],
+    "images.md": ["the files are not there"],
     "quality.md": ["it is for GPT-2 large, in a folder; tests do it with a small one"],
     "proteins.md": ["it needs MMseqs2"],
     "serve.md": ["it needs gradio, and a page that it serves"],

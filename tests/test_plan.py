@@ -131,7 +131,7 @@ class Tokens:
         return {{"x": torch.randint(vocab_size, (size, length))}}
 
 keep_freed_memory()
-meta = {{"data": {{"kind": "images", "tokenizer": {{"shape": [28, 28, 1]}}}}}}
+meta = {{"data": {{"kind": "images", "tokenizer": {{"shape": [28, 28, 1], "vocab_size": 256}}}}}}
 model = build(config, vocab_size, meta if config.network == "unet" else {{}})
 made = plan(config, Tokens(), State(model, config))
 print(made.estimate / made.peak)
@@ -153,7 +153,7 @@ def test_what_is_computed_anew_gives_the_same_bits(network, data, tmp_path):
         assert one == two
         return
     config = replace(SMALL, network="unet", widths="8,16", blocks=1, layers=1, dim=16, length=64)
-    meta = {"data": {"kind": "images", "tokenizer": {"shape": [8, 8, 1], "levels": 4}}}
+    meta = {"data": {"kind": "images", "tokenizer": {"shape": [8, 8, 1], "vocab_size": 4}}}
 
     class Pictures:
         classes = 0

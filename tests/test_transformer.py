@@ -7,6 +7,7 @@ import torch.nn.functional as F
 import unmask
 from unmask.backbones import Transformer, attention
 from unmask.backbones.attention import attend
+from unmask.backbones.traits import without_traits
 from unmask.backbones.transformer import Head, RMSNorm
 from unmask.kinds.registry import presets
 from unmask.train import build
@@ -80,7 +81,7 @@ def test_traits_are_part_of_embeddings_and_of_the_heads_rows():
                 if at >= 0:
                     plain[value] = known[at // 4, at % 4] @ weight[at // 4]
             torch.testing.assert_close(net.traits(weight), plain, rtol=0, atol=1e-12)
-        other = net.without_traits()
+        other = without_traits(net)
         assert other.traits is None and not other.config["traits"]
         torch.testing.assert_close(other(z), net(z), rtol=0, atol=1e-12)
         # what is added is of weight, and the mask has none of it
@@ -88,10 +89,12 @@ def test_traits_are_part_of_embeddings_and_of_the_heads_rows():
         assert torch.equal(other.embed.weight[11], net.embed.weight[11])
     names = {name for name, _ in net.named_parameters() if "traits" in name}
     assert names == {"traits.embed", "traits.head"}  # what is known is not learned
-    assert network().without_traits().config["traits"] == []
-    for wrong in ({"digits": 2, "traits": (1, 2, 3)}, {"traits": (1, 2)}, {"traits": (0, 2, 3)}):
-        with pytest.raises(ValueError, match="three numbers, of whole tokens"):
-            Transformer(11, **wrong)
+    assert without_traits(network()).config["traits"] == []
+    with pytest.raises(ValueError, match="are of whole tokens: digits must be 1"):
+        Transformer(11, digits=2, traits=(1, 2, 3))
+    for wrong in ((1, 2), (0, 2, 3)):
+        with pytest.raises(ValueError, match="must be three numbers, each at least 1"):
+            Transformer(11, traits=wrong)
 
 
 def test_neighbours_of_both_branches_are_seen_and_nothing_further():

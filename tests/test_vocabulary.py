@@ -10,6 +10,7 @@ import unmask
 from unmask import schedules
 from unmask.audit import exact_nelbo
 from unmask.backbones import NAMES
+from unmask.backbones.traits import without_traits
 from unmask.cli.main import main
 from unmask.config import TrainConfig
 from unmask.data import open_data, prepare_table
@@ -146,6 +147,21 @@ def test_pictures_of_another_size_and_other_values(name):
         assert torch.equal(next(weights)[at], next(weights)[to])
 
 
+def test_pictures_whose_values_are_known_by_where_they_lie():
+    """What was known of values is in their rows from then on."""
+    data = images((2, 2, 3), 4)
+    config = TrainConfig(network="unet", widths="8", blocks=1, layers=0, traits=True, device="cpu")
+    model = build(config, 4, {"length": 12, "data": data.meta})
+    random(model.backbone)
+    plain = without_traits(model.backbone)
+    same, _ = with_tokens(model, data, images((4, 2, 3), 4), 0)
+    for table in ("embed", "head"):
+        assert torch.equal(*(getattr(net, table).weight for net in (plain, same.backbone)))
+    other, said = with_tokens(model, data, images((2, 2, 3), 6), 0)
+    assert said.startswith("0 of 6 values") and not other.backbone.config["traits"]
+    assert other.predict(torch.full((1, 12), 6)).shape == (1, 4 * 3, 6)
+
+
 def test_a_table_with_another_column(tmp_path, capsys):
     """Columns and categories by their names; training goes on from there, and says so."""
     both = [f"{sex},{city}" for sex in "fm" for city in ("Rome", "Oslo")]
@@ -189,7 +205,7 @@ def test_numbers_that_lie_elsewhere_among_others_stay_what_they_were(tmp_path):
     config = TrainConfig(**SIZES, traits=True, device="cpu")
     model = build(config, len(ours.meanings), {"length": 2, "data": ours.meta})
     random(model.backbone)
-    plain = model.backbone.without_traits()
+    plain = without_traits(model.backbone)
     made, said = with_tokens(model, ours, theirs, 0)
     assert said.startswith("22 of 24 values are values of the model")
     assert not torch.equal(plain.embed.weight, model.backbone.embed.weight)

@@ -45,4 +45,6 @@ def resolution(known: Known) -> np.ndarray:
     """(n,) nats a test row that its numbers take within their bins, the same for all methods: their
     mean over the test rows, as `unmask eval` adds it."""
     beyond = open_data(known.home / "data").beyond("test")
+    if beyond is not None and beyond.unsaid:
+        raise ValueError(beyond.unsaid)
     return np.full(len(known.test), 0.0 if beyond is None else beyond.nats)

@@ -78,8 +78,8 @@ class TrainConfig:
     """Of a transformer, on sequences: both branches of each block see a weighted sum of so many
     neighbours of a position, itself among them (Canon layers); odd, unless --rival ar; 0: none."""
     traits: bool = False
-    """Of a transformer, on whole tokens of a table: know where the numbers of a column lie among
-    each other."""
+    """Of pictures and tables, on whole tokens: know where the values of a pixel, or the numbers of
+    a column, lie among each other.  Of two values there is nothing to know."""
     widths: str = "32,64,128"
     """Of a U-Net: the channels at each resolution, each half as fine as the one before."""
     blocks: int = 2
@@ -248,10 +248,8 @@ class TrainConfig:
         if given and not unet:
             raise ValueError(f"{given} is of --network unet, and this is a {self.network}")
         self.channels()
-        if (self.neighbours or self.traits) and unet:
+        if self.neighbours and unet:
             given, fix = f"neighbours {self.neighbours}", "--neighbours 0"
-            if not self.neighbours:
-                given, fix = "traits", "--no-traits"
             raise ValueError(f"{given} is of --network transformer, and this is a unet: {fix}")
         if self.traits and self.digits > 1:
             given = f"digits {self.digits}"

@@ -38,23 +38,21 @@ from unmask.kinds.registry import presets
 from unmask.kinds.tables.columns import ABSENT, check_name, did_you_mean
 from unmask.kinds.tables.data import batch_of
 from unmask.kinds.tables.flags import names_in
+from unmask.kinds.tables.framed import frame_of, values_of, with_cells
 from unmask.kinds.tables.frames import (
     Column,
     cells_of,
     column_of,
     columns_of,
-    frame_of,
     is_nan,
     library_of,
     numeric,
-    values_of,
-    with_cells,
 )
 from unmask.kinds.tables.holes import Guess, guess, number_of, opened, texts_of_holes, wanted_of
 from unmask.kinds.tables.prepare import check_absent, encode
 from unmask.kinds.tables.rules import BINS
 from unmask.kinds.tables.where import conditioned, spans_within
-from unmask.kinds.tables.written import nats_within
+from unmask.kinds.tables.written import improper, nats_within
 from unmask.likelihood import estimate_nelbo
 from unmask.rows import rows_at_a_time
 from unmask.train import train
@@ -304,6 +302,8 @@ class TableModel:
         The higher, the better.
         """
         cells, texts = self.rows(frame), self.texts_of(frame)
+        if wrong := improper(self.table_.columns):
+            raise ValueError(f"{wrong}: fit again, or take nats, which are of bins")
         found = cells_of([texts[name].texts for name in self.table_.names])
         within = nats_within(found, cells, self.table_, np.arange(len(cells)))
         return -float(self.nats(frame).mean + sum(within.nats))

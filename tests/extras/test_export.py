@@ -66,6 +66,7 @@ NETWORKS = {
     "places": lambda: text(places=6, traits=(2, 3, 4)),
     "links": lambda: text(places=6, time=True),
     "unet": lambda: backbones.UNet(**PICTURES, widths=(8, 8), blocks=1, time=True, classes=2),
+    "traits": lambda: backbones.UNet(**PICTURES, widths=(8,), blocks=1, traits=(1, 5, 4)),
     "patches": lambda: backbones.UNet(**PICTURES, widths=(8,), blocks=1, **SMALL),
     "ddit": lambda: backbones.DDiT(7, **SMALL, condition=4, time=True),
     "radd": lambda: backbones.DDiT(7, **SMALL, condition=0, norm_bias=True),
@@ -81,7 +82,8 @@ SCHEDULES = {
 # XLM-RoBERTa and CamemBERT are RoBERTa
 OF_TRANSFORMERS = [name for name in FAMILIES if name not in ("xlm-roberta", "camembert")]
 LABELS = {"time and classes": 4, "unet": 3, "md4": 3}
-POSITIONS = {"places": 6, "links": 6, "unet": 16, "patches": 16, "md4 unet": 16}  # else any number
+# else any number
+POSITIONS = {"places": 6, "links": 6, "unet": 16, "traits": 16, "patches": 16, "md4 unet": 16}
 
 
 def made(name, codes=None):
@@ -90,7 +92,12 @@ def made(name, codes=None):
     net = NETWORKS[name]() if name in NETWORKS else of_family(name)
     for weights in net.parameters():
         torch.nn.init.normal_(weights, std=0.3)
-    values = {"unet": 5, "patches": 5, "md4 unet": 5}.get(name, 20 if name in FAMILIES else 7)
+    if name in ("places", "traits"):  # what is known of values
+        size, (groups, most, _) = net.traits.known.shape, net.config["traits"]
+        rows = torch.arange(len(net.traits.row)) % (groups * most + 1) - 1
+        net.traits.tell(torch.randn(size), rows)
+    pictures = dict.fromkeys(("unet", "traits", "patches", "md4 unet"), 5)
+    values = pictures.get(name, 20 if name in FAMILIES else 7)
     how = {"meta": {"length": POSITIONS.get(name, 8)}}
     if name == "places":
         how["allowed"] = torch.arange(7) < torch.arange(2, 8)[:, None]

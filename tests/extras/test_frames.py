@@ -8,7 +8,8 @@ import pandas
 import polars
 import pytest
 
-from unmask.kinds.tables.frames import columns_of, frame_of, polars_series, polars_type
+from unmask.kinds.tables.framed import frame_of, polars_series, polars_type
+from unmask.kinds.tables.frames import columns_of
 from unmask.tables import TableModel
 
 SMALL = {"dim": 32, "layers": 2, "heads": 2, "batch_size": 128, "eval_minutes": 0.0}
@@ -116,6 +117,15 @@ def test_the_score_is_a_bound_on_the_likelihood_of_rows_as_written(model):
     assert len(model.nats(rows).positions) == 300
     with pytest.raises(ValueError, match="has no column 'arm'"):
         model.score(rows.drop(columns="arm"))
+    weight = next(one for one in model.table_.columns if one.name == "weight")
+    at = weight.within.begins[2] - 1
+    weight.within.first[at] += 1  # as an earlier version fitted it
+    try:
+        with pytest.raises(ValueError, match="'weight' is of an earlier version.*fit again"):
+            model.score(rows)
+    finally:
+        weight.within.first[at] -= 1
+    assert math.isfinite(model.score(rows))
 
 
 def test_a_kept_model_is_read_again(model):

@@ -95,8 +95,8 @@ class Transformer(nn.Module):
             raise ValueError(f"neighbours must be an odd number, or 0, not {neighbours}")
         if neighbours and places:
             raise ValueError(f"{places} places have no order: neighbours must be 0")
-        if traits and (digits > 1 or len(traits) != 3 or min(traits) < 1):
-            raise ValueError(f"traits {tuple(traits)} must be three numbers, of whole tokens")
+        if traits and digits > 1:
+            raise ValueError(f"traits {tuple(traits)} are of whole tokens: digits must be 1")
         mlp = mlp or 64 * math.ceil(dim * 8 / 3 / 64)
         self._config = {
             "vocab_size": vocab_size, "dim": dim, "layers": layers, "heads": heads, "mlp": mlp,
@@ -121,7 +121,7 @@ class Transformer(nn.Module):
         self.modulation = _zero(nn.Linear(dim, 2 * dim)) if condition else None
         self.ends, self.of_sequences = nn.Embedding(2, dim) if ends else None, ends == "sequence"
         self.head = _zero(Head(dim, vocab_size if decoder == "joint" else digits * base))
-        self.traits = TraitMaps(vocab_size, dim, *traits) if traits else None
+        self.traits = TraitMaps(vocab_size, dim, traits) if traits else None
         self.dropout = nn.Dropout(dropout)
         for embedding in filter(None, (self.embed, self.place, self.ends)):
             nn.init.normal_(embedding.weight, std=1.0)
@@ -144,10 +144,10 @@ class Transformer(nn.Module):
         c = condition(self, z, t, cond)
         values = self.embed.num_embeddings // self.digits  # and the mask
         table = torch.arange(self.digits, device=z.device) * values
-        x = self.embed(z.unflatten(1, (-1, self.digits)) + table).flatten(2)
+        ids, weight = z.unflatten(1, (-1, self.digits)) + table, self.embed.weight
         if self.traits is not None:
-            of_mask = 0, 0, 0, 1  # nothing is known of it
-            x = x + F.embedding(z, F.pad(self.traits(self.traits.embed), of_mask))
+            weight = self.traits.embeddings(weight)
+        x = F.embedding(ids, weight).flatten(2)
         if self.ends is not None:
             there = valid
             if there is None:
@@ -161,7 +161,7 @@ class Transformer(nn.Module):
         length = begin + x.shape[1]
         rotary = None
         if self.place is None:
-            cos, sin = _rotary(length, x.shape[-1] // self.blocks[0].heads, z.device)
+            cos, sin = _rotary(length, x.shape[-1] // blocks[0].heads, z.device)
             rotary = cos[begin:], sin[begin:]
         else:
             places = self.place.num_embeddings
@@ -176,20 +176,6 @@ class Transformer(nn.Module):
             shift, scale = self.modulation(c)[:, None].chunk(2, -1)
             x = x * (1 + scale) + shift
         return x
-
-    def without_traits(self) -> "Transformer":
-        """One that says the same, whose tables hold the sums."""
-        traits: Any = self.traits
-        if traits is None:
-            return self
-        made = Transformer(**self.config | {"traits": ()}).to(self.head.weight)
-        made.train(self.training)
-        known = {n: w for n, w in self.state_dict().items() if not n.startswith("traits.")}
-        made.load_state_dict(known)
-        with torch.no_grad():
-            made.embed.weight[:-1] += traits(traits.embed)
-            made.head.weight += traits(traits.head)
-        return made
 
     def nothing_seen(self) -> "list[Past]":
         """What `remembering` takes at first.  ValueError for a network that is not causal."""
@@ -211,8 +197,10 @@ class Transformer(nn.Module):
 
     def logits(self, features: Tensor) -> Tensor:
         """(..., dim) -> (..., V), or (..., L, base) of an independent decoder."""
-        alike = None if self.traits is None else self.traits(self.traits.head)
-        logits = self.head(features, alike)
+        weight = self.head.weight
+        if self.traits is not None:
+            weight = self.traits.outputs(weight)
+        logits = self.head(features, weight)
         return logits if self.joint else logits.unflatten(-1, (self.digits, -1))
 
     def forward(
@@ -269,9 +257,9 @@ class Head(nn.Linear):
     five times slower on an H200.
     """
 
-    def forward(self, input: Tensor, added: Tensor | None = None) -> Tensor:
-        """`added`: to the weights."""
-        weight = self.weight if added is None else self.weight + added
+    def forward(self, input: Tensor, weight: Tensor | None = None) -> Tensor:
+        """By other weights than its own, if they are given."""
+        weight = self.weight if weight is None else weight
         return (self.aligned if input.is_cuda else F.linear)(input, weight, self.bias)
 
     def aligned(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from unmask.backbones.attention import attend
 from unmask.backbones.part import Part
+from unmask.backbones.traits import TraitMaps
 from unmask.backbones.transformer import MOST_LAYERS, Block, RMSNorm, _rotary, _zero, condition
 
 # of a group norm: at most so many groups, of at least so many channels (fewer are slow on CPUs)
@@ -34,6 +35,7 @@ class UNet(nn.Module):
     `time`: look at t.
     `classes`: the number of labels in `cond` (B,), 0 for none; the extra label `classes` means "no
     label", as does cond=None.
+    `traits` (groups, most, K): as of a Transformer; the channels share them.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class UNet(nn.Module):
         dropout: float = 0.0,
         time: bool = False,
         classes: int = 0,
+        traits: Sequence[int] = (),
     ):
         super().__init__()
         shape, widths = tuple(int(n) for n in shape), tuple(int(n) for n in widths)
@@ -90,6 +93,7 @@ class UNet(nn.Module):
             "vocab_size": vocab_size, "shape": list(shape), "widths": list(widths),
             "blocks": blocks, "heads": heads, "layers": layers, "dim": dim, "patch": patch,
             "mlp": mlp, "embed": embed, "dropout": dropout, "time": time, "classes": classes,
+            "traits": list(traits),
         }  # fmt: skip
         self.shape, self.uses_time, first = shape, time, widths[0]
         self.embed = nn.Embedding(shape[2] * (vocab_size + 1), embed)  # a table for each channel
@@ -129,6 +133,7 @@ class UNet(nn.Module):
         self.norm = norm(width)
         self.out = nn.Conv2d(width, shape[2] * embed, 3, padding=1)
         self.head = _zero(nn.Linear(embed, vocab_size))
+        self.traits = TraitMaps(vocab_size, embed, traits) if traits else None
         network: Any = self
         network.to(memory_format=torch.channels_last)
 
@@ -148,7 +153,10 @@ class UNet(nn.Module):
             raise ValueError(f"this UNet is for {values}, not {z.shape[1]}")
         c = condition(self, z, t, cond)
         table = torch.arange(channels, device=z.device) * (self.embed.num_embeddings // channels)
-        x = self.embed(z.view(-1, height, width, channels) + table).flatten(3).permute(0, 3, 1, 2)
+        ids, weight = z.view(-1, height, width, channels) + table, self.embed.weight
+        if self.traits is not None:
+            weight = self.traits.embeddings(weight)
+        x = F.embedding(ids, weight).flatten(3).permute(0, 3, 1, 2)
         x = self.stem(x.to(memory_format=torch.channels_last))
         kept = [x]
         down, middle, up = (
@@ -166,7 +174,9 @@ class UNet(nn.Module):
 
     def logits(self, features: Tensor) -> Tensor:
         """(..., embed) -> (..., V)."""
-        return self.head(features)
+        if self.traits is None:
+            return self.head(features)
+        return F.linear(features, self.traits.outputs(self.head.weight), self.head.bias)
 
     def forward(self, z: Tensor, t: Tensor | None = None, cond: Tensor | None = None) -> Tensor:
         """(B, H*W*C) ids -> logits (B, H*W*C, V)."""

@@ -184,6 +184,9 @@ def beyond_tokens(data: Any, split: str, count: int, length: int, bound: Any) ->
     beyond = data.beyond(split)
     if beyond is None:
         return {}
+    if beyond.unsaid:
+        print(f"  {beyond.what}: not said, since {beyond.unsaid}")
+        return {}
     if count < data.window_count(split, length):
         print(f"  {beyond.what}: said of whole splits, without --limit")
         return {}

@@ -23,6 +23,7 @@ class Beyond(NamedTuple):
     density: float  # what the nats of a density are more than those of tokens and this
     what: str  # all of it is the bound of, in words
     notes: list[str]
+    unsaid: str = ""  # why none of it can be trusted, in words
 
 
 class Data:

@@ -19,21 +19,13 @@ from unmask.documents import malformed
 from unmask.kinds.output import check_out
 from unmask.kinds.quality import Quality
 from unmask.kinds.recipe import Recipe
+from unmask.kinds.traits import Traits
 from unmask.kinds.view import Line, Piece, View, Words
 from unmask.markup import escaped
 from unmask.roles import HOLE
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-class Traits(NamedTuple):
-    """What is known of values beside that they are others, such as where they lie on a scale.
-
-    Values that these compare, the numbers of a column, are a group."""
-
-    known: np.ndarray  # (groups, the most values of one, K) float32, zeros behind a smaller one
-    row: np.ndarray  # (V,) int64, that of each value in `known`, group after group; -1: none
 
 
 class Layout(NamedTuple):

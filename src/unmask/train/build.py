@@ -16,6 +16,7 @@ from unmask.device import physical_memory
 from unmask.diffusion import MaskedDiffusion
 from unmask.kinds.kind import Layout
 from unmask.kinds.registry import kind_of
+from unmask.kinds.traits import Traits
 from unmask.rivals import MODELS
 from unmask.subtokens import Subtokenizer
 
@@ -60,8 +61,10 @@ def network(config: TrainConfig, vocab_size: int, layout: Layout, classes: int) 
     shared: dict[str, Any] = {"dim": config.dim, "layers": config.layers, "heads": config.heads}
     shared |= {"mlp": config.mlp or None, "dropout": config.dropout, "time": config.time}
     shared["classes"] = classes
+    traits = layout.traits if config.traits else None
+    shared["traits"] = () if traits is None else traits.known.shape
     if config.network == "transformer":
-        if config.traits and not layout.places:
+        if config.traits and not (layout.places or layout.shape):
             raise ValueError("this data says nothing of its values: leave out --traits")
         if layout.places and config.neighbours:
             raise ValueError(
@@ -72,19 +75,21 @@ def network(config: TrainConfig, vocab_size: int, layout: Layout, classes: int) 
         causal = config.rival == "ar"  # then where it ends is not known yet
         ends = "sequence" if layout.ends and not causal else False
         shared |= {"ends": ends, "causal": causal, "neighbours": config.neighbours}
-        traits = layout.traits if config.traits else None
-        shared["traits"] = () if traits is None else traits.known.shape
-        found = Transformer(vocab_size, places=layout.places, **shared)
-        if traits is not None and found.traits is not None:
-            found.traits.tell(*map(torch.from_numpy, traits))
-        return found
+        return told(Transformer(vocab_size, places=layout.places, **shared), traits)
     if layout.shape is None:
         unfit = "is for pictures, and this data has none"
         raise ValueError(f"--network unet {unfit}: use --network transformer")
     if config.digits > 1:
         unfit = f"takes whole values, not digits {config.digits}"
         raise ValueError(f"--network unet {unfit}: use --network transformer")
-    return UNet(vocab_size, layout.shape, widths=config.channels(), blocks=config.blocks, **shared)
+    shared |= {"widths": config.channels(), "blocks": config.blocks}
+    return told(UNet(vocab_size, layout.shape, **shared), traits)
+
+
+def told(network: Transformer | UNet, traits: Traits | None) -> nn.Module:
+    if network.traits is not None and traits is not None:
+        network.traits.tell(*map(torch.from_numpy, traits))
+    return network
 
 
 def check_memory(config: TrainConfig, make: Callable[[], nn.Module]) -> None:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from unmask import schedules
-from unmask.backbones import Transformer
+from unmask.backbones import Transformer, UNet
+from unmask.backbones.traits import without_traits
 from unmask.diffusion import MaskedDiffusion
 from unmask.kinds.kind import Kind
 from unmask.schedules import Schedule
@@ -32,8 +33,8 @@ def with_tokens(
     that is not made for a number of values.
     """
     network: Any = model.backbone
-    if isinstance(network, Transformer):  # what is known of these values is something else
-        network = network.without_traits()
+    if isinstance(network, Transformer | UNet):  # what is known of values is in their rows then
+        network = without_traits(network)
     before = getattr(network, "config", {})
     if "vocab_size" not in before:
         raise ValueError(f"{type(network).__name__} has the tokens that it was made with")

@@ -102,7 +102,7 @@ class Images(Kind):
     @property
     def layout(self) -> Layout:
         height, width, channels = self.meta["tokenizer"]["shape"]
-        return Layout(shape=(height, width, channels))
+        return Layout(shape=(height, width, channels), traits=self.tokenizer.traits)
 
     @property
     def meanings(self) -> Sequence[str]:

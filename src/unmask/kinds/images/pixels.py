@@ -18,6 +18,7 @@ import numpy as np
 
 from unmask.arrays import one_line
 from unmask.kinds.leftout import BadRecord
+from unmask.kinds.traits import Traits, traits_of
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")  # of Pillow
 # how their files begin
@@ -57,6 +58,12 @@ class Pixels:
     def length(self) -> int:
         """Tokens a picture."""
         return math.prod(self.shape)
+
+    @property
+    def traits(self) -> Traits | None:
+        """Where values lie between dark and bright; None where there are two."""
+        levels = self.vocab_size
+        return traits_of({0: np.arange(levels)} if levels > 2 else {}, levels)
 
     def encode(self, pictures: np.ndarray) -> np.ndarray:
         """Values 0..255 (..., H, W, C) -> tokens (..., H*W*C), uint8."""

@@ -21,7 +21,7 @@ DIGITS = replace(
 )  # fmt: skip
 
 MNIST = replace(
-    SMALL_UNET, widths="32,64,128", blocks=1, batch_size=32, learning_rate=2e-3,
+    SMALL_UNET, widths="32,64,128", blocks=1, traits=True, batch_size=32, learning_rate=2e-3,
     muon_learning_rate=0.008, focus=1.0, checkpoint_minutes=10.0,
 )  # fmt: skip
 

@@ -22,7 +22,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unmask.kinds.kind import Traits
 from unmask.kinds.tables.bins import Within
 from unmask.kinds.tables.numbers import (
     PLAIN,
@@ -33,13 +32,13 @@ from unmask.kinds.tables.numbers import (
     respelled,
     spelling_of,
 )
+from unmask.kinds.traits import Traits, traits_of
 
 # in the place of a value's number: a cell that is missing; one with a value that is not known
 ABSENT, UNKNOWN = -1, -2
 # what a missing cell is: a fact of its own; a value that nobody knows; or, of tables that an
 # earlier version prepared, a place that is not there
 READINGS = ("missing", "unknown", "absent")
-WAVES = 16  # cosines that tell where a number lies among those of its column
 RANKED = 256  # categories that are numbers: more are codes, and a long column costs all others
 MISSING = ("", "?", "na", "n/a", "nan", "null")  # cells without a value, in lower case
 
@@ -86,6 +85,17 @@ class Column(NamedTuple):
         numbers = [parse_number(value, self.spelling) for value in self.values]
         return np.unique(np.array(numbers, np.float64), return_inverse=True)[1]
 
+    @property
+    def misplaced(self) -> np.ndarray:
+        """(bins - 1,) bool: whether the law within bins has another first number of a bin than its
+        cells have."""
+        assert self.within is not None and self.bounds is not None
+        first = self.within.first[self.within.begins[2:] - 1]
+        number = self.within.scale.number
+        sides = [(float(number(k - 1)), float(number(k))) for k in first.tolist()]
+        below, at = np.array(sides).reshape(-1, 2).T
+        return (below >= self.bounds) | (at < self.bounds)
+
     def draw(
         self, values: np.ndarray, generator: np.random.Generator, only: np.ndarray | None = None
     ) -> list[str]:
@@ -131,6 +141,8 @@ class Column(NamedTuple):
         values = tuple(spec["values"])
         if within is not None and (bounds is None or within.bins[-1] + 1 != len(values)):
             raise ValueError(f"column {spec['name']!r} has a law of other bins than its own")
+        if bounds is not None and len(bounds) != max(len(values) - 1, 0):
+            raise ValueError(f"column {spec['name']!r} has {len(bounds)} bounds of its bins")
         return cls(spec["name"], spec["place"], values, bounds, missing, within, spelling)
 
 
@@ -225,23 +237,14 @@ class Table:
 
     @property
     def traits(self) -> Traits | None:
-        """Where the numbers of each column lie among each other: `WAVES` cosines of their rank, or
-        as many as tell them apart.  None where no column has three numbers."""
+        """Where the numbers of each column lie among each other.  None where no column has three
+        numbers."""
         ranks = {
             first: rank
             for first, place in zip(self.first.tolist(), self.places, strict=False)
             if place.says == "value" and (rank := self.columns[place.column].rank) is not None
         }
-        if not ranks:
-            return None
-        most, row = max(map(len, ranks.values())), np.full(self.vocab_size, -1)
-        known = np.zeros((len(ranks), most, WAVES), np.float32)
-        for i, (first, rank) in enumerate(ranks.items()):
-            wave = np.arange(1, min(WAVES, len(rank) - 1) + 1)
-            angle = np.pi * (rank[:, None] + 0.5) / len(rank) * wave
-            known[i, : len(rank), : len(wave)] = np.sqrt(2) * np.cos(angle)
-            row[first : first + len(rank)] = i * most + np.arange(len(rank))
-        return Traits(known, row)
+        return traits_of(ranks, self.vocab_size)
 
     def of(self, columns: Iterable[Column]) -> "Table":
         """The same kind of file with these columns."""

@@ -133,8 +133,8 @@ def read_records(
                 "give a file whose lines end in a newline"
             )
         help = (
-            "a quote inside a quoted cell is written twice, "
-            "and --delimiter says what is between cells"
+            f"a quote inside a quoted cell is written twice; {delimiter!r} was taken to be "
+            "between cells"
         )
         raise ValueError(f"{path}, line {before + reader.line_num}: {said} ({help})") from None
 

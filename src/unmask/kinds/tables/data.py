@@ -9,7 +9,7 @@ import torch
 from unmask.kinds.data import Beyond, Whole
 from unmask.kinds.folder import SPLITS, check_sizes, facts_of_meta
 from unmask.kinds.tables.columns import Table
-from unmask.kinds.tables.written import of_split
+from unmask.kinds.tables.written import improper, of_split
 from unmask.roles import SCORED, UNKNOWN
 
 
@@ -77,7 +77,10 @@ class TableData(Whole):
         # the probability of a number is its density times the step between numbers
         shift = sum(written.log_steps)
         what = "the row as the source writes its numbers"
-        return Beyond(sum(written.nats), written.nats, shift, what, notes)
+        unsaid = improper(columns)
+        if unsaid:
+            unsaid += ": prepare the table, and train, again"
+        return Beyond(sum(written.nats), written.nats, shift, what, notes, unsaid)
 
     def _terms(self) -> dict[str, str]:
         if self.tokenizer.missing_is != "missing":

@@ -43,6 +43,16 @@ def nats_within(cells: Cells, found: np.ndarray, table: Table, rows: np.ndarray)
     return written
 
 
+def improper(columns: Sequence[Column]) -> str:
+    """Which of them have a law of other numbers than their bins have, in words; "" if none.
+
+    Laws that earlier versions fitted, which do not add up to 1."""
+    wrong = [repr(one.name) for one in columns if one.within is not None and one.misplaced.any()]
+    names = f"{', '.join(wrong[:3])}{', ...' * (len(wrong) > 3)}"
+    why = "is of an earlier version, and does not add up to 1"
+    return f"the law of numbers of {names} {why}" if wrong else ""
+
+
 def of_split(meta: dict[str, Any], columns: Sequence[Column], split: str) -> Written | None:
     """As `meta.json` has it; None where numbers have no law within their bins."""
     numbers = [column for column in columns if column.bounds is not None]
