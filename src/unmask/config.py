@@ -251,7 +251,7 @@ class TrainConfig:
         if self.neighbours and unet:
             given, fix = f"neighbours {self.neighbours}", "--neighbours 0"
             raise ValueError(f"{given} is of --network transformer, and this is a unet: {fix}")
-        if self.traits and self.digits > 1:
+        if self.traits and self.digits > 1 and not unet:  # which has no digits at all
             given = f"digits {self.digits}"
             raise ValueError(f"{given} have no traits, which are of whole tokens: --no-traits")
         if self.neighbours and not self.neighbours % 2 and self.rival != "ar":
