@@ -254,6 +254,11 @@ def test_what_counts_explain_is_taken_out_and_nothing_else():
     assert float((found - found.mean(0)).std()) < 0.15 * float((draws - draws.mean(0)).std())
     kept = found.mean(0) - positions * math.sin(3) / 3
     assert float(torch.corrcoef(torch.stack([kept, of_example]))[0, 1]) > 0.8
+    # where all but one example have nothing to pay, some cells have none that does
+    few, none = torch.zeros(4, 200).double(), torch.zeros(200, dtype=torch.long)
+    few[:, 0], none[0] = draws[:, 0], positions[0]
+    found = steadied(few, pick, none)
+    assert found.isfinite().all() and not found[:, 1:].any()
     # too few to know
     assert torch.equal(steadied(draws[:1, :3], pick[:1, :3], positions[:3]), draws[:1, :3])
 

@@ -583,6 +583,19 @@ def test_classes_are_given_and_hidden_from_a_share(folder, monkeypatch):
     )
 
 
+def test_a_run_from_a_model_of_classes_records_that_its_bound_is_given_them(folder, tmp_path):
+    few = ["--widths", "8", "--steps", "1", "--minutes", "0", "--batch-size", "4", "--warmup", "1"]
+    few += ["--eval-windows", "4", "--device", "cpu", "--dtype", "float32"]
+    for name, flags in (
+        ("a", ["--labels", *few]),
+        ("b", [*few[2:], "--from", str(tmp_path / "a")]),
+    ):
+        where = ["--data", str(folder), "--out", str(tmp_path / name)]
+        record = tmp_path / f"{name}.json"
+        assert main(["train", "digits", *where, *flags, "--json", str(record)]) == 0
+        assert json.loads(record.read_text(encoding="utf-8"))["given"] == "classes"
+
+
 def test_a_network_of_classes_tells_them_apart():
     torch.manual_seed(0)
     network = UNet(3, (4, 4, 1), widths=(8,), blocks=1, heads=1, classes=2)

@@ -62,6 +62,15 @@ def test_a_run_takes_its_minutes_however_the_rate_changes(rate, evaluation, deca
     assert sum(factors) / len(factors) > 0.48  # of an undisturbed run: 0.54
 
 
+@pytest.mark.parametrize("a_step,steps", [(10.0, 3), (4.0, 8), (14.0, 3), (100.0, 2)])
+def test_a_few_slow_steps_do_not_take_longer_than_the_minutes(a_step, steps):
+    """Half a minute of steps that are slower than a fifteenth of it; of the slowest one more than
+    is over when it ends."""
+    config = replace(CONFIG, minutes=0.5, warmup=1)
+    seconds, factors, _ = simulated(config, lambda now, step: a_step)
+    assert (seconds, len(factors)) == (steps * a_step, steps)
+
+
 def test_one_slow_step_does_not_end_the_learning():
     seconds, factors, _ = simulated(CONFIG, lambda now, step: 40.0 if step == 300 else 0.2)
     assert seconds == pytest.approx(300, rel=0.06)

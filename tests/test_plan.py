@@ -10,6 +10,7 @@ import pytest
 import torch
 from test_train import SMALL
 
+import unmask.train.plan as plans
 from unmask.backbones import parts_of
 from unmask.cli import main
 from unmask.data import open_data
@@ -46,6 +47,22 @@ def test_a_dry_run_says_what_a_run_takes_and_leaves_nothing(data, tmp_path, caps
     ):
         assert line in said, said
     assert made["peak"] > 50e6 and made["estimate"] > 50e6 and made["seconds"] > 0
+
+
+@pytest.mark.parametrize("rows,tried", [(1, [1, 2]), (2, [1, 2]), (3, [1, 2]), (16, [4, 8])])
+def test_two_sizes_of_a_micro_batch_are_tried(rows, tried, data, monkeypatch):
+    """So that what a row takes can be told, of few rows, too."""
+    sizes, step = [], plans.train_step
+
+    def noted(config, *rest):
+        sizes.append(config.batch_size)
+        return step(config, *rest)
+
+    monkeypatch.setattr(plans, "train_step", noted)
+    config = replace(SMALL, batch_size=rows, device="cpu")
+    found = open_data(data)
+    plans.plan(config, found, State(build(config, found.vocab_size, {}), config))
+    assert list(dict.fromkeys(sizes))[:2] == tried
 
 
 def test_pieces_are_planned_without_processes(data, tmp_path, capsys):

@@ -11,13 +11,14 @@ import pytest
 import torch
 
 import unmask
-from unmask import checkpoint
+from unmask import checkpoint, schedules
+from unmask.backbones import UNet
 from unmask.config import TrainConfig
 from unmask.data import open_data, prepare_text
-from unmask.train import build, compile_network, read_log, train
+from unmask.train import State, build, compile_network, read_log, train, train_step
 from unmask.train.loop import seed_of
 from unmask.train.pace import Fall, rate_factor
-from unmask.train.state import optimizers
+from unmask.train.state import begin, optimizers
 
 SMALL = TrainConfig(
     length=16, dim=16, layers=1, heads=2, batch_size=8, dropout=0.1, steps=12, warmup=2,
@@ -274,6 +275,9 @@ def test_another_configuration_or_other_data_is_refused(data, tmp_path):
         {"dim": 10**8},
         {"dim": 2**40},
         {"batch_size": 2**50},
+        {"power": 3.0},
+        {"power": 0.5, "schedule": "cosine"},
+        {"schedule_learning_rate": 0.5},
     ],
 )
 def test_a_configuration_that_cannot_be_meant_is_refused_before_any_work(data, tmp_path, wrong):
@@ -339,6 +343,35 @@ def test_only_checkpoints_of_the_run_are_read_or_removed(data, tmp_path):
     newest.write_bytes(newest.read_bytes()[:-5])
     with pytest.raises(ValueError, match=r"damaged.*remove .*00000012 to continue from .*00000011"):
         train(replace(SMALL, checkpoint_minutes=1e-9), data, run)
+
+
+def test_what_is_frozen_has_no_state_to_go_on_from(data):
+    """Nor has it in the checkpoints of pieces, which are held against what is begun."""
+    model = build(SMALL, open_data(data).vocab_size, {})
+    model.backbone.embed.weight.requires_grad_(False)
+    state = State(model, SMALL)
+    train_step(SMALL, open_data(data), state)
+    stepped = [set(optimizer.state) for optimizer in state.optimizers]
+    for optimizer in state.optimizers:
+        optimizer.state.clear()
+        begin(optimizer)
+    assert [set(optimizer.state) for optimizer in state.optimizers] == stepped
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's
+def test_no_part_of_a_network_is_one_too_many_to_be_compiled(monkeypatch):
+    """A U-Net has more shapes of parts than are compiled by default."""
+    net = UNet(4, (8, 8, 1), widths=(8, 16, 24, 32), blocks=1, heads=1)
+    model = unmask.MaskedDiffusion(net, schedules.Linear(), unmask.Subtokenizer(4))
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
+    compiled = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda part: compiled(part, backend="eager"))
+    compile_network(model)
+    z = torch.randint(0, 5, (2, 64))
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        net(z).sum().backward()
+        with torch.no_grad():
+            net(z)
 
 
 def test_two_processes_do_not_train_in_one_folder(data, tmp_path):

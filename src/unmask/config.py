@@ -36,6 +36,7 @@ RivalName = Literal["", "ar", "sedd", "d3pm", "uniform"]
 LINEAR = {"ar": "has no masks", "d3pm": "has the linear schedule alone"}
 OF_UNET = {"widths": "32,64,128", "blocks": 2}
 # what they are where tokens have no digits
+OF_LEARNED, OF_POWERS = {"schedule_learning_rate": 0.01}, {"power": 1.0}
 OF_DIGITS = {"decoder": "joint", "codes": "ids", "masking": "digit", "objective": "nelbo"}
 # what a model says itself, of a run that begins with its weights
 OF_MODEL = (
@@ -215,6 +216,11 @@ class TrainConfig:
                 "--schedule learned needs --time: with one curve per value, being masked at t is "
                 "evidence about the value, so the network must look at t"
             )
+        of_others = {} if learned else OF_LEARNED
+        if self.schedule in ("linear", "cosine"):
+            of_others = of_others | OF_POWERS
+        if given := self._first_changed(of_others):
+            raise ValueError(f"{given} is not of schedule {self.schedule}: leave it out")
         self._check_focus()
         self._check_rival()
         if not 0 < self.decay_share <= 1:

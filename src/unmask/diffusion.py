@@ -269,9 +269,10 @@ class MaskedDiffusion(Alphabets):
         """Times and masks for the scored units of a batch, see `masks.draw`, from `uniforms`, or
         from `generator` as one micro-batch.
 
-        With a scalar schedule, the t of an example that is partly given or unknown is the one at
-        which as large a share of an unconditional example is hidden, as in sampling: at the t that
-        was drawn, no unconditional example looks like it.
+        With a scalar schedule, the t of an example that is partly given or unknown, and of exact
+        counts (`shares`), is the one at which as large a share of an unconditional example is
+        hidden, as in sampling: at the t that was drawn, no unconditional example looks like it, and
+        the sampler of exact counts shows no other.
         """
         if uniforms is None:
             uniforms = masks.of_batch(batch.y, generator)
@@ -279,7 +280,8 @@ class MaskedDiffusion(Alphabets):
         if self.schedule.num_values > 1:
             return drawn
         fits = self.schedule.inverse(1 - batch.hidden_share(drawn.masked))
-        return drawn._replace(t=torch.where(batch.conditional, fits, drawn.t))
+        fitting = batch.conditional if shares is None else torch.ones_like(batch.conditional)
+        return drawn._replace(t=torch.where(fitting, fits, drawn.t))
 
     # ------------------------------------------------------------ the bound
 

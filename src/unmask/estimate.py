@@ -191,7 +191,8 @@ def steadied(draws: Tensor, pick: Tensor, positions: Tensor) -> Tensor:
     paid.index_add_(0, cell.flatten(), draws.flatten(0, 1))
     count = weight.new_zeros(cells).index_add_(0, cell.flatten(), weight.flatten())
     trailing = (..., *[None] * (draws.ndim - 2))
-    rate = paid / count[trailing] - (paid.sum(0) / count.sum())
+    # a cell of examples without positions has paid nothing, and its rate is not read
+    rate = paid / count.clamp(min=1)[trailing] - (paid.sum(0) / count.sum())
     return draws - weight[trailing] * rate[cell]
 
 

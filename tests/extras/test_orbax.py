@@ -44,11 +44,7 @@ def test_the_commands_of_the_page_run(work, tmp_path):
     vocabulary(tmp_path / "gpt2", 10)
     vocabulary(tmp_path / "eleven.json", 11)
     (tmp_path / "wiki.txt").write_text("abcdefghihgfedcba" * 40)
-    swaps = {
-        "md4 --tokenizer gpt2": "md4 --tokenizer eleven.json",
-        # another model in the place of the first: of the same tokens
-        "mdlm-owt mdlm ": "mdlm-owt other ",
-    }
+    swaps = {"md4 --tokenizer gpt2": "md4 --tokenizer eleven.json"}
     said = run_page("coming-from.md", tmp_path, swaps, only="sh")
     assert said.count("averaged (EMA)") == 7 and "bits per token" in said
     assert all((tmp_path / name / "config.json").is_file() for name in ("sedd", "radd", "md4"))

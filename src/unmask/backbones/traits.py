@@ -46,6 +46,13 @@ class TraitMaps(nn.Module):
         return weight + self(self.head)
 
 
+def embedded(network: Any, ids: Tensor) -> Tensor:
+    """Rows of a network's embedding tables, with what is known of values, where it is."""
+    if network.traits is None:
+        return network.embed(ids)
+    return F.embedding(ids, network.traits.embeddings(network.embed.weight))
+
+
 def without_traits(network: Any) -> Any:
     """A Transformer or UNet that says the same, whose tables hold the sums."""
     traits: TraitMaps | None = network.traits

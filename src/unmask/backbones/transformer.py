@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from unmask.backbones.attention import attend
 from unmask.backbones.modulated import Modulated
-from unmask.backbones.traits import TraitMaps
+from unmask.backbones.traits import TraitMaps, embedded
 from unmask.kernels.pointwise import rms_norm, turned, with_neighbours
 from unmask.subtokens import least_base
 
@@ -144,10 +144,7 @@ class Transformer(nn.Module):
         c = condition(self, z, t, cond)
         values = self.embed.num_embeddings // self.digits  # and the mask
         table = torch.arange(self.digits, device=z.device) * values
-        ids, weight = z.unflatten(1, (-1, self.digits)) + table, self.embed.weight
-        if self.traits is not None:
-            weight = self.traits.embeddings(weight)
-        x = F.embedding(ids, weight).flatten(2)
+        x = embedded(self, z.unflatten(1, (-1, self.digits)) + table).flatten(2)
         if self.ends is not None:
             there = valid
             if there is None:
@@ -197,9 +194,7 @@ class Transformer(nn.Module):
 
     def logits(self, features: Tensor) -> Tensor:
         """(..., dim) -> (..., V), or (..., L, base) of an independent decoder."""
-        weight = self.head.weight
-        if self.traits is not None:
-            weight = self.traits.outputs(weight)
+        weight = None if self.traits is None else self.traits.outputs(self.head.weight)
         logits = self.head(features, weight)
         return logits if self.joint else logits.unflatten(-1, (self.digits, -1))
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from unmask.backbones.attention import attend
 from unmask.backbones.part import Part
-from unmask.backbones.traits import TraitMaps
+from unmask.backbones.traits import TraitMaps, embedded
 from unmask.backbones.transformer import MOST_LAYERS, Block, RMSNorm, _rotary, _zero, condition
 
 # of a group norm: at most so many groups, of at least so many channels (fewer are slow on CPUs)
@@ -153,10 +153,8 @@ class UNet(nn.Module):
             raise ValueError(f"this UNet is for {values}, not {z.shape[1]}")
         c = condition(self, z, t, cond)
         table = torch.arange(channels, device=z.device) * (self.embed.num_embeddings // channels)
-        ids, weight = z.view(-1, height, width, channels) + table, self.embed.weight
-        if self.traits is not None:
-            weight = self.traits.embeddings(weight)
-        x = F.embedding(ids, weight).flatten(3).permute(0, 3, 1, 2)
+        x = embedded(self, z.view(-1, height, width, channels) + table)
+        x = x.flatten(3).permute(0, 3, 1, 2)
         x = self.stem(x.to(memory_format=torch.channels_last))
         kept = [x]
         down, middle, up = (

@@ -87,7 +87,7 @@ def train(argv: list[str]) -> None:
         "value": last.get("bits"), "stderr": last.get("stderr"),
         "unit": f"bits per {trained_on.unit}", "noise": last.get("noise"),
         "n": last.get("windows"), "estimator": own_estimator(model).name(model),
-        "repeats": args.eval_repeats, "given": "classes" if args.labels else None,
+        "repeats": args.eval_repeats, "given": "classes" if model.meta.get("labels") else None,
         "steps": last["step"], "seconds": last["seconds"], "config": values,
         "from": start,
     }  # fmt: skip

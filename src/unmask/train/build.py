@@ -124,5 +124,9 @@ def compile_network(model: MaskedDiffusion) -> None:
             "--compile needs a C++ compiler (g++ or clang++), and there is none: "
             "leave it out, or install one"
         )
-    for part in parts_of(model.backbone):
+    parts = parts_of(model.backbone)
+    # each shape of weights, with gradients and without; beyond the limit, parts are not compiled
+    limits: Any = torch._dynamo.config
+    limits.recompile_limit = max(limits.recompile_limit, 4 * len(parts))
+    for part in parts:
         part.compile()

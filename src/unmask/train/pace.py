@@ -12,7 +12,8 @@ from unmask.config import TrainConfig
 from unmask.documents import NUMBER, Test
 
 # the first steps are slow and do not count; then a rate is taken over at least so many steps and
-# so large a share of the minutes, the first time over no more than so many seconds
+# so large a share of the minutes, the first time over no more than so many seconds; once half of
+# the minutes are over, every step counts, and one is enough for a first plan
 SLOW, LEAST, WINDOW, FIRST = 5, 5, 0.06, 60.0
 WRONG = 0.03  # of the minutes: a plan stays while it is off by no more
 # of the steps so far: in no fewer do the learning rates fall from where they begin to nothing,
@@ -82,6 +83,7 @@ class Pace:
     def __init__(self, minutes: float, step: int, now: float):
         self.seconds = 60 * minutes
         self.first = step + SLOW
+        self.pressing = now + self.seconds / 2
         self.began = now  # when steps began to count
         self.stepping = 0.0  # seconds since then in steps, without evaluations and checkpoints
         self.since = now  # the last call of `steps`
@@ -89,14 +91,17 @@ class Pace:
 
     def took(self, step: int, before: float, now: float) -> None:
         """The last step began and ended so."""
-        if step <= self.first:
+        if step <= self.first and now < self.pressing:
             self.began = self.since = now
-        else:
-            self.stepping += now - before
-            self.recent.append(now - before)
+            return
+        self.first = min(self.first, step - 1)
+        self.stepping += now - before
+        self.recent.append(now - before)
 
     def due(self, now: float, plan: int) -> bool:
         """Whether enough steps tell the rate, since the last call of `steps`."""
+        if not plan and now >= self.pressing and self.recent:
+            return True
         window = WINDOW * self.seconds
         enough = window if plan else min(window, FIRST)
         return len(self.recent) >= LEAST and now - self.since > enough

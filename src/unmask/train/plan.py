@@ -67,7 +67,8 @@ class Plan(NamedTuple):
 def plan(config: TrainConfig, data: Data, state: State) -> Plan:
     """Take a few steps of an untrained `state`, which is of no use afterwards."""
     rows, device = config.batch_size // config.accumulate, state.model.device
-    few, more = max(1, rows // 4), max(1, rows // 2)
+    few = max(1, rows // 4)
+    more = max(few + 1, rows // 2)
     peaks = []
     for count in (few, more):
         if device.type == "cuda":

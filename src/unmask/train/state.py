@@ -186,9 +186,9 @@ class State:
 
 
 def begin(optimizer: torch.optim.Optimizer) -> None:
-    """Give it the state in which it begins, to be loaded into."""
+    """Give it the state in which it begins, to be loaded into; what is frozen has none."""
     for group in optimizer.param_groups:
-        for p in group["params"]:
+        for p in (p for p in group["params"] if p.requires_grad):
             kept = KEPT[type(optimizer).__name__]
             state = {name: torch.zeros_like(p) for name in kept - {"step"}}
             if "step" in kept:
