@@ -29,8 +29,8 @@ from unmask.kinds.registry import presets
 # beside the names of `unmask` itself: what the pages tell people to use
 MODULES = [
     *sorted(name for name in unmask.__all__ if isinstance(getattr(unmask, name), ModuleType)),
-    "audit.remasked_law", "audit.sampler_law", "cli", "config", "estimate",
-    "export", "filling", "kinds.data",
+    "audit.remasked_law", "audit.sampler_law", "cli", "config", "device", "estimate",
+    "export", "filling", "hub", "kinds.data",
     "kinds.demo", "kinds.folder", "kinds.kind", "kinds.quality", "kinds.recipe",
     "kinds.registry", "policies", "train",
 ]  # fmt: skip
