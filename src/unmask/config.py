@@ -35,8 +35,9 @@ RivalName = Literal["", "ar", "sedd", "d3pm", "uniform"]
 # rivals that leave the schedule as it is, and why
 LINEAR = {"ar": "has no masks", "d3pm": "has the linear schedule alone"}
 OF_UNET = {"widths": "32,64,128", "blocks": 2}
-# what they are where tokens have no digits
+# what they are where nothing reads them: of schedules that are not learned, or have no power
 OF_LEARNED, OF_POWERS = {"schedule_learning_rate": 0.01}, {"power": 1.0}
+# what they are where tokens have no digits
 OF_DIGITS = {"decoder": "joint", "codes": "ids", "masking": "digit", "objective": "nelbo"}
 # what a model says itself, of a run that begins with its weights
 OF_MODEL = (
