@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from unmask.data import open_data
 from unmask.evaluation.distance import classifier_score
-from unmask.kinds.images.sources import read_npz
+from unmask.kinds.images.reading import read_npz
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what the networks learned with
 SHAPE, CLASSES = (32, 32, 3), 10

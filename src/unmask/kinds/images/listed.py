@@ -10,14 +10,8 @@ from tqdm import tqdm
 
 from unmask.kinds.images.holes import read_opaque
 from unmask.kinds.images.pixels import Pixels
-from unmask.kinds.images.sources import (
-    Block,
-    Reading,
-    file_format,
-    is_picture,
-    make_source,
-    read_images,
-)
+from unmask.kinds.images.reading import Block, Reading, read_images
+from unmask.kinds.images.sources import file_format, is_picture, make_source
 from unmask.kinds.kind import Listed, Partial
 from unmask.kinds.leftout import LeftOut
 from unmask.roles import HOLE, UNKNOWN

@@ -28,16 +28,8 @@ from unmask.kinds.folder import (
     write_meta,
 )
 from unmask.kinds.images.pixels import Pixels
-from unmask.kinds.images.sources import (
-    Block,
-    Reading,
-    Source,
-    ending,
-    find_sources,
-    picture_folder,
-    read_images,
-    within,
-)
+from unmask.kinds.images.reading import Block, Reading, read_images
+from unmask.kinds.images.sources import Source, ending, find_sources, picture_folder, within
 from unmask.kinds.leftout import LeftOut
 from unmask.kinds.sources import list_files
 
