@@ -1,5 +1,6 @@
 """The command line, as a user runs it: real processes, real files."""
 
+import codecs
 import json
 import math
 import os
@@ -388,6 +389,22 @@ def test_filling_in_keeps_what_is_given(home, tmp_path, capsys):
     assert re.fullmatch(pattern, (tmp_path / "out.txt").read_text(encoding="utf-8"))
 
 
+@pytest.mark.parametrize(
+    "mark,encoding",
+    [
+        (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
+        (codecs.BOM_UTF32_BE, "utf-32-be"), (codecs.BOM_UTF8, "utf-8"),
+    ],
+)  # fmt: skip
+def test_a_text_is_filled_in_in_its_own_encoding(home, tmp_path, mark, encoding):
+    (tmp_path / "in.txt").write_bytes(mark + "the [MASK:5] brown".encode(encoding))
+    command = ["fill", home / "run", tmp_path / "in.txt", "--out", tmp_path / "out.txt"]
+    assert main([*map(str, command), "--steps", "2"]) == 0
+    content = (tmp_path / "out.txt").read_bytes()
+    assert content.startswith(mark)
+    assert re.fullmatch("the .{5} brown", content.removeprefix(mark).decode(encoding))
+
+
 def test_holes_are_parsed_as_documented():
     assert parse_holes("a[MASK]b[MASK:20]") == ["a", 1, "b", 20]
     assert parse_holes(r"\[MASK] and [MASK:2][MASK]") == ["[MASK] and ", 2, 1]
@@ -545,6 +562,19 @@ def test_bad_input_is_one_line_with_the_value_and_the_remedy(home, tmp_path, cap
     hole.write_text("no hole")
     assert "[MASK]" in fails(capsys, "fill", run, hole)
     assert "there is no verb 'evl'" in fails(capsys, "evl")
+
+
+def test_a_record_does_not_overwrite_what_it_is_of(home, tmp_path, capsys):
+    text = tmp_path / "a.txt"
+    text.write_text("abc\n" * 99)
+    said = fails(capsys, "prepare", "text", text, tmp_path / "out", "--json", text)
+    assert "a.txt would overwrite the input" in said and text.read_text() == "abc\n" * 99
+    meta = home / "data" / "meta.json"
+    before = meta.read_text()
+    said = fails(
+        capsys, "train", "demo", "--data", home / "data", "--out", tmp_path / "r", "--json", meta
+    )
+    assert "meta.json" in said and meta.read_text() == before
 
 
 @pytest.mark.skipif(os.name != "posix", reason="named pipes are POSIX's")

@@ -10,7 +10,7 @@ from io import BytesIO, TextIOWrapper
 import pytest
 
 from unmask.cli.completion import FOREIGN, SHELLS, listed, places
-from unmask.cli.main import VERBS, main
+from unmask.cli.main import VERBS, main, smaller
 
 PLACES = {" ".join(place.words): place for place in places(VERBS)}
 ASK = """
@@ -146,3 +146,13 @@ def test_a_shell_that_is_none_is_refused(capsys):
     with pytest.raises(SystemExit) as end:
         main(["completion", "tcsh"])
     assert end.value.code == 2 and "tcsh" in capsys.readouterr().err
+
+
+def test_what_takes_less_memory_is_a_flag_of_the_verb():
+    for verb in VERBS:
+        flags = re.findall("--[a-z-]+", smaller(verb))
+        known = {
+            flag.name for place in places(VERBS) if place.words[0] == verb for flag in place.flags
+        }
+        assert set(flags) <= known
+    assert "--num" in smaller("sample") and "--batch-size" in smaller("train")

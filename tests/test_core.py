@@ -1144,6 +1144,29 @@ def test_a_folder_of_something_else_is_not_overwritten(tmp_path):
     ).read_text(encoding="utf-8") == "ten years"
 
 
+@pytest.mark.parametrize(
+    "content",
+    ['{"model_type": "bert"}', '{"format": 1, "sha256', '["format", "sha256"]', '{"format": 1}'],
+)
+def test_a_folder_of_another_project_is_not_overwritten(tmp_path, content):
+    """Which may have files of the same names."""
+    (tmp_path / "config.json").write_text(content)
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    with pytest.raises(ValueError, match="not a saved model"):
+        saved(tmp_path)
+    assert (tmp_path / "config.json").read_text() == content
+    assert (tmp_path / "model.safetensors").read_bytes() == b"weights"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_damaged_model_is_replaced_by_a_whole_one(tmp_path):
+    saved(tmp_path / "m")
+    (tmp_path / "m" / "model.safetensors").write_bytes(b"half of it")
+    (tmp_path / "m" / "note.txt").unlink()
+    saved(tmp_path / "m")
+    assert load(tmp_path / "m").meta == {"length": 6}
+
+
 def test_a_save_that_fails_leaves_the_model_that_was_there(tmp_path, monkeypatch):
     model = saved(tmp_path / "m")
 

@@ -19,6 +19,7 @@ import unmask
 from unmask import checkpoint
 from unmask.config import TrainConfig
 from unmask.data import prepare_images
+from unmask.evaluation.until import Kept, batches_in
 from unmask.processes import Processes
 from unmask.train import State, build, read_log, train
 from unmask.train.shards import read_shards, shards_of
@@ -282,6 +283,40 @@ def test_what_several_processes_evaluate_is_what_one_does(runs, data, tmp_path, 
     assert one["n"] == 23
     examples = [record.pop("examples")["sha256"] for record in (one, two)]
     assert one == two and examples[0] == examples[1]
+
+
+def test_several_processes_go_on_with_what_one_has_drawn(runs, data, tmp_path):
+    """It was stopped within a pass, whose batches they share in another way."""
+    command = [sys.executable, "-m", "unmask", "eval", runs / "text, alone", "--data", data]
+    command += ["--batch-size", "1", "--limit", "41", "--dtype", "float32", "--threads", "1"]
+    command = [*map(str, command), "--json", str(tmp_path / "e.json")]
+    state = tmp_path / "e.json.draws.npz"
+    how = {"env": OURS, "encoding": "utf-8", "stderr": subprocess.PIPE}
+    never = subprocess.Popen([*command, "--error", "1e-12"], **how)
+    part = {}
+    while not part:
+        while not state.exists() and never.poll() is None:
+            time.sleep(0.05)
+        time.sleep(0.3)
+        never.send_signal(signal.SIGINT)
+        assert never.wait(120) == 130
+        never.stderr.close()
+        arrays = Kept(state, {}).arrays()
+        part = batches_in(arrays)
+        if not part:
+            never = subprocess.Popen([*command, "--error", "1e-12"], **how)
+    drawn = len(arrays["draws"])
+    subprocess.run([*command[:-1], tmp_path / "now.json", "--repeats", str(drawn)], **how)
+    noise = json.loads((tmp_path / "now.json").read_text(encoding="utf-8"))["noise"]
+    done = torchrun(*command[1:], "--error", str(0.9 * noise))
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((tmp_path / "e.json").read_text(encoding="utf-8"))
+    assert found["repeats"] > drawn
+    subprocess.run(
+        [*command[:-1], tmp_path / "one.json", "--repeats", str(found["repeats"])], **how
+    )
+    same = json.loads((tmp_path / "one.json").read_text(encoding="utf-8"))
+    assert found["value"] == same["value"] and found["noise"] == same["noise"]
 
 
 def test_what_several_processes_sample_is_what_one_does(runs, tmp_path):

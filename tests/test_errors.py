@@ -263,6 +263,18 @@ def test_what_counts_explain_is_taken_out_and_nothing_else():
     assert torch.equal(steadied(draws[:1, :3], pick[:1, :3], positions[:3]), draws[:1, :3])
 
 
+def test_of_one_draw_what_counts_explain_costs_degrees_of_freedom():
+    """Independent draws: their variance, not seven eighths of it."""
+    found = []
+    for seed in range(400):
+        draws = torch.randn(1, 64, generator=rng(seed), dtype=torch.float64)
+        pick = torch.rand(1, 64, generator=rng(1000 + seed), dtype=torch.float64)
+        steady = steadied(draws, pick, torch.ones(64))
+        assert float(steady.mean()) == pytest.approx(float(draws.mean()), abs=0.2)
+        found.append(float(steady.var()))
+    assert np.mean(found) == pytest.approx(1, abs=0.05)
+
+
 def test_one_replicate_has_no_noise_and_one_group_no_error():
     model, x = table_model(schedules.Linear(), 3, 4), torch.randint(0, 3, (9, 4), generator=rng())
     one = estimate_nelbo(model, [x], repeats=1)

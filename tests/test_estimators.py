@@ -149,6 +149,17 @@ def test_an_exact_likelihood_and_a_bound_are_compared_by_example(home, tmp_path,
     assert "along the path, margin" in said and "other estimator" in said
 
 
+def test_the_sampler_of_a_number_is_the_one_that_it_bounds(home, tmp_path):
+    """In steps, tokens of one step are drawn apart; counts reveal one a step at any length."""
+    _, steps = evaluated(home, tmp_path, "--steps", "3")
+    assert "in 3 steps of the uniform grid" in steps["sampler"]
+    assert steps["revealed_at_an_instant"] is None
+    _, plain = evaluated(home, tmp_path)
+    assert plain["revealed_at_an_instant"] == "one token"
+    _, longer = evaluated(home, tmp_path, "--estimator", "counts", "--length", "16")
+    assert "in 16 steps" in longer["sampler"]
+
+
 def test_eval_enumerates_and_counts_exactly(home, tmp_path, capsys):
     _, exact = evaluated(home, tmp_path, "--estimator", "enumeration")
     assert exact["noise"] == 0 and exact["network_calls"] == 6 * (2**8 - 1)
@@ -217,6 +228,9 @@ def test_eval_draws_until_the_error_and_goes_on_after_ctrl_c(home, tmp_path):
     same = subprocess.run([*argv, "--repeats", str(drawn)], capture_output=True, timeout=120)
     again = json.loads(out.read_text(encoding="utf-8"))
     assert same.returncode == 0 and again["value"] == record["value"]
+    # also where nothing was left to be drawn
+    assert record["bytes"] == again["bytes"] > 0
+    assert record["bits_per_byte"] == again["bits_per_byte"]
     assert again["network_calls"] == record["network_calls"]
 
 

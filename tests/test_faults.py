@@ -22,6 +22,7 @@ from unmask.cli import main
 from unmask.data import open_data
 from unmask.estimate import plus_minus
 from unmask.files import locked, replacing, write_whole
+from unmask.kinds.output import check_out
 from unmask.likelihood import estimate_nelbo
 from unmask.train import State, build, read_log, train, train_step
 from unmask.train.run import Log
@@ -471,6 +472,26 @@ def test_a_full_disk_is_one_sentence_and_the_older_files_stay(data, tmp_path):
     done = limited(["sample", tmp_path / "run", *flags], 100)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert out.read_text() == "years of work" and not list(tmp_path.glob(".*.new-*"))
+
+
+def test_who_reads_a_pipe_gets_what_is_written_and_no_end_before(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True)
+    check_out(str(pipe))
+    time.sleep(0.5)
+    assert reader.poll() is None
+    write_whole(pipe, "said")
+    assert reader.communicate(timeout=60)[0] == "said"
+
+
+def test_what_a_link_leads_to_may_not_be_there_yet(tmp_path):
+    link, path = tmp_path / "link.json", tmp_path / "away.json"
+    link.symlink_to(path)
+    check_out(str(link))
+    assert link.is_symlink() and not path.exists()
+    write_whole(link, "new")
+    assert link.is_symlink() and path.read_text() == "new"
 
 
 def test_what_replaces_a_file(tmp_path):

@@ -21,6 +21,7 @@ from unmask.importers import mdlm, mdm_prime, radd, sedd
 from unmask.importers.ddit import Sizes, table
 from unmask.importers.sources import OfSEDD, OfTexts
 from unmask.importers.torch_files import TorchFile
+from unmask.importers.weights import hydra_config
 from unmask.likelihood import exact_nelbo
 from unmask.masks import Draw
 
@@ -358,6 +359,34 @@ def test_prime_of_one_digit_is_a_model_of_whole_tokens(tmp_path):
     z = golden(MDLM.parent)["in/ids"]
     # the same weights in other places of memory may be multiplied in another order
     torch.testing.assert_close(prime.predict(z), other.model.predict(z))
+
+
+def test_settings_may_lie_beside_a_checkpoint_of_lightning_that_has_none(tmp_path):
+    content = TorchFile(MDLM).content
+    averaged = [one.read() for one in content["ema"]["shadow_params"]]
+    path, kept = tmp_path / "a.ckpt", {"ema": {"shadow_params": averaged}}
+    torch.save(kept | {"state_dict": raw_mdlm()}, path)
+    with pytest.raises(ValueError, match="says neither parameterization nor model_type"):
+        mdlm.read(path, flags("ids"))
+    (tmp_path / "config.json").write_text(json.dumps(config_of("mdlm")))
+    found = mdlm.read(path, flags("ids"))
+    alike(found, mdlm.read(MDLM, flags()))
+    assert found.model.meta["length"] == 12 and "averaged (EMA)" in found.said[1]
+
+
+def test_settings_may_lie_beside_a_checkpoint_that_was_taken_out_of_its_run(tmp_path):
+    path = shutil.copy(SEDD / "checkpoints-meta" / "checkpoint.pth", tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="does not say"):
+        sedd.read(path, of_sedd())
+    settings = hydra_config(SEDD / ".hydra" / "config.yaml")
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    alike(sedd.read(path, of_sedd()), sedd.read(SEDD, of_sedd()))
+
+
+def alike(found, known):
+    theirs = known.model.state_dict()
+    assert all(torch.equal(theirs[name], w) for name, w in found.model.state_dict().items())
+    assert found.model.config["backbone"] == known.model.config["backbone"]
 
 
 # ---------------------------------------------------------------- models like any others

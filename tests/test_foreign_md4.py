@@ -4,6 +4,8 @@ inputs (golden/foreign), and a plain U-Net written here."""
 import json
 import shutil
 import sys
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -378,6 +380,20 @@ def test_missing_and_damaged_files_are_told(tmp_path):
         md4.read(GOLDEN / "md4" / "text_time", flags())
     with pytest.raises(ValueError, match="is of pictures; leave it out"):
         md4.read(GOLDEN / "md4" / "unet_notime", flags("ids"))
+
+
+def test_a_header_that_unpacks_to_far_more_is_not_read(tmp_path):
+    path, size = tmp_path / "params.npz", 200 << 20
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        header = b"\x93NUMPY\x02\x00" + size.to_bytes(4, "little") + b" " * size
+        file.writestr("params/x.npy", header)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="params/x is more than 100 times what it is packed"):
+            open_arrays(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_checkpoint_of_orbax_needs_a_package(monkeypatch):

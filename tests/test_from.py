@@ -1,17 +1,21 @@
 """Training that begins with the weights of a model, and values that no position can have."""
 
 import itertools
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import unmask
 from unmask import checkpoint
 from unmask.audit import exact_nelbo
 from unmask.cli.main import main
 from unmask.config import TrainConfig
-from unmask.data import open_data, prepare_proteins
+from unmask.data import open_data, prepare_images, prepare_proteins
 from unmask.kinds.text.tokenizers import load_tokenizer, read_subwords
 from unmask.train import train
 from unmask.train.begin import started_from
@@ -57,6 +61,49 @@ def test_what_a_model_says_of_itself_counts(data, tmp_path):
     assert config.schedule == "learned" and config.time
     assert torch.equal(model.powers, unmask.MaskedDiffusion.from_pretrained(start).powers)
     train(TrainConfig(**PLAIN, steps=1), data, tmp_path / "on", start)
+
+
+def test_a_run_goes_on_though_what_it_began_with_has_moved_on(data, text_run, tmp_path):
+    start = Path(shutil.copytree(text_run, tmp_path / "start"))
+    config = TrainConfig(**PLAIN, steps=2)
+    folder = train(config, data, tmp_path / "run", start)
+    began = unmask.MaskedDiffusion.from_pretrained(folder).meta["from"]
+    shutil.rmtree(start)
+    assert train(config, data, tmp_path / "run", start) == folder
+    shutil.copytree(folder, start)  # other weights, by now
+    assert train(config, data, tmp_path / "run", start) == folder
+    assert unmask.MaskedDiffusion.from_pretrained(folder).meta["from"] == began
+    with pytest.raises(ValueError, match=f"other weights \\(--from\\), those of {start}: choose"):
+        train(config, data, tmp_path / "run", folder)
+
+
+def test_the_network_of_a_preset_is_not_held_against_that_of_a_model(data, tmp_path):
+    small = {"dim": 16, "layers": 1, "heads": 2, "steps": 1}
+    start = train(TrainConfig(**PLAIN, **small, digits=2), data, tmp_path / "digits")
+    preset = TrainConfig(**PLAIN, steps=1, traits=True, neighbours=5, dropout=0.3)
+    config, _ = started_from(preset, start)
+    config.check()
+    assert config.digits == 2 and not config.traits
+    train(preset, data, tmp_path / "on", start)
+    assert train(replace(preset, traits=False), data, tmp_path / "on", start)  # the same run
+
+
+def test_classes_are_the_same_by_their_names(tmp_path):
+    x = np.arange(8 * 16, dtype=np.uint8).reshape(8, 4, 4)
+    folders = {}
+    for names in ("cat dog", "bird cat"):
+        for i, name in enumerate(names.split()):
+            (tmp_path / names / name).mkdir(parents=True)
+            for k, one in enumerate(x[4 * i : 4 * i + 4]):
+                Image.fromarray(one).save(tmp_path / names / name / f"{k}.png")
+        out = folders[names] = tmp_path / f"{names} data"
+        prepare_images(tmp_path / names, out, levels=4, split="6,2,0", progress=False)
+    config = replace(
+        TrainConfig(**PLAIN), length=0, dim=16, layers=1, heads=2, steps=1, labels=True
+    )
+    start = train(config, folders["cat dog"], tmp_path / "run")
+    with pytest.raises(ValueError, match="has 2 classes: bird, cat, and the model was trained on"):
+        train(replace(config, labels=False), folders["bird cat"], tmp_path / "on", start)
 
 
 def test_data_of_another_kind_are_refused(text_run, tmp_path, capsys):

@@ -3,6 +3,7 @@ refused."""
 
 import itertools
 import json
+import math
 import re
 from dataclasses import replace
 
@@ -165,6 +166,17 @@ def test_values_that_are_not_there_do_not_govern_the_draw():
     after = model.draw(model.clean(x, valid), generator=rng())
     # a smaller power, smaller times
     assert torch.equal(before.t[0], after.t[0]) and before.t[1] > after.t[1]
+
+
+def test_a_value_that_is_all_but_sure_to_be_revealed_is_not_taken_for_one_that_stays():
+    """In the first of two steps the second value is revealed with 1 - 2^-60, which rounds to 1."""
+    schedule = schedules.LearnedPolynomial.of_powers(torch.tensor([1.0, 60.0]))
+    # an untrained one: uniform
+    network = unmask.backbones.Transformer(2, dim=16, layers=1, heads=2, time=True)
+    model = unmask.MaskedDiffusion(network.double(), schedule, unmask.Subtokenizer(2))
+    bound = exact_nelbo(model, torch.tensor([[0], [1]]), steps=2).detach()
+    assert float(bound[0]) == pytest.approx(1.5 * math.log(2), abs=1e-6)
+    assert float((-bound).exp().sum()) <= 1
 
 
 @pytest.mark.parametrize("bf16", [False, True])

@@ -21,9 +21,9 @@ from unmask.audit import sampler_law as law_module
 from unmask.audit.sampler_law import exact_law
 from unmask.config import TrainConfig
 from unmask.kinds.kind import Partial, blank
-from unmask.likelihood import conditional_nats, estimate_orders, order_nats
+from unmask.likelihood import Enumeration, conditional_nats, estimate_orders, order_nats
 from unmask.roles import GIVEN, HOLE, UNKNOWN
-from unmask.sampling import ancestral, first_hitting, idle_share, sample, time_grid
+from unmask.sampling import SAMPLERS, ancestral, first_hitting, idle_share, sample, time_grid
 from unmask.train import train
 
 CODES = torch.tensor([3, 0, 7, 4, 1, 6, 2, 5])
@@ -406,6 +406,34 @@ def test_holes_of_tokens_with_digits_and_positions_without_a_value():
     assert torch.equal(*ends)  # a hole without a value is none
     whole = exact_nelbo(model, x, valid=holes).detach()
     assert abs(float(ends[0].mean() - whole)) <= 6 * float(ends[0].std()) / math.sqrt(1000)
+
+
+def test_the_masking_of_an_estimator_is_that_of_its_bound():
+    of = {m: table_model(schedules.Linear(), 4, 2, 2, masking=m) for m in ("digit", "token")}
+    model, units = of["digit"], of["token"]
+    x, holes = torch.tensor([[1, 3]]), torch.ones(1, 2, dtype=torch.bool)
+    found, _ = conditional_nats(model, x, holes, estimator=Enumeration(masking="token"))
+    torch.testing.assert_close(found, exact_nelbo(units, x).detach())
+    assert float((found - exact_nelbo(model, x).detach()).abs()) > 1e-3
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_where_nothing_is_masked_a_sampler_has_nothing_to_do(name):
+    model = table_model(schedules.Linear(), 3, 4)
+    z = torch.tensor([[2, 0, 1, 1], [0, 1, 2, 0]])
+    assert torch.equal(sample(model, z=z, sampler=name), z)
+    hidden = z.masked_fill(torch.tensor([False, True, False, False]), model.mask_id)
+    none = torch.zeros(2, 4, dtype=torch.bool)
+    left = sample(model, z=hidden, sampler=name, holes=none)
+    assert torch.equal(left, z.masked_fill(hidden == model.mask_id, -1))
+
+
+def test_a_length_that_the_model_has_no_values_for_is_refused():
+    allowed = torch.ones(3, 5, dtype=torch.bool)
+    model = table_model(schedules.Linear(), 5, 3, allowed=allowed)
+    for length in (2, 4):
+        with pytest.raises(ValueError, match=f"z has {length} positions and `allowed` 3"):
+            sample(model, num=1, length=length)
 
 
 def test_rows_of_one_example_share_masks_and_others_do_not():

@@ -201,7 +201,9 @@ def test_columns_and_empty_cells_in_words(tmp_path):
     assert states() == ("value value value", ["arm", "age", "lab"])
     assert states("arm") == ("value missing missing", ["arm"])
     assert states("arm", "unknown")[0] == "value unknown unknown"
-    assert states("arm", "unknown,lab=value")[0] == "value unknown value"
+    for both in ("unknown,lab=value", "lab=value,unknown"):  # in any order
+        assert states("arm", both)[0] == "value unknown value"
+        assert states("", both)[0] == "unknown unknown value"
     assert states("", "unknown")[0] == "unknown unknown unknown"
     assert states("arm,lab", "lab=unknown")[0] == "value missing unknown"
     for columns, empty, why in (
@@ -326,6 +328,35 @@ def test_prepare_counts_what_is_missing_and_warns_of_words(tmp_path, capsys):
     assert table.columns[1].values == ("1",) and table.columns[0].values == ("EU", "NA")
     assert main([*command, str(tmp_path / "d"), "--missing", "?;y=NA"]) == 2
     assert "no column 'y'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "missing", ["?,NA;x=-9", ",NA", ",;continent=NA", "?;continent=NA,?;x=", "?,NA;x=?,-9"]
+)
+def test_the_advice_on_a_word_leaves_all_other_cells_as_they_were(tmp_path, capsys, missing):
+    (tmp_path / "t.csv").write_text(NAMIBIA)
+    command = ["prepare", "tables", str(tmp_path / "t.csv")]
+    assert main([*command, str(tmp_path / "a"), "--missing", missing]) == 0
+    fix = re.search(r'.NA. was taken .*continent.*--missing "(.*)"', capsys.readouterr().out)
+    assert main([*command, str(tmp_path / "b"), "--missing", fix[1]]) == 0
+    before, after = (open_data(tmp_path / name).tokenizer for name in "ab")
+    words = [
+        {name: set(table.missing_in.get(name, table.missing)) for name in ("continent", "x", "")}
+        for table in (before, after)
+    ]
+    assert words[1] == words[0] | {"continent": words[0]["continent"] - {"na"}}
+
+
+@pytest.mark.parametrize("missing, mark", [(("",), ""), (("?",), ", or write [?] into them")])
+def test_a_mark_is_advised_where_it_is_a_missing_cell(tmp_path, missing, mark):
+    how = {"missing": missing, "progress": False}
+    prepare_table(clinic(tmp_path / "c.csv"), tmp_path / "d", **how)
+    data = open_data(tmp_path / "d")
+    kind = kind_of(data.meta, data.folder)
+    (tmp_path / "full.csv").write_text("arm,age,lab\nA,<40,neg\n")
+    flags = {"out": str(tmp_path / "o.csv"), "num": 1, "window": False}
+    with pytest.raises(ValueError, match=f"no missing cell .* leave such cells empty{mark}$"):
+        kind.read(tmp_path / "full.csv", Flags(kind.Read(), flags), data.length)
 
 
 def test_the_meta_file_has_a_format_of_its_own(tmp_path):

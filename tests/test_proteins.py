@@ -28,6 +28,7 @@ from unmask.filling import Filler
 from unmask.kinds import sources
 from unmask.kinds.baselines import sequence_ngram_bits, sequence_ngram_probs
 from unmask.kinds.kind import Partial
+from unmask.kinds.leftout import BadRecord, LeftOut
 from unmask.kinds.proteins import demo as demo_proteins
 from unmask.kinds.proteins.demo import UniProt
 from unmask.kinds.proteins.fasta import format_fasta, parse_fasta
@@ -989,3 +990,11 @@ def test_what_is_given_comes_back_as_it_was(run, tmp_path, capsys, monkeypatch):
     assert main(["fill", str(run), "in.fa", "--steps", "4", "--out", "out.jsonl"]) == 0
     rows = [json.loads(line)["text"] for line in Path("out.jsonl").read_text().splitlines()]
     assert (rows[1], rows[4]) == ("mkvlagyy*", "mk**") and rows[0].endswith("agyypqrst*")
+
+
+def test_where_no_flag_leaves_records_out_none_is_named():
+    bad = BadRecord("a.fasta, line 2: a stop inside the sequence", "stops")
+    for skip_bad, said in ((None, False), (False, True)):
+        with pytest.raises(ValueError, match="a stop inside") as error:
+            LeftOut(skip_bad).skip(bad, "a.fasta")
+        assert ("--skip-bad" in str(error.value)) is said

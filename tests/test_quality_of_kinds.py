@@ -5,7 +5,6 @@ import itertools
 import json
 import math
 import re
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -544,7 +543,7 @@ def test_a_run_judges_by_the_likelihood_of_its_sampler(data, text_run):
     folder = unmask.checkpoint.resolve(text_run)
     opened = open_data(data)
     kind = kind_of(opened.meta, opened.folder)
-    judge = Own(folder, kind, torch.device("cpu"), torch.no_grad())
+    judge = Own(folder, kind, torch.device("cpu"))
     tokens = np.asarray(opened.tokens("test")).astype(np.int64)
     rows = [tokens[:8], tokens[8:11], tokens[20:40], tokens[:0]]
     nats, number = judge.nats(rows)
@@ -572,7 +571,7 @@ def protein_run(proteins):
 def own_judge(run, folder):
     data = open_data(folder)
     kind = kind_of(data.meta, data.folder)
-    return Own(checkpoint.resolve(run), kind, torch.device("cpu"), nullcontext())
+    return Own(checkpoint.resolve(run), kind, torch.device("cpu"))
 
 
 def test_pieces_of_a_long_protein_are_judged_as_pieces(proteins, protein_run):
@@ -627,6 +626,25 @@ def test_the_command_says_how_samples_were_drawn(data, text_run, tmp_path, capsy
     assert "there is no folder" in refused(
         capsys, made, "--data", data, "--perplexity", tmp_path / "nowhere"
     )
+
+
+def test_a_run_that_judges_rounds_only_if_it_is_asked_to(data, text_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("UNMASK_DTYPE", "bfloat16")
+    made = write_lines(tmp_path / "s.jsonl", ["the fox", "a dog"])
+    record = judged(made, data, tmp_path, "--perplexity", text_run)
+    assert record["perplexity"]["dtype"] == "float32"
+    assert any("exactly, in float32" in note for note in record["notes"])
+    known = judged(made, data, tmp_path, "--perplexity", text_run, "--dtype", "float32")
+    assert record["measures"] == known["measures"]
+    half = judged(made, data, tmp_path, "--perplexity", text_run, "--dtype", "bfloat16")
+    assert half["perplexity"]["dtype"] == "bfloat16"
+    assert value_of(half, "generative_perplexity") != value_of(record, "generative_perplexity")
+
+
+def test_threads_that_cannot_be_are_told_of_before_a_judge_is_opened(data, tmp_path, capsys):
+    made = write_lines(tmp_path / "s.jsonl", ["the fox", "a dog"])
+    flags = ["--data", data, "--threads", "-1", "--perplexity", tmp_path / "nowhere"]
+    assert "--threads must not be negative, not -1" in refused(capsys, made, *flags)
 
 
 def test_all_that_makes_samples_colder_is_told(data, text_run, tmp_path, capsys):
@@ -753,3 +771,9 @@ def test_mauve_is_of_features(pictures, tmp_path, capsys):
     files = [tmp_path / "a.npy"] * 2
     said = refused(capsys, made, *flags, "--features", *files)
     assert "mauve-text, which is not installed: pip install 'unmask[mauve]'" in said
+
+
+def test_only_an_end_of_line_ends_a_sample(tmp_path):
+    path = tmp_path / "samples.txt"
+    path.write_bytes("a\x0cb\u2028c\r\n\nd\x85e\n".encode())
+    assert pieces.read_samples(path)[0] == ["a\x0cb\u2028c", "d\x85e"]

@@ -15,7 +15,7 @@ from unmask.backbones import Transformer
 from unmask.importers import sedd
 from unmask.importers.sources import OfSEDD
 from unmask.kernels import rows
-from unmask.likelihood import conditional_nats, exact_nelbo, own_estimator
+from unmask.likelihood import Enumeration, conditional_nats, estimate, exact_nelbo, own_estimator
 from unmask.masks import Draw
 from unmask.rivals import AR, D3PM, MODELS, SEDD, Uniform, open_model
 from unmask.rivals.sedd import entropy_of
@@ -430,6 +430,17 @@ def test_the_score_entropy_is_the_published_one_of_any_scores(case):
     masked = (z == 10).view(-1, 1)
     paid = entropy_of(log_q.flatten(0, 1), x.view(-1, 1), masked).view_as(x) / t[:, None]
     torch.testing.assert_close(paid, out[f"{case}/loss_per_token"], rtol=1e-6, atol=1e-6)
+
+
+def test_enumeration_is_of_a_rivals_own_bound():
+    model = of(SEDD)
+    estimator = Enumeration()
+    assert estimator.sampler(model) == own_estimator(model).sampler(model)
+    model = of(D3PM, steps=4)
+    found = estimate(model, [ALL], estimator)
+    torch.testing.assert_close(found.per_example, exact(model, ALL, 4))
+    assert found.name == "discrete time, 4 steps, all masks enumerated"
+    assert "in 4 steps of the uniform grid" in found.sampler
 
 
 def test_sedd_refuses_what_is_not_its_own():

@@ -139,7 +139,7 @@ def test_an_autoregressive_run_judges_samples_by_its_likelihood(runs, data):
     opened = open_data(data)
     kind = kind_of(opened.meta, opened.folder)
     folder = unmask.checkpoint.resolve(runs["ar"])
-    judge = Own(folder, kind, torch.device("cpu"), torch.no_grad())
+    judge = Own(folder, kind, torch.device("cpu"))
     rows = [np.arange(8) % 5, np.arange(11) % 7, np.arange(3)]
     nats, number = judge.nats(rows)
     model = open_model(folder)
@@ -151,7 +151,7 @@ def test_an_autoregressive_run_judges_samples_by_its_likelihood(runs, data):
     assert number.tolist() == [8, 11, 3] and nats.tolist() == pytest.approx(known, rel=1e-5)
     assert "one token at a time, left to right" in judge.what
     with pytest.raises(ValueError, match="left-to-right is not for --rival uniform: "):
-        Own(unmask.checkpoint.resolve(runs["uniform"]), kind, torch.device("cpu"), None)
+        Own(unmask.checkpoint.resolve(runs["uniform"]), kind, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("name", ["sedd", "d3pm"])

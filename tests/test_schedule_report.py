@@ -9,9 +9,11 @@ import struct
 import numpy as np
 import pytest
 import torch
+from test_links import DIALS, ROWS, random_model
 
 import unmask
 from unmask import schedules
+from unmask.audit import exact_nelbo
 from unmask.cli import main
 from unmask.data import Bytes, Characters, Ids, Subwords, open_data
 from unmask.estimate import errors
@@ -258,6 +260,21 @@ def test_the_common_power_is_the_bound_of_one_curve_for_the_same_network(home, r
         with_power(model, record["common_power"]), data.windows("test", 16, 64, limit=20), repeats=4
     )
     assert record["common"] == timed.bits_per_dim
+
+
+@pytest.mark.parametrize("name", ["one curve per value", "one curve per digit"])
+def test_with_a_common_power_a_missing_cell_still_has_no_value(name):
+    """Places that are linked stay so: the bound is that of a model made with that power."""
+    model = random_model(**DIALS[name])
+    size = model.schedule.num_values
+    alike = unmask.MaskedDiffusion(
+        model.backbone, schedules.LearnedPolynomial(size, 1.7), model.subtokenizer,
+        masking=model.masking, allowed=model.allowed, links=(model.partner, model.group),
+    )  # fmt: skip
+    with torch.no_grad():
+        models = with_power(model, 1.7), alike
+        common, known = (exact_nelbo(one, ROWS, steps=3) for one in models)
+    assert torch.allclose(common, known, rtol=1e-6)
 
 
 def test_powers_that_are_all_equal_change_nothing(home, tmp_path):

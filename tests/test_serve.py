@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
@@ -138,6 +139,8 @@ def test_the_token_is_new_at_every_start_and_on_no_page(client):
         (413, {"Content-Length": str(SMALL + 1)}, b"{}"),
         (413, {"Content-Length": "9" * 30}, b"{}"),
         (411, {"Content-Length": "-1"}, b"{}"), (411, {"Content-Length": "2, 2"}, b"{}"),
+        (411, {"Content-Length": "\xb2"}, b"{}"),  # superscript two, a digit and no number
+        (401, {"Content-Length": "\xb2", "X-Token": None}, b"{}"),
         (411, {"Transfer-Encoding": "chunked"}, b"2\r\n{}\r\n0\r\n\r\n"),
         (411, {"Transfer-Encoding": "chunked", "Content-Length": "2"}, b"{}"),
         (400, {}, b"{"), (400, {}, b"[" * 100_000), (400, {}, b"\xff\xfe"),
@@ -243,6 +246,36 @@ def test_what_cannot_be_is_one_sentence(client, path, body, why):
     status, said = client.post(path, body)
     assert status == 400 and why in said["error"], said
     assert "Traceback" not in said["error"] and "/tmp" not in said["error"]
+
+
+@pytest.mark.parametrize("path", ["/open", "/odds", "/run"])
+@pytest.mark.parametrize(
+    "name,content",
+    [
+        ("text", "[MASK:10000000]"), ("text", "the [MASK:0010000000] " * 100),
+        ("proteins", "[MASK:100000]" * 100), ("proteins", ">a\n[mask: 1000\t00]\n" * 100),
+        ("proteins", "[MA\u017fK:\u0661\u0661\u0661\u0661\u0661]" * 100),
+    ],
+    ids=["one", "many", "of a protein", "with blanks", "of other digits"],
+)  # fmt: skip
+def test_holes_are_counted_before_anything_of_their_size_is_made(client, path, name, content):
+    tracemalloc.start()
+    try:
+        status, said = client.post(path, asked(name) | {"edit": {"content": content}})
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert status == 400 and "at most 131,072 are filled at a time here" in said["error"]
+    assert most < 4 << 20
+
+
+def test_steps_that_nobody_gave_are_limited_too(models):
+    with serving(models, steps=64) as (_, client):
+        for sampler in ("ancestral", "remdm-cap", "forward-backward"):
+            status, said = client.post("/run", asked("dice", sampler=sampler))
+            assert status == 400 and "where none is given, and at most 64 here" in said["error"]
+        for own in ({"sampler": "first_hitting"}, {"sampler": "counts"}, {"steps": 64}):
+            assert lines_of(client.lines("/run", asked("dice", **own)), "done") >= 0
 
 
 def test_what_only_the_sampler_knows_is_said_in_the_stream(client):

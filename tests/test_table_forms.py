@@ -8,12 +8,16 @@ import json
 import random
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_missing_cells import Flags, Silent
 
 from unmask.cli import main
 from unmask.data import Table, open_data, prepare_table
+from unmask.kinds.registry import kind_of
+from unmask.kinds.tables.csv_source import read_cells
 from unmask.kinds.tables.kind import marks_of
 from unmask.kinds.tables.numbers import PLAIN, SPELLINGS, Marks, Spelling, parse_number, parse_whole
 from unmask.kinds.tables.quality.sides import read_sides
@@ -75,6 +79,19 @@ def test_whole_numbers_are_exact_in_every_spelling(number, spelling):
     assert parse_whole(text, spelling) == number
     assert parse_number(text, spelling) == float(number)
     assert parse_whole(text + spelling.decimal + "5", spelling) is None
+
+
+@pytest.mark.parametrize("digits", [310, 5000])
+def test_whole_numbers_that_no_float_holds_are_no_numbers(tmp_path, digits):
+    large, told = "1" * digits, []
+    assert parse_whole(large) is None and parse_whole("0" * digits + "7") == 7
+    like = prepared(tmp_path, table(["n", "x"], [(i % 7, i % 3) for i in range(60)])).tokenizer
+    path = write(tmp_path / "large.csv", f"n,x\n3,2\n{large},1\n")
+    how = {"like": like, "split": "1,0,0", "progress": False, "tell": told.append}
+    with pytest.raises(ValueError, match="in column 'n' is not a number: correct it"):
+        prepare_table(path, tmp_path / "e", **how)
+    prepare_table(path, tmp_path / "u", unseen="unknown", **how)
+    assert sorted(rows_of(open_data(tmp_path / "u"))) == [["", "1"], ["3", "2"]] and told
 
 
 CELLS = {
@@ -236,6 +253,35 @@ def test_what_is_between_cells(tmp_path):
     assert data.tokenizer.width == 2
 
 
+EMPTY_FIRST = {
+    "tabs": ("\t\n1\tx\n2\ty\n1\ty\n", (4, 2)),
+    "tabs after blank lines": (" \n\n\t\t\n\n1\tx\t5\n1\ty\t5\n", (3, 3)),
+    "an instruction": ("sep=\t\r\n\t\r\n1\tx\r\n1\ty\r\n", (3, 2)),
+    "quotes in one column": ('""\n1\n2\n1\n', (4, 1)),
+    "quotes after blank lines": (' \n\n""\nx\n""\nx\n', (4, 1)),
+}
+
+
+@pytest.mark.parametrize("text, shape", EMPTY_FIRST.values(), ids=list(EMPTY_FIRST))
+def test_a_first_row_without_values_is_a_row(tmp_path, text, shape):
+    """Of training, and of what is to be filled in."""
+    data = prepared(tmp_path, text)
+    rows = np.array(rows_of(data))
+    assert rows.shape == shape and not all(map(any, rows)) and not data.tokenizer.header
+    kind = kind_of(data.meta, data.folder)
+    flags = {"out": str(tmp_path / "o.csv"), "num": 1, "window": False}
+    source = kind.read(tmp_path / "t.csv", Flags(kind.Read(), flags), data.length)
+    assert source.hole.shape == shape and source.hole[0].all()
+
+
+def test_rows_of_tabs_alone_are_rows_between_tabs(tmp_path):
+    path = write(tmp_path / "t.csv", "\n\t\n\n\t\n")
+    assert read_cells(path, Silent(), delimiter="\t").lines.tolist() == [2, 4]
+    for delimiter in (",", "auto"):
+        with pytest.raises(ValueError, match="is empty"):
+            read_cells(path, Silent(), delimiter=delimiter)
+
+
 HEADERS = {
     "years": ("country,2019,2020\nx,5,7.5\ny,6,8\nx,5,9\n", ["country", "2019", "2020"]),
     "years above an index": (",2019,2021,2023\n0,5,7,1\n1,6,8,2\n", ["2019", "2021", "2023"]),
@@ -302,6 +348,8 @@ IDENTIFIERS = {
     "beyond 2^53": ([2**53 + 7 * i * i for i in range(40)], True),
     "codes": ([f"{i:05}" for i in range(40)], True),
     "in threes": ([f"{i:,}" for i in range(990, 1030)], True),
+    "codes of 5,000 digits": ([f"{i:05000}" for i in range(40)], True),
+    "beyond all floats": (["1" * 5000 + f"{i:02}" for i in range(40)], False),
     "as many as may be chance": (range(19), False),
     "salaries": (spread, False),
     "measured": ([i + 0.5 for i in range(40)], False),

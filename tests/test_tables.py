@@ -27,6 +27,7 @@ from unmask.data import Table, open_data, prepare_table
 from unmask.filling import Filler
 from unmask.kinds.baselines import position_bits
 from unmask.kinds.folder import cut_by_digest
+from unmask.kinds.output import csv_text
 from unmask.kinds.registry import presets
 from unmask.kinds.tables.columns import Column
 from unmask.kinds.tables.fitted import equal_parts, number_column
@@ -214,6 +215,12 @@ def test_what_is_written_can_be_read(tmp_path):
         progress=False,
     )
     assert rows_of(open_data(tmp_path / "s")) == [["1", "8"]]
+
+
+def test_cells_with_carriage_returns_are_read_back():
+    rows = [["a", "b\rc"], ["d\r\ne", "\r"], ["f,g", ""]]
+    read_again = csv.reader(io.StringIO(csv_text(rows), newline=""), strict=True)
+    assert list(read_again) == rows
 
 
 def test_equal_examples_go_to_one_split():
@@ -427,6 +434,7 @@ FORMS = {
     "no last newline": "a,b\n1,x\n2,y",
     "mark": "\ufeffa,b\n1,x\n2,y\n",
     "spreadsheet": "sep=;\na;b\n1;x\n2;y\n",
+    "tabs on a blank line": " \t\na,b\n1,x\n2,y\n",
 }
 
 

@@ -22,6 +22,7 @@ from unmask.data import (
 )
 from unmask.kinds import sources
 from unmask.kinds.sequences import count_crops, place_crops
+from unmask.kinds.sources import list_files
 from unmask.kinds.text import prepare as text
 from unmask.kinds.text import sources as text_sources
 
@@ -864,3 +865,28 @@ def test_many_small_documents_are_not_slow(tmp_path):
     started = time.perf_counter()
     prepare_text(source, tmp_path / "out")
     assert time.perf_counter() - started < 5
+
+
+def test_ids_that_are_wider_than_said_are_refused(tmp_path):
+    ids = np.arange(200) % 90 + 3
+    for wide, narrow in (("uint32", "uint16"), ("int64", "uint16"), ("int64", "uint32")):
+        source = write(tmp_path / "ids.bin", ids.astype(wide).tobytes())
+        how = {"format": "ids", "vocab_size": 100, "progress": False}
+        with pytest.raises(ValueError, match=f"every second id is 0, as if .* than {narrow}"):
+            prepare_text(source, tmp_path / "no", dtype=narrow, **how)
+        meta = prepare_text(source, tmp_path / wide / narrow, dtype=wide, split="1,0,0", **how)
+        assert meta["tokens"]["train"] == 200
+
+
+def test_links_of_a_folder_are_followed_once_and_lead_somewhere(tmp_path):
+    home, away = tmp_path / "home", tmp_path / "away"
+    home.mkdir(), away.mkdir()
+    (home / "a.txt").write_text("a")
+    (away / "b.txt").write_text("b")
+    (home / "more").symlink_to(away)
+    (home / "again").symlink_to(away)
+    (away / "back").symlink_to(home)
+    assert [path.name for path in list_files(home)] == ["a.txt", "b.txt"]
+    (home / "lost.txt").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="lost.txt is no file, or a link to nothing"):
+        list_files(home)

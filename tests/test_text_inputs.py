@@ -14,6 +14,7 @@ import unmask
 from unmask.cli import main
 from unmask.data import Subwords, make_tokenizer, open_data, prepare_text
 from unmask.kinds import encodings, sources
+from unmask.kinds.registry import kind_of
 from unmask.kinds.sources import what_is
 from unmask.kinds.text.holes import encode_pieces, parse_holes, spell_holes
 
@@ -475,6 +476,30 @@ def test_blanks_of_other_tokenizers():
     assert spelled == [["▁f", "o", "x"], ["▁f", "o", "x"], ["f", "o", "x"]]
 
 
+def test_ids_of_other_words_are_not_evaluated(tmp_path, capsys):
+    """Of as many, of which two have each other's number."""
+    content = json.loads((CASES / "metaspace.json").read_text(encoding="utf-8"))
+    numbers = content["model"]["vocab"]
+    numbers["e"], numbers["t"] = numbers["t"], numbers["e"]
+    other = write(tmp_path / "other.json", json.dumps(content))
+    source, run = write(tmp_path / "a.txt", "the quick brown fox. " * 40), tmp_path / "run"
+    for name, given in (("ours", CASES / "metaspace.json"), ("theirs", other)):
+        prepare_text(source, tmp_path / name, tokenizer=str(given), progress=False)
+    flags = ["--dim", "8", "--layers", "1", "--heads", "2", "--minutes", "0", "--steps", "1"]
+    flags += ["--length", "8", "--batch-size", "4", "--eval-minutes", "0", "--eval-windows", "2"]
+    assert main(["train", "demo", "--data", str(tmp_path / "ours"), "--out", str(run), *flags]) == 0
+    ours, theirs = (
+        kind_of(open_data(tmp_path / name).meta, tmp_path / name) for name in ("ours", "theirs")
+    )
+    assert ours.meta["tokenizer"] == theirs.meta["tokenizer"] and not ours.differs(ours, run)
+    assert f"with --tokenizer {run}" in ours.differs(theirs, run)
+    capsys.readouterr()
+    assert main(["eval", str(run), "--data", str(tmp_path / "theirs")]) == 2
+    assert "with a tokenizer of other words than the model's" in capsys.readouterr().err
+    prepare_text(source, tmp_path / "same", tokenizer=str(run), progress=False)
+    assert main(["eval", str(run), "--data", str(tmp_path / "same"), "--limit", "2"]) == 0
+
+
 def test_pages_and_files_with_holes(metaspace, tmp_path):
     source = tmp_path / "text.txt"
     write(source, "the quick brown fox jumps over the lazy dog. " * 40)
@@ -487,12 +512,10 @@ def test_pages_and_files_with_holes(metaspace, tmp_path):
     holes = write(tmp_path / "in.txt", "the fox[MASK:2] dog.".encode("utf-16"))
     made = tmp_path / "made.txt"
     assert main(["fill", str(run), str(holes), "--steps", "2", "--out", str(made)]) == 0
-    text = made.read_text(encoding="utf-8")
+    text = made.read_text(encoding="utf-16")
     assert text.startswith("the fox") and text.endswith(" dog.")
     write(holes, FOREIGN["page.pdf"][0])
     assert main(["fill", str(run), str(holes)]) == 2
-    from unmask.kinds.registry import kind_of
-
     kind = kind_of(open_data(out).meta, out)
     great = metaspace.model.token_to_id("▁great")
     assert kind.piece(great) == " great"

@@ -271,3 +271,15 @@ def test_the_head_runs_at_masked_rows_only():
     drawn = model.draw(model.clean(x), generator=torch.Generator().manual_seed(0))
     (rows,), masked = seen, int(drawn.masked.sum())
     assert rows % (64 * 16 // 32) == 0 and 0 <= rows - masked < 64 * 16 // 32
+
+
+@pytest.mark.parametrize("name", ["transformer", "unet"])
+def test_weights_of_16_bits_know_the_time(name):
+    if name == "unet":
+        network = unmask.backbones.UNet(3, (4, 4, 1), widths=(8, 8), blocks=1, time=True)
+    else:
+        network = Transformer(3, dim=16, layers=1, heads=2, time=True)
+    schedule = unmask.schedules.Linear()
+    model = unmask.MaskedDiffusion(network, schedule, unmask.Subtokenizer(3)).bfloat16()
+    x = torch.randint(0, 3, (2, 16), generator=torch.Generator().manual_seed(0))
+    assert bool(model.nelbo(x).isfinite().all())

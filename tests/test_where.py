@@ -434,6 +434,17 @@ def test_the_same_rows_whatever_the_batch_and_the_first_ones_of_more(run, tmp_pa
         assert drawn(run, tmp_path / "s.csv", *conditions, num=11) == rows[:11]
 
 
+@pytest.mark.parametrize("suffix", [".html", ".svg", ".gif"])
+def test_rows_that_conditions_decide_have_no_unmasking_to_show(run, tmp_path, capsys, suffix):
+    frames, record = tmp_path / f"f{suffix}", tmp_path / "r.json"
+    where = ["x = 7.0", "c = a", 'lab = ""', '"born in" = yes', "y = 7"]
+    more = ["--frames", str(frames), "--json", str(record)]
+    rows = drawn(run, tmp_path / "s.csv", *where, num=3, more=more)
+    assert rows == [{"x": "7.0", "c": "a", "lab": "", "born in": "yes", "y": "7"}] * 3
+    assert json.loads(record.read_text())["where"] == where and not frames.exists()
+    assert f"{frames} is not written: there was nothing to unmask" in capsys.readouterr().err
+
+
 def test_conditions_that_cannot_be(run, text_run, tmp_path, capsys):
     cases = {
         "x >= 200": "no value of 'x' fits: its numbers in training are 0.0 to 9.9, in steps of 0.1",

@@ -77,10 +77,14 @@ class Archive:
         return list(self.entries)
 
     def read(self, name: str, most: int = LARGEST) -> np.ndarray:
+        with self.open(name) as stream:
+            return read_array(stream, self.entries[name].file_size, most)
+
+    def open(self, name: str) -> IO[bytes]:
+        """Its bytes; ValueError for what unpacks to far more than it is packed."""
         entry = self.entries[name]
         check_ratio(name, entry.file_size, entry.compress_size)
-        with self.file.open(entry) as stream:
-            return read_array(stream, entry.file_size, most)
+        return self.file.open(entry)
 
 
 def check_ratio(name: Path | str, size: int, packed: int) -> None:

@@ -132,8 +132,16 @@ def save_tensors(state: dict[str, Tensor], path: Path) -> None:
 
 
 def replaceable(path: Path) -> bool:
-    """An empty folder, or a saved model."""
-    return path.is_dir() and ((path / CONFIG).is_file() or not any(path.iterdir()))
+    """An empty folder, or a saved model, whole or not: other projects have a config.json, too."""
+    if not path.is_dir():
+        return False
+    if not any(path.iterdir()):
+        return True
+    try:
+        config = read_json(path / CONFIG)
+    except ValueError:
+        return False
+    return isinstance(config, dict) and {"format", "sha256"} <= set(config)
 
 
 def separate(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -193,7 +193,12 @@ def steadied(draws: Tensor, pick: Tensor, positions: Tensor) -> Tensor:
     trailing = (..., *[None] * (draws.ndim - 2))
     # a cell of examples without positions has paid nothing, and its rate is not read
     rate = paid / count.clamp(min=1)[trailing] - (paid.sum(0) / count.sum())
-    return draws - weight[trailing] * rate[cell]
+    steady = draws - weight[trailing] * rate[cell]
+    if len(draws) > 1:
+        return steady
+    # the cells were fitted to these very examples, each at the price of a degree of freedom
+    mean, n = steady.mean(1), pick.numel()
+    return mean + (steady - mean) * math.sqrt((n - 1) / (n - cells))
 
 
 def difference(a: Estimate, b: Estimate) -> tuple[float, float, float]:

@@ -59,8 +59,9 @@ def discrete(logp: Tensor, y: Tensor, masked: Tensor, reveal: Tensor, base: int)
     length = y.shape[1]
     cube = grid(logp, base, length)
     scalar = reveal.shape[-1] == 1
-    # where r = 1, q(A) = 0 for every A that leaves one masked
-    stay = torch.log1p(-torch.where(reveal < 1, reveal, 0.0)).to(logp)
+    # finite: where r = 1, q(A) = 0 for every A that leaves one masked
+    almost = 1 - torch.finfo(reveal.dtype).eps / 2
+    stay = torch.log1p(-reveal.clamp(max=almost)).to(logp)
     reveal = reveal.to(logp).expand(len(logp), -1)
     hit = (reveal if scalar else reveal.gather(1, y)) * masked  # (R, l)
     total = logp.new_zeros(len(logp))

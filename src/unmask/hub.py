@@ -234,7 +234,7 @@ def not_ours(name: str) -> ValueError:
     return ValueError(
         f"{name} is not a model of unmask; one of transformers becomes one by `hf download "
         f"{repository} --local-dir FOLDER` and `unmask import huggingface FOLDER OUT` (unmask "
-        "import lists other sources)"
+        "import lists other sources); --perplexity of quality takes that FOLDER itself"
     )
 
 

@@ -31,7 +31,7 @@ from unmask.device import pick_device, pick_dtype, precision
 from unmask.diffusion import MaskedDiffusion
 from unmask.documents import read_json
 from unmask.estimate import Estimate
-from unmask.files import write_whole
+from unmask.files import LEFTOVER, write_whole
 from unmask.filling import Filler
 from unmask.kinds.output import csv_text
 from unmask.kinds.registry import presets
@@ -128,13 +128,13 @@ class TableModel:
     def fit(self, frame: Any, y: Any = None) -> Self:
         """Prepare the rows of a frame and train on them; 5 % are kept for validation.
 
-        Where `folder` has a run of this table that was stopped, it goes on.  ValueError as of
-        `unmask prepare tables` and `train`.
+        Where a run of this table was stopped, in `folder` or by this object, it goes on.
+        ValueError as of `unmask prepare tables` and `train`.
         """
         if y is not None:
             raise ValueError("a model of a table learns all columns: leave the target among them")
         config = self.train_config()
-        root = self.new_folder()
+        root = self.new_folder(config)
         self.prepare(root, frame)
         if left_out := open_data(root / "data").meta.get("identifiers"):
             warnings.warn(
@@ -143,6 +143,7 @@ class TableModel:
                 stacklevel=2,
             )
         train(config, root / "data", root / "run")
+        self.begun_ = None
         return self.take(root)
 
     def train_config(self) -> TrainConfig:
@@ -165,7 +166,7 @@ class TableModel:
         ValueError if the folder has another table.
         """
         library, columns = library_of(frame), columns_of(frame)
-        content = csv_of(columns)
+        content = bytes_of(columns)
         # texts that look like numbers are texts
         texts = [
             name
@@ -182,28 +183,36 @@ class TableModel:
         dtypes = {name: column.dtype for name, column in columns.items()}
         said = {"library": library, "types": types, "dtypes": dtypes, "prepared": how}
         said |= {"sha256": hashlib.sha256(content).hexdigest()}
-        if (root / FRAME).exists():
-            if read_json(root / FRAME, FORM) | {"dtypes": dtypes} != said:
+        known = (root / "data").exists() and (root / FRAME).exists()
+        if known and read_json(root / FRAME, FORM) | {"dtypes": dtypes} != said:
+            if self.folder:
                 raise ValueError(f"{root} has another table: name a new folder, or load it")
+            for path in root.iterdir():  # of a fit that was stopped
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        elif known:
             return
         write_whole(root / "table.csv", content)
+        write_json(root / FRAME, said)
         prepare_table(
             root / "table.csv", root / "data", header="yes", delimiter=",", missing=("",),
             decimal={"": "."}, thousands={"": ""}, split="0.95,0.05,0", progress=False, **how,
         )  # fmt: skip
-        write_json(root / FRAME, said)
 
-    def new_folder(self) -> Path:
+    def new_folder(self, config: TrainConfig) -> Path:
+        """Where a fit with this configuration keeps what it makes; a temporary one is that of the
+        last fit, if that was stopped."""
         if self.folder:
             root = Path(self.folder)
-            others = {path.name for path in root.glob("*")} - {"table.csv"}
-            if others and FRAME not in others:
+            others = {path.name for path in root.glob("*") if not path.match(LEFTOVER)}
+            if others - {"table.csv"} and FRAME not in others:
                 raise ValueError(f"{root} is not empty, and no TableModel: name a new folder")
             root.mkdir(parents=True, exist_ok=True)
             return root
-        root = tempfile.mkdtemp(prefix="unmask-")
-        weakref.finalize(self, shutil.rmtree, root, ignore_errors=True)
-        return Path(root)
+        if getattr(self, "begun_", None) == config:
+            return self.root_
+        self.begun_, self.root_ = config, Path(tempfile.mkdtemp(prefix="unmask-"))
+        weakref.finalize(self, shutil.rmtree, self.root_, ignore_errors=True)
+        return self.root_
 
     @classmethod
     def load(cls, folder: str | Path, **how: Any) -> Self:
@@ -341,7 +350,7 @@ class TableModel:
             raise ValueError(f"column {column!r} had no value in the rows of fit")
         given[column] = Column([""] * len(frame), "text")
         there = [name in given for name in table.names]
-        wanted = wanted_of(table, [column], names_in(empty))
+        wanted = wanted_of(table, [column], [*names_in(empty), f"{column}=value"])
         cells = self.encode(given)
         _, _, examples = opened(table, cells, wanted, there, "frame")
         laws = (guess(table, *law) for law in self.filler().laws(examples))
@@ -397,7 +406,7 @@ class TableModel:
         return np.random.default_rng((self.seed if seed is None else seed, 0))
 
 
-def csv_of(columns: Mapping[str, Column]) -> bytes:
+def bytes_of(columns: Mapping[str, Column]) -> bytes:
     rows = zip(*(column.texts for column in columns.values()), strict=True)
     return csv_text([tuple(columns), *rows]).encode()
 

@@ -2,12 +2,16 @@
 
 import json
 import math
+import os
+import signal
 
 import numpy as np
 import pandas
 import polars
 import pytest
 
+import unmask.train.loop
+from unmask.data import open_data
 from unmask.kinds.tables.framed import frame_of, polars_series, polars_type
 from unmask.kinds.tables.frames import columns_of
 from unmask.tables import TableModel
@@ -83,6 +87,15 @@ def test_prediction_tells_missing_from_unknown(model):
     assert (model.predict(full, "arm") == full["arm"]).mean() > 0.9
     weights = model.predict(full, "weight")
     assert weights.dtype == float and np.corrcoef(weights, full["weight"])[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("state", ["unknown", "missing"])
+def test_what_is_predicted_has_a_value_whatever_is_said_of_it(model, state):
+    rows = people(40, seed=7)
+    p = model.predict_proba(rows, "lab", empty=f"lab={state}")
+    assert np.allclose(p.sum(axis=1), 1, atol=1e-4) and p.equals(model.predict_proba(rows, "lab"))
+    said = model.predict(rows, "lab", empty=f"lab={state}")
+    assert (said == model.predict(rows, "lab")).all()
 
 
 def test_imputing_fills_holes_and_leaves_all_else(model):
@@ -423,6 +436,43 @@ def test_what_is_asked_for_before_fit_or_makes_no_sense(model):
         columns_of(pandas.DataFrame({"a": pandas.Series([10**400, 0.5], dtype=object)}))
 
 
+STRINGS = {
+    "a word": [*["10115", "10117", "10119"] * 20, "NA"],
+    "an odd text": [*["10115", "10117"] * 30, "none"],
+    "decimal commas": ["1,5", "2,5"] * 30,
+    "blanks": ["12 345", "67 890"] * 30,
+    "several spellings": ["1,5", "2.5", "1.000,5"] * 20,
+    "carriage returns": ["x\ry", "x\r\ny", "z"] * 20,
+}
+
+
+@pytest.mark.parametrize("library", [pandas, polars], ids=["pandas", "polars"])
+@pytest.mark.parametrize("texts", STRINGS.values(), ids=list(STRINGS))
+def test_texts_of_all_kinds_are_categories(tmp_path, texts, library):
+    TableModel().prepare(tmp_path, library.DataFrame({"a": texts}))
+    (column,) = open_data(tmp_path / "data").tokenizer.columns
+    assert column.bounds is None and column.values == tuple(sorted(set(texts)))
+    words = [*(f"w{i}" for i in range(57)), "1", "2", "3"]
+    (tmp_path / "w").mkdir()
+    with pytest.raises(ValueError, match="'a' has 60 different values in 60 rows"):
+        TableModel().prepare(tmp_path / "w", library.DataFrame({"a": words}))
+
+
+@pytest.mark.parametrize("library", [pandas, polars], ids=["pandas", "polars"])
+def test_a_text_with_a_zero_byte_is_refused_by_its_column(library):
+    frame = library.DataFrame({"b": ["x", "y"], "a": ["x", "y\0z"]})
+    with pytest.raises(ValueError, match="column 'a' has the text .*, with a zero byte"):
+        columns_of(frame)
+    assert list(columns_of(frame, ["b"])) == ["b"]
+
+
+@pytest.mark.parametrize("dtype", ["Float64", "Float32", "double[pyarrow]", "float[pyarrow]"])
+def test_what_is_no_number_is_missing_in_every_type_of_floats(dtype):
+    one, other = (pandas.Series(values, dtype=dtype) for values in ([0, 1.5, 0.1], [0, 1, 1]))
+    column = columns_of(pandas.DataFrame({"a": one / other}))["a"]
+    assert column.texts == ["", "1.5", "0.1"] and column.type == "float"
+
+
 def test_frames_as_texts_and_back():
     frame = pandas.DataFrame(
         {
@@ -477,6 +527,24 @@ def test_types_of_pandas_that_texts_can_be_read_as():
     assert (made.dtypes == frame.dtypes).all() and made.equals(frame)
 
 
+UNUSED = {
+    "no text": (["x", "y"], ["", "x", "y"]),
+    "no number": ([1, 2], ["?", 1, 2]),
+    "no text beside numbers": ([1, 2], [1, "", 2]),
+    "no float": ([1.5, 2.5], [1.5, 2.5, "?"]),
+    "no truth": ([True, False], [True, False, "?"]),
+}
+
+
+@pytest.mark.parametrize("values, known", UNUSED.values(), ids=list(UNUSED))
+def test_categories_that_no_row_has_and_no_column_could(values, known):
+    frame = pandas.DataFrame({"a": pandas.Categorical(values, known)})
+    made = again(frame, "pandas")["a"]
+    assert made.tolist() == values
+    if "" in known:
+        assert made.dtype.categories.tolist() == values
+
+
 def test_types_of_polars_that_texts_can_be_read_as():
     import datetime as of
 
@@ -508,3 +576,33 @@ def test_what_a_folder_calls_a_type_is_one_or_nothing(said):
 def test_texts_that_are_no_dates_are_no_tracebacks():
     days = polars_series(["2024-01-03 00:00:00", ""], "text", polars.Date)
     assert days.dtype == polars.String and days.to_list() == ["2024-01-03 00:00:00", None]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_fit_that_was_stopped_goes_on(kept, tmp_path, monkeypatch):
+    step, taken = unmask.train.loop.train_step, []
+
+    def stopping(config, data, state, fall):
+        taken.append(state.step)
+        if len(taken) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(config, data, state, fall)
+
+    monkeypatch.setattr(unmask.train.loop, "train_step", stopping)
+    frame = people(200)
+    model = TableModel(steps=6, folder=tmp_path / "m" if kept else "", **HOW)
+    with pytest.raises(KeyboardInterrupt, match="stopped at step 3"):
+        model.fit(frame)
+    model.fit(frame)
+    assert taken == list(range(6)) and len(model.sample(2)) == 2
+    if not kept:  # another table begins anew, as does the same one once it is done
+        taken[:] = [0, 0, 0]
+        model.fit(frame)
+        assert taken[3:] == list(range(6))
+
+
+def test_what_a_kill_left_of_a_fit_is_no_other_model(tmp_path):
+    (tmp_path / ".data.new-0123abcd").mkdir()
+    (tmp_path / "frame.json").write_text("{}")  # of a table that was not prepared
+    model = TableModel(steps=2, folder=tmp_path, **HOW).fit(people(200))
+    assert len(model.sample(2)) == 2

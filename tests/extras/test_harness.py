@@ -196,6 +196,21 @@ def test_greedy_is_what_it_generates(model_folder, model, tasks):
     assert all(len(one) <= 4 and "e" not in one for one in texts) and harness.shortened == 1
 
 
+def test_of_a_context_at_least_its_end_is_read(model_folder, model):
+    harness = Harness(model_folder, dtype="float32")
+    for context, number in (("the dog", 7), ("", 8)):
+        settings = {"until": [], "max_gen_toks": number}
+        (made,) = harness.generate_until([Instance("generate_until", {}, (context, settings), 0)])
+        start = 8 - number
+        x = [*ids_of(model, context[-start:]), *[0] * number]
+        for at in range(start, 8):
+            x[at] = surest(model, x, at)
+        assert ids_of(model, made) == x[start:]
+    with pytest.raises(ValueError, match="asks for 8 tokens, and the model was trained at 8"):
+        settings = {"until": [], "max_gen_toks": 8}
+        harness.generate_until([Instance("generate_until", {}, ("the dog", settings), 0)])
+
+
 def test_the_sampler_generates_by_the_law(model_folder, model):
     """One character after "the qui": its frequencies, beside the network's law."""
     harness = Harness(model_folder, dtype="float32", steps=1)

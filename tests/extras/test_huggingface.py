@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -23,7 +24,7 @@ import transformers
 import unmask
 from unmask import checkpoint
 from unmask.audit import exact_nelbo
-from unmask.backbones import from_transformers
+from unmask.backbones import families, from_transformers
 from unmask.cli.main import main
 from unmask.data import prepare_proteins, prepare_text
 from unmask.device import precision
@@ -159,6 +160,24 @@ def test_logits_are_those_of_the_original(tmp_path, family):
         ids = ids[: size[b]]
         ours = padded[b, : size[b]][:, values]
         assert torch.allclose(ours, said(original, ids)[:, columns], atol=1e-5)
+
+
+def test_positions_of_sines_are_read_and_not_computed(tmp_path):
+    """Their table of the sizes below would take minutes, number by number."""
+    original = residues(tmp_path, "distilbert", sinusoidal_pos_embds=True)
+    model = imported(tmp_path)
+    row, z = rows_of(model), some(model, 1, 9)
+    values = model.allowed.nonzero()[:, 0]
+    theirs = said(original, [row[i] for i in z[0].tolist()])[:, [row[i] for i in values]]
+    with torch.no_grad():
+        assert torch.allclose(model.backbone(z)[0][:, values], theirs, atol=1e-5)
+    fields = model.config["backbone"]["config"]["fields"]
+    assert fields["sinusoidal_pos_embds"] is True
+    large = {"dim": 1 << 12, "max_position_embeddings": 1 << 13}
+    began = time.process_time()
+    made = families.build(families.FAMILIES["distilbert"], fields | large)
+    assert time.process_time() < began + 5
+    assert made.distilbert.embeddings.position_embeddings.weight.is_meta
 
 
 @pytest.mark.parametrize("family", ["bert", "esm"])
@@ -581,6 +600,19 @@ def test_marks_that_are_no_entries_are_refused(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="puts number 17 around texts, and has no such entry"):
         imported(tmp_path)
+
+
+def test_a_tokenizer_that_pads_and_cuts_is_read_without(tmp_path):
+    """As published files have it switched on."""
+    words(tmp_path)
+    plain = imported(tmp_path)
+    made = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    made.enable_padding(length=8, pad_id=0, pad_token="[PAD]")
+    made.enable_truncation(4)
+    made.save(str(tmp_path / "tokenizer.json"))
+    model = imported(tmp_path)
+    assert model.backbone.config == plain.backbone.config
+    assert model.meta == plain.meta
 
 
 def test_a_mask_by_its_name_or_number(tmp_path):

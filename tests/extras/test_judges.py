@@ -2,7 +2,6 @@
 
 import json
 import math
-from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -47,7 +46,7 @@ def prepared(tmp_path_factory):
 @pytest.mark.parametrize("begin", [True, False])
 def test_nats_are_those_of_one_text_after_another(tmp_path, begin):
     folder = make_judge(tmp_path / "gpt", begin=begin)
-    judge = Causal(folder, torch.device("cpu"), nullcontext())
+    judge = Causal(folder, torch.device("cpu"))
     texts = ["the quick fox", "a", "jumps over the lazy dog and over the fox again. "]
     rows = judge.rows([Example(text, np.zeros(0, np.int64)) for text in texts])
     assert [row.tolist() for row in rows] == [[LETTERS.index(c) for c in text] for text in texts]
@@ -71,7 +70,7 @@ def test_nats_are_those_of_one_text_after_another(tmp_path, begin):
 @pytest.mark.parametrize("most", [3, 4, 100])
 def test_logits_of_a_long_text_are_never_all_there(tmp_path, monkeypatch, most):
     """And the figures are the same."""
-    judge = Causal(make_judge(tmp_path / "gpt", begin=True), torch.device("cpu"), nullcontext())
+    judge = Causal(make_judge(tmp_path / "gpt", begin=True), torch.device("cpu"))
     assert judge.keeps
     rows = [np.arange(1, 15) % 28, np.arange(1, 40) % 28, np.array([5])]
     known, forward = judge.nats(rows), judge.model.forward
@@ -98,7 +97,7 @@ def test_a_network_that_keeps_nothing_reads_a_text_at_once(tmp_path, monkeypatch
         vocab_size=len(LETTERS), n_positions=16, n_embd=16, n_layer=1, n_head=2
     )
     transformers.OpenAIGPTLMHeadModel(config).save_pretrained(folder)
-    judge = Causal(folder, torch.device("cpu"), nullcontext())
+    judge = Causal(folder, torch.device("cpu"))
     rows = [np.arange(1, 15)]
     known = judge.nats(rows)[0]
     monkeypatch.setattr(judges, "AT_A_TIME", 4)
@@ -111,7 +110,7 @@ def test_a_judge_of_few_tokens_is_checked(tmp_path):
         vocab_size=3, n_positions=16, n_embd=16, n_layer=1, n_head=2, bos_token_id=0
     )
     transformers.GPT2LMHeadModel(config).save_pretrained(folder)
-    judge = Causal(folder, torch.device("cpu"), nullcontext())
+    judge = Causal(folder, torch.device("cpu"))
     nats, tokens = judge.nats([np.array([1, 2, 1])])
     assert tokens.tolist() == [3] and 0 < nats[0] < 20
 
@@ -129,10 +128,28 @@ def test_the_command_prints_both_figures(prepared, tmp_path, capsys):
     assert "temperature unknown, top-p unknown, precision unknown" in said
     record = json.loads((tmp_path / "q.json").read_text(encoding="utf-8"))
     assert set(record["perplexity"]["model_sha256"]) == {"model.safetensors"}
-    judge = Causal(folder, torch.device("cpu"), nullcontext())
+    judge = Causal(folder, torch.device("cpu"))
     nats, tokens = judge.nats(judge.rows([Example(text, np.zeros(0)) for text in texts]))
     value = record["measures"]["generative_perplexity"]["samples"]["value"]
     assert value == pytest.approx(math.exp(nats.sum() / tokens.sum()))
+
+
+def test_a_judge_rounds_only_if_it_is_asked_to(prepared, tmp_path, monkeypatch):
+    """Whatever the precision of other commands is."""
+    monkeypatch.setenv("UNMASK_DTYPE", "bfloat16")
+    folder, out = make_judge(tmp_path / "gpt", begin=True), tmp_path / "q.json"
+    (tmp_path / "s.jsonl").write_text('{"text": "the quick fox"}\n{"text": "a dog"}\n')
+    flags = ["--data", str(prepared), "--json", str(out), "--perplexity", str(folder)]
+    found = {}
+    for name, more in (("plain", []), ("float32", ["--dtype", "float32"]),
+                       ("bfloat16", ["--dtype", "bfloat16"])):  # fmt: skip
+        assert main(["quality", str(tmp_path / "s.jsonl"), *flags, *more]) == 0
+        record = json.loads(out.read_text(encoding="utf-8"))
+        told = record["perplexity"]["dtype"]
+        assert any(f", in {told}" in note for note in record["notes"])
+        found[name] = told, record["measures"]["generative_perplexity"]["samples"]["value"]
+    assert found["plain"] == found["float32"] and found["plain"][0] == "float32"
+    assert found["bfloat16"][0] == "bfloat16" and found["bfloat16"][1] != found["plain"][1]
 
 
 def test_what_is_no_causal_model_is_refused(prepared, tmp_path):
@@ -143,7 +160,7 @@ def test_what_is_no_causal_model_is_refused(prepared, tmp_path):
 
     def refused():
         with pytest.raises(ValueError, match="holds no causal language model") as error:
-            open_judge(folder, kind, torch.device("cpu"), nullcontext())
+            open_judge(folder, kind, torch.device("cpu"))
         assert len(str(error.value).splitlines()) == 1
 
     (folder / "model.safetensors").write_bytes(weights[:100])
@@ -156,12 +173,12 @@ def test_what_is_no_causal_model_is_refused(prepared, tmp_path):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink()
     with pytest.raises(ValueError, match="has no tokenizer"):
-        open_judge(folder, kind, torch.device("cpu"), nullcontext())
+        open_judge(folder, kind, torch.device("cpu"))
 
 
 def test_text_that_the_judge_cannot_read_is_refused(tmp_path):
     folder = make_judge(tmp_path / "gpt", begin=True)
-    judge = Causal(folder, torch.device("cpu"), nullcontext())
+    judge = Causal(folder, torch.device("cpu"))
     judge.tokenizer.unk_token = "."
     with pytest.raises(ValueError, match="50% of the tokens .* name a model of such texts"):
         judge.rows([Example("abABab..", np.zeros(0))])
@@ -178,7 +195,7 @@ def test_a_network_that_looks_ahead_and_one_without_a_head_are_refused(tmp_path)
     )
     transformers.BertForMaskedLM(config).save_pretrained(folder)
     with pytest.raises(ValueError, match="sees what comes after a token"):
-        Causal(folder, torch.device("cpu"), nullcontext())
+        Causal(folder, torch.device("cpu"))
     transformers.BertModel(config).save_pretrained(folder)
     with pytest.raises(ValueError, match="lacks weights, such as .* which would be random"):
-        Causal(folder, torch.device("cpu"), nullcontext())
+        Causal(folder, torch.device("cpu"))

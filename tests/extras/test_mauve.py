@@ -2,7 +2,6 @@
 
 import json
 import math
-from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -160,7 +159,7 @@ def test_features_that_cannot_be_clustered(p, q, said):
 def test_features_are_those_of_one_text_after_another(tmp_path):
     """The last hidden state at the last token, of a text that is cut after what the network has
     positions for; whatever stands beside it in a batch."""
-    judge = Causal(make_judge(tmp_path / "gpt", begin=True), torch.device("cpu"), nullcontext())
+    judge = Causal(make_judge(tmp_path / "gpt", begin=True), torch.device("cpu"))
     texts = ["a", "the quick fox", "jumps over the lazy dog and over the fox again. ", "b. c"]
     rows = judge.rows([Example(text, np.zeros(0, np.int64)) for text in texts])
     found = judge.features(rows)

@@ -139,6 +139,60 @@ def test_tables_are_those_of_the_same_csv(tmp_path, name):
     assert meta["cells_without_value"] == 7
 
 
+def columns_in(folder, columns, **how):
+    """Those of a Parquet file, as they are prepared."""
+    parquet.write_table(pa.table(columns), folder / "t.parquet")
+    how = {"split": "1,0,0", "progress": False} | how
+    prepare_table(folder / "t.parquet", folder / "out", **how)
+    return open_data(folder / "out").tokenizer.columns
+
+
+@pytest.mark.parametrize("type", ["float16", "float32"])
+def test_short_floats_are_spelled_as_short_ones(tmp_path, type):
+    values = np.array([0.1, 0.7, 2.5], type)
+    given = [*values, None] * 9
+    coded = pa.array(np.tile(values, 12)).dictionary_encode()
+    column, of_codes = columns_in(tmp_path, {"a": pa.array(given, type), "b": coded})
+    assert column.values == of_codes.values == ("0.1", "0.7", "2.5") and column.missing
+    if type == "float32":
+        Dataset(pa.table({"a": pa.array(given, type)})).save_to_disk(tmp_path / "saved")
+        prepare_table(tmp_path / "saved", tmp_path / "d", split="1,0,0", progress=False)
+        assert open_data(tmp_path / "d").tokenizer.columns[0] == column
+
+
+STRINGS = {
+    "a mark": (["10115", "10117", "?"] * 20, ("10115", "10117"), True),
+    "a word": ([*["10115", "10117", "10119"] * 20, "NA"], ("10115", "10117", "10119"), True),
+    "an odd text": ([*["10115", "10117"] * 30, "none"], ("10115", "10117", "none"), False),
+    "decimal commas": (["1,5", "2,5"] * 30, ("1,5", "2,5"), False),
+    "blanks": (["12 345", "67 890"] * 30, ("12 345", "67 890"), False),
+    "several spellings": (["1,5", "2.5"] * 30, ("1,5", "2.5"), False),
+}
+
+
+@pytest.mark.parametrize("texts, values, missing", STRINGS.values(), ids=list(STRINGS))
+def test_strings_that_look_like_numbers_are_categories(tmp_path, texts, values, missing):
+    (column,) = columns_in(tmp_path, {"a": texts})
+    assert column.bounds is None and column.values == values and column.missing == missing
+    words = [*(f"w{i}" for i in range(57)), "1", "2", "3"]
+    (tmp_path / "w").mkdir()
+    with pytest.raises(ValueError, match="'a' has 60 different values in 60 rows"):
+        columns_in(tmp_path / "w", {"a": words})
+
+
+def test_numbers_are_themselves_beside_others_of_any_spelling(tmp_path):
+    rows = [f"{'abcde'[i % 5]};{('1.234,56', '7,5', '1.125', '0,25')[i % 4]}" for i in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["c;n", *rows]) + "\n")
+    prepare_table(tmp_path / "t.csv", tmp_path / "like", progress=False)
+    like = open_data(tmp_path / "like").tokenizer
+    assert like.columns[1].values == ("0,25", "7,5", "1.125", "1.234,56")
+    columns_in(tmp_path, {"n": [1.125, 1234.5, 7.5, 1125, None], "c": list("abcde")},
+               like=like, unseen="unknown")  # fmt: skip
+    data = open_data(tmp_path / "out")
+    found = data.tokenizer.decode(data.tokens("train").reshape(-1, data.length))
+    assert dict(found) == {"a": "0,25", "b": "1.234,56", "c": "7,5", "d": "1.125", "e": ""}
+
+
 def test_tables_that_do_not_do_are_refused(tmp_path, capsys):
     rows = pa.table(COLUMNS | {"list": [[i] for i in range(60)]})
     parquet.write_table(rows, tmp_path / "t.parquet")
@@ -165,6 +219,17 @@ def test_infinite_numbers_and_nan_in_a_table(tmp_path):
     with pytest.raises(ValueError, match="infinite"):
         prepare_table(tmp_path / "i.parquet", tmp_path / "no", progress=False)
     shutil.rmtree(tmp_path / "out")
+
+
+def test_columns_without_names_beside_those_with_names_are_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("red,x\nblue,y\nred,y\n" * 20)
+    parquet.write_table(pa.table({"a": ["red"], "b": ["x"]}), tmp_path / "v.parquet")
+    said = r"v\.parquet names its columns, and .*t\.csv was read without names"
+    with pytest.raises(ValueError, match=said):
+        prepare_table(
+            tmp_path / "t.csv", tmp_path / "d", validation=tmp_path / "v.parquet", progress=False
+        )
+    assert not (tmp_path / "d").exists()
 
 
 def test_columns_like_those_of_a_file_without_names_are_refused(tmp_path, capsys):

@@ -144,6 +144,8 @@ def build(family: Family, fields: dict[str, Any]) -> nn.Module:
     check_fields(family, fields)
     config = make_config(family, fields)
     config._attn_implementation = "sdpa"
+    if "sinusoidal_pos_embds" in fields:
+        config.sinusoidal_pos_embds = False  # they are read, not computed, number by number
     made = family.network
     with no_weights():
         try:

@@ -223,7 +223,8 @@ def condition(
     if time is not None:
         if t is None:
             raise ValueError(f"this {name} looks at t, which was not given")
-        c = time(_sinusoids(t.reshape(-1).expand(z.shape[0]), time[0].in_features))
+        of_time = _sinusoids(t.reshape(-1).expand(z.shape[0]), time[0].in_features)
+        c = time(of_time.to(time[0].weight.dtype))
     if label is not None:
         if cond is None:
             cond = torch.full((z.shape[0],), label.num_embeddings - 1, device=z.device)  # no label
@@ -378,7 +379,7 @@ def _ends(there: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _sinusoids(t: Tensor, dim: int) -> Tensor:
-    """(B,) times in [0, 1] -> (B, dim) of the parameters' precision."""
+    """(B,) times in [0, 1] -> (B, dim), of their precision."""
     steps = torch.linspace(0, math.log(1000), dim // 2, device=t.device, dtype=t.dtype)
     frequency = torch.exp(steps)
     angle = t[:, None] * frequency

@@ -83,8 +83,9 @@ def check_estimator(args: Estimating) -> None:
         raise ValueError(f"--estimator {name} is exact, and draws nothing: leave out --error")
 
 
-def estimator_of(args: Estimating, model: Any) -> Any:
-    """An `unmask.likelihood.Estimator`."""
+def estimator_of(args: Estimating, model: Any, length: int = 0) -> Any:
+    """An `unmask.likelihood.Estimator`; length: of what is scored, if that is longer than what the
+    model was trained at."""
     from unmask.likelihood import Counts, Enumeration, Orders, Path, own_estimator
 
     masking = None if args.masking == "model" else args.masking
@@ -99,7 +100,8 @@ def estimator_of(args: Estimating, model: Any) -> Any:
         return Path("entropy", temperature=args.temperature, gamma=args.gamma)
     shares = shares_of(args, model)
     if args.estimator == "counts":
-        return Counts(shares or one_by_one(model), masking=masking)
+        count = max(length, model.meta["length"])
+        return Counts(shares or one_by_one(count), masking=masking)
     return Path(args.estimator, shares, args.temperature)
 
 
@@ -114,7 +116,6 @@ def shares_of(args: Estimating, model: Any) -> tuple[float, ...] | None:
     return None if ts is None else tuple(model.schedule.masked(ts)[:, 0].tolist())
 
 
-def one_by_one(model: Any) -> tuple[float, ...]:
-    """Shares of as many steps as the model's sequences have tokens."""
-    count = model.meta["length"]
+def one_by_one(count: int) -> tuple[float, ...]:
+    """Shares of so many steps, of which each reveals one of as many tokens."""
     return tuple(left / count for left in range(count, -1, -1))

@@ -76,7 +76,8 @@ def evaluate(argv: list[str]) -> None:
     if named(args.json):
         check_out(str(beside(args.json)))
     model, kind, folder = runtime.load(args.model, "eval")
-    estimator = estimator_of(args, model)
+    split, length = terms_of_windows(args, kind, model.meta["length"])
+    estimator = estimator_of(args, model, length)
     estimator.check(model)
     data = open_scored(args, kind, model.meta.get("labels", False))
     same_data(model, kind, data, runtime.found.place)
@@ -86,7 +87,6 @@ def evaluate(argv: list[str]) -> None:
             "what is scored may hold training text",
             file=sys.stderr,
         )
-    split, length = terms_of_windows(args, kind, model.meta["length"])
     batch_size = rows_at_a_time(args.batch_size, length)
     count = min(data.window_count(split, length), args.limit or sys.maxsize)
     batches = Counted(data, split, length, batch_size, args.limit or None)
@@ -252,6 +252,7 @@ def report_bound(args: Eval, runtime: Runtime, scored: Scored, bound: Any, singl
         print(f"  perplexity{which} {bound.perplexity:.2f} per token")
     protocol = protocol_of(data, model, (split, length, count), how(args, runtime, folder, bound))
     print(say_protocol(protocol))
+    at_an_instant = unit_of(model, bound.masking) if "at an instant" in bound.sampler else None
     values = {
         "value": bound.bits_per_dim, "unit": f"bits per {data.unit}", "what": bound.what,
         "stderr": bound.bits_per_dim_stderr, "noise": bound.bits_per_dim_noise,
@@ -259,7 +260,7 @@ def report_bound(args: Eval, runtime: Runtime, scored: Scored, bound: Any, singl
         "nats_per_example": bound.mean, "nats_per_example_stderr": bound.stderr,
         "perplexity": bound.perplexity, "estimator": bound.name, "sampler": bound.sampler,
         "masking": bound.masking, "given": "classes" if labels else None,
-        "revealed_at_an_instant": unit_of(model, bound.masking), "network_calls": bound.calls,
+        "revealed_at_an_instant": at_an_instant, "network_calls": bound.calls,
         "repeats": bound.repeats, "data_sha256": data.meta["sha256"], "error_over": over,
     }  # fmt: skip
     values |= of_bytes | as_written | protocol.record()

@@ -104,7 +104,7 @@ def guarded(argv: list[str]) -> int:
         return 0
     except MemoryError as error:
         said = f" ({error})" if str(error) else ""
-        return failed(argv[0], f"not enough memory{said}; {SMALLER}")
+        return failed(argv[0], f"not enough memory{said}; {smaller(argv[0])}")
     except (ValueError, FloatingPointError, OSError) as error:
         return failed(argv[0], " ".join(str(error).split()))
     except KeyboardInterrupt as stop:
@@ -114,14 +114,25 @@ def guarded(argv: list[str]) -> int:
         said = " ".join(str(error).split())[:200]
         memory = "memory" in said.lower() or "alloc" in said.lower()
         if isinstance(error, RuntimeError) and memory:
-            return failed(argv[0], f"not enough memory ({said}); {SMALLER}")
+            return failed(argv[0], f"not enough memory ({said}); {smaller(argv[0])}")
         traceback.print_exc()
         why = f"{type(error).__name__}: {said}: this is a bug in unmask {__version__}"
         return failed(argv[0], f"{why}; please report it, with the command and the lines above", 70)
 
 
 LONGEST = 1000  # characters of a sentence
-SMALLER = "try a smaller --batch-size, --length or --num"
+# flags of verbs, by what takes memory
+TAKES = {
+    "train": "--batch-size or --length", "eval": "--batch-size or --length",
+    "sample": "--batch-size, --length or --num", "fill": "--batch-size or --num",
+} | dict.fromkeys(("score", "grid", "schedule", "compress"), "--batch-size")  # fmt: skip
+
+
+def smaller(verb: str) -> str:
+    """What to do where memory is not enough."""
+    if verb in TAKES:
+        return f"try a smaller {TAKES[verb]}"
+    return "give less at a time"
 
 
 def ignore_more() -> None:

@@ -10,7 +10,7 @@ from unmask.cli.flags import parse
 from unmask.cli.runtime import write_record
 from unmask.files import as_file
 from unmask.kinds.kind import Kind
-from unmask.kinds.output import check_out
+from unmask.kinds.output import check_apart, check_out
 from unmask.kinds.registry import kinds, unknown_kind
 
 
@@ -44,6 +44,8 @@ def prepare(argv: list[str]) -> None:
     kind = kinds()[argv[0]]
     args: Any = parse(flags_of_preparing(kind), f"prepare {argv[0]}", argv[1:], kind.about)
     check_out(args.json)
+    more = [getattr(args, name, "") for name in ("validation", "test", "clusters")]
+    check_apart([args.json], [args.source, *more])
     with as_file(args.source) as source:
         meta, said = kind.prepare(replace(args, source=source))
     print("\n".join(said))

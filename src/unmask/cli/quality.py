@@ -9,6 +9,7 @@ import tyro
 
 from unmask.cli.flags import Device, flags_of, parse
 from unmask.cli.runtime import refuse_others, write_record
+from unmask.config import Dtype
 from unmask.files import no_file
 from unmask.kinds.kind import Kind
 from unmask.kinds.output import check_apart, check_out, table
@@ -39,6 +40,8 @@ class Common(Device):
     mauve: bool = False
     """Also MAUVE, of --features or, without, of what a folder of transformers that --perplexity
     names has in its last layer at the last token of each example."""
+    dtype: Dtype = "float32"
+    """Precision of the model that judges; bfloat16 rounds what it says of a token."""
     seed: int = 0
     """Of what is drawn: of bootstraps, folds, and parts where sizes have to be equal."""
     out: str = ""
@@ -150,15 +153,17 @@ def judge_of(args: Any, kind: Kind) -> Any:
         raise ValueError(f"--perplexity is not for {kind.what}: leave it out")
     import torch
 
-    from unmask.device import pick_device, pick_dtype, precision
+    from unmask.device import pick_device, pick_dtype
     from unmask.evaluation.judges import open_judge
     from unmask.hub import find
 
+    if args.threads < 0:
+        raise ValueError(f"--threads must not be negative, not {args.threads}")
     if args.threads:
         torch.set_num_threads(args.threads)
     device = pick_device(args.device)
     dtype = pick_dtype(args.dtype, device)
-    return open_judge(find(args.perplexity).folder, kind, device, precision(dtype, device))
+    return open_judge(find(args.perplexity).folder, kind, device, dtype)
 
 
 def record_of(args: Any) -> Any:

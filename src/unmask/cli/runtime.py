@@ -191,21 +191,11 @@ def grid_of(said: str):
 def same_data(model, kind, data, path: Path) -> None:
     """ValueError unless the data's tokens, and classes if it was given any, are the model's."""
     from unmask.kinds.registry import kind_of
-    from unmask.train.begin import check_values
+    from unmask.train.begin import check_values, same_classes
 
     why = kind.differs(kind_of(data.meta, data.folder), path)
     if why:
         raise ValueError(f"{data.folder} {why}")
     check_values(model, data)
-    if not model.meta.get("labels"):
-        return
-    ours, theirs = model.meta["data"], data.meta
-    if any(ours.get(name) != theirs.get(name) for name in ("classes", "class_names")):
-        found, expected = classes_in_words(theirs), classes_in_words(ours)
-        raise ValueError(f"{data.folder} has {found}, and the model was trained on {expected}")
-
-
-def classes_in_words(meta: dict) -> str:
-    """How many classes data have, and the names of ten of them."""
-    number, names = f"{meta.get('classes')} classes", meta.get("class_names")
-    return f"{number}: {', '.join(names[:10])}" if names else number
+    if model.meta.get("labels"):
+        same_classes(model.meta["data"], data)

@@ -73,7 +73,10 @@ def sample(argv: list[str]) -> None:
     if not kind.no_labels:
         made["labels"] = labels
     if args.frames and runtime.processes.rank == 0:
-        write_frames(args.frames, kind, filler.states)
+        if filler.states:
+            write_frames(args.frames, kind, filler.states)
+        else:
+            print(f"{args.frames} is not written: there was nothing to unmask", file=sys.stderr)
     runtime.record(folder, **made, **how(args, model))
 
 

@@ -10,7 +10,7 @@ import tyro
 from unmask.cli.flags import parse
 from unmask.cli.runtime import flag, write_record
 from unmask.config import OF_MODEL, TrainConfig
-from unmask.kinds.output import check_out
+from unmask.kinds.output import check_apart, check_out
 from unmask.kinds.registry import presets
 
 
@@ -57,6 +57,7 @@ def train(argv: list[str]) -> None:
     dry_run, gpu = values.pop("dry_run"), values.pop("gpu")
     start = values.pop("start") or None
     check_out(record)
+    check_apart([record], [data, *filter(None, [start])])
     if start is not None:
         refuse_network(args, preset.config)
     if gpu and not dry_run:
@@ -68,12 +69,12 @@ def train(argv: list[str]) -> None:
     from unmask.likelihood import own_estimator
     from unmask.processes import started
     from unmask.rivals import open_model
-    from unmask.train import last_row
+    from unmask.train import began, last_row
     from unmask.train import train as run
 
     tune_process()
     if start is not None:
-        start = started().of_first(lambda: find(start)).called
+        start = started().of_first(lambda: start if began(out, start) else find(start).called)
     if dry_run:
         print_plan(TrainConfig(**values), data, start, gpu or "h100", record)
         return

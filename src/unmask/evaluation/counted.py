@@ -23,7 +23,10 @@ class Counted:
             yield batch
 
     def bytes(self) -> torch.Tensor | None:
-        """(n,) of each window that was gone through; None unless their positions are text."""
+        """(n,) of each window; None unless their positions are text."""
+        if not self.found:  # all that is scored had been drawn before
+            for _ in self:
+                pass
         counts = [one for one in self.found if one is not None]
         if not counts or len(counts) < len(self.found):
             return None

@@ -207,7 +207,8 @@ class Harness(LM):
         until = left.pop("until", None) or []
         until = [until] if isinstance(until, str) else list(until)
         size = left.pop("max_gen_toks", min(MOST_GENERATED, self.length // 2))
-        if not (isinstance(size, int) and 1 <= size <= self.length):
+        most = self.length - bool(context)  # of a context, its last token at least is read
+        if not (isinstance(size, int) and 1 <= size <= most):
             raise ValueError(
                 f"{where} asks for {size} tokens, and the model was trained at {self.length}: give "
                 f"--gen_kwargs max_gen_toks={max(1, self.length // 2)}"

@@ -6,7 +6,7 @@ Whatever has a `Judge`'s two methods is one: the log-likelihood of token ids is 
 import inspect
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -18,6 +18,8 @@ from tqdm import tqdm
 
 from unmask import likelihood
 from unmask.checkpoint import digest
+from unmask.config import Dtype
+from unmask.device import precision
 from unmask.documents import read_json
 from unmask.kinds.kind import Kind
 from unmask.kinds.quality import Example
@@ -51,15 +53,16 @@ class Judge(Protocol):
         ...
 
 
-def open_judge(folder: Path, kind: Kind, device: torch.device, precision: Any) -> Judge:
+def open_judge(folder: Path, kind: Kind, device: torch.device, dtype: Dtype = "float32") -> Judge:
     """The model in a folder: one of transformers, causal, or one of this package.
 
-    kind: of the data that the examples are of.  ValueError for a model that cannot judge them.
+    kind: of the data that the examples are of.  dtype: of the network; bfloat16 rounds its logits.
+    ValueError for a model that cannot judge them.
     """
     said = read_json(folder / "config.json", dict)
     if "model_type" in said:
-        return Causal(folder, device, precision)
-    return Own(folder, kind, device, precision)
+        return Causal(folder, device, dtype)
+    return Own(folder, kind, device, dtype)
 
 
 class Window(NamedTuple):
@@ -78,7 +81,7 @@ class Own:
     which ends of its row a window holds.
     """
 
-    def __init__(self, folder: Path, kind: Kind, device: torch.device, precision: Any):
+    def __init__(self, folder: Path, kind: Kind, device: torch.device, dtype: Dtype = "float32"):
         self.model = open_model(folder).to(device)
         meta = self.model.meta
         if "data" not in meta or "length" not in meta:
@@ -90,9 +93,9 @@ class Own:
         if not own.exact:
             self.model.refuse(f"--estimator {ORDER.order}")
         self.estimator.check(self.model)
-        self.length, self.precision = meta["length"], precision
-        self.what = f"{self.estimator.sampler(self.model)} of {folder}, exactly"
-        self.record = {"model_sha256": digest(folder / "model.safetensors")}
+        self.length, self.precision = meta["length"], precision(dtype, device)
+        self.what = f"{self.estimator.sampler(self.model)} of {folder}, exactly, in {dtype}"
+        self.record = {"model_sha256": digest(folder / "model.safetensors"), "dtype": dtype}
 
     def rows(self, examples: Sequence[Example]) -> list[np.ndarray]:
         size = self.model.subtokenizer.vocab_size
@@ -145,7 +148,7 @@ class Causal:
     judged alone.  Weights are read from safetensors alone, and no code of the folder is run.
     """
 
-    def __init__(self, folder: Path, device: torch.device, precision: AbstractContextManager):
+    def __init__(self, folder: Path, device: torch.device, dtype: Dtype = "float32"):
         try:
             from transformers import AutoModelForCausalLM, AutoTokenizer
         except ImportError:
@@ -170,7 +173,7 @@ class Causal:
             )
         self.model = model.float().to(device).eval()
         self.keeps = check_causal(self.model, device, folder)
-        self.device, self.precision = device, precision
+        self.device, self.precision = device, precision(dtype, device)
         config = self.model.config
         self.most: int = getattr(config, "max_position_embeddings", None) or 1024
         self.begin = self.tokenizer.bos_token_id
@@ -178,9 +181,9 @@ class Causal:
         if self.begin is None:
             begins = "without their first token"
         self.name = f"{config.model_type} in {folder}"
-        self.what = f"{self.name}, {begins}, in windows of at most {self.most:,} tokens"
+        self.what = f"{self.name}, {begins}, in windows of at most {self.most:,} tokens, in {dtype}"
         files = sorted(folder.glob("*.safetensors"))
-        self.record = {"model_sha256": {file.name: digest(file) for file in files}}
+        self.record = {"model_sha256": {file.name: digest(file) for file in files}, "dtype": dtype}
 
     def rows(self, examples: Sequence[Example]) -> list[np.ndarray]:
         texts = [one.text for one in examples]

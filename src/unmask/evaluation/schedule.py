@@ -168,6 +168,8 @@ def with_power(model: MaskedDiffusion, power: float) -> MaskedDiffusion:
     """
     schedule = LearnedPolynomial(model.schedule.num_values, power, (power / 2, 2 * power))
     how = {"masking": model.masking, "allowed": model.allowed, "meta": model.meta}
+    if model.partner is not None:
+        how["links"] = model.partner, model.group
     return MaskedDiffusion(model.backbone, schedule.to(model.device), model.subtokenizer, **how)
 
 

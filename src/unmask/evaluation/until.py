@@ -131,6 +131,8 @@ def estimate_until(
     of_each = estimator.of_replicate()
     kept = kept or Kept(None, {})
     found, more, part = processes.of_first(kept.load)
+    if processes.size > 1:
+        part = {}  # batches of another sharing
     how = {"seed": seed, "by_position": by_position, "processes": processes}
     while True:
         done = 0 if found is None else len(found.draws) // found.of_each

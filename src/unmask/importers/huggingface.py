@@ -136,6 +136,8 @@ def of_tokenizer(file: Path, mask: str) -> Vocabulary:
 
     try:
         model = tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
+        model.no_padding()  # which is no mark of an end
+        model.no_truncation()
         marks = marks_of(model.encode("").ids)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None

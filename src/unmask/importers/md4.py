@@ -107,8 +107,8 @@ def open_arrays(source: Path) -> tuple[Path, Mapping[str, Any]]:
     with open(source, "rb") as stream, reading(source, "an .npz of parameters"):
         archive = Archive(stream)
         found = {}
-        for name, entry in archive.entries.items():
-            with archive.file.open(entry) as header:
+        for name in archive.names:
+            with archive.open(name) as header:
                 found[name] = Packed(source, name, read_header(header).shape)
     return source, found
 

@@ -70,6 +70,7 @@ def open_weights(source: Path) -> Weights:
             return of_lightning(source, content)
         if "model" in content and "ema" in content:
             settings = hydra_config(source.parent.parent / ".hydra" / "config.yaml")
+            settings = settings or config_beside(source)
             averaged = shadow_params(content["ema"])
             return Weights(source, tensors_of(content["model"]), averaged, settings)
         return Weights(source, tensors_of(content), settings=config_beside(source))
@@ -125,7 +126,7 @@ def of_lightning(path: Path, content: Any) -> Weights:
     """A checkpoint of Lightning, whose hyper-parameters are objects of packages that are not
     needed: what they keep is read from their stand-ins."""
     kept = content.get("hyper_parameters", {})
-    settings = plain(kept.get("config"), {}) or {}
+    settings = plain(kept.get("config"), {}) or config_beside(path)
     tokenizer = kept.get("tokenizer")
     text, mask = "", ""
     if isinstance(tokenizer, Inert) and isinstance(tokenizer.state, dict):

@@ -114,6 +114,18 @@ def is_text(kind: Any) -> bool:
     return types.is_string(kind) or types.is_large_string(kind) or types.is_null(kind)
 
 
+def values_in(column: Any) -> list[Any]:
+    """The values of a column, None for missing ones; numbers of up to 32 bits of their own size,
+    whose text is 0.1 and not 0.10000000149011612."""
+    import pyarrow.types as types
+
+    if not (types.is_float16(column.type) or types.is_float32(column.type)):
+        return column.to_pylist()
+    missing = column.is_null().to_pylist()
+    values = column.to_numpy(zero_copy_only=False)
+    return [None if none else value for none, value in zip(missing, values, strict=True)]
+
+
 def columns(path: Path) -> dict[str, list[Any]]:
     """All values of a Parquet file or a saved data set, by column, None for those that are missing.
 
@@ -130,7 +142,7 @@ def columns(path: Path) -> dict[str, list[Any]]:
             if list(found) != names:
                 raise ValueError(f"{file} has other columns than the files before: save them anew")
             for name, column in zip(names, batch.columns, strict=True):
-                found[name] += column.to_pylist()
+                found[name] += values_in(column)
     if not found:
         raise ValueError(f"{path} is empty: give a file with at least one row")
     return found

@@ -13,6 +13,9 @@ MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 LONGEST = max(map(len, MARKS))
+# of what stands behind a mark
+NAMES = ("utf-32-le", "utf-32-be", "utf-8", "utf-16-le", "utf-16-be")
+BEHIND = dict(zip(MARKS, NAMES, strict=True))
 CONTROLS = bytes({*range(32), 127} - set(b"\b\t\n\f\r\x1b"))  # but those that texts have
 
 
@@ -22,6 +25,14 @@ def encoding_of(start: bytes) -> str:
         if start.startswith(mark):
             return name
     return "utf-8"
+
+
+def encoded_like(start: bytes, text: str) -> bytes:
+    """A text as the file that begins with `start`, with its mark; UTF-8 if there is none."""
+    for mark, name in BEHIND.items():
+        if start.startswith(mark):
+            return mark + text.encode(name)
+    return text.encode()
 
 
 def looks_binary(start: bytes) -> bool:

@@ -18,10 +18,11 @@ class BadRecord(ValueError):
 class LeftOut:
     """What was left out of the sources `roots` so far.
 
-    `skip_bad`: records that cannot be read are, too; otherwise the first one is an error.
+    `skip_bad`: records that cannot be read are, too; otherwise the first one is an error.  None:
+    the same, where there is no flag to ask for it.
     """
 
-    def __init__(self, skip_bad: bool = False, roots: Iterable[Path] = ()):
+    def __init__(self, skip_bad: bool | None = None, roots: Iterable[Path] = ()):
         self.skip_bad, self.roots = skip_bad, list(roots)
         self.reasons: dict[str, dict] = {}  # for meta.json: {reason: {"count": 3, "first": [...]}}
 
@@ -36,7 +37,8 @@ class LeftOut:
     def skip(self, bad: BadRecord, place: Path | str) -> None:
         """Leave out a record that cannot be read.  ValueError unless that is asked for."""
         if not self.skip_bad:
-            raise ValueError(f"{bad}; or leave such ones out with --skip-bad") from bad
+            fix = "; or leave such ones out with --skip-bad" if self.skip_bad is not None else ""
+            raise ValueError(f"{bad}{fix}") from bad
         self.add(place, bad.reason)
 
     def shorten(self, place: str) -> str:

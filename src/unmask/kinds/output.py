@@ -29,9 +29,17 @@ def write_texts(out: str, texts: list[str]) -> None:
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:
     """Rows of cells as CSV, with plain newlines; floats with four digits after the point, and
     nothing for one that is not known."""
+    return csv_of([[cell_text(cell) for cell in row] for row in rows])
+
+
+def csv_of(rows: Sequence[Sequence[str]], delimiter: str = ",") -> str:
+    """Rows of texts as CSV, with plain newlines."""
     content = io.StringIO()
-    writer = csv.writer(content, lineterminator="\n")
-    writer.writerows([cell_text(cell) for cell in row] for row in rows)
+    # by itself, the writer would leave a carriage return without quotes
+    returns = any("\r" in cell for row in rows for cell in row)
+    quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+    writer = csv.writer(content, delimiter=delimiter, lineterminator="\n", quoting=quoting)
+    writer.writerows(rows)
     return content.getvalue()
 
 
@@ -67,10 +75,11 @@ def check_out(path: str, *suffixes: str) -> None:
     if any(is_of_model(one) for one in (file, file.resolve())):
         raise ValueError(f"{path} is a file of a saved model: name another file")
     new = not file.exists()
-    with open(path, "a"):  # an OSError names the file and the reason
-        pass
+    if new or file.is_file():  # a pipe would end for who reads it
+        with open(path, "a"):  # an OSError names the file and the reason
+            pass
     if new:
-        file.unlink()
+        file.resolve().unlink()
     if suffixes and not path.endswith(suffixes):
         raise ValueError(f"{path} must end in {' or '.join(suffixes)}")
 
@@ -107,12 +116,13 @@ def check_apart(outs: Iterable[str | Path], inputs: Iterable[str | Path]) -> Non
                 raise ValueError(f"{out} is a file of {one}, which is read: name another file")
 
 
-def write_text(out: str, text: str) -> None:
-    """As it is, to the terminal or to a file."""
+def write_text(out: str, text: str | bytes) -> None:
+    """As it is, to the terminal or to a file; bytes, in an encoding of its own, to a file."""
     if out:
         write_whole(out, text)
         print(f"wrote {out}", file=sys.stderr)
     else:
+        assert isinstance(text, str)
         sys.stdout.write(text)
 
 

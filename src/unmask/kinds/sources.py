@@ -77,19 +77,35 @@ def foreign(name: Path | str, what: str) -> ValueError:
 
 
 def list_files(root: Path) -> list[Path]:
-    """The file `root`, or all files below the folder `root` but hidden ones, sorted."""
+    """The file `root`, or all files below the folder `root` but hidden ones, sorted.
+
+    Links are followed, and a folder that several lead to is read once.  OSError for a folder that
+    cannot be read, ValueError for a link that leads nowhere and for what is no file.
+    """
     if root.is_file():
         return [root]
     if not root.is_dir():
         raise no_file(root, f"{root} does not exist: name a file or a folder")
-    files = []
-    for folder, inside, names in os.walk(root):
-        inside[:] = [name for name in inside if not name.startswith(".")]
+    files, seen = [], {root.resolve()}
+    for folder, inside, names in os.walk(root, onerror=fail, followlinks=True):
+        shown = sorted((name for name in inside if not name.startswith(".")), reverse=True)
+        below = {Path(folder, name).resolve(): name for name in shown}  # of several, the first
+        inside[:] = [name for real, name in below.items() if real not in seen]
+        seen |= set(below)
         files += [Path(folder, name) for name in names if not name.startswith(".")]
-    files = sorted(path for path in files if path.is_file())
+    files.sort()
+    for path in files:
+        if not path.is_file():
+            raise ValueError(
+                f"{path} is no file, or a link to nothing: fetch what it stands for, or take it out"
+            )
     if not files:
         raise ValueError(f"{root} is an empty folder: put files into it or name another")
     return files
+
+
+def fail(error: OSError) -> None:
+    raise error
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import itertools
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -117,8 +117,14 @@ class Bound(Estimator):
         return with_variates(drawn, of_each)
 
     def sampler(self, model: MaskedDiffusion) -> str:
-        one = " (and draws one token a step)" if self.steps else ""
-        return f"the sampler that reveals {unit_of(model, self.masking)} at an instant{one}"
+        unit = unit_of(model, self.masking)
+        if self.steps:
+            what = "it" if unit == "one token" else "each of its digits"
+            return (
+                f"the sampler that draws one token a place and step, and reveals {what} by its own "
+                f"coin, in {self.steps} steps of the uniform grid"
+            )
+        return f"the sampler that reveals {unit} at an instant"
 
     def draw(self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms) -> Paid:
         draw = model.draw(batch, self.steps, uniforms=uniforms)
@@ -216,21 +222,26 @@ class Orders(Estimator):
 
 @dataclass(frozen=True)
 class Enumeration(Estimator):
-    """`Bound`, by enumeration of all masks: of 12 units an example at most."""
+    """`own_estimator`, by enumeration of all masks: of 12 units an example at most."""
 
     steps: int | None = None
     exact: ClassVar[bool] = True
 
+    def own(self, model: MaskedDiffusion) -> Any:
+        """The same, drawn."""
+        return own_estimator(model, self.steps, self.masking)
+
     def name(self, model: MaskedDiffusion) -> str:
-        time = f"discrete time, {self.steps} steps" if self.steps else "continuous time"
+        steps = self.own(model).steps
+        time = f"discrete time, {steps} steps" if steps else "continuous time"
         return f"{time}, all masks enumerated"
 
     def sampler(self, model: MaskedDiffusion) -> str:
-        return Bound(self.steps, masking=self.masking).sampler(model)
+        return self.own(model).sampler(model)
 
     def draw(self, model: MaskedDiffusion, batch: Batch, uniforms: Uniforms) -> Paid:
         check_count(batch.y.shape[1])
-        return Paid(*enumerated(model, batch, self.steps))
+        return Paid(*enumerated(model, batch, self.own(model).steps))
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def conditional_nats(
     replicates, of_each = estimator.split(repeats, BLOCK)
     numbers = np.arange(len(x)) if examples is None else np.asarray(examples)
     given = {"x": x, "role": role, "cond": cond, "ends": ends}
-    batch = model.clean(**inputs(given, model.device))
+    batch = model.clean(**inputs(given, model.device), masking=estimator.masking)
     with evaluating(model):
         draws, _, _ = drawn(model, batch, estimator, numbers, range(replicates), of_each, seed)
     found = estimator.combine(draws.unflatten(0, (replicates, of_each)))  # (G, B)

@@ -71,7 +71,8 @@ def sample(
     how = {"generator": generator, "temperature": temperature, "top_p": top_p, "draw": draw}
     how |= {"guidance": guidance} | own
     states = trajectory(model, z, sampler=sampler, steps=steps, grid=grid, **given, **how)
-    return to_tokens(model, deque(states, maxlen=1).pop(), valid, holes)
+    last = deque(states, maxlen=1)  # empty where nothing is masked
+    return to_tokens(model, last[0] if last else z, valid, holes)
 
 
 def draw_lengths(model: MaskedDiffusion, num: int, generator: Generator = None) -> Tensor:

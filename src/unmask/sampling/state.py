@@ -284,6 +284,10 @@ def check_state(model: MaskedDiffusion, z: Tensor, valid: Tensor | None) -> Tens
     # The smallest token that agrees with z: an error here, if even that is beyond the vocabulary.
     least = model.subtokenizer.decode(z.masked_fill(z == model.mask_id, 0))
     if model.allowed is not None:
+        if model.allowed.ndim == 2 and least.shape[1] != len(model.allowed):
+            raise ValueError(
+                f"z has {least.shape[1]} positions and `allowed` {len(model.allowed)}: give as many"
+            )
         revealed = (z != model.mask_id).unflatten(1, (-1, length)).all(-1)
         wrong = revealed & ~allowed_at(model.allowed.to(z.device), least)
         if bool(wrong.any()):

@@ -1,6 +1,7 @@
 """What a page asks for, held against what there is and may be; and what is done for it."""
 
 import math
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from unmask.config import TIMED
 from unmask.documents import misfit, whole, without_infinities
 from unmask.filling import Filler
 from unmask.kinds.kind import Filled, Partial, Source, State
@@ -24,6 +26,7 @@ from unmask.serve.work import Task
 
 DRAWS = 32  # of masks, for a score
 FRAMES = 30  # a second, at most
+MARKED = re.compile(r"\[MASK:(\d+)\]", re.IGNORECASE)  # holes of a text or protein
 HIDDEN = -1  # in the place of a token
 ODDS = 2**24  # values of holes whose probabilities are looked at
 
@@ -55,7 +58,14 @@ class Ask:
                 raise ValueError(f"{name} is at most {most} here, not {said['settings'][name]}")
         self.settings = settings = Settings.of(said["settings"])
         sampling = settings.sampling
-        corrections = (sampling.steps or STEPS) * sampling.corrections
+        steps = sampling.steps or STEPS
+        timed = sampling.sampler in TIMED and sampling.sampler != "first_hitting"
+        if timed and steps > limits.steps:
+            raise ValueError(
+                f"steps is {STEPS} where none is given, and at most {limits.steps} here: "
+                "give a number"
+            )
+        corrections = steps * sampling.corrections
         if "corrections" in sampling.own() and corrections > limits.steps:
             raise ValueError(
                 f"steps times corrections is at most {limits.steps} here, not {corrections}"
@@ -65,18 +75,14 @@ class Ask:
         self.source: Source | None = None
         self.content, self.flags, self.label = b"", {}, said.get("label", "")
         if "edit" in said:
-            self.source, self.content, self.flags = opened(self.served, said["edit"], settings)
+            found = opened(self.served, said["edit"], limits, settings)
+            self.source, self.content, self.flags = found
             self.examples, self.num = self.source.examples, settings.num
         else:
             self.examples, self.num = self.blanks(said["length"]), 1
         # a text that is longer than the model was trained at is filled window by window
         self.window = any(len(one.ids) > self.served.length for one in self.examples)
-        positions = sum(len(one.ids) for one in self.examples) * self.num
-        if positions > limits.positions:
-            raise ValueError(
-                f"all fillings together have {positions:,} positions, and at most "
-                f"{limits.positions:,} are filled at a time here: ask for fewer"
-            )
+        check_positions(sum(len(one.ids) for one in self.examples) * self.num, limits)
         self.command = command(
             self.served,
             settings,
@@ -221,11 +227,20 @@ def fit(form: Any, said: Any) -> None:
 
 
 def opened(
-    served: Served, edit: dict, settings: Settings | None = None
+    served: Served, edit: dict, limits: Limits, settings: Settings | None = None
 ) -> tuple[Source, bytes, dict[str, str]]:
-    """What the page edits as `unmask fill` reads it; the file's content; flags beside it."""
+    """What the page edits as `unmask fill` reads it; the file's content; flags beside it.
+
+    ValueError for more positions than the limit, before anything is made of that size.
+    """
     fit(served.editor.form, edit)
     content, flags = served.editor.file_of(edit), served.editor.flags(edit)
+    window = not served.kind.fixed
+    if window:
+        # as of a protein, whose blanks are left out
+        said = "".join(content.decode(errors="replace").split())
+        marked = sum(int(one.lstrip("0")[:12] or 0) for one in MARKED.findall(said))
+        check_positions(marked, limits)
     own: dict[str, Any] = {one.name: one.default for one in fields(served.kind.Read)}
     own |= flags
     if "label" in own:
@@ -234,11 +249,21 @@ def opened(
 
     def read(path: Path) -> Source:
         out = str(path.with_name(f"filled{path.suffix}"))  # not written to
-        window = not served.kind.fixed
         args = SimpleNamespace(out=out, num=num, seed=seed, window=window, **own)
         return served.kind.read(path, args, served.length)
 
-    return in_a_file(served.editor.file, content, read), content, flags
+    source = in_a_file(served.editor.file, content, read)
+    check_positions(sum(len(one.ids) for one in source.examples), limits)
+    return source, content, flags
+
+
+def check_positions(positions: int, limits: Limits) -> None:
+    """ValueError for more, of all fillings together, than one request may have."""
+    if positions > limits.positions:
+        raise ValueError(
+            f"all fillings together have {positions:,} positions, and at most "
+            f"{limits.positions:,} are filled at a time here: ask for fewer"
+        )
 
 
 def in_a_file(name: str, content: bytes, read: Callable[[Path], Any]) -> Any:

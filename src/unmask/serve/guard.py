@@ -86,7 +86,7 @@ class Guard:
         if headers.get_content_type() != "application/json" or "Content-Type" not in headers:
             return Refusal(415, "a request is JSON: say Content-Type: application/json")
         sizes = headers.get_all("Content-Length") or []
-        if len(sizes) != 1 or not sizes[0].isdigit() or "Transfer-Encoding" in headers:
+        if len(sizes) != 1 or not sizes[0].isdecimal() or "Transfer-Encoding" in headers:
             return Refusal(411, "a request says its length: give one Content-Length")
         most = LARGE if path == LARGER else SMALL
         if len(sizes[0]) > 12 or int(sizes[0]) > most:

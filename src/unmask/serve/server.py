@@ -134,7 +134,7 @@ class Handler(BaseHTTPRequestHandler):
     def pass_over(self) -> None:
         """Read a small body that is refused: what is left unread makes the answer get lost."""
         size = self.headers.get("Content-Length", "")
-        if size.isdigit() and len(size) < 10 and int(size) <= SMALL:
+        if size.isdecimal() and len(size) < 10 and int(size) <= SMALL:
             self.rfile.read(int(size))
 
     # ------------------------------------------------------------ work
@@ -150,7 +150,7 @@ class Handler(BaseHTTPRequestHandler):
         """How what is edited is read: its cells, which of them are holes."""
         served = chosen(self.server.models, said)
         fit({"edit": dict}, said)
-        source, _, _ = opened(served, said["edit"])
+        source, _, _ = opened(served, said["edit"], self.server.limits)
         self.send({"board": served.editor.board(source)})
 
     def load(self, said: Any) -> None:
@@ -175,7 +175,7 @@ class Handler(BaseHTTPRequestHandler):
         """How probable the values of each hole are."""
         served = chosen(self.server.models, said)
         fit({"edit": dict}, said)
-        source, _, _ = opened(served, said["edit"])
+        source, _, _ = opened(served, said["edit"], self.server.limits)
         self.stream(lambda task: odds(served, source, task))
 
     # ------------------------------------------------------------ answers

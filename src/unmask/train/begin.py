@@ -9,7 +9,7 @@ import torch
 
 from unmask import checkpoint
 from unmask.backbones import parts_of
-from unmask.config import TrainConfig
+from unmask.config import OF_MODEL, TrainConfig
 from unmask.data import Data
 from unmask.diffusion import MaskedDiffusion
 from unmask.files import is_writer
@@ -46,7 +46,8 @@ def started_from(config: TrainConfig, start: str | Path) -> tuple[TrainConfig, M
             f"--compile and --recompute are for blocks of this package's networks, and "
             f"{type(model.backbone).__name__} has none: leave them out"
         )
-    return replace(config, **said), model
+    plain = {name: getattr(TrainConfig, name) for name in OF_MODEL}  # not the preset's
+    return replace(config, **plain | said), model
 
 
 def adapt(
@@ -68,9 +69,8 @@ def adapt(
             raise ValueError(f"{data.folder} {why}: {error}") from None
         if is_writer():
             print(f"note: {data.folder} {why}.  As it is, {what}", file=sys.stderr)
-    classes = (before["data"].get("classes"), data.meta.get("classes"))
-    if before.get("labels") and classes[0] != classes[1]:
-        raise ValueError(f"{data.folder} has {classes[1]} classes, and the model {classes[0]}")
+    if before.get("labels"):
+        same_classes(before["data"], data)
     most = getattr(model.backbone, "length", 0)
     if most and meta["length"] > most:
         raise ValueError(f"--length {meta['length']}: the network takes at most {most} tokens")
@@ -79,6 +79,19 @@ def adapt(
     if start.name:
         model.meta["from_hub"] = start.name
     return model
+
+
+def same_classes(before: dict, data: Data) -> None:
+    """ValueError unless data have the classes of those that `before` tells of, by name."""
+    if any(before.get(name) != data.meta.get(name) for name in ("classes", "class_names")):
+        found, expected = classes_in_words(data.meta), classes_in_words(before)
+        raise ValueError(f"{data.folder} has {found}, and the model was trained on {expected}")
+
+
+def classes_in_words(meta: dict) -> str:
+    """How many classes data have, and the names of ten of them."""
+    number, names = f"{meta.get('classes')} classes", meta.get("class_names")
+    return f"{number}: {', '.join(names[:10])}" if names else number
 
 
 def check_values(model: MaskedDiffusion, data: Data) -> None:

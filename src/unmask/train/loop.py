@@ -29,7 +29,7 @@ from unmask.device import pick_device, pick_dtype, precision
 from unmask.diffusion import MaskedDiffusion
 from unmask.estimate import Estimate, plus_minus
 from unmask.files import remove_leftovers
-from unmask.hub import find
+from unmask.hub import Found, find
 from unmask.kinds.kind import damaged_spec
 from unmask.likelihood import estimate_nelbo
 from unmask.likelihood.estimators import BOUND
@@ -37,7 +37,7 @@ from unmask.processes import Processes, own_device, together
 from unmask.train.begin import adapt, started_from
 from unmask.train.build import build, compile_network
 from unmask.train.pace import Fall, Pace, planned, rate_factor
-from unmask.train.run import RUN, Log, known_run, locked, make_folder, open_run, stop_signal
+from unmask.train.run import RUN, Log, began, known_run, locked, make_folder, open_run, stop_signal
 from unmask.train.shards import whole
 from unmask.train.sinks import SINKS, check_sink
 from unmask.train.state import State
@@ -58,7 +58,7 @@ def train(
     stays); KeyboardInterrupt after a checkpoint on Ctrl-C or SIGTERM.
     """
     out = Path(out)
-    config, data, model = untrained(config, data_folder, start)
+    config, data, model = untrained(config, data_folder, start, out)
     with damaged_spec(data.folder):
         data.tokenizer.files()  # what a checkpoint needs: an error here, not after the first steps
     device = torch.device(config.device)
@@ -68,7 +68,7 @@ def train(
         held.enter_context(torch.random.fork_rng(devices))
         stopped = held.enter_context(stop_signal())
         config, run = processes.of_first(
-            lambda: opened(config, data, model, out, processes.size, held)
+            lambda: opened(config, data, model, out, processes.size, held, start)
         )
         config = replace(config, device=str(device))  # of the first process until here
         state = State(model, config, processes)
@@ -96,12 +96,23 @@ def train(
 
 
 def untrained(
-    config: TrainConfig, data_folder: str | Path, start: str | Path | None = None
+    config: TrainConfig,
+    data_folder: str | Path,
+    start: str | Path | None = None,
+    out: Path | None = None,
 ) -> tuple[TrainConfig, Data, MaskedDiffusion]:
-    """A configuration without what it left open, its data and its model."""
-    model, found = None, None if start is None else find(start)
-    if found is not None:
+    """A configuration without what it left open, its data and its model.
+
+    Of a run in `out` that has begun with `start`, the model is that of its last checkpoint.
+    """
+    model, found = None, None
+    begun = began(out, start) if out is not None else None
+    if start is not None:
+        found = find(start) if begun is None else Found(begun[0], out or begun[0])
         config, model = started_from(config, found.folder)
+        if begun is not None:
+            model.meta["from"] = begun[1]
+            found = found._replace(name=model.meta.get("from_hub", ""))
     config.check()
     check_sink(config.log)
     if config.shard and "RANK" not in os.environ:
@@ -150,6 +161,7 @@ def opened(
     out: Path,
     processes: int,
     held: ExitStack,
+    start: str | Path | None,
 ) -> tuple[TrainConfig, dict]:
     """What is run, and its folder's run.json; the folder stays locked while `held` is."""
     make_folder(out)
@@ -157,7 +169,8 @@ def opened(
     remove_leftovers(out)
     remove_leftovers(out / "checkpoints")
     config = shared_out(config, known_run(out), processes)
-    return config, open_run(out, config, data, model.meta.get("from", ""))
+    called = "" if start is None else str(start)
+    return config, open_run(out, config, data, model.meta.get("from", ""), called)
 
 
 def shared_out(config: TrainConfig, run: dict | None, processes: int) -> TrainConfig:
@@ -235,10 +248,12 @@ def loop(
     number of steps."""
     began = time.monotonic() - state.seconds  # as if it had never been interrupted
     fall = Fall.of(config, run)
-    pace = None if config.steps else Pace(config.minutes, state.step, time.monotonic())
+    processes = state.processes
+    pace: Pace | None = None  # of the first process alone, whose clock decides for all
+    if not config.steps and processes.rank == 0:
+        pace = Pace(config.minutes, state.step, time.monotonic())
     last_eval = last_saved = last_log = time.monotonic()
     tokens_since, losses = 0, []  # since last_log
-    processes = state.processes
     counted = {"total": run["steps"] or None, "initial": state.step, "unit": "step"}
     hidden = True if processes.rank else None  # None: where there is no terminal
     with tqdm(**counted, dynamic_ncols=True, disable=hidden) as bar:
@@ -260,10 +275,10 @@ def loop(
                 config.eval_minutes > 0 and now - last_eval > 60 * config.eval_minutes,
                 now - last_saved > 60 * config.checkpoint_minutes,
             )
-            if pace and due:
+            if due:
                 left = 1.0 if fall is None else fall.at(state.step)
-                steps = pace.steps(state.step, state.seconds, now, run["steps"], left)
-                steps = processes.of_first(lambda: steps)  # noqa: B023
+                rate = (state.step, state.seconds, now, run["steps"], left)
+                steps = processes.of_first(lambda: pace and pace.steps(*rate))  # noqa: B023
                 if steps != run["steps"]:
                     run.update(planned(config, state.step, fall, steps))
                     bar.total, fall = steps, Fall.of(config, run)

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from unmask import __version__, checkpoint, files
-from unmask.config import TrainConfig, differences
+from unmask.config import OF_MODEL, TrainConfig, differences
 from unmask.data import Data
 from unmask.documents import NUMBER, Test, misfit, read_json, whole, without_infinities
 from unmask.files import LEFTOVER, check_file, write_whole
@@ -24,22 +24,41 @@ SECONDS = Test(lambda v: NUMBER.holds(v) and 0 <= v < 1e12, "a number of seconds
 TRAINING = {"step": whole(0), "seconds": SECONDS, "averaged": whole(0), "run?": OF_RUN}
 
 
-def open_run(out: Path, config: TrainConfig, data: Data, start: str = "") -> dict:
+def began(out: Path, start: str | Path | None) -> tuple[Path, str] | None:
+    """The last checkpoint of a run that says it began with the weights at `start`, and their
+    SHA-256; None where there is none.
+
+    What is at `start` by now may be others, or nothing.
+    """
+    done = checkpoint.checkpoints(out)
+    run = known_run(out) if done and start is not None else None
+    if run is None or run.get("start") != str(start):
+        return None
+    return done[-1], run["identity"].get("from", "")
+
+
+def open_run(
+    out: Path, config: TrainConfig, data: Data, weights: str = "", start: str = ""
+) -> dict:
     """What a new or resumed run is: its number of steps (0: not known yet) and its identity.
 
-    `start`: the SHA-256 of the weights that it begins with; "" for random ones.
+    `weights`: the SHA-256 of those that it begins with, "" for random ones; `start`: what they are
+    called.
     The last checkpoint says so, verified; before there is one, run.json.  ValueError if the folder
     holds another run.  To be called where the folder is locked.
     """
     of_data = {key: data.meta[key] for key in ("sha256", "tokenizer")}
-    identity = config.identity() | {"data": of_data, "from": start}
+    identity = config.identity() | {"data": of_data, "from": weights}
     run = known_run(out)
     if run is None:
         run = {"steps": config.steps, "identity": identity, "unmask": __version__}
+        run |= {"start": start} if start else {}
         checkpoint.write_json(out / RUN, run)
         return run
     before = run["identity"]
     wrong = differences(config.identity(), before)
+    if weights:  # the network is that of the weights, whatever flags would make of it
+        wrong = [name for name in wrong if name not in OF_MODEL]
     if wrong:
         known = asdict(TrainConfig()) | before  # what an older version did not know
         said = ", ".join(f"{n} {known[n]!r} there, {identity[n]!r} here" for n in wrong)
@@ -49,9 +68,11 @@ def open_run(out: Path, config: TrainConfig, data: Data, start: str = "") -> dic
         raise ValueError(
             f"{out} is another run ({said}){why}: choose another --out, or the same values"
         )
-    if before.get("from", "") != start:
+    if before.get("from", "") != weights:
+        these = f", those of {run['start']}" if "start" in run else ""
         raise ValueError(
-            f"{out} began with other weights (--from): choose another --out, or the same --from"
+            f"{out} began with other weights (--from){these}: choose another --out, or the same "
+            "--from"
         )
     if before.get("data") != of_data:
         other = f"other data than {data.folder}"

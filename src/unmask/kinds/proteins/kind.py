@@ -133,7 +133,7 @@ class Proteins(Kind):
         from unmask.kinds.recipe import note_protocol, standing
 
         recipe = PROTOCOLS[name]
-        prepare_proteins(source, out, split=recipe.shares, progress=False)
+        prepare_proteins(source, out, split=recipe.shares, skip_bad=None, progress=False)
         chosen = f"the {recipe.split} part of {recipe.shares} in an order by hash"
         alone = "each sequence alone, longer ones cut into consecutive windows"
         note_protocol(out, name, standing(recipe, []), packing=f"{chosen}, {alone}")

@@ -45,7 +45,7 @@ def prepare_proteins(
     clusters: str | Path | None = None,
     validation: str | Path | None = None,
     test: str | Path | None = None,
-    skip_bad: bool = False,
+    skip_bad: bool | None = False,
     progress: bool = True,
 ) -> dict:
     """Write the sequences of `source` to the new folder `out`; returns what meta.json holds.

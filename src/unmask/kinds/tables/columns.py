@@ -14,14 +14,13 @@ median, which is one of its numbers as the source spells it.  What is drawn is a
 from a law of the bin alone (`bins.Within`), and reading it again gives the same bin.
 """
 
-import csv
 import difflib
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from unmask.kinds.output import csv_of
 from unmask.kinds.tables.bins import Within
 from unmask.kinds.tables.numbers import (
     PLAIN,
@@ -315,15 +314,8 @@ class Table:
 
     def write(self, rows: Iterable[Sequence[str]], header: Sequence[str] | None = None) -> str:
         """Rows of cells as a file of the source's kind, with plain newlines."""
-        stream, rows = io.StringIO(), list(rows)
-        # by itself, the writer would leave a carriage return without quotes
-        returns = any("\r" in cell for row in rows for cell in row)
-        quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
-        writer = csv.writer(stream, delimiter=self.delimiter, lineterminator="\n", quoting=quoting)
-        if self.header:
-            writer.writerow(self.names if header is None else header)
-        writer.writerows(rows)
-        return stream.getvalue()
+        names = [self.names if header is None else header] if self.header else []
+        return csv_of([*names, *rows], self.delimiter)
 
     def spec(self) -> dict:
         spec = {

@@ -61,23 +61,25 @@ def read_cells(path: Path, bar: tqdm, *, delimiter: str = "auto", encoding: str 
     that do not close, bytes that do not decode.
     """
     lines = enumerate(split_lines(decode(read_blocks(path, bar), path, encoding)))
-    before, first = first_filled(lines, path)
+    before, tabs, first = first_filled(lines, path, delimiter)
     if said := SEPARATOR.fullmatch(first.strip("\r\n")):
-        before, first = first_filled(lines, path)
         if delimiter == "auto":
             delimiter = said[1]
+        before, tabs, first = first_filled(lines, path, delimiter)
     rest = (line for _, line in lines)
     text = itertools.chain([first], rest)
     if delimiter == "auto":
         beginning = list(itertools.islice(text, LOOKED_AT))
         delimiter = delimiter_of(beginning, path)
         text = itertools.chain(beginning, rest)
+    if delimiter == "\t":
+        before, text = before - len(tabs), itertools.chain(tabs, text)
     records = read_records(text, path, delimiter, before)
     codes: list[dict[str, int]] = []  # of every column: its different cells, numbered
     parts, rows, numbers = [], [], []
     for number, record in records:
         # a line of blanks; where there is one column, a cell without a value
-        if record == [""] and len(codes) != 1:
+        if record == [""] and len(codes) > 1:
             continue
         codes = codes or [{} for _ in record]
         if len(record) != len(codes):
@@ -99,11 +101,20 @@ def read_cells(path: Path, bar: tqdm, *, delimiter: str = "auto", encoding: str 
     return Cells(path, delimiter, np.concatenate(parts), texts, np.array(numbers))
 
 
-def first_filled(lines: Iterator[tuple[int, str]], path: Path) -> tuple[int, str]:
-    """The next line that is not blank, and how many lines stand before it."""
+def first_filled(
+    lines: Iterator[tuple[int, str]], path: Path, delimiter: str
+) -> tuple[int, list[str], str]:
+    """The next line that is not blank, and how many lines stand before it; and the last ones of
+    those, from one with tabs on, which may be between cells without a value."""
+    tabs: list[str] = []
+    number = -1
     for number, line in lines:
         if line.strip():
-            return number, line
+            return number, tabs, line
+        if tabs or "\t" in line:
+            tabs.append(line)
+    if tabs and delimiter == "\t":
+        return number + 1, tabs, ""
     raise empty(path)
 
 

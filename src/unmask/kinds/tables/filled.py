@@ -86,9 +86,9 @@ class HoledRows(Source):
         self.cells, self.hole, self.examples = opened(self.table, rows, wanted, there, str(path))
         if not self.hole.any():
             among = f" in the columns {self.args.columns}" if self.args.columns else ""
+            mark = ", or write ? into them" * self.table.is_missing("?")
             raise ValueError(
-                f"{path} has no missing cell{among} to fill in: leave such cells empty, or write ? "
-                "into them"
+                f"{path} has no missing cell{among} to fill in: leave such cells empty{mark}"
             )
 
     def fill(self, filler: Filler) -> dict:

@@ -43,7 +43,11 @@ def pandas_series(texts: Sequence[str], type: str, dtype: Any = "") -> Any:
         plain = {"Int64": "int64", "boolean": "bool"}.get(plain, plain)
     if isinstance(dtype, str) and dtype.startswith("category "):  # see `dtype_of`
         known, ordered = json.loads(dtype.removeprefix("category "))
-        dtype = pandas.CategoricalDtype(values_of(known, type), ordered)
+        try:
+            own = values_of([text for text in known if text], type)
+            dtype = pandas.CategoricalDtype(own, ordered)
+        except (ValueError, ArithmeticError):  # an unused one that is no number
+            dtype = ""
     for one in filter(None, (dtype, plain)):
         try:
             series = pandas.Series(values, dtype=one)

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 
 from unmask.kinds import arrow
 from unmask.kinds.tables.csv_source import Cells
-from unmask.kinds.tables.numbers import parse_number
+from unmask.kinds.tables.numbers import Spelling, is_number, respelled
 
 LIBRARIES = ("pandas", "polars")
 FRAME = Path("frame")  # instead of a file's name
@@ -62,6 +63,11 @@ def columns_of(frame: Any, known: Collection[str] | None = None) -> dict[str, Co
         values = values_in(series, library)
         column = column_of(name, values)
         for value, text in zip(values, column.texts, strict=True):
+            if "\0" in text:
+                raise ValueError(
+                    f"column {name!r} has the text {value!r}, with a zero byte, which no table of "
+                    "texts has: correct it"
+                )
             if value is not None and not text:
                 raise ValueError(
                     f"column {name!r} has the text {value!r}, which a table cannot tell from a "
@@ -83,9 +89,9 @@ def values_in(series: Any, library: str) -> list[Any]:
         missing = series.isna().tolist()
         values = list(series.to_numpy("float32", na_value=math.nan)) if short else series.tolist()
     else:
+        missing = series.is_null().to_list()
         values = list(series.to_numpy()) if short else series.to_list()
-        missing = [value is None or is_nan(value) for value in values]
-    return [None if m else v for m, v in zip(missing, values, strict=True)]
+    return [None if m or is_nan(v) else v for m, v in zip(missing, values, strict=True)]
 
 
 SHORT = ("float32", "float16", "float", "halffloat")  # the last two are pyarrow's names
@@ -146,8 +152,11 @@ def infinite(number: Any) -> bool:
 
 
 def numeric(column: Column) -> bool:
-    """Whether all of its texts could be numbers."""
-    return all(parse_number(text) is not None for text in column.texts if text)
+    """Whether a half of its texts could be numbers, or of its different texts: others may be words
+    for what is missing."""
+    counts = Counter(text for text in column.texts if text)
+    numbers = [count for text, count in counts.items() if is_number(text)]
+    return bool(counts) and (2 * sum(numbers) >= counts.total() or 2 * len(numbers) >= len(counts))
 
 
 def cells_of(columns: Sequence[Sequence[str]], path: Path = FRAME) -> Cells:
@@ -161,10 +170,13 @@ def cells_of(columns: Sequence[Sequence[str]], path: Path = FRAME) -> Cells:
     return Cells(path, ",", matrix, texts, np.arange(1, len(matrix) + 1))
 
 
-def typed_cells(path: Path, leave_out: Sequence[str]) -> tuple[Cells, list[str]]:
+def typed_cells(
+    path: Path, leave_out: Sequence[str], spellings: Mapping[str, Spelling] | None = None
+) -> tuple[Cells, list[str]]:
     """A Parquet file or a saved data set as a CSV file of it would be, its names first, and the
     columns of strings that look like numbers, which are none.
 
+    spellings: of the numbers of some columns, where that file would not have plain ones.
     ValueError for a column of lists and the like that is not among those to `leave_out`.
     """
     found, strings = {}, []
@@ -176,7 +188,10 @@ def typed_cells(path: Path, leave_out: Sequence[str]) -> tuple[Cells, list[str]]
             said = f"column {name!r} holds values of type {type(nested).__name__}"
             raise ValueError(f"{path}: {said}: leave it out with --drop")
         values = [None if is_nan(v) else v for v in values]
-        column = found[name] = column_of(name, values)
+        column = column_of(name, values)
+        if column.type in ("int", "float") and (own := (spellings or {}).get(name)):
+            column = column._replace(texts=[respelled(text, own) for text in column.texts])
+        found[name] = column
         if any(isinstance(value, str) for value in values) and numeric(column):
             strings.append(name)
     return cells_of([[name, *column.texts] for name, column in found.items()], path), strings

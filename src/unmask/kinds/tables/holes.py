@@ -47,7 +47,7 @@ def wanted_of(table: Table, named: Sequence[str], empty: Sequence[str]) -> Wante
     # where the data hold no fact of a cell that is missing, it is just hidden
     elsewhere = "unknown" if table.missing_is == "unknown" else "missing"
     states = ["value" if one else elsewhere for one in fill]
-    for part in empty:
+    for part in sorted(empty, key=lambda part: "=" in part):  # single columns last
         name, equals, state = part.rpartition("=")
         if state not in STATES:
             known = ", ".join(STATES)

@@ -331,13 +331,25 @@ def suspicious(table: Any, missing: dict[str, dict[str, int]]) -> list[str]:
         for text, count in missing.get(column.name, {}).items():
             if column.bounds is not None or not text.isalpha() or text.lower() == "nan":
                 continue
-            words = [word for word in table.missing if word not in ("", text.lower())]
-            fix = f'--missing ";{column.name}={",".join(words)}"'
+            fix = f'--missing "{without_word(table, column.name, text)}"'
             lines.append(
                 f"warning: {text!r} was taken as missing in {count:,} cells of column "
                 f"{column.name!r}: if it is a value, say {fix}"
             )
     return lines
+
+
+def without_word(table: Any, name: str, text: str) -> str:
+    """What --missing says that all cells are read as they are, but those of column `name` with this
+    text, which is a value."""
+    from unmask.kinds.tables.columns import without_values
+
+    plain = sorted(table.missing) == sorted(without_values(names_in(PrepareTable.missing)))
+    own = dict(table.missing_in)
+    own[name] = [word for word in own.get(name, table.missing) if word not in ("", text.lower())]
+    lists = [f"{column}={','.join(filter(None, words))}" for column, words in own.items()]
+    # an empty list would be that of the flag, and a comma is one of empty cells alone
+    return ";".join(["" if plain else ",".join(table.missing) or ",", *lists])
 
 
 def read_table(folder: str) -> Any:

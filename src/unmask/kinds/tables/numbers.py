@@ -93,11 +93,12 @@ def exact_number(text: str, spelling: Spelling = PLAIN) -> Decimal | None:
 
 
 def parse_whole(text: str, spelling: Spelling = PLAIN) -> int | None:
-    """A whole number without a decimal mark, of any size, or None."""
-    if not pattern(spelling).fullmatch(text):
+    """A whole number without a decimal mark, of any size that a float has, or None."""
+    if parse_number(text, spelling) is None:
         return None
     digits = plainly(text, spelling)
-    return int(digits) if digits.lstrip("+-").isdigit() else None
+    # by way of Decimal, which takes leading zeros of any number
+    return int(Decimal(digits)) if digits.lstrip("+-").isdigit() else None
 
 
 def is_number(text: str) -> bool:

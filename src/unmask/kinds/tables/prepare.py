@@ -152,9 +152,10 @@ def prepare_table(
     with progress_bars(paths.values(), progress)("read") as bar:
         read: dict[str, Cells] = {}
         strings: dict[str, list[str]] = {}
+        spellings = {one.name: one.spelling for one in like.columns} if like else {}
         for name, path in paths.items():
             if name in typed:
-                read[name], strings[name] = typed_cells(path, drop)
+                read[name], strings[name] = typed_cells(path, drop, spellings)
                 continue
             read[name] = read_cells(path, bar, delimiter=delimiter, encoding=encoding)
     if "train" in typed and like is None:
@@ -163,6 +164,11 @@ def prepare_table(
         categories = [*categories, *texts]
     words = {"missing": missing, "missing_in": missing_in, "missing_is": missing_is}
     form = like or plain_table(read["train"], header, **words)
+    if typed and not form.header:
+        raise ValueError(
+            f"{paths[typed[0]]} names its columns, and {paths['train']} was read without names: "
+            "give both as files of one kind"
+        )
     parts = {name: find_columns(cells, form) for name, cells in read.items()}
     for name, part in parts.items():
         if not len(part.codes):

@@ -149,6 +149,11 @@ def ready_ids(path: Path, tokenizer: Tokenizer) -> np.ndarray:
     with tqdm(disable=True) as quiet:
         if path.suffix == ".npy":
             chunks = read_array(path, tokenizer.vocab_size, quiet)
+        elif tokenizer.vocab_size > 1 << 16:
+            raise ValueError(
+                f"{path} is read as ids of 16 bits, and the vocabulary has "
+                f"{tokenizer.vocab_size:,}: save them with numpy.save, as a .npy"
+            )
         else:
             chunks = read_ids(path, "uint16", tokenizer.vocab_size, quiet)
         return np.concatenate([chunk for chunk, _ in chunks])

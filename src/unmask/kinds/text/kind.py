@@ -16,7 +16,7 @@ from unmask.kinds.kind import (
     own_flags,
     too_long,
 )
-from unmask.kinds.output import check_out, table, write_texts
+from unmask.kinds.output import check_out, table, write_text, write_texts
 from unmask.kinds.quality import Quality
 from unmask.kinds.text.flags import PrepareText
 from unmask.kinds.text.presets import PRESETS
@@ -115,6 +115,8 @@ class Text(Kind):
         names = [meta["tokenizer"]["name"] for meta in (ours, theirs)]
         if ours["tokenizer"] != theirs["tokenizer"] and "ids" not in names:
             return f"was prepared with another tokenizer or alphabet than the model's: {fix}"
+        if names == ["subwords", "subwords"] and words(self) != words(other):
+            return f"was prepared with a tokenizer of other words than the model's: {fix}"
         return ""
 
     def read(self, path: Path, args: Any, length: int) -> Source:
@@ -221,17 +223,23 @@ def overview(folder: Path, meta: dict) -> list[str]:
     return [f"  {line}" for line in lines]
 
 
+def words(kind: Kind) -> dict[str, int]:
+    """The ids of all tokens of subwords, by how they are written in the vocabulary."""
+    return kind.tokenizer.model.get_vocab(with_added_tokens=True)
+
+
 class Passage(Source):
     """A text in which `[MASK]` is one token to fill in, and `[MASK:20]` twenty."""
 
     def __init__(self, path: Path, args: Any, length: int, tokenizer: Any):
+        from unmask.kinds.sources import first_bytes
         from unmask.kinds.text.holes import count_tokens, parse_holes, partial
         from unmask.kinds.text.lines import text_of_file
         from unmask.kinds.text.tokenizers import Characters
 
         check_out(args.out)
         text = text_of_file(path)
-        self.tokenizer, self.args = tokenizer, args
+        self.tokenizer, self.args, self.start = tokenizer, args, first_bytes(path)
         try:
             self.pieces = parse_holes(text)
         except ValueError as error:
@@ -248,9 +256,13 @@ class Passage(Source):
         self.examples = [partial(tokenizer, self.pieces)]
 
     def fill(self, filler: Filler) -> dict:
+        from unmask.kinds.encodings import encoded_like
         from unmask.kinds.text.holes import spell_holes
 
         (found,) = filler.fill(self.examples, num=self.args.num)
         texts = [spell_holes(self.tokenizer, self.pieces, one.ids) for one in found]
-        write_texts(self.args.out, texts)
+        if len(texts) == 1 and self.args.out and not self.args.out.endswith(".jsonl"):
+            write_text(self.args.out, encoded_like(self.start, texts[0]))
+        else:
+            write_texts(self.args.out, texts)
         return {"fillings": texts}

@@ -38,7 +38,7 @@ def read_samples(path: Path) -> tuple[list[str], list[str]]:
         # the file was converted as a whole, its texts with it
         note = f"{path} has lines that end in CR LF, as Windows ends them: each is read as LF"
         return by_headings(content.replace("\r\n", "\n")), [note]
-    lines = [line for line in content.splitlines() if line.strip()]
+    lines = [line.removesuffix("\r") for line in content.split("\n") if line.strip()]
     return lines, [f"{path} has no headings (--- 1): every line that is not blank is a sample"]
 
 

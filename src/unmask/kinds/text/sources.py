@@ -37,6 +37,7 @@ STRING = r'"(?:[^"\\\n]|\\.)*'
 DOCUMENTS = re.compile(rf'(?:\[\s*)?\{{\s*{STRING}"\s*:|\[\s*{STRING}(?:"\s*[,\]]|\Z)')
 EMPTY, OUTSIDE = "empty", "a character outside the alphabet"
 BINARY = "binary data"
+ENOUGH = 64  # ids of a file, to tell their width by
 ID_TYPES = ("uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64")
 
 
@@ -337,7 +338,19 @@ def read_ids(
     """(ids, whether they end) of a raw little-endian array, checked against the vocabulary."""
     kind = np.dtype(dtype).newbyteorder("<")
     blocks = read_blocks(path, bar, anything=True)
-    yield from check_ids(blocks, path, kind, vocab_size)
+    for i, (ids, ends) in enumerate(check_ids(blocks, path, kind, vocab_size)):
+        if i == 0:
+            check_width(ids, path, dtype)
+        yield ids, ends
+
+
+def check_width(ids: np.ndarray, path: Path, dtype: str) -> None:
+    """ValueError for ids that are twice as wide as `dtype`, or wider: the other halves are 0."""
+    if len(ids) >= ENOUGH and ids.any() and not ids[1::2].any():
+        raise ValueError(
+            f"{path}: every second id is 0, as if they were wider than {dtype}: say which type "
+            "they have with --dtype, or save them with numpy.save, which keeps it"
+        )
 
 
 def read_array(path: Path, vocab_size: int, bar: tqdm) -> Iterator[tuple[np.ndarray, bool]]:
