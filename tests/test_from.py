@@ -77,6 +77,26 @@ def test_a_run_goes_on_though_what_it_began_with_has_moved_on(data, text_run, tm
         train(config, data, tmp_path / "run", folder)
 
 
+def test_a_run_knows_what_it_began_with_in_any_spelling(data, text_run, tmp_path, monkeypatch):
+    start = Path(shutil.copytree(text_run, tmp_path / "start"))
+    monkeypatch.chdir(tmp_path)
+    config = TrainConfig(**PLAIN, steps=2)
+    folder = train(config, data, "run", "./start/")
+    shutil.rmtree(start)
+    for said in ("start", "start/", "./start"):
+        assert train(config, data, "run", said) == folder
+    assert main(["train", "demo", "--data", str(data), "--out", "run", "--from", "other"]) == 2
+
+
+def test_of_a_run_with_a_damaged_checkpoint_the_one_before_is_named(data, text_run, tmp_path):
+    config = TrainConfig(**PLAIN, steps=4, checkpoint_minutes=1e-9)
+    last = train(config, data, tmp_path / "run", text_run)
+    kept = checkpoint.checkpoints(tmp_path / "run")
+    (last / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=f"or remove {last} to continue from {kept[-2]}"):
+        train(config, data, tmp_path / "run", text_run)
+
+
 def test_the_network_of_a_preset_is_not_held_against_that_of_a_model(data, tmp_path):
     small = {"dim": 16, "layers": 1, "heads": 2, "steps": 1}
     start = train(TrainConfig(**PLAIN, **small, digits=2), data, tmp_path / "digits")

@@ -18,6 +18,7 @@ from unmask.kinds.quality import Value
 from unmask.kinds.tables.quality import measure, models, nearest, shares
 from unmask.kinds.tables.quality.curves import area, mean_of
 from unmask.kinds.tables.quality.rows import Field, Rows
+from unmask.kinds.trial import even_edges
 
 ADULT = Path(unmask.__file__).parent / "kinds" / "tables" / "bundled" / "adult.csv.gz"
 
@@ -392,3 +393,62 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(tmp_path, adult, capsy
     said = refused(capsys, test, *flags, "--target", "income")
     assert "pip install 'unmask[quality]'" in said
     assert "must end in .html" in refused(capsys, test, *flags, "--out", tmp_path / "x.png")
+
+
+def test_an_error_that_nothing_tells_of_is_not_zero():
+    """Scores that all tie, sides told apart by every row, and classes that are all right."""
+    side = np.arange(20) < 10
+    for scores, value in ((np.zeros(20), 0.5), (side.astype(float), 1.0)):
+        found = area(scores, side)
+        assert found.value == value and math.isnan(found.error)
+    said = np.eye(3)[[0, 1, 2, 2]]
+    assert math.isnan(models.of_classification(said, np.array([0, 1, 2, 2]), 0)["accuracy"].error)
+    some = models.of_classification(said, np.array([0, 1, 2, 0]), 0)["accuracy"]
+    assert some.value == 0.75 and some.error > 0
+
+
+@pytest.mark.parametrize("value", [1.7e15, 0.0, -3.5, 1e300])
+def test_bins_of_a_number_that_does_not_vary(value):
+    edges = even_edges(np.full(9, value), 10)
+    assert len(edges) == 11 and (np.diff(edges) >= 0).all() and edges[0] <= value <= edges[-1]
+
+
+def test_bins_are_numpys_where_it_has_some():
+    values = np.random.default_rng(0).normal(size=99)
+    assert np.array_equal(even_edges(values, 10), np.histogram_bin_edges(values, bins=10))
+
+
+def test_rows_of_a_group_are_on_one_side(tmp_path):
+    """Forty alike of each of 50 people: real rows are as near to training rows as to others."""
+    random = np.random.default_rng(0)
+    rows = [f"p{i},{random.normal():.4f},{random.normal():.4f}" for i in range(50)]
+    lines = ["who,a,b", *(row for row in rows for _ in range(40))]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    how = {"group": "who", "categories": ["who"], "split": "0.6,0.2,0.2", "progress": False}
+    prepare_table(tmp_path / "t.csv", tmp_path / "data", **how)
+    argv = ["quality", str(tmp_path / "t.csv"), "--data", str(tmp_path / "data")]
+    assert main([*argv, "--json", str(tmp_path / "q.json")]) == 0
+    closer = json.loads((tmp_path / "q.json").read_text())["measures"]["closer"]
+    assert abs(closer["real"]["value"] - 0.5) < 0.35
+
+
+def test_a_column_without_a_value_has_a_page(tmp_path):
+    lines = ["a,$b$,none", *(f"{['$1_$5', 'x'][i % 2]},{i % 7},NA" for i in range(200))]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    prepare_table(tmp_path / "t.csv", tmp_path / "data", split="0.6,0.2,0.2", progress=False)
+    argv = ["quality", str(tmp_path / "t.csv"), "--data", str(tmp_path / "data")]
+    argv += ["--seed", str(2**32), "--out", str(tmp_path / "q.html")]
+    assert main([*argv, "--json", str(tmp_path / "q.json")]) == 0
+    assert "<img" in (tmp_path / "q.html").read_text()
+
+
+def test_values_that_nobody_knows_are_told_of(tmp_path, capsys):
+    lines = ["a,b", *(f"{'xy'[i % 2]},{'' if i % 3 == 0 else i % 7}" for i in range(200))]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    for how in ("missing", "unknown"):
+        out = tmp_path / how
+        split = {"split": "0.6,0.2,0.2", "progress": False}
+        prepare_table(tmp_path / "t.csv", out, missing_is=how, **split)
+        assert main(["quality", str(tmp_path / "t.csv"), "--data", str(out)]) == 0
+        told = "cells whose values are not known are empty in real rows"
+        assert (told in capsys.readouterr().out) == (how == "unknown")

@@ -608,3 +608,8 @@ def test_it_is_opened_in_a_browser(home, tmp_path):
     (made_by,) = Page(text).all("footer")
     assert made_by.endswith("unmask report text-run --out page.html --num 1 --steps 2 --open")
     assert str(home) not in text and str(tmp_path) not in text
+
+
+def test_what_users_call_things_is_shown_as_it_is():
+    made = table([["odds", "+-", "n"], ["a+-b", "0.5 +- 0.1", "+-"]], "odds")
+    assert made.count("+-") == 3 and "0.5 ± 0.1" in made

@@ -14,6 +14,7 @@ import torch
 import unmask
 from unmask.audit import exact_nelbo
 from unmask.cli.main import main
+from unmask.cli.score import legible
 from unmask.config import TrainConfig
 from unmask.data import prepare_proteins
 from unmask.train import train
@@ -580,3 +581,7 @@ def test_what_is_finished_when_a_run_is_stopped_is_written(
         else:
             names = [row["name"] for row in whole]
             assert all(row["name"] in names and int(row["draws"]) > 0 for row in rows)
+
+
+def test_a_header_that_is_no_text_is_legible():
+    assert legible("M\udcfcller") == "M\ufffdller" and legible("Müller") == "Müller"

@@ -464,3 +464,20 @@ def test_files_of_decimal_commas_from_start_to_end(tmp_path, capsys):
     sides = read_sides(open_data(folder), made, split="test", sources=[source], encoding="")
     assert sides.synthetic.values[0].tolist() == [1165.5] * 10
     assert 0 < sides.train.values[0].max() <= 19 * 83.25
+
+
+@pytest.mark.parametrize("delimiter", ["\t", ","])
+def test_rows_without_values_above_a_header_are_none(delimiter, tmp_path):
+    rows = ["name,sex,age", *(f"n{i},{'fm'[i % 2]},{20 + i % 7}" for i in range(40))]
+    for above in ([",,"], [",,", ",,"]):
+        source = tmp_path / "t.tsv"
+        source.write_text("\n".join([*above, *rows]).replace(",", delimiter) + "\n")
+        out = tmp_path / f"{len(above)}"
+        meta = prepare_table(source, out, delimiter=delimiter, categories=["name"], progress=False)
+        assert [one["name"] for one in meta["tokenizer"]["columns"]] == ["name", "sex", "age"]
+        assert sum(meta["rows"].values()) == 40
+
+
+@pytest.mark.parametrize("text", ["1e-99999999999999999999", "1e99999999999999999999", "0e9999999"])
+def test_exponents_that_nobody_means_are_no_numbers(text):
+    assert parse_number(text) is None and parse_number("1e-300") == 1e-300

@@ -880,13 +880,17 @@ def test_ids_that_are_wider_than_said_are_refused(tmp_path):
 
 def test_links_of_a_folder_are_followed_once_and_lead_somewhere(tmp_path):
     home, away = tmp_path / "home", tmp_path / "away"
-    home.mkdir(), away.mkdir()
-    (home / "a.txt").write_text("a")
-    (away / "b.txt").write_text("b")
+    for folder in (home / "train", home / ".kept", away):
+        folder.mkdir(parents=True)
+        (folder / f"{folder.name.strip('.')}.txt").write_text("a")
     (home / "more").symlink_to(away)
     (home / "again").symlink_to(away)
     (away / "back").symlink_to(home)
-    assert [path.name for path in list_files(home)] == ["a.txt", "b.txt"]
+    (home / "up").symlink_to(tmp_path)
+    (home / "all").symlink_to(home / "train")  # which is read by its own name
+    (home / "hidden").symlink_to(home / ".kept")
+    found = [path.relative_to(home).as_posix() for path in list_files(home)]
+    assert found == ["again/away.txt", "hidden/kept.txt", "train/train.txt"]
     (home / "lost.txt").symlink_to(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="lost.txt is no file, or a link to nothing"):
         list_files(home)

@@ -178,6 +178,10 @@ def test_strings_that_look_like_numbers_are_categories(tmp_path, texts, values, 
     (tmp_path / "w").mkdir()
     with pytest.raises(ValueError, match="'a' has 60 different values in 60 rows"):
         columns_in(tmp_path / "w", {"a": words})
+    tickets = [*(str(1000 + i) for i in range(80)), *(f"A/5 {i}" for i in range(20))]
+    (tmp_path / "t").mkdir()
+    with pytest.raises(ValueError, match="'a' has 100 different values in 100 rows"):
+        columns_in(tmp_path / "t", {"a": tickets})
 
 
 def test_numbers_are_themselves_beside_others_of_any_spelling(tmp_path):

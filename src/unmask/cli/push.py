@@ -117,7 +117,7 @@ def records(run: Path, folder: Path, weights: str) -> tuple[list[dict], list[dic
             continue  # something else
         if record["model_sha256"] != weights:
             print(f"{path} is left out: it is of other weights", file=sys.stderr)
-        elif of_record(record, str(path)) is not None:
+        elif of_record(record, str(path)) is not None and "what" in record:  # of a report, not
             if wrong := misfit(record, OF_EVAL):
                 raise ValueError(f"{path}: {wrong}: write it again with unmask eval --json")
             results.append(record)

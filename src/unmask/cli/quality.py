@@ -100,13 +100,13 @@ def quality(argv: list[str]) -> None:
     print("\n".join(table(rows_of(found.measures))))
     for line in found.notes:
         print(f"  {line}")
+    measures = {one.key: one.record() for one in found.measures}
+    made = {"seed": args.seed, "split": args.split, "data_sha256": data.meta["sha256"]}
+    write_record(args.json, **made, measures=measures, notes=[*found.notes], **found.record)
     if args.out:
         from unmask.report.quality import write_quality
 
         write_quality(Path(args.out), found, f"Samples in {args.samples.name}")
-    measures = {one.key: one.record() for one in found.measures}
-    made = {"seed": args.seed, "split": args.split, "data_sha256": data.meta["sha256"]}
-    write_record(args.json, **made, measures=measures, notes=[*found.notes], **found.record)
 
 
 def features_of(args: Any) -> list[Part]:

@@ -257,7 +257,7 @@ def rows_of(kind: Kind, listed: Sequence[Listed], scores: Sequence[Any]) -> list
     """For each example what it is called, and what it costs."""
     return [
         {
-            "name": one.name,
+            "name": legible(one.name),
             f"{kind.unit}s": found.units,
             "nats": found.nats,
             "noise": found.noise,
@@ -267,6 +267,11 @@ def rows_of(kind: Kind, listed: Sequence[Listed], scores: Sequence[Any]) -> list
         }
         for one, found in zip(listed, scores, strict=True)
     ]
+
+
+def legible(name: str) -> str:
+    """A name as text, where it has bytes that are none, as headers of records and files may."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def rows_of_pairs(
@@ -326,5 +331,5 @@ def rows_of_positions(
         for unit, i in at.items():
             called = kind.columns[unit] if kind.columns else unit + 1
             value = kind.tokenizer.spell(int(one.example.ids[i]))
-            rows.append((one.name, called, value, *found.by_unit[unit].tolist()))
+            rows.append((legible(one.name), called, value, *found.by_unit[unit].tolist()))
     return rows

@@ -76,7 +76,7 @@ def train(argv: list[str]) -> None:
     if start is not None:
         start = started().of_first(lambda: start if began(out, start) else find(start).called)
     if dry_run:
-        print_plan(TrainConfig(**values), data, start, gpu or "h100", record)
+        print_plan(TrainConfig(**values), data, start, out, gpu or "h100", record)
         return
     folder = run(TrainConfig(**values), data, out, start)
     print(folder)
@@ -105,14 +105,16 @@ def refuse_network(args: Train, plain: TrainConfig) -> None:
             )
 
 
-def print_plan(config: TrainConfig, folder: Path, start: str | None, gpu: str, record: str) -> None:
+def print_plan(
+    config: TrainConfig, folder: Path, start: str | None, out: Path, gpu: str, record: str
+) -> None:
     """What the run takes, in words and as a record."""
     from unmask.train import State
     from unmask.train.loop import untrained
     from unmask.train.plan import described, plan
 
     # pieces are arithmetic here
-    config, data, model = untrained(replace(config, shard=False), folder, start)
+    config, data, model = untrained(replace(config, shard=False), folder, start, out)
     made = plan(config, data, State(model, config))
     for line in described(made, config, data.unit, gpu):
         print(line)

@@ -206,12 +206,14 @@ class Harness(LM):
         left = dict(settings)
         until = left.pop("until", None) or []
         until = [until] if isinstance(until, str) else list(until)
-        size = left.pop("max_gen_toks", min(MOST_GENERATED, self.length // 2))
-        most = self.length - bool(context)  # of a context, its last token at least is read
+        half = max(1, self.length // 2)
+        size = left.pop("max_gen_toks", min(MOST_GENERATED, half))
+        # of a context, its last token at least is read
+        most = max(1, self.length - bool(context))
         if not (isinstance(size, int) and 1 <= size <= most):
             raise ValueError(
-                f"{where} asks for {size} tokens, and the model was trained at {self.length}: give "
-                f"--gen_kwargs max_gen_toks={max(1, self.length // 2)}"
+                f"{where} asks for {size} tokens, and the model was trained at {self.length}, of "
+                f"which {most} can follow a context: give --gen_kwargs max_gen_toks={half}"
             )
         temperature = left.pop("temperature", None)
         sampled = left.pop("do_sample", None)

@@ -6,6 +6,7 @@ This editor is of any kind: the file is a text, and a position is shown as `Kind
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from unmask.kinds.kind import Filled, Kind, Partial, Source
 
 MOST_ODDS = 8  # values of a hole that are listed
+
+
+def in_all(numbers: Iterable[str]) -> int:
+    """The sum of what holes say of their sizes, which may be of thousands of digits; none: one."""
+    return sum(int(number.lstrip("0")[:12] or 0) if number else 1 for number in numbers)
 
 
 class Cell(NamedTuple):
@@ -64,6 +70,10 @@ class Editor:
     def file_of(self, said: dict) -> bytes:
         """The file with holes that the page says.  ValueError for what it cannot say."""
         return said["content"].encode()
+
+    def marked(self, content: str) -> int:
+        """How many positions the holes of such a file say that they have, before any is made."""
+        return 0
 
     def flags(self, said: dict) -> dict[str, str]:
         """What the page says beside it: values of `Kind.Read`."""

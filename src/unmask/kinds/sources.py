@@ -79,19 +79,21 @@ def foreign(name: Path | str, what: str) -> ValueError:
 def list_files(root: Path) -> list[Path]:
     """The file `root`, or all files below the folder `root` but hidden ones, sorted.
 
-    Links are followed, and a folder that several lead to is read once.  OSError for a folder that
-    cannot be read, ValueError for a link that leads nowhere and for what is no file.
+    Links to folders elsewhere are followed, each once.  ValueError for a folder that cannot be
+    read, for a link that leads nowhere and for what is no file.
     """
     if root.is_file():
         return [root]
     if not root.is_dir():
         raise no_file(root, f"{root} does not exist: name a file or a folder")
-    files, seen = [], {root.resolve()}
+    files, seen = [], set()
     for folder, inside, names in os.walk(root, onerror=fail, followlinks=True):
-        shown = sorted((name for name in inside if not name.startswith(".")), reverse=True)
-        below = {Path(folder, name).resolve(): name for name in shown}  # of several, the first
-        inside[:] = [name for real, name in below.items() if real not in seen]
-        seen |= set(below)
+        inside[:] = sorted(name for name in inside if not name.startswith("."))
+        for name in [name for name in inside if Path(folder, name).is_symlink()]:
+            real = Path(folder, name).resolve()
+            if real in seen or is_read(real, root.resolve()):
+                inside.remove(name)
+            seen.add(real)
         files += [Path(folder, name) for name in names if not name.startswith(".")]
     files.sort()
     for path in files:
@@ -104,8 +106,16 @@ def list_files(root: Path) -> list[Path]:
     return files
 
 
+def is_read(folder: Path, root: Path) -> bool:
+    """Whether a folder is read with `root` anyway, or `root` with it."""
+    if folder == root or folder in root.parents:
+        return True
+    below = folder.relative_to(root).parts if root in folder.parents else ()
+    return bool(below) and not any(part.startswith(".") for part in below)
+
+
 def fail(error: OSError) -> None:
-    raise error
+    raise ValueError(f"{error.filename} cannot be read ({error.strerror}): take it out") from None
 
 
 @contextmanager

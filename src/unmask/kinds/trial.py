@@ -170,10 +170,21 @@ def kolmogorov_smirnov(values: np.ndarray, reference: np.ndarray) -> Score:
     return score
 
 
+def even_edges(values: np.ndarray, bins: int) -> np.ndarray:
+    """(bins + 1,) of equal bins from the least value to the largest, half of one on both sides of
+    values that are equal; NumPy's own refuse such as floats hold few numbers between."""
+    import numpy as np
+
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    return np.linspace(low, high, bins + 1)
+
+
 def spread(title: str, samples: np.ndarray, real: np.ndarray) -> Bars:
     """How a number of each example is spread, on both sides."""
     import numpy as np
 
-    edges = np.histogram_bin_edges(np.concatenate([samples, real]), bins=BINS)
+    edges = even_edges(np.concatenate([samples, real]), BINS)
     shares = [np.histogram(side, edges)[0] / len(side) for side in (samples, real)]
     return Bars(title, [f"{edge:.3g}" for edge in edges[:-1]], *shares)

@@ -28,11 +28,11 @@ def _page(charts: Sequence[Bars]) -> Any:
         at = np.arange(len(chart.labels))
         axes.bar(at - 0.2, chart.samples, 0.4, color=BLUE, ecolor=BLACK, yerr=chart.error)
         axes.bar(at + 0.2, chart.real, 0.4, color=PALE)
-        shown = at[:: -(-len(at) // LABELS)]
+        shown = at[:: max(1, -(-len(at) // LABELS))]  # of a column without a value, none
         labels = [chart.labels[i] for i in shown]
-        turned = {"rotation": 60, "ha": "right"} if max(map(len, labels)) > 2 else {}
-        axes.set_xticks(shown, labels, fontsize=9, **turned)
-        axes.set_title(chart.title, fontsize=11)
+        turned = {"rotation": 60, "ha": "right"} if max(map(len, labels), default=0) > 2 else {}
+        axes.set_xticks(shown, labels, fontsize=9, parse_math=False, **turned)
+        axes.set_title(chart.title, fontsize=11, parse_math=False)  # whatever dollars are in it
         axes.spines[["top", "right"]].set_visible(False)
     for axes in page.axes[len(charts) :]:
         axes.set_axis_off()

@@ -60,7 +60,7 @@ def table(rows: Sequence[Sequence[str]], said: str) -> str:
     holds, for who cannot see it."""
 
     def line(row: Sequence[str], tag: str, first: str) -> str:
-        head, *rest = (escaped(cell).replace("+-", "\u00b1") for cell in row)
+        head, *rest = (escaped(cell).replace(" +- ", " \u00b1 ") for cell in row)
         cells = "".join(f"<{tag}>{cell}</{tag.split()[0]}>" for cell in rest)
         return f"<tr><th {first}>{head}</th>{cells}</tr>"
 

@@ -78,8 +78,9 @@ def _page(grid: Grid) -> Any:
     shades = axes.imshow(np.ma.masked_invalid(grid.values), cmap="Oranges", vmin=0, vmax=grid.most)
     if size <= 60:
         labels = [label[:24] for label in grid.labels]
-        axes.set_xticks(range(size), labels, rotation=60, ha="right", fontsize=9)
-        axes.set_yticks(range(size), labels, fontsize=9)
+        small: dict[str, Any] = {"fontsize": 9, "parse_math": False}  # whatever dollars are in them
+        axes.set_xticks(range(size), labels, rotation=60, ha="right", **small)
+        axes.set_yticks(range(size), labels, **small)
     axes.plot([-0.5, size - 0.5], [-0.5, size - 0.5], color=GREY, linewidth=0.8)
     axes.spines[:].set_visible(False)
     page.colorbar(shades, ax=axes, fraction=0.04)

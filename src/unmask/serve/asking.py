@@ -1,7 +1,6 @@
 """What a page asks for, held against what there is and may be; and what is done for it."""
 
 import math
-import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +25,6 @@ from unmask.serve.work import Task
 
 DRAWS = 32  # of masks, for a score
 FRAMES = 30  # a second, at most
-MARKED = re.compile(r"\[MASK:(\d+)\]", re.IGNORECASE)  # holes of a text or protein
 HIDDEN = -1  # in the place of a token
 ODDS = 2**24  # values of holes whose probabilities are looked at
 
@@ -237,10 +235,7 @@ def opened(
     content, flags = served.editor.file_of(edit), served.editor.flags(edit)
     window = not served.kind.fixed
     if window:
-        # as of a protein, whose blanks are left out
-        said = "".join(content.decode(errors="replace").split())
-        marked = sum(int(one.lstrip("0")[:12] or 0) for one in MARKED.findall(said))
-        check_positions(marked, limits)
+        check_positions(served.editor.marked(content.decode(errors="replace")), limits)
     own: dict[str, Any] = {one.name: one.default for one in fields(served.kind.Read)}
     own |= flags
     if "label" in own:
@@ -253,7 +248,8 @@ def opened(
         return served.kind.read(path, args, served.length)
 
     source = in_a_file(served.editor.file, content, read)
-    check_positions(sum(len(one.ids) for one in source.examples), limits)
+    if window:
+        check_positions(sum(len(one.ids) for one in source.examples), limits)
     return source, content, flags
 
 

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -109,7 +109,11 @@ def untrained(
     begun = began(out, start) if out is not None else None
     if start is not None:
         found = find(start) if begun is None else Found(begun[0], out or begun[0])
-        config, model = started_from(config, found.folder)
+        try:
+            config, model = started_from(config, found.folder)
+        except ValueError as error:
+            done = checkpoint.checkpoints(out) if out is not None and begun is not None else []
+            raise or_else(error, done) from None
         if begun is not None:
             model.meta["from"] = begun[1]
             found = found._replace(name=model.meta.get("from_hub", ""))
@@ -207,10 +211,14 @@ def resume(state: State, out: Path) -> None:
     try:
         state.load(done[-1])
     except ValueError as error:
-        or_else = ""
-        if len(done) > 1:
-            or_else = f"; or remove {done[-1]} to continue from {done[-2]}"
-        raise ValueError(f"{error}{or_else}") from None
+        raise or_else(error, done) from None
+
+
+def or_else(error: ValueError, done: Sequence[Path]) -> ValueError:
+    """With what to do where the last of the checkpoints `done` is the one that is damaged."""
+    if len(done) < 2:
+        return error
+    return ValueError(f"{error}; or remove {done[-1]} to continue from {done[-2]}")
 
 
 def described(config: TrainConfig, run: dict, state: State, data: Data) -> str:

@@ -32,8 +32,10 @@ def began(out: Path, start: str | Path | None) -> tuple[Path, str] | None:
     """
     done = checkpoint.checkpoints(out)
     run = known_run(out) if done and start is not None else None
-    if run is None or run.get("start") != str(start):
+    said = run.get("start", "") if run is not None and start is not None else ""
+    if not said or not (said == str(Path(str(start))) or said.startswith(f"{start}@")):
         return None
+    assert run is not None
     return done[-1], run["identity"].get("from", "")
 
 
@@ -52,7 +54,7 @@ def open_run(
     run = known_run(out)
     if run is None:
         run = {"steps": config.steps, "identity": identity, "unmask": __version__}
-        run |= {"start": start} if start else {}
+        run |= {"start": str(Path(start))} if start else {}
         checkpoint.write_json(out / RUN, run)
         return run
     before = run["identity"]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from unmask.kinds.editor import Cell, Editor
+from unmask.kinds.editor import Cell, Editor, in_all
 from unmask.roles import HOLE
 
 HEADER = ">protein\n"
@@ -18,6 +18,12 @@ class ProteinEditor(Editor):
     def file_of(self, said: dict) -> bytes:
         letters = said["content"]
         return (letters if letters.lstrip().startswith(">") else HEADER + letters).encode()
+
+    def marked(self, content: str) -> int:
+        from unmask.kinds.proteins.fasta import BLANKS, HOLE
+
+        rows = [row for row in content.split("\n") if not row.lstrip().startswith(">")]
+        return in_all(HOLE.findall("\n".join(rows).translate(BLANKS)))
 
     def board(self, source: Any) -> dict:
         """The letters as they were written, those that leave open which residue it is, too."""

@@ -54,6 +54,13 @@ def judge(data: Any, path: Path, *, split: str, seed: int) -> Quality:
     records = [records[i] for i in chosen]
     sides, said = make_sides(data, [record.ids for record in records], split, seed)
     found, measures, of_search = of_nearest(sides, seed)
+    if "clusters" in data.meta:
+        measures = [one._replace(ideal=None) for one in measures]
+        of_search.append(
+            "relatives are in one split, so that held-out sequences have theirs among each other, "
+            "and samples among training sequences: that samples are closer to these, and real ones "
+            "are not, is no sign of copying"
+        )
     measures = [*of_composition(sides), *of_each(sides), *of_copies(sides), *measures]
     n, m, size = len(sides.samples), len(sides.real), sum(map(len, sides.reference))
     heading = [

@@ -40,6 +40,14 @@ class Cells(NamedTuple):
     def without_first(self) -> "Cells":
         return self._replace(codes=self.codes[1:], lines=self.lines[1:])
 
+    def from_first_value(self) -> "Cells":
+        """Without the rows of empty cells above the first other one, where a header may stand."""
+        filled = np.zeros(len(self.codes), bool)
+        for codes, texts in zip(self.codes.T, self.texts, strict=True):
+            filled |= np.array([text != "" for text in texts], bool)[codes]
+        first = int(filled.argmax())
+        return self._replace(codes=self.codes[first:], lines=self.lines[first:])
+
     def columns(self, places: list[int]) -> "Cells":
         """Some of the columns, in this order."""
         return self._replace(codes=self.codes[:, places], texts=[self.texts[c] for c in places])
@@ -73,6 +81,8 @@ def read_cells(path: Path, bar: tqdm, *, delimiter: str = "auto", encoding: str 
         delimiter = delimiter_of(beginning, path)
         text = itertools.chain(beginning, rest)
     if delimiter == "\t":
+        while tabs and first and tabs[0].count("\t") != first.count("\t"):  # no row
+            del tabs[0]
         before, text = before - len(tabs), itertools.chain(tabs, text)
     records = read_records(text, path, delimiter, before)
     codes: list[dict[str, int]] = []  # of every column: its different cells, numbered

@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ import numpy as np
 from unmask.kinds import arrow
 from unmask.kinds.tables.csv_source import Cells
 from unmask.kinds.tables.numbers import Spelling, is_number, respelled
+from unmask.kinds.tables.rules import MANY
 
 LIBRARIES = ("pandas", "polars")
 FRAME = Path("frame")  # instead of a file's name
@@ -151,12 +152,16 @@ def infinite(number: Any) -> bool:
         return True
 
 
-def numeric(column: Column) -> bool:
-    """Whether a half of its texts could be numbers, or of its different texts: others may be words
-    for what is missing."""
-    counts = Counter(text for text in column.texts if text)
+def numeric(column: Column, missing: Collection[str] = ()) -> bool:
+    """Whether its texts could be numbers, but for those for what is `missing`: all, or a half of
+    them or of the different ones, of so few that they can be categories."""
+    words = {"", *map(str.lower, missing)}
+    counts = Counter(text for text in column.texts if text.lower() not in words)
     numbers = [count for text, count in counts.items() if is_number(text)]
-    return bool(counts) and (2 * sum(numbers) >= counts.total() or 2 * len(numbers) >= len(counts))
+    if len(numbers) == len(counts):
+        return True
+    half = 2 * sum(numbers) >= counts.total() or 2 * len(numbers) >= len(counts)
+    return half and len(counts) <= max(MANY, counts.total() / 2)
 
 
 def cells_of(columns: Sequence[Sequence[str]], path: Path = FRAME) -> Cells:
@@ -171,12 +176,16 @@ def cells_of(columns: Sequence[Sequence[str]], path: Path = FRAME) -> Cells:
 
 
 def typed_cells(
-    path: Path, leave_out: Sequence[str], spellings: Mapping[str, Spelling] | None = None
+    path: Path,
+    leave_out: Sequence[str],
+    spellings: Mapping[str, Spelling] | None = None,
+    missing: Callable[[str], Collection[str]] = lambda name: (),
 ) -> tuple[Cells, list[str]]:
     """A Parquet file or a saved data set as a CSV file of it would be, its names first, and the
     columns of strings that look like numbers, which are none.
 
-    spellings: of the numbers of some columns, where that file would not have plain ones.
+    spellings: of the numbers of some columns, where that file would not have plain ones; missing:
+    what texts of a column stand for none.
     ValueError for a column of lists and the like that is not among those to `leave_out`.
     """
     found, strings = {}, []
@@ -192,6 +201,6 @@ def typed_cells(
         if column.type in ("int", "float") and (own := (spellings or {}).get(name)):
             column = column._replace(texts=[respelled(text, own) for text in column.texts])
         found[name] = column
-        if any(isinstance(value, str) for value in values) and numeric(column):
+        if any(isinstance(value, str) for value in values) and numeric(column, missing(name)):
             strings.append(name)
     return cells_of([[name, *column.texts] for name, column in found.items()], path), strings

@@ -15,6 +15,7 @@ CODE = re.compile(r"0\d+", re.ASCII)  # with leading zeros: a code, not a number
 DECIMAL, THOUSANDS = ".,", ("", ",", ".", " ", "'")
 # marks between thousands that look alike
 ALIKE = {" ": "[ \u00a0\u202f]", "'": "['\u2019]"}
+HUGE = re.compile(r"[eE][+-]?\d{7}")  # an exponent beyond floats, and beyond Decimal
 EXACT = 16  # digits, of which not all whole numbers are numbers of 64 bits
 # a whole number of up to three digits, and one part of a thousand or of 1 behind it
 EITHER = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", re.ASCII)
@@ -80,7 +81,7 @@ def respelled(text: str, spelling: Spelling) -> str:
 
 def parse_number(text: str, spelling: Spelling = PLAIN) -> float | None:
     """A finite decimal number, or None."""
-    if not pattern(spelling).fullmatch(text):
+    if not pattern(spelling).fullmatch(text) or HUGE.search(text):
         return None
     number = float(plainly(text, spelling))
     return number if math.isfinite(number) else None

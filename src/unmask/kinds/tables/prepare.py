@@ -155,7 +155,9 @@ def prepare_table(
         spellings = {one.name: one.spelling for one in like.columns} if like else {}
         for name, path in paths.items():
             if name in typed:
-                read[name], strings[name] = typed_cells(path, drop, spellings)
+                read[name], strings[name] = typed_cells(
+                    path, drop, spellings, lambda name: (missing_in or {}).get(name, missing)
+                )
                 continue
             read[name] = read_cells(path, bar, delimiter=delimiter, encoding=encoding)
     if "train" in typed and like is None:
@@ -180,7 +182,7 @@ def prepare_table(
         check_columns(form.names, numbers, categories, drop)
         marks = Marks(decimal or {}, thousands or {})
         form = spelled(form, parts, marks, numbers=numbers, others=[*categories, *drop])
-        nameless = form.header and not read["train"].row(0)[0]
+        nameless = form.header and not read["train"].from_first_value().row(0)[0]
         chosen = [*numbers, *categories, *drop]
         identifiers = find_identifiers(form, parts, nameless=nameless, others=chosen)
     left_out = [*drop, *identifiers]
@@ -321,7 +323,7 @@ def missing_texts(parts: Iterable[Cells], table: Table) -> dict[str, dict[str, i
 
 def take_header(cells: Cells, header: str, missing: Sequence[str]) -> tuple[list[str], bool]:
     """The names of the columns, and whether the file gives them."""
-    given = header == "yes"
+    given, cells = header == "yes", cells.from_first_value()
     if header == "auto":
         given = first_is_header(cells, {"", *(text.lower() for text in missing)})
     if given:
@@ -354,6 +356,7 @@ def find_columns(cells: Cells, table: Table) -> Cells:
                 "like the data it should go with"
             )
         return cells.columns([column.place for column in table.columns])
+    cells = cells.from_first_value()
     header = check_names(cells, header_names(cells), table.names)
     at = {name: i for i, name in enumerate(header)}
     lost = [name for name in table.names if name not in at]

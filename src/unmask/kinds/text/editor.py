@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from unmask.kinds.editor import Cell, Editor, Text
+from unmask.kinds.editor import Cell, Editor, Text, in_all
 from unmask.kinds.kind import Filled
-from unmask.kinds.text.holes import encode_pieces, parse_holes, piece_size
+from unmask.kinds.text.holes import MARK, encode_pieces, parse_holes, piece_size
 from unmask.kinds.text.tokenizers import Bytes, Ids, Subwords
 
 PASSAGE = "To be, or [MASK:12], that is the question"
@@ -27,6 +27,9 @@ class TextEditor(Editor):
         except ValueError:  # letters that it does not have
             return nothing
         return {"content": PASSAGE} if size <= self.length else nothing
+
+    def marked(self, content: str) -> int:
+        return in_all(number for escaped, number in MARK.findall(content) if not escaped)
 
     def board(self, source: Any) -> dict:
         """Cells whose texts, joined, are the given text, letter by letter."""

@@ -15,7 +15,8 @@ def ranks(values: np.ndarray) -> np.ndarray:
 def area(scores: np.ndarray, positive: np.ndarray) -> Value:
     """The chance that a positive has a higher score than another; a tie counts half.
 
-    The error is that of DeLong, DeLong and Clarke-Pearson (1988), over rows of both classes.
+    The error is that of DeLong, DeLong and Clarke-Pearson (1988), over rows of both classes; it is
+    not known where no row differs from another of its class.
     """
     positive = positive.astype(bool)
     m, n = int(positive.sum()), int((~positive).sum())
@@ -25,7 +26,7 @@ def area(scores: np.ndarray, positive: np.ndarray) -> Value:
     above = (among_all[positive] - ranks(scores[positive])) / n  # of each positive
     below = 1 - (among_all[~positive] - ranks(scores[~positive])) / m  # of each other
     error = float("nan")
-    if m > 1 and n > 1:
+    if m > 1 and n > 1 and (np.ptp(above) > 0 or np.ptp(below) > 0):
         error = float(np.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n))
     return Value(float(above.mean()), error)
 

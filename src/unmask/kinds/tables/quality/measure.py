@@ -14,6 +14,7 @@ from unmask.kinds.tables.quality.models import CLASSES, detect, has_sklearn, of_
 from unmask.kinds.tables.quality.rows import Rows
 from unmask.kinds.tables.quality.shares import Scores, bootstrap
 from unmask.kinds.tables.quality.sides import LEAST, Sides, read_sides
+from unmask.kinds.trial import even_edges
 
 REPLICATES = 50  # of the bootstrap
 ALL = 1 << 48
@@ -40,6 +41,7 @@ class Trial(NamedTuple):
     real: Rows
     held_out: Rows  # all of them
     hashed: bool  # as in `Sides`
+    together: bool  # too
     fitted: int  # rows of either side that classifiers see, at most
     seed: int
 
@@ -125,9 +127,8 @@ def make_trial(sides: Sides, fitted: int, seed: int) -> Trial:
     if len(sides.synthetic) > n:
         like = some(sides.synthetic, n, seed)
     real = some(sides.held_out, n, seed)
-    return Trial(
-        sides.train, sides.synthetic, like, real, sides.held_out, sides.hashed, fitted or ALL, seed
-    )
+    how = sides.hashed, sides.together, fitted or ALL, seed
+    return Trial(sides.train, sides.synthetic, like, real, sides.held_out, *how)
 
 
 def some(rows: Rows, most: int, seed: int) -> Rows:
@@ -238,18 +239,19 @@ def worst(record: dict) -> list[str]:
 
 def like_held_out(rows: Rows, n: int, trial: Trial) -> Rows:
     """So many rows, drawn as those held out were: with all that equal them, where equal rows stay
-    together.  Else one side would have more different rows, and be closer to everything."""
-    if not trial.hashed or len(rows) <= n:
+    together, and by whole groups, where these do.  Else one side would have more different rows,
+    and be closer to everything."""
+    if not trial.together or len(rows) <= n:
         return some(rows, n, trial.seed)
     first = int(np.random.default_rng((trial.seed, n)).integers(len(rows) - n + 1))
     return rows.take(np.arange(first, first + n))
 
 
 def halves(trial: Trial, most: int) -> list[Rows]:
-    """Two parts of the rows held out, of so many in all; equal rows in one where they must be."""
+    """Two parts of the rows held out, of so many in all; in one what stays together."""
     rows = like_held_out(trial.held_out, most, trial)
     order = np.arange(len(rows))
-    if not trial.hashed:
+    if not trial.together:
         order = np.random.default_rng((trial.seed, 2)).permutation(len(rows))
     return [rows.take(half) for half in np.array_split(order, 2)]
 
@@ -410,7 +412,7 @@ def of_numbers(*sides: np.ndarray) -> tuple[list[np.ndarray], list[str]]:
         counts = [np.bincount(part, minlength=len(values)) for part in parts]
         return counts, [f"{value:.6g}" for value in values]
     low, high = np.quantile(both, [0.005, 0.995])
-    edges = np.histogram_bin_edges(np.clip(both, low, high), BARS)
+    edges = even_edges(np.clip(both, low, high), BARS)
     counts = [np.histogram(np.clip(side, low, high), edges)[0] for side in sides]
     return counts, [f"{edge:.3g}" for edge in edges[:-1]]
 

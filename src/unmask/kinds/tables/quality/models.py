@@ -16,6 +16,7 @@ from unmask.kinds.tables.quality.rows import Rows
 FOLDS = 3
 ONE_HOT = 200  # categories of a column that have a feature of their own
 OF_TREES = 254  # categories of a column that trees tell apart
+SEEDS = 2**32  # that scikit-learn takes
 CLASSES = 50  # of a target, at most
 REPLICATES = 50
 
@@ -108,7 +109,7 @@ class Detection(NamedTuple):
 def detect(real: Rows, synthetic: Rows, seed: int) -> Detection:
     """Three stratified folds, as sdmetrics cuts them.  The errors are DeLong's in each fold."""
     with sklearn():
-        return _detect(real, synthetic, seed)
+        return _detect(real, synthetic, seed % SEEDS)
 
 
 def _detect(real: Rows, synthetic: Rows, seed: int) -> Detection:
@@ -152,7 +153,7 @@ def of_target(train: Rows, test: Rows, target: int, seed: int) -> dict[str, Valu
     left out.  Errors: DeLong's, or of draws of test rows.
     """
     with sklearn():
-        return _of_target(train, test, target, seed)
+        return _of_target(train, test, target, seed % SEEDS)
 
 
 def _of_target(train: Rows, test: Rows, target: int, seed: int) -> dict[str, Value]:
@@ -182,7 +183,9 @@ def _of_target(train: Rows, test: Rows, target: int, seed: int) -> dict[str, Val
 
 def of_classification(said: np.ndarray, truth: np.ndarray, seed: int) -> dict[str, Value]:
     right = (said.argmax(1) == truth).astype(float)
-    accuracy = Value(float(right.mean()), float(right.std() / np.sqrt(len(right))))
+    # where all are right, or none, nothing tells how far that would vary
+    error = right.std() / np.sqrt(len(right)) if np.ptp(right) > 0 else np.nan
+    accuracy = Value(float(right.mean()), float(error))
     present = np.unique(truth)
     if len(present) == 2:
         first, second = present

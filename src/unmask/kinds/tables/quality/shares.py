@@ -12,6 +12,7 @@ import numpy as np
 
 from unmask.kinds.quality import Value
 from unmask.kinds.tables.quality.rows import Rows
+from unmask.kinds.trial import even_edges
 
 BINS = 10  # of a number beside a category
 ROUNDING = 1e-13  # of a second moment: a variance below it is none
@@ -136,7 +137,7 @@ def binned_codes(real: Rows, synthetic: Rows, c: int) -> tuple[np.ndarray, np.nd
     if not real.fields[c].number:
         return a + 1, b + 1, len(real.labels[c]) + 1
     there = a[~np.isnan(a)]
-    edges = np.histogram_bin_edges(there, bins=BINS) if len(there) else np.zeros(2)
+    edges = even_edges(there, BINS) if len(there) else np.zeros(2)
     inner = edges[1:-1]
     codes = []
     for values in (a, b):

@@ -24,6 +24,7 @@ class Sides(NamedTuple):
     held_out: Rows
     synthetic: Rows
     hashed: bool  # real rows are in an order by a hash, equal ones together, and cut there
+    together: bool  # so, or by groups: which rows are in one split is no matter of each by itself
     notes: list[str]  # on how they were read
 
 
@@ -56,8 +57,15 @@ def read_sides(data: Any, path: Path, *, split: str, sources: list[Path], encodi
             )
     made, train, held_out = found.values()
     by_hash = data.meta.get("together") or data.meta["format"] == 1
-    hashed = data.meta.get("split") != "files" and bool(by_hash)
-    return Sides(train, held_out, made, hashed, notes)
+    cut = data.meta.get("split") != "files"
+    hashed = cut and bool(by_hash)
+    together = hashed or (cut and bool(data.meta.get("group")))
+    if table.missing_is == "unknown" and any(side.missing().any() for side in (train, held_out)):
+        notes.append(
+            "cells whose values are not known are empty in real rows, and in no synthetic one: "
+            "detection, pair trends, missing rates and the closest records see that, too"
+        )
+    return Sides(train, held_out, made, hashed, together, notes)
 
 
 def read_file(path: Path, table: Table, encoding: str) -> Cells:
