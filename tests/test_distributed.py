@@ -17,8 +17,10 @@ from test_images import BUNDLED
 
 import unmask
 from unmask import checkpoint
+from unmask.cli import main
 from unmask.config import TrainConfig
 from unmask.data import prepare_images
+from unmask.evaluation.counted import Counted
 from unmask.evaluation.until import Kept, batches_in
 from unmask.processes import Processes
 from unmask.train import State, build, read_log, train
@@ -285,37 +287,40 @@ def test_what_several_processes_evaluate_is_what_one_does(runs, data, tmp_path, 
     assert one == two and examples[0] == examples[1]
 
 
-def test_several_processes_go_on_with_what_one_has_drawn(runs, data, tmp_path):
+def test_several_processes_go_on_with_what_one_has_drawn(runs, data, tmp_path, monkeypatch):
     """It was stopped within a pass, whose batches they share in another way."""
-    command = [sys.executable, "-m", "unmask", "eval", runs / "text, alone", "--data", data]
-    command += ["--batch-size", "1", "--limit", "41", "--dtype", "float32", "--threads", "1"]
-    command = [*map(str, command), "--json", str(tmp_path / "e.json")]
-    state = tmp_path / "e.json.draws.npz"
-    how = {"env": OURS, "encoding": "utf-8", "stderr": subprocess.PIPE}
-    never = subprocess.Popen([*command, "--error", "1e-12"], **how)
-    part = {}
-    while not part:
-        while not state.exists() and never.poll() is None:
-            time.sleep(0.05)
-        time.sleep(0.3)
-        never.send_signal(signal.SIGINT)
-        assert never.wait(120) == 130
-        never.stderr.close()
-        arrays = Kept(state, {}).arrays()
-        part = batches_in(arrays)
-        if not part:
-            never = subprocess.Popen([*command, "--error", "1e-12"], **how)
+    command = ["eval", str(runs / "text, alone"), "--data", str(data), "--limit", "41"]
+    command += ["--batch-size", "4", "--dtype", "float32", "--threads", "1", "--device", "cpu"]
+
+    def evaluated(name, *flags):
+        assert main([*command, *flags, "--json", str(tmp_path / name)]) == 0
+        return json.loads((tmp_path / name).read_text(encoding="utf-8"))
+
+    batches = -(-evaluated("few.json", "--repeats", "2")["n"] // 4)
+    windows, left = Counted.__iter__, batches + batches // 2
+
+    def some(self):
+        nonlocal left
+        for batch in windows(self):
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            yield batch
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Counted, "__iter__", some)
+        stopped = [*command, "--error", "1e-12", "--json", str(tmp_path / "e.json")]
+        assert main(stopped) == 130
+    arrays = Kept(tmp_path / "e.json.draws.npz", {}).arrays()
     drawn = len(arrays["draws"])
-    subprocess.run([*command[:-1], tmp_path / "now.json", "--repeats", str(drawn)], **how)
-    noise = json.loads((tmp_path / "now.json").read_text(encoding="utf-8"))["noise"]
-    done = torchrun(*command[1:], "--error", str(0.9 * noise))
+    assert list(batches_in(arrays)) == list(range(batches // 2)) != []
+    noise = evaluated("now.json", "--repeats", str(drawn))["noise"]
+    flags = ["--error", str(0.9 * noise), "--json", tmp_path / "e.json"]
+    done = torchrun("-m", "unmask", *command, *flags)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((tmp_path / "e.json").read_text(encoding="utf-8"))
     assert found["repeats"] > drawn
-    subprocess.run(
-        [*command[:-1], tmp_path / "one.json", "--repeats", str(found["repeats"])], **how
-    )
-    same = json.loads((tmp_path / "one.json").read_text(encoding="utf-8"))
+    same = evaluated("one.json", "--repeats", str(found["repeats"]))
     assert found["value"] == same["value"] and found["noise"] == same["noise"]
 
 

@@ -439,7 +439,7 @@ def test_a_column_without_a_value_has_a_page(tmp_path):
     argv = ["quality", str(tmp_path / "t.csv"), "--data", str(tmp_path / "data")]
     argv += ["--seed", str(2**32), "--out", str(tmp_path / "q.html")]
     assert main([*argv, "--json", str(tmp_path / "q.json")]) == 0
-    assert "<img" in (tmp_path / "q.html").read_text()
+    assert "<img" in (tmp_path / "q.html").read_text(encoding="utf-8")
 
 
 def test_values_that_nobody_knows_are_told_of(tmp_path, capsys):

@@ -88,7 +88,7 @@ def test_what_cannot_be_scored_is_refused(text_run, protein_run, tmp_path, capsy
         "l.fasta": f">a\n{'M' * 17}\n",
     }  # fmt: skip
     for name, content in files.items():
-        (tmp_path / name).write_text(content)
+        (tmp_path / name).write_text(content, encoding="utf-8")
     said = {
         "long.txt": "line 1 has 19 tokens and the model was trained at 8",
         "strange.txt": "line 1: character 'é' at offset 0",

@@ -343,7 +343,9 @@ def run_command(command, folder, monkeypatch):
     (names / "unmask").write_text('#!/bin/sh\nfor word; do printf "%s\\0" "$word"; done > words\n')
     (names / "unmask").chmod(0o755)
     path = {"PATH": f"{names}:{os.environ['PATH']}"}
-    subprocess.run(["bash", "-euc", command], cwd=folder, env=os.environ | path, check=True)
+    subprocess.run(
+        ["bash", "-euc", command.encode()], cwd=folder, env=os.environ | path, check=True
+    )
     words = (folder / "words").read_text(encoding="utf-8").split("\0")[:-1]
     monkeypatch.chdir(folder)
     assert main(words) == 0
