@@ -886,11 +886,15 @@ def test_links_of_a_folder_are_followed_once_and_lead_somewhere(tmp_path):
     (home / "more").symlink_to(away)
     (home / "again").symlink_to(away)
     (away / "back").symlink_to(home)
+    (away / "below").mkdir()
+    (away / "below" / "round").symlink_to(away / "below")
+    (away / "below" / "b.txt").write_text("b")
     (home / "up").symlink_to(tmp_path)
     (home / "all").symlink_to(home / "train")  # which is read by its own name
     (home / "hidden").symlink_to(home / ".kept")
     found = [path.relative_to(home).as_posix() for path in list_files(home)]
-    assert found == ["again/away.txt", "hidden/kept.txt", "train/train.txt"]
+    below = "again/below/b.txt"
+    assert found == ["again/away.txt", below, "hidden/kept.txt", "train/train.txt"]
     (home / "lost.txt").symlink_to(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="lost.txt is no file, or a link to nothing"):
         list_files(home)

@@ -88,12 +88,14 @@ def list_files(root: Path) -> list[Path]:
         raise no_file(root, f"{root} does not exist: name a file or a folder")
     files, seen = [], set()
     for folder, inside, names in os.walk(root, onerror=fail, followlinks=True):
-        inside[:] = sorted(name for name in inside if not name.startswith("."))
-        for name in [name for name in inside if Path(folder, name).is_symlink()]:
-            real = Path(folder, name).resolve()
-            if real in seen or is_read(real, root.resolve()):
+        inside.sort()
+        for name in [*inside]:
+            path = Path(folder, name)
+            real, linked = path.resolve(), path.is_symlink()
+            if name.startswith(".") or real in seen or (linked and is_read(real, root.resolve())):
                 inside.remove(name)
-            seen.add(real)
+            else:
+                seen.add(real)
         files += [Path(folder, name) for name in names if not name.startswith(".")]
     files.sort()
     for path in files:
