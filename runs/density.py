@@ -49,7 +49,7 @@ LETTERS = {  # 5 x 7
 }
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     what = "PNG or JPEG, made square, grey and 512 x 512; bright is likely"
@@ -65,7 +65,9 @@ def main() -> None:
     parser.add_argument("--grid", choices=["uniform", "cosine"], default="uniform")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    for path in (args.out, args.numbers):
+        path.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
     tune_process()
     p = drawn() if args.picture is None else read(args.picture)
@@ -270,7 +272,6 @@ def draw(path: Path, p: Tensor, laws: dict, rows: list[dict], times: list[str]) 
             axes = panel(cells[line, column], laws[row["variant"], when], title)
             if column == 1:
                 axes.set_ylabel(when, fontsize=17)
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=64)
 
 

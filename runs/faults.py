@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from unmask import checkpoint
+from unmask.kinds.output import check_out
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = [
@@ -484,6 +485,10 @@ def main(argv: list[str] | None = None) -> int:
     names = [fault.__name__ for fault in FAULTS]
     parser.add_argument("--only", nargs="+", choices=names, default=names)
     args = parser.parse_args(argv)
+    try:
+        check_out(str(args.out or ""))
+    except ValueError as error:
+        parser.error(str(error))
     lines = ["| fault | times | wrong | what is lost |", "|---|---|---|---|"]
     print("\n".join(lines), flush=True)
     wrong = 0

@@ -422,15 +422,18 @@ def dense_head(
 def flops_per_token(model: unmask.MaskedDiffusion, length: int) -> float:
     """Of products, forward and backward; NaN for a U-Net.
 
-    6 for every weight of a matrix in the blocks, 12 * layers * length * width for attention; half
-    of that for the head, since half of the positions are masked.
+    6 for every weight of a matrix in the blocks, 12 * layers * length * width for attention; for
+    the head, of 6, the share of tokens that are masked somewhere: a third of whole ones, 7/15 of
+    those of two digits, since counts of masked units are drawn by k^-1/2.
     """
     network: Any = model.backbone
     if not isinstance(network, Transformer):
         return math.nan
     inside = sum(p.numel() for p in network.blocks.parameters() if p.ndim == 2)
     attention = len(network.blocks) * length * network.blocks[0].qkv.in_features
-    return 6.0 * inside + 3.0 * network.head.weight.numel() + 12.0 * attention
+    shown = math.prod(2 * i / (2 * i + 1) for i in range(1, network.digits + 1))
+    head = 6.0 * (1 - shown) * network.head.weight.numel()
+    return 6.0 * inside + head + 12.0 * attention
 
 
 def sampling(bench: Bench) -> None:

@@ -24,6 +24,7 @@ from unmask import MaskedDiffusion, __version__, checkpoint, sample
 from unmask.data import open_data
 from unmask.device import pick_dtype, precision, tune_process
 from unmask.evaluation.distance import frechet, frechet_distance, moments
+from unmask.kinds.output import check_out
 
 CPU, GRIDS = torch.device("cpu"), ("uniform", "cosine")
 
@@ -86,6 +87,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--classifier-steps", type=int, default=1500)
     args = parser.parse_args(argv)
+    try:
+        check_out(str(args.out), ".json")
+    except ValueError as error:
+        parser.error(str(error))
     tune_process()
     model, data = MaskedDiffusion.from_pretrained(args.model), open_data(args.data)
     labelled = open_data(args.labelled, labels=True)

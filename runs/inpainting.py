@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
         check_positive(args, "pictures", "num", "steps")
         check_out(str(args.out), ".png")
         runtime, data = Runtime(Machine(seed=args.seed)), open_data(args.data)
-        model, kind, _ = runtime.load(args.model)
+        model, kind = runtime.load(args.model)
         pixels = kind.tokenizer
         same_data(model, kind, data, args.model)
         if not isinstance(pixels, Pixels):

@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def draw(args: argparse.Namespace) -> None:
     runtime = Runtime(Machine(seed=args.seed))
-    model, kind, _ = runtime.load(args.model)
+    model, kind = runtime.load(args.model)
     if kind.frames != ".html":
         raise ValueError(f"{args.model} is a model of {kind.name}: unmask sample --frames draws it")
     length = args.length or model.meta["length"]

@@ -21,12 +21,13 @@ from unmask.device import pick_device, pick_dtype, precision
 from unmask.documents import read_json, without_infinities
 from unmask.estimate import Estimate, difference
 from unmask.files import write_whole
+from unmask.kinds.output import check_out
 from unmask.likelihood import Bound, Estimator, Orders, estimate, estimate_orders
 from unmask.policies import ORDERS
 from unmask.rows import rows_at_a_time
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("model", type=Path, help="a model's folder, or a run's")
@@ -36,7 +37,11 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=8, help="random orders; 0: leave them out")
     parser.add_argument("--dtype", default="float32", help="an order's keys are of that precision")
     parser.add_argument("--json", type=Path, help="also write the numbers there")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    try:
+        check_out(str(args.json or ""), ".json")
+    except ValueError as error:
+        parser.error(str(error))
     folder = checkpoint.resolve(args.model)
     device = pick_device("auto")
     model = MaskedDiffusion.from_pretrained(folder).to(device)

@@ -12,6 +12,7 @@ data are known, not how well a new family would be.
 
 import argparse
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from unmask.device import pick_dtype, precision, tune_process
 from unmask.documents import read_json
 from unmask.estimate import difference
 from unmask.kinds.baselines import sequence_ngram_bits, sequence_ngram_probs
+from unmask.kinds.output import check_out
 from unmask.kinds.proteins.demo import composition
 from unmask.kinds.proteins.residues import COMMON, LETTERS
 from unmask.sampling import draw_lengths, sample
@@ -64,6 +66,7 @@ def bounds(model: MaskedDiffusion, data: ProteinData, args, train: tuple, test: 
         f"bits per residue, a bound (noise of the masks alone {bound.bits_per_dim_noise:.4f})"
     )
     whole = np.bincount(sequence, bound.positions.numpy())
+    whole = np.maximum(whole, 1)  # of a sequence of which no residue is known, nothing is paid
     for order in ORDERS:
         theirs = sequence_ngram_bits(train, test, V, order) * math.log(2)
         # a window's share of its sequence
@@ -179,19 +182,20 @@ def recovery(model: MaskedDiffusion, data: ProteinData, args, train: tuple) -> d
     """
     length, draws = model.meta["length"], np.random.default_rng(args.seed)
     probs = sequence_ngram_probs(*train, V, 3)
-    chosen = [row[:length] for row in data.sequences("test")]
+    chosen = data.sequences("test")
     common = int(np.bincount(train[0], minlength=V)[:V].argmax())
     names = ("count", "model", "model_bits", "trigram", "trigram_bits", "commonest")
     totals = {name: np.zeros(len(chosen)) for name in names}
-    for i, row in enumerate(tqdm(chosen, desc="recovery")):
+    for i, whole in enumerate(tqdm(chosen, desc="recovery")):
+        row = whole[:length]
         known = np.flatnonzero(row < V)
         masked = np.zeros(len(row), bool)
         masked[draws.permutation(known)[: max(1, round(args.share * len(known)))]] = True
         valid = torch.from_numpy((row < V)[None])
         seen = np.where(masked, model.mask_id, np.where(row < V, row, 0)).astype(np.int64)
-        logp = model.predict(
-            torch.from_numpy(seen)[None], valid=None if bool(valid.all()) else valid
-        )
+        ends = torch.tensor([[True, len(row) == len(whole)]])
+        valid = None if bool(valid.all()) else valid
+        logp = model.predict(torch.from_numpy(seen)[None], valid=valid, ends=ends)
         ours = logp[0, torch.from_numpy(masked)]
         theirs = posterior(probs, row, masked)
         true = row[masked].astype(np.int64)
@@ -272,7 +276,7 @@ def table(record: Path) -> list[str]:
     return lines
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("model", type=Path)
@@ -286,7 +290,11 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    try:
+        check_out(str(args.out), ".json")
+    except ValueError as error:
+        sys.exit(f"proteins: {error}")
     tune_process()
     if args.threads:
         torch.set_num_threads(args.threads)

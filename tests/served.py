@@ -13,6 +13,7 @@ import numpy as np
 from unmask import MaskedDiffusion
 from unmask.config import TrainConfig
 from unmask.data import prepare_images, prepare_proteins, prepare_table, prepare_text
+from unmask.hub import find
 from unmask.kinds.editor import editor_of
 from unmask.kinds.registry import demos, kind_of
 from unmask.serve.asking import Limits
@@ -58,7 +59,7 @@ def runs_of(home):
 def served(path):
     """A model as the verb offers it, in float32."""
     model = MaskedDiffusion.from_pretrained(path)
-    kind = kind_of(model.meta["data"], path)
+    kind = kind_of(model.meta["data"], find(path).folder)
     editor = editor_of(kind, model.meta["length"])
     return Served(str(path), model, kind, editor, nullcontext(), ("--dtype", "float32"))
 

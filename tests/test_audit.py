@@ -12,6 +12,7 @@ import pytest
 import torch
 from pages import run_page
 from smooth import smooth_in_t
+from test_core import table_model
 
 import unmask
 from unmask import alphabets, diffusion, schedules
@@ -28,6 +29,8 @@ from unmask.audit import (
 from unmask.audit import checks as check_model
 from unmask.cli import main
 from unmask.likelihood import enumeration
+from unmask.rivals import D3PM
+from unmask.roles import SCORED, UNKNOWN
 
 DOCS = Path(__file__).parents[1] / "docs" / "bounds.md"
 LOG2 = math.log(2)
@@ -503,6 +506,32 @@ def test_the_estimator_by_sampled_times_is_unbiased():
     exact = float(exact_nelbo(model, x).mean().detach())
     mean, noise = check_model.sampled_times(model, x, None, 800, 1)
     assert abs(mean - exact) < 6 * noise < 0.15 * exact
+
+
+def test_the_estimator_by_sampled_times_shows_the_time_that_fits_what_is_hidden():
+    """Of examples half of which is not known, as of draws: to a network that looks at t."""
+    of = table_model(schedules.Linear(), 5, 4)
+
+    class Scaled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.of = of.backbone
+
+        def forward(self, z, t, valid=None):
+            return 2 * t.view(-1, 1, 1) * self.of(z)
+
+    model = unmask.MaskedDiffusion(Scaled(), of.schedule, of.subtokenizer)
+    x = torch.randint(0, 5, (6, 4), generator=rng())
+    role = torch.tensor([[UNKNOWN, SCORED, UNKNOWN, SCORED]] * 6, dtype=torch.int8)
+    exact = float(exact_nelbo(model, x, role=role).mean().detach())
+    mean, noise = check_model.sampled_times(model, x, role, 200, 1)
+    assert abs(mean - exact) < 6 * noise < 0.3 * exact
+
+
+def test_what_is_audited_of_a_rival_in_steps_is_its_bound_in_continuous_time():
+    of = network_model()
+    model = D3PM(of.backbone, of.schedule, of.subtokenizer, steps=1)
+    assert not failures(checks(model))
 
 
 def test_networks_without_valid_and_fixed_positions_are_checked_for_the_rest():

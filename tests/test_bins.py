@@ -294,6 +294,39 @@ def test_eval_tells_the_nats_of_rows_as_written(tmp_path, capsys):
     assert len(source) == 600
 
 
+def test_the_error_of_nats_as_written_holds_that_within_the_bins(tmp_path, capsys):
+    """Zeros cost nothing within their bin, and any other number some 13 nats."""
+    random = np.random.default_rng(0)
+    for name, count in {"t": 600, "u": 200}.items():
+        numbers = np.where(random.random(count) < 0.5, 0, random.integers(0, 10**6, count))
+        (tmp_path / f"{name}.csv").write_text("\n".join(["n", *map(str, numbers)]) + "\n")
+    files = {"validation": tmp_path / "u.csv", "test": tmp_path / "u.csv"}
+    prepare_table(tmp_path / "t.csv", tmp_path / "d", bins=2, progress=False, **files)
+    flags = ["--steps", "3", "--dim", "16", "--layers", "1", "--heads", "2", "--minutes", "0", *CPU]
+    where = ["--data", str(tmp_path / "d"), "--out", str(tmp_path / "r")]
+    assert main(["train", "table", *where, *flags]) == 0
+    out = tmp_path / "e.json"
+    command = ["eval", str(tmp_path / "r"), "--data", where[1], "--json", str(out), *CPU]
+    capsys.readouterr()
+    assert main(command) == 0
+    record, said = json.loads(out.read_text(encoding="utf-8")), capsys.readouterr().out
+    each = -np.log(law(open_data(tmp_path / "d").tokenizer.columns[0], list(map(str, numbers))))
+    within = each.std(ddof=1) / math.sqrt(200)
+    assert record["nats_as_written_stderr"] == pytest.approx(
+        record["nats_per_example_stderr"] + within
+    )
+    assert within > 0.4 and f"+- {within:.3f} within the values' bins" in said
+    path = tmp_path / "d" / "meta.json"
+    meta = json.loads(path.read_text(encoding="utf-8"))
+    del meta["within"]["test"]["stderr"]  # as earlier versions wrote it
+    path.write_text(json.dumps(meta), encoding="utf-8")
+    assert main(command) == 0
+    same, said = json.loads(out.read_text(encoding="utf-8")), capsys.readouterr().out
+    assert same["nats_as_written"] == record["nats_as_written"]
+    assert same["nats_as_written_stderr"] is None
+    assert f"{same['nats_as_written']:.3f} (error not known) nats a row" in said
+
+
 def test_data_like_others_may_need_rounding(tmp_path):
     (tmp_path / "t.csv").write_text("n\n" + "".join(f"{i}\n" for i in range(90)), encoding="utf-8")
     # a number of its own in every row, in order, would be an identifier

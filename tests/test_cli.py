@@ -1,6 +1,7 @@
 """The command line, as a user runs it: real processes, real files."""
 
 import codecs
+import io
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ import unmask
 import unmask.filling
 from unmask.cli import main
 from unmask.cli.compare import PAIRED
+from unmask.cli.main import speak_utf8
 from unmask.estimate import difference, freedom, student
 from unmask.kinds.text.holes import parse_holes
 from unmask.rows import windows
@@ -194,6 +197,44 @@ def test_two_evaluations_are_compared_window_by_window(evaluations, tmp_path, ca
     assert capsys.readouterr().out.startswith("+0.0000 +- 0.0000")
 
 
+def test_evaluations_pair_by_the_files_of_the_split_that_was_scored(home, tmp_path, capsys):
+    """Of two folders whose training parts differ, as their protocols say."""
+    records = {}
+    for name, text in (("a", TEXT), ("b", TEXT[:4500][::-1] + TEXT[4500:])):
+        (tmp_path / f"{name}.txt").write_text(text)
+        files = [str(tmp_path / f"{name}.txt"), str(tmp_path / name)]
+        flags = ["--tokenizer", "characters", "--split", "8000,500,500"]
+        assert main(["prepare", "text", *files, *flags]) == 0
+        flags = ["--data", str(tmp_path / name), "--json", str(tmp_path / f"{name}.json")]
+        assert main(["eval", str(home / "run"), *flags]) == 0
+        records[name] = json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))
+    assert records["a"]["data_sha256"] != records["b"]["data_sha256"]
+    capsys.readouterr()
+    assert main(["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 0
+    assert "examples and masks" in capsys.readouterr().out
+    for name, record in records.items():  # of before there were protocols
+        older = {key: v for key, v in record.items() if not key.startswith("protocol")}
+        (tmp_path / f"{name}.json").write_text(json.dumps(older), encoding="utf-8")
+    said = fails(capsys, "compare", tmp_path / "a.json", tmp_path / "b.json")
+    there, here = re.search(r"data_sha256 is (.*) there and (.*) here", said).groups()
+    assert there != here and "test.bin" not in there + here
+
+
+def test_no_record_is_written_over_what_it_is_made_of(evaluations, tmp_path, capsys):
+    for name in ("a.json", "b.json", "a.json.examples.npz", "b.json.examples.npz"):
+        shutil.copy(evaluations / name, tmp_path)
+    data = Path(shutil.copytree(evaluations / "data", tmp_path / "data"))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    a, b = tmp_path / "a.json", tmp_path / "b.json"
+    for out in (a, tmp_path / "b.json.examples.npz"):
+        said = fails(capsys, "compare", a, b, "--json", out)
+        assert f"{out} would overwrite the input: name another file" in said
+    meta, run = data / "meta.json", evaluations / "run"
+    for command in (("eval", run, "--json"), ("grid", run, "--out"), ("schedule", run, "--json")):
+        assert f"{meta} is a file of {data}" in fails(capsys, *command, meta, "--data", data)
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_two_runs_of_one_protocol_agree_within_their_errors(evaluations, capsys):
     """Other masks of one model: the difference is that of the masks alone."""
     home = evaluations
@@ -204,6 +245,16 @@ def test_two_runs_of_one_protocol_agree_within_their_errors(evaluations, capsys)
     a = json.loads((home / "masks.json").read_text(encoding="utf-8"))
     assert "not resolved" in said and "other seed: 0 and 1" in said and "and masks" not in said
     assert abs(change) < 3 * error and error == pytest.approx(math.sqrt(2) * a["noise"], rel=0.5)
+
+
+def test_the_noise_of_one_draw_is_not_told(evaluations, tmp_path, capsys):
+    record = str(tmp_path / "one.json")
+    flags = ["--data", str(evaluations / "data"), "--repeats", "1", "--json", record]
+    assert main(["eval", str(evaluations / "run"), *flags]) == 0
+    capsys.readouterr()
+    assert main(["compare", record, record]) == 0
+    said = capsys.readouterr().out
+    assert "the same 29 examples and masks\n" in said and not re.search(r"\bnan\b", said)
 
 
 def test_what_cannot_be_compared_is_refused(evaluations, tmp_path, capsys):
@@ -234,6 +285,15 @@ def test_texts_are_written_where_there_is_no_locale(tmp_path):
         assert unmask_process(*arguments, env=bare).returncode == 0
     done = unmask_process("sample", run, "--num", "2", "--steps", "3", env=bare)
     assert done.returncode == 0 and set(done.stdout) & set("αβγδεζηθ"), done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1"])
+def test_what_an_encoding_lacks_is_printed_with_backslashes(encoding):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding)
+    speak_utf8(stream)
+    stream.write("M\udcfc")  # as Python writes bytes of a name that are no UTF-8
+    stream.flush()
+    assert stream.buffer.getvalue() == rb"M\udcfc"
 
 
 def test_the_size_of_a_batch_does_not_enter_an_evaluation(home, tmp_path):
@@ -270,6 +330,8 @@ def test_evaluations_pair_if_every_field_that_matters_is_the_same(
 ):
     shutil.copy(evaluations / "a.json.examples.npz", tmp_path)
     record = json.loads((evaluations / "a.json").read_text(encoding="utf-8"))
+    if field == "data_sha256":  # a protocol knows better: of a record from before there were any
+        del record["protocol"]
     other = record[field] + 1 if isinstance(record[field], int) else "other"
     (tmp_path / "other.json").write_text(json.dumps(record | {field: other}))
     assert f"cannot be paired: {field} is" in fails(
@@ -562,6 +624,16 @@ def test_bad_input_is_one_line_with_the_value_and_the_remedy(home, tmp_path, cap
     hole.write_text("no hole")
     assert "[MASK]" in fails(capsys, "fill", run, hole)
     assert "there is no verb 'evl'" in fails(capsys, "evl")
+
+
+@pytest.mark.parametrize("ending", [".gz", ".XZ", ".bz2", ".zst"])
+def test_what_is_written_plain_is_not_named_like_an_archive(home, tmp_path, capsys, ending):
+    (tmp_path / "in.txt").write_text("the [MASK:5] fox", encoding="utf-8")
+    out = tmp_path / f"a.txt{ending}"
+    said = f"{out} ends in {ending}, and what is written is not packed: leave that ending out"
+    for command in (["sample", home / "run"], ["fill", home / "run", tmp_path / "in.txt"]):
+        assert said in fails(capsys, *command, "--out", out)
+    assert not out.exists()
 
 
 def test_a_record_does_not_overwrite_what_it_is_of(home, tmp_path, capsys):

@@ -6,6 +6,7 @@ import math
 import struct
 import sys
 import time
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -24,11 +25,15 @@ from unmask.compression import coding, container
 from unmask.compression.container import Block, Content
 from unmask.compression.frequencies import TOTAL, coded_bits, frequencies
 from unmask.data import prepare_table
+from unmask.kinds.images.pixels import png
+from unmask.kinds.images.quality import read_samples
+from unmask.kinds.proteins.kind import Proteins
 from unmask.kinds.registry import kind_of
 from unmask.kinds.tables.columns import Table
 from unmask.kinds.tables.packed import pack as pack_table
 from unmask.kinds.tables.packed import unpack as unpack_table
 from unmask.kinds.text import packed as of_text
+from unmask.kinds.text.kind import Text
 from unmask.kinds.text.tokenizers import Bytes, Characters, Subwords
 from unmask.likelihood import path_nats
 from unmask.schedules import Linear
@@ -173,6 +178,16 @@ def test_a_digest_and_a_probe_tell_models_apart():
     assert coding.model_digest(digits) != coding.model_digest(changed), name
 
 
+def test_the_mode_of_a_program_is_given_back():
+    try:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        with coding.repeatable(torch.device("cpu")):
+            assert not torch.is_deterministic_algorithms_warn_only_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 # ---------------------------------------------------------------- the file
 
 HEADER = {
@@ -255,6 +270,16 @@ def test_what_a_file_claims_is_held_against_what_it_has(number):
     with pytest.raises(ValueError, match=f"the file.* {why}"):
         container.unpack(raw)
     assert time.monotonic() - began < 5
+
+
+def test_blocks_that_no_example_needs_are_not_made():
+    raw = sealed(header(), *PARTS, blocks=bytes(container.BLOCK.size * 10**5))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="other blocks than"):
+        container.unpack(raw)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * len(raw)
 
 
 def test_the_same_parts_are_read_where_nothing_is_wrong():
@@ -420,6 +445,29 @@ def test_headers_of_sequences_are_kept(tmp_path):
     assert (tmp_path / "b.fasta").read_bytes() == wrapped == packed.raw
     with pytest.raises(ValueError, match="not those of the sequences"):
         kind.unpack(list(packed.examples)[:1], packed.beside, str(tmp_path / "c.fasta"))
+
+
+def test_files_beside_pictures_are_named(tmp_path, capsys):
+    spec = {"name": "pixels", "shape": [2, 3, 1], "vocab_size": 256}
+    kind = kind_of({"kind": "images", "tokenizer": spec}, tmp_path)
+    (tmp_path / "a.png").write_bytes(png(np.zeros((2, 3, 1), np.uint8)))
+    assert not [note for note in kind.pack(tmp_path).notes if "left out" in note]
+    for name in ("notes.txt", "b.heic", ".hidden"):
+        (tmp_path / name).write_bytes(b"no picture")
+    said = [
+        "left out: 1 (not a picture, .heic): b.heic", "left out: 1 (not a picture, .txt): notes.txt"
+    ]  # fmt: skip
+    assert [note for note in kind.pack(tmp_path).notes if "left out" in note] == said
+    assert read_samples(tmp_path, kind.tokenizer, 0)[1] == said
+    assert len(kind.listed(tmp_path, None)) == 1
+    assert capsys.readouterr().err.splitlines() == [f"note: {tmp_path}: {line}" for line in said]
+
+
+def test_any_file_comes_back_by_its_name_as_a_text_and_no_archive_from_another_kind(tmp_path):
+    out = str(tmp_path / "a.gz")
+    Text({}, tmp_path).check_unpacked(out)
+    with pytest.raises(ValueError, match="a.gz ends in .gz, and what is written is not packed"):
+        Proteins({}, tmp_path).check_unpacked(out)
 
 
 def test_every_value_of_pictures_comes_back(tmp_path):

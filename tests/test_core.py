@@ -971,6 +971,9 @@ TWO = unmask.Subtokenizer(4, 2)
         (lambda: unmask.estimate_nelbo(recorder_model(4), [IDS], repeats=0), "not 0"),
         (lambda: unmask.estimate_nelbo(recorder_model(4), []), "no examples"),
         (lambda: unmask.estimate_nelbo(recorder_model(4), [{"ids": IDS}]), "ids"),
+        (lambda: unmask.estimate_nelbo(recorder_model(4), [{0: IDS}]), "one with 0"),
+        (lambda: unmask.estimate_nelbo(recorder_model(4), [[IDS]]), r"list: .*\(b\[0\] for b in"),
+        (lambda: unmask.estimate_nelbo(recorder_model(4), [IDS.numpy()]), "not a ndarray"),
         (
             lambda: unmask.audit.exact_nelbo(
                 recorder_model(4), torch.zeros(1, 13, dtype=torch.long)

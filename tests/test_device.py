@@ -1,10 +1,15 @@
 """What a process sets for speed changes no result beyond rounding."""
 
+import math
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from unmask import device
+from unmask.bench import timing
 
 CODE = """
 import sys, torch, unmask.device as device
@@ -33,3 +38,20 @@ def test_products_of_float32_stay_those_of_float32(most):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "True\n" or not most
+
+
+def test_memory_is_kept_only_where_the_c_library_is_known(monkeypatch):
+    """As Windows is, where ctypes opens no library without a name."""
+
+    def fails(name):
+        raise TypeError("bad argument type for built-in operation")
+
+    monkeypatch.setattr(device, "os", SimpleNamespace(name="nt"))
+    monkeypatch.setattr(device.ctypes, "CDLL", fails)
+    device.keep_freed_memory()
+
+
+def test_a_peak_of_memory_that_nothing_tells_is_not_known(monkeypatch):
+    assert 1 < timing.peak() < 1e6  # MB
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert math.isnan(timing.peak())

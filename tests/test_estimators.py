@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from test_core import rng, table_model
+from test_core import recorder_model, rng, table_model
 
 import unmask
 from unmask import cli, schedules
@@ -18,7 +18,17 @@ from unmask.config import TrainConfig
 from unmask.evaluation.until import Kept, estimate_until
 from unmask.filling import Filler
 from unmask.kinds.kind import blank
-from unmask.likelihood import Bound, Orders, Path, estimate
+from unmask.likelihood import (
+    Bound,
+    Enumeration,
+    Orders,
+    Path,
+    enumeration,
+    estimate,
+    estimate_nelbo,
+    exact_nelbo,
+)
+from unmask.rivals import D3PM
 from unmask.train import train
 
 
@@ -84,6 +94,39 @@ def test_what_was_drawn_before_an_interruption_is_not_drawn_again(model, batches
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(ValueError, match="damaged"):
         Kept(path, {"of": "this"}).load()
+
+
+@pytest.mark.parametrize("steps", [0, -1])
+def test_no_steps_have_no_bound(model, steps):
+    """A sum over no intervals is 0, which is no bound."""
+    x = torch.tensor([[0, 1, 2, 3]])
+    rival = D3PM(model.backbone, schedules.Linear(), unmask.Subtokenizer(5), steps=4)
+    for ask in (
+        lambda: exact_nelbo(model, x, steps=steps),
+        lambda: estimate(model, [x], Enumeration(steps)),
+        lambda: estimate(model, [x], Bound(steps)),
+        lambda: estimate(rival, [x], Enumeration(steps)),
+        lambda: estimate_nelbo(rival, [x], steps=steps),
+        lambda: rival.nelbo(x, steps=steps),
+    ):
+        with pytest.raises(ValueError, match=f"steps must be at least 1, not {steps}"):
+            ask()
+
+
+def test_enumeration_holds_the_masks_of_some_examples_at_a_time(monkeypatch):
+    model = recorder_model()
+    network = model.backbone
+    x = torch.randint(20, (144, 8), generator=rng())
+    found = estimate(model, [x], Enumeration())
+    assert max(network.sequences) <= 2**15 < sum(network.sequences)
+    assert found.calls == 144 * (2**8 - 1)
+    whole = torch.cat([exact_nelbo(model, some).detach() for some in x[:6].split(1)])
+    torch.testing.assert_close(found.per_example[:6], whole)
+    monkeypatch.setattr(enumeration, "ENUMERATED", 2**8 * 8 * 20 * 3)
+    network.rows.clear()
+    again = estimate(model, [x[:6]], Enumeration())
+    assert max(network.rows) * 20 <= enumeration.ENUMERATED
+    torch.testing.assert_close(again.per_example, whole)
 
 
 def test_what_has_no_noise_cannot_be_drawn_until_it_is_small(model, batches):
@@ -190,6 +233,9 @@ def test_eval_enumerates_and_counts_exactly(home, tmp_path, capsys):
         (["--estimator", "margin", "--masking", "token"], "leave out --masking"),
         (["--estimator", "margin", "--error", "1"], "draws nothing: leave out --error"),
         (["--error", "-1"], "--error must be positive"),
+        (["--steps", "-1"], "--steps must be at least 1, not -1"),
+        (["--estimator", "enumeration", "--steps", "-1"], "--steps must be at least 1, not -1"),
+        (["--estimator", "margin", "--steps", "-1"], "--steps must be at least 1, not -1"),
         (["--estimator", "confidence", "--grid", "uniform"], "--grid uniform is of --steps"),
         (["--estimator", "counts", "--grid", "uniform"], "--grid uniform is of --steps"),
         (["--estimator", "counts", "--grid", "none.json"], "there is no file none.json"),

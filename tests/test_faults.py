@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_protocols import byte_level
 from test_train import SMALL, same, weights
 
 import unmask
@@ -21,9 +22,12 @@ from unmask import checkpoint
 from unmask.cli import main
 from unmask.data import open_data
 from unmask.estimate import plus_minus
-from unmask.files import locked, replacing, write_whole
+from unmask.evaluation import schedule, until
+from unmask.files import flush, locked, new_folder, replacing, write_whole
+from unmask.filling import Filler
 from unmask.kinds.output import check_out
 from unmask.likelihood import estimate_nelbo
+from unmask.scoring import Scorer
 from unmask.train import State, build, read_log, train, train_step
 from unmask.train.run import Log
 
@@ -112,6 +116,69 @@ def test_a_training_state_of_another_network_is_one_sentence(data, tmp_path, nam
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=f"{folder.name} does not fit this run, and cannot be"):
         train(SMALL, data, run)
+
+
+def goes_after(monkeypatch, work, model):
+    """Once `work`, a name in a module or class, has returned, the folder of a model is gone."""
+    (where, name), folder = work, checkpoint.resolve(model)
+    real = getattr(where, name)
+
+    def then_gone(*given, **how):
+        found = real(*given, **how)
+        shutil.rmtree(folder, ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(where, name, then_gone)
+
+
+DATA = ["--data", "data", "--limit", "4"]
+FEW = [*DATA, "--repeats", "2"]
+WORK = {
+    "eval": ((unmask.likelihood, "estimate"), FEW),
+    "eval --error": ((until, "estimate_until"), [*DATA, "--error", "9"]),
+    "grid": ((unmask.likelihood, "estimate"), [*FEW, "--steps", "2", "--out", "g.json"]),
+    "report": ((Filler, "fill"), [*FEW, "--steps", "2"]),
+    "sample": ((Filler, "fill"), ["--num", "1"]),
+    "fill": ((Filler, "fill"), ["a.txt"]),
+    "score": ((Scorer, "score"), ["a.txt"]),
+    "schedule": ((schedule, "measure"), FEW),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", WORK)
+def test_a_checkpoint_may_go_while_a_verb_works(
+    data, text_run, tmp_path, monkeypatch, capsys, verb
+):
+    """A training that goes on deletes its older ones; the record names the weights that were read,
+    and nothing of the result is lost."""
+    work, flags = WORK[verb]
+    shutil.copytree(text_run, tmp_path / "run")
+    (tmp_path / "data").symlink_to(data)
+    (tmp_path / "a.txt").write_text("the[MASK]fox")
+    monkeypatch.chdir(tmp_path)
+    sha = checkpoint.digest(checkpoint.resolve("run") / "model.safetensors")
+    goes_after(monkeypatch, work, "run")
+    command = [verb.partition(" ")[0], "run", *flags, "--json", "a.json", "--device", "cpu"]
+    assert main(command) == 0, capsys.readouterr().err
+    assert not list(Path("run").glob("checkpoints/*"))
+    assert json.loads(Path("a.json").read_text(encoding="utf-8"))["model_sha256"] == sha
+    if verb == "report":
+        page = Path("report.html").read_text(encoding="utf-8")
+        assert sha[:12] in page and "2 steps in" in page
+    if verb == "grid":
+        assert json.loads(Path("g.json").read_text(encoding="utf-8"))["model_sha256"] == sha
+
+
+def test_samples_are_not_lost_with_the_tokenizer(tmp_path, monkeypatch):
+    """Of a model of subwords, whose folder holds it."""
+    tokens = byte_level([("t", "h")])
+    known = {"kind": "text", "tokenizer": tokens.spec(), "vocab_size": tokens.vocab_size}
+    model = build(SMALL, tokens.vocab_size, {"length": 8, "data": known})
+    model.save_pretrained(tmp_path / "model", tokens.files())
+    goes_after(monkeypatch, (Filler, "fill"), tmp_path / "model")
+    out = tmp_path / "samples.jsonl"
+    assert main(["sample", str(tmp_path / "model"), "--num", "2", "--out", str(out)]) == 0
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 2
 
 
 def test_a_log_blocks_nothing_and_loses_no_line_that_can_be_read(
@@ -566,6 +633,53 @@ def test_a_private_file_stays_private_and_long_names_are_written(tmp_path):
         assert each.read_text() == "new"
     assert path.stat().st_mode & 0o777 == 0o600
     assert sorted(tmp_path.iterdir()) == [path, long]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["数" * 82, "数" * 80 + ".txt", "1." + "数" * 80, "n" * 250 + ".txt"],
+    ids=["folder", "file", "long ending", "ascii"],
+)
+def test_file_systems_count_the_bytes_of_a_name(tmp_path, name):
+    """Of which they have 255: what is written beside has a name that fits, too."""
+    path = tmp_path / os.fsdecode(name.encode())
+    with replacing(path) as new:
+        assert new.name.startswith(".") and len(os.fsencode(new.name)) <= 255
+        new.write_text("whole")
+    assert path.read_text() == "whole"
+    path.unlink()
+    with new_folder(path) as folder:
+        (folder / "a").write_text("")
+    assert [one.name for one in tmp_path.iterdir()] == [path.name] and (path / "a").exists()
+
+
+class Windows:
+    """`os` as it is there: it opens no folders, and flushes only what may be written to."""
+
+    name, writable = "nt", set()
+
+    def __getattr__(self, name):
+        return getattr(os, name)
+
+    def open(self, path, flags):
+        if os.path.isdir(path):
+            raise PermissionError(13, "Permission denied")
+        number = os.open(path, flags)
+        self.writable = {number} if flags & os.O_RDWR else set()
+        return number
+
+    def fsync(self, number):
+        if number not in self.writable:
+            raise OSError(9, "Bad file descriptor")
+        os.fsync(number)
+
+
+def test_files_are_flushed_as_windows_has_it(tmp_path, monkeypatch):
+    write_whole(tmp_path / "a", "content")
+    monkeypatch.setattr(unmask.files, "os", Windows())
+    for path in (tmp_path / "a", tmp_path, tmp_path / "nothing"):
+        flush(path)
+    assert (tmp_path / "a").read_text() == "content"
 
 
 def test_a_last_line_without_its_end_is_not_glued_to_the_next(data, tmp_path, monkeypatch):

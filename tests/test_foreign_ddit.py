@@ -383,6 +383,15 @@ def test_settings_may_lie_beside_a_checkpoint_that_was_taken_out_of_its_run(tmp_
     alike(sedd.read(path, of_sedd()), sedd.read(SEDD, of_sedd()))
 
 
+def test_a_checkpoint_is_found_from_inside_its_run(tmp_path, monkeypatch):
+    """Paths that do not say which folders they are in."""
+    inside = shutil.copytree(SEDD, tmp_path / "run") / "checkpoints-meta"
+    (inside / "more").mkdir()
+    for place, path in ((inside, "checkpoint.pth"), (inside / "more", "../checkpoint.pth")):
+        monkeypatch.chdir(place)
+        alike(sedd.read(Path(path), of_sedd()), sedd.read(SEDD, of_sedd()))
+
+
 def alike(found, known):
     theirs = known.model.state_dict()
     assert all(torch.equal(theirs[name], w) for name, w in found.model.state_dict().items())
@@ -623,6 +632,29 @@ def test_an_average_of_other_tensors_is_refused(tmp_path):
         read(swapped)
     with pytest.raises(ValueError, match=r"is not laid out as a checkpoint .*shadow_params"):
         read({"0": averaged[0]})
+
+
+class Named:
+    """A tokenizer as transformers 5 pickles one: what is special stands in a mapping."""
+
+    def __init__(self, mask):
+        self._special_tokens_map = {"pad_token": "[PAD]", "mask_token": mask}
+
+
+class Added:
+    """A token that has more to it than its text."""
+
+    def __init__(self, content):
+        self.content = content
+
+
+@pytest.mark.parametrize("mask", ["[MASK]", Added("[MASK]")])
+def test_a_mask_of_the_tokenizers_own_is_known_without_the_tokenizer(tmp_path, mask):
+    config = {"time_conditioning": False, "parameterization": "subs", "model": {"length": 12}}
+    kept = {"config": config, "tokenizer": Named(mask)}
+    torch.save({"state_dict": raw_mdlm(), "hyper_parameters": kept}, tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=r"with a mask of its own, \[MASK\], whose id"):
+        mdlm.read(tmp_path / "a.ckpt", flags("ids"))
 
 
 def test_a_tokenizer_of_another_size_is_refused(tmp_path):

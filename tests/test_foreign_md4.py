@@ -382,6 +382,16 @@ def test_missing_and_damaged_files_are_told(tmp_path):
         md4.read(GOLDEN / "md4" / "unet_notime", flags("ids"))
 
 
+def test_the_configuration_is_found_from_inside_the_work_folder(tmp_path, monkeypatch):
+    """By a path that does not say which folders it is in."""
+    case, step = GOLDEN / "md4" / "text_time", tmp_path / "checkpoints" / "3"
+    step.mkdir(parents=True)
+    shutil.copy(case / "params.npz", step)
+    shutil.copy(case / "config.json", tmp_path)
+    monkeypatch.chdir(step)
+    assert md4.read(Path("params.npz"), flags("ids")).model.meta["length"] == 12
+
+
 def test_a_header_that_unpacks_to_far_more_is_not_read(tmp_path):
     path, size = tmp_path / "params.npz", 200 << 20
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:

@@ -1,6 +1,7 @@
 """Training that begins with the weights of a model, and values that no position can have."""
 
 import itertools
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,13 @@ import unmask
 from unmask import checkpoint
 from unmask.audit import exact_nelbo
 from unmask.cli.main import main
-from unmask.config import TrainConfig
+from unmask.config import BUILT, OF_MODEL, TrainConfig
 from unmask.data import open_data, prepare_images, prepare_proteins
 from unmask.kinds.text.tokenizers import load_tokenizer, read_subwords
+from unmask.report.card import Facts, training_of
 from unmask.train import train
 from unmask.train.begin import started_from
+from unmask.train.run import known_run
 
 PLAIN = {"length": 8, "batch_size": 4, "eval_windows": 8, "dtype": "float32", "device": "cpu"}
 
@@ -106,6 +109,30 @@ def test_the_network_of_a_preset_is_not_held_against_that_of_a_model(data, tmp_p
     assert config.digits == 2 and not config.traits
     train(preset, data, tmp_path / "on", start)
     assert train(replace(preset, traits=False), data, tmp_path / "on", start)  # the same run
+
+
+def test_nothing_is_said_of_a_network_that_a_run_from_a_model_does_not_have(
+    data, text_run, tmp_path
+):
+    record, out = tmp_path / "record.json", tmp_path / "run"
+    argv = ["train", "tune-text", "--data", data, "--out", out, "--from", text_run]
+    few = "--steps 1 --minutes 0 --length 8 --batch-size 4 --eval-windows 8 --device cpu"
+    assert main([*map(str, argv), *few.split(), "--json", str(record)]) == 0
+    made = json.loads(record.read_text(encoding="utf-8"))["config"]
+    identity = known_run(out)["identity"]
+    for said, of_model in ((made, OF_MODEL), (identity, BUILT)):
+        assert not set(of_model) & said.keys() and said["learning_rate"] == 1e-4
+    # older versions kept these: such a run goes on, and its page leaves them out
+    config = TrainConfig(**PLAIN, steps=1)
+    older = {"steps": 1, "identity": config.identity() | {k: identity[k] for k in ("data", "from")}}
+    (tmp_path / "older").mkdir()
+    (tmp_path / "older" / "run.json").write_text(json.dumps(older), encoding="utf-8")
+    train(replace(config, dim=64), data, tmp_path / "older", text_run)
+    training = {"step": 1, "seconds": 1.0, "run": older}
+    for start, told in ((identity["from"], False), ("", True)):
+        older["identity"]["from"] = start
+        page = training_of(Facts("me/a", "mit", {"meta": {}, "training": training}, 1, "x", [], []))
+        assert ('"dim": 256' in page) is told and '"learning_rate": 0.003' in page
 
 
 def test_classes_are_the_same_by_their_names(tmp_path):

@@ -569,8 +569,10 @@ def fill_tables(folder, content):
 def holed_pictures() -> list[bytes]:
     from PIL import Image
 
+    holed = pictures((4, 4, 2))
+    holed[..., 1] = 255 * (holed[..., 1] > 127)
     stream = io.BytesIO()
-    Image.fromarray(pictures((4, 4, 2))).save(stream, "PNG")
+    Image.fromarray(holed).save(stream, "PNG")
     other = io.BytesIO()
     Image.fromarray(pictures((4, 4))).save(other, "PNG", transparency=7)
     return [stream.getvalue(), other.getvalue()]
@@ -584,7 +586,7 @@ def fill_images(folder, content):
 @reader(lambda: [saved("PNG", mode, size=4) for mode in ("L", "RGB", "1")], pack=checked_png)
 def fill_mask(folder, content):
     mask = put(folder / "mask.png", content)
-    path = put(folder / "in.png", holed_pictures()[0])
+    path = put(folder / "in.png", saved("PNG", "L", size=4))
     fill("images", path, mask=str(mask), out=str(folder / "out.png"))
 
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 import unmask
-from unmask import bench, schedule_gradient, schedules
+from unmask import schedule_gradient, schedules
 from unmask.audit import exact_nelbo
+from unmask.bench import estimators
 from unmask.cli import main
 from unmask.config import TrainConfig
 from unmask.data import open_data
@@ -381,7 +382,9 @@ def test_the_bench_of_the_gradient_weighs_the_estimators(data, tmp_path, capsys)
     folder = train(SMALL, data, tmp_path / "run")
     rows = {
         name: value
-        for name, value, _ in bench.gradient(str(folder), str(data), batches=(8, 32), repeats=20)
+        for name, value, _ in estimators.gradient(
+            str(folder), str(data), batches=(8, 32), repeats=20
+        )
     }
     for batch in (8, 32):
         noise = [

@@ -104,6 +104,23 @@ def test_unmask_grid_finds_one_that_sample_and_eval_take(home, tmp_path, capsys)
     assert "the grid has 3 steps, not 4" in capsys.readouterr().err
 
 
+def test_what_no_grid_can_be_of_is_said_before_the_work(home, tmp_path, monkeypatch, capsys):  # noqa: F811
+    def measure(*_, **__):
+        raise AssertionError
+
+    monkeypatch.setattr("unmask.evaluation.grid.measure", measure)
+    argv = ["prepare", "text", str(home / "text.txt"), str(tmp_path / "two")]
+    argv += ["--tokenizer", str(home / "data"), "--split", "0.9,0.1,0"]
+    assert cli.main(argv) == 0
+    for data, steps, said in (
+        (home / "data", "10000", "steps must lie between 1 and 8, the number of units, not 10000"),
+        (tmp_path / "two", "3", "the split 'test' is empty"),
+    ):
+        argv = ["grid", str(home / "run"), "--data", str(data), "--out", str(tmp_path / "g.json")]
+        assert cli.main([*argv, "--steps", steps]) == 2
+        assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "content,said",
     [

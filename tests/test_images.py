@@ -2,7 +2,9 @@
 and the verbs."""
 
 import gzip
+import hashlib
 import json
+import os
 import re
 import struct
 import zlib
@@ -24,6 +26,7 @@ from unmask.cli import main
 from unmask.config import TrainConfig
 from unmask.data import Pixels, make_tokenizer, open_data, prepare_images
 from unmask.kinds.baselines import position_bits
+from unmask.kinds.images.holes import Holed
 from unmask.kinds.images.pixels import open_picture, picture_grid, to_array
 from unmask.kinds.images.sources import by_hash
 from unmask.kinds.registry import presets
@@ -269,6 +272,7 @@ def damaged(tmp_path, digits):
         "names": {"pixels": images},
         "labels": {"data": images, "labels": labels[:7]},
         "zero": {"data": np.zeros((2, 12), np.uint8), "labels": np.array([0, 1])},
+        "most": {"data": images[:2], "labels": np.array([0, 70000])},
         "objects": {"data": np.array([{}, {}], dtype=object)},
     }
     for name, arrays in archives.items():
@@ -307,7 +311,8 @@ def damaged(tmp_path, digits):
         "shape.npz": ([], "24 values an image are not three channels of a square"),
         "names.npz": ([], "names.npz: no array 'data', only pixels"),
         "labels.npz": ([], "7 labels and 20 images"),
-        "zero.npz": ([], "a label is 0; they count from 1"),
+        "zero.npz": ([], "a label is 0; they count from 1 to 65536"),
+        "most.npz": ([], "a label is 70000; they count from 0 to 65535"),
         "objects.npz": ([], "objects.npz: an array of object: give real numbers"),
         "broken.npz": ([], "broken.npz is truncated, or not an .npz file"),
         "sizes": (
@@ -862,6 +867,7 @@ def test_the_classes_of_every_part_are_those_of_the_training_part(tmp_path, digi
     meta = prepare_images(
         tmp_path / "all", tmp_path / "out", test=tmp_path / "test", progress=False
     )
+    assert [one["files"] for one in meta["source"]] == [16, 8]
     assert meta["images"] == {"train": 12, "validation": 4, "test": 8} and meta["class_names"] == [
         "bird",
         "cat",
@@ -875,6 +881,61 @@ def test_the_classes_of_every_part_are_those_of_the_training_part(tmp_path, digi
         ValueError, match="cow.*none of the training part's classes: bird, cat, dog"
     ):
         prepare_images(tmp_path / "all", tmp_path / "no", test=tmp_path / "other", progress=False)
+
+
+def test_an_official_file_that_is_there_packed_too_is_read_once(tmp_path, digits):
+    source = tmp_path / "source"
+    source.mkdir()
+    write_idx(source, digits[0][:60], digits[1][:60])
+    alone = prepare_images(source, tmp_path / "alone", progress=False)
+    for path in [*source.iterdir()]:
+        if path.suffix == ".gz":
+            path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+        else:
+            path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    both = prepare_images(source, tmp_path / "both", progress=False)
+    assert both["images"] == alone["images"] and both["sha256"] == alone["sha256"]
+    assert both["skipped"]["in no part of the data, .gz"]["count"] == 4
+
+
+def test_classes_by_name_and_by_number_are_not_taken_for_each_other(tmp_path, digits):
+    """Sub-folders 1 and 7 are the classes 0 and 1, which of MNIST's labels are others."""
+    images, labels = digits[0][:40], digits[1][:40]
+    (tmp_path / "t-images-idx3-ubyte").write_bytes(idx(images))
+    (tmp_path / "t-labels-idx1-ubyte").write_bytes(idx(labels))
+    np.savez(tmp_path / "t.npz", data=images, labels=labels % 3)
+    pictures_in(tmp_path / "named", digits, ["1", "7"])
+    named, out = tmp_path / "named", tmp_path / "no"
+    for other in (tmp_path / "t-images-idx3-ubyte", tmp_path / "t.npz"):
+        said = f"{named} has classes by name, and {other} by number: give both in one format"
+        for source, test in ((other, named), (named, other)):
+            with pytest.raises(ValueError, match=said):
+                prepare_images(source, out, test=test, progress=False)
+    assert not out.exists()
+
+
+def test_a_source_is_told_with_its_files_and_their_sizes(tmp_path, digits):
+    """A file has the size and the digest of its own, and so have its labels."""
+    names = ["t-images-idx3-ubyte", "t-labels-idx1-ubyte"]
+    for name, part in zip(names, digits):
+        (tmp_path / name).write_bytes(idx(part[:40]))
+    meta = prepare_images(tmp_path / names[0], tmp_path / "out", progress=False)
+    for said, name in zip(meta["source"], names, strict=True):
+        content = (tmp_path / name).read_bytes()
+        sha256 = hashlib.sha256(content).hexdigest()
+        assert said == {"name": name, "bytes": len(content), "sha256": sha256}
+
+
+def test_a_name_that_is_no_text_is_spelled(tmp_path, digits, capsys):
+    name = os.fsdecode(b"M\xfc")
+    said = name.encode("utf-8", "backslashreplace").decode()
+    pictures_in(tmp_path / "in", digits, [name, "dog"])
+    command = ["prepare", "images", str(tmp_path / "in"), str(tmp_path / "out")]
+    assert main([*command, "--split", "1,0,0"]) == 0
+    assert f"class {said}" in capsys.readouterr().out
+    how = {"split": "1,0,0", "progress": False}
+    meta = prepare_images(tmp_path / "in" / name, tmp_path / "of one", **how)
+    assert meta["source"][0]["name"] == said
 
 
 def test_labels_of_some_files_only_are_refused_and_a_test_part_is_the_test_part(tmp_path, digits):
@@ -1004,6 +1065,36 @@ def test_masks_and_outputs_of_fill(folder, tmp_path, capsys, digits, monkeypatch
         digits[0][0] == digits[0][0][0, 0],
     )
     assert np.array_equal(filled[~holes], digits[0][0][~holes])
+
+
+def test_transparent_pixels_that_a_mask_leaves_out_are_refused(tmp_path, digits):
+    opaque, white = np.full((8, 8), 255, np.uint8), np.zeros((8, 8), bool)
+    opaque[:2], white[-1] = 0, True
+    clear, mask = tmp_path / "clear.png", tmp_path / "mask.png"
+    Image.fromarray(np.dstack([digits[0][0], opaque])).save(clear)
+    Image.fromarray(white).save(mask)
+    pixels = Pixels((8, 8, 1), 256)
+    with pytest.raises(ValueError, match="clear.png has transparent pixels that .*mask.png does"):
+        Holed(clear, mask, pixels)
+    white[:2] = True
+    Image.fromarray(white).save(mask)
+    assert np.array_equal(Holed(clear, mask, pixels).holes[..., 0], white)
+
+
+def test_what_is_neither_opaque_nor_transparent(tmp_path):
+    """A picture's pixels are refused; on the layer of a mask what is not painted is black."""
+    pixels, grey = Pixels((2, 3, 1), 4), np.full((2, 3), 255, np.uint8)
+    alpha = np.array([[0, 0, 255], [255, 255, 255]], np.uint8)
+    opaque = {"clear": alpha, "half": alpha | 100, "faint": alpha - (alpha == 255)}
+    for name, some in opaque.items():
+        Image.fromarray(np.dstack([grey, some])).save(tmp_path / f"{name}.png")
+    Image.fromarray(grey).save(tmp_path / "whole.png")
+    clear, whole = tmp_path / "clear.png", tmp_path / "whole.png"
+    assert Holed(clear, None, pixels).holes[..., 0].tolist() == (alpha == 0).tolist()
+    assert Holed(whole, clear, pixels).holes[..., 0].tolist() == (alpha == 255).tolist()
+    for name, half in (("half", 2), ("faint", 4)):
+        with pytest.raises(ValueError, match=f"{name}.png has {half} half-transparent pixels"):
+            Holed(tmp_path / f"{name}.png", None, pixels)
 
 
 def test_a_network_that_looks_at_the_time_sees_it():
@@ -1146,6 +1237,7 @@ def test_folders_called_like_parts_are_parts_also_with_other_things_beside_them(
     Image.fromarray(digits[0][51]).save(tmp_path / "in" / "testing" / "loose.png")
     meta = prepare_images(tmp_path / "in", tmp_path / "out", progress=False)
     assert meta["images"] == {"train": 8, "validation": 0, "test": 8}
+    assert meta["source"][0]["files"] == 16
     assert meta["class_names"] == ["cat", "dog"]
     (entry,) = meta["skipped"].values()
     assert entry == {"count": 2, "first": ["overview.png", "loose.png"]}
@@ -1338,3 +1430,35 @@ def test_a_folder_of_pictures_is_whole_or_not_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "empty")
     with pytest.raises(ValueError, match="cannot be replaced"):  # before the work
         holes.check_pictures_out(".")
+
+
+def test_pictures_in_a_folder_of_a_folder_are_not_left_out_unseen(tmp_path):
+    from unmask.kinds.images.kind import Images
+    from unmask.kinds.images.pixels import png
+
+    kind = Images({"tokenizer": {"shape": [4, 4, 1], "vocab_size": 256}}, tmp_path)
+    content = png(np.arange(16).astype(np.uint8).reshape(4, 4, 1))
+    (tmp_path / "a.png").write_bytes(content)
+    for hidden in (tmp_path / "._a.png", tmp_path / ".cache" / "b.png"):
+        hidden.parent.mkdir(exist_ok=True)
+        hidden.write_bytes(b"junk")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("no picture")
+    assert len(kind.pack(tmp_path).examples) == 1
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "b.png").write_bytes(content)
+    with pytest.raises(ValueError, match=f"has pictures in the folder {tmp_path / 'sub'}: name"):
+        kind.pack(tmp_path)
+
+
+def test_where_no_folder_of_pictures_can_be_is_told_before_the_work(tmp_path):
+    from unmask.kinds.images.holes import check_pictures_out
+
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="link is a link: name the folder itself"):
+        check_pictures_out(str(tmp_path / "link"))
+    with pytest.raises(OSError, match="file"):
+        check_pictures_out(str(tmp_path / "file" / "out"))
+    check_pictures_out(str(tmp_path / "out"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]

@@ -15,10 +15,11 @@ import torch
 from test_core import chi_square, learned, rng, table_model
 
 import unmask
-from unmask import bench, cli, filling, schedules
+from unmask import cli, filling, schedules
 from unmask.audit import Posterior, exact_nelbo, tables
 from unmask.audit import sampler_law as law_module
 from unmask.audit.sampler_law import exact_law
+from unmask.bench import sampling
 from unmask.config import TrainConfig
 from unmask.kinds.kind import Partial, blank
 from unmask.likelihood import Enumeration, conditional_nats, estimate_orders, order_nats
@@ -218,7 +219,7 @@ def test_the_idle_share_by_hand():
 
 
 def test_the_benchmark_of_idle_steps_agrees_with_the_formula_and_counts_calls():
-    rows = bench.idle_steps(tokens=16, steps=16, sequences=256)
+    rows = sampling.idle_steps(tokens=16, steps=16, sequences=256)
     assert len(rows) == 12
     for (name, share, unit), (_, expected, said), (_, calls, _) in zip(
         rows[::3], rows[1::3], rows[2::3]
@@ -231,7 +232,7 @@ def test_the_benchmark_of_idle_steps_agrees_with_the_formula_and_counts_calls():
 
 
 def test_the_bench_verb_has_idle_steps(monkeypatch, capsys):
-    monkeypatch.setattr(bench, "idle_steps", lambda: [("a share", 12.5, "%")])
+    monkeypatch.setattr(sampling, "idle_steps", lambda: [("a share", 12.5, "%")])
     assert cli.main(["bench", "idle-steps"]) == 0
     assert "idle-steps: a share" in capsys.readouterr().out
 

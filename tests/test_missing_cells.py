@@ -7,6 +7,7 @@ import io
 import json
 import random
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -21,8 +22,10 @@ from unmask.data import open_data, prepare_table
 from unmask.diffusion import MaskedDiffusion
 from unmask.filling import Filler
 from unmask.kinds.registry import kind_of
+from unmask.kinds.tables.columns import Column, Table
+from unmask.kinds.tables.csv_source import read_cells
 from unmask.kinds.tables.flags import names_in
-from unmask.kinds.tables.holes import wanted_of
+from unmask.kinds.tables.holes import check_missing, wanted_of
 from unmask.kinds.tables.original import Original
 from unmask.train.build import build
 
@@ -213,6 +216,14 @@ def test_columns_and_empty_cells_in_words(tmp_path):
             states(columns, empty)
 
 
+def test_the_advice_on_an_empty_cell_is_what_a_shell_takes():
+    table = Table([Column("a, b", 0, ("x",))], header=True, delimiter=",", width=1)
+    with pytest.raises(ValueError, match="none was missing in the data") as refused:
+        check_missing(table, 0, "t.csv")
+    said = str(refused.value).partition("--empty ")[2].partition(", or fill")[0]
+    assert names_in(shlex.split(said)[0]) == ["a, b=value"]
+
+
 # ---------------------------------------------------------------- byte by byte
 
 FILES = {
@@ -296,6 +307,24 @@ def test_the_cells_are_found_where_they_stand(tmp_path):
         assert shown[-(len(expected) - first) :] == expected[first:], text
 
 
+@pytest.mark.parametrize(
+    "text, delimiter, expected",
+    [
+        ("a,b\nx, ? \n", ",", 'a,b\nx,"c, ""d"""\n'),
+        ("b,a\n\t? ,x\n", ",", 'b,a\n"c, ""d""",x\n'),
+        ("a\tb\r\nx\t \xa0?  \r\n", "\t", 'a\tb\r\nx\t"c\t ""d"""\r\n'),
+    ],
+)
+def test_a_value_that_needs_quotes_is_read_again(tmp_path, text, delimiter, expected):
+    path, value = tmp_path / "t.csv", f'c{delimiter} "d"'
+    path.write_bytes(text.encode())
+    original = Original(path, delimiter, "", Silent())
+    (at,) = (c for c, cell in enumerate(original.rows[1]) if content(original.text, cell) == "?")
+    path.write_bytes(original.with_cells([(1, at, value)]))
+    assert path.read_bytes().decode() == expected
+    assert read_cells(path, Silent(), delimiter=delimiter).row(1)[at] == value
+
+
 def content(text, cell):
     inside = text[cell.start : cell.end]
     return (inside.replace('""', '"') if cell.quoted else inside).strip()
@@ -328,17 +357,24 @@ def test_prepare_counts_what_is_missing_and_warns_of_words(tmp_path, capsys):
     assert table.columns[1].values == ("1",) and table.columns[0].values == ("EU", "NA")
     assert main([*command, str(tmp_path / "d"), "--missing", "?;y=NA"]) == 2
     assert "no column 'y'" in capsys.readouterr().err
+    # columns that are others' are read as those, whatever is advised
+    assert main([*command, str(tmp_path / "e"), "--like", str(tmp_path / "a")]) == 0
+    assert "warning" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    "missing", ["?,NA;x=-9", ",NA", ",;continent=NA", "?;continent=NA,?;x=", "?,NA;x=?,-9"]
-)
+    "missing",
+    [
+        "?,NA;x=-9", ",NA", ",;continent=NA", "?;continent=NA,?;x=", "?,NA;x=?,-9",
+        '"n, a",NA;x="no ""x""","$x"',
+    ],
+)  # fmt: skip
 def test_the_advice_on_a_word_leaves_all_other_cells_as_they_were(tmp_path, capsys, missing):
     (tmp_path / "t.csv").write_text(NAMIBIA)
     command = ["prepare", "tables", str(tmp_path / "t.csv")]
     assert main([*command, str(tmp_path / "a"), "--missing", missing]) == 0
-    fix = re.search(r'.NA. was taken .*continent.*--missing "(.*)"', capsys.readouterr().out)
-    assert main([*command, str(tmp_path / "b"), "--missing", fix[1]]) == 0
+    said = re.search(r".NA. was taken .*continent.*(--missing .*)", capsys.readouterr().out)
+    assert main([*command, str(tmp_path / "b"), *shlex.split(said[1])]) == 0
     before, after = (open_data(tmp_path / name).tokenizer for name in "ab")
     words = [
         {name: set(table.missing_in.get(name, table.missing)) for name in ("continent", "x", "")}

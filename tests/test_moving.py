@@ -5,10 +5,13 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
 from unmask.cli import main
+from unmask.kinds.kind import State
+from unmask.kinds.text.kind import Text
 from unmask.markup import visible
 from unmask.report import moving, write_gif, write_svg
 from unmask.report.frames import laid_out
@@ -179,3 +182,12 @@ def test_the_verb_writes_each_form(text_run, tmp_path, monkeypatch, capsys):
         assert picture.n_frames == 5
     assert main([*how, "--frames", "f.mp4"]) == 2
     assert "f.mp4 must end in .html or .svg or .gif" in capsys.readouterr().err
+
+
+def test_bytes_of_a_letter_appear_together():
+    kind = Text({"tokenizer": {"name": "bytes"}}, Path())
+    ids = np.frombuffer("né ✓".encode(), np.uint8)[None].astype(np.int64)
+    whole = np.ones(ids.shape, bool)
+    half = whole & (np.arange(ids.shape[1]) != 2)
+    states = [State(ids, ~whole), State(ids, half), State(ids, whole)]
+    assert kind.pages(states) == [[None] * 4, ["n", None, " ", "✓"], ["n", "é", " ", "✓"]]

@@ -66,6 +66,9 @@ def test_an_estimate_has_its_figures_and_errors():
     assert rows["what"] == NASTY.replace("\x00", "\u2400") and "sampler" not in rows
     alone = Estimate(replicates[:, :1], torch.tensor([2]), 2, None, "digit", 0)
     assert "(error not known)" in dict(shown(alone).rows)["nats per example"]
+    once = Estimate(replicates[:1], torch.tensor([2, 3, 3]), 1, None, "digit", 0)
+    assert "of which noise of the masks" in rows
+    assert "of which noise of the masks" not in dict(shown(once).rows)
 
 
 def test_audits_are_tables_with_their_verdicts():
@@ -136,3 +139,21 @@ def test_samples_of_proteins_are_letters(tmp_path):
     assert set(repr(Samples(opened, batch)).splitlines()) <= letters
     batch["role"] = batch.pop("valid").to(torch.int8) * SCORED
     assert set(repr(Samples(opened, batch)).splitlines()) <= letters
+
+
+def test_what_nobody_knows_is_shown_as_that(tmp_path):
+    (tmp_path / "p.fasta").write_text("".join(f">{i}\nMKXVA{'G' * i}\n" for i in range(60)))
+    prepare_proteins(tmp_path / "p.fasta", tmp_path / "p", progress=False)
+    opened = open_data(tmp_path / "p")
+    said = repr(Samples(opened, opened.batch("train", 80, 8, 0, 0))).splitlines()[:8]
+    assert len(said) == 8 and all(line.startswith("MKXVA") for line in said)
+    (tmp_path / "t.csv").write_text("name,n\n" + ",1\nb,2\n" * 20)
+    how = {"header": "yes", "missing_is": "unknown", "progress": False}
+    prepare_table(tmp_path / "t.csv", tmp_path / "t", **how)
+    opened = open_data(tmp_path / "t")
+    batch = opened.batch("train", opened.length, 20, 0, 0)
+    assert set(repr(Samples(opened, batch)).splitlines()) == {", 1", "b, 2"}
+    x = batch["x"][:1].clone()
+    there = torch.tensor([[True, False]])
+    for rows in ({"x": x, "valid": there}, torch.where(there, x, -1)):  # an end that is not there
+        assert shown(Samples(opened, rows)).rows[1:] == [["b", ""]]

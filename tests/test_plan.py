@@ -1,6 +1,7 @@
 """`unmask train --dry-run`: what a run will need."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -63,6 +64,22 @@ def test_two_sizes_of_a_micro_batch_are_tried(rows, tried, data, monkeypatch):
     found = open_data(data)
     plans.plan(config, found, State(build(config, found.vocab_size, {}), config))
     assert list(dict.fromkeys(sizes))[:2] == tried
+
+
+def test_a_plan_is_made_where_nothing_tells_the_memory(data, tmp_path, monkeypatch, capsys):
+    """As on Windows."""
+    monkeypatch.setattr(plans, "peak_memory", lambda device: math.nan)
+    flags = ["--length", "16", "--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "16"]
+    flags += ["--dtype", "float32", "--minutes", "0", "--steps", "9", "--dry-run"]
+    flags += ["--data", str(data), "--out", str(tmp_path / "r"), "--json", str(tmp_path / "p.json")]
+    assert main(["train", "demo", *flags]) == 0
+    said = capsys.readouterr().out
+    for line in ("here ", "the run      9 steps", "on H100s", "   8  pieces"):
+        assert line in said, said
+    assert "want of memory" not in said and "too much" not in said
+    assert not re.search(r"\bnan\b", said)
+    made = json.loads((tmp_path / "p.json").read_text(encoding="utf-8"))
+    assert made["seconds"] > 0 and made["peak"] is made["estimate"] is made["a_row"] is None
 
 
 def test_pieces_are_planned_without_processes(data, tmp_path, capsys):

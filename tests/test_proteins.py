@@ -939,6 +939,7 @@ def test_the_demo_of_proteins_from_start_to_report(tmp_path, capsys, monkeypatch
     assert (
         page.count('src="data:image/png;base64,') == 1
         and "CC BY 4.0" in page
+        and "It is of 8 windows of 96 residues alone, and the bound of others, too" in page
         and "homologues" in page
     )
     assert (

@@ -1,5 +1,6 @@
 """Protocols: what a number is of, saved with it, and what `compare` refuses because of it."""
 
+import gzip
 import hashlib
 import json
 import math
@@ -10,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pages import run_page
+from test_distributed import torchrun
 
 from unmask.cli import main
 from unmask.data import open_data, prepare_text
 from unmask.evaluation.protocol import EQUAL, Protocol
 from unmask.kinds.registry import recipes
+from unmask.kinds.tables.follow import rows_of
 from unmask.kinds.text.bytes import byte_table
 from unmask.kinds.text.detokenizers import detokenize
 from unmask.kinds.text.follow import batches, pack, terms
@@ -229,6 +232,19 @@ def test_what_a_protocol_prepares_can_be_kept(home, first, tmp_path, capsys):
     assert "for the protocol lambada-mdlm" in fails(capsys, *command, "lambada-sedd")
     command[3] = home / "run-data"
     assert "for no protocol" in fails(capsys, *command, "lambada-sedd")
+    command = ["eval", home / "run", "--data", tmp_path / "kept", "--protocol", "lambada-mdlm"]
+    said = fails(capsys, *command, "--keep", tmp_path / "more")
+    assert f"--keep {tmp_path}/more: {tmp_path}/kept is prepared already: leave it out" in said
+    assert not (tmp_path / "more").exists()
+
+
+def test_of_several_processes_the_first_keeps_what_a_protocol_prepares(home, first, tmp_path):
+    command = ["-m", "unmask", "eval", home / "run", "--protocol", "lambada-mdlm", "--data"]
+    command += [home / "lambada_test.jsonl", "--keep", tmp_path / "kept", "--repeats", "2"]
+    done = torchrun(*command, "--device", "cpu", "--json", tmp_path / "two.json")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((tmp_path / "two.json").read_text(encoding="utf-8"))["n"] == first["n"]
+    assert open_data(tmp_path / "kept").meta["protocol"]["name"] == "lambada-mdlm"
 
 
 def test_a_protocol_has_its_split_and_leaves_no_folder_behind(home, tmp_path, monkeypatch, capsys):
@@ -502,6 +518,58 @@ def test_rows_of_the_official_files(tmp_path, name, content, text):
     assert load_tokenizer(meta["tokenizer"], tmp_path / "out").decode(ids) == (
         text + EOT * recipe.ends
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("lambada-mdlm", b'{"text": "a"}\n\n{"text": null}\n', "line 3: the field 'text' is null"),
+        ("lambada-mdlm", b'{"text": ["a"]}\n', "line 1: the field 'text' is not a string"),
+        ("lambada-mdlm", b"[1]\n", "line 1 is not a JSON object"),
+        ("lambada-mdlm", b"[" * 100_000, "line 1 is nested too deeply to be read"),
+        (
+            "ag-news-mdlm", b'"1","a","b"\n"2","c","%s"\n' % (b"d" * 131_073),
+            "line 2, is no CSV (field larger than field limit (131072)): give the file of class",
+        ),
+        ("lm1b-sentences", b"", "leaves no window of 128 tokens"),
+        ("1bw-sedd", b"PK\x03\x04" + bytes(40), "is a zip archive: unpack it first"),
+        ("owt-1024", b"PAR1\x15\x04\x15", "is a Parquet file: convert what is in it first"),
+    ],
+    ids=["null", "list", "number", "deep", "wide", "empty", "zip", "parquet"],
+)  # fmt: skip
+def test_a_source_without_such_rows_is_refused_in_a_line(
+    home, tmp_path, capsys, name, content, why
+):
+    (tmp_path / "source").write_bytes(content)
+    command = ["eval", home / "run", "--protocol", name, "--data", tmp_path / "source"]
+    said = fails(capsys, *command)
+    assert f"{tmp_path / 'source'}" in said and why in said
+
+
+def test_a_source_that_unpacks_to_much_more_than_texts_do_is_refused(home, tmp_path, capsys):
+    """Before all of it is in memory."""
+    source, content = tmp_path / "source.gz", gzip.compress(bytes(33 << 20), 1)
+    source.write_bytes(content)
+    why = f"{source} is more than 100 times what it is packed, {len(content):,} bytes: unpack it"
+    for name in ("lambada-mdlm", "enwik8-256"):
+        command = ["eval", home / "run", "--protocol", name, "--data", source]
+        assert why in fails(capsys, *command)
+    with pytest.raises(ValueError, match="more than 100 times what it is packed"):
+        list(rows_of(recipes()["adult"][1], source))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("wide", b"39, %s\n" % (b"a" * 131_073), "line 1, is no CSV .field larger than"),
+        ("mac", b"39, a\r40, b\r", "line 1, is no CSV .new-line character"),
+    ],
+    ids=["wide", "mac"],
+)
+def test_an_official_table_that_is_none_is_refused(tmp_path, name, content, why):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name}, {why}.*: give adult.test of UCI Adult"):
+        list(rows_of(recipes()["adult"][1], tmp_path / name))
 
 
 def test_ready_ids_have_their_marks_already(tmp_path):

@@ -402,9 +402,24 @@ def test_an_error_that_nothing_tells_of_is_not_zero():
         found = area(scores, side)
         assert found.value == value and math.isnan(found.error)
     said = np.eye(3)[[0, 1, 2, 2]]
-    assert math.isnan(models.of_classification(said, np.array([0, 1, 2, 2]), 0)["accuracy"].error)
-    some = models.of_classification(said, np.array([0, 1, 2, 0]), 0)["accuracy"]
-    assert some.value == 0.75 and some.error > 0
+    right = models.of_classification(said, np.array([0, 1, 2, 2]), 0)
+    for one in (right["auc"], right["accuracy"]):
+        assert one.value == 1 and math.isnan(one.error) and one.spell() == "1"
+    some = models.of_classification(said, np.array([0, 1, 2, 0]), 0)
+    assert some["accuracy"].value == 0.75 and some["accuracy"].error > 0 < some["auc"].error
+
+
+def test_scores_that_no_draw_changes_have_no_error():
+    """Columns that never lack a cell together, and one of a single category."""
+    there = np.arange(40) % 4
+    columns = [np.where(there == k, np.nan, there + 0.0) for k in range(2)]
+    rows = rows_of(*columns, np.zeros(40, int))
+    for scores in (shares.missing_pair_scores(rows, rows)[1], shares.shape_scores(rows, rows)[2:]):
+        found = shares.bootstrap(scores, rows, rows, 50, 0)
+        for one in (*found.each, found.mean):
+            assert one.value == 1 and math.isnan(one.error)
+    some = shares.bootstrap(shares.missing_scores(rows, rows)[1], rows, rows, 50, 0)
+    assert all(one.error > 0 for one in (*some.each, some.mean))
 
 
 @pytest.mark.parametrize("value", [1.7e15, 0.0, -3.5, 1e300])

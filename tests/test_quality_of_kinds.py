@@ -227,6 +227,22 @@ def test_documents_that_are_kept_apart_stay_so(tmp_path):
     assert value_of(record, "copied") > 0.3 and record["tokens_are"] == "bytes"
 
 
+def test_pieces_of_the_training_text_cross_no_border_of_documents(tmp_path):
+    """Of two kinds of documents without a letter in common, runs of any length tell the same."""
+    texts = ["abcd", "wxyz"] * 60
+    source = write_lines(tmp_path / "d.jsonl", texts)
+    how = {"tokenizer": "bytes", "split": "0.5,0,0.5", "progress": False}
+    prepare_text(source, tmp_path / "data", **how)
+    data, path = open_data(tmp_path / "data"), write_lines(tmp_path / "s.jsonl", texts[:20])
+    sides, _ = text_quality.read_sides(data, path, "test", 0)
+    assert len(sides.training) == len(sides.real) == 20
+    assert set(sides.training) == {"abcd", "wxyz"}
+    drift = judged(path, tmp_path / "data", tmp_path)["training_text"]
+    assert drift == pytest.approx([drift[0]] * 4) and drift[0] < 0.1
+    # a document counts once, however many examples there are
+    assert len(pieces.training_pieces(data, np.full(500, 4), 0)) == 60
+
+
 def test_of_much_text_some_is_looked_at_and_that_is_said(home, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pieces, "SYMBOLS", 3000)
     monkeypatch.setattr(pieces, "BLOCK", 1000)
@@ -373,6 +389,15 @@ def test_of_many_proteins_some_are_looked_at(proteins, tmp_path, capsys, monkeyp
     assert "10 random ones of the 60 samples" in said and "there may be nearer ones" in said
 
 
+def test_of_many_held_out_proteins_some_are_the_reference(proteins, monkeypatch):
+    monkeypatch.setattr(of_proteins, "RESIDUES", 3000)
+    data = open_data(proteins / "data")
+    sides, notes = of_proteins.make_sides(data, [np.arange(5)] * 10, "test", 0)
+    many = len(sides.reference)
+    assert 2 < many < 70 and sum(map(len, sides.reference)) <= 3000
+    assert notes == [f"{many} random ones of the 70 other test sequences are looked at"]
+
+
 def test_proteins_that_cannot_be_compared_are_refused(proteins, tmp_path, capsys):
     flags, made = ["--data", proteins / "data"], tmp_path / "s.fasta"
     for content, said in [
@@ -477,6 +502,7 @@ def test_pictures_that_cannot_be_compared_are_refused(pictures, tmp_path, capsys
     (tmp_path / "s.png").write_bytes(png(np.zeros((6, 5, 1), np.uint8)))
     assert "is one picture: name the folder" in refused(capsys, tmp_path / "s.png", *flags)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "a.txt").write_bytes(b"nothing")
     assert "has no pictures" in refused(capsys, tmp_path / "empty", *flags)
     (tmp_path / "s.txt").write_bytes(b"nothing")
     said = refused(capsys, tmp_path / "s.txt", *flags)

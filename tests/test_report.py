@@ -21,6 +21,7 @@ from test_roles import network_model
 
 from unmask import schedules
 from unmask.cli import main
+from unmask.data import open_data, prepare_proteins
 from unmask.filling import Filler
 from unmask.kinds.kind import Partial, State, blank
 from unmask.kinds.registry import kind_of
@@ -32,7 +33,7 @@ from unmask.report.boards import Board, Filling, Odds, drawn, of_filling, of_sam
 from unmask.report.curves import curve, evaluations
 from unmask.report.picture import picture
 from unmask.report.pieces import Figure, table
-from unmask.report.report import write_report
+from unmask.report.report import some_windows, write_report
 from unmask.report.reveal import Revealed, Watch, of_states
 from unmask.roles import GIVEN, HOLE, UNKNOWN
 
@@ -518,6 +519,7 @@ def test_a_report_of_a_run_with_data(home, tmp_path, name):
     said = json.loads(record.read_text(encoding="utf-8"))
     assert f"{said['value']:.3f} ± {said['stderr']:.3f} {said['unit']}" in facts["held-out bound"]
     assert said["protocol_sha256"][:12] in facts["protocol"] and said["n"] <= 5
+    assert f"{said['noise']:.4f} bits" in facts["noise of the masks alone"]
     assert "How good it is" in found.all("h2") and "What there was" in text
     assert str(home) not in text
     flags = ["--data", str(home / name), "--split", "validation", "--limit", "5", "--repeats", "2"]
@@ -525,6 +527,26 @@ def test_a_report_of_a_run_with_data(home, tmp_path, name):
     command = ["eval", str(home / f"{name}-run"), *flags, "--json", str(again)]
     assert main(command) == 0  # the same number as the verb that is there for it
     assert json.loads(again.read_text(encoding="utf-8"))["value"] == pytest.approx(said["value"])
+
+
+def test_a_noise_that_is_not_known_is_left_out(home, tmp_path):
+    flags = ["--data", str(home / "dice"), "--limit", "5", "--repeats", "1"]
+    text, found = made(home, "dice", tmp_path, *flags)
+    assert "noise of the masks alone" not in found.all("th")
+    assert not re.search(r"\bnan\b", text)
+
+
+def test_a_curve_of_some_windows_is_not_called_the_bound(home, tmp_path):
+    """The rows of a batch are as long as the longest, of which alone all is known."""
+    letters = "ACDEFGHIKLMNPQRSTVWY" * 4
+    records = [f">{size}\n{letters[:size]}\n" for size in range(20, 61)]
+    (tmp_path / "some.fasta").write_text("".join(records), encoding="utf-8")
+    prepare_proteins(tmp_path / "some.fasta", tmp_path / "data", split="21,0,20", progress=False)
+    whole = sum(len(row) // 24 for row in open_data(tmp_path / "data").sequences("test"))
+    text, _ = made(home, "proteins", tmp_path, "--data", str(tmp_path / "data"), "--repeats", "2")
+    assert f"It is of {whole} windows of 24 residues alone, and the bound of others" in text
+    assert "area under this curve" not in text
+    assert some_windows({"x": np.zeros((whole, 24))}, whole, "residue") == ""
 
 
 def test_what_is_given_is_what_the_data_have(home, tmp_path):

@@ -800,11 +800,11 @@ def test_gradients_are_the_same_in_many_pieces(name, monkeypatch):
 @pytest.mark.parametrize("name", [name for name in MODELS if name])
 def test_a_folder_says_which_process_it_holds(name, tmp_path):
     network = causal() if name == "ar" else Transformer(V, dim=16, layers=1, heads=2, time=True)
-    steps = {"steps": 7} if name in ("d3pm", "uniform") else {}
-    model = of(MODELS[name], network, meta={"length": N}, **steps).eval()
+    own = {"uniform": {"steps": 7}, "d3pm": {"steps": 7, "auxiliary": 0.05}}.get(name, {})
+    model = of(MODELS[name], network, meta={"length": N}, **own).eval()
     model.save_pretrained(tmp_path / "model")
     again = open_model(tmp_path / "model")
-    assert type(again) is MODELS[name] and again.own == steps
+    assert type(again) is MODELS[name] and again.own == own
     generators = (torch.Generator().manual_seed(0) for _ in range(2))
     nats = [m.nelbo(ALL, generator=g) for m, g in zip((model, again), generators, strict=True)]
     assert torch.equal(*nats)
@@ -815,3 +815,10 @@ def test_a_folder_says_which_process_it_holds(name, tmp_path):
     assert type(open_model(tmp_path / "plain")) is unmask.MaskedDiffusion
     with pytest.raises(ValueError, match="holds a model of masked diffusion"):
         MODELS[name].from_pretrained(tmp_path / "plain")
+
+
+def test_a_folder_of_d3pm_of_before_has_the_auxiliary_weight_that_all_had(tmp_path, monkeypatch):
+    monkeypatch.setattr(D3PM, "own", property(lambda model: {"steps": model.steps}))
+    of(D3PM, Transformer(V), steps=7, auxiliary=0.05).save_pretrained(tmp_path)
+    monkeypatch.undo()
+    assert open_model(tmp_path).own == {"steps": 7, "auxiliary": 0.001}

@@ -13,7 +13,7 @@ from unmask.cli import main
 from unmask.config import RivalName, TrainConfig
 from unmask.data import open_data, prepare_images
 from unmask.evaluation.judges import Own
-from unmask.kinds.registry import kind_of
+from unmask.kinds.registry import kind_of, presets
 from unmask.rivals import MODELS, open_model
 from unmask.train import train
 from unmask.train.run import known_run, read_log
@@ -122,6 +122,8 @@ def test_what_no_rival_can_is_refused_with_the_reason(runs, data, fails, tmp_pat
         for verb, why in reasons.items():
             said = fails(verb, runs[name], *more.get(verb, []))
             assert f"{verb} is not for --rival {name}: " in said and why in said
+    said = fails("report", runs["sedd"], "--audit", "--out", tmp_path / "page.html")
+    assert "audit is not for --rival sedd: " in said
     for name in NAMES:
         said = fails("export", runs[name], tmp_path / "model.pt2")
         assert f"holds a model of --rival {name}, and this is for masked diffusion" in said
@@ -212,11 +214,11 @@ def test_a_folder_of_no_known_process_is_refused(text_run, tmp_path):
 
 
 @pytest.mark.parametrize("fields, said", [
-    ({"rival": "ar", "schedule": "cosine"}, "ar has no masks: leave out schedule cosine"),
-    ({"rival": "ar", "time": True}, "without a time: leave out --time"),
-    ({"rival": "ar", "draws": 2}, "draws nothing in training: leave out draws 2"),
-    ({"rival": "ar", "network": "unet"}, "causal transformer without a time: .* --network unet"),
-    ({"rival": "d3pm", "schedule": "cosine"}, "d3pm has the linear schedule alone"),
+    ({"rival": "ar", "schedule": "cosine"}, "ar, which has no masks: give --schedule linear"),
+    ({"rival": "ar", "time": True}, "without a time: give --no-time"),
+    ({"rival": "ar", "draws": 2}, "ar, which draws nothing in training: give --draws 0"),
+    ({"rival": "ar", "network": "unet"}, "without a time: give --network transformer"),
+    ({"rival": "d3pm", "schedule": "cosine"}, "d3pm, which has the linear schedule alone"),
     ({"rival": "uniform"}, "uniform needs --time"),
     ({"rival": "sedd", "digits": 2}, "digits of tokens are of masked diffusion"),
     ({"rival": "sedd", "schedule": "learned", "time": True}, "a learned schedule .* --rival sedd"),
@@ -224,6 +226,32 @@ def test_a_folder_of_no_known_process_is_refused(text_run, tmp_path):
 def test_what_makes_no_sense_together_is_refused(fields, said):
     with pytest.raises(ValueError, match=said):
         replace(SMALL, **fields).check()
+
+
+@pytest.mark.parametrize("name, given", [
+    ("cifar10", {"rival": "d3pm"}),
+    ("cifar10", {"rival": "ar", "layers": 4}),
+    ("mnist", {"rival": "ar", "layers": 4}),
+    ("text8-genmd4", {"rival": "sedd"}),
+    ("text8-genmd4", {"rival": "ar", "draws": 2, "schedule_learning_rate": 0.1}),
+    ("text8", {"rival": "sedd", "digits": 2, "masking": "token"}),
+    ("text8", {"rival": "ar", "schedule": "polynomial", "power": 2.0}),
+])  # fmt: skip
+def test_what_is_advised_of_a_preset_can_be_followed(name, given):
+    """Nobody can leave out what the preset gave."""
+    config = replace(presets()[name].config, **given)
+    for _ in range(6):
+        try:
+            config.check()
+        except ValueError as error:
+            flags = re.findall(r"--(no-)?([a-z-]+)(?: (\S+))?", str(error).rpartition(": give ")[2])
+            assert flags, error
+            for no, flag, value in flags:
+                field = flag.replace("-", "_")
+                said = type(getattr(config, field))(value) if value else not no
+                config = replace(config, **{field: said})
+    config.check()
+    assert config.rival == given["rival"]
 
 
 @pytest.mark.parametrize("name", ["ar", "uniform"])

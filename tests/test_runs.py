@@ -8,15 +8,19 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from unmask import MaskedDiffusion, Subtokenizer, schedules
+from unmask.bench.timing import network
+from unmask.bench.training import operations
 from unmask.cli import main
 from unmask.config import TrainConfig
-from unmask.data import prepare_images
+from unmask.data import open_data, prepare_images, prepare_proteins
 from unmask.kinds.images.demo import Digits
 from unmask.train import train
 
@@ -246,6 +250,83 @@ def test_the_picture_of_filling_in_shows_holes_completions_and_truth(
         assert re.search(said, refused(inpainting, capsys, *arguments)), said
 
 
+# ---------------------------------------------------------------- proteins
+
+
+@pytest.fixture(scope="module")
+def proteins(tmp_path_factory):
+    """A model of 24 residues; data with held-out sequences of 60, 24 and 20 residues, and one of
+    which none is known; and what the script takes of training and held-out sequences."""
+    home, letters = tmp_path_factory.mktemp("proteins"), "ACDEFGHIKLMNPQRSTVWY" * 3
+    rows = {"train": [letters[i : i + 30] for i in range(8)]}
+    rows["test"] = [letters, letters[:24], letters[:20], "X" * 5]
+    for part, sequences in rows.items():
+        records = [f">{i}\n{row}\n" for i, row in enumerate(sequences)]
+        (home / f"{part}.fasta").write_text("".join(records), encoding="utf-8")
+    how = {"test": home / "test.fasta", "progress": False}
+    prepare_proteins(home / "train.fasta", home / "data", **how)
+    config = TrainConfig(
+        length=24, dim=16, layers=1, heads=2, batch_size=4, steps=2, eval_minutes=0,
+        dtype="float32", device="cpu", threads=1,
+    )  # fmt: skip
+    train(config, home / "data", home / "run")
+    data = open_data(home / "data")
+    sides = [(np.asarray(data.tokens(part)), data.edges(part)) for part in ("train", "test")]
+    return MaskedDiffusion.from_pretrained(home / "run"), data, sides
+
+
+def test_a_sequence_that_is_cut_is_not_told_to_end_there(proteins, monkeypatch):
+    model, data, (known, _) = proteins
+    told, real = [], model.predict
+
+    def predict(z, **how):
+        ends = how.get("ends")
+        told.append((z.shape[1], None if ends is None else ends.tolist()))
+        return real(z, **how)
+
+    monkeypatch.setattr(model, "predict", predict)
+    made = script("proteins").recovery(model, data, SimpleNamespace(seed=0, share=0.15), known)
+    whole = [[True, True]]
+    assert told == [(24, [[True, False]]), (24, whole), (20, whole), (5, whole)]
+    assert made["residues"] == 4 + 4 + 3
+
+
+def test_a_sequence_of_which_nothing_is_known_costs_nothing(proteins, monkeypatch):
+    module, (model, data, sides) = script("proteins"), proteins
+    monkeypatch.setattr(module, "ORDERS", (1, 2))
+    made = module.bounds(model, data, SimpleNamespace(seed=0, repeats=2, batch_size=8), *sides)
+    for order in ("1-gram", "2-gram"):
+        assert np.isfinite([*made[order].values()]).all()
+
+
+@pytest.mark.parametrize(
+    "name,arguments",
+    [
+        ("proteins", ["run", "data"]), ("policies", ["run", "--data", "data", "--json"]),
+        ("image_grids", ["run", "data", "labelled"]), ("faults", ["--short", "--out"]),
+    ],
+)  # fmt: skip
+def test_where_no_record_can_be_written_is_told_before_the_work(name, arguments, tmp_path, capsys):
+    out = tmp_path / "no" / "a.json"
+    with pytest.raises(SystemExit) as stop:
+        script(name).main([*arguments, str(out)])
+    said = f"{stop.value.code} {capsys.readouterr().err}"
+    assert f"{out}: there is no folder {out.parent}" in said
+
+
+def test_the_folders_of_a_picture_and_its_figures_are_there_before_the_work(tmp_path, monkeypatch):
+    density = script("density")
+
+    def trained(*_):
+        assert (tmp_path / "drawn").is_dir() and (tmp_path / "counted").is_dir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(density, "trained", trained)
+    flags = ["--out", tmp_path / "drawn" / "a.png", "--numbers", tmp_path / "counted" / "a.json"]
+    with pytest.raises(KeyboardInterrupt):
+        density.main([*map(str, flags), "--threads", str(torch.get_num_threads())])
+
+
 # ---------------------------------------------------------------- a machine with a GPU
 
 
@@ -289,6 +370,18 @@ def test_what_is_measured_on_a_gpu_can_be_rehearsed_without_one(tmp_path, only):
         assert "sequences of 8 letters" in table["table"][0]
         assert table["cells"] == 3 and (kept / "cells" / "ar-0.003-0.json").is_file()
         assert sum(path.stat().st_size for path in kept.rglob("*.json")) < 50_000
+
+
+@pytest.mark.parametrize("values, layers, batch", [(256, 4, 16), (50257, 2, 4)])
+def test_the_operations_of_a_step_are_those_that_unmask_bench_counts(values, layers, batch):
+    """Of its networks S and H; of two digits a token, 7 rows of the head for 5."""
+    gpu, of_tokens = script("gpu"), operations(values, layers, batch) / (batch * 256)
+    schedule = schedules.Linear()
+    model = MaskedDiffusion(network(values, layers), schedule, Subtokenizer(values))
+    assert gpu.flops_per_token(model, 256) == pytest.approx(of_tokens)
+    two = MaskedDiffusion(network(values, layers, 2), schedule, Subtokenizer(values, 2))
+    of_head = 2 * 256 * values
+    assert gpu.flops_per_token(two, 256) == pytest.approx(of_tokens + 2 / 5 * of_head)
 
 
 def test_what_fails_on_a_gpu_is_recorded_and_the_rest_goes_on(tmp_path, monkeypatch):

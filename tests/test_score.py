@@ -85,7 +85,8 @@ def test_what_cannot_be_scored_is_refused(text_run, protein_run, tmp_path, capsy
     files = {
         "long.txt": "the quick brown fox", "strange.txt": "é", "empty.txt": "\n\n",
         "bad.jsonl": "{", "no.jsonl": '{"a": 1}', "x.fasta": ">a\nXX\n",
-        "l.fasta": f">a\n{'M' * 17}\n",
+        "l.fasta": f">a\n{'M' * 17}\n", "blank.jsonl": '{"text": ""}',
+        "given.jsonl": '{"given": "the", "text": ""}',
     }  # fmt: skip
     for name, content in files.items():
         (tmp_path / name).write_text(content, encoding="utf-8")
@@ -94,6 +95,8 @@ def test_what_cannot_be_scored_is_refused(text_run, protein_run, tmp_path, capsy
         "strange.txt": "line 1: character 'é' at offset 0",
         "empty.txt": "has no text",
         "bad.jsonl": "line 1 is no JSON",
+        "blank.jsonl": "line 1 has no text that is known: give some, or take it out",
+        "given.jsonl": "line 1 has no text that is known: give some, or take it out",
         "no.jsonl": "line 1 has no field text",
         "none.txt": "there is no file",
         "x.fasta": "has no residue that is known",
@@ -294,6 +297,14 @@ def test_rows_of_a_table_cost_what_an_evaluation_says(tmp_path, capsys):
     (tmp_path / "bad.csv").write_text("color,size,price\n,S,1\n")
     (row,) = scored(capsys, run, tmp_path / "bad.csv", "--unseen", "unknown")
     assert row["cells"] == "2"
+    # that a cell has a value is paid for, whatever it is, as by an evaluation
+    (tmp_path / "new.csv").write_text(f"{lines[0]}\nred,S,9\n")
+    (row,) = scored(capsys, run, tmp_path / "new.csv", "--unseen", "unknown", *holes[2:])
+    how = {"like": data.tokenizer, "unseen": "unknown", "split": "0,0,1", "progress": False}
+    unmask.data.prepare_table(tmp_path / "new.csv", tmp_path / "new", **how)
+    (batch,) = unmask.data.open_data(tmp_path / "new").windows("test", data.length, 1)
+    assert batch["role"].tolist() == [[2, 2, 2, 3]]
+    assert float(row["nats"]) == pytest.approx(exact_nelbo(model, **batch).item(), abs=1e-3)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import itertools
 import json
 import random
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from unmask.cli import main
 from unmask.data import Table, open_data, prepare_table
 from unmask.kinds.registry import kind_of
 from unmask.kinds.tables.csv_source import read_cells
+from unmask.kinds.tables.filled import read_columns
 from unmask.kinds.tables.kind import marks_of
 from unmask.kinds.tables.numbers import PLAIN, SPELLINGS, Marks, Spelling, parse_number, parse_whole
 from unmask.kinds.tables.quality.sides import read_sides
@@ -253,6 +255,54 @@ def test_what_is_between_cells(tmp_path):
     assert data.tokenizer.width == 2
 
 
+def test_a_tab_may_be_given_as_messages_name_it(tmp_path):
+    source = write(tmp_path / "t.csv", "Smith, J\tLondon\nDoe, A\tRome\n")
+    command = ["prepare", "tables", str(source), str(tmp_path / "d"), "--split", "1,0,0"]
+    assert main([*command, "--delimiter", r"\t"]) == 0
+    table = open_data(tmp_path / "d").tokenizer
+    assert (table.delimiter, table.width) == ("\t", 2)
+
+
+def test_empty_cells_between_blanks_are_read_again(tmp_path):
+    made = table(["a", "b", "c"], [("1", "x", "2"), ("2", "y", "2")] * 30, " ")
+    ours = prepared(tmp_path, made, delimiter=" ").tokenizer
+    rows = [["", "x", ""], ["", "", ""], ["1", "", "2"]]
+    cells = read_cells(write(tmp_path / "o.csv", ours.write(rows)), Silent(), delimiter=" ")
+    assert [cells.row(i) for i in range(4)] == [["a", "b", "c"], *rows]
+
+
+ODD = [
+    "Customer Number", "a,b", "it's", 'say "x"', '"all"', "x;y", "p=q", "$HOME `x`", "wow!", "a\\b"
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_flags_that_are_proposed_do_what_they_say_from_a_shell(name, tmp_path, capsys):
+    def prepare(folder, rows, *flags):
+        source = write(tmp_path / "t.csv", table([name, "y"], rows))
+        code = main(["prepare", "tables", str(source), str(tmp_path / folder), *flags])
+        return code, "".join(capsys.readouterr())
+
+    numbers = [("1,234", "a"), ("5,678", "b")] * 30
+    code, said = prepare("a", numbers)
+    answers = re.findall(r"([\d.]+) \((--.*?)\)(?= or |, and no other)", said)
+    assert code == 2 and len(answers) == 2
+    for i, (number, flags) in enumerate(answers):
+        assert prepare(f"a{i}", numbers, *shlex.split(flags))[0] == 0
+        found = spelling(open_data(tmp_path / f"a{i}"), name)
+        assert parse_number("1,234", found) == float(number)
+    words = [("NA", 1), ("EU", 2)] * 30
+    code, said = prepare("b", words)
+    flags = shlex.split(re.search("if it is a value, say (--missing .*)", said)[1])
+    assert code == 0 and prepare("b1", words, *flags)[0] == 0
+    assert open_data(tmp_path / "b1").tokenizer.columns[0].values == ("EU", "NA")
+    squares = [(i * i, "ab"[i % 2]) for i in range(60)]
+    code, said = prepare("c", squares)
+    flags = shlex.split(re.search("leave it out with (--drop .*)", said)[1])
+    assert code == 0 and prepare("c1", squares, *flags)[0] == 0
+    assert open_data(tmp_path / "c1").tokenizer.names == ["y"]
+
+
 EMPTY_FIRST = {
     "tabs": ("\t\n1\tx\n2\ty\n1\ty\n", (4, 2)),
     "tabs after blank lines": (" \n\n\t\t\n\n1\tx\t5\n1\ty\t5\n", (3, 3)),
@@ -476,6 +526,18 @@ def test_rows_without_values_above_a_header_are_none(delimiter, tmp_path):
         meta = prepare_table(source, out, delimiter=delimiter, categories=["name"], progress=False)
         assert [one["name"] for one in meta["tokenizer"]["columns"]] == ["name", "sex", "age"]
         assert sum(meta["rows"].values()) == 40
+        # and a model reads them so, and fills what stands below
+        data, holed = open_data(out), tmp_path / "in.tsv"
+        whole = "\n".join([*above, *rows[:4], ",,"]).replace(",", delimiter)
+        write(holed, whole.replace(f"n1{delimiter}m", f"n1{delimiter}"))
+        cells, at = read_columns(holed, data.tokenizer, "")
+        assert at == [0, 1, 2] and cells.row(0)[0] == "n0" and len(cells.codes) == 4
+        kind, flags = kind_of(data.meta, out), {"out": str(tmp_path / "o.tsv"), "num": 1}
+        own = kind.Read(columns="sex", empty="unknown")
+        source = kind.read(holed, Flags(own, flags | {"window": False}), 3)
+        assert source.hole.tolist() == [[False, row in (1, 3), False] for row in range(4)]
+        source.write(flags["out"], np.full((4, 3), 1), None)  # m, the second of its values
+        assert (tmp_path / "o.tsv").read_text() == whole.removesuffix(delimiter) + f"m{delimiter}"
 
 
 @pytest.mark.parametrize("text", ["1e-99999999999999999999", "1e99999999999999999999", "0e9999999"])

@@ -14,7 +14,7 @@ from tabular import report, sets
 from tabular.cells import Progress, Skipped, done, read, run_cell
 from tabular.method import Groups, draw, histogram
 from tabular.plain import Bootstrap, Copula, Independent, Smote, Uniform
-from tabular.removal import high_cells, none_of, rates, removed_cells
+from tabular.removal import high_cells, mean_of_columns, none_of, rates, removed_cells
 from tabular.sets import Part
 
 ROWS = 600
@@ -246,6 +246,16 @@ def test_a_table_has_the_cells_that_there_are(tmp_path):
     ]  # fmt: skip
     with pytest.raises(ValueError, match="has no finished cells"):
         report.table(tmp_path / "cells")
+
+
+def test_imputation_that_no_draw_changes_has_no_error(tmp_path):
+    whole = {"accuracy": mean_of_columns(np.ones((9, 2)), 0)}
+    run_cell(
+        tmp_path / "cells" / "magic-3-imputation.json",
+        {"set": "magic", "seed": 3, "method": "imputation"},
+        lambda: {"imputation": {"at random": {"0.3": {"removed": 0.3, "unmask": whole}}}},
+    )
+    assert report.table(tmp_path)[-1] == "| unmask | 1 |"
 
 
 def test_near_a_half_and_near_real_rows_are_what_is_good():

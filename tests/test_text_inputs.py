@@ -448,6 +448,15 @@ def test_a_hole_keeps_its_blank_and_what_is_given_comes_back_as_it_was(metaspace
     assert [metaspace.model.id_to_token(int(i)) for i in given] == ["k", "▁fox"]
 
 
+def test_holes_side_by_side_may_share_a_letter(metaspace):
+    pieces = parse_holes("caf[MASK][MASK] [MASK:2][MASK]!")
+    assert pieces == ["caf", 1, 1, " ", 2, 1, "!"]
+    ids = np.frombuffer("café €!".encode(), np.uint8)
+    assert spell_holes(make_tokenizer("bytes"), pieces, ids) == "café €!"
+    for holes in ("[MASK:3]", "[MASK][MASK:2]"):
+        assert filled(metaspace, f"the{holes} fox", "▁great") == "the great great great fox"
+
+
 def test_blanks_of_other_tokenizers():
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 

@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 
 import unmask
-from unmask.backbones import Transformer, attention
+from unmask.backbones import Transformer, UNet, attention
 from unmask.backbones.attention import attend
+from unmask.backbones.md4 import MD4Transformer
 from unmask.backbones.traits import without_traits
 from unmask.backbones.transformer import Head, RMSNorm
 from unmask.kinds.registry import presets
@@ -146,6 +147,23 @@ def test_time_and_class_reach_the_output(shape):
     assert not torch.allclose(base, net(z, t, torch.tensor([1, 1, 1])))
     # no label = the extra label
     assert torch.allclose(net(z, t), net(z, t, torch.tensor([2, 2, 2])))
+
+
+KINDS = {
+    "transformer": lambda: Transformer(5, dim=8, layers=1, heads=2, classes=10),
+    "unet": lambda: UNet(5, (4, 4, 1), widths=(8,), blocks=1, heads=1, classes=10),
+    "md4": lambda: MD4Transformer(5, dim=8, layers=1, heads=2, mlp=6, embed=4, classes=10),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_class_that_there_is_not_is_named(name):
+    model = unmask.MaskedDiffusion(KINDS[name](), unmask.schedules.Linear(), unmask.Subtokenizer(5))
+    for wrong in (12, -1):
+        with pytest.raises(ValueError, match=f"class {wrong} is out of range: there are 1"):
+            unmask.sample(model, num=4, length=16, steps=2, cond=torch.full((4,), wrong))
+    with pytest.raises(ValueError, match="class must be an integer, not torch.float32"):
+        model(torch.zeros(1, 16, dtype=torch.long), cond=torch.zeros(1))
 
 
 def test_adaln_zero_starts_as_the_identity():

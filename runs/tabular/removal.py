@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tabular.sets import Known, Part
+from unmask.kinds.trial import deviation
 
 SHARES = (0.1, 0.3, 0.5)
 MECHANISMS = ("at random", "not at random")
@@ -123,4 +124,4 @@ def mean_of_columns(value: np.ndarray, seed: int) -> dict:
 
     n = len(value)
     drawn = [mean(np.bincount(random.integers(n, size=n), minlength=n)) for _ in range(REPLICATES)]
-    return {"value": mean(np.ones(n)), "error": float(np.std(drawn, ddof=1))}
+    return {"value": mean(np.ones(n)), "error": deviation(np.array(drawn))}

@@ -188,7 +188,12 @@ def seen_of(figure: Figure, record: dict) -> Seen | None:
     if mine["value"] is None:
         return None
     of_real = math.nan if real is None or real["value"] is None else real["value"]
-    return Seen(mine["value"], math.nan if mine["error"] is None else mine["error"], of_real)
+    return Seen(mine["value"], error_of(mine), of_real)
+
+
+def error_of(one: dict) -> float:
+    """NaN where it is not known."""
+    return math.nan if one["error"] is None else one["error"]
 
 
 def rows_of(figure: Figure, seen: dict, methods: Iterable[str], sets: Sequence[str]) -> list[str]:
@@ -281,7 +286,7 @@ def of_imputation(
             for name, of_methods in of_sets.items():
                 for method, of_seeds in of_methods.items():
                     kept = {
-                        seed: Seen(of[figure.key]["value"], of[figure.key]["error"])
+                        seed: Seen(of[figure.key]["value"], error_of(of[figure.key]))
                         for seed, of in of_seeds.items()
                         if of.get(figure.key) and of[figure.key]["value"] is not None
                     }

@@ -109,15 +109,20 @@ def inputs(batch: Tensor | dict, device=None) -> dict[str, Any]:
     """The arguments of a model, on `device`, from a batch as a loader gives it: x or a dict.
 
     "group" is left out: it says which examples depend on each other, which only errors are made of.
-    ValueError for other keys.
+    ValueError for anything else, and for other keys.
     """
     if isinstance(batch, Tensor):
         batch = {"x": batch}
+    if not isinstance(batch, dict):
+        raise ValueError(
+            f"a batch is a tensor, or a dict with x, not a {type(batch).__name__}: "
+            "of a DataLoader that gives lists, take the first: (b[0] for b in loader)"
+        )
     if "x" not in batch or set(batch) - KEYS:
         raise ValueError(
             "a batch is a tensor, or a dict with x and optionally "
             f"{', '.join(sorted(KEYS - {'x'}))}; not "
-            f"one with {', '.join(batch) or 'nothing'}"
+            f"one with {', '.join(map(str, batch)) or 'nothing'}"
         )
     return {
         name: value.to(device)

@@ -39,12 +39,14 @@ OF_UNET = {"widths": "32,64,128", "blocks": 2}
 OF_LEARNED, OF_POWERS = {"schedule_learning_rate": 0.01}, {"power": 1.0}
 # what they are where tokens have no digits
 OF_DIGITS = {"decoder": "joint", "codes": "ids", "masking": "digit", "objective": "nelbo"}
-# what a model says itself, of a run that begins with its weights
-OF_MODEL = (
+# of a run that begins with the weights of a model: what that says itself, by these names,
+SAID = ("labels", "time", "schedule", "digits", "masking", "objective", "rival")
+# and how its network was built, of which the run knows nothing
+BUILT = (
     "network", "dim", "layers", "heads", "mlp", "neighbours", "traits", "widths", "blocks",
-    "dropout", "labels", "time", "schedule", "power", "digits", "decoder", "codes", "masking",
-    "objective", "rival",
+    "dropout", "power", "decoder", "codes",
 )  # fmt: skip
+OF_MODEL = (*SAID, *BUILT)
 MOST_FOCUS = 32  # more is one count alone, and underflows
 CADENCE = ("log_every", "eval_minutes", "checkpoint_minutes")
 # what fields may be, by name
@@ -205,9 +207,9 @@ class TrainConfig:
         if not self.labels and self.label_dropout != TrainConfig.label_dropout:
             given = f"label_dropout {self.label_dropout}"
             raise ValueError(f"{given} hides labels, and none are given: give --labels")
-        given = self._first_changed(OF_DIGITS)
+        given, plain = self._first_changed(OF_DIGITS)
         if given and self.digits == 1:
-            raise ValueError(f"{given} needs digits of tokens: give --digits 2 or more")
+            raise ValueError(f"{given} needs digits of tokens: give --digits 2 or more, or {plain}")
         learned = self.schedule == "learned"
         if self.draws not in (0, 1, 2) or (learned and self.draws == 1):
             allowed = "0, 1 or 2, and 0 or 2 with --schedule learned"
@@ -220,8 +222,9 @@ class TrainConfig:
         of_others = {} if learned else OF_LEARNED
         if self.schedule in ("linear", "cosine"):
             of_others = of_others | OF_POWERS
-        if given := self._first_changed(of_others):
-            raise ValueError(f"{given} is not of schedule {self.schedule}: leave it out")
+        given, plain = self._first_changed(of_others)
+        if given:
+            raise ValueError(f"{given} is not of schedule {self.schedule}: give {plain}")
         self._check_focus()
         self._check_rival()
         if not 0 < self.decay_share <= 1:
@@ -251,9 +254,11 @@ class TrainConfig:
     def _check_network(self) -> None:
         """ValueError for what the network cannot have."""
         unet = self.network == "unet"
-        given = self._first_changed(OF_UNET)
+        given, plain = self._first_changed(OF_UNET)
         if given and not unet:
-            raise ValueError(f"{given} is of --network unet, and this is a {self.network}")
+            raise ValueError(
+                f"{given} is of --network unet, and this is a {self.network}: give {plain}"
+            )
         self.channels()
         if self.neighbours and unet:
             given, fix = f"neighbours {self.neighbours}", "--neighbours 0"
@@ -289,12 +294,17 @@ class TrainConfig:
         rival = f"--rival {self.rival}"
         if not self.rival:
             return
-        if self.digits > 1 or self.schedule == "learned":
-            given = "digits of tokens" if self.digits > 1 else "a learned schedule"
-            raise ValueError(f"{given} are of masked diffusion: leave them out of {rival}")
+        given = plain = ""
+        if self.digits > 1:
+            given, plain = "digits of tokens are", "--digits 1"
+        elif self.schedule == "learned":
+            given, plain = "a learned schedule is", "--schedule linear"
+        if given:
+            raise ValueError(f"{given} of masked diffusion, not of {rival}: give {plain}")
         why = LINEAR.get(self.rival)
-        if why and (self.schedule, self.power) != ("linear", 1.0):
-            raise ValueError(f"{rival} {why}: leave out schedule {self.schedule}")
+        if why and self.schedule != "linear":
+            given = f"schedule {self.schedule} is not for {rival}, which {why}"
+            raise ValueError(f"{given}: give --schedule linear")
         if self.rival == "uniform" and not self.time:
             raise ValueError(
                 f"{rival} needs --time: its noise does not show which values are noise, so the "
@@ -303,17 +313,22 @@ class TrainConfig:
         if self.rival != "ar":
             return
         if self.network != "transformer" or self.time:
-            given = "--time" if self.time else f"--network {self.network}"
-            raise ValueError(f"{rival} is a causal transformer without a time: leave out {given}")
+            plain = "--no-time" if self.time else "--network transformer"
+            raise ValueError(f"{rival} is a causal transformer without a time: give {plain}")
         if self.draws:
-            raise ValueError(f"{rival} draws nothing in training: leave out draws {self.draws}")
+            given = f"draws {self.draws} is not for {rival}, which draws nothing in training"
+            raise ValueError(f"{given}: give --draws 0")
 
-    def _first_changed(self, plain: dict) -> str:
-        """The first field that is not as in `plain`, and its value; "" if all are."""
+    def _first_changed(self, plain: dict) -> tuple[str, str]:
+        """The first field that is not as in `plain`, with its value, and the flag that makes it so;
+        "" if all are.
+
+        A preset may have given it, so that nobody could leave it out.
+        """
         for name, value in plain.items():
             if getattr(self, name) != value:
-                return f"{name} {getattr(self, name)}"
-        return ""
+                return f"{name} {getattr(self, name)}", f"--{name.replace('_', '-')} {value}"
+        return "", ""
 
     def channels(self) -> tuple[int, ...]:
         """`widths`, as numbers."""
@@ -323,12 +338,13 @@ class TrainConfig:
             raise ValueError(f"widths {self.widths!r}: {fix}")
         return tuple(map(int, parts))
 
-    def identity(self) -> dict:
+    def identity(self, *, weights: bool = False) -> dict:
         """The fields that make two runs the same run.
 
-        All but those on the machine, and on how often things are written.
+        All but those on the machine, and on how often things are written.  `weights`: of a run that
+        begins with those of a model, without how that was built.
         """
-        free = (*MACHINE, *CADENCE)
+        free = (*MACHINE, *CADENCE, *(BUILT if weights else ()))
         return {name: value for name, value in asdict(self).items() if name not in free}
 
 

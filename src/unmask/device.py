@@ -27,7 +27,7 @@ def keep_freed_memory() -> None:
     4 KB: a fifth to a half of a training step with a large vocabulary on CPUs.  Nothing happens
     under another C library.
     """
-    if not hasattr(ctypes, "CDLL"):
+    if os.name != "posix":
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

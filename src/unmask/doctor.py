@@ -204,7 +204,7 @@ def speed(device, dtype: str, seconds: float) -> tuple[float, int]:
     """
     import torch
 
-    from unmask.bench import network
+    from unmask.bench.timing import network
     from unmask.device import precision
     from unmask.diffusion import MaskedDiffusion
     from unmask.schedules import Linear

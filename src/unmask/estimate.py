@@ -50,12 +50,12 @@ class Estimate:
         )
 
     def _repr_html_(self) -> str:
-        per_example = plus_minus(self.mean, self.stderr)
+        per_example, noise = plus_minus(self.mean, self.stderr), self.noise
         bits = plus_minus(self.bits_per_dim, self.bits_per_dim_stderr)
         rows = [
             ("what", self.what or "upper bound on the negative log-likelihood"),
             ("nats per example", per_example),
-            ("of which noise of the masks", f"{self.noise:.4f}"),
+            ("of which noise of the masks", f"{noise:.4f}" if math.isfinite(noise) else ""),
             ("bits per position", bits),
             ("perplexity per position", f"{self.perplexity:.4g}"),
             ("examples", f"{len(self.positions):,}, {int(self.positions.sum()):,} positions"),

@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LEFTOVER = ".*.new-*"
+ENDING = 32  # bytes of an ending that is kept
+ROOM = 255 - len("..new-01234567") - ENDING  # bytes, of which a name has 255 at most
 STREAM = "standard-input"  # the name of a file of what came by it
 BLOCK, MOST = 1 << 20, 1 << 32  # bytes of that, copied at a time and in all
 SPECIAL = {
@@ -72,13 +74,18 @@ def as_file(named: str) -> Iterator[Path]:
 
 
 def beside(path: Path) -> Path:
-    """A name of its own in the same folder, with the same ending."""
+    """A name of its own in the same folder, with the same ending, if that is short."""
+    ending = path.suffix if len(os.fsencode(path.suffix)) <= ENDING else ""
     # not the number of the process: in containers they are all alike
-    return path.with_name(f".{short_name(path)}.new-{uuid.uuid4().hex[:8]}{path.suffix}")
+    return path.with_name(f".{short_name(path)}.new-{uuid.uuid4().hex[:8]}{ending}")
 
 
 def short_name(path: Path) -> str:
-    return path.name[: 255 - len(".new-01234567.") - len(path.suffix) - 1]
+    """As much of a name as `beside` has room for."""
+    name = path.name
+    while len(os.fsencode(name)) > ROOM:
+        name = name[:-1]
+    return name
 
 
 @contextmanager
@@ -196,6 +203,8 @@ def new_folder(out: Path) -> Iterator[Path]:
     `out` is not there, or empty.  What killed processes left of such folders is removed.
     ValueError, before the work, for one that cannot be replaced.
     """
+    if out.is_symlink():
+        raise ValueError(f"{out} is a link: name the folder itself")
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.exists():
         try:
@@ -220,9 +229,11 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 def flush(path: Path) -> None:
     """To the disk: what a file holds, or which names a folder holds."""
-    if not (path.is_file() or path.is_dir()):
+    posix = os.name == "posix"
+    if not (path.is_file() or (posix and path.is_dir())):
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    # Windows opens no folders, and flushes only what may be written to
+    descriptor = os.open(path, os.O_RDONLY if posix else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

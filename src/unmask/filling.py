@@ -6,7 +6,7 @@ windows; a sampler reveals the holes, and the bound of `conditional_nats` scores
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -121,16 +121,13 @@ class Filler:
         """
         self.check_weights(examples, score)
         holed = with_holes(examples)
-        batches = [
-            [holed[i] for i in batch]
-            for batch in self.batches([len(examples[i].ids) for i in holed], num)
-        ]
+        batches = list(self.batches(examples, num))
         copies = numbered(batches, num)
         seed = int(torch.randint(2**62, (), generator=self.generator))
         cost: list[tuple[int, int]] = []  # of each batch: accepted, draws
         done: list[list[tuple[int, Filled, float]]] = []  # of each batch: example, filling, rank
         mine = self.processes.share(len(batches))
-        with self.bar([[examples[i] for i in batches[own]] for own in mine]) as bar:
+        with self.bar(self.steps_in_all(examples, [batches[own] for own in mine])) as bar:
             for own in mine:
                 numbers = batches[own]
                 rows = self.rows([examples[i] for i in numbers])
@@ -165,14 +162,18 @@ class Filler:
                 found[i] = [found[i][k] for k in np.argsort(ranks[i], kind="stable")]
         return found
 
-    def bar(self, batches: list[list[Partial]]) -> tqdm:
-        """Progress over the sampler's steps in all windows of all batches."""
-        total = sum(self.steps_in(self.holes_of(batch)) for batch in batches)
+    def bar(self, total: int) -> tqdm:
+        """Progress over so many steps of the sampler."""
         disable = None if self.progress else True  # None: shown where there is a terminal
         return tqdm(total=total, unit="step", disable=disable, dynamic_ncols=True)
 
+    def steps_in_all(self, examples: Sequence[Partial], batches: Iterable[list[int]]) -> int:
+        """How many steps the sampler takes, at most, in all windows of these `batches`."""
+        holes = (self.holes_of([examples[i] for i in numbers]) for numbers in batches)
+        return sum(map(self.steps_in, holes))
+
     def steps_in(self, holes: Tensor) -> int:
-        """How many steps the sampler takes, at most, for the holes (B, S) of a batch."""
+        """The same for the holes (B, S) of one batch."""
         return sum(self.steps_of(holes[:, at] & fill) for at, fill in self.windows(holes))
 
     def steps_of(self, now: Tensor) -> int:
@@ -186,22 +187,23 @@ class Filler:
         """z (B, S*L) as token ids (B, S); of a token with a masked digit, any id."""
         return self.model.subtokenizer.decode(z.masked_fill(z == self.model.mask_id, 0))
 
-    def batches(self, sizes: list[int], num: int) -> Iterator[list[int]]:
-        """The numbers of examples of so many tokens, `num` times each, in batches: the longest
+    def batches(self, examples: Sequence[Partial], num: int) -> Iterator[list[int]]:
+        """The numbers of the examples that have a hole, `num` times each, in batches: the longest
         first, so that what is padded is of about one length.
 
         What is filled window by window shares no batch with another example: its windows are where
         its own holes are.
         """
-        longest_first = sorted(range(len(sizes)), key=lambda i: -sizes[i])
+        sizes = {i: len(examples[i].ids) for i in with_holes(examples)}
+        longest_first = sorted(sizes, key=lambda i: -sizes[i])
         alone = [i for i in longest_first if self.cut and sizes[i] > self.length]
         together = longest_first[len(alone) :]
-        length = self.length or max(sizes, default=1)
+        length = self.length or max(sizes.values(), default=1)
         size = rows_at_a_time(self.batch_size, length * self.model.subtokenizer.length)
         if not self.watch:  # what is watched is the first batch
             size = min(size, max(1, -(-len(sizes) * num // self.processes.size)))  # one each
-        for examples in [*([i] for i in alone), together]:
-            numbers = [i for i in examples for _ in range(num)]
+        for some in [*([i] for i in alone), together]:
+            numbers = [i for i in some for _ in range(num)]
             for first in range(0, len(numbers), size):
                 yield numbers[first : first + size]
 
@@ -391,10 +393,8 @@ class Filler:
         On the masks on which `fill` scores what it tells of several fillings of these examples, so
         that the scores compare.
         """
-        holed = with_holes(examples)
         found = [Filled(example.ids, 0.0, 0.0) for example in examples]
-        for batch in self.batches([len(examples[i].ids) for i in holed], 1):
-            numbers = [holed[i] for i in batch]
+        for numbers in self.batches(examples, 1):
             rows = self.rows([examples[i] for i in numbers], filled=True)
             nats, noise = self.score_rows(rows, numbers, draws, self.seed + 1)
             for row, i in enumerate(numbers):
@@ -436,10 +436,8 @@ class Filler:
                 "with a learned schedule, being masked at t says something about a value, and "
                 "being missing does not: draw values instead of guessing them"
             )
-        holed = with_holes(examples)
         with evaluating(model):
-            for batch in self.batches([len(examples[i].ids) for i in holed], 1):
-                numbers = [holed[i] for i in batch]
+            for numbers in self.batches(examples, 1):
                 rows = self.rows([examples[i] for i in numbers])
                 with self.precision:
                     for row, position, p in self.laws_of(rows):

@@ -88,10 +88,15 @@ def fetch(repository: str, revision: str) -> Found:
         say(f"{error}: taking the copy that is kept, commit {kept.name}")
         return verified(kept, repository)
     with answered(hub, repository, revision):
-        return verified(fetched(hub, repository, revision, about), repository)
+        found = verified(fetched(hub, repository, about), repository)
+        # last of all, what it was called leads to it without a network, too
+        named = hub.hf_hub_download(repository, checkpoint.CONFIG, revision=revision)
+    if Path(named).parent.name != about.sha:
+        raise ValueError(f"{repository}@{revision} was changed while it was read: try again")
+    return found
 
 
-def fetched(hub: Any, repository: str, revision: str, about: Any) -> Path:
+def fetched(hub: Any, repository: str, about: Any) -> Path:
     """The folder of a commit, whose files are as the Hub states them; `about`: a ModelInfo."""
     stated = {one.rfilename: one for one in about.siblings or []}
     name = f"{repository}@{about.sha}"
@@ -102,7 +107,7 @@ def fetched(hub: Any, repository: str, revision: str, about: Any) -> Path:
         at = hub.try_to_load_from_cache(repository, file, revision=about.sha)
         return isinstance(at, str)
 
-    def get(files: Iterable[str], of: str) -> Path:
+    def get(files: Iterable[str]) -> Path:
         sizes = {file: size_of(name, stated, file) for file in files}
         missing = {file: size for file, size in sizes.items() if not kept(file)}
         if missing:
@@ -110,20 +115,16 @@ def fetched(hub: Any, repository: str, revision: str, about: Any) -> Path:
             listed = ", ".join(f"{file} ({size:,} bytes)" for file, size in missing.items())
             say(f"fetching {listed} of {name}")
         for file in files:
-            path = Path(hub.hf_hub_download(repository, file, revision=of))
+            path = Path(hub.hf_hub_download(repository, file, revision=about.sha))
             check_stated(path, stated[file], name)
         return path.parent
 
-    # by what it was called, so that this name is known without a network, too
-    folder = get([checkpoint.CONFIG], revision)
-    if folder.name != about.sha:
-        raise ValueError(f"{repository}@{revision} was changed while it was read: try again")
-    digests = files_of(folder, name)
+    digests = files_of(get([checkpoint.CONFIG]), name)
     for file, sha in digests.items():
         large = stated[file].lfs if file in stated else None
         if file != checkpoint.CONFIG and large is not None and large.sha256 != sha:
             raise altered(file, name)
-    return get(digests, about.sha)
+    return get(digests)
 
 
 def kept_copy(hub: Any, repository: str, revision: str) -> Path | None:

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from unmask import backbones, checkpoint, hub, schedules
-from unmask.documents import misfit, whole
+from unmask.documents import NUMBER, misfit, whole
 from unmask.subtokens import Subtokenizer
 
 CONFIG = {
     "backbone": {"name": str}, "schedule": {"name": str}, "objective": str, "masking": str,
     "subtokenizer": {"vocab_size": whole(1, 2**31), "length": whole(1, 64)},
-    "rival?": {"name": str, "steps?": whole(1, 2**31)},
+    "rival?": {"name": str, "steps?": whole(1, 2**31), "auxiliary?": NUMBER},
     "meta": {
         "length?": whole(1),
         "data?": {"lengths?": {str: whole(0)}, "classes?": whole(0), "tokenizer?": {"name": str}},

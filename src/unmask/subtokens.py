@@ -113,7 +113,7 @@ class Subtokenizer:
 def check_ids(x: Tensor, size: int, what: str = "token id") -> None:
     """ValueError unless every id is an integer in [0, size)."""
     if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
-        raise ValueError(f"{what}s must be integers, not {x.dtype}")
+        raise ValueError(f"{what} must be an integer, not {x.dtype}")
     if not x.numel():
         return
     for extreme in (int(v) for v in torch.aminmax(x)):

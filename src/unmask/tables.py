@@ -172,7 +172,7 @@ class TableModel:
             name
             for name, one in columns.items()
             if (numeric(one) if one.type == "text" else one.has_categories)
-            and name not in (*self.numbers, *self.drop)
+            and name not in (*self.numbers, *self.categories, *self.drop)
         ]
         how: dict[str, Any] = {
             "bins": self.bins, "missing_is": self.missing_is, "numbers": list(self.numbers),
@@ -195,7 +195,8 @@ class TableModel:
         write_json(root / FRAME, said)
         prepare_table(
             root / "table.csv", root / "data", header="yes", delimiter=",", missing=("",),
-            decimal={"": "."}, thousands={"": ""}, split="0.95,0.05,0", progress=False, **how,
+            decimal={"": "."}, thousands={"": ""}, split="0.95,0.05,0", progress=False,
+            **how | {"categories": list(self.categories), "texts": texts},
         )  # fmt: skip
 
     def new_folder(self, config: TrainConfig) -> Path:
@@ -403,7 +404,7 @@ class TableModel:
 
     def random(self, seed: int | None = None, **_: Any) -> np.random.Generator:
         """For numbers within their bins."""
-        return np.random.default_rng((self.seed if seed is None else seed, 0))
+        return np.random.default_rng(((self.seed if seed is None else seed) % 2**64, 0))
 
 
 def bytes_of(columns: Mapping[str, Column]) -> bytes:

@@ -19,6 +19,7 @@ import torch
 from unmask import compression
 from unmask.cli import main
 from unmask.compression import container
+from unmask.compression.coding import machine
 from unmask.config import TrainConfig
 from unmask.data import prepare_images, prepare_proteins, prepare_table, prepare_text
 from unmask.diffusion import MaskedDiffusion
@@ -304,6 +305,24 @@ def test_another_model_or_machine_is_refused(packed, text, monkeypatch):
         compression.decompress(model, repacked(content, width=65))
 
 
+def test_a_file_names_what_multiplied(packed):
+    """Which may be another library in a program than in a command; older files do not say it."""
+    model, made = packed
+    products = torch.backends.mkldnn.matmul
+    before = products.fp32_precision
+    try:
+        products.fp32_precision = "bf16"
+        assert machine(model)["products"] == "oneDNN"
+    finally:
+        products.fp32_precision = before
+    with pytest.raises(ValueError, match=r"products 'other'.*tune_process\(\) sets"):
+        compression.decompress(model, changed(made, machine={"products": "other"}))
+    content = container.unpack(made.content)
+    older = {name: v for name, v in content.header["machine"].items() if name != "products"}
+    found = compression.decompress(model, repacked(content, machine=older))
+    assert [len(one) for one in found.examples] == [41, 7]
+
+
 def test_a_file_does_not_say_how_much_is_started(packed, text, tmp_path, capsys):
     """Threads are those that this side has, or asks for; so are examples at a time."""
     model, made = packed
@@ -414,6 +433,7 @@ def test_digits_and_classes_and_learned_schedules(tmp_path):
     for wrong, why in (
         ([np.array([1.5])], "whole numbers"),
         ([np.array([[1]])], "shape"),
+        (np.arange(20), "shape"),
         ([np.arange(2), np.arange(0)], "has no tokens"),
         ([np.array([27])], "token id 27 is out of range"),
     ):

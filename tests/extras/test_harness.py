@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 
 import pytest
 import torch
 
 import unmask
+from unmask import checkpoint
 from unmask.audit import exact_nelbo
 from unmask.cli.main import main
 
@@ -239,6 +241,17 @@ def test_rolling_is_the_sum_of_windows(model_folder, model, tasks):
     count = sum(map(len, TEXTS))
     bits = found["bits_per_byte,none"] * count * 0.6931472
     assert abs(bits - sum(bounds)) < 5 * noise
+
+
+def test_the_folder_may_go_while_it_is_asked(model_folder, tmp_path):
+    """A training that goes on deletes its older checkpoints."""
+    folder, record = shutil.copytree(model_folder, tmp_path / "model"), tmp_path / "r.json"
+    harness = Harness(folder, repeats=2, record=str(record))
+    shutil.rmtree(folder)
+    ask = Instance("loglikelihood", {}, ("the", " fox"), 0, metadata=("task", 0, 1))
+    harness.loglikelihood([ask])
+    kept = json.loads(record.read_text(encoding="utf-8"))
+    assert kept["model_sha256"] == checkpoint.digest(model_folder / "model.safetensors")
 
 
 def test_a_token_across_the_border_is_encoded_apart(model_folder):

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save
 
 from unmask import checkpoint
 from unmask.hub import find
@@ -197,6 +198,7 @@ def test_what_the_docs_and_the_card_show_runs(hub, machine, run, data):
     command = ["push", "tuned", "me/tuned", "--public", "--license", "mit", "--dry-run"]
     ((code, card, _),) = machine.several(command)
     assert code == 0 and "base_model: user/name\n" in card and f"`user/name@{sha}`" in card
+    assert '"dim"' not in card and '"learning_rate": 0.0001' in card
     assert hub.asked == []
 
 
@@ -268,6 +270,60 @@ def with_files(files, **more):
     digests = {name: sha for name, sha in config["sha256"].items() if name != "config.json"}
     own = {name: v for name, v in config.items() if name not in ("format", "sha256")}
     return files | {"config.json": checkpoint.sealed(own, digests | more)}
+
+
+def test_a_run_from_a_branch_goes_on_though_the_branch_has_moved(hub, machine, run, data, tmp_path):
+    """Other weights are still others."""
+    first = hub.commit("me/tiny", files_of(run))
+    small = "--steps=1 --minutes=0 --length=8 --batch-size=4 --eval-windows=8"
+    command = ["train", "tune-text", *small.split(), "--data", data, "--json", tmp_path / "r.json"]
+    began = {}
+    for name in ("me/tiny@main", f"me/tiny@{first}"):
+        began[name] = [*command, "--out", tmp_path / str(len(began)), "--from"]
+    done = machine.several(*([*start, name] for name, start in began.items()))
+    assert [code for code, _, _ in done] == [0, 0], done
+    weights = checkpoint.resolve(run) / "model.safetensors"
+    moved = {name: t + 1 if t.is_floating_point() else t for name, t in load_file(weights).items()}
+    content = save(moved)
+    sha = hashlib.sha256(content).hexdigest()
+    files = files_of(run) | {"model.safetensors": content}
+    second = hub.commit("me/tiny", with_files(files, **{"model.safetensors": sha}))
+    done = machine.several(*([*start, name] for name, start in began.items()))
+    assert [code for code, _, _ in done] == [0, 0], done
+    assert all("this run is finished: 1 steps" in said for _, _, said in done)
+    record = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert record["from"] == f"me/tiny@{first}"
+    # by the commit that the branch was, too; not by one that it was not
+    same, other = (f"me/tiny@{sha}" for sha in (first, second))
+    done = machine.several(
+        [*began["me/tiny@main"], same],
+        [*began["me/tiny@main"], other],
+        [*began[same], "me/tiny"],  # what older versions kept of this name is the commit
+    )
+    assert [code for code, _, _ in done] == [0, 2, 0]
+    assert f"began with other weights (--from), those of me/tiny@{first}: " in done[1][2]
+
+
+def test_an_update_that_fails_leaves_the_copy_that_is_kept(hub, machine, run):
+    """One that is not whole, and one whose weights are not those of its configuration."""
+    files = files_of(run)
+    altered = bytearray(files["model.safetensors"])
+    altered[-1] ^= 1
+    updates = {
+        "me/half": with_files(files, **{"tokenizer.json": "0"}),
+        "me/weights": files | {"model.safetensors": bytes(altered)},
+    }
+    commands = [["sample", name, *SAMPLE] for name in updates]
+    for name in updates:
+        hub.commit(name, files)
+    before = machine.several(*commands)
+    for name, update in updates.items():
+        hub.commit(name, update)
+    half, weights = machine.several(*commands)
+    assert half[0] == weights[0] == 2
+    assert "lacks tokenizer.json" in half[2] and "is damaged or altered" in weights[2]
+    kept = machine.several(*commands, HF_HUB_OFFLINE="1")
+    assert [(code, out) for code, out, _ in kept] == [(0, out) for _, out, _ in before]
 
 
 def test_what_is_no_model_of_the_hub(hub, machine, run):

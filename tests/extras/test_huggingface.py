@@ -237,6 +237,19 @@ def test_token_dropout_is_off_and_what_was_learned_under_it_stays(tmp_path):
         assert torch.allclose(hidden, ours, atol=1e-5)
 
 
+def test_token_dropout_is_that_of_the_network_and_not_of_its_configuration(tmp_path):
+    """The module has a copy of its own; a second wrapping keeps what was learned meanwhile."""
+    original = residues(tmp_path, "esm", token_dropout=True)
+    embeddings, tokenizer = original.esm.embeddings, Tokenizer((0, 2), ESMS, 32)
+    original.config.token_dropout = False
+    from_transformers(original, tokenizer)
+    assert embeddings.token_dropout is False
+    original.config.token_dropout = True
+    embeddings.word_embeddings.weight.data[32] = 1
+    from_transformers(original, tokenizer)
+    assert bool((embeddings.word_embeddings.weight[32] == 1).all())
+
+
 @pytest.mark.parametrize("family", ["bert", "esm"])
 def test_the_bound_is_the_sum_over_all_masks(tmp_path, family):
     """sum over k of 1/k times the mean, over the sets of k hidden positions, of what they pay."""
@@ -321,6 +334,47 @@ def test_the_weights_of_a_bin_and_of_several_files(tmp_path):
             torch.save(state, folder / "pytorch_model.bin")
         with torch.no_grad():
             assert torch.equal(imported(folder).backbone(z), model.backbone(z)), made
+
+
+def saved_again(folder, state):
+    """The same folder, with these weights as a .bin."""
+    (folder / "model.safetensors").unlink()
+    torch.save(state, folder / "pytorch_model.bin")
+
+
+def test_positions_that_older_versions_saved_of_esm_are_left_out(tmp_path):
+    """They saved a table beside the rotary ones, which nothing reads."""
+    original = residues(tmp_path, "esm")
+    unused = {"esm.embeddings.position_embeddings.weight": torch.ones(40, 16)}
+    saved_again(tmp_path, original.state_dict() | unused)
+    found = read("huggingface", tmp_path, SOURCES["huggingface"].Flags())
+    assert found.said[-1].endswith("language model: esm.embeddings.position_embeddings")
+    row, z = rows_of(found.model), some(found.model, 1, 9)
+    with torch.no_grad():
+        ours = found.model.backbone(z)[0]
+    theirs = said(original, [row[i] for i in z[0].tolist()])[:, row[:22]]
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("places", ["", "encoder.layer.{}.attention.self."])
+def test_rotary_frequencies_are_those_of_training(tmp_path, places):
+    """ESM-2's are rounded; here they are others altogether, so that it shows.  Older versions kept
+    them in each layer."""
+    made = residues(tmp_path, "esm")
+    state = made.state_dict()
+    computed = state.pop("esm.rotary_embeddings.inv_freq")
+    for layer in range(2):
+        name = f"esm.{places.format(layer)}rotary_embeddings.inv_freq"
+        state[name] = 1.1 * computed
+    saved_again(tmp_path, state)
+    original = transformers.EsmForMaskedLM.from_pretrained(tmp_path)
+    model = imported(tmp_path)
+    row, z = rows_of(model), some(model, 1, 30)
+    ids = [row[i] for i in z[0].tolist()]
+    with torch.no_grad():
+        ours, theirs = model.backbone(z)[0], said(original, ids)[:, row[:22]]
+    assert torch.allclose(ours, theirs, atol=1e-5)
+    assert not torch.allclose(ours, said(made, ids)[:, row[:22]], atol=1e-2)
 
 
 # ---------------------------------------------------------------- verbs
@@ -466,6 +520,14 @@ def test_any_module_in_python(marks):
     nobody.mask_token_id = None
     with pytest.raises(ValueError, match="the tokenizer has no mask"):
         from_transformers(plain, nobody)
+
+
+def test_a_tokenizer_of_more_entries_than_the_network_has_rows():
+    with pytest.raises(ValueError, match="has 16 rows, and its vocabulary has a row 16: give"):
+        from_transformers(network("bert", 16), Tokenizer(entries=(*BERTS[:5], *WORDS, "more")))
+    esm = network("esm", 16, token_dropout=True)
+    with pytest.raises(ValueError, match="row 32 is none of the 16 of the network"):
+        from_transformers(esm, Tokenizer((0, 2), ESMS[:16], 32))
 
 
 # ---------------------------------------------------------------- what is refused

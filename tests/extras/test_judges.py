@@ -187,6 +187,19 @@ def test_text_that_the_judge_cannot_read_is_refused(tmp_path):
         judge.rows([Example("xyz", np.zeros(0))])
 
 
+def test_a_mark_that_stands_for_what_is_not_known_too_is_read(tmp_path):
+    """GPT-2's <|endoftext|> is all three of its marks."""
+    judge = Causal(make_judge(tmp_path / "gpt", begin=True), torch.device("cpu"))
+    judge.tokenizer.unk_token = "<s>"
+    (row,) = judge.rows([Example("ab<s>cd<s>", np.zeros(0))])
+    assert row.tolist() == [1, 2, 0, 3, 4, 0]
+    judge.begin, judge.tokenizer.eos_token = None, "<s>"
+    assert judge.rows([Example("ab<s>cd<s>", np.zeros(0))])[0].tolist() == row.tolist()
+    judge.tokenizer.eos_token = "."
+    with pytest.raises(ValueError, match="33% of the tokens"):
+        judge.rows([Example("ab<s>cd<s>", np.zeros(0))])
+
+
 def test_a_network_that_looks_ahead_and_one_without_a_head_are_refused(tmp_path):
     folder = make_judge(tmp_path / "bert", begin=True)
     small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from unmask.cli import main
-from unmask.config import TrainConfig
+from unmask.config import BUILT, TrainConfig
 from unmask.data import prepare_text
 from unmask.train import read_log, train
 
@@ -134,6 +134,18 @@ def test_wandb_has_the_rows_of_the_log_offline(data, tmp_path, monkeypatch):
         assert found[name] == pytest.approx(values), name
     assert config["dim"] == 16 and config["steps"] == 6
     assert math.isfinite(found["bits"][6])
+
+
+def test_wandb_is_told_of_no_network_that_a_run_from_a_model_does_not_have(data, tmp_path):
+    import wandb
+
+    start = train(SMALL, data, tmp_path / "start")
+    plain = replace(SMALL, dim=TrainConfig.dim, layers=TrainConfig.layers, log="wandb")
+    train(plain, data, tmp_path / "run", start)
+    wandb.teardown()
+    (file,) = (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")
+    told = [one.key for record in records(file) for one in record.run.config.update]
+    assert "steps" in told and not set(BUILT) & set(told)
 
 
 def test_what_is_not_installed_is_said_before_any_work(data, tmp_path, monkeypatch, capsys):

@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,13 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from playwright.sync_api import expect, sync_playwright
-from served import runs_of, served, serving
-from test_serve import crowd
+from served import SMALL, runs_of, served, serving
+from test_serve import crowd, run_command
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers import models as pieces
+
+from unmask.data import prepare_table, prepare_text
+from unmask.train import train
 
 KINDS = ("text", "proteins", "images", "tables", "dice")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
@@ -70,6 +76,27 @@ def opened(browser, server, kind="text", **how):
     context.close()
 
 
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """A server of a model of words, whose tokenizer drops blanks, and of one of a table without a
+    header."""
+    home = tmp_path_factory.mktemp("others")
+    entries = ["[UNK]", "the", "quick", "brown", "fox", "##es", "jumps"]
+    words = Tokenizer(pieces.WordPiece({one: i for i, one in enumerate(entries)}))
+    words.pre_tokenizer, words.decoder = pre_tokenizers.Whitespace(), decoders.WordPiece()
+    words.save(str(home / "words.json"))
+    (home / "a.txt").write_text("the quick brown foxes jumps fox " * 40)
+    (home / "a.csv").write_text("".join(f"{20 + i % 40},{'abc'[i % 3]}x\n" for i in range(200)))
+    prepare_text(home / "a.txt", home / "text", tokenizer=home / "words.json", progress=False)
+    prepare_table(home / "a.csv", home / "table", header="no", bins=16, progress=False)
+    runs = [
+        train(replace(SMALL, length=length), home / name, home / f"{name}-run").parents[1]
+        for name, length in (("text", 12), ("table", 0))
+    ]
+    with serving([served(run) for run in runs]) as (server, _):
+        yield server
+
+
 def fill(page, button="#fill"):
     page.click(button)
     expect(page.locator("#status")).to_contain_text("Done", timeout=30_000)
@@ -77,6 +104,16 @@ def fill(page, button="#fill"):
 
 def text_of(page, of=".card .board"):
     return page.locator(of).first.text_content()
+
+
+def select(page, start, end):
+    page.locator("#content").evaluate(f"area => area.setSelectionRange({start}, {end})")
+
+
+def downloaded(page):
+    with page.expect_download() as download:
+        page.click("#download")
+    return Path(download.value.path()).read_text(encoding="utf-8")
 
 
 def test_the_token_leaves_the_address_and_stays_in_the_tab(browser, server):
@@ -88,6 +125,16 @@ def test_the_token_leaves_the_address_and_stays_in_the_tab(browser, server):
     page = context.new_page()
     page.goto(server.url.split("#")[0])
     expect(page.locator("#message")).to_contain_text("the token is missing or wrong")
+    context.close()
+
+
+def test_an_address_with_another_token_is_taken_by_the_open_tab(browser, server):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{server.url.split('#')[0]}#wrong")
+    expect(page.locator("#message")).to_contain_text("the token is missing or wrong")
+    page.goto(server.url)  # of which the fragment alone is another
+    expect(page.locator("#about")).to_contain_text("A model of")
     context.close()
 
 
@@ -136,6 +183,153 @@ def test_what_looks_like_a_mark_is_a_text_where_it_was_given(browser, server):
         page.locator("#reads .cell", has_text="x").first.click()
         assert page.input_value("#content").startswith("a \\[MASK] b [MASK:")
         assert page.locator("#reads b").count() == 0
+
+
+def test_a_backslash_before_a_hole_is_masked_with_it(browser, server):
+    with opened(browser, server) as page:
+        page.fill("#content", "a \\alpha b")
+        expect(page.locator("#reads .cell")).to_have_count(10)
+        select(page, 3, 8)
+        page.click("#mask")
+        expect(page.locator("#message")).to_contain_text("A backslash before a hole is read as")
+        expect(page.locator("#content")).to_have_value("a \\alpha b")
+        assert page.locator("#reads .hole").count() == 0
+        select(page, 2, 8)
+        page.click("#mask")
+        expect(page.locator("#content")).to_have_value("a [MASK:6] b")
+        page.fill("#content", "a \\b [MASK:2]")
+        page.fill("[data-of=steps]", "4")
+        fill(page)
+        page.locator(".card .given", has_text="b").click(modifiers=["Alt"])
+        expect(page.locator("#message")).to_contain_text("A backslash before a hole is read as")
+        expect(page.locator("#content")).to_have_value("a \\b [MASK:2]")
+        assert page.locator(".card .again").count() == 0
+
+
+def test_a_selection_masks_the_letters_that_are_seen(browser, server):
+    with opened(browser, server) as page:
+        page.fill("#content", "[MASK][MASK] hello world")
+        expect(page.locator("#reads .hole")).to_have_count(2)
+        select(page, 13, 18)
+        page.click("#mask")
+        expect(page.locator("#message")).to_have_text("Marks were written anew: select again.")
+        expect(page.locator("#content")).to_have_value("[MASK:2] hello world")
+        select(page, 9, 14)
+        page.click("#mask")
+        expect(page.locator("#content")).to_have_value("[MASK:2] [MASK:5] world")
+
+
+@pytest.mark.parametrize(
+    "kind,content,read",
+    [
+        ("proteins", "MKV*", ["MKV"]), ("proteins", "MKV * *\n", ["MKV"]),
+        ("proteins", ">a\nMKV\n>b\nMKL*\n", ["MKV", "MKL"]), ("text", "a \\\\", ["a \\\\"]),
+    ],
+)  # fmt: skip
+def test_what_ends_in_a_stop_or_a_backslash_is_read(browser, server, kind, content, read):
+    with opened(browser, server, kind) as page:
+        page.fill("#content", content)
+        for number, letters in enumerate(read):
+            expect(page.locator("#reads .board").nth(number)).to_have_text(letters)
+        expect(page.locator("#message")).to_be_empty()
+        assert page.locator("#reads .cell").count() == len("".join(read))
+
+
+def test_several_sequences_are_masked_in_their_text(browser, server):
+    content = ">a\nMKV\n>b c\nMKL\n"
+    with opened(browser, server, "proteins") as page:
+
+        def refused(do):
+            do()
+            expect(page.locator("#message")).to_contain_text("Here are several sequences")
+            assert page.input_value("#content") == content
+
+        page.fill("#content", content)
+        boards = page.locator("#reads .board")
+        expect(boards).to_have_text(["MKV", "MKL"])
+        refused(boards.nth(1).locator(".cell").first.click)
+        refused(lambda: page.click("#mask-all"))
+        select(page, 0, 14)  # headers are no residues
+        page.click("#mask")
+        content = ">a\n---\n>b c\n--L\n"
+        expect(page.locator("#content")).to_have_value(content)
+        expect(page.locator("#reads .hole")).to_have_count(5)
+        page.fill("[data-of=steps]", "4")
+        fill(page)
+        first, second = (board.text_content() for board in page.locator(".card .board").all())
+        assert second.endswith("L") and len(first + second) == 6
+        refused(page.locator(".card .cell").nth(4).click)
+        assert page.locator(".card .pinned").count() == 0
+        refused(page.get_by_text("Use this sequence").click)
+        assert downloaded(page) == f">a filling-1\n{first}\n>b c filling-1\n{second}\n"
+        page.fill("#content", ">a b\nMKV")  # one keeps its header
+        expect(boards).to_have_text(["MKV"])
+        boards.locator(".cell").first.click()
+        expect(page.locator("#content")).to_have_value(">a b\n-KV")
+
+
+def test_a_download_is_the_whole_filling(browser, server):
+    with opened(browser, server, "proteins") as page:
+        page.fill("#content", "MK--LA----")
+        expect(page.locator("#reads .hole")).to_have_count(6)
+        page.fill("[data-of=steps]", "4")
+        fill(page)
+        whole = text_of(page)
+        page.focus("#scrub")
+        page.keyboard.press("Home")
+        expect(page.locator(".card .hole")).to_have_count(6)
+        assert downloaded(page) == f">filling-1\n{whole}\n" and len(whole) == 10
+        assert text_of(page) == whole
+        page.select_option("#model", str(KINDS.index("images")))
+        page.fill("#num", "16")
+        page.fill("[data-of=steps]", "1024")
+        page.click("#fill")
+        expect(page.locator("#result")).to_be_visible()
+        page.click("#stop")
+        expect(page.locator("#status")).to_have_text("Stopped.")
+        page.click("#download")
+        expect(page.locator("#message")).to_contain_text("This filling is not whole")
+
+
+def test_words_whose_tokenizer_drops_blanks_keep_them(
+    browser, others, tmp_path, monkeypatch, capsys
+):
+    with opened(browser, others) as page:
+        page.fill("#content", "the quick brown fox")
+        expect(page.locator("#reads .cell")).to_have_count(7)  # blanks are of no token
+        page.locator("#reads .cell").nth(1).click()
+        page.locator("#reads .cell", has_text="quick").click()
+        expect(page.locator("#content")).to_have_value("the [MASK] brown fox")
+        page.click("#mask-all")
+        expect(page.locator("#content")).to_have_value("[MASK:4]")
+        page.fill("#content", "the quick [MASK] [MASK] fox")
+        expect(page.locator("#reads .hole")).to_have_count(2)
+        page.fill("[data-of=steps]", "4")
+        fill(page)
+        capsys.readouterr()
+        run_command(page.text_content("#command"), tmp_path, monkeypatch)
+        written = capsys.readouterr().out.removesuffix("\n")
+        assert re.fullmatch("the quick .+ .+ fox", written)
+        assert text_of(page) == downloaded(page) == written
+        page.locator(".card .given", has_text="quick").click()
+        expect(page.locator("#content")).to_have_value("the [MASK] [MASK] [MASK] fox")
+        page.get_by_text("Use this text").click()
+        expect(page.locator("#content")).to_have_value(written)
+
+
+def test_a_table_without_a_header_is_downloaded_without_one(browser, others, tmp_path):
+    with opened(browser, others) as page:
+        page.select_option("#model", "1")
+        rows = page.locator("#grid tbody tr")
+        expect(rows).to_have_count(3)
+        fill(page)
+        lines = downloaded(page).splitlines()
+        assert len(lines) == 3 and all(re.fullmatch(r"\d+,[abc]x", line) for line in lines)
+        (tmp_path / "again.csv").write_text("\n".join(lines[:2]))
+        page.set_input_files("#file", tmp_path / "again.csv")
+        expect(rows).to_have_count(2)
+        shown = [cell.input_value() for cell in rows.first.locator("input").all()]
+        assert ",".join(shown) == lines[0]
 
 
 def test_frames_come_in_order_and_are_shown_as_they_come(browser, server):
@@ -198,6 +392,12 @@ def test_a_sampler_shows_its_own_numbers_and_no_others(browser, server):
         command = page.text_content("#command")
         assert "--sampler remdm-cap --steps 8 --top-p 0.9 --eta 0.5" in command
         assert "-" not in text_of(page)
+        page.select_option("[data-of=sampler]", "forward-backward")
+        page.fill("[data-of=corrections]", "20")  # of at most 16
+        page.select_option("[data-of=sampler]", "first_hitting")
+        fill(page)  # what is not shown is not asked
+        assert "--sampler first_hitting" in page.text_content("#command")
+        page.select_option("[data-of=sampler]", "remdm-cap")
         page.fill("[data-of=eta]", "")  # which is no 0
         page.click("#fill")
         expect(page.locator("#message")).to_contain_text("eta is null, expected a number")
@@ -223,6 +423,39 @@ def test_two_settings_side_by_side_history_and_command(browser, server):
         assert text_of(page) != first
         page.locator("#history button").nth(1).click()
         assert text_of(page) == first and page.input_value("#content") == "MK--LA----"
+
+
+def test_both_settings_are_as_they_were_asked(browser, server):
+    with opened(browser, server) as page:
+        page.fill("[data-of=steps]", "4")
+        page.check("#compare")
+        page.locator("body").evaluate(  # another seed and number, while the first is at work
+            """() => { const ask = window.fetch; window.fetch = (...said) => {
+            for (const one of ["seed", "num"]) document.getElementById(one).value = 2;
+            return ask(...said);
+            }; }"""
+        )
+        fill(page)
+        command = page.text_content("#command")
+        assert re.findall(r"--num (\d+) --seed (\d+)", command) == [("1", "0")] * 2
+
+
+def test_results_of_another_model_are_kept(browser, server):
+    with opened(browser, server, "proteins") as page:
+        page.fill("#content", "MK--LA----")
+        page.fill("[data-of=steps]", "4")
+        fill(page)
+        shown = text_of(page)
+        page.select_option("#model", "0")
+        expect(page.locator("#past")).to_be_hidden()
+        page.fill("[data-of=steps]", "4")
+        fill(page)
+        expect(page.locator("#history button")).to_have_count(1)
+        page.select_option("#model", "1")
+        page.locator("#history button").click()
+        assert text_of(page) == shown
+        page.get_by_text("Use this sequence").click()  # into the editor that is there now
+        expect(page.locator("#content")).to_have_value(shown)
 
 
 def test_a_picture_is_loaded_painted_and_filled(browser, server, tmp_path):
@@ -262,10 +495,7 @@ def test_a_table_is_filled_and_downloaded(browser, server, tmp_path):
         rows = page.locator(".card tbody tr").all()
         shown = [[c.text_content() for c in row.locator("td").all()] for row in rows]
         assert shown[0][0] == "30" and shown[1][1:] == ["ax", "14"] and all(map(all, shown))
-        with page.expect_download() as download:
-            page.click("#download")
-        written = Path(download.value.path()).read_text()
-        assert written == "age,job,pay\n" + "".join(",".join(row) + "\n" for row in shown)
+        assert downloaded(page) == "age,job,pay\n" + "".join(",".join(row) + "\n" for row in shown)
         # a column that is fixed stays as it is
         page.locator("#grid thead input").nth(0).check()
         cell.nth(0).fill("")
@@ -281,6 +511,7 @@ def test_a_kind_that_nobody_knows_has_a_plain_page(browser, server):
         boards = page.locator(".card .board").all()
         shown = [board.text_content() for board in boards]
         assert re.fullmatch("1[1-6]{2}66", shown[0]) and re.fullmatch("[1-6]2345", shown[1])
+        assert downloaded(page).splitlines() == shown
         page.fill("#content", "12")
         expect(page.locator("#message")).to_contain_text("is no throw of 5 dice")
 

@@ -184,6 +184,45 @@ def test_strings_that_look_like_numbers_are_categories(tmp_path, texts, values, 
         columns_in(tmp_path / "t", {"a": tickets})
 
 
+def test_strings_of_digits_that_name_rows_are_no_categories(tmp_path):
+    by_step = [str(100000 + 7 * k) for k in range(80)]
+    others = [str(100000 + 7 * k * k) for k in range(80)]
+    for name in ("step", "dropped", "kept", "numbers"):
+        (tmp_path / name).mkdir()
+    (column,) = columns_in(tmp_path / "step", {"id": by_step, "x": ["a", "b"] * 40})
+    assert column.name == "x"
+    assert open_data(tmp_path / "step" / "out").meta["identifiers"] == ["id"]
+    rows = {"id": others, "x": ["a", "b"] * 40}
+    with pytest.raises(ValueError, match="'id' has 80 different values in 80 rows.*--categories"):
+        columns_in(tmp_path, rows)
+    (column,) = columns_in(tmp_path / "dropped", rows, drop=["id"])
+    assert column.name == "x"
+    column, _ = columns_in(tmp_path / "kept", rows, categories=["id"])
+    assert column.bounds is None and len(column.values) == 80
+    column, _ = columns_in(tmp_path / "numbers", rows, numbers=["id"])
+    assert column.bounds is not None
+
+
+@pytest.mark.parametrize("name", ["a ", "\ta", "a\0"])
+def test_names_that_a_table_cannot_keep(tmp_path, name):
+    for folder in ("like", "others"):
+        (tmp_path / folder).mkdir()
+    columns = {name: [1, 2] * 20, "b": ["x", "y"] * 20}
+    with pytest.raises(ValueError, match=r"t\.parquet has a column .*: rename it, since names"):
+        columns_in(tmp_path, columns)
+    assert not (tmp_path / "out").exists()
+    columns_in(tmp_path / "like", {"b": ["x", "y"] * 20})
+    like = open_data(tmp_path / "like" / "out").tokenizer  # of which that column is none
+    (column,) = columns_in(tmp_path / "others", columns, like=like)
+    assert column.name == "b"
+
+
+def test_a_text_with_a_zero_byte_is_refused_by_its_file_and_column(tmp_path):
+    said = r"t\.parquet: column 'a' has the text 'y\\x00', with a zero byte"
+    with pytest.raises(ValueError, match=said):
+        columns_in(tmp_path, {"a": ["x", "y\0"] * 20, "b": ["x", "y"] * 20})
+
+
 def test_numbers_are_themselves_beside_others_of_any_spelling(tmp_path):
     rows = [f"{'abcde'[i % 5]};{('1.234,56', '7,5', '1.125', '0,25')[i % 4]}" for i in range(60)]
     (tmp_path / "t.csv").write_text("\n".join(["c;n", *rows]) + "\n")

@@ -19,7 +19,9 @@ from unmask.categorical import uniform
 from unmask.device import precision
 from unmask.diffusion import MaskedDiffusion, accepts, evaluating
 from unmask.estimate import Estimate
-from unmask.likelihood import UnresolvedError, estimate_nelbo
+from unmask.likelihood import Bound, UnresolvedError
+from unmask.likelihood import estimate as estimate_by
+from unmask.likelihood.enumeration import ENUMERATED
 from unmask.masks import Draw, stratified
 from unmask.roles import SCORED
 from unmask.sampling import sample
@@ -29,7 +31,6 @@ SINGLE = 1e-6  # relative, of a bound whose parts are in 32 bits
 FINE = 2**20  # steps that are as good as continuous time
 STEPS = 8  # of discrete time where it is enumerated
 LOGITS = 2**22  # at a time
-ENUMERATED = 2**26  # logits of the enumeration, which are held together
 
 
 class Check(NamedTuple):
@@ -263,8 +264,8 @@ def check_enumeration(
             except UnresolvedError as error:
                 yield left_out(f"enumeration:{of} {name}", str(error))
                 continue
-            how |= {"repeats": repeats, "seed": seed, "finite": False}
-            drawn = estimate_nelbo(model, [many], **how)
+            draws: dict[str, Any] = {"repeats": repeats, "seed": seed, "finite": False}
+            drawn = estimate_by(model, [many], Bound(**how), **draws)
             z = sigmas(drawn.mean - exact, drawn.noise, exact)
             note = f"{drawn.mean:.4f} +- {drawn.noise:.4f}, exactly {exact:.4f} nats"
             yield Check(f"enumeration:{of} {name}, {count} units", z, SIGMAS, "sigma", note)
@@ -330,8 +331,9 @@ def estimate(
     seed: int,
     steps: int | None = None,
 ) -> Estimate:
-    how: dict[str, Any] = {"repeats": repeats, "steps": steps, "seed": seed, "finite": False}
-    return estimate_nelbo(model, batches(x, valid), **how)
+    """By the bound of masked diffusion, whatever process the model is a rival's of."""
+    draws: dict[str, Any] = {"repeats": repeats, "seed": seed, "finite": False}
+    return estimate_by(model, batches(x, valid), Bound(steps), **draws)
 
 
 def batches(x: Tensor, valid: Tensor | None, size: int = 16) -> list[dict]:
@@ -367,7 +369,10 @@ def sampled_times(
             u = 1 - stratified(len(clean.y), generator, clean.y.device)
             coins = uniform(*clean.y.shape, generator=generator, device=clean.y.device)
             masked = (coins < u[:, None] ** 2) & clean.scored
-            draw = Draw(model.schedule.inverse(1 - u**2), masked, 2 / u)
+            fits = model.schedule.inverse(1 - clean.hidden_share(masked))
+            # as in `MaskedDiffusion.draw`
+            t = torch.where(clean.conditional, fits, model.schedule.inverse(1 - u**2))
+            draw = Draw(t, masked, 2 / u)
             draws.append(float(model.score(clean, draw)[1].sum()))
         sums = torch.tensor(draws, dtype=torch.float64)
         total += float(sums.mean())

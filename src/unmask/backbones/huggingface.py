@@ -148,6 +148,8 @@ class HuggingFace(Rows):
             network = build(known, fields)
         if rows is None:
             rows = torch.empty(values, dtype=torch.long)  # to be read
+        else:
+            check_rows(rows, fields["vocab_size"])
         for row in (mask, begin, end):
             if row is not None and not 0 <= row < fields["vocab_size"]:
                 raise ValueError(f"row {row} is none of the {fields['vocab_size']} of the network")
@@ -189,11 +191,18 @@ def read(network: HuggingFace, keys: Any) -> None:
 
     ValueError for rows that the network does not have.
     """
-    rows, size = network.rows, network.fields["vocab_size"]
-    if not rows.is_meta and int(rows.max()) >= size:
-        raise ValueError(f"a value has row {int(rows.max())}, and the network has {size}")
+    check_rows(network.rows, network.fields["vocab_size"])
     inner: Any = network.network
     inner.tie_weights()
+
+
+def check_rows(rows: Tensor, size: int) -> None:
+    """ValueError for a row that a network of `size` rows does not have."""
+    if not rows.is_meta and int(rows.max()) >= size:
+        raise ValueError(
+            f"the network has {size} rows, and its vocabulary has a row {int(rows.max())}: give "
+            "the tokenizer that it was trained with"
+        )
 
 
 def from_transformers(
@@ -234,9 +243,10 @@ def from_transformers(
         return Rows(model, rows, **how)
     if shift:
         raise ValueError(f"a {name} says at each position what stands there: leave out shift")
-    without_token_dropout(model, mask, getattr(config, "token_dropout", False) is True)
     fields = fields_of(FAMILIES[name], config.to_dict())
-    return HuggingFace(name, fields, len(rows), mask, *marks, rows=rows, network=model)
+    made = HuggingFace(name, fields, len(rows), mask, *marks, rows=rows, network=model)
+    without_token_dropout(model, mask)
+    return made
 
 
 def marks_of(ids: Sequence[int]) -> tuple[int | None, int | None]:
@@ -264,16 +274,17 @@ def drawable(entries: Mapping[str, int], special: set[int | None]) -> Tensor:
 
 
 @torch.no_grad()
-def without_token_dropout(network: nn.Module, mask: int, was_on: bool) -> None:
+def without_token_dropout(network: nn.Module, mask: int, was_on: bool = False) -> None:
     """Switch off what ESM-2 does with its mask, and leave what it learned.
 
+    `was_on`: it was on in training, though it is off in this network.
     Under `token_dropout` the embedding of the mask counts as 0, and all others are multiplied by
     0.88 / (1 - the share that is masked): by 1 at the share of training, by hundreds where nearly
     all is masked.  Without, the mask has an embedding, which was never trained: it is set to 0, so
     that at 12 % masked the network says the same as before.
     """
     embeddings: Any = getattr(getattr(network, "esm", None), "embeddings", None)
-    if embeddings is None or not was_on:
+    if embeddings is None or not (was_on or embeddings.token_dropout):
         return
     embeddings.token_dropout = False
     embeddings.word_embeddings.weight[mask] = 0

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unmask.backbones.modulated import Modulated
-from unmask.backbones.transformer import MOST_LAYERS, _zero, attend
+from unmask.backbones.transformer import MOST_LAYERS, _zero, attend, of_class
 
 
 def tanh_gelu(x: Tensor) -> Tensor:
@@ -178,7 +178,7 @@ class Condition(nn.Module):
                 raise ValueError(
                     f"this network needs one of its {self.label.num_embeddings} classes: give cond"
                 )
-            label = self.label(cond)
+            label = of_class(self.label, cond)
         if self.time is None:
             assert label is not None
             return label

@@ -22,7 +22,7 @@ from unmask.backbones.attention import attend
 from unmask.backbones.modulated import Modulated
 from unmask.backbones.traits import TraitMaps, embedded
 from unmask.kernels.pointwise import rms_norm, turned, with_neighbours
-from unmask.subtokens import least_base
+from unmask.subtokens import check_ids, least_base
 
 MOST_LAYERS = 1000  # more take minutes to be built
 
@@ -228,9 +228,16 @@ def condition(
     if label is not None:
         if cond is None:
             cond = torch.full((z.shape[0],), label.num_embeddings - 1, device=z.device)  # no label
-        of_label = label(cond)
+        of_label = of_class(label, cond)
         c = of_label if c is None else c + of_label
     return None if c is None else F.silu(c)
+
+
+def of_class(label: nn.Embedding, cond: Tensor) -> Tensor:
+    """(B, D) of classes cond (B,).  ValueError for one that there is not."""
+    if not torch.compiler.is_exporting():  # then they have no values
+        check_ids(cond, label.num_embeddings, "class")
+    return label(cond)
 
 
 class RMSNorm(nn.Module):

@@ -61,11 +61,11 @@ def audit(argv: list[str]) -> int:
     if args.selftest:
         rows = selftest.run(args.seed)
         made = {"repeats": selftest.REPEATS, "precision": "float64"}
-        return report_checks(runtime, None, selftest.HEADER, rows, **made)
+        return report_checks(runtime, selftest.HEADER, rows, **made)
     from unmask.data import open_data
 
     data = open_data(args.data) if args.data else None
-    model, kind, folder = runtime.load(args.model, "audit")
+    model, kind = runtime.load(args.model, "audit")
     if data is not None:
         same_data(model, kind, data, runtime.found.place)
     length = args.length or model.meta["length"]
@@ -77,7 +77,7 @@ def audit(argv: list[str]) -> int:
     if model.meta.get("labels"):
         on += ", without their classes"
     print(
-        f"{folder}, trained on {trained}; {on}, {runtime.dtype}, "
+        f"{runtime.found.folder}, trained on {trained}; {on}, {runtime.dtype}, "
         f"{args.repeats} draws a window, seed {args.seed}"
     )
     draws = {"units": args.enumerate, "repeats": args.repeats, "seed": args.seed}
@@ -86,7 +86,7 @@ def audit(argv: list[str]) -> int:
         rows = itertools.chain(rows, compared(args, runtime, model, kind, data))
     made = {"objective": model.objective, "on": on, "repeats": args.repeats}
     sha = None if data is None else data.meta["sha256"]
-    return report_checks(runtime, folder, checks.HEADER, rows, **made, data_sha256=sha)
+    return report_checks(runtime, checks.HEADER, rows, **made, data_sha256=sha)
 
 
 def compared(args: Audit, runtime: Runtime, model: Any, kind: Any, data: Any) -> Iterator:

@@ -16,9 +16,9 @@ from unmask.cli.flags import parse
 from unmask.cli.runtime import write_record
 from unmask.documents import read_json, whole
 from unmask.files import descriptor, is_writer, no_file, write_whole
-from unmask.kinds.output import check_out
+from unmask.kinds.output import check_apart, check_out
 
-# what has to be the same
+# what has to be the same; of data_sha256 a protocol knows more, which of its files were scored
 PAIRED = ("unit", "data_sha256", "split", "length", "n", "positions", "given")
 # what has to be the same for the same masks
 OF_MASKS = ("estimator", "revealed_at_an_instant", "seed", "repeats")
@@ -41,16 +41,12 @@ def compare(argv: list[str]) -> None:
     """Is one of two bounds lower?  The paired difference of A and B, with its error."""
     args = parse(Compare, "compare", argv, compare.__doc__)
     check_out(args.json)
+    check_apart([args.json], [args.a, args.b, beside(args.a), beside(args.b)])
     from unmask.estimate import difference, freedom, student
 
     (of_a, a), (of_b, b) = read_evaluation(args.a), read_evaluation(args.b)
     unlike_how = check_protocols(args, of_a, of_b)
-    for name in PAIRED:
-        if of_a.get(name) != of_b.get(name):
-            there, here = (str(record.get(name))[:60] for record in (of_a, of_b))
-            raise ValueError(
-                f"{args.a} and {args.b} cannot be paired: {name} is {there} there and {here} here"
-            )
+    check_paired(args, of_a, of_b)
     change, error, noise = difference(a, b)
     groups = len(a.positions) if a.groups is None else len(a.groups.unique())
     if math.isnan(error):
@@ -65,7 +61,11 @@ def compare(argv: list[str]) -> None:
     print(f"  {each} by themselves; differences from {needed:.4f} on would be resolved")
     unlike = [name for name in OF_MASKS if of_a.get(name) != of_b.get(name)]
     same = f"  the same {len(a.positions):,} examples"
-    print(f"{same} and masks; noise of the masks alone {noise:.4f}" if not unlike else same)
+    if not unlike:
+        same += " and masks"
+        if not math.isnan(noise):
+            same += f"; noise of the masks alone {noise:.4f}"
+    print(same)
     if not unlike_how:  # of records from before there were protocols
         unlike_how = [f"other {name}: {of_a.get(name)} and {of_b.get(name)}" for name in unlike]
     print(f"  error {of_a.get('error_over', 'over examples')}")
@@ -78,6 +78,24 @@ def compare(argv: list[str]) -> None:
         "a_sha256": of_a["examples"]["sha256"], "b_sha256": of_b["examples"]["sha256"],
     }  # fmt: skip
     write_record(args.json, **record)
+
+
+def check_paired(args: Compare, of_a: dict, of_b: dict) -> None:
+    """ValueError, with the field and what of it differs, unless all of PAIRED is the same."""
+    names = list(PAIRED)
+    if "protocol" in of_a and "protocol" in of_b:  # which know the files of the split
+        names.remove("data_sha256")
+    for name in names:
+        there, here = of_a.get(name), of_b.get(name)
+        if there == here:
+            continue
+        if isinstance(there, dict) and isinstance(here, dict):
+            other = {key for key in there | here if there.get(key) != here.get(key)}
+            there, here = ({k: v for k, v in one.items() if k in other} for one in (there, here))
+        raise ValueError(
+            f"{args.a} and {args.b} cannot be paired: {name} is {str(there)[:60]} there and "
+            f"{str(here)[:60]} here"
+        )
 
 
 def check_protocols(args: Compare, of_a: dict, of_b: dict) -> list[str]:

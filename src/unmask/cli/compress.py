@@ -92,7 +92,7 @@ def compress(argv: list[str]) -> None:
     from unmask.compression.frequencies import library
 
     library()
-    model, kind, folder = runtime.load(args.model, "compress")
+    model, kind = runtime.load(args.model, "compress")
     model = model.float()
     shares = shares_of(args, model)
     with as_file(args.input) as source:
@@ -115,7 +115,6 @@ def compress(argv: list[str]) -> None:
     print("\n".join(lines))
     sizes = made.sizes._asdict() | {"file": len(made.content), "input": len(packed.raw)}
     runtime.record(
-        folder,
         bytes=sizes | others,
         likelihood_bits=made.bits,
         coded_bits=made.coded_bits,
@@ -140,7 +139,7 @@ def decompress(argv: list[str]) -> None:
     header = unpack(raw, name).header
     library()
     runtime = Runtime(args)
-    model, kind, folder = runtime.load(args.model, "compress")
+    model, kind = runtime.load(args.model, "compress")
     model = model.float()
     compression.check_weights(model, header, name)  # before what it says is done
     kind.check_unpacked(args.out)
@@ -151,7 +150,7 @@ def decompress(argv: list[str]) -> None:
     tokens = sum(len(one) for one in found.examples)
     said = f"{args.out}: {tokens:,} {kind.unit}s, every block as its checksum says"
     print(said)
-    runtime.record(folder, examples=len(found.examples), tokens=tokens, out=args.out)
+    runtime.record(examples=len(found.examples), tokens=tokens, out=args.out)
 
 
 def content_of(named: str) -> tuple[bytes, str]:

@@ -55,7 +55,6 @@ def demo(argv: list[str]) -> None:
     args: Any = parse(flags_of_demos(), "demo", argv, demo.__doc__)
     refuse_stream(args.out)
     runtime = Runtime(args)
-    from unmask.diffusion import MaskedDiffusion
     from unmask.kinds.registry import kind_of
     from unmask.train import train
 
@@ -73,11 +72,11 @@ def demo(argv: list[str]) -> None:
     )
     folder = train(config, out / "data", out / "run")
 
-    model = MaskedDiffusion.from_pretrained(folder).to(runtime.device)
+    model, _ = runtime.load(str(folder))
     print("evaluating, sampling, filling in", file=sys.stderr)
     with runtime.precision:
         record = present(one, kind_of(data.meta, data.folder), data, model, runtime, config, out)
-    runtime.record(folder, **record)
+    runtime.record(**record)
     if args.open:
         show(out / "report.html")
 
@@ -112,6 +111,7 @@ def present(
     from unmask import checkpoint
     from unmask.evaluation.presentation import Watching, drawn, told
     from unmask.likelihood import cross_entropy_by_count, estimate_nelbo
+    from unmask.report import some_windows
     from unmask.report.boards import of_filling, of_samples
     from unmask.sampling import draw_lengths
     from unmask.train import last_row, read_log
@@ -122,6 +122,7 @@ def present(
     bound = estimate_nelbo(model, windows, repeats=one.repeats, seed=seed, by_position=columns)
     some = one.examples(data, length)
     by_count = cross_entropy_by_count(model, some, levels=one.levels, generator=generator)
+    asked = min(one.curve, data.window_count("test", length))
     sizes = [length] * one.num
     if "lengths" in kind.meta:
         sizes = sorted(draw_lengths(model, one.num, generator).tolist(), reverse=True)
@@ -148,6 +149,7 @@ def present(
     report = write(out, one, shown, kind, drawer.states, {
         "summary": summary, "log": log, "schedule": model.schedule, "bound_by_count": by_count,
         "baselines": baselines, "bound": (bound.bits_per_dim, bound.bits_per_dim_stderr),
+        "of_windows": some_windows(some, asked, data.unit),
         "sources": "; ".join(filter(None, [made_by(), one.credit])), "sections": sections,
     })  # fmt: skip
     if one.file:

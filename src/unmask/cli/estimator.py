@@ -54,6 +54,8 @@ def check_estimator(args: Estimating) -> None:
     name = args.estimator
     if name == "joint":
         raise ValueError(JOINT)
+    if args.steps < 0:
+        raise ValueError(f"--steps must be at least 1, not {args.steps}")
     in_steps = name not in ("bound", "orders", "enumeration")
     of_path = in_steps and name != "counts"
     if name == "orders" and (args.steps or args.masking != "model"):

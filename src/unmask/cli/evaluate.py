@@ -19,7 +19,7 @@ from unmask.cli.protocol import (
     wants_list,
 )
 from unmask.cli.runtime import Runtime, check_positive, same_data
-from unmask.kinds.output import check_out
+from unmask.kinds.output import check_apart, check_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,6 @@ class Scored(NamedTuple):
     """The model whose bound is taken, and what it is taken on."""
 
     model: Any
-    folder: Path  # of the model
     kind: Any
     data: Any
     batches: Any  # `Counted`: of all windows, afresh whenever one asks; and their bytes
@@ -75,7 +74,8 @@ def evaluate(argv: list[str]) -> None:
     check_positive(args, "repeats")
     if named(args.json):
         check_out(str(beside(args.json)))
-    model, kind, folder = runtime.load(args.model, "eval")
+    check_apart([args.json], [args.data, args.grid])
+    model, kind = runtime.load(args.model, "eval")
     split, length = terms_of_windows(args, kind, model.meta["length"])
     estimator = estimator_of(args, model, length)
     estimator.check(model)
@@ -90,7 +90,7 @@ def evaluate(argv: list[str]) -> None:
     batch_size = rows_at_a_time(args.batch_size, length)
     count = min(data.window_count(split, length), args.limit or sys.maxsize)
     batches = Counted(data, split, length, batch_size, args.limit or None)
-    scored = Scored(model, folder, kind, data, batches, count, length, split, batch_size)
+    scored = Scored(model, kind, data, batches, count, length, split, batch_size)
     with runtime.precision:
         if args.error:
             bound, single = until(args, runtime, scored, estimator), None
@@ -115,12 +115,11 @@ def drawn(args: Eval, runtime: Runtime, scored: Scored, estimator: Any) -> tuple
 
 def until(args: Eval, runtime: Runtime, scored: Scored, estimator: Any) -> Any:
     """The estimate whose noise is at most --error."""
-    from unmask.checkpoint import digest
     from unmask.evaluation.until import LEAST, Kept, estimate_until
 
     each = -(-scored.count // scored.batch_size)
     made_by = {
-        "model": digest(scored.folder / "model.safetensors"), "data": scored.data.meta["sha256"],
+        "model": runtime.model_sha256, "data": scored.data.meta["sha256"],
         "estimator": repr(estimator),
         "density": estimator.density(scored.model, estimator.of_replicate()),
         "precision": runtime.dtype, "batch": scored.batch_size,
@@ -165,15 +164,12 @@ def watched(batches: Any, bar: Any, each: int) -> Any:
         bar.update(each)
 
 
-def how(args: Any, runtime: Runtime, folder: Path, bound: Any) -> dict[str, Any]:
+def how(args: Any, runtime: Runtime, bound: Any) -> dict[str, Any]:
     """What a protocol says of an estimate."""
-    from unmask.checkpoint import digest
-
     return {
         "estimator": f"{bound.name}, of {bound.sampler}", "masking": bound.masking,
         "draws": bound.repeats, "density": bound.density, "seed": args.seed,
-        "precision": runtime.dtype,
-        "weights": f"{runtime.weights} {digest(folder / 'model.safetensors')}",
+        "precision": runtime.dtype, "weights": f"{runtime.weights} {runtime.model_sha256}",
     }  # fmt: skip
 
 
@@ -191,13 +187,15 @@ def beyond_tokens(data: Any, split: str, count: int, length: int, bound: Any) ->
         print(f"  {beyond.what}: said of whole splits, without --limit")
         return {}
     nats = bound.mean + beyond.nats
-    print(f"  {plus_minus(nats, bound.stderr, '.3f')} nats {data.example}: {beyond.what}, ", end="")
-    print(f"of which {beyond.nats:.3f} within the values' bins; as a density ", end="")
+    stderr = bound.stderr + beyond.stderr  # at most: a row's two parts may go together
+    print(f"  {plus_minus(nats, stderr, '.3f')} nats {data.example}: {beyond.what}, ", end="")
+    within = plus_minus(beyond.nats, beyond.stderr, ".3f")
+    print(f"of which {within} within the values' bins; as a density ", end="")
     print(f"{nats + beyond.density:.3f}")
     for note in beyond.notes:
         print(f"    {note}")
     return {
-        "nats_as_written": nats, "nats_as_written_stderr": bound.stderr,
+        "nats_as_written": nats, "nats_as_written_stderr": stderr,
         "nats_as_density": nats + beyond.density, "nats_within_by_column": beyond.columns,
     }  # fmt: skip
 
@@ -216,7 +214,7 @@ def report_bound(args: Eval, runtime: Runtime, scored: Scored, bound: Any, singl
     from unmask.estimate import difference, plus_minus
     from unmask.likelihood.estimators import unit_of
 
-    model, folder, kind, data, batches, count, length, split, _ = scored
+    model, kind, data, batches, count, length, split, _ = scored
     positions = int(bound.positions.sum())
     labels = model.meta.get("labels", False)
     number = plus_minus(bound.bits_per_dim, bound.bits_per_dim_stderr)
@@ -250,7 +248,7 @@ def report_bound(args: Eval, runtime: Runtime, scored: Scored, bound: Any, singl
     if data.perplexity:
         which = "" if bound.what.startswith("the exact") else " bound"
         print(f"  perplexity{which} {bound.perplexity:.2f} per token")
-    protocol = protocol_of(data, model, (split, length, count), how(args, runtime, folder, bound))
+    protocol = protocol_of(data, model, (split, length, count), how(args, runtime, bound))
     print(say_protocol(protocol))
     at_an_instant = unit_of(model, bound.masking) if "at an instant" in bound.sampler else None
     values = {
@@ -268,7 +266,7 @@ def report_bound(args: Eval, runtime: Runtime, scored: Scored, bound: Any, singl
         values["nats_by_column"] = by_column
     if single is not None:
         values["single_order_nats"] = single.mean
-    runtime.record(folder, **values, **keep_examples(args.json, bound))
+    runtime.record(**values, **keep_examples(args.json, bound))
     if single is None:
         return
     gain, error, _ = difference(single, bound)

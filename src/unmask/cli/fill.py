@@ -50,7 +50,7 @@ def fill(argv: list[str]) -> None:
             f"there is no file {args.input}: "
             "INPUT is a text, a picture, a table or a FASTA file, or - for standard input",
         )
-    model, kind, folder = runtime.load(args.model, "fill")
+    model, kind = runtime.load(args.model, "fill")
     refuse_others(args, kind, "Read")
     if "label" in flag_names(kind.Read):
         args = replace(args, label=label_of(args.label, model))
@@ -60,4 +60,4 @@ def fill(argv: list[str]) -> None:
         check_apart(outs, [path, *source.reads, args.grid])
         made = source.fill(Filler(model, **runtime.filling(), window=args.window))
     drawn = {} if getattr(args, "best", False) else how(args, model)
-    runtime.record(folder, **made, **drawn)
+    runtime.record(**made, **drawn)

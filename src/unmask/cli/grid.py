@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from unmask.cli.flags import Machine, Model, parse
 from unmask.cli.runtime import Runtime, check_positive, same_data
-from unmask.kinds.output import check_out
+from unmask.kinds.output import check_apart, check_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +37,20 @@ def grid(argv: list[str]) -> None:
     args = parse(Grid, "grid", argv, grid.__doc__)
     check_positive(args, "steps", "repeats")
     check_out(args.out, ".json")
+    check_apart([args.out, args.json], [args.data])
     runtime = Runtime(args)
-    from unmask.checkpoint import digest
     from unmask.data import open_data
-    from unmask.evaluation.grid import best_counts, measure
+    from unmask.evaluation.grid import best_counts, check_steps, measure
     from unmask.files import write_whole
     from unmask.rows import rows_at_a_time
 
-    model, kind, folder = runtime.load(args.model, "grid")
+    model, kind = runtime.load(args.model, "grid")
     data = open_data(args.data, labels=model.meta.get("labels", False))
     same_data(model, kind, data, runtime.found.place)
     length = model.meta["length"]
+    check_steps(args.steps, length)
+    for split in ("validation", "test"):
+        data.window_count(split, length)  # an empty one is an error here
     masking = None if args.masking == "model" else args.masking
 
     def windows(split: str) -> Any:
@@ -70,12 +73,12 @@ def grid(argv: list[str]) -> None:
     print(f"  of {best.sampler}:")
     for name, row in table(costs).items():
         print(f"    {name:<22} {row}")
-    of_model = {"model_sha256": digest(folder / "model.safetensors")}
+    of_model = {"model_sha256": runtime.model_sha256}
     of_data = {"data_sha256": data.meta["sha256"], "split": "validation", "steps": args.steps}
     written = {"counts": counts, "masking": best.masking} | of_model | of_data
     write_whole(Path(args.out), json.dumps(written, indent=2) + "\n")
     values = {name: numbers(one, best) for name, one in costs.items()}
-    runtime.record(folder, unit=f"bits per {data.unit}", grids=values, **of_data, counts=counts)
+    runtime.record(unit=f"bits per {data.unit}", grids=values, **of_data, counts=counts)
 
 
 def compared(

@@ -181,13 +181,13 @@ def failed(verb: str, why: str, code: int = 2) -> int:
 
 
 def speak_utf8(stream) -> None:
-    """Write UTF-8 to a stream that is ASCII, as where there is no locale."""
+    """Write UTF-8 to a stream that is ASCII, as where there is no locale; what an encoding lacks,
+    such as bytes of a name that are no text, with backslashes."""
     if not hasattr(stream, "reconfigure"):
         return
-    encoding = codecs.lookup(stream.encoding).name
-    if encoding == "ascii":
-        stream.reconfigure(encoding="utf-8")
-    elif encoding != "utf-8":
+    if codecs.lookup(stream.encoding).name == "ascii":
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    elif stream.errors == "strict":
         stream.reconfigure(errors="backslashreplace")
 
 

@@ -47,6 +47,8 @@ def open_scored(args: Any, kind: Kind, labels: bool) -> Any:
             f"{recipe.split}; leave it out"
         )
     if (args.data / "meta.json").is_file():
+        if args.keep:
+            raise ValueError(f"--keep {args.keep}: {args.data} is prepared already: leave it out")
         data = open_data(args.data, labels=labels)
         found = data.meta.get("protocol", {}).get("name")
         if found != args.protocol:
@@ -68,8 +70,9 @@ def prepare_source(args: Any, kind: Kind, labels: bool) -> Any:
     """The source's data; a temporary folder of them goes with the object."""
     if args.keep:
         from unmask.kinds.folder import check_new
+        from unmask.processes import started
 
-        kind.follow(args.protocol, args.data, check_new(args.keep))
+        started().of_first(lambda: kind.follow(args.protocol, args.data, check_new(args.keep)))
         return open_data(args.keep, labels=labels)
     folder = Path(tempfile.mkdtemp(prefix="unmask-"))
     try:

@@ -70,17 +70,18 @@ def report(argv: list[str]) -> None:
         raise ValueError(f"--open shows a file, and --out is {args.out}: name one, or leave it out")
     check_out(args.out, ".html")
     check_apart([args.out, args.json], [args.grid, args.data])
-    from unmask.checkpoint import digest
     from unmask.report import write_report
     from unmask.report.boards import of_filling, of_samples
 
-    model, kind, folder = runtime.load(args.model, "report")
+    model, kind = runtime.load(args.model, "report")
+    log, training = read_run(runtime)
+    if args.audit:
+        model.refuse("audit")
     data = opened(args, runtime, model, kind)
     if any(args.words):
         if not kind.has_words:
             raise ValueError(f"--words is not for {kind.what}: leave it out")
         example_with_words(args, model, kind, None)
-    log = read_log_of(runtime)
     print("drawing samples, filling in", file=sys.stderr)
     samples, filling = filled(args, runtime, model, kind, data)
     sections = of_samples(kind, samples)
@@ -92,25 +93,24 @@ def report(argv: list[str]) -> None:
     parts, record, summary = {}, {}, []
     if data is not None:
         print(f"taking the bound on {args.data}", file=sys.stderr)
-        parts, record, summary = bounded(args, runtime, model, kind, data, folder)
+        parts, record, summary = bounded(args, runtime, model, kind, data)
     if args.audit:
         print("checking that the number is a bound", file=sys.stderr)
         sections.append(audited(args, runtime, model, data))
     unit = kind.unit if data is None else data.unit
-    summary += facts_of(model, kind, folder, log, unit)
+    summary += facts_of(model, training, log, unit)
     drawn = ", ".join(f"{name} {value}" for name, value in how(args, model).items())
     which = "averaged" if runtime.weights == "ema" else runtime.weights
-    sha = digest(folder / "model.safetensors")[:12]
     summary += [
         ("drawn with", f"{drawn}, seed {args.seed}"),
-        ("weights", f"{which}, SHA-256 {sha}"),
+        ("weights", f"{which}, SHA-256 {runtime.model_sha256[:12]}"),
     ]
     write_report(
         Path(args.out), title=f"A model of {kind.describe()}", unit=unit, sources=made_by(),
         summary=summary, sections=sections, log=log, schedule=model.schedule, **parts,
     )  # fmt: skip
     print(f"wrote {args.out}", file=sys.stderr)
-    runtime.record(folder, out=args.out, **record, **how(args, model))
+    runtime.record(out=args.out, **record, **how(args, model))
     if args.open:
         show(Path(args.out))
 
@@ -133,12 +133,16 @@ def opened(args: Report, runtime: Runtime, model: Any, kind: Any) -> Any:
     return data
 
 
-def read_log_of(runtime: Runtime) -> list[dict]:
-    """The log of a run; of a model that is none, no rows."""
+def read_run(runtime: Runtime) -> tuple[list[dict], dict]:
+    """The log of a run, and what its checkpoint says of its training; of a model that is none,
+    nothing."""
+    from unmask.checkpoint import read_config
     from unmask.train import read_log
+    from unmask.train.run import read_training
 
-    log = runtime.found.place / "log.jsonl"
-    return read_log(log) if log.is_file() else []
+    folder, log = runtime.found.folder, runtime.found.place / "log.jsonl"
+    training = read_training(folder) if "training" in read_config(folder) else {}
+    return read_log(log) if log.is_file() else [], training
 
 
 def filled(args: Report, runtime: Runtime, model: Any, kind: Any, data: Any) -> tuple[Any, Any]:
@@ -214,13 +218,14 @@ def example_with_words(args: Report, model: Any, kind: Any, ids: Any) -> Any:
 
 
 def bounded(
-    args: Report, runtime: Runtime, model: Any, kind: Any, data: Any, folder: Path
+    args: Report, runtime: Runtime, model: Any, kind: Any, data: Any
 ) -> tuple[dict, dict, list[tuple[str, str]]]:
     """The bound: what is drawn of it, what is recorded, and facts."""
     from unmask.cli.evaluate import how as how_estimated
     from unmask.cli.evaluate import progress, split_otherwise, watched
     from unmask.cli.protocol import protocol_of, say_protocol
     from unmask.likelihood import cross_entropy_by_count, estimate_nelbo
+    from unmask.report import some_windows
     from unmask.rows import rows_at_a_time
 
     split, length = args.split, model.meta["length"]
@@ -240,11 +245,10 @@ def bounded(
             parts["bound_by_count"] = cross_entropy_by_count(
                 model, examples, levels=LEVELS, generator=runtime.generator
             )
+            parts["of_windows"] = some_windows(examples, min(CURVE, of), data.unit)
     parts["bound"] = bound.bits_per_dim, bound.bits_per_dim_stderr
     count = len(bound.positions)
-    protocol = protocol_of(
-        data, model, (split, length, count), how_estimated(args, runtime, folder, bound)
-    )
+    protocol = protocol_of(data, model, (split, length, count), how_estimated(args, runtime, bound))
     notes = [f"{split} split", f"{count:,} of {of:,} windows", *data.protocol(split, length)]
     if split_otherwise(model.meta["data"], data.meta):
         notes.append("split otherwise than for training: it may hold what was trained on")
@@ -270,8 +274,9 @@ def facts_of_bound(
         paid = zip(kind.columns, bound.by_position.tolist(), strict=True)
         rows.append(("of which", ", ".join(f"{name} {nats:.2f}" for name, (nats, _) in paid)))
     count, positions = len(bound.positions), int(bound.positions.sum())
-    noise = f"{bound.bits_per_dim_noise:.4f} bits per {data.unit}"
-    rows.append(("noise of the masks alone", noise))
+    if not (bound.exact or math.isnan(bound.noise)):
+        noise = f"{bound.bits_per_dim_noise:.4f} bits per {data.unit}"
+        rows.append(("noise of the masks alone", noise))
     said = "; ".join([data.describe(count, positions, length), *terms])
     return [*rows, ("protocol", said)]
 
@@ -282,25 +287,20 @@ def plus_minus(value: float, error: float, places: int = 3) -> str:
     return f"{value:.{places}f} ± {error:.{places}f}"
 
 
-def facts_of(
-    model: Any, kind: Any, folder: Path, log: list[dict], unit: str
-) -> list[tuple[str, str]]:
-    """(label, value) rows: what the model is, and what its folder tells of its training."""
-    from unmask import checkpoint
+def facts_of(model: Any, training: dict, log: list[dict], unit: str) -> list[tuple[str, str]]:
+    """(label, value) rows: what the model is, and what its run tells of its training."""
     from unmask.report.curves import evaluations
-    from unmask.train.run import read_training
 
-    config = checkpoint.read_config(folder)
-    of_data, rows = config["meta"].get("data", {}), []
+    of_data, rows = model.meta.get("data", {}), []
     sources = [f"{one['name']} ({one['bytes']:,} bytes)" for one in of_data.get("source", ())]
     rows.append(("trained on", ", ".join(sources) or "its folder does not say"))
     size = sum(p.numel() for p in model.parameters())
     shape = f"{model.meta['length']:,} {unit}s of {model.subtokenizer.vocab_size:,} values"
-    name, schedule = config["backbone"]["name"], config["schedule"]["name"]
+    name, schedule = model.config["backbone"]["name"], model.schedule.config["name"]
     rows.append(("network", f"{name} of {size:,} parameters, for {shape}; schedule {schedule}"))
-    if "training" in config:
-        done = read_training(folder)
-        rows.append(("training", f"{done['step']:,} steps in {done['seconds']:,.0f} s"))
+    if training:
+        step, seconds = training["step"], training["seconds"]
+        rows.append(("training", f"{step:,} steps in {seconds:,.0f} s"))
     if found := evaluations(log):
         step, bits, error = found[-1]
         value = plus_minus(bits, error or math.nan)

@@ -42,14 +42,17 @@ class Runtime:
         self.generator = torch.Generator().manual_seed(args.seed)
         self.args, self.began = args, time.monotonic()
         self.found: Any = None  # where the model is, if one was read
+        self.model_sha256 = ""  # of its weights
         self.weights = "ema"  # which ones of it
         check_out(args.json)
 
     def load(self, said: str, verb: str = ""):
-        """The model that MODEL names, the kind of its data, and its folder.
+        """The model that MODEL names, and the kind of its data.
 
+        Its folder is not needed from then on: a training that goes on deletes it meanwhile.
         ValueError for a model that this verb is not for.
         """
+        from unmask.checkpoint import read_config
         from unmask.hub import find
         from unmask.kinds.registry import kind_of
         from unmask.rivals import open_model
@@ -58,6 +61,7 @@ class Runtime:
         self.found = self.processes.of_first(lambda: find(said))
         folder = self.found.folder
         model = open_model(folder)
+        self.model_sha256 = read_config(folder)["sha256"]["model.safetensors"]  # just verified
         model.refuse(verb)
         model.to(self.device)
         trained_on = model.meta.get("data", {})
@@ -67,7 +71,7 @@ class Runtime:
                 "use it from Python (MaskedDiffusion.from_pretrained)"
             )
         self.weights = model.meta.get("weights", "ema")
-        return model, kind_of(trained_on, folder), folder
+        return model, kind_of(trained_on, folder).read_tokens()
 
     @property
     def whose_weights(self) -> str:
@@ -83,22 +87,19 @@ class Runtime:
         own |= {"grid": grid_of(args.grid), "processes": self.processes}
         return args.how() | own
 
-    def record(self, folder: Path | None = None, **values) -> None:
+    def record(self, **values) -> None:
         """Write --json, if asked for."""
         if not self.args.json:
             return
-        from unmask.checkpoint import digest
-
         made = {
             "seed": self.args.seed,
             "precision": self.dtype,
             "device": str(self.device),
             "seconds": round(time.monotonic() - self.began, 3),
         }
-        if folder is not None:
-            made |= {"model_sha256": digest(folder / "model.safetensors"), "weights": self.weights}
-            of_hub = self.found is not None and self.found.name
-            made |= {"model": of_hub} if of_hub else {}
+        if self.found is not None:
+            made |= {"model_sha256": self.model_sha256, "weights": self.weights}
+            made |= {"model": self.found.name} if self.found.name else {}
         write_record(self.args.json, **(made | values))
 
 
@@ -119,9 +120,7 @@ def made_by() -> str:
     return f"unmask {__version__}: {shlex.join(['unmask', *map(cut, sys.argv[1:])])}"
 
 
-def report_checks(
-    runtime: Runtime, folder: Path | None, header: str, rows: Iterable, **made
-) -> int:
+def report_checks(runtime: Runtime, header: str, rows: Iterable, **made) -> int:
     """Print the rows of an audit as they come, and record them; 1 if one failed."""
     print(header)
     done = []
@@ -130,7 +129,7 @@ def report_checks(
         done.append(row._asdict() | {"passed": row.passed})
     failed = sum(not row["passed"] for row in done)
     print(f"{failed} of {len(done)} FAILED" if failed else f"all {len(done)} passed")
-    runtime.record(folder, **made, failed=failed, rows=done)
+    runtime.record(**made, failed=failed, rows=done)
     return int(failed > 0)
 
 

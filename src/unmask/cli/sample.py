@@ -51,7 +51,7 @@ def sample(argv: list[str]) -> None:
     from unmask.rows import rows_at_a_time
 
     check_positive(args, "num")
-    model, kind, folder = runtime.load(args.model, "sample")
+    model, kind = runtime.load(args.model, "sample")
     kind.check(args)
     if args.frames and not kind.frames:
         raise ValueError(f"--frames is not for {kind.what}: leave it out")
@@ -77,7 +77,7 @@ def sample(argv: list[str]) -> None:
             write_frames(args.frames, kind, filler.states)
         else:
             print(f"{args.frames} is not written: there was nothing to unmask", file=sys.stderr)
-    runtime.record(folder, **made, **how(args, model))
+    runtime.record(**made, **how(args, model))
 
 
 def sizes_of(args: Any, runtime: Runtime, model: Any, kind: Any) -> tuple[list[int], dict]:

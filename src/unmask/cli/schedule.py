@@ -7,7 +7,7 @@ from typing import Literal
 
 from unmask.cli.flags import Machine, Model, parse
 from unmask.cli.runtime import Runtime, check_positive, same_data
-from unmask.kinds.output import check_out
+from unmask.kinds.output import check_apart, check_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,8 @@ def schedule(argv: list[str]) -> None:
 
     check_positive(args, "num", "limit", "repeats", "batch_size")
     check_out(args.out, ".png")
-    model, kind, folder = runtime.load(args.model, "schedule")
+    check_apart([args.out, args.json], [args.data])
+    model, kind = runtime.load(args.model, "schedule")
     data = None
     if args.data:
         data = open_data(args.data, labels=model.meta.get("labels", False))
@@ -58,7 +59,7 @@ def schedule(argv: list[str]) -> None:
     powers = None
     if model.schedule.num_values > 1:
         powers = learned.read_powers(model, kind.tokenizer, data)
-    print(f"{folder}: {learned.describe_schedule(model.schedule, powers, args.num)}")
+    print(f"{runtime.found.folder}: {learned.describe_schedule(model.schedule, powers, args.num)}")
     said = "for a plot of the curves: --out schedule.png"
     if args.out:
         learned.plot(Path(args.out), model.schedule, powers)
@@ -74,4 +75,4 @@ def schedule(argv: list[str]) -> None:
         print(f"seed {args.seed}, {runtime.dtype}, {runtime.whose_weights}")
         of = {"split": args.split, "unit": f"bits per {data.unit}"}
         of |= {"length": model.meta["length"], "data_sha256": data.meta["sha256"]}
-    runtime.record(folder, **learned.record_of(model.schedule, powers, bounds), **of)
+    runtime.record(**learned.record_of(model.schedule, powers, bounds), **of)

@@ -70,7 +70,7 @@ def score(argv: list[str]) -> None:
     runtime = Runtime(args)
     from unmask.scoring import Scorer, StoppedError
 
-    model, kind, folder = runtime.load(args.model, "score")
+    model, kind = runtime.load(args.model, "score")
     refuse_others(args, kind, "List")
     if args.window and kind.fixed:
         raise ValueError(f"--window is not for {kind.what}: leave it out")
@@ -123,7 +123,7 @@ def score(argv: list[str]) -> None:
     made |= {"sampler": estimator.sampler(model), "density": density}
     unused = args.error or estimator.exact
     made |= {"repeats": None if unused else args.repeats, "error": args.error}
-    runtime.record(folder, **made)
+    runtime.record(**made)
     if stop is not None:
         raise stop
 

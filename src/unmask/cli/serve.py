@@ -60,7 +60,7 @@ def serve(argv: list[str]) -> None:
             said += [f"--{name}", str(value)]
     models = []
     for path in args.models:
-        model, kind, _ = runtime.load(path, "serve")
+        model, kind = runtime.load(path, "serve")
         editor = editor_of(kind, model.meta["length"])
         models.append(Served(path, model, kind, editor, runtime.precision, tuple(said)))
     limits = Limits(steps=args.most_steps, num=args.most_num, seconds=args.seconds)

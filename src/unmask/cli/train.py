@@ -65,16 +65,12 @@ def train(argv: list[str]) -> None:
     from unmask.checkpoint import digest
     from unmask.data import open_data
     from unmask.device import tune_process
-    from unmask.hub import find
     from unmask.likelihood import own_estimator
-    from unmask.processes import started
     from unmask.rivals import open_model
-    from unmask.train import began, last_row
+    from unmask.train import last_row
     from unmask.train import train as run
 
     tune_process()
-    if start is not None:
-        start = started().of_first(lambda: start if began(out, start) else find(start).called)
     if dry_run:
         print_plan(TrainConfig(**values), data, start, out, gpu or "h100", record)
         return
@@ -82,6 +78,8 @@ def train(argv: list[str]) -> None:
     print(folder)
     last = last_row(out, folder)
     trained_on, model = open_data(data), open_model(folder)
+    if start is not None:  # these are in the model, and are not the preset's
+        values = {name: value for name, value in values.items() if name not in OF_MODEL}
     made = {
         "seed": args.seed, "preset": argv[0], "data_sha256": trained_on.meta["sha256"],
         "weights": "ema", "model_sha256": digest(folder / "model.safetensors"),
@@ -90,7 +88,7 @@ def train(argv: list[str]) -> None:
         "n": last.get("windows"), "estimator": own_estimator(model).name(model),
         "repeats": args.eval_repeats, "given": "classes" if model.meta.get("labels") else None,
         "steps": last["step"], "seconds": last["seconds"], "config": values,
-        "from": start,
+        "from": model.meta.get("from_hub", start),
     }  # fmt: skip
     write_record(record, **made)
 

@@ -88,9 +88,9 @@ def compress(
     estimator = likelihood.Path(order, None if shares is None else tuple(shares))
     check_model(model, estimator)
     arrays = [np.asarray(one) for one in examples]
-    lengths = np.array([len(one) for one in arrays], np.int64)
     if any(one.ndim != 1 or (one.size and one.dtype.kind not in "iu") for one in arrays):
         raise ValueError("an example is token ids of shape (S,), whole numbers: give such arrays")
+    lengths = np.array([len(one) for one in arrays], np.int64)
     if len(lengths) > 1 and not lengths.all():
         raise ValueError("an example has no tokens: leave it out")
     own = model.meta.get("length", 0)
@@ -216,12 +216,16 @@ def check_same(model: MaskedDiffusion, header: dict[str, Any], name: str) -> Non
     length = model.meta.get("length", 0)
     if length and header["width"] > length:
         raise ValueError(f"{name} has pieces of {header['width']} tokens, and the model {length}")
-    for fact, ours in machine(model).items():
-        theirs = header["machine"].get(fact)
+    here = machine(model)
+    made = {"products": here.get("products")} | header["machine"]  # older files do not say it
+    for fact, ours in here.items():
+        theirs = made.get(fact)
         if theirs != ours:
+            by_commands = "commands take what unmask.device.tune_process() sets"
+            fix = by_commands if fact == "products" else "take the same"
             raise ValueError(
                 f"{name} was made with {fact} {theirs!r}, and here it is {ours!r}: what a network "
-                "says differs between them in the last digits, and cannot be decoded; take the same"
+                f"says differs between them in the last digits, and cannot be decoded; {fix}"
             )
 
 

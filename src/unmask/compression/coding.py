@@ -21,6 +21,7 @@ from torch import Tensor
 
 from unmask.batch import Batch, told
 from unmask.compression.frequencies import Coder, Tick, coded_bits, frequencies
+from unmask.device import float32_library
 from unmask.diffusion import MaskedDiffusion
 from unmask.kernels.rows import chunks
 from unmask.likelihood.paths import Step, given_first, reveals
@@ -204,6 +205,7 @@ def repeatable(device: torch.device) -> Iterator[None]:
     if device.type == "cuda":  # before the first product, or PyTorch says so
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     settings: Any = torch.utils.deterministic  # of what there is at run time
     filling = settings.fill_uninitialized_memory
     tuning = torch.backends.cudnn.benchmark
@@ -213,7 +215,7 @@ def repeatable(device: torch.device) -> Iterator[None]:
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
         settings.fill_uninitialized_memory = filling
         torch.backends.cudnn.benchmark = tuning
 
@@ -225,10 +227,12 @@ def machine(model: MaskedDiffusion) -> dict[str, str | int]:
     if device.type == "cuda":
         name = f"cuda {torch.cuda.get_device_name(device)}"
     weights = (p.dtype for p in model.parameters() if p.is_floating_point())
+    products = {"products": float32_library()} if device.type == "cpu" else {}
     return {
         "device": name,
         "threads": torch.get_num_threads(),
         "dtype": str(next(weights, torch.float32)).removeprefix("torch."),
+        **products,
         "torch": torch.__version__,
         "numpy": np.__version__,
         "constriction": version("constriction"),

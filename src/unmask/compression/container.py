@@ -116,18 +116,16 @@ def unpack(raw: bytes, name: str = "the file") -> Content:
         raise ValueError(f"{name} is damaged or cut short: restore it from a copy")
     reader = Reader(raw, FRONT.size, name)
     header = reader.header()
-    lengths, beside = reader.part(), reader.part()
-    blocks = list(reader.blocks())
+    packed_lengths, packed_beside = reader.part(), reader.part()
     if header["rows"] * header["width"] > MOST_POSITIONS:
         raise reader.wrong("claims more examples at a time than fit into memory")
-    numbers = reader.inflated(lengths, 4 * header["examples"])
-    content = reader.inflated(beside, header["beside"])
-    found = Content(header, np.frombuffer(numbers, "<u4").astype(np.int64), content, blocks)
-    if len(numbers) > 4 and not found.lengths.all():
+    numbers = reader.inflated(packed_lengths, 4 * header["examples"])
+    beside = reader.inflated(packed_beside, header["beside"])
+    lengths = np.frombuffer(numbers, "<u4").astype(np.int64)
+    if len(lengths) > 1 and not lengths.all():
         raise reader.wrong("has an example without tokens")
-    if count_blocks(found.lengths, header["width"], header["rows"]) != len(blocks):
-        raise reader.wrong("has other blocks than its examples need")
-    return found
+    blocks = reader.blocks(count_blocks(lengths, header["width"], header["rows"]))
+    return Content(header, lengths, beside, blocks)
 
 
 class Reader:
@@ -167,10 +165,16 @@ class Reader:
             raise self.wrong(f"has a part that is not of the {size:,} bytes that it claims")
         return found
 
-    def blocks(self):
-        while self.at < len(self.raw):
+    def blocks(self, needed: int) -> list[Block]:
+        """All that is left, which has to be so many; no others are made."""
+        found = []
+        while self.at < len(self.raw) and len(found) < needed:
             count, check = BLOCK.unpack(self.take(BLOCK.size))
-            yield Block(np.frombuffer(self.take(4 * count), "<u4").astype(np.uint32), check)
+            words = np.frombuffer(self.take(4 * count), "<u4").astype(np.uint32)
+            found.append(Block(words, check))
+        if self.at < len(self.raw) or len(found) < needed:
+            raise self.wrong("has other blocks than its examples need")
+        return found
 
 
 def count_blocks(lengths: np.ndarray, width: int, rows: int) -> int:

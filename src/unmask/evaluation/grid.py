@@ -118,14 +118,19 @@ def rising(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.concatenate([np.full(int(size), mean) for mean, _, size in pools])
 
 
+def check_steps(steps: int, units: int) -> None:
+    """ValueError for more steps than units."""
+    if not 1 <= steps <= units:
+        raise ValueError(f"steps must lie between 1 and {units}, the number of units, not {steps}")
+
+
 def best_counts(nats: np.ndarray, steps: int) -> list[int]:
     """The numbers of masked units, from N to 0, of the `steps` steps that cost least.
 
     nats (N,): mean of a masked unit with 1 to N masked.  ValueError for more steps than units.
     """
     n = len(nats)
-    if not 1 <= steps <= n:
-        raise ValueError(f"steps must lie between 1 and {n}, the number of units, not {steps}")
+    check_steps(steps, n)
     counts = np.arange(n + 1)
     rate = np.concatenate([[0.0], nats])
     cost = counts * rate  # (N + 1,) to leave no unit masked in one step, from each count

@@ -74,6 +74,8 @@ class Harness(LM):
         self.folder, self.name = found.folder, found.name
         self._device = pick_device(device)
         self.model = MaskedDiffusion.from_pretrained(self.folder).to(self._device)
+        # read now, since a training that goes on deletes the folder meanwhile
+        self.model_sha256 = checkpoint.read_config(self.folder)["sha256"]["model.safetensors"]
         self.tokenizer = tokens_of(self.model, self.folder)
         self.length: int = self.model.meta["length"]
         self.repeats, self.seed, self.record = repeats, seed, record
@@ -335,7 +337,7 @@ class Harness(LM):
     def get_model_info(self) -> dict:
         """What the harness writes beside its results."""
         what = "log-likelihoods are bounds below them, minus an upper bound on -log p"
-        made = {"model_sha256": checkpoint.digest(self.folder / "model.safetensors")}
+        made = {"model_sha256": self.model_sha256}
         made |= {"what": what, "repeats": self.repeats, "seed": self.seed, "dtype": self.dtype}
         made |= {"model": self.name} if self.name else {}
         counts = {"shortened": self.shortened, "encoded_apart": self.apart}

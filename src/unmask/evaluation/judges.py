@@ -196,7 +196,9 @@ class Causal:
                 f"its tokenizer has an id {every.max()}, and the judging model {size} rows: give "
                 "the model the tokenizer that it was trained with"
             )
-        unknown = float((every == self.tokenizer.unk_token_id).mean()) if len(every) else 0.0
+        # of GPT-2 it is the mark of ends, too, which texts hold that were joined
+        unk, marks = self.tokenizer.unk_token_id, [self.begin, self.tokenizer.eos_token_id]
+        unknown = float((every == unk).mean()) if len(every) and unk not in marks else 0.0
         if unknown > UNREAD:
             raise ValueError(
                 f"{unknown:.0%} of the tokens that the judging model reads stand for what it does "

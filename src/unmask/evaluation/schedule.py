@@ -255,7 +255,8 @@ def describe_bounds(
 
     def line(name: str, bound: Estimate) -> str:
         value = plus_minus(bound.bits_per_dim, bound.bits_per_dim_stderr, "8.4f")
-        return f"  {name:16} {value}   noise of the masks alone {bound.bits_per_dim_noise:.4f}"
+        noise = f"   noise of the masks alone {bound.bits_per_dim_noise:.4f}"
+        return f"  {name:16} {value}{'' if math.isnan(bound.noise) else noise}"
 
     def apart(name: str, change: float, error: float, why: str) -> str:
         return f"  {name:16} {plus_minus(change, error, '+8.4f')}   {why}"

@@ -1,6 +1,7 @@
 """A folder of transformers: config.json, weights, and the files of a tokenizer."""
 
 import pickle
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,9 +29,10 @@ BEGINS, ENDS = ("[CLS]", "<cls>", "<s>"), ("[SEP]", "<eos>", "</s>")
 OTHERS = ("[PAD]", "<pad>", "[UNK]", "<unk>", "<null_1>")
 # names of the first checkpoints of BERT
 FORMER = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
-# tensors that older versions saved, and newer ones compute
 FEW = 8  # values, to be listed
-COMPUTED = (".position_ids", ".inv_freq")
+FREQUENCIES = ".inv_freq"
+# tensors that older versions saved, and newer ones compute
+COMPUTED = (".position_ids", FREQUENCIES)
 
 
 class Vocabulary(NamedTuple):
@@ -285,8 +287,12 @@ def put(network: nn.Module, tensors: dict[str, Tensor], encoder: str, source: Pa
                 f"{source}: {there[0]} and {there[1]} are one tensor by config.json "
                 "(tie_word_embeddings), and they differ"
             )
+    stored = [tensor for name, tensor in tensors.items() if name.endswith(FREQUENCIES)]
     for name, tensor in state.items():
-        if name.endswith(COMPUTED):
+        # as in training, which may have rounded them: older versions kept them layer by layer
+        if name.endswith(FREQUENCIES) and stored:
+            tensors.setdefault(name, stored[0])
+        elif name.endswith(COMPUTED):
             tensors[name] = tensor
         if name not in tensors:
             raise ValueError(f"{source}: the weights have no {name}, which this network needs")
@@ -297,7 +303,9 @@ def put(network: nn.Module, tensors: dict[str, Tensor], encoder: str, source: Pa
             raise ValueError(f"{source}: {name} has values that are not finite")
     left = {name for name in tensors if name not in state and not name.endswith(COMPUTED)}
     inside = sorted(name for name in left if name.startswith(f"{encoder}."))
-    strange = [name for name in inside if ".pooler." not in name]
+    known = getattr(network, "_keys_to_ignore_on_load_unexpected", None) or ()  # no longer read
+    ignored = [r"\.pooler\.", *known]
+    strange = [name for name in inside if not any(re.search(one, name) for one in ignored)]
     if strange:
         raise ValueError(f"{source}: {strange[0]} is in the weights, and not in this network")
     network.load_state_dict({name: tensors[name] for name in state}, assign=True)

@@ -6,6 +6,7 @@ says the same under any schedule; one with time is told the same t.
 """
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -115,7 +116,8 @@ def open_arrays(source: Path) -> tuple[Path, Mapping[str, Any]]:
 
 def beside(path: Path) -> Path:
     """The config.json that goes with parameters: next to them, or in the work folder."""
-    for folder in (path.parent, path, *list(path.parents)[1:3]):
+    above = Path(os.path.abspath(path)).parents
+    for folder in (path.parent, path, *above[1:3]):
         if (folder / "config.json").is_file():
             return folder / "config.json"
     raise ValueError(

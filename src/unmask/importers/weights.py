@@ -5,6 +5,7 @@ Lightning (.ckpt), or the checkpoint.pth of SEDD and RADD with the .hydra/config
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,7 +70,8 @@ def open_weights(source: Path) -> Weights:
         if "state_dict" in content:
             return of_lightning(source, content)
         if "model" in content and "ema" in content:
-            settings = hydra_config(source.parent.parent / ".hydra" / "config.yaml")
+            run = Path(os.path.abspath(source)).parent.parent
+            settings = hydra_config(run / ".hydra" / "config.yaml")
             settings = settings or config_beside(source)
             averaged = shadow_params(content["ema"])
             return Weights(source, tensors_of(content["model"]), averaged, settings)
@@ -131,7 +133,9 @@ def of_lightning(path: Path, content: Any) -> Weights:
     text, mask = "", ""
     if isinstance(tokenizer, Inert) and isinstance(tokenizer.state, dict):
         text = tokenizer_json(tokenizer.state.get("_tokenizer"))
-        mask = tokenizer.state.get("_mask_token") or ""
+        named = tokenizer.state.get("_special_tokens_map")  # of transformers 5
+        newer = named.get("mask_token") if isinstance(named, dict) else None
+        mask = tokenizer.state.get("_mask_token") or newer or ""
     averaged = shadow_params(content["ema"]) if "ema" in content else None
     return Weights(path, tensors_of(content["state_dict"]), averaged, settings, text, mask_of(mask))
 

@@ -1,5 +1,6 @@
 """What a folder of prepared data is to training and evaluation: batches, windows, their names."""
 
+import math
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ class Beyond(NamedTuple):
     what: str  # all of it is the bound of, in words
     notes: list[str]
     unsaid: str = ""  # why none of it can be trusted, in words
+    stderr: float = math.nan  # of `nats`, over examples; NaN: not known
 
 
 class Data:

@@ -18,6 +18,7 @@ from unmask import files
 from unmask.checkpoint import CONFIG, checkpoints, digest
 from unmask.documents import malformed, misfit, one_of, whole
 from unmask.files import check_file, write_whole
+from unmask.kinds.leftout import spelled
 
 FORMAT = 1
 SPLITS = ("train", "validation", "test")
@@ -258,7 +259,7 @@ def describe_source(root: Path, files: list[Path]) -> dict:
     """
     size = sum(path.stat().st_size for path in files)
     if root.is_file():
-        return {"name": root.name, "bytes": size, "sha256": digest(root)}
+        return {"name": spelled(root.name), "bytes": size, "sha256": digest(root)}
     lines = ""
     for path in files:
         name = Path(path.name)
@@ -266,7 +267,7 @@ def describe_source(root: Path, files: list[Path]) -> dict:
             name = path.relative_to(root)
         lines += f"{digest(path)}  {name.as_posix()}\n"
     return {
-        "name": root.resolve().name,
+        "name": spelled(root.resolve().name),
         "files": len(files),
         "bytes": size,
         "sha256": hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest(),

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 from unmask.config import Preset
 from unmask.documents import malformed
@@ -199,6 +199,11 @@ class Kind(ABC):
     def tokenizer(self) -> Any:
         with damaged_spec(self.folder):
             return self.load_tokens(self.meta["tokenizer"], self.folder)
+
+    def read_tokens(self) -> Self:
+        """This kind, its tokenizer read: the folder is not needed from then on."""
+        _ = self.tokenizer
+        return self
 
     @property
     def layout(self) -> Layout:

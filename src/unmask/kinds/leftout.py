@@ -30,9 +30,8 @@ class LeftOut:
         """One more; `place`: its file, or file and line."""
         entry = self.reasons.setdefault(reason, {"count": 0, "first": []})
         entry["count"] += 1
-        if len(entry["first"]) < NAMED:  # a name may hold bytes that are no text
-            said = self.shorten(str(place)).encode("utf-8", "backslashreplace").decode()
-            entry["first"].append(said)
+        if len(entry["first"]) < NAMED:
+            entry["first"].append(spelled(self.shorten(str(place))))
 
     def skip(self, bad: BadRecord, place: Path | str) -> None:
         """Leave out a record that cannot be read.  ValueError unless that is asked for."""
@@ -56,6 +55,11 @@ class LeftOut:
     def facts(self, name: str = "skipped") -> dict:
         """For meta.json, by this name; nothing where nothing was left out."""
         return {name: self.reasons} if self.reasons else {}
+
+
+def spelled(name: str) -> str:
+    """A name as it is, but bytes of it that are no text with backslashes."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def described(reasons: dict[str, dict]) -> list[str]:

@@ -12,6 +12,8 @@ from typing import Any
 from unmask.documents import read_json
 from unmask.files import descriptor, is_writer, write_whole
 
+ARCHIVES = (".gz", ".xz", ".bz2", ".zst")  # endings that readers go by
+
 
 def write_texts(out: str, texts: list[str]) -> None:
     """To the terminal, or to a file: one text as it is, several under headings, or JSON lines."""
@@ -35,9 +37,10 @@ def csv_text(rows: Iterable[Sequence[Any]]) -> str:
 def csv_of(rows: Sequence[Sequence[str]], delimiter: str = ",") -> str:
     """Rows of texts as CSV, with plain newlines."""
     content = io.StringIO()
-    # by itself, the writer would leave a carriage return without quotes
-    returns = any("\r" in cell for row in rows for cell in row)
-    quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+    # by itself, the writer would leave a carriage return without quotes, and an empty cell between
+    # blanks, of which readers skip several
+    bare = delimiter == " " or any("\r" in cell for row in rows for cell in row)
+    quoting = csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL
     writer = csv.writer(content, delimiter=delimiter, lineterminator="\n", quoting=quoting)
     writer.writerows(rows)
     return content.getvalue()
@@ -59,10 +62,11 @@ def table(rows: list[list[str]]) -> list[str]:
     return lines
 
 
-def check_out(path: str, *suffixes: str) -> None:
+def check_out(path: str, *suffixes: str, packed: bool = False) -> None:
     """An output file that cannot be written is an error before the work, not after.
 
-    ValueError, too, for a name that ends in none of the `suffixes`, if any are given.
+    ValueError, too, for a name that ends in none of the `suffixes`, if any are given, and for one
+    of an archive, unless what is written may be `packed`.
     """
     # a stream is open already, perhaps a socket, which has no name to open it by, or to end
     if not path or not is_writer() or descriptor(path) is not None:
@@ -72,6 +76,9 @@ def check_out(path: str, *suffixes: str) -> None:
         raise ValueError(f"{path}: there is no folder {file.parent}")
     if file.is_dir():
         raise ValueError(f"{path} is a folder, not a file")
+    if file.suffix.lower() in ARCHIVES and not packed:
+        said = f"{path} ends in {file.suffix}, and what is written is not packed"
+        raise ValueError(f"{said}: leave that ending out")
     if any(is_of_model(one) for one in (file, file.resolve())):
         raise ValueError(f"{path} is a file of a saved model: name another file")
     new = not file.exists()

@@ -8,7 +8,7 @@ import torch
 
 from unmask.kinds.data import Data
 from unmask.kinds.registry import kind_of
-from unmask.roles import ABSENT
+from unmask.roles import ABSENT, GIVEN, SCORED
 
 SHOWN = 20  # examples, at most
 
@@ -17,19 +17,25 @@ class Samples:
     """Token ids, such as `unmask.sample` draws, with what they stand for in data of this kind.
 
     x: (n, S), -1 after the end of an example; n arrays of ids; or a batch of the data, whose
-    padding is left out.  ValueError, where they are shown, for ids that the data does not have.
+    padding is left out.  A position whose value nobody knows is shown as one: X in a protein, an
+    empty cell.  ValueError, where they are shown, for ids that the data does not have.
     """
 
     def __init__(self, data: Data, x: Sequence[Any] | Mapping[str, Any]):
         self.kind = kind_of(data.meta, data.folder)
-        there = None
-        if isinstance(x, Mapping):
-            roles = x.get("role")
-            there = x.get("valid") if roles is None else roles != ABSENT
-            x = x["x"]
-        rows = [torch.as_tensor(row).cpu().numpy() for row in x]
-        known = [row >= 0 for row in rows] if there is None else np.asarray(there)
-        self.rows = [ended(row, seen) for row, seen in zip(rows, known, strict=True)]
+        of_batch, x = (x, x["x"]) if isinstance(x, Mapping) else ({}, x)
+        rows = [torch.as_tensor(row).cpu().numpy().astype(np.int64) for row in x]
+        there: Any = [row >= 0 for row in rows]
+        known = there  # the value, too
+        if "role" in of_batch:
+            roles = np.asarray(of_batch["role"])
+            there, known = roles != ABSENT, (roles == GIVEN) | (roles == SCORED)
+        elif "valid" in of_batch:
+            there = known = np.asarray(of_batch["valid"])
+        self.rows = []
+        for row, seen, end in zip(rows, known, there, strict=True):
+            row = np.where(seen, row, data.vocab_size)
+            self.rows.append(row if self.kind.fixed else ended(row, end))
 
     def __len__(self) -> int:
         return len(self.rows)

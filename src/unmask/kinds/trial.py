@@ -47,6 +47,17 @@ def jackknife(score: Score, n: int, chosen: np.ndarray, seed: int) -> Value:
     return Value(value, float(np.sqrt((groups - 1) / groups * (spread @ spread))))
 
 
+def deviation(drawn: np.ndarray) -> float:
+    """The standard deviation of a figure over draws of examples (draws,), those aside in which it
+    is not defined.  NaN where all others say the same: an error that is missing is not 0."""
+    import numpy as np
+
+    found = drawn[~np.isnan(drawn)]
+    if len(found) < 2 or np.ptp(found) <= ROUNDING * np.abs(found).max():
+        return float("nan")
+    return float(found.std(ddof=1))
+
+
 class Closer(NamedTuple):
     """Which of two sides holds the example nearest to each of n others."""
 

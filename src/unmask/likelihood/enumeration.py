@@ -13,6 +13,8 @@ from unmask.diffusion import MaskedDiffusion
 from unmask.masks import at
 
 MAX_UNITS = 12
+# of all masks of some examples: sequences that run through the network at a time, and logits
+SEQUENCES, ENUMERATED = 2**14, 2**26
 # of the quadrature over t: where it begins, its steps, and the share by which halving one may
 # change the result, where the network's own rounding does not change it by more; where the network
 # is smooth in t, about the square of that is left
@@ -58,9 +60,18 @@ def enumerated(
     model: MaskedDiffusion, clean: Batch, steps: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """(B, S) `exact_nelbo` of a clean batch, by token, and (B,) network calls."""
+    if steps is not None and steps < 1:
+        raise ValueError(f"steps must be at least 1, not {steps}")
     y, real, scalar = clean.y, clean.scored, model.schedule.num_values == 1
     batch, count = y.shape
     check_count(count)
+    logits = clean.codes.shape[1] * model.subtokenizer.vocab_size  # of a sequence
+    size = max(1, min(SEQUENCES, ENUMERATED // logits) >> count)
+    if batch > size:
+        rows = torch.arange(batch, device=y.device).split(size)
+        parts = [enumerated(model, clean.take(some), steps) for some in rows]
+        nats_of_all, calls_of_all = zip(*parts, strict=True)
+        return torch.cat(nats_of_all), torch.cat(calls_of_all)
     every = list(itertools.product((False, True), repeat=count))[1:]
     patterns = torch.tensor(every, device=y.device)  # (P, U)
     # (B, P): only what is scored is masked

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import PurePath, PureWindowsPath
 from typing import Any, NamedTuple
 
+from unmask.config import BUILT
 from unmask.estimate import plus_minus
 
 
@@ -147,8 +148,10 @@ def training_of(facts: Facts) -> str:
         lines.append("Its folder does not hold a run.")
     else:
         lines.append(f"{done['step']:,} steps in {done['seconds']:,.0f} seconds; averaged weights.")
-        left_out = ("data", "from")  # digests, which are above
         how = done.get("run", {}).get("identity", {})
+        left_out = ("data", "from")  # digests, which are above
+        if how.get("from"):  # older versions kept these, and they were not the model's
+            left_out += BUILT
         settings = {name: value for name, value in how.items() if name not in left_out}
         if settings:
             lines.append(f"Settings:\n\n{fenced(json.dumps(settings), 'json')}")

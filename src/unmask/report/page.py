@@ -29,6 +29,7 @@ SAYS = {
     "by the share masked.",
     "area": " The bound is the area under this curve: the mean over all shares of masked "
     "positions, each as likely as any other.",
+    "some": " It is of {windows} alone, and the bound of others, too: not the area under it.",
     "schedule": "The schedule says how likely a position is to be still visible at a time between "
     "0, clean data, and 1, where everything is masked; generation runs from 1 back to 0.",
     "audit": "Identities that hold for every network whose number is a bound, whatever it has "

@@ -28,6 +28,7 @@ def write_report(
     bound: tuple[float, float] | None = None,
     log: Sequence[dict] = (),
     bound_by_count: Sequence[tuple[float, float, float]] = (),
+    of_windows: str = "",
     schedule: Schedule | None = None,
 ) -> Path:
     """Write the page and return its path; a section whose data is empty or None is left out.
@@ -39,7 +40,7 @@ def write_report(
     `log`: training rows {"step", "loss": nats per position} and evaluations {"step", "bits",
     "stderr"}, further keys ignored.
     `bound_by_count`: (share of positions masked, mean nats per masked position, its standard
-    error).
+    error); `of_windows`: of which windows, in words, where these are not those of the bound.
     `schedule`: `.masked(t)` (T,) -> (T, K).
     """
     baselines, log = baselines or {}, list(log)
@@ -54,8 +55,10 @@ def write_report(
         parts.append(section(Section("Training", says, drawn)))
     if bound_by_count:
         says = SAYS["count"]
+        if of_windows:
+            says += SAYS["some"].format(windows=of_windows)
         # with a curve per value, the bound is not this area
-        if schedule is None or schedule.num_values == 1:
+        elif schedule is None or schedule.num_values == 1:
             says += SAYS["area"]
         parts.append(section(Section("How much is hidden", says, count_plot(bound_by_count))))
     if schedule is not None:
@@ -64,6 +67,12 @@ def write_report(
     facts = "".join(fact(label, value) for label, value in summary)
     write_page(Path(path), title=title, intro=INTRO, facts=facts, parts=parts, sources=sources)
     return Path(path)
+
+
+def some_windows(examples: dict, asked: int, unit: str) -> str:
+    """Of which windows a batch is, in words; "" where it holds all that were asked for."""
+    count, length = examples["x"].shape
+    return "" if count == asked else f"{count:,} windows of {length:,} {unit}s"
 
 
 def write_page(

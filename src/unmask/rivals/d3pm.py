@@ -47,7 +47,7 @@ class D3PM(MaskedDiffusion):
 
     @property
     def own(self) -> dict[str, Any]:
-        return {"steps": self.steps}
+        return {"steps": self.steps, "auxiliary": self.auxiliary}
 
     def terms(self, batch: Batch, generator: torch.Generator | None = None) -> Terms:
         """The training loss, and the draw of the bound, which does not hold the auxiliary part."""
@@ -63,8 +63,8 @@ class D3PM(MaskedDiffusion):
     def drawn_nats(
         self, batch: Batch, steps: int | None, generator: torch.Generator | None
     ) -> Tensor:
-        return super().drawn_nats(batch, steps or self.steps, generator)
+        return super().drawn_nats(batch, self.steps if steps is None else steps, generator)
 
     def estimator(self, steps: int | None = None, *, masking: str | None = None) -> Bound:
         """The bound of so many steps, by default T."""
-        return Bound(steps or self.steps, masking=masking)
+        return Bound(self.steps if steps is None else steps, masking=masking)

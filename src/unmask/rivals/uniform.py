@@ -171,7 +171,7 @@ class Uniform(MaskedDiffusion):
 
     def estimator(self, steps: int | None = None, *, masking: str | None = None) -> UniformBound:
         """The bound of so many steps, by default T."""
-        return UniformBound(steps or self.steps, masking=masking)
+        return UniformBound(self.steps if steps is None else steps, masking=masking)
 
     def clean(self, x: Tensor, *how: Any, **named: Any) -> Batch:
         batch = super().clean(x, *how, **named)
@@ -220,7 +220,8 @@ class Uniform(MaskedDiffusion):
     def drawn_nats(
         self, batch: Batch, steps: int | None, generator: torch.Generator | None
     ) -> Tensor:
-        noised = self.noised(batch, of_batch(batch.y, generator), steps or self.steps)
+        steps = self.steps if steps is None else steps
+        noised = self.noised(batch, of_batch(batch.y, generator), steps)
         return self.step_paid(batch, noised)[1].sum(1)
 
     def hidden(self, *of: Any, **given: Any) -> Any:

@@ -123,7 +123,7 @@ class Ask:
             check=live.in_time,
         )
         board = served.editor.board(self.source) if self.source is not None else None
-        steps = filler.steps_in(filler.holes_of(self.examples))
+        steps = filler.steps_in_all(self.examples, filler.batches(self.examples, self.num))
         shown = {"board": board, "steps": steps, "num": settings.num, "command": self.command}
         task.say({"begin": shown | {"length": len(self.examples[0].ids)}})
         found = filler.fill(self.examples, num=self.num)
@@ -163,13 +163,7 @@ class Live:
         self.pieces: dict[int, str] = {}
 
     def in_time(self) -> None:
-        """Raises Stopped if nobody waits, and ValueError if it takes too long."""
-        self.task.check()
-        if time.monotonic() > self.until:
-            raise ValueError(
-                f"this takes more than {self.ask.limits.seconds:g} seconds, and was stopped: ask "
-                "for fewer steps or fillings"
-            )
+        check_time(self.task, self.until, self.ask.limits)
 
     def told(self, numbers: list[int], state: State) -> None:
         """Called by the filler with every state."""
@@ -262,6 +256,16 @@ def check_positions(positions: int, limits: Limits) -> None:
         )
 
 
+def check_time(task: Task, until: float, limits: Limits) -> None:
+    """Raises Stopped if nobody waits, and ValueError if it takes too long."""
+    task.check()
+    if time.monotonic() > until:
+        raise ValueError(
+            f"this takes more than {limits.seconds:g} seconds, and was stopped: ask for fewer "
+            "steps, fillings or holes"
+        )
+
+
 def in_a_file(name: str, content: bytes, read: Callable[[Path], Any]) -> Any:
     """What `read` makes of a file of this name and content, which is not kept."""
     with tempfile.TemporaryDirectory(prefix="unmask-") as folder:
@@ -273,8 +277,9 @@ def in_a_file(name: str, content: bytes, read: Callable[[Path], Any]) -> Any:
             raise ValueError(str(error).replace(f"{folder}/", "")) from None
 
 
-def odds(served: Served, source: Source, task: Task) -> None:
+def odds(served: Served, source: Source, task: Task, limits: Limits) -> None:
     """Say the likeliest values of each hole, given what is there and no other hole."""
+    until = time.monotonic() + limits.seconds
     longest = max(len(one.ids) for one in source.examples)
     if longest > served.length:
         raise ValueError(
@@ -291,7 +296,7 @@ def odds(served: Served, source: Source, task: Task) -> None:
     filler = Filler(served.model, precision=served.precision)
     found = []
     for example, position, law in filler.laws(source.examples):
-        task.check()
+        check_time(task, until, limits)  # so before the next call of the network
         listed = served.editor.odds(position, law)
         if listed:
             found.append([example, position, [[text, round(p, 4)] for text, p in listed]])

@@ -176,7 +176,7 @@ class Handler(BaseHTTPRequestHandler):
         served = chosen(self.server.models, said)
         fit({"edit": dict}, said)
         source, _, _ = opened(served, said["edit"], self.server.limits)
-        self.stream(lambda task: odds(served, source, task))
+        self.stream(lambda task: odds(served, source, task, self.server.limits))
 
     # ------------------------------------------------------------ answers
 

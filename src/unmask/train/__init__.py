@@ -2,16 +2,7 @@
 
 from unmask.train.build import build, compile_network
 from unmask.train.loop import train, train_step
-from unmask.train.run import began, last_row, read_log
+from unmask.train.run import last_row, read_log
 from unmask.train.state import State
 
-__all__ = [
-    "State",
-    "began",
-    "build",
-    "compile_network",
-    "last_row",
-    "read_log",
-    "train",
-    "train_step",
-]
+__all__ = ["State", "build", "compile_network", "last_row", "read_log", "train", "train_step"]

@@ -65,7 +65,7 @@ def network(config: TrainConfig, vocab_size: int, layout: Layout, classes: int) 
     shared["traits"] = () if traits is None else traits.known.shape
     if config.network == "transformer":
         if config.traits and not (layout.places or layout.shape):
-            raise ValueError("this data says nothing of its values: leave out --traits")
+            raise ValueError("this data says nothing of its values: give --no-traits")
         if layout.places and config.neighbours:
             raise ValueError(
                 f"--neighbours {config.neighbours} is for positions with an order, and columns of "

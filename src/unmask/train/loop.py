@@ -33,7 +33,7 @@ from unmask.hub import Found, find
 from unmask.kinds.kind import damaged_spec
 from unmask.likelihood import estimate_nelbo
 from unmask.likelihood.estimators import BOUND
-from unmask.processes import Processes, own_device, together
+from unmask.processes import Processes, own_device, started, together
 from unmask.train.begin import adapt, started_from
 from unmask.train.build import build, compile_network
 from unmask.train.pace import Fall, Pace, planned, rate_factor
@@ -58,13 +58,13 @@ def train(
     stays); KeyboardInterrupt after a checkpoint on Ctrl-C or SIGTERM.
     """
     out = Path(out)
-    config, data, model = untrained(config, data_folder, start, out)
-    with damaged_spec(data.folder):
-        data.tokenizer.files()  # what a checkpoint needs: an error here, not after the first steps
-    device = torch.device(config.device)
-    devices = [device] if device.type == "cuda" else []
     with ExitStack() as held:
         processes = held.enter_context(together())
+        config, data, model = untrained(config, data_folder, start, out)
+        with damaged_spec(data.folder):
+            data.tokenizer.files()  # what a checkpoint needs: an error here, not after steps
+        device = torch.device(config.device)
+        devices = [device] if device.type == "cuda" else []
         held.enter_context(torch.random.fork_rng(devices))
         stopped = held.enter_context(stop_signal())
         config, run = processes.of_first(
@@ -78,7 +78,8 @@ def train(
         if processes.rank == 0:
             sink = None
             if config.log:
-                sink = SINKS[config.log](out, config, state.step)
+                said = config.identity(weights=start is not None)
+                sink = SINKS[config.log](out, said, state.step)
                 held.callback(sink.close)
             log = Log(out / "log.jsonl", state.step, sink)
         evaluated = processes.of_first(lambda: log is not None and log.evaluated(state.step))
@@ -108,7 +109,9 @@ def untrained(
     model, found = None, None
     begun = began(out, start) if out is not None else None
     if start is not None:
-        found = find(start) if begun is None else Found(begun[0], out or begun[0])
+        # the same in all processes: a branch of the Hub may move meanwhile
+        called = started().of_first(lambda: start if begun else find(start).called)
+        found = find(called) if begun is None else Found(begun[0], out or begun[0])
         try:
             config, model = started_from(config, found.folder)
         except ValueError as error:
@@ -174,7 +177,8 @@ def opened(
     remove_leftovers(out / "checkpoints")
     config = shared_out(config, known_run(out), processes)
     called = "" if start is None else str(start)
-    return config, open_run(out, config, data, model.meta.get("from", ""), called)
+    of_model = model.meta.get("from", ""), called, model.meta.get("from_hub", "")
+    return config, open_run(out, config, data, *of_model)
 
 
 def shared_out(config: TrainConfig, run: dict | None, processes: int) -> TrainConfig:

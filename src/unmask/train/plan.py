@@ -47,7 +47,10 @@ COUNTS = 8, 64, 512
 
 
 class Plan(NamedTuple):
-    """Bytes, floating-point operations and seconds; of one process where nothing else is said."""
+    """Bytes, floating-point operations and seconds; of one process where nothing else is said.
+
+    `a_row`, `estimate` and `peak` are NaN where the system does not tell them, see `peak_memory`.
+    """
 
     parameters: int
     weights: int
@@ -76,12 +79,12 @@ def plan(config: TrainConfig, data: Data, state: State) -> Plan:
         one = replace(config, batch_size=count, accumulate=1)
         scored = [float(train_step(one, data, state)[2]) for _ in range(TRIED)]
         peaks.append(peak_memory(device))
-    a_row = max(0.0, peaks[1] - peaks[0]) / max(1, more - few)
+    a_row = max(peaks[1] - peaks[0], 0.0) / max(1, more - few)  # in this order, NaN stays NaN
     estimate = peaks[1] + a_row * (rows - more)
     flops = work_of(one, data, state) * config.batch_size / more
     peak = seconds = math.nan
     positions = scored[0] * config.batch_size / more
-    if estimate < physical_memory(device):
+    if not estimate >= physical_memory(device):  # it may not be known
         seconds, positions = timed(config, data, state)
         peak = peak_memory(device)
     steps = config.steps
@@ -189,17 +192,21 @@ def described(made: Plan, config: TrainConfig, unit: str, gpu: str) -> Iterator[
         f"states       weights, their gradients, their averages: {weights} each; "
         f"optimizer: {optimizer}"
     )
+    known = made.estimate == made.estimate
     measured = "not tried, for want of memory"
     if made.peak == made.peak:
         measured = f"measured: {made.peak / giga:.2f} GB"
-    yield (
-        f"memory       {made.estimate / giga:.2f} GB at most, reckoned from a quarter and a half "
-        f"of a micro-batch, {measured}"
-    )
-    yield (
-        f"             of it {made.a_row / 1e6:.1f} MB for each of the {made.rows} examples of a "
-        f"micro-batch, in {config.dtype}"
-    )
+    if known:
+        yield (
+            f"memory       {made.estimate / giga:.2f} GB at most, reckoned from a quarter and a "
+            f"half of a micro-batch, {measured}"
+        )
+        yield (
+            f"             of it {made.a_row / 1e6:.1f} MB for each of the {made.rows} examples of "
+            f"a micro-batch, in {config.dtype}"
+        )
+    else:
+        yield f"memory       beyond the states not known on this system, in {config.dtype}"
     yield f"work         {made.flops / 1e12:.4g} TFLOP of products a step"
     if made.seconds != made.seconds:
         return
@@ -224,11 +231,13 @@ def described(made: Plan, config: TrainConfig, unit: str, gpu: str) -> Iterator[
         for sharded in (False, True):
             on = on_gpus(made, config, kind, count, sharded)
             how = "pieces" if sharded else "copies"
-            fits = "" if on.memory < 0.9 * kind.gib * 2**30 else ": too much"
+            memory = f", {on.memory / giga:.2f} GB" if known else ""
+            if on.memory >= 0.9 * kind.gib * 2**30:
+                memory += ": too much"
             yield (
                 f"  {count:4}  {how}  computing {1e3 * on.computing:.3g} ms, sending "
                 f"{1e3 * on.sending:.3g} ms, {made.positions / on.seconds:,.0f} {unit}s/s, "
-                f"the run {lasting(made.steps * on.seconds)}, {on.memory / giga:.2f} GB{fits}"
+                f"the run {lasting(made.steps * on.seconds)}{memory}"
             )
 
 

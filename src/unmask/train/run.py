@@ -19,7 +19,10 @@ from unmask.train.pace import OF_FALL
 from unmask.train.sinks import Sink
 
 RUN = "run.json"
-OF_RUN = {"identity": {"accumulate?": whole(1)}, "steps": whole(0), "fall?": OF_FALL}
+OF_RUN = {
+    "identity": {"accumulate?": whole(1)}, "steps": whole(0), "fall?": OF_FALL, "start?": str,
+    "from_hub?": str,
+}  # fmt: skip
 SECONDS = Test(lambda v: NUMBER.holds(v) and 0 <= v < 1e12, "a number of seconds")
 TRAINING = {"step": whole(0), "seconds": SECONDS, "averaged": whole(0), "run?": OF_RUN}
 
@@ -32,33 +35,45 @@ def began(out: Path, start: str | Path | None) -> tuple[Path, str] | None:
     """
     done = checkpoint.checkpoints(out)
     run = known_run(out) if done and start is not None else None
-    said = run.get("start", "") if run is not None and start is not None else ""
-    if not said or not (said == str(Path(str(start))) or said.startswith(f"{start}@")):
+    if run is None:
         return None
-    assert run is not None
+    # what was said, and the commit that it named: a branch of the Hub moves
+    known = [run[name] for name in ("start", "from_hub") if name in run]
+    said = str(Path(str(start)))
+    if not any(one == said or one.startswith(f"{start}@") for one in known):
+        return None
     return done[-1], run["identity"].get("from", "")
 
 
 def open_run(
-    out: Path, config: TrainConfig, data: Data, weights: str = "", start: str = ""
+    out: Path, config: TrainConfig, data: Data, weights: str = "", start: str = "", hub: str = ""
 ) -> dict:
     """What a new or resumed run is: its number of steps (0: not known yet) and its identity.
 
     `weights`: the SHA-256 of those that it begins with, "" for random ones; `start`: what they are
-    called.
+    called; `hub`: user/name@COMMIT, where that is of the Hub.
     The last checkpoint says so, verified; before there is one, run.json.  ValueError if the folder
     holds another run.  To be called where the folder is locked.
     """
     of_data = {key: data.meta[key] for key in ("sha256", "tokenizer")}
-    identity = config.identity() | {"data": of_data, "from": weights}
+    ours = config.identity(weights=bool(weights))
+    identity = ours | {"data": of_data, "from": weights}
     run = known_run(out)
     if run is None:
         run = {"steps": config.steps, "identity": identity, "unmask": __version__}
         run |= {"start": str(Path(start))} if start else {}
+        run |= {"from_hub": hub} if hub else {}
         checkpoint.write_json(out / RUN, run)
         return run
     before = run["identity"]
-    wrong = differences(config.identity(), before)
+    if before.get("from", "") != weights:
+        called = run.get("from_hub") or run.get("start")
+        these = f", those of {called}" if called else ""
+        raise ValueError(
+            f"{out} began with other weights (--from){these}: choose another --out, or the same "
+            "--from"
+        )
+    wrong = differences(ours, before)
     if weights:  # the network is that of the weights, whatever flags would make of it
         wrong = [name for name in wrong if name not in OF_MODEL]
     if wrong:
@@ -69,12 +84,6 @@ def open_run(
             why = "; its length was given when it began, since the learning rate falls over it"
         raise ValueError(
             f"{out} is another run ({said}){why}: choose another --out, or the same values"
-        )
-    if before.get("from", "") != weights:
-        these = f", those of {run['start']}" if "start" in run else ""
-        raise ValueError(
-            f"{out} began with other weights (--from){these}: choose another --out, or the same "
-            "--from"
         )
     if before.get("data") != of_data:
         other = f"other data than {data.folder}"

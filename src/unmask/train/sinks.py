@@ -9,8 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from unmask.config import TrainConfig
-
 
 class Sink(Protocol):
     """Takes the rows of a run's log, one by one."""
@@ -26,7 +24,7 @@ class TensorBoard:
     `step`: of a run that continues; what an interrupted one wrote beyond it is not shown.
     """
 
-    def __init__(self, out: Path, config: TrainConfig, step: int):
+    def __init__(self, out: Path, settings: dict[str, Any], step: int):
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
@@ -47,7 +45,7 @@ class Wandb:
     the machine's load, nor what is printed is in it.
     """
 
-    def __init__(self, out: Path, config: TrainConfig, step: int):
+    def __init__(self, out: Path, settings: dict[str, Any], step: int):
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it would be by network
         import wandb
 
@@ -60,7 +58,7 @@ class Wandb:
             name=out.resolve().name,
             dir=str(out),
             mode="offline",
-            config=config.identity(),
+            config=settings,
             settings=wandb.Settings(**quiet),
         )
 
@@ -71,7 +69,7 @@ class Wandb:
         self.run.finish()
 
 
-SINKS: dict[str, Callable[[Path, TrainConfig, int], Sink]] = {
+SINKS: dict[str, Callable[[Path, dict[str, Any], int], Sink]] = {
     "tensorboard": TensorBoard,
     "wandb": Wandb,
 }

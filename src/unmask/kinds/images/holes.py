@@ -50,6 +50,18 @@ def read_opaque(path: Path, pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
     return array, opaque
 
 
+def transparent(path: Path, opaque: np.ndarray) -> np.ndarray:
+    """(H, W) bool, of how opaque the pixels of a picture are.  ValueError for some that are neither
+    transparent nor opaque."""
+    half = int(((opaque > 0) & (opaque < 255)).sum())
+    if half:
+        raise ValueError(
+            f"{path} has {half:,} half-transparent pixels, which are neither known nor hidden: "
+            "make them opaque or transparent"
+        )
+    return opaque == 0
+
+
 class Holed:
     """A picture of a file with pixels to fill in.
 
@@ -59,7 +71,7 @@ class Holed:
     def __init__(self, path: Path, mask: Path | None, pixels: Pixels):
         self.array, opaque = read_opaque(path, pixels)
         if mask is None:
-            holes, sought = opaque < 128, "transparent"
+            holes, sought = transparent(path, opaque), "transparent"
         else:
             height, width, _ = self.array.shape
             of_mask = open_picture(mask)
@@ -68,11 +80,17 @@ class Holed:
                     f"{mask} is {of_mask.width} x {of_mask.height} pixels "
                     f"and {path} {width} x {height}: give one of this size"
                 )
-            holes, sought = to_array(of_mask, mask, channels=1)[..., 0] >= 128, "white"
+            white = to_array(of_mask, mask, channels=1, background="black")[..., 0]
+            holes, sought = white >= 128, "white"
         if not holes.any():
             raise ValueError(
                 f"{mask or path} has no {sought} pixel, so there is nothing to fill in: "
                 "make the holes transparent, or give --mask FILE"
+            )
+        if ((opaque < 255) & ~holes).any():
+            raise ValueError(
+                f"{path} has transparent pixels that {mask} does not cover: make them white there, "
+                "or leave --mask out"
             )
         self.pixels = pixels
         self.holes = np.broadcast_to(holes[..., None], self.array.shape)
@@ -111,12 +129,15 @@ def check_pictures_out(out: str) -> None:
         raise ValueError(
             f"{out}: name a .png (a grid), an .npz (an array) or a folder (a PNG each)"
         )
+    if not is_writer():
+        return
     empty = path.is_dir() and not any(path.iterdir())
     if path.exists() and not empty:
         raise ValueError(f"{out} is there already: name a new folder, or an empty one")
-    if empty and is_writer():
-        with new_folder(path):  # an error now if it cannot be replaced, such as where a disk begins
-            pass
+    with new_folder(path):  # an error now if it cannot be made, such as where a disk begins
+        pass
+    if not empty:
+        path.rmdir()
 
 
 def state_pictures(pixels: Pixels, states: Sequence[State]) -> np.ndarray:

@@ -32,7 +32,7 @@ class LabelFlags:
 class PictureFlags(LabelFlags):
     mask: str = ""
     """Of a picture: a picture of the same size that is white where there is something to fill in,
-    black elsewhere."""
+    black or transparent elsewhere."""
 
 
 class Images(Kind):

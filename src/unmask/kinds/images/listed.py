@@ -1,5 +1,6 @@
 """Pictures that are scored one by one."""
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,12 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from unmask.kinds.images.holes import read_opaque
+from unmask.kinds.images.holes import read_opaque, transparent
 from unmask.kinds.images.pixels import Pixels
 from unmask.kinds.images.reading import Block, Reading, read_images
-from unmask.kinds.images.sources import file_format, is_picture, make_source
+from unmask.kinds.images.sources import ending, file_format, is_picture, make_source, within
 from unmask.kinds.kind import Listed, Partial
-from unmask.kinds.leftout import LeftOut
+from unmask.kinds.leftout import LeftOut, described
+from unmask.kinds.sources import list_files
 from unmask.roles import HOLE, UNKNOWN
 
 
@@ -30,6 +32,8 @@ class Read(NamedTuple):
 def read_pictures(path: Path, pixels: Pixels) -> list[Listed]:
     """A picture, those of a folder in the order of their names, or the images of an .npz or IDX
     file, with their labels where they have some.  Transparent pixels are not known."""
+    for line in left_out(path):
+        print(f"note: {path}: {line}", file=sys.stderr)
     found = []
     for number, one in enumerate(arrays_of(path, pixels), 1):
         example = Partial(pixels.encode(one.array).astype(np.int64), one.role, one.label)
@@ -55,11 +59,29 @@ def arrays_of(path: Path, pixels: Pixels) -> Iterator[Read]:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The pictures in a folder, in the order of their names."""
-    files = sorted(file for file in folder.iterdir() if file.is_file() and is_picture(file))
+    """The pictures in a folder but hidden ones, in the order of their names.
+
+    ValueError for none, and for those in a folder inside it, which would be left out.
+    """
+    files = [file for file in list_files(folder) if is_picture(file)]
     if not files:
         raise ValueError(f"{folder} has no pictures: name a picture, or a folder of them")
+    for file in files:
+        if file.parent != folder:
+            raise ValueError(
+                f"{folder} has pictures in the folder {file.parent}: name that one, or put all "
+                "pictures into one folder"
+            )
     return files
+
+
+def left_out(path: Path) -> list[str]:
+    """Lines that say which files of a folder are no pictures; of a file, none."""
+    others = LeftOut()
+    for file in list_files(path) if path.is_dir() else []:
+        if not is_picture(file):
+            others.add(within(path, file), f"not a picture, {ending(file)}")
+    return [f"left out: {line}" for line in described(others.reasons)]
 
 
 def blocks_of(path: Path, pixels: Pixels) -> Iterator[Block]:
@@ -79,13 +101,7 @@ def blocks_of(path: Path, pixels: Pixels) -> Iterator[Block]:
 
 def picture(path: Path, pixels: Pixels) -> Read:
     array, opaque = read_opaque(path, pixels)
-    half = int(((opaque > 0) & (opaque < 255)).sum())
-    if half:
-        raise ValueError(
-            f"{path} has {half:,} half-transparent pixels, which are neither known nor hidden: "
-            "make them opaque or transparent"
-        )
-    hidden = np.broadcast_to(opaque[..., None] == 0, array.shape).reshape(-1)
+    hidden = np.broadcast_to(transparent(path, opaque)[..., None], array.shape).reshape(-1)
     role = np.where(hidden, UNKNOWN, HOLE).astype(np.int8)
     if not (role == HOLE).any():
         raise ValueError(f"{path} is transparent everywhere, and nothing of it known: take it out")

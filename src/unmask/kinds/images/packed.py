@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from unmask.kinds.images.holes import write_pictures
-from unmask.kinds.images.listed import arrays_of
+from unmask.kinds.images.listed import arrays_of, left_out
 from unmask.kinds.images.pixels import Pixels, png
 from unmask.kinds.kind import Packed
 from unmask.roles import HOLE
@@ -26,7 +26,7 @@ def pack(path: Path, pixels: Pixels) -> Packed:
     ids = pixels.encode(values).astype(np.int64)
     away = values - pixels.decode(ids)
     others = np.count_nonzero(away)
-    notes = ["names and labels of pictures are not kept"]
+    notes = ["names and labels of pictures are not kept", *left_out(path)]
     if others:
         notes.append(
             f"{others:,} of {away.size:,} values are none of the model's {pixels.vocab_size} and "

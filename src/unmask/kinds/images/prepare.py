@@ -134,7 +134,7 @@ def prepare_images(
             "images",
             pixels,
             np.uint8,
-            [(path, given_files(parts, name)) for name, path in given.items()],
+            sources_of(given, parts),
             images=counts,
             classes=max(part.classes for part in written.values()),
             class_names=list(train.classes),
@@ -209,22 +209,31 @@ def files_of(part: Source) -> list[Path]:
     return [*part.files, part.labels]
 
 
-def given_files(parts: dict[str, Source], name: str) -> list[Path]:
-    """The files of what was given for `name`; a training source may bring its test part along."""
-    mine = [parts[name]] if name in parts else []
-    if name == "train":
-        train = parts["train"]
-        mine += [p for p in parts.values() if p.root == train.root and p is not train]
-    return [path for part in mine for path in files_of(part)]
+def sources_of(given: dict[str, Path], parts: dict[str, Source]) -> list[tuple[Path, list[Path]]]:
+    """What was given, each with its files: a folder with those of all parts that it brought along,
+    and a file, such as one of labels, by itself."""
+    found = []
+    for name, root in given.items():
+        others = [other for other in parts if name == "train" and other not in given]
+        files = [path for part in (name, *others) for path in files_of(parts[part])]
+        found += [(root, files)] if root.is_dir() else [(path, [path]) for path in files]
+    return found
 
 
 def check_labels(parts: dict[str, Source], written: dict[str, Written]) -> bool:
-    """Whether all parts have labels.  ValueError if some have, and some have none."""
+    """Whether all parts have labels.  ValueError if some have, and some have none; and for
+    classes that have names in one part and numbers in another."""
     some = [parts[name].root for name, part in written.items() if part.labelled]
     none = [parts[name].root for name, part in written.items() if not part.labelled]
     if some and none:
         raise ValueError(
             f"{some[0]} has labels, and there are none in or beside {none[0]}: give both or neither"
+        )
+    named = [part.root for part in parts.values() if part.classes]
+    numbered = [part.root for part in parts.values() if not part.classes]
+    if some and named and numbered:
+        raise ValueError(
+            f"{named[0]} has classes by name, and {numbered[0]} by number: give both in one format"
         )
     return not none
 

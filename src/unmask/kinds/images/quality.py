@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unmask.checkpoint import digest
-from unmask.kinds.images.listed import blocks_of, files_of, picture
+from unmask.kinds.images.listed import blocks_of, files_of, left_out, picture
 from unmask.kinds.images.pixels import Pixels, picture_grid, png
 from unmask.kinds.quality import Bars, Measure, Picture, Quality
 from unmask.kinds.trial import (
@@ -93,7 +93,7 @@ def read_samples(path: Path, pixels: Pixels, seed: int) -> tuple[np.ndarray, lis
         every = np.concatenate(blocks)
         chosen, number = some_of(len(every), most, seed), len(every)
         arrays = every[chosen]
-    notes = []
+    notes = left_out(path)
     if len(chosen) < number:
         notes.append(f"{len(chosen):,} random ones of the {number:,} samples are looked at")
     return pixels.encode(arrays).astype(np.int64), notes

@@ -16,6 +16,7 @@ from unmask.kinds.leftout import BadRecord, LeftOut
 from unmask.kinds.sources import read_blocks
 
 MOST_VALUES = 1 << 24  # of a picture
+MOST_LABEL = 65535  # that 16 bits hold
 
 
 class Block(NamedTuple):
@@ -243,8 +244,10 @@ def read_npz(path: Path) -> Block:
         raise ValueError(f"{path}: `labels` are {labels.dtype}, not integers")
     first = int(official)  # the official ones count from 1
     labels = labels.astype(np.int64) - first
-    if len(labels) and not 0 <= labels.min() <= labels.max() <= 65535:
-        raise ValueError(f"{path}: a label is {labels.min() + first}; they count from {first}")
+    wrong = labels[(labels < 0) | (labels > MOST_LABEL)]
+    if len(wrong):
+        counted = f"they count from {first} to {MOST_LABEL + first}"
+        raise ValueError(f"{path}: a label is {wrong[0] + first}; {counted}")
     return Block(data, labels)
 
 

@@ -107,7 +107,12 @@ def make_source(format: str, files: list[Path], root: Path) -> Source:
 
 
 def official_parts(format: str, files: list[Path], root: Path) -> dict[str, Source]:
-    """The parts of an official set, if its training part is among the files; else none."""
+    """The parts of an official set, if its training part is among the files; else none.
+
+    Of a file that is there packed and unpacked, the unpacked one.
+    """
+    there = set(files)
+    files = [path for path in files if path.suffix != ".gz" or path.with_suffix("") not in there]
     train, test = (
         sorted((path for path in files if path.match(pattern)), key=by_number)
         for pattern in LAYOUTS[format]

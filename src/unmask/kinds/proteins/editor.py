@@ -20,9 +20,10 @@ class ProteinEditor(Editor):
         return (letters if letters.lstrip().startswith(">") else HEADER + letters).encode()
 
     def marked(self, content: str) -> int:
-        from unmask.kinds.proteins.fasta import BLANKS, HOLE
+        from unmask.kinds.proteins.fasta import BLANKS, HOLE, split_lines
 
-        rows = [row for row in content.split("\n") if not row.lstrip().startswith(">")]
+        lines = split_lines([content.encode()], self.file)
+        rows = [row for row in lines if not row.lstrip().startswith(">")]
         return in_all(HOLE.findall("\n".join(rows).translate(BLANKS)))
 
     def board(self, source: Any) -> dict:

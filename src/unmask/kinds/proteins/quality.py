@@ -68,7 +68,7 @@ def judge(data: Any, path: Path, *, split: str, seed: int) -> Quality:
         f"beside {m:,} of the {split} split of {data.folder}, of {mean_length(sides.real):,.0f}"
     ]
     notes.append(
-        f"composition, lengths and distances are held to the other {len(sides.reference):,} "
+        f"composition, lengths and distances are held to {len(sides.reference):,} other "
         f"sequences of the {split} split, {size:,} residues"
     )
     both = [
@@ -111,12 +111,17 @@ def within_limits(records: list[Record], seed: int) -> tuple[list[int], list[str
     """Numbers of the samples that are looked at, random ones of many, and notes."""
     order = np.random.default_rng((seed, len(records))).permutation(len(records))
     sizes = np.array([len(records[i].ids) for i in order])
-    fits = fitting(sizes, RESIDUES) & (np.arange(len(order)) < SAMPLES)
-    fits[:2] = True
-    chosen = sorted(order[fits].tolist())
+    chosen = sorted(order[within(sizes)].tolist())
     if len(chosen) == len(records):
         return chosen, []
     return chosen, [f"{len(chosen):,} random ones of the {len(records):,} samples are looked at"]
+
+
+def within(sizes: np.ndarray) -> np.ndarray:
+    """(n,) bool: which of the sequences of so many residues (n,) are looked at, two at least."""
+    fits = fitting(sizes, RESIDUES) & (np.arange(len(sizes)) < SAMPLES)
+    fits[:2] = True
+    return fits
 
 
 def make_sides(
@@ -133,12 +138,18 @@ def make_sides(
     order = random.permutation(len(held_out))
     like = np.sort(random.permutation(len(samples))[:many])
     real = [np.asarray(held_out[i]) for i in order[:many]]
-    reference = [np.asarray(held_out[i]) for i in np.sort(order[many:])]
+    fits = within(np.array([len(held_out[i]) for i in order[many:]]))
+    reference = [np.asarray(held_out[i]) for i in np.sort(order[many:][fits])]
     every = data.sequences("train")
     mixed = random.permutation(len(every))
     sizes = np.cumsum([len(every[i]) for i in mixed])
     training = [every[i] for i in mixed[: max(1, int((sizes <= TRAINING).sum()))]]
     notes = []
+    if not fits.all():
+        notes.append(
+            f"{len(reference):,} random ones of the {len(fits):,} other {split} sequences are "
+            "looked at"
+        )
     if len(training) < len(every):
         notes.append(
             f"copies and the nearest sequences are looked for among {len(training):,} random ones "

@@ -1,5 +1,6 @@
 """Rows of a table as examples."""
 
+import math
 from functools import cached_property
 from pathlib import Path
 
@@ -80,7 +81,8 @@ class TableData(Whole):
         unsaid = improper(columns)
         if unsaid:
             unsaid += ": prepare the table, and train, again"
-        return Beyond(sum(written.nats), written.nats, shift, what, notes, unsaid)
+        stderr = math.nan if written.stderr is None else written.stderr
+        return Beyond(sum(written.nats), written.nats, shift, what, notes, unsaid, stderr)
 
     def _terms(self) -> dict[str, str]:
         if self.tokenizer.missing_is != "missing":

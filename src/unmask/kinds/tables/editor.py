@@ -43,7 +43,8 @@ class TableEditor(Editor):
             }
             for column, at in zip(table.columns, table.value_at, strict=True)
         ]
-        return {"columns": columns, "most": ROWS, "delimiter": table.delimiter}
+        written = {"header": table.header, "delimiter": table.delimiter}
+        return {"columns": columns, "most": ROWS} | written
 
     def file_of(self, said: dict) -> bytes:
         rows, wide = said["rows"], len(self.kind.columns)
@@ -70,7 +71,12 @@ class TableEditor(Editor):
     def loaded(self, path: Path) -> dict:
         table = self.kind.tokenizer
         cells, at = read_columns(path, table, "")
-        rows = [cells.row(i) for i in range(min(len(cells.codes), ROWS))]
+        count = len(cells.codes)
+        if count > ROWS:
+            raise ValueError(
+                f"{path.name} has {count:,} rows, and the page takes {ROWS}: use unmask fill"
+            )
+        rows = [cells.row(i) for i in range(count)]
         ours = [
             [
                 "" if k < 0 or table.is_missing(row[k], name) else row[k]

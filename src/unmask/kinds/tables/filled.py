@@ -1,5 +1,6 @@
 """A CSV file with cells that are not given: what is known of them, and how they are filled in."""
 
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,12 @@ class HoledRows(Source):
 
     def check(self, cells: Cells) -> None:
         """ValueError unless the file's cells are found where they stand."""
-        width = {len(row) for row in self.original.rows}
-        if self.header not in (0, 1) or width != {cells.width}:
+        rows = self.original.rows
+        width = {len(row) for row in rows}
+        # the header is the first row with a value
+        empty = itertools.takewhile(lambda row: not any(map(self.original.filled, row)), rows)
+        header = 1 + len(list(empty)) if self.table.header else 0
+        if self.header != header or width != {cells.width}:
             raise ValueError(
                 f"{self.original.path}: its cells cannot be found again where they stand: write it "
                 "anew with plain quotes"
@@ -104,7 +109,7 @@ class HoledRows(Source):
                 for k in range(num)
             ]
         for k, (name, cells) in enumerate(zip(self.names, full, strict=True)):
-            drawn = None if self.args.best else np.random.default_rng((self.args.seed, k))
+            drawn = None if self.args.best else np.random.default_rng((self.args.seed % 2**64, k))
             self.write(str(name), cells, drawn)
         if self.args.probabilities:
             print(f"wrote {self.args.probabilities}", file=sys.stderr)
@@ -152,6 +157,7 @@ def read_columns(path: Path, table: Table, encoding: str) -> tuple[Cells, list[i
     with progress_bars([path], True)("read") as bar:
         cells = read_cells(path, bar, delimiter=table.delimiter, encoding=encoding)
     if table.header:
+        cells = cells.from_first_value()
         names = check_names(cells, header_names(cells), table.names)
         at = [names.index(name) if name in names else -1 for name in table.names]
         if max(at) < 0:

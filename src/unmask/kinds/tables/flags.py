@@ -1,8 +1,17 @@
 """The flags of `unmask prepare` that are this kind's own."""
 
 import csv
+import re
+import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
+
+from unmask.kinds.output import csv_of
+
+# what stands between semicolons that are in no quotes; a name, perhaps in quotes, and what is its
+PART = re.compile(r'(?:^|(?<=;))(?:"[^"]*"|[^;])*')
+NAMED = re.compile(r'\s*("(?:[^"]|"")*"\s*|(?![\s"])[^=]*)=(.*)', re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +34,8 @@ class PrepareTable:
     """Of the file, like latin-1; empty: UTF-8, or what its byte-order mark says."""
     missing: str = ",?,NA,N/A,NaN,null"
     """Cells without a value, besides empty ones, with commas between them, in capitals or not.
-    Of columns by themselves, after semicolons: --missing "?,NA;country=?;age=-1,-9"."""
+    Of columns by themselves, after semicolons: --missing "?,NA;country=?;age=-1,-9".  A name with
+    a semicolon or an equals sign stands in quotes."""
     missing_is: Literal["missing", "unknown"] = "missing"
     """What a missing cell is.  missing: there is no value, which tells something (a test that
     nobody asked for): samples have missing cells, too.  unknown: there is a value that nobody
@@ -70,3 +80,30 @@ def names_in(flag: str) -> list[str]:
     except csv.Error as error:
         raise ValueError(f"{flag!r}: {error}; give names with commas between them") from None
     return [name.strip() for name in names]
+
+
+def flag_of(names: Iterable[str]) -> str:
+    """What `names_in` reads as these names."""
+    return csv_of([list(names)]).removesuffix("\n")
+
+
+def in_quotes(name: str) -> str:
+    """A name or a text beside others, as in CSV, if it holds what stands between these."""
+    marks = set(name) & set('",;=\r\n')
+    return '"' + name.replace('"', '""') + '"' if marks or not name else name
+
+
+def parts_in(flag: str) -> list[str]:
+    """What it says of all columns, and of others by name, with semicolons between these."""
+    return [part[0] for part in PART.finditer(flag)] if flag else []
+
+
+def name_in(said: str) -> str:
+    """The name of a column before an equals sign, which may stand in quotes."""
+    name = said.strip()
+    return names_in(name)[0] if name.startswith('"') else name
+
+
+def typed(flag: str) -> str:
+    """What a flag has, as a shell takes it."""
+    return shlex.quote(flag) if set(flag) & set('"$`\\!') else f'"{flag}"'

@@ -6,9 +6,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tqdm import tqdm
+
 from unmask.kinds.encodings import decode_text
 from unmask.kinds.recipe import find_file, note_protocol, standing
-from unmask.kinds.sources import unpacked
+from unmask.kinds.sources import read_blocks
 from unmask.kinds.tables.columns import Table
 from unmask.kinds.tables.prepare import prepare_table
 from unmask.kinds.tables.protocols import TableRecipe
@@ -29,14 +31,20 @@ def follow(recipe: TableRecipe, name: str, source: Path, out: Path, table: Table
 
 
 def rows_of(recipe: TableRecipe, file: Path) -> Iterator[list[str]]:
-    with unpacked(file) as (_, stream):
-        text = decode_text(stream.read(), str(file))
-    for row in csv.reader(io.StringIO(text)):
-        if not row or row[0].startswith(recipe.comment):
-            continue
-        if len(row) != len(recipe.columns):
-            raise ValueError(
-                f"{file} has a row of {len(row)} cells, expected {len(recipe.columns)}: "
-                f"give {recipe.source}"
-            )
-        yield [*(cell.strip() for cell in row[:-1]), row[-1].strip().removesuffix(recipe.ending)]
+    text = decode_text(b"".join(read_blocks(file, tqdm(disable=True))), str(file))
+    rows = csv.reader(io.StringIO(text))
+    try:
+        for row in rows:
+            if not row or row[0].startswith(recipe.comment):
+                continue
+            if len(row) != len(recipe.columns):
+                raise ValueError(
+                    f"{file} has a row of {len(row)} cells, expected {len(recipe.columns)}: "
+                    f"give {recipe.source}"
+                )
+            *cells, last = (cell.strip() for cell in row)
+            yield [*cells, last.removesuffix(recipe.ending)]
+    except csv.Error as error:
+        raise ValueError(
+            f"{file}, line {rows.line_num}, is no CSV ({error}): give {recipe.source}"
+        ) from None

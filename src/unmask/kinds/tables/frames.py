@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,22 +53,15 @@ def columns_of(frame: Any, known: Collection[str] | None = None) -> dict[str, Co
         name = str(given)
         if known is not None and name not in known:
             continue
-        if known is None and not (isinstance(given, str) and name and name == name.strip()):
-            raise ValueError(
-                f"the frame has a column {given!r}: rename it, since names of columns are texts "
-                "without blanks around them"
-            )
+        if known is None:
+            check_kept(given, "the frame")
         if name in found:
             raise ValueError(f"the frame has two columns {name!r}: rename one")
         series = frame.iloc[:, i] if library == "pandas" else frame.to_series(i)
         values = values_in(series, library)
         column = column_of(name, values)
+        check_texts(f"column {name!r}", column.texts)
         for value, text in zip(values, column.texts, strict=True):
-            if "\0" in text:
-                raise ValueError(
-                    f"column {name!r} has the text {value!r}, with a zero byte, which no table of "
-                    "texts has: correct it"
-                )
             if value is not None and not text:
                 raise ValueError(
                     f"column {name!r} has the text {value!r}, which a table cannot tell from a "
@@ -76,6 +69,25 @@ def columns_of(frame: Any, known: Collection[str] | None = None) -> dict[str, Co
                 )
         found[name] = column._replace(dtype=dtype_of(series))
     return found
+
+
+def check_kept(name: object, whose: str) -> None:
+    """ValueError for the name of a column that a table cannot keep."""
+    if not isinstance(name, str) or not name or name != name.strip() or "\0" in name:
+        raise ValueError(
+            f"{whose} has a column {name!r}: rename it, since names of columns are texts without "
+            "zero bytes, or blanks around them"
+        )
+
+
+def check_texts(whose: str, texts: Iterable[str]) -> None:
+    """ValueError for a text that a table cannot keep."""
+    wrong = next((text for text in texts if "\0" in text), None)
+    if wrong is not None:
+        raise ValueError(
+            f"{whose} has the text {wrong!r}, with a zero byte, which no table of texts has: "
+            "correct it"
+        )
 
 
 def values_in(series: Any, library: str) -> list[Any]:
@@ -184,9 +196,10 @@ def typed_cells(
     """A Parquet file or a saved data set as a CSV file of it would be, its names first, and the
     columns of strings that look like numbers, which are none.
 
-    spellings: of the numbers of some columns, where that file would not have plain ones; missing:
-    what texts of a column stand for none.
-    ValueError for a column of lists and the like that is not among those to `leave_out`.
+    spellings: of the numbers of the columns that are to be read, where that file would not have
+    plain ones; None: all are to be read. missing: what texts of a column stand for none.
+    ValueError for a column of lists and the like that is not among those to `leave_out`, and for a
+    name or a text that is to be read and that a table cannot keep.
     """
     found, strings = {}, []
     for name, values in arrow.columns(path).items():
@@ -198,9 +211,13 @@ def typed_cells(
             raise ValueError(f"{path}: {said}: leave it out with --drop")
         values = [None if is_nan(v) else v for v in values]
         column = column_of(name, values)
+        if name not in leave_out and (spellings is None or name in spellings):
+            if name:  # else it is called by its place, as in that file
+                check_kept(name, str(path))
+            check_texts(f"{path}: column {name!r}", column.texts)
         if column.type in ("int", "float") and (own := (spellings or {}).get(name)):
             column = column._replace(texts=[respelled(text, own) for text in column.texts])
         found[name] = column
         if any(isinstance(value, str) for value in values) and numeric(column, missing(name)):
-            strings.append(name)
+            strings.append(name or f"column{len(found)}")
     return cells_of([[name, *column.texts] for name, column in found.items()], path), strings

@@ -11,6 +11,7 @@ import numpy as np
 from unmask.kinds.kind import Partial
 from unmask.kinds.tables.columns import ABSENT, Table, check_name
 from unmask.kinds.tables.columns import UNKNOWN as UNKNOWN_CELL
+from unmask.kinds.tables.flags import flag_of, typed
 from unmask.roles import ABSENT as PLACE_ABSENT
 from unmask.roles import GIVEN, HOLE, UNKNOWN
 
@@ -104,7 +105,8 @@ def check_missing(table: Table, c: int, where: str) -> None:
     if table.missing_is == "missing" and not table.columns[c].missing:
         raise ValueError(
             f"{where}: column {name!r} has empty cells, and none was missing in the data that the "
-            f'model was trained on: say --empty "{name}=value", or fill it in with --columns'
+            f"model was trained on: say --empty {typed(flag_of([f'{name}=value']))}, or fill it in "
+            "with --columns"
         )
 
 

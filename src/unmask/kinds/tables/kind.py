@@ -1,6 +1,5 @@
 """The kind, as the verbs see it: a CSV file with missing cells in, CSV files out."""
 
-import csv
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,16 @@ from unmask.files import is_writer
 from unmask.kinds.kind import Kind, Layout, Listed, Packed, Partial, Source, State, own_flags
 from unmask.kinds.output import write_text
 from unmask.kinds.quality import Quality
-from unmask.kinds.tables.flags import PrepareTable, names_in
+from unmask.kinds.tables.flags import (
+    NAMED,
+    PrepareTable,
+    flag_of,
+    in_quotes,
+    name_in,
+    names_in,
+    parts_in,
+    typed,
+)
 from unmask.kinds.tables.presets import PRESETS
 from unmask.kinds.tables.protocols import PROTOCOLS
 from unmask.kinds.view import Piece, Rows, View, Words
@@ -23,7 +31,7 @@ class CellFlags:
     unseen: Literal["error", "unknown", "missing"] = "error"
     """Of a table: what becomes of a cell that the model cannot read, a category that it does not
     know, say.  unknown (or, as it was called, missing): the model is told that there is a value,
-    not which; filled in, the cell stays as it is; it is not scored."""
+    not which; filled in, the cell stays as it is; a score is of that there is one, not of which."""
     encoding: str = ""
     """Of a table: how the file is encoded, if it is not UTF-8; a filled one is written so, too."""
 
@@ -92,6 +100,8 @@ class Tables(Kind):
 
         flags = own_flags(cls.Prepare, args)
         flags["like"] = read_table(args.like)
+        if args.delimiter == r"\t":  # as it is named in messages
+            flags["delimiter"] = "\t"
         for name in ("numbers", "categories", "drop"):
             flags[name] = names_in(flags[name])
         flags["missing"], flags["missing_in"] = missing_of(flags["missing"])
@@ -105,7 +115,7 @@ class Tables(Kind):
         said = [
             f"{args.out}: {what}",
             *(f"  {line}" for line in told),
-            *suspicious(table, meta["missing"]),
+            *([] if flags["like"] else suspicious(table, meta["missing"])),
         ]
         if names := meta.get("identifiers"):
             said.append(
@@ -115,7 +125,7 @@ class Tables(Kind):
         for name in meta.get("running_numbers", ()):
             said.append(
                 f"column {name!r} has a whole number of its own in every row: if it names rows and "
-                f"says nothing else, leave it out with --drop {name}"
+                f"says nothing else, leave it out with --drop {typed(flag_of([name]))}"
             )
         if meta["empty_rows"]:
             said.append(f"left out {meta['empty_rows']:,} rows without any value")
@@ -180,7 +190,7 @@ class Tables(Kind):
 
     def differs(self, other: Kind, path: Path) -> str:
         if other.name == self.name and other.meta["tokenizer"] != self.meta["tokenizer"]:
-            fix = f"prepare the table with --like {path}"
+            fix = f"prepare the table with --like {typed(str(path))}"
             return f"has other columns, categories or bins than the model's: {fix}"
         return super().differs(other, path)
 
@@ -229,7 +239,7 @@ class Tables(Kind):
 
         only = spans_within(self.tokenizer, args.where)
         # a stream of its own: the masks' begins with the seed alone
-        generator = np.random.default_rng((args.seed, 0))
+        generator = np.random.default_rng((args.seed % 2**64, 0))
         cells = self.tokenizer.draw(np.stack(rows), generator, only)
         write_text(args.out, self.tokenizer.write(cells))
         return {"out": args.out, "num": len(rows)}
@@ -294,12 +304,11 @@ class Tables(Kind):
 
 def missing_of(flag: str) -> tuple[list[str], dict[str, list[str]]]:
     """What --missing says of all columns, and of some by themselves: "?,NA;country=?"."""
-    parts = next(csv.reader([flag], delimiter=";", quoting=csv.QUOTE_NONE), [])
-    for_all, own = PrepareTable.missing, {}
+    parts, for_all, own = parts_in(flag), PrepareTable.missing, {}
     for i, part in enumerate(parts):
-        name, equals, texts = part.partition("=")
-        if equals:
-            own[name.strip()] = names_in(texts)
+        named = NAMED.fullmatch(part)
+        if named:
+            own[name_in(named[1])] = names_in(named[2])
         elif i == 0:
             for_all = part if part or len(parts) == 1 else for_all
         else:
@@ -310,12 +319,12 @@ def missing_of(flag: str) -> tuple[list[str], dict[str, list[str]]]:
 def marks_of(flag: str, given: str) -> dict[str, str]:
     """What --decimal or --thousands says: of all columns under "", of others: ",;price=."."""
     found: dict[str, str] = {}
-    for i, part in enumerate(given.split(";") if given else ()):
+    for i, part in enumerate(parts_in(given)):
         name, equals, mark = part.rpartition("=")
         if not equals and i:
             raise ValueError(f"--{flag} {part!r}: after a semicolon, give COLUMN=MARK")
         if equals or part:
-            found[name.strip()] = "" if mark == "none" else mark
+            found[name_in(name)] = "" if mark == "none" else mark
     return found
 
 
@@ -331,7 +340,7 @@ def suspicious(table: Any, missing: dict[str, dict[str, int]]) -> list[str]:
         for text, count in missing.get(column.name, {}).items():
             if column.bounds is not None or not text.isalpha() or text.lower() == "nan":
                 continue
-            fix = f'--missing "{without_word(table, column.name, text)}"'
+            fix = f"--missing {typed(without_word(table, column.name, text))}"
             lines.append(
                 f"warning: {text!r} was taken as missing in {count:,} cells of column "
                 f"{column.name!r}: if it is a value, say {fix}"
@@ -344,12 +353,15 @@ def without_word(table: Any, name: str, text: str) -> str:
     text, which is a value."""
     from unmask.kinds.tables.columns import without_values
 
+    def listed(words: Sequence[str]) -> str:
+        return ",".join(map(in_quotes, filter(None, words)))
+
     plain = sorted(table.missing) == sorted(without_values(names_in(PrepareTable.missing)))
     own = dict(table.missing_in)
     own[name] = [word for word in own.get(name, table.missing) if word not in ("", text.lower())]
-    lists = [f"{column}={','.join(filter(None, words))}" for column, words in own.items()]
+    lists = [f"{in_quotes(one)}={listed(words)}" for one, words in own.items()]
     # an empty list would be that of the flag, and a comma is one of empty cells alone
-    return ";".join(["" if plain else ",".join(table.missing) or ",", *lists])
+    return ";".join(["" if plain else listed(table.missing) or ",", *lists])
 
 
 def read_table(folder: str) -> Any:

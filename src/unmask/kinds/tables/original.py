@@ -86,18 +86,22 @@ class Original:
 
     def blank(self, spans: list[Span], begin: int, width: int) -> bool:
         """Whether a line is no row; where there is one column, blanks are a cell."""
-        only = self.text[spans[0].start : spans[0].end]
-        if len(spans) > 1 or spans[0].quoted or only.strip():
+        if len(spans) > 1 or spans[0].quoted or self.filled(spans[0]):
             return False
         return width != 1 or spans[0].end == begin
 
+    def filled(self, where: Span) -> bool:
+        """Whether a cell has more than blanks."""
+        return bool(self.text[where.start : where.end].strip())
+
     def with_cells(self, cells: list[tuple[int, int, str]]) -> bytes:
-        """The file with other content in some cells (row, cell, content); nothing else changes."""
-        spans = [(self.rows[row][place], value) for row, place, value in cells]
+        """The file with other content in some cells (row, cell, content); nothing else changes, but
+        for blanks around a cell that gets quotes."""
+        new = [self.spelled(self.rows[row][place], value) for row, place, value in cells]
         parts, at = [], 0
-        for where, value in sorted(spans):
-            parts += [self.text[at : where.start], self.spelled(where, value)]
-            at = where.end
+        for start, end, value in sorted(new):
+            parts += [self.text[at:start], value]
+            at = end
         parts.append(self.text[at:])
         try:
             return self.mark + "".join(parts).encode(self.encoding)
@@ -108,13 +112,22 @@ class Original:
                 "UTF-8"
             ) from None
 
-    def spelled(self, where: Span, value: str) -> str:
-        """What is to stand in a cell, in quotes where it needs them and has none."""
-        special = any(mark in value for mark in (self.delimiter, '"', "\r", "\n"))
+    def spelled(self, where: Span, value: str) -> tuple[int, int, str]:
+        """What is to stand in a cell, and in place of what: in quotes where it needs them and has
+        none, then without the blanks around it, beside which quotes would be none."""
+        start, end, quoted = where
+        ends = f"{self.delimiter}\r\n"
+        special = any(mark in value for mark in (*ends, '"'))
         inside = value.replace('"', '""')
-        if where.quoted:
-            return inside
-        return f'"{inside}"' if special else value
+        if quoted:
+            return start, end, inside
+        if not special:
+            return start, end, value
+        while (before := self.text[start - 1 : start]).isspace() and before not in ends:
+            start -= 1
+        while (after := self.text[end : end + 1]).isspace() and after not in ends:
+            end += 1
+        return start, end, f'"{inside}"'
 
 
 def span(found: re.Match) -> Span:

@@ -66,6 +66,7 @@ def prepare_table(
     missing_is: str = "missing",
     numbers: Sequence[str] = (),
     categories: Sequence[str] = (),
+    texts: Sequence[str] = (),
     drop: Sequence[str] = (),
     bins: int = BINS,
     like: Table | None = None,
@@ -90,15 +91,16 @@ def prepare_table(
     case; `missing_in`: of columns that have their own list. missing_is: "missing", a fact that a
     place of its own holds; or "unknown", values that nobody knows, missing at random (see
     docs/tables.md).  numbers, categories: columns that are such, whatever they look like
-    (`numbers.are_numbers`); drop: columns to leave out, as those that only name rows are
-    (`identifiers.find_identifiers`), unless named as numbers or categories. bins: of a column of
-    numbers, at most; where they begin depends on the training rows alone, the categories on all
-    rows. like: the columns of other data or of a model, instead of rules; then `unseen` says what
-    becomes of a cell that they cannot read: "error"; "unknown", it has a value that is not known;
-    "missing", it is missing.  Numbers beyond the bins go to the outermost. split: three fractions
-    or three counts of rows, which are drawn by `seed`; `group`: rows with one value of this column
-    stay together, as `together` does with equal rows. validation, test: files of their own; the
-    whole of `source` is then for training.  tell: gets the lines that say how the source was read.
+    (`numbers.are_numbers`); texts: others that are categories, unless they name rows. drop: columns
+    to leave out, as those that only name rows are (`identifiers.find_identifiers`), unless named as
+    numbers or categories. bins: of a column of numbers, at most; where they begin depends on the
+    training rows alone, the categories on all rows. like: the columns of other data or of a model,
+    instead of rules; then `unseen` says what becomes of a cell that they cannot read: "error";
+    "unknown", it has a value that is not known; "missing", it is missing.  Numbers beyond the bins
+    go to the outermost. split: three fractions or three counts of rows, which are drawn by `seed`;
+    `group`: rows with one value of this column stay together, as `together` does with equal rows.
+    validation, test: files of their own; the whole of `source` is then for training.  tell: gets
+    the lines that say how the source was read.
 
     Raises ValueError, and leaves nothing behind, for a source that does not do.
     """
@@ -132,6 +134,7 @@ def prepare_table(
         "missing_is": (missing_is, "missing"),
         "numbers": (list(numbers), []),
         "categories": (list(categories), []),
+        "texts": (list(texts), []),
         "drop": (list(drop), []),
         "bins": (bins, BINS),
     }
@@ -152,7 +155,7 @@ def prepare_table(
     with progress_bars(paths.values(), progress)("read") as bar:
         read: dict[str, Cells] = {}
         strings: dict[str, list[str]] = {}
-        spellings = {one.name: one.spelling for one in like.columns} if like else {}
+        spellings = {one.name: one.spelling for one in like.columns} if like else None
         for name, path in paths.items():
             if name in typed:
                 read[name], strings[name] = typed_cells(
@@ -163,7 +166,6 @@ def prepare_table(
     if "train" in typed and like is None:
         header, decimal, thousands = "yes", {"": "."}, {"": ""}
         texts = [name for name in strings["train"] if name not in (*numbers, *categories, *drop)]
-        categories = [*categories, *texts]
     words = {"missing": missing, "missing_in": missing_in, "missing_is": missing_is}
     form = like or plain_table(read["train"], header, **words)
     if typed and not form.header:
@@ -179,9 +181,9 @@ def prepare_table(
             )
     identifiers: list[str] = []
     if like is None:
-        check_columns(form.names, numbers, categories, drop)
+        check_columns(form.names, numbers, [*categories, *texts], drop)
         marks = Marks(decimal or {}, thousands or {})
-        form = spelled(form, parts, marks, numbers=numbers, others=[*categories, *drop])
+        form = spelled(form, parts, marks, numbers=numbers, others=[*categories, *texts, *drop])
         nameless = form.header and not read["train"].from_first_value().row(0)[0]
         chosen = [*numbers, *categories, *drop]
         identifiers = find_identifiers(form, parts, nameless=nameless, others=chosen)
@@ -201,8 +203,9 @@ def prepare_table(
     else:
         split = "files"
     table = like or make_table(
-        form, parts, rows["train"], numbers=numbers, categories=categories, drop=left_out, bins=bins
-    )
+        form, parts, rows["train"], numbers=numbers, categories=categories, texts=texts,
+        drop=left_out, bins=bins,
+    )  # fmt: skip
     at = {name: i for i, name in enumerate(form.names)}
     places = [at[name] for name in table.names]
     chosen_columns = {name: part.columns(places) for name, part in parts.items()}

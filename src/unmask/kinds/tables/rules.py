@@ -23,13 +23,14 @@ def make_table(
     *,
     numbers: Sequence[str],
     categories: Sequence[str],
+    texts: Sequence[str],
     drop: Sequence[str],
     bins: int,
 ) -> Table:
     """The alphabets of the columns of a source.
 
     form: has their names, and how their numbers are spelled. train: the rows that number bins are
-    made of.
+    made of.  texts: columns of categories that nobody named as such.
     """
     columns = []
     for c, name in enumerate(form.names):
@@ -40,14 +41,18 @@ def make_table(
         missing = counted < sum(len(cells.codes) for cells in parts.values())
         missing = missing and form.missing_is == "missing"
         spelling = form.columns[c].spelling
-        named = name in numbers
-        if name not in categories and is_of_numbers(name, c, parts, found, spelling, named):
+        if name in texts:
+            check_many(name, found, "--categories")
+        as_numbers = name not in (*categories, *texts) and is_of_numbers(
+            name, c, parts, found, spelling, name in numbers
+        )
+        if as_numbers:
             counts = values_of(parts["train"], c, train, form) or next(filter(None, found.values()))
             written = set().union(*found.values())
             column = number_column(name, c, counts, bins, written, spelling)
         else:
-            texts = sorted(set().union(*found.values()))
-            values = tuple(texts) or (() if missing else ("",))
+            different = sorted(set().union(*found.values()))
+            values = tuple(different) or (() if missing else ("",))
             column = Column(name, c, values, spelling=spelling)
         columns.append(column._replace(missing=missing))
     return form.of(columns)
@@ -94,13 +99,20 @@ def is_of_numbers(
         said = f"{text!r} in column {name!r}, most of whose cells are numbers, is none"
         fix = "correct it, count it among --missing, or name the column in --categories"
         raise ValueError(f"{parts[part].where(c, text)}: {said}: {fix}")
-    if len(texts) > max(MANY, total / 2):
-        flags = "--categories" if strange else "--numbers or --categories"
+    check_many(name, found, "--categories" if strange else "--numbers or --categories")
+    return False
+
+
+def check_many(name: str, found: dict[str, dict[str, int]], flags: str) -> None:
+    """ValueError for more categories than can be such, by how often a column has which values in
+    each part; flags: those that keep it."""
+    different = len(set().union(*found.values()))
+    total = sum(sum(counts.values()) for counts in found.values())
+    if different > max(MANY, total / 2):
         raise ValueError(
-            f"column {name!r} has {len(texts):,} different values in {total:,} rows, which says "
+            f"column {name!r} has {different:,} different values in {total:,} rows, which says "
             f"nothing about other rows: leave it out with --drop, or keep it with {flags}"
         )
-    return False
 
 
 def unlike_numbers(

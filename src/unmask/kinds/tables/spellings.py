@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from unmask.kinds.tables.columns import Table
 from unmask.kinds.tables.csv_source import Cells, values_of
+from unmask.kinds.tables.flags import in_quotes, typed
 from unmask.kinds.tables.numbers import (
     CODE,
     DECIMAL,
@@ -124,7 +125,8 @@ def check_mixed(
         return
     text = next(text for text in texts if parse_number(text, best) is None)
     said = f"{text!r} in column {name!r} is no number where {best.describe()}"
-    fix = f'correct it, give --decimal "{name}=..." or --thousands "{name}=...", or name the column'
+    marks = typed(f"{in_quotes(name)}=...")
+    fix = f"correct it, give --decimal {marks} or --thousands {marks}, or name the column"
     raise ValueError(f"{locate(parts, c, text)}: {said}: {fix} in --categories")
 
 
@@ -135,7 +137,7 @@ def question(form: Table, parts: dict[str, Cells], c: int, read: Reading) -> str
     for one in either:
         number = plainly(text, one)
         flag, mark = ("thousands", one.thousands) if one.thousands else ("decimal", one.decimal)
-        asked.append(f'{number} (--{flag} "{name}={mark}")')
+        asked.append(f"{number} (--{flag} {typed(f'{in_quotes(name)}={mark}')})")
     return (
         f"{locate(parts, c, text)}: {text!r} in column {name!r} may be {' or '.join(asked)}, and "
         "no other cell tells: say which, or name the column in --categories"

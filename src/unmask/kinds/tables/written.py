@@ -12,18 +12,21 @@ from unmask.kinds.tables.csv_source import Cells
 class Written(NamedTuple):
     """Of the rows of a split, by column: mean nats a row of the number given its bin, the share of
     rows with a value, how many numbers had to be rounded to a step, and the mean over rows of the
-    log of that step, 0 where there is no number."""
+    log of that step, 0 where there is no number; and of the sum of the nats over all columns, its
+    standard error over rows, None where that is not known."""
 
     nats: list[float]
     values: list[float]
     rounded: list[int]
     log_steps: list[float]
+    stderr: float | None = None
 
 
 def nats_within(cells: Cells, found: np.ndarray, table: Table, rows: np.ndarray) -> Written:
     """`found` (rows, columns): which of its column's values each cell is, negative for none."""
     written = Written([], [], [], [])
     count = max(len(rows), 1)
+    of_rows = np.zeros(len(rows))
     for c, column in enumerate(table.columns):
         values = found[rows, c]
         known = values >= 0
@@ -35,12 +38,16 @@ def nats_within(cells: Cells, found: np.ndarray, table: Table, rows: np.ndarray)
             steps = column.steps(texts)[inverse]
             log_steps = float(column.log_steps(texts)[inverse].sum() / count)
             whole = np.round(steps)
-            nats = float(column.within.nats(values[known], whole).sum() / count)
+            each = column.within.nats(values[known], whole)
+            of_rows[known] += each
+            nats = float(each.sum() / count)
             rounded = int((np.abs(steps - whole) > 1e-9 * np.maximum(np.abs(steps), 1)).sum())
         written.nats.append(nats)
         written.rounded.append(rounded)
         written.log_steps.append(log_steps)
-    return written
+    if len(rows) < 2:
+        return written
+    return written._replace(stderr=float(of_rows.std(ddof=1) / np.sqrt(count)))
 
 
 def improper(columns: Sequence[Column]) -> str:

@@ -32,10 +32,10 @@ class Shakespeare(Demo):
         return {name: ngram_bits(train, test, data.vocab_size, order) for order, name in orders}
 
     def show(self, data: Any, drawn: list, filler: Callable[[int], Filler]) -> Shown:
-        from unmask.kinds.text.holes import parse_holes, partial, spell_pieces
+        from unmask.kinds.text.holes import parse_holes, partial, spell_holes
 
         pieces = parse_holes(PASSAGE)
         (filled,) = filler(128).fill([partial(data.tokenizer, pieces)], num=3)
-        first = "".join(text for text, _ in spell_pieces(data.tokenizer, pieces, filled[0].ids))
+        first = spell_holes(data.tokenizer, pieces, filled[0].ids)
         sample = data.tokenizer.decode(drawn[0].tolist())
         return Shown([f"\nfilled in around what was given:\n{first}\n", f"a sample:\n{sample}\n"])

@@ -7,7 +7,7 @@ import numpy as np
 
 from unmask.kinds.editor import Cell, Editor, Text, in_all
 from unmask.kinds.kind import Filled
-from unmask.kinds.text.holes import MARK, encode_pieces, parse_holes, piece_size
+from unmask.kinds.text.holes import MARK, encode_pieces, parse_holes, piece_size, spell_pieces
 from unmask.kinds.text.tokenizers import Bytes, Ids, Subwords
 
 PASSAGE = "To be, or [MASK:12], that is the question"
@@ -47,19 +47,12 @@ class TextEditor(Editor):
         if source is None:
             rows = enumerate(one.ids for (one,) in found)
             return [Text(i, 0, 0, len(ids), tokenizer.decode(ids.tolist())) for i, ids in rows]
-        texts = []
-        for copy, one in enumerate(found[0]):
-            at, before = 0, ""
-            for piece, encoded in zip(
-                source.pieces, encode_pieces(tokenizer, source.pieces), strict=True
-            ):
-                size = piece_size(encoded)
-                if isinstance(piece, int):
-                    ids = one.ids[at : at + size].tolist()
-                    piece = tokenizer.decode_after(before, ids)
-                    texts.append(Text(copy, 0, at, size, piece))
-                at, before = at + size, piece
-        return texts
+        return [
+            Text(copy, 0, piece.first, piece.size, piece.text)
+            for copy, one in enumerate(found[0])
+            for piece in spell_pieces(tokenizer, source.pieces, one.ids)
+            if piece.hole
+        ]
 
 
 def given_cells(tokenizer: Any, text: str, ids: np.ndarray, *, after: bool) -> list[Cell]:
@@ -74,12 +67,20 @@ def given_cells(tokenizer: Any, text: str, ids: np.ndarray, *, after: bool) -> l
     if not len(ids):  # blanks, which some tokenizers drop
         return [Cell(text, 0, False)]
     model = tokenizer.inner if after else tokenizer.model
+    offsets = model.encode(text, add_special_tokens=False).offsets
     # where each token begins; the first one has what is dropped before it, too
-    starts = [begin for begin, _ in model.encode(text, add_special_tokens=False).offsets]
+    starts = [begin for begin, _ in offsets]
     starts[0] = 0
+    edges = sorted(set(starts))
+    ends = dict(zip(edges, [*edges[1:], len(text)], strict=True))
     cells = []
     for start, group in itertools.groupby(range(len(ids)), key=lambda k: starts[k]):
-        many = len(list(group))
-        later = [begin for begin in starts if begin > start]
-        cells.append(Cell(text[start : later[0] if later else len(text)], many, False))
+        tokens, end = list(group), ends[start]
+        last = end
+        if tokenizer.drops_blanks:  # those after a word are of no token
+            word = start + len(text[start:end].rstrip())
+            last = max(word, *(offsets[k][1] for k in tokens))
+        cells.append(Cell(text[start:last], len(tokens), False))
+        if last < end:
+            cells.append(Cell(text[last:end], 0, False))
     return cells

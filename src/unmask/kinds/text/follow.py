@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -15,10 +14,10 @@ from tqdm import tqdm
 from unmask.kinds.encodings import decode_text
 from unmask.kinds.folder import SPLITS, new_folder, smallest_type, write_meta
 from unmask.kinds.recipe import standing
-from unmask.kinds.sources import list_files, unpacked
+from unmask.kinds.sources import list_files, read_blocks
 from unmask.kinds.text.detokenizers import detokenize
 from unmask.kinds.text.protocols import TextRecipe
-from unmask.kinds.text.sources import read_array, read_ids
+from unmask.kinds.text.sources import parse, read_array, read_ids, text_field
 from unmask.kinds.text.tokenizers import Bytes, Subwords, Tokenizer
 
 BEGINS = ("[CLS]", "<s>", "<bos>", "<|begin_of_text|>")  # how vocabularies call a begin mark
@@ -51,10 +50,12 @@ def follow(recipe: TextRecipe, name: str, source: Path, out: Path, tokenizer: To
         rows = encoded_rows(recipe, name, files, tokenizer)
     packed = pack(rows, replace(recipe, ends=recipe.ends and not ready), name, tokenizer)
     if not len(packed.tokens):
+        left = ""
+        if recipe.packing == "joined":
+            left = f", and each {joined_in_words(recipe)} drops its remainder"
         raise ValueError(
             f"{name} leaves no window of {recipe.length:,} tokens of {source}: it has "
-            f"{packed.total:,} in {len(rows):,} rows, and each {joined_in_words(recipe)} drops "
-            "its remainder; give a longer source"
+            f"{packed.total:,} in {len(rows):,} rows{left}; give a longer source"
         )
     stored = smallest_type(tokenizer.vocab_size)
     count = len(packed.edges) - 1
@@ -172,14 +173,14 @@ def read_rows(recipe: TextRecipe, name: str, files: list[Path]) -> Iterator[str]
         elif recipe.rows == "ended":
             yield from (f"{line}\n" if line.strip() else "" for line in lines_of(text))
         elif recipe.rows == "json":
-            yield from (row_of(line, path) for line in lines_of(text) if line.strip())
+            numbered = enumerate(lines_of(text), 1)
+            yield from (row_of(line, f"{path}, line {i}") for i, line in numbered if line.strip())
         else:
             yield from news(text, path)
 
 
 def read(path: Path) -> bytes:
-    with unpacked(path) as (_, stream):
-        return stream.read()
+    return b"".join(read_blocks(path, tqdm(disable=True)))
 
 
 def lines_of(text: str) -> list[str]:
@@ -201,20 +202,21 @@ def part_of(recipe: TextRecipe, name: str, whole: bytes) -> bytes:
     return whole[low:high]
 
 
-def row_of(line: str, path: Path) -> str:
-    try:
-        return str(json.loads(line)["text"])
-    except (ValueError, KeyError, TypeError):
-        said = f"{path}: {line[:40]!r} is no JSON object with a text"
-        raise ValueError(f"{said}: give JSON lines") from None
+def row_of(line: str, place: str) -> str:
+    record = parse(line, place, ": each line must be one JSON object")
+    return text_field(record, "text", place)
 
 
 def news(text: str, path: Path) -> Iterator[str]:
-    for row in csv.reader(io.StringIO(text, newline=""), skipinitialspace=True):
-        if len(row) != 3:
-            said = f"{path} has a row of {len(row)} columns"
-            raise ValueError(f"{said}: give the file of class, title and description")
-        yield f"{row[1]} {row[2]}"
+    fix = "give the file of class, title and description"
+    rows = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+    try:
+        for row in rows:
+            if len(row) != 3:
+                raise ValueError(f"{path} has a row of {len(row)} columns: {fix}")
+            yield f"{row[1]} {row[2]}"
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {rows.line_num}, is no CSV ({error}): {fix}") from None
 
 
 # ---------------------------------------------------------------- windows
@@ -253,7 +255,8 @@ def pack_alone(rows: list[np.ndarray], recipe: TextRecipe, marks: Marks | None) 
     edges = np.cumsum([0, *map(len, kept)])
     dropped = np.maximum(sizes - most, 0)
     total = int(sizes.sum()) + len(end) * len(rows) * recipe.ends
-    return Packed(np.concatenate(kept), edges, total, int(dropped.sum()), int((dropped > 0).sum()))
+    tokens = np.concatenate([np.zeros(0, np.int64), *kept])
+    return Packed(tokens, edges, total, int(dropped.sum()), int((dropped > 0).sum()))
 
 
 def with_marks(windows: np.ndarray, marks: Marks) -> np.ndarray:

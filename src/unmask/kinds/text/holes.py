@@ -3,7 +3,9 @@
 `\\[MASK]` stands for the letters themselves.
 """
 
+import itertools
 import re
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +14,15 @@ from unmask.roles import GIVEN, HOLE
 
 MARK = re.compile(r"(\\?)\[MASK(?::(\d+))?\]")
 LONGEST_HOLE = 10_000_000  # tokens
+
+
+class Spelled(NamedTuple):
+    """Given text, or holes side by side with what was filled in."""
+
+    text: str
+    hole: bool
+    first: int  # token
+    size: int  # tokens
 
 
 def parse_holes(text: str) -> list[str | int]:
@@ -72,8 +83,8 @@ def count_tokens(tokenizer, pieces: list[str | int]) -> int:
 
 
 def partial(tokenizer, pieces: list[str | int]) -> Partial:
-    """The pieces around a hole are tokenized apart."""
-    ids, roles = [], []
+    """The pieces around a hole are tokenized apart; of none, no token."""
+    ids, roles = [np.zeros(0, np.int64)], [np.zeros(0, np.int8)]
     for piece in encode_pieces(tokenizer, pieces):
         known, role = piece, GIVEN
         if isinstance(known, int):
@@ -85,17 +96,17 @@ def partial(tokenizer, pieces: list[str | int]) -> Partial:
 
 def spell_holes(tokenizer, pieces: list[str | int], ids: np.ndarray) -> str:
     """The text with token ids (S,) in its holes; what was given stays letter by letter."""
-    return "".join(text for text, _ in spell_pieces(tokenizer, pieces, ids))
+    return "".join(one.text for one in spell_pieces(tokenizer, pieces, ids))
 
 
-def spell_pieces(tokenizer, pieces: list[str | int], ids: np.ndarray) -> list[tuple[str, bool]]:
-    """(text, was it given?) of every piece."""
+def spell_pieces(tokenizer, pieces: list[str | int], ids: np.ndarray) -> list[Spelled]:
+    """The pieces in order; holes side by side are one, since a letter may be in both."""
     spelled, at, before = [], 0, ""
-    for piece, encoded in zip(pieces, encode_pieces(tokenizer, pieces), strict=True):
-        end = at + piece_size(encoded)
-        if isinstance(piece, int):
-            spelled.append((tokenizer.decode_after(before, ids[at:end].tolist()), False))
-        else:
-            spelled.append((piece, True))
-        at, before = end, spelled[-1][0]
+    pairs = zip(pieces, encode_pieces(tokenizer, pieces), strict=True)
+    for hole, group in itertools.groupby(pairs, lambda pair: isinstance(pair[0], int)):
+        run, encoded = zip(*group, strict=True)
+        end = at + sum(map(piece_size, encoded))
+        text = tokenizer.decode_after(before, ids[at:end].tolist()) if hole else "".join(run)
+        spelled.append(Spelled(text, hole, at, end - at))
+        at, before = end, text
     return spelled

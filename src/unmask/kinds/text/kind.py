@@ -13,6 +13,7 @@ from unmask.kinds.kind import (
     Packed,
     Partial,
     Source,
+    State,
     own_flags,
     too_long,
 )
@@ -132,6 +133,9 @@ class Text(Kind):
 
         return pack(path, self.tokenizer)
 
+    def check_unpacked(self, out: str) -> None:
+        check_out(out, packed=True)  # any file comes back, an archive, too
+
     def unpack(self, rows: list, beside: bytes, out: str) -> None:
         from unmask.kinds.text.packed import unpack
 
@@ -170,11 +174,26 @@ class Text(Kind):
         if isinstance(self.tokenizer, Ids):
             return super().views(rows, shown)
 
-        def spell(ids: Any) -> str:
-            return self.tokenizer.decode_after("a", ids.tolist())
-
         pairs = enumerate(zip(rows, shown, strict=True))
-        return [Line(i, letters(ids, known, spell)) for i, (ids, known) in pairs]
+        return [Line(i, letters(ids, known, self.spell)) for i, (ids, known) in pairs]
+
+    def pages(self, states: list[State]) -> list[list[str | None]]:
+        """A string for the tokens of each letter of the last state."""
+        from unmask.kinds.text.letters import letters
+        from unmask.kinds.text.tokenizers import Ids
+
+        if isinstance(self.tokenizer, Ids):
+            return super().pages(states)
+        last = states[-1]
+        groups = [list(one.at) for one in letters(last.ids[0], last.shown[0], self.spell)]
+        return [
+            [self.spell(one.ids[0][at]) if one.shown[0][at].all() else None for at in groups]
+            for one in states
+        ]
+
+    def spell(self, ids: Any) -> str:
+        """The text of neighbouring tokens (n,)."""
+        return self.tokenizer.decode_after("a", ids.tolist())
 
     def worded(self, words: Sequence[str], ids: Any, length: int) -> Partial:
         from unmask.kinds.text.tokenizers import CharacterError, Ids

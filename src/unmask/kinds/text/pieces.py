@@ -135,7 +135,8 @@ def real_examples(data: Any, split: str, sizes: np.ndarray, seed: int) -> Real:
     if data.apart:
         most = min(len(sizes), (len(edges) - 1) // 2)
         like = np.sort(order[:most])
-        return whole_documents(tokens, edges, like, sizes, seed)
+        examples, rest = beginnings(tokens, edges, sizes[like], seed)
+        return Real(like, examples, [np.asarray(tokens[edges[i] : edges[i + 1]]) for i in rest])
     fits = fitting(sizes[order], len(tokens) // 2)
     like = np.sort(order[fits])
     first = spread_out(sizes[like], len(tokens))
@@ -152,30 +153,32 @@ def spread_out(sizes: np.ndarray, total: int) -> np.ndarray:
     return gaps + np.cumsum(sizes) - sizes
 
 
-def training_pieces(data: Any, sizes: np.ndarray) -> list[str]:
+def training_pieces(data: Any, sizes: np.ndarray, seed: int) -> list[str]:
     """Of the training text, as long as real examples of these sizes in tokens, or as many of them
-    as there is text for."""
-    tokens = data.tokens("train")
+    as there is text for; of documents that are kept apart, beginnings, as `real_examples` are."""
+    tokens, edges = data.tokens("train"), data.edges("train")
+    if data.apart:
+        found, _ = beginnings(tokens, edges, sizes[: len(edges) - 1], seed)
+        return [data.tokenizer.decode(ids) for ids in found]
     sizes = sizes[np.cumsum(sizes) <= len(tokens)]
     first = spread_out(sizes, len(tokens))
     pairs = zip(first, first + sizes, strict=True)
     return [data.tokenizer.decode(tokens[a:b]) for a, b in pairs]
 
 
-def whole_documents(
-    tokens: np.ndarray, edges: np.ndarray, like: np.ndarray, sizes: np.ndarray, seed: int
-) -> Real:
+def beginnings(
+    tokens: np.ndarray, edges: np.ndarray, sizes: np.ndarray, seed: int
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Those of random documents, at most so long each, the longer ones for the larger sizes; and
+    the numbers of all other documents."""
     order = np.random.default_rng((seed, 1)).permutation(len(edges) - 1)
-    chosen, rest = order[: len(like)], np.sort(order[len(like) :])
-    by_size = chosen[np.argsort(np.diff(edges)[chosen], kind="stable")]
-    document = np.empty(len(like), np.int64)
-    document[np.argsort(sizes[like], kind="stable")] = by_size
-
-    def of(i: int, most: int | None = None) -> np.ndarray:
-        return np.asarray(tokens[edges[i] : edges[i + 1]][:most])
-
-    pairs = zip(document.tolist(), sizes[like].tolist(), strict=True)
-    return Real(like, [of(i, size) for i, size in pairs], [of(i) for i in rest.tolist()])
+    chosen, rest = order[: len(sizes)], np.sort(order[len(sizes) :])
+    document = np.empty(len(sizes), np.int64)
+    by_size = np.argsort(np.diff(edges)[chosen], kind="stable")
+    document[np.argsort(sizes, kind="stable")] = chosen[by_size]
+    ends = np.minimum(edges[document] + sizes, edges[document + 1])
+    pairs = zip(edges[document], ends, strict=True)
+    return [np.asarray(tokens[a:b]) for a, b in pairs], rest
 
 
 def some_texts(tokenizer: Any, rows: list[np.ndarray]) -> list[str]:

@@ -129,7 +129,7 @@ def read_sides(data: Any, path: Path, split: str, seed: int) -> tuple[Sides, lis
     real = [Example(tokenizer.decode(ids), ids) for ids in found.examples]
     trial = make_trial(len(samples), found.like, seed)
     reference = some_texts(tokenizer, found.reference)
-    training = training_pieces(data, np.array([len(one.ids) for one in real]))
+    training = training_pieces(data, np.array([len(one.ids) for one in real]), seed)
     return Sides(trial, samples, real, reference, training, chosen), notes + said
 
 

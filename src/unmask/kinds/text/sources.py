@@ -284,7 +284,7 @@ def document(text: str, place: str, skipped: LeftOut) -> Piece:
     return Piece(text, True, place)
 
 
-def parse(raw: bytes, place: str, fix: str) -> Any:
+def parse(raw: bytes | str, place: str, fix: str) -> Any:
     """JSON.  BadRecord if it is none."""
     try:
         return json.loads(raw)

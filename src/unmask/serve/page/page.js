@@ -14,6 +14,7 @@ if (location.hash.length > 1) {
   history.replaceState(null, "", location.pathname);
 }
 const token = sessionStorage.getItem("token") || "";
+addEventListener("hashchange", () => location.reload());  // another secret, in the open tab
 
 let models = [], limits = {}, number = 0, editor = null, settings = [];
 let entries = [], entry = null, working = null;
@@ -157,7 +158,9 @@ class Settings {
     this.steps.disabled = exact || bounded;
     this.steps.placeholder = usual ? "256" : bounded ? "as gamma allows" : "one a position";
     this.grid.disabled = exact || bounded || (!usual && !this.steps.value);
-    for (const [key, of] of Object.entries(own)) this[key].parentNode.hidden = !of.includes(name);
+    for (const [key, of] of Object.entries(own)) {
+      this[key].disabled = this[key].parentNode.hidden = !of.includes(name);
+    }
   }
 
   // A number that some samplers have.
@@ -232,7 +235,7 @@ function choose(which) {
   get("score").parentNode.hidden = !model.scores;
   settings = [];
   arrange();
-  entries = entries.filter(one => one.model === number);
+  for (const run of entries.flatMap(one => one.runs)) run.views = null;  // of the editor that was
   entry = null;
   get("result").hidden = true;
   past();
@@ -270,14 +273,13 @@ async function begin(mode) {
   working = new AbortController();
   busy(true);
   page.odds(null);
+  const what = edit ? {edit} :
+    {length: +get("length").value || page.model.length, label: settings[0].label()};
   try {
-    for (const one of settings) {
-      const run = {said: one.said(), edit, frames: [], filled: null, scores: new Map(), board: null,
+    for (const said of settings.map(one => one.said())) {
+      const run = {said, edit, frames: [], filled: null, scores: new Map(), board: null,
                    num: 0, steps: 0, length: 0, command: ""};
-      const label = settings[0].label();
-      const body = {model: number, settings: run.said};
-      if (edit) body.edit = edit;
-      else Object.assign(body, {length: +get("length").value || page.model.length, label});
+      const body = {model: number, settings: said, ...what};
       const answer = await patiently(body, working.signal);
       for await (const line of lines(answer)) take(of, run, line);
       if (run.failed) throw new Error(run.failed);
@@ -409,8 +411,9 @@ function scored(run, copy) {
 // ---------------------------------------------------------------- the rest
 
 function past() {
-  get("past").hidden = !entries.length;
-  get("history").replaceChildren(...entries.map(one => {
+  const own = entries.filter(one => one.model === number);
+  get("past").hidden = !own.length;
+  get("history").replaceChildren(...own.map(one => {
     const when = one.began.toLocaleTimeString();
     const what = one.edit ? "filled in" : "sampled";
     const how = one.runs.map(run => inWords(run.said)).join(" beside ");
@@ -444,8 +447,12 @@ async function load(input) {
   input.value = "";
 }
 
+// The filling as it is at its end, which is shown.
 async function download() {
   const [run] = entry.runs;
+  if (!run.filled) return say("This filling is not whole: wait for its end, or fill in again.");
+  say("");
+  player.go(player.last);
   const [name, content] = editor.file(run, run.views);
   const blob = content instanceof HTMLCanvasElement ?
     await new Promise(done => content.toBlob(done)) : new Blob([content], {type: "text/plain"});

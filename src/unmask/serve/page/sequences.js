@@ -3,19 +3,22 @@ import {element, Reveal, shade} from "./reveal.js";
 
 const SPACE = "\u00a0";
 
+// end: what stays behind a mark that is put at the end, as backslashes before it and stops do
 const MARKS = {
-  text: {hole: n => n === 1 ? "[MASK]" : `[MASK:${n}]`, one: "[MASK]", letters: /\[MASK(:\d+)?\]/g},
-  residues: {hole: n => "-".repeat(n), one: "-", letters: /(?!)/g},
+  text: {hole: n => n === 1 ? "[MASK]" : `[MASK:${n}]`, one: "[MASK]", letters: /\[MASK(:\d+)?\]/g,
+         end: /\\*$/},
+  residues: {hole: n => "-".repeat(n), one: "-", letters: /(?!)/g, end: /(\*[*\s]*)?$/},
 };
 
-// The file that cells say, and where each cell begins in it.
+// The file that cells say, where each cell begins in it, and whether a backslash escapes a hole.
 function compose(cells, marks) {
-  let content = "";
+  let content = "", escaped = false;
   const starts = [];
   for (let k = 0; k < cells.length;) {
     const {hole} = cells[k], run = [];
     while (k < cells.length && cells[k].hole === hole) run.push(cells[k++]);
     if (hole) {
+      escaped ||= content.endsWith("\\");
       starts.push(...run.map(() => content.length));
       content += marks.hole(run.reduce((sum, cell) => sum + cell.size, 0));
       continue;
@@ -30,7 +33,16 @@ function compose(cells, marks) {
     }
     content += text.replace(marks.letters, "\\$&");
   }
-  return {content, starts};
+  return {content, starts, escaped};
+}
+
+// Cells of which those `taken` are masked, too.  A blank that is no token is masked between two
+// others alone: at the edge of a hole it would be lost.
+function masked(cells, taken) {
+  const among = new Set(taken);
+  const hole = k => cells[k]?.size > 0 && (cells[k].hole || among.has(k));
+  return cells.map((cell, k) => among.has(k) && (hole(k) || hole(k - 1) && hole(k + 1)) ?
+    {...cell, hole: true} : cell);
 }
 
 // The numbers of the cells that a click on cell k takes: a word, or that cell alone.
@@ -124,7 +136,7 @@ export class Sequence {
     const {model} = page;
     this.marks = MARKS[model.editor];
     this.by = model.editor === "text" ? "word" : "cell";
-    this.cells = [];  // of the first example
+    this.examples = [];  // cells of each
     const label = model.editor === "text" ? "Text" :
       model.editor === "residues" ? "Residues, one letter each" : "A file with holes";
     this.area = element("textarea", {id: "content", spellcheck: false, rows: 4});
@@ -176,15 +188,19 @@ export class Sequence {
     if (!content) return this.boards.replaceChildren();
     let board = await this.page.open({content}, Boolean(this.marks));
     const added = !board && this.marks;
-    if (added) board = await this.page.open({content: content + this.marks.one});
+    if (added) {
+      const holed = content.replace(this.marks.end, end => this.marks.one + end);
+      board = await this.page.open({content: holed});
+    }
     if (!board || content !== this.area.value) return;
-    const examples = board.examples.map(cells => asCells(cells));
-    if (added) examples[0].pop();
-    this.cells = examples[0];
+    const given = cells => added ? cells.filter(([_text, _size, hole]) => !hole) : cells;
+    const examples = board.examples.map(cells => asCells(given(cells)));
+    this.examples = examples;
     this.content = content;
     while (this.shown.length < examples.length) {
       const example = this.shown.length;
-      this.shown.push(new Board("How the model sees it", this.by, taken => this.toggle(taken),
+      this.shown.push(new Board("How the model sees it", this.by,
+        taken => this.toggle(example, taken),
         (cell, target) => this.page.odds(this.edit(), example, cell, target)));
     }
     const boards = this.shown.slice(0, examples.length);
@@ -200,43 +216,61 @@ export class Sequence {
     const {selectionStart: from, selectionEnd: to, value} = this.area;
     if (from === to) return this.page.say("Select what is to be masked first.");
     if (this.marks === MARKS.residues) {
-      const hidden = value.slice(from, to).replace(/[A-Za-z]/g, "-");
-      this.area.setRangeText(hidden, from, to, "select");
+      // headers, comments and [MASK:20] stay
+      const hidden = value.replace(/^[ \t]*[>;].+|\[MASK(?::\d+)?\]|[A-Z]/gim, (found, at) =>
+        found.length > 1 || at < from || at >= to ? found : "-");
+      this.area.setRangeText(hidden.slice(from, to), from, to, "select");
       return this.read();
     }
     if (this.content !== value) await this.read();
     if (this.content !== value) return;  // and what is wrong with it has been said
-    const {content, starts} = compose(this.cells, this.marks);
-    const taken = this.cells.map((_, k) => k).filter(k => {
+    const [cells] = this.examples;
+    const {content, starts} = compose(cells, this.marks);
+    if (content !== value) {  // as of [MASK][MASK], which is [MASK:2]
+      await this.adopt([cells]);
+      return this.page.say("Marks were written anew: select again.");
+    }
+    const taken = cells.map((_, k) => k).filter(k => {
       const end = k + 1 < starts.length ? starts[k + 1] : content.length;
-      return !this.cells[k].hole && starts[k] < to && end > from;
+      return !cells[k].hole && starts[k] < to && end > from;
     });
     this.area.focus();
-    await this.toggle(taken);
+    await this.toggle(0, taken);
   }
 
-  async toggle(taken) {
+  async toggle(example, taken) {
     if (!this.marks || !taken.length) return;
     // what was clicked is not there any more
     if (this.content !== this.area.value) return this.read();
-    const cells = this.cells.map((cell, k) => taken.includes(k) ? {...cell, hole: true} : cell);
-    await this.adopt(cells);
+    await this.adopt(this.examples.map((cells, i) => i === example ? masked(cells, taken) : cells));
   }
 
   async maskAll() {
     if (this.content !== this.area.value) await this.read();
     if (this.content === null) return;
-    await this.adopt(this.cells.map(cell => ({...cell, hole: true})));
+    await this.adopt(this.examples.map(cells => masked(cells, cells.keys())));
   }
 
-  // Go on from these cells, at once; how they are read then may tell other sizes of holes.
-  async adopt(cells) {
-    this.content = this.area.value = compose(cells, this.marks).content;
+  // Go on from these cells of each example of a file, at once; how they are read then, which is
+  // promised, may tell other sizes of holes.  Where they cannot be written: say so, and promise
+  // nothing.
+  adopt(examples, file = this.area.value) {
+    if (examples.length > 1) {
+      this.page.say("Here are several sequences: mask in the text above.");
+      return null;
+    }
+    const [cells] = examples, {content, escaped} = compose(cells, this.marks);
+    if (escaped) {
+      this.page.say("A backslash before a hole is read as part of it: mask it, too.");
+      return null;
+    }
+    const header = this.marks === MARKS.residues ? file.match(/^\s*>.*\n/)?.[0] ?? "" : "";
+    this.content = this.area.value = header + content;
     const one = {text: "", size: 1, hole: true};
     const split = cells.flatMap(cell => cell.hole ? Array(cell.size).fill(one) : [cell]);
-    this.cells = asCells(split.map(({text, size, hole}) => [text, size, hole]));
-    this.shown[0]?.draw(this.cells);
-    await this.read();
+    this.examples = [asCells(split.map(({text, size, hole}) => [text, size, hole]))];
+    this.shown[0]?.draw(this.examples[0]);
+    return this.read();
   }
 
   view(run, copy) {
@@ -244,12 +278,16 @@ export class Sequence {
   }
 
   file(run, copies) {
-    const texts = copies.map(view => view.text());
+    const texts = copies.map(view => view.texts());
     if (this.marks === MARKS.residues) {
-      return ["filled.fasta", texts.map((text, i) => `>filling-${i + 1}\n${text}\n`).join("")];
+      const headers = [...(run.edit?.content ?? "").matchAll(/^\s*>(.*)/gm)];
+      const name = example => headers[example] ? `${headers[example][1].trim()} ` : "";
+      return ["filled.fasta", texts.flatMap((of, i) => of.map((text, example) =>
+        `>${name(example)}filling-${i + 1}\n${text}\n`)).join("")];
     }
-    return ["filled.txt", texts.length === 1 ? texts[0] :
-      texts.map((text, i) => `--- ${i + 1}\n${text}\n`).join("")];
+    const whole = texts.map(of => of.join("\n"));
+    return ["filled.txt", whole.length === 1 ? whole[0] :
+      whole.map((text, i) => `--- ${i + 1}\n${text}\n`).join("")];
   }
 }
 
@@ -286,9 +324,7 @@ class SequenceView {
       type: "button", className: "small",
       textContent: editor.by === "word" ? "Use this text" : "Use this sequence",
     });
-    this.keep.addEventListener("click", () => {
-      editor.adopt(this.cells(0).map(cell => ({...cell, hole: false})));
-    });
+    this.keep.addEventListener("click", () => this.adopt(() => false));
     this.node = element("div", {}, ...this.boards.map(board => board.node));
     if (editor.marks) this.node.append(this.keep);
   }
@@ -322,31 +358,43 @@ class SequenceView {
 
   // Whether a cell is drawn again by the next filling.
   again(cell) {
-    return this.free.has(cell.position) ? this.free.get(cell.position) : cell.was;
+    // a blank that is no token is where the cell after it is
+    return cell.size && this.free.has(cell.position) ? this.free.get(cell.position) : cell.was;
+  }
+
+  // Go on from this filling: hole(cell) says what is to be filled in.
+  adopt(hole) {
+    const examples = this.examples.map((_, example) =>
+      this.cells(example).map(cell => ({...cell, hole: hole(cell)})));
+    return this.editor.adopt(examples, this.run.edit?.content ?? "");
   }
 
   // Pin what was filled in, or mask what is there, and go on from that.
   toggle(example, taken) {
     if (!this.reveal.whole || !this.editor.marks) return;
     const cells = this.cells(example);
-    const some = taken.map(k => cells[k]);
+    const some = taken.map(k => cells[k]).filter(cell => cell.size);
+    if (!some.length) return;
     const pin = some.some(cell => this.again(cell));
     if (pin && some.some(cell => cell.text.includes("\ufffd"))) {
       return this.editor.page.say("These bytes are no letter: they cannot be kept.");
     }
+    const before = new Map(this.free);
     for (const cell of some) this.free.set(cell.position, !pin);
-    this.editor.adopt(cells.map(cell => ({...cell, hole: this.again(cell)})));
+    if (!this.adopt(cell => this.again(cell))) this.free = before;
     this.show(this.reveal.at);
   }
 
-  text() {
-    return this.cells(0).map(cell => cell.hole ? "" : cell.text).join("");
+  // Of each example.
+  texts() {
+    return this.examples.map((_, example) =>
+      this.cells(example).map(cell => cell.hole ? "" : cell.text).join(""));
   }
 }
 
 // The letters of a hole that is whole, where those of its tokens by themselves are others.
 function respell(cells, position, size, text) {
-  const first = cells.findIndex(cell => cell.position === position);
+  const first = cells.findIndex(cell => cell.was && cell.position === position);
   const within = [];
   for (let k = first, left = size; left > 0; k++) {
     within.push(k);

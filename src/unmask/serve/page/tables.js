@@ -102,10 +102,12 @@ export class Grid {
   }
 
   file(run, views) {
-    const {columns, delimiter} = this.page.model;
-    const quoted = text => /["\r\n]/.test(text) || text.includes(delimiter) ?
+    const {columns, header, delimiter} = this.page.model;
+    // between blanks, an empty cell needs quotes, too
+    const quoted = text => /["\r\n]/.test(text) || (text || " ").includes(delimiter) ?
       `"${text.replaceAll('"', '""')}"` : text;
-    const rows = [columns.map(column => column.name), ...views.flatMap(view => view.rows())];
+    const names = header ? [columns.map(column => column.name)] : [];
+    const rows = [...names, ...views.flatMap(view => view.rows())];
     return ["filled.csv", rows.map(row => row.map(quoted).join(delimiter) + "\n").join("")];
   }
 }

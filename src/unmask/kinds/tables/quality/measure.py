@@ -171,6 +171,10 @@ def of_shares(trial: Trial) -> tuple[list[Measure], list[str], dict]:
     if samples.missing.each:
         measures.append(one("missing", "missing rates", "mean over the columns that lack cells: "
             "1 less the difference of the rates"))  # fmt: skip
+    elif trial.real.missing().any():
+        notes.append(
+            "cells are missing in held-out rows alone, so there is no measure of their rates"
+        )
     else:
         notes.append("no cell is missing, in no file")
     if samples.missing_pairs.each:

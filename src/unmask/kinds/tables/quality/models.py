@@ -12,6 +12,7 @@ import numpy as np
 from unmask.kinds.quality import Value
 from unmask.kinds.tables.quality.curves import area, mean_of
 from unmask.kinds.tables.quality.rows import Rows
+from unmask.kinds.trial import deviation
 
 FOLDS = 3
 ONE_HOT = 200  # categories of a column that have a feature of their own
@@ -213,9 +214,7 @@ def of_regression(said: np.ndarray, truth: np.ndarray, seed: int) -> dict[str, V
 
 
 def drawn(statistic, n: int, seed: int) -> Value:
-    """A statistic of rows, with its standard deviation over draws of them."""
+    """A statistic of rows, with its `deviation` over draws of them."""
     random = np.random.default_rng(seed)
     found = np.array([statistic(random.integers(n, size=n)) for _ in range(REPLICATES)])
-    found = found[~np.isnan(found)]
-    error = float(found.std(ddof=1)) if len(found) > 1 else float("nan")
-    return Value(statistic(np.arange(n)), error)
+    return Value(statistic(np.arange(n)), deviation(found))

@@ -12,7 +12,7 @@ import numpy as np
 
 from unmask.kinds.quality import Value
 from unmask.kinds.tables.quality.rows import Rows
-from unmask.kinds.trial import even_edges
+from unmask.kinds.trial import deviation, even_edges
 
 BINS = 10  # of a number beside a category
 ROUNDING = 1e-13  # of a second moment: a variance below it is none
@@ -32,7 +32,7 @@ class Scores(NamedTuple):
 def bootstrap(
     scores: Iterable[Score], real: Rows, synthetic: Rows, replicates: int, seed: int
 ) -> Scores:
-    """Scores of all rows; the errors are standard deviations over draws of rows, of both sides.
+    """Scores of all rows; the errors are the `deviation` over draws of rows, of both sides.
 
     A mean's error comes from the same draws, so that it holds how columns go together.
     """
@@ -46,13 +46,14 @@ def bootstrap(
     value = np.array(found, float)
     defined = ~np.isnan(value)
     drawn = np.array(columns, float).reshape(len(value), replicates).T
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of draws in which nothing is defined
-        errors = np.nanstd(drawn, 0, ddof=1)
-        of_means = np.nanstd(np.nanmean(drawn[:, defined], 1), ddof=1) if defined.any() else np.nan
-        mean = value[defined].mean() if defined.any() else np.nan
-    each = [Value(float(v), float(e)) for v, e in zip(value, errors, strict=True)]
-    return Scores(each, Value(float(mean), float(of_means)), int((~defined).sum()))
+    mean = Value(float("nan"))
+    if defined.any():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of draws in which nothing is defined
+            means = np.nanmean(drawn[:, defined], 1)
+        mean = Value(float(value[defined].mean()), deviation(means))
+    each = [Value(float(v), deviation(of)) for v, of in zip(value, drawn.T, strict=True)]
+    return Scores(each, mean, int((~defined).sum()))
 
 
 def drawn_weights(random: np.random.Generator, n: int) -> np.ndarray:
