@@ -52,6 +52,8 @@ def random_model(config, data, out):
     generator = torch.Generator().manual_seed(1)
     for p in model.backbone.parameters():
         torch.nn.init.normal_(p, std=0.3, generator=generator)
+    if config.labels:
+        model.backbone.label.weight.data *= 30
     model.save_pretrained(out)
     return str(out)
 
