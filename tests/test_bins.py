@@ -325,6 +325,7 @@ def test_the_error_of_nats_as_written_holds_that_within_the_bins(tmp_path, capsy
     assert same["nats_as_written"] == record["nats_as_written"]
     assert same["nats_as_written_stderr"] is None
     assert f"{same['nats_as_written']:.3f} (error not known) nats a row" in said
+    assert "of data of an earlier version, prepare them again" in said
 
 
 def test_data_like_others_may_need_rounding(tmp_path):

@@ -231,8 +231,17 @@ def test_no_record_is_written_over_what_it_is_made_of(evaluations, tmp_path, cap
         assert f"{out} would overwrite the input: name another file" in said
     meta, run = data / "meta.json", evaluations / "run"
     for command in (("eval", run, "--json"), ("grid", run, "--out"), ("schedule", run, "--json")):
-        assert f"{meta} is a file of {data}" in fails(capsys, *command, meta, "--data", data)
+        said = f"{meta} is a file of prepared data: name another file"
+        assert said in fails(capsys, *command, meta, "--data", data)
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_record_may_lie_beside_prepared_data_again_and_again(evaluations, tmp_path, capsys):
+    data, run = shutil.copytree(evaluations / "data", tmp_path / "data"), str(evaluations / "run")
+    flags = ["--data", str(data), "--repeats", "1", "--json"]
+    for _ in range(2):
+        assert main(["eval", run, *flags, str(data / "eval.json")]) == 0
+    assert "prepared data" in fails(capsys, "eval", run, *flags, data / "test.bin")
 
 
 def test_two_runs_of_one_protocol_agree_within_their_errors(evaluations, capsys):

@@ -1092,6 +1092,8 @@ def test_what_is_neither_opaque_nor_transparent(tmp_path):
     clear, whole = tmp_path / "clear.png", tmp_path / "whole.png"
     assert Holed(clear, None, pixels).holes[..., 0].tolist() == (alpha == 0).tolist()
     assert Holed(whole, clear, pixels).holes[..., 0].tolist() == (alpha == 255).tolist()
+    with pytest.raises(ValueError, match="has 2 half-transparent pixels"):
+        Holed(tmp_path / "half.png", clear, pixels)
     for name, half in (("half", 2), ("faint", 4)):
         with pytest.raises(ValueError, match=f"{name}.png has {half} half-transparent pixels"):
             Holed(tmp_path / f"{name}.png", None, pixels)
@@ -1460,5 +1462,6 @@ def test_where_no_folder_of_pictures_can_be_is_told_before_the_work(tmp_path):
         check_pictures_out(str(tmp_path / "link"))
     with pytest.raises(OSError, match="file"):
         check_pictures_out(str(tmp_path / "file" / "out"))
-    check_pictures_out(str(tmp_path / "out"))
+    for out in ("out", "a/b/out"):
+        check_pictures_out(str(tmp_path / out))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]

@@ -546,6 +546,10 @@ def test_a_curve_of_some_windows_is_not_called_the_bound(home, tmp_path):
     text, _ = made(home, "proteins", tmp_path, "--data", str(tmp_path / "data"), "--repeats", "2")
     assert f"It is of {whole} windows of 24 residues alone, and the bound of others" in text
     assert "area under this curve" not in text
+    part, _ = made(
+        home, "tables", tmp_path, "--data", str(home / "tables"), "--repeats", "2", "--limit", "2"
+    )
+    assert "and the bound of others" in part and "area under this curve" not in part
     assert some_windows({"x": np.zeros((whole, 24))}, whole, "residue") == ""
 
 

@@ -20,6 +20,7 @@ from unmask.data import Table, open_data, prepare_table
 from unmask.kinds.registry import kind_of
 from unmask.kinds.tables.csv_source import read_cells
 from unmask.kinds.tables.filled import read_columns
+from unmask.kinds.tables.flags import parts_in
 from unmask.kinds.tables.kind import marks_of
 from unmask.kinds.tables.numbers import PLAIN, SPELLINGS, Marks, Spelling, parse_number, parse_whole
 from unmask.kinds.tables.quality.sides import read_sides
@@ -274,6 +275,13 @@ def test_empty_cells_between_blanks_are_read_again(tmp_path):
 ODD = [
     "Customer Number", "a,b", "it's", 'say "x"', '"all"', "x;y", "p=q", "$HOME `x`", "wow!", "a\\b"
 ]  # fmt: skip
+
+
+def test_a_quote_within_a_name_opens_nothing():
+    """As in 5" for five inches; one that opens a name closes before its equals sign."""
+    said = """5" disk=,;3" disk=.;"a;b"=,"""
+    assert marks_of("decimal", said) == {'5" disk': ",", '3" disk': ".", "a;b": ","}
+    assert parts_in(said) == ['5" disk=,', '3" disk=.', '"a;b"=,']
 
 
 @pytest.mark.parametrize("name", ODD)

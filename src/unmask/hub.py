@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,10 +89,12 @@ def fetch(repository: str, revision: str) -> Found:
         return verified(kept, repository)
     with answered(hub, repository, revision):
         found = verified(fetched(hub, repository, about), repository)
-        # last of all, what it was called leads to it without a network, too
-        named = hub.hf_hub_download(repository, checkpoint.CONFIG, revision=revision)
-    if Path(named).parent.name != about.sha:
-        raise ValueError(f"{repository}@{revision} was changed while it was read: try again")
+    # last of all, what it was called leads to it without a network, too; if it has moved
+    # meanwhile, it goes on leading to an older whole copy
+    with suppress(UnreachableError), answered(hub, repository, revision):
+        now = hub.HfApi().model_info(repository, revision=revision, timeout=30)
+        if now.sha == about.sha:
+            hub.hf_hub_download(repository, checkpoint.CONFIG, revision=revision)
     return found
 
 

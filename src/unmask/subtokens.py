@@ -116,7 +116,7 @@ def check_ids(x: Tensor, size: int, what: str = "token id") -> None:
         raise ValueError(f"{what} must be an integer, not {x.dtype}")
     if not x.numel():
         return
-    for extreme in (int(v) for v in torch.aminmax(x)):
+    for extreme in torch.stack(torch.aminmax(x)).tolist():
         if not 0 <= extreme < size:
             raise ValueError(
                 f"{what} {extreme} is out of range: there are {size} values, 0 to {size - 1}"

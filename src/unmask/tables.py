@@ -193,10 +193,15 @@ class TableModel:
             return
         write_whole(root / "table.csv", content)
         write_json(root / FRAME, said)
+        typed = [name for name in texts if columns[name].has_categories]
+        chosen: dict[str, Any] = {
+            "categories": [*self.categories, *typed],
+            "texts": [name for name in texts if name not in typed],
+        }
         prepare_table(
             root / "table.csv", root / "data", header="yes", delimiter=",", missing=("",),
             decimal={"": "."}, thousands={"": ""}, split="0.95,0.05,0", progress=False,
-            **how | {"categories": list(self.categories), "texts": texts},
+            **how | chosen,
         )  # fmt: skip
 
     def new_folder(self, config: TrainConfig) -> Path:

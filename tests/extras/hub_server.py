@@ -17,7 +17,7 @@ class Hub(ThreadingHTTPServer):
 
     `large`: paths that are kept as Git LFS does.  `served`: {path: bytes} that is served in the
     place of what is stated.  `sizes`: {path: bytes} that are stated.  `full`: no object is taken.
-    `asked`: what was asked.
+    `asked`: what was asked.  `then`: {path: what is done before that file is served}.
     """
 
     daemon_threads = True
@@ -27,6 +27,7 @@ class Hub(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.repos, self.objects, self.asked = {}, {}, []
         self.large, self.served, self.sizes, self.full = set(), {}, {}, False
+        self.then = {}
 
     def commit(self, name, files, branch="main", private=False):
         """Add files, and return the commit."""
@@ -145,6 +146,8 @@ class Handler(BaseHTTPRequestHandler):
         about = self.server.stated(path, content)
         etag = about["lfs"]["sha256"] if "lfs" in about else about["blobId"]
         served = self.server.served.get(path, content)
+        if self.command == "GET":
+            self.server.then.pop(path, lambda: None)()
         self.answer(served, ETag=f'"{etag}"', X_Repo_Commit=sha)
 
     def log_message(self, *args):

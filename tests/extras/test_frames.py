@@ -475,6 +475,15 @@ def test_texts_of_digits_that_name_rows_are_no_categories(tmp_path, library):
     assert column.bounds is None and len(column.values) == 80
 
 
+@pytest.mark.parametrize("power", [1, 2], ids=["step", "others"])
+def test_a_column_of_a_categorical_type_is_kept_whatever_its_values_look_like(tmp_path, power):
+    """It was said to be one of categories, as by `categories`."""
+    numbers = pandas.Series([k**power for k in range(80)]).astype("category")
+    TableModel().prepare(tmp_path, pandas.DataFrame({"id": numbers, "x": ["a", "b"] * 40}))
+    data = open_data(tmp_path / "data")
+    assert not data.meta.get("identifiers") and len(data.tokenizer.columns[0].values) == 80
+
+
 @pytest.mark.parametrize("library", [pandas, polars], ids=["pandas", "polars"])
 def test_a_text_with_a_zero_byte_is_refused_by_its_column(library):
     frame = library.DataFrame({"b": ["x", "y"], "a": ["x", "y\0z"]})

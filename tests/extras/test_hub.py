@@ -326,6 +326,18 @@ def test_an_update_that_fails_leaves_the_copy_that_is_kept(hub, machine, run):
     assert [(code, out) for code, out, _ in kept] == [(0, out) for _, out, _ in before]
 
 
+def test_a_branch_that_moves_while_it_is_fetched(hub, machine, run):
+    """What was fetched is whole, and has the name of its commit."""
+    files = files_of(run)
+    sha = hub.commit("me/moving", files)
+    half = with_files(files, **{"tokenizer.json": "0"})
+    hub.then["model.safetensors"] = lambda: hub.commit("me/moving", half)
+    record = str(machine.home / "moving.json")
+    ((code, out, said),) = machine.several(["sample", "me/moving", *SAMPLE, "--json", record])
+    assert code == 0 and out and not hub.then, said
+    assert json.loads(Path(record).read_text(encoding="utf-8"))["model"] == f"me/moving@{sha}"
+
+
 def test_what_is_no_model_of_the_hub(hub, machine, run):
     files = files_of(run)
     hub.commit("me/bert", {"config.json": b'{"model_type": "bert"}', "model.safetensors": b"x"})

@@ -512,7 +512,7 @@ def test_any_module_in_python(marks):
     assert model.allowed.sum() == 10 and unmask.sample(model, num=2, length=5, steps=2).min() > 4
     with pytest.raises(ValueError, match="6 tokens are more than the 5"):
         unmask.sample(model, num=2, length=6, steps=2)
-    with pytest.raises(ValueError, match="the network gives 8 logits, and its vocab"):
+    with pytest.raises(ValueError, match="the network has 8 rows, and its vocab"):
         from_transformers(torch.nn.Embedding(16, 8), Tokenizer(marks))(z)
     with pytest.raises(ValueError, match="one on each side is what is known"):
         from_transformers(plain, Tokenizer([2]))

@@ -280,6 +280,12 @@ def test_a_download_is_the_whole_filling(browser, server):
         expect(page.locator(".card .hole")).to_have_count(6)
         assert downloaded(page) == f">filling-1\n{whole}\n" and len(whole) == 10
         assert text_of(page) == whole
+        page.fill("#content", "M-V\n>b\nMK-")
+        expect(page.locator("#reads .hole")).to_have_count(2)
+        fill(page)
+        assert [line for line in downloaded(page).splitlines() if line.startswith(">")] == [
+            ">filling-1", ">b filling-1"
+        ]  # fmt: skip
         page.select_option("#model", str(KINDS.index("images")))
         page.fill("#num", "16")
         page.fill("[data-of=steps]", "1024")

@@ -114,11 +114,8 @@ class Rows(nn.Module):
         said = self.network(ids, **given)
         logits = said if isinstance(said, Tensor) else said.logits
         # rows have no values while the network is exported
-        if not torch.compiler.is_exporting() and logits.shape[-1] <= int(self.rows.max()):
-            raise ValueError(
-                f"the network gives {logits.shape[-1]} logits, and its vocabulary has a row "
-                f"{int(self.rows.max())}: give the tokenizer that it was trained with"
-            )
+        if not torch.compiler.is_exporting():
+            check_rows(self.rows, logits.shape[-1])
         if self.shift:
             logits = torch.cat([logits[:, :1], logits[:, :-1]], 1)
         return self.values(self.strip(logits))

@@ -226,9 +226,10 @@ def condition(
         of_time = _sinusoids(t.reshape(-1).expand(z.shape[0]), time[0].in_features)
         c = time(of_time.to(time[0].weight.dtype))
     if label is not None:
-        if cond is None:
-            cond = torch.full((z.shape[0],), label.num_embeddings - 1, device=z.device)  # no label
-        of_label = of_class(label, cond)
+        if cond is None:  # no label has the last row
+            of_label = label(torch.full((len(z),), label.num_embeddings - 1, device=z.device))
+        else:
+            of_label = of_class(label, cond)
         c = of_label if c is None else c + of_label
     return None if c is None else F.silu(c)
 

@@ -80,7 +80,7 @@ def compress(argv: list[str]) -> None:
     args: Any = parse(Compress, "compress", argv, compress.__doc__)
     if args.input != "-" and not Path(args.input).exists():
         raise no_file(Path(args.input), f"there is no file {args.input}: INPUT is what to compress")
-    check_out(args.out)
+    check_out(args.out, packed=True)
     check_out(args.json)
     check_apart([args.out, args.json], [args.input, args.grid])
     if args.steps:

@@ -122,7 +122,6 @@ def present(
     bound = estimate_nelbo(model, windows, repeats=one.repeats, seed=seed, by_position=columns)
     some = one.examples(data, length)
     by_count = cross_entropy_by_count(model, some, levels=one.levels, generator=generator)
-    asked = min(one.curve, data.window_count("test", length))
     sizes = [length] * one.num
     if "lengths" in kind.meta:
         sizes = sorted(draw_lengths(model, one.num, generator).tolist(), reverse=True)
@@ -149,7 +148,7 @@ def present(
     report = write(out, one, shown, kind, drawer.states, {
         "summary": summary, "log": log, "schedule": model.schedule, "bound_by_count": by_count,
         "baselines": baselines, "bound": (bound.bits_per_dim, bound.bits_per_dim_stderr),
-        "of_windows": some_windows(some, asked, data.unit),
+        "of_windows": some_windows(some, len(bound.positions), data.unit),
         "sources": "; ".join(filter(None, [made_by(), one.credit])), "sections": sections,
     })  # fmt: skip
     if one.file:

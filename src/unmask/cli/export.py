@@ -28,7 +28,7 @@ def export_model(argv: list[str]) -> None:
     """
     args = parse(Export, "export", argv, export_model.__doc__)
     check_out(args.json)
-    from unmask.checkpoint import digest
+    from unmask.checkpoint import read_config
     from unmask.diffusion import MaskedDiffusion
     from unmask.export import check, export
     from unmask.hub import find
@@ -40,11 +40,12 @@ def export_model(argv: list[str]) -> None:
     found = find(args.model)
     folder = found.folder
     model = MaskedDiffusion.from_pretrained(folder).float()
+    sha256 = read_config(folder)["sha256"]["model.safetensors"]  # just verified
     trained_on, files = model.meta.get("data", {}), {}
     if "tokenizer" in trained_on:
         files = kind_of(trained_on, folder).tokenizer.files()
     said = {
-        "model_sha256": digest(folder / "model.safetensors"),
+        "model_sha256": sha256,
         "files": {name: content.decode() for name, content in files.items()},
     }
     known, difference = export(model, args.out, said)

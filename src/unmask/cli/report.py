@@ -245,7 +245,7 @@ def bounded(
             parts["bound_by_count"] = cross_entropy_by_count(
                 model, examples, levels=LEVELS, generator=runtime.generator
             )
-            parts["of_windows"] = some_windows(examples, min(CURVE, of), data.unit)
+            parts["of_windows"] = some_windows(examples, len(bound.positions), data.unit)
     parts["bound"] = bound.bits_per_dim, bound.bits_per_dim_stderr
     count = len(bound.positions)
     protocol = protocol_of(data, model, (split, length, count), how_estimated(args, runtime, bound))

@@ -63,7 +63,6 @@ class Runtime:
         model = open_model(folder)
         self.model_sha256 = read_config(folder)["sha256"]["model.safetensors"]  # just verified
         model.refuse(verb)
-        model.to(self.device)
         trained_on = model.meta.get("data", {})
         if not {"tokenizer", "vocab_size"} <= set(trained_on) or "length" not in model.meta:
             raise ValueError(
@@ -71,7 +70,8 @@ class Runtime:
                 "use it from Python (MaskedDiffusion.from_pretrained)"
             )
         self.weights = model.meta.get("weights", "ema")
-        return model, kind_of(trained_on, folder).read_tokens()
+        kind = kind_of(trained_on, folder).read_tokens()
+        return model.to(self.device), kind
 
     @property
     def whose_weights(self) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unmask import likelihood
-from unmask.checkpoint import digest
+from unmask.checkpoint import digest, read_config
 from unmask.config import Dtype
 from unmask.device import precision
 from unmask.documents import read_json
@@ -82,7 +82,9 @@ class Own:
     """
 
     def __init__(self, folder: Path, kind: Kind, device: torch.device, dtype: Dtype = "float32"):
-        self.model = open_model(folder).to(device)
+        self.model = open_model(folder)
+        sha256 = read_config(folder)["sha256"]["model.safetensors"]  # just verified
+        self.model.to(device)
         meta = self.model.meta
         if "data" not in meta or "length" not in meta:
             raise ValueError(f"{folder} does not say which tokens it was trained on: name another")
@@ -95,7 +97,7 @@ class Own:
         self.estimator.check(self.model)
         self.length, self.precision = meta["length"], precision(dtype, device)
         self.what = f"{self.estimator.sampler(self.model)} of {folder}, exactly, in {dtype}"
-        self.record = {"model_sha256": digest(folder / "model.safetensors"), "dtype": dtype}
+        self.record = {"model_sha256": sha256, "dtype": dtype}
 
     def rows(self, examples: Sequence[Example]) -> list[np.ndarray]:
         size = self.model.subtokenizer.vocab_size

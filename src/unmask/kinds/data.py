@@ -199,7 +199,7 @@ class Whole(Data):
     ) -> dict[str, torch.Tensor]:
         """Random examples, drawn with replacement."""
         count = self.window_count(split, length)
-        random = np.random.default_rng((seed, step, micro))
+        random = np.random.default_rng((seed % 2**64, step, micro))
         return self._examples(split, length, random.integers(count, size=batch_size))
 
     def window_count(self, split: str, length: int) -> int:

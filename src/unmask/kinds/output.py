@@ -13,6 +13,8 @@ from unmask.documents import read_json
 from unmask.files import descriptor, is_writer, write_whole
 
 ARCHIVES = (".gz", ".xz", ".bz2", ".zst")  # endings that readers go by
+# files that keep digests of those beside them
+DIGESTS = {"config.json": "a saved model", "meta.json": "prepared data"}
 
 
 def write_texts(out: str, texts: list[str]) -> None:
@@ -79,8 +81,8 @@ def check_out(path: str, *suffixes: str, packed: bool = False) -> None:
     if file.suffix.lower() in ARCHIVES and not packed:
         said = f"{path} ends in {file.suffix}, and what is written is not packed"
         raise ValueError(f"{said}: leave that ending out")
-    if any(is_of_model(one) for one in (file, file.resolve())):
-        raise ValueError(f"{path} is a file of a saved model: name another file")
+    if what := next(filter(None, map(kept_in, (file, file.resolve()))), ""):
+        raise ValueError(f"{path} is a file of {what}: name another file")
     new = not file.exists()
     if new or file.is_file():  # a pipe would end for who reads it
         with open(path, "a"):  # an OSError names the file and the reason
@@ -91,21 +93,26 @@ def check_out(path: str, *suffixes: str, packed: bool = False) -> None:
         raise ValueError(f"{path} must end in {' or '.join(suffixes)}")
 
 
-def is_of_model(file: Path) -> bool:
-    """Whether a `config.json` beside a file, as saved models have one, keeps its digest."""
-    config = file.with_name("config.json")
-    if not (file.is_file() and config.is_file()):
-        return False
-    try:
-        return file.name in read_json(config, {"sha256": {str: str}})["sha256"]
-    except ValueError:
-        return False
+def kept_in(file: Path) -> str:
+    """What a file is of, by the digests that a file beside it keeps; "" for nothing."""
+    for name, what in DIGESTS.items():
+        about = file.with_name(name)
+        if not (file.is_file() and about.is_file()):
+            continue
+        try:
+            digests = read_json(about, {"sha256": {str: str}})["sha256"]
+        except ValueError:
+            continue
+        if file.name in (name, *digests):
+            return what
+    return ""
 
 
 def check_apart(outs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
     """ValueError for an output that is another one or an input, or a file in an input's folder.
 
-    Names that are empty are none.  Streams, devices, pipes and folders may be named twice.
+    Names that are empty are none.  In a folder of prepared data there may be others than theirs,
+    of which `check_out` knows.  Streams, devices, pipes and folders may be named twice.
     """
     read = [Path(one) for one in inputs if str(one) and Path(one).exists()]
     taken: set[Path] = set()
@@ -119,7 +126,8 @@ def check_apart(outs: Iterable[str | Path], inputs: Iterable[str | Path]) -> Non
         for one in read if out.exists() else []:
             if out.samefile(one):
                 raise ValueError(f"{out} would overwrite the input: name another file")
-            if one.is_dir() and one.resolve() in real.parents:
+            sources = one.is_dir() and not (one / "meta.json").is_file()
+            if sources and one.resolve() in real.parents:
                 raise ValueError(f"{out} is a file of {one}, which is read: name another file")
 
 

@@ -76,7 +76,9 @@ class Sequences(Data):
             found = f"length {length} is more than the {total} tokens of the split {split!r}"
             raise ValueError(f"{found}: use a smaller one")
         sizes, counts, ends = self._crops_of(split, length)
-        chosen = np.random.default_rng((seed, step, micro)).integers(int(ends[-1]), size=batch_size)
+        chosen = np.random.default_rng((seed % 2**64, step, micro)).integers(
+            int(ends[-1]), size=batch_size
+        )
         document = np.searchsorted(ends, chosen, side="right")
         first, size = place_crops(sizes[document], length, chosen - (ends - counts)[document])
         return self._pad(split, edges[document] + first, size, length, apart and length > 1)

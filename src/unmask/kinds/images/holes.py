@@ -87,7 +87,7 @@ class Holed:
                 f"{mask or path} has no {sought} pixel, so there is nothing to fill in: "
                 "make the holes transparent, or give --mask FILE"
             )
-        if ((opaque < 255) & ~holes).any():
+        if (transparent(path, np.where(holes, 255, opaque)) & ~holes).any():
             raise ValueError(
                 f"{path} has transparent pixels that {mask} does not cover: make them white there, "
                 "or leave --mask out"
@@ -134,10 +134,11 @@ def check_pictures_out(out: str) -> None:
     empty = path.is_dir() and not any(path.iterdir())
     if path.exists() and not empty:
         raise ValueError(f"{out} is there already: name a new folder, or an empty one")
+    made = [one for one in (path, *path.parents) if not one.exists()]
     with new_folder(path):  # an error now if it cannot be made, such as where a disk begins
         pass
-    if not empty:
-        path.rmdir()
+    for one in made:
+        one.rmdir()
 
 
 def state_pictures(pixels: Pixels, states: Sequence[State]) -> np.ndarray:

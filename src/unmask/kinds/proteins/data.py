@@ -49,7 +49,7 @@ class ProteinData(Sequences):
         positions allow, with replacement.
         """
         order, edges, residues = self._plan_buckets(split, length, batch_size)
-        random = np.random.default_rng((seed, step, micro))
+        random = np.random.default_rng((seed % 2**64, step, micro))
         bucket = int(np.searchsorted(residues, random.integers(int(residues[-1])), side="right"))
         members = order[edges[bucket] : edges[bucket + 1]]
         sizes = np.diff(self.edges(split))[members]

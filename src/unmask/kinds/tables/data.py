@@ -81,7 +81,13 @@ class TableData(Whole):
         unsaid = improper(columns)
         if unsaid:
             unsaid += ": prepare the table, and train, again"
-        stderr = math.nan if written.stderr is None else written.stderr
+        stderr = written.stderr
+        if stderr is None:
+            stderr = math.nan
+            notes.append(
+                "its error needs that within the bins, which is not known: of data of an earlier "
+                "version, prepare them again"
+            )
         return Beyond(sum(written.nats), written.nats, shift, what, notes, unsaid, stderr)
 
     def _terms(self) -> dict[str, str]:

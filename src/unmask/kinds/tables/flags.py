@@ -9,8 +9,9 @@ from typing import Literal
 
 from unmask.kinds.output import csv_of
 
-# what stands between semicolons that are in no quotes; a name, perhaps in quotes, and what is its
-PART = re.compile(r'(?:^|(?<=;))(?:"[^"]*"|[^;])*')
+# what stands between semicolons that are in no quotes, which open where a name or a text begins;
+# a name, perhaps in quotes, and what is its
+PART = re.compile(r'(?:^|(?<=;))(?:(?<![^;,=])"(?:[^"]|"")*"|[^;])*')
 NAMED = re.compile(r'\s*("(?:[^"]|"")*"\s*|(?![\s"])[^=]*)=(.*)', re.DOTALL)
 
 

@@ -20,7 +20,7 @@ def split_digests(
     if together:
         return row_digests(cells.columns(kept), form, [form.columns[c] for c in kept])
     if not group:
-        order = np.random.default_rng((seed, 0)).permutation(len(cells.codes))
+        order = np.random.default_rng((seed % 2**64, 0)).permutation(len(cells.codes))
         return order.astype(np.uint64)
     check_name(group, form.names)
     column = form.names.index(group)

@@ -280,8 +280,10 @@ export class Sequence {
   file(run, copies) {
     const texts = copies.map(view => view.texts());
     if (this.marks === MARKS.residues) {
-      const headers = [...(run.edit?.content ?? "").matchAll(/^\s*>(.*)/gm)];
-      const name = example => headers[example] ? `${headers[example][1].trim()} ` : "";
+      const said = run.edit?.content ?? "";
+      // letters before the first header are a record without one
+      const headers = [...(/^\s*>/.test(said) ? said : `>\n${said}`).matchAll(/^\s*>(.*)/gm)];
+      const name = example => headers[example]?.[1].trim() ? `${headers[example][1].trim()} ` : "";
       return ["filled.fasta", texts.flatMap((of, i) => of.map((text, example) =>
         `>${name(example)}filling-${i + 1}\n${text}\n`)).join("")];
     }
