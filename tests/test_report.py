@@ -607,7 +607,7 @@ def test_bad_flags_are_one_sentence_before_the_work(home, tmp_path, capsys):
         (["--repeats", "0"], "--repeats must be at least 1"),
         (["--num", "-1"], "--num must not be negative"),
         (["--data", str(home / "text")], "the model was trained on dice"),
-        (["--data", data, "--out", f"{data}/meta.json"], "must end in .html"),
+        (["--data", data, "--out", f"{data}/meta.json"], "is a file of prepared data"),
     ):
         flags = flags if "--out" in flags else [*flags, "--out", str(tmp_path / "page.html")]
         assert main(["report", run, *flags]) == 2, flags
