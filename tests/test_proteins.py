@@ -172,6 +172,7 @@ def test_packed_files_folders_and_files_of_their_own(tmp_path, ending, pack):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / f"1.fasta{ending}").write_bytes(pack(b">a\nMKV\n"))
     (tmp_path / "in" / "2.fasta").write_bytes(b">b\nACD\n")
+    (tmp_path / "in" / f"2.fasta{ending}").write_bytes(pack(b">b\nACD\n"))  # of the one above
     (tmp_path / "test.fa").write_bytes(b">c\nWW")
     meta = prepare_proteins(
         tmp_path / "in", tmp_path / "data", test=tmp_path / "test.fa", progress=False
@@ -179,6 +180,8 @@ def test_packed_files_folders_and_files_of_their_own(tmp_path, ending, pack):
     data = open_data(tmp_path / "data")
     assert letters_of(data, "train") == ["MKV", "ACD"] and letters_of(data, "test") == ["WW"]
     assert data.splits == ("train", "test") and meta["split"] == "files"
+    copies = {"count": 1, "first": [f"2.fasta{ending}"]}
+    assert meta["skipped"] == {"packed, and there unpacked as well": copies}
 
 
 BAD = {

@@ -264,6 +264,16 @@ def test_a_protocol_has_its_split_and_leaves_no_folder_behind(home, tmp_path, mo
     assert "warning" not in said.err and "official source: not known" in said.out
 
 
+def test_a_file_beside_its_packed_copy_would_count_twice(home, tmp_path, capsys):
+    (tmp_path / "both").mkdir()
+    for ending in ("", ".gz"):
+        packed = (home / "lambada_test.jsonl").read_bytes()
+        packed = gzip.compress(packed) if ending else packed
+        (tmp_path / "both" / f"lambada_test.jsonl{ending}").write_bytes(packed)
+    command = ["eval", home / "run", "--protocol", "lambada-mdlm", "--data", tmp_path / "both"]
+    assert "lambada_test.jsonl.gz stands beside its content" in fails(capsys, *command)
+
+
 def test_protocols_are_listed_and_unknown_ones_named(home, capsys):
     assert main(["eval", "--protocol", "list"]) == 0
     said = capsys.readouterr().out

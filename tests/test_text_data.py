@@ -878,6 +878,22 @@ def test_ids_that_are_wider_than_said_are_refused(tmp_path):
         assert meta["tokens"]["train"] == 200
 
 
+def test_a_text_that_stands_beside_its_packed_copies_is_read_once(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for name, written in (("a.txt", b"first" * 40), ("b.txt", b"other" * 40)):
+        write(source / name, written)
+        (source / f"{name}.gz").write_bytes(gzip.compress(written))
+    (source / "a.txt.xz").write_bytes(lzma.compress(b"first" * 40))
+    (source / "c.txt.gz").write_bytes(gzip.compress(b"third" * 40))
+    (source / "c.txt.xz").write_bytes(lzma.compress(b"third" * 40))
+    meta = prepare_text(source, tmp_path / "data", split="1,0,0", progress=False)
+    assert meta["tokens"]["train"] == 600 and meta["document_count"]["train"] == 3
+    ((reason, found),) = meta["skipped"].items()
+    assert reason == "packed, and there unpacked as well"
+    assert found == {"count": 4, "first": ["a.txt.gz", "a.txt.xz", "b.txt.gz", "c.txt.xz"]}
+
+
 def test_links_of_a_folder_are_followed_once_and_lead_somewhere(tmp_path):
     home, away = tmp_path / "home", tmp_path / "away"
     for folder in (home / "train", home / ".kept", away):

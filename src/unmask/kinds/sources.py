@@ -5,7 +5,7 @@ import lzma
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
@@ -14,7 +14,9 @@ from tqdm import tqdm
 
 from unmask.arrays import check_ratio
 from unmask.files import no_file
+from unmask.kinds.leftout import LeftOut
 
+PACKED = {".gz": gzip.open, ".xz": lzma.open}
 BLOCK = 8 << 20  # bytes read at a time
 START = 1024  # bytes by which a file is recognised
 ARRAY = "a NumPy array (.npy)"
@@ -108,6 +110,27 @@ def list_files(root: Path) -> list[Path]:
     return files
 
 
+def list_once(root: Path, left_out: LeftOut) -> list[Path]:
+    """Those of `list_files` but packed copies, which are left out: no text stands in two splits."""
+    files = list_files(root)
+    copies = packed_copies(files)
+    for path in copies:
+        left_out.add(path, "packed, and there unpacked as well")
+    return [path for path in files if path not in copies]
+
+
+def packed_copies(files: Iterable[Path]) -> list[Path]:
+    """The .gz and .xz files whose content is there by another name, by that name."""
+    copies, there = [], {path for path in files if path.suffix.lower() not in PACKED}
+    for path in files:
+        plain = path.with_suffix("")
+        if path.suffix.lower() in PACKED:
+            if plain in there:
+                copies.append(path)
+            there.add(plain)
+    return copies
+
+
 def is_read(folder: Path, root: Path) -> bool:
     """Whether a folder is read with `root` anyway, or `root` with it."""
     if folder == root or folder in root.parents:
@@ -123,7 +146,7 @@ def fail(error: OSError) -> None:
 @contextmanager
 def unpacked(path: Path) -> Iterator[tuple[IO[bytes], Any]]:
     """A file and, of the same file, the content: unpacked where its name ends in .gz or .xz."""
-    unpack = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix.lower(), nullcontext)
+    unpack = PACKED.get(path.suffix.lower(), nullcontext)
     with open(path, "rb") as raw, unpack(raw) as stream:
         try:
             yield raw, stream

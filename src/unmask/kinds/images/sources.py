@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from unmask.kinds.images.pixels import begins_like_picture
 from unmask.kinds.leftout import LeftOut
-from unmask.kinds.sources import list_files
+from unmask.kinds.sources import list_files, packed_copies
 
 FORMATS = ("auto", "idx", "cifar10", "npz", "packbits", "folder")
 # a file that ends so has to be a picture
@@ -111,8 +111,8 @@ def official_parts(format: str, files: list[Path], root: Path) -> dict[str, Sour
 
     Of a file that is there packed and unpacked, the unpacked one.
     """
-    there = set(files)
-    files = [path for path in files if path.suffix != ".gz" or path.with_suffix("") not in there]
+    copies = set(packed_copies(files))
+    files = [path for path in files if path not in copies]
     train, test = (
         sorted((path for path in files if path.match(pattern)), key=by_number)
         for pattern in LAYOUTS[format]

@@ -32,7 +32,7 @@ from unmask.kinds.leftout import LeftOut
 from unmask.kinds.proteins.clusters import Clusters
 from unmask.kinds.proteins.fasta import read_fasta
 from unmask.kinds.proteins.residues import LETTERS, Residues
-from unmask.kinds.sources import BLOCK, list_files
+from unmask.kinds.sources import BLOCK, list_once
 
 NUCLEOTIDES = [LETTERS.index(letter) for letter in "ACGTUN"]
 
@@ -66,9 +66,9 @@ def prepare_proteins(
         raise ValueError("files of their own are the splits: leave out clusters")
     families = Clusters(Path(clusters)) if clusters else None
     roots = given_splits(source, validation, test)
-    sources = {name: list_files(root) for name, root in roots.items()}
+    left_out = LeftOut(skip_bad, roots.values())
+    sources = {name: list_once(root, left_out) for name, root in roots.items()}
     bar = progress_bars([path for files in sources.values() for path in files], progress)
-    left_out = LeftOut(skip_bad)
     with new_folder(out) as folder:
         edges, digests, more = {}, {}, {}
         with bar("proteins") as shown:
@@ -78,7 +78,7 @@ def prepare_proteins(
                     path, files, shown, left_out, families
                 )
                 if not counts.any():
-                    reason, found = next(iter(left_out.reasons.items()))
+                    reason, found = [*left_out.reasons.items()][-1]
                     raise ValueError(
                         f"{roots[name]} has no record that can be read ({found['first'][0]}: "
                         f"{reason}): give a FASTA file of proteins"

@@ -20,7 +20,7 @@ from unmask.kinds.sources import (
     ARRAY,
     PARQUET,
     first_bytes,
-    list_files,
+    list_once,
     read_blocks,
     unpacked,
     what_is,
@@ -55,9 +55,9 @@ def find_files(
 ) -> tuple[dict[str, list[Path]], dict[Path, str]]:
     """The files of each split, and how each is read: see `file_kind`, "npy", or "columns".
 
-    In a folder, files that are something else than text are left out, as are NumPy arrays beside
-    texts; ValueError if there is nothing else.  What only looks like that is text to the format
-    "text".
+    In a folder, files that are something else than text are left out, as are packed copies of
+    others and NumPy arrays beside texts; ValueError if there is nothing else.  What only looks like
+    that is text to the format "text".
     """
     starts: dict[Path, bytes] = {}
     files = {}
@@ -68,7 +68,7 @@ def find_files(
             files[name] = shards(root)
             kinds |= dict.fromkeys(files[name], "columns")
             continue
-        for path in list_files(root):
+        for path in list_once(root, skipped):
             try:
                 starts[path] = first_bytes(path)
             except ValueError as error:
