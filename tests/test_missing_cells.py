@@ -357,6 +357,9 @@ def test_prepare_counts_what_is_missing_and_warns_of_words(tmp_path, capsys):
     assert table.columns[1].values == ("1",) and table.columns[0].values == ("EU", "NA")
     assert main([*command, str(tmp_path / "d"), "--missing", "?;y=NA"]) == 2
     assert "no column 'y'" in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "none"), "--missing", ""]) == 0  # but empty cells
+    table = open_data(tmp_path / "none").tokenizer
+    assert table.columns[1].values == ("1", "2", "NA") and table.columns[0].values == ("EU", "NA")
     # columns that are others' are read as those, whatever is advised
     assert main([*command, str(tmp_path / "e"), "--like", str(tmp_path / "a")]) == 0
     assert "warning" not in capsys.readouterr().out

@@ -3,6 +3,7 @@
 With Debian's Chromium, or that which CHROMIUM names.
 """
 
+import io
 import json
 import os
 import re
@@ -110,10 +111,15 @@ def select(page, start, end):
     page.locator("#content").evaluate(f"area => area.setSelectionRange({start}, {end})")
 
 
-def downloaded(page):
-    with page.expect_download() as download:
-        page.click("#download")
-    return Path(download.value.path()).read_text(encoding="utf-8")
+def download(page, number=0):
+    """The path of what one of the page's buttons writes."""
+    with page.expect_download() as found:
+        page.locator(".download").nth(number).click()
+    return Path(found.value.path())
+
+
+def downloaded(page, number=0):
+    return download(page, number).read_text(encoding="utf-8")
 
 
 def test_the_token_leaves_the_address_and_stays_in_the_tab(browser, server):
@@ -293,7 +299,7 @@ def test_a_download_is_the_whole_filling(browser, server):
         expect(page.locator("#result")).to_be_visible()
         page.click("#stop")
         expect(page.locator("#status")).to_have_text("Stopped.")
-        page.click("#download")
+        page.locator(".download").last.click()
         expect(page.locator("#message")).to_contain_text("This filling is not whole")
 
 
@@ -423,6 +429,10 @@ def test_two_settings_side_by_side_history_and_command(browser, server):
         command = page.text_content("#command")
         assert "--seed 7 --temperature 0.5" in command and "--sampler first_hitting" in command
         first = text_of(page)
+        for i in (0, 1):  # each run has its own file
+            assert (
+                downloaded(page, i) == f">filling-1\n{text_of(page, f'.card .board >> nth={i}')}\n"
+            )
         page.uncheck("#compare")
         page.fill("#content", "--")
         fill(page, "#sample")
@@ -483,6 +493,9 @@ def test_a_picture_is_loaded_painted_and_filled(browser, server, tmp_path):
         fill(page)
         expect(page.locator(".card canvas[role=img]")).to_have_count(8)  # and how sure, of four
         assert page.locator(".card canvas").first.evaluate(alpha) == 0
+        files = [download(page, i).read_bytes() for i in range(page.locator(".download").count())]
+        assert len(files) == len(set(files)) == 4  # each picture has its own
+        assert Image.open(io.BytesIO(files[3])).size == (8, 8)
         (tmp_path / "no.png").write_text("x")
         page.set_input_files("#file", tmp_path / "no.png")
         expect(page.locator("#message")).to_contain_text("is not a picture that can be read")
@@ -502,6 +515,12 @@ def test_a_table_is_filled_and_downloaded(browser, server, tmp_path):
         shown = [[c.text_content() for c in row.locator("td").all()] for row in rows]
         assert shown[0][0] == "30" and shown[1][1:] == ["ax", "14"] and all(map(all, shown))
         assert downloaded(page) == "age,job,pay\n" + "".join(",".join(row) + "\n" for row in shown)
+        page.fill("#num", "2")
+        fill(page)
+        cards = page.locator(".card")
+        for i in (0, 1):  # each filling is a table
+            cells = cards.nth(i).locator("td").all_text_contents()
+            assert downloaded(page, i).replace("\n", ",").split(",")[3:-1] == cells
         # a column that is fixed stays as it is
         page.locator("#grid thead input").nth(0).check()
         cell.nth(0).fill("")

@@ -34,9 +34,9 @@ class PrepareTable:
     encoding: str = ""
     """Of the file, like latin-1; empty: UTF-8, or what its byte-order mark says."""
     missing: str = ",?,NA,N/A,NaN,null"
-    """Cells without a value, besides empty ones, with commas between them, in capitals or not.
-    Of columns by themselves, after semicolons: --missing "?,NA;country=?;age=-1,-9".  A name with
-    a semicolon or an equals sign stands in quotes."""
+    """Cells without a value, besides empty ones ("": none), with commas between them, in capitals
+    or not.  Of columns by themselves, after semicolons: --missing "?,NA;country=?;age=-1,-9".  A
+    name with a semicolon or an equals sign stands in quotes."""
     missing_is: Literal["missing", "unknown"] = "missing"
     """What a missing cell is.  missing: there is no value, which tells something (a test that
     nobody asked for): samples have missing cells, too.  unknown: there is a value that nobody

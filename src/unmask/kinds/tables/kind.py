@@ -303,8 +303,12 @@ class Tables(Kind):
 
 
 def missing_of(flag: str) -> tuple[list[str], dict[str, list[str]]]:
-    """What --missing says of all columns, and of some by themselves: "?,NA;country=?"."""
-    parts, for_all, own = parts_in(flag), PrepareTable.missing, {}
+    """What --missing says of all columns, and of some by themselves: "?,NA;country=?".
+
+    "" is a list without a text; one of columns alone leaves the others that of the flag.
+    """
+    parts, own = parts_in(flag), {}
+    for_all = PrepareTable.missing if flag else ""
     for i, part in enumerate(parts):
         named = NAMED.fullmatch(part)
         if named:

@@ -356,10 +356,12 @@ function show(of) {
   get("runs").replaceChildren(...of.runs.map(run => {
     const cards = run.views.map((view, copy) => element("div", {className: "card"},
       element("header", {}, element("h3", {textContent: title(of, run, copy)}),
-        element("span", {className: "score", title: BOUND})), view.node));
+        element("span", {className: "score", title: BOUND})), view.node,
+      ...(editor.apart ? [saver(run, [view])] : [])));
     const pictures = page.model.editor === "pixels" ? "pictures" : "";
     return element("div", {className: "run"}, element("h3", {textContent: inWords(run.said)}),
-      element("div", {className: `cards ${pictures}`}, ...cards));
+      element("div", {className: `cards ${pictures}`}, ...cards),
+      ...(editor.apart ? [] : [saver(run, run.views)]));
   }));
   get("command").textContent = of.runs.map(run => run.command).join("\n\n");
   player.last = last(of);
@@ -447,13 +449,19 @@ async function load(input) {
   input.value = "";
 }
 
-// The filling as it is at its end, which is shown.
-async function download() {
-  const [run] = entry.runs;
+// What writes fillings of a run into a file.
+function saver(run, views) {
+  const button = element("button", {type: "button", className: "small download", textContent: "Download"});
+  button.addEventListener("click", () => download(run, views));
+  return button;
+}
+
+// The fillings as they are at their end, which is shown.
+async function download(run, views) {
   if (!run.filled) return say("This filling is not whole: wait for its end, or fill in again.");
   say("");
   player.go(player.last);
-  const [name, content] = editor.file(run, run.views);
+  const [name, content] = editor.file(run, views);
   const blob = content instanceof HTMLCanvasElement ?
     await new Promise(done => content.toBlob(done)) : new Blob([content], {type: "text/plain"});
   const link = element("a", {href: URL.createObjectURL(blob), download: name});
@@ -482,7 +490,6 @@ get("compare").addEventListener("change", arrange);
 get("shade").addEventListener("change", () => entry && player.show());
 get("model").addEventListener("change", () => choose(+get("model").value));
 get("copy").addEventListener("click", copy);
-get("download").addEventListener("click", download);
 document.addEventListener("keydown", event => {
   if (event.key === "Escape") {
     working?.abort();

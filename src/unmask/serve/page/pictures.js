@@ -21,6 +21,8 @@ function paint(canvas, {height, width, channels}, pixels, hidden) {
 }
 
 export class Pixels {
+  apart = true;  // each filling is a file of its own
+
   constructor(page) {
     this.page = page;
     const {height, width} = page.model;
@@ -117,8 +119,8 @@ export class Pixels {
     return new PictureView(this, run, copy);
   }
 
-  file(run, views) {
-    return ["filled.png", views[0].canvas];
+  file(run, [view]) {
+    return ["filled.png", view.canvas];
   }
 }
 

@@ -2,6 +2,8 @@
 import {element, Reveal, shade} from "./reveal.js";
 
 export class Grid {
+  apart = true;  // each filling is a file of its own
+
   constructor(page) {
     this.page = page;
     const {columns} = page.model;
@@ -101,13 +103,13 @@ export class Grid {
     return !run.edit;
   }
 
-  file(run, views) {
+  file(run, [view]) {
     const {columns, header, delimiter} = this.page.model;
     // between blanks, an empty cell needs quotes, too
     const quoted = text => /["\r\n]/.test(text) || (text || " ").includes(delimiter) ?
       `"${text.replaceAll('"', '""')}"` : text;
     const names = header ? [columns.map(column => column.name)] : [];
-    const rows = [...names, ...views.flatMap(view => view.rows())];
+    const rows = [...names, ...view.rows()];
     return ["filled.csv", rows.map(row => row.map(quoted).join(delimiter) + "\n").join("")];
   }
 }
