@@ -31,6 +31,7 @@ from unmask.kinds.folder import cut_by_digest
 from unmask.kinds.output import csv_text
 from unmask.kinds.registry import presets
 from unmask.kinds.tables.columns import Column
+from unmask.kinds.tables.data import TableData
 from unmask.kinds.tables.fitted import equal_parts, number_column
 from unmask.kinds.tables.flags import names_in
 from unmask.kinds.tables.holes import describe_guess, guess, partials
@@ -418,6 +419,35 @@ def test_rows_are_drawn_for_the_splits_or_go_by_groups(tmp_path):
         prepared(tmp_path / "d", text, group="whom")
     with pytest.raises(ValueError, match="choose one"):
         prepared(tmp_path / "d", text, group="who", together=True)
+
+
+def test_errors_are_over_what_is_drawn_together(tmp_path):
+    """Rows of one patient are one draw: with equal rows each, none but the first tells more."""
+    text = "who,x\n" + "".join(f"p{i % 40},{(i % 40) ** 2 / 10:.1f}\n" for i in range(800))
+    for name in ("rows", "group", "together"):
+        (tmp_path / name).mkdir()
+    data = prepared(tmp_path / "rows", text, bins=4)
+    grouped = prepared(tmp_path / "group", text, bins=4, group="who")
+    assert "group" not in next(data.windows("train", 2, 800))
+    batch = next(grouped.windows("train", 2, 800, limit=500))
+    who = batch["x"][:, 0]
+    assert torch.equal(batch["group"][:, None] == batch["group"], who[:, None] == who)
+    # of 40 groups of 20 equal rows, exactly
+    of_rows, of_groups = (one.meta["within"]["train"]["stderr"] for one in (data, grouped))
+    assert of_groups / of_rows == pytest.approx(math.sqrt(799 / 39), rel=1e-9)
+    together = prepared(tmp_path / "together", text, bins=4, together=True, split="0.5,0.25,0.25")
+    assert together.describe_groups(20, 400) == "over 20 different rows"
+    run, record = tmp_path / "run", tmp_path / "e.json"
+    where = ["--data", str(tmp_path / "group" / "data")]
+    assert main(["train", "table", *where, "--out", str(run), *SMALL, "--steps", "2"]) == 0
+    command = ["eval", str(run), *where, "--split", "train", "--repeats", "2"]
+    assert main([*command, "--json", str(record)]) == 0
+    found = json.loads(record.read_text(encoding="utf-8"))
+    assert found["error_over"] == "over 40 values of 'who'" and found["n"] == 800
+    # data of an earlier version say that they do not know
+    meta = grouped.meta | {"sha256": {}}
+    said = TableData(grouped.folder, meta).describe_groups(800, 800)
+    assert said.startswith("over 800 examples, as if rows of one 'who' were independent")
 
 
 def test_small_tables_have_some_rows_of_each_split(tmp_path):

@@ -29,7 +29,13 @@ class TableData(Whole):
         with facts_of_meta(folder):
             self.length = self.tokenizer_of(meta).length
             size = self.length * np.dtype(meta["dtype"]).itemsize  # of a row, in bytes
-            sizes = {f"{split}.bin": meta["rows"][split] * size for split in SPLITS}
+            rows = meta["rows"]
+            sizes = {f"{split}.bin": rows[split] * size for split in SPLITS}
+            # what is drawn together; an earlier version did not write it down
+            names = {split: f"{split}.groups.bin" for split in SPLITS}
+            self.grouped = names["train"] in meta["sha256"]
+            if self.grouped:
+                sizes |= {name: rows[split] * 8 for split, name in names.items()}
         check_sizes(folder, sizes)
         super().__init__(folder, meta)
         self.columns = len(meta["tokenizer"]["columns"])
@@ -65,6 +71,20 @@ class TableData(Whole):
                 "missing cells are neither scored nor seen, as in the version that wrote the data"
             ]
         return []
+
+    def describe_groups(self, groups: int, examples: int) -> str:
+        of = self.meta.get("group")
+        if self.grouped:
+            return f"over {groups:,} " + (f"values of {of!r}" if of else "different rows")
+        over = super().describe_groups(groups, examples)
+        if of:
+            over += f", as if rows of one {of!r} were independent: prepare the data again"
+        return over
+
+    def _groups(self, split: str, length: int, chosen: np.ndarray) -> np.ndarray | None:
+        if not self.grouped:
+            return None
+        return np.fromfile(self.folder / f"{split}.groups.bin", "<i8")[chosen]
 
     def beyond(self, split: str) -> Beyond | None:
         columns = self.tokenizer.columns

@@ -4,6 +4,7 @@
 
     train.bin, validation.bin, test.bin    the tokens, little-endian, row after row;
                  a place that is not known is `vocab_size`
+    *.groups.bin the group of each row, int64, if rows are split by groups or equal ones
     meta.json    the columns, the counts, the checksums; `open_data` reads it
 """
 
@@ -193,9 +194,12 @@ def prepare_table(
         more = f"; {', '.join(identifiers)} only name rows: keep one with --numbers or --categories"
         raise ValueError(f"the table has no columns left: drop fewer{more * bool(identifiers)}")
     rows = {name: np.arange(len(part.codes)) for name, part in parts.items()}
+    groups: np.ndarray | None = None  # equal numbers for rows that are drawn together
     if len(parts) == 1:
         digests = split_digests(parts["train"], kept, form, seed, group, together)
-        if not group and not together:
+        if group or together:
+            groups = digests
+        else:
             shares = some_of_each(shares, len(digests))
         rows = cut_by_digest(digests, shares, "rows")
     elif group or together:
@@ -239,8 +243,13 @@ def prepare_table(
             mine[filled].astype(stored).tofile(folder / f"{name}.bin")
             counts[name] = int(filled.sum())
             empty += len(mine) - counts[name]
+            chosen = chosen[filled]
+            number = None
+            if groups is not None:
+                number = np.unique(groups[chosen], return_inverse=True)[1]
+                number.astype("<i8").tofile(folder / f"{name}.groups.bin")
             cells, values = chosen_columns[source_of], found[source_of]
-            within[name] = nats_within(cells, values, table, chosen[filled])._asdict()
+            within[name] = nats_within(cells, values, table, chosen, number)._asdict()
         return write_meta(
             folder,
             "tables",

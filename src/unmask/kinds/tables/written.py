@@ -13,7 +13,7 @@ class Written(NamedTuple):
     """Of the rows of a split, by column: mean nats a row of the number given its bin, the share of
     rows with a value, how many numbers had to be rounded to a step, and the mean over rows of the
     log of that step, 0 where there is no number; and of the sum of the nats over all columns, its
-    standard error over rows, None where that is not known."""
+    standard error over rows, or groups of them, None where that is not known."""
 
     nats: list[float]
     values: list[float]
@@ -22,8 +22,17 @@ class Written(NamedTuple):
     stderr: float | None = None
 
 
-def nats_within(cells: Cells, found: np.ndarray, table: Table, rows: np.ndarray) -> Written:
-    """`found` (rows, columns): which of its column's values each cell is, negative for none."""
+def nats_within(
+    cells: Cells,
+    found: np.ndarray,
+    table: Table,
+    rows: np.ndarray,
+    groups: np.ndarray | None = None,
+) -> Written:
+    """`found` (rows, columns): which of its column's values each cell is, negative for none.
+
+    rows: (n,) those of a split.  groups: (n,) numbers from 0, equal for those drawn together.
+    """
     written = Written([], [], [], [])
     count = max(len(rows), 1)
     of_rows = np.zeros(len(rows))
@@ -45,9 +54,13 @@ def nats_within(cells: Cells, found: np.ndarray, table: Table, rows: np.ndarray)
         written.nats.append(nats)
         written.rounded.append(rounded)
         written.log_steps.append(log_steps)
-    if len(rows) < 2:
+    if groups is None:
+        groups = np.arange(len(rows))
+    sums = np.bincount(groups, of_rows - of_rows.mean()) if len(rows) else of_rows
+    m = len(sums)
+    if m < 2:
         return written
-    return written._replace(stderr=float(of_rows.std(ddof=1) / np.sqrt(count)))
+    return written._replace(stderr=float(np.sqrt(m / (m - 1) * np.square(sums).sum()) / count))
 
 
 def improper(columns: Sequence[Column]) -> str:
