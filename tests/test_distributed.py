@@ -32,11 +32,11 @@ SMALL = TrainConfig(
     threads=1,
 )  # fmt: skip
 CASES = {
-    "text": replace(SMALL, steps=50),
+    "text": SMALL,
     "text, in chunks": replace(SMALL, steps=10),  # of the head's rows
     "bfloat16": replace(SMALL, dtype="bfloat16", steps=10),
-    "learned": replace(SMALL, schedule="learned", time=True),
-    "digits": replace(SMALL, digits=2, optimizer="adamw"),
+    "learned": replace(SMALL, schedule="learned", time=True, steps=10),
+    "digits": replace(SMALL, digits=2, optimizer="adamw", steps=10),
     "unet": replace(
         SMALL,
         network="unet",
@@ -46,6 +46,7 @@ CASES = {
         length=0,
         batch_size=8,
         traits=True,
+        steps=10,
     ),
 }
 MINUTES = replace(SMALL, steps=0, minutes=0.03)
@@ -155,17 +156,17 @@ def test_processes_agree_on_a_number_of_steps_though_their_clocks_do_not(runs, s
 
 def test_a_sharded_run_continues_in_any_number_of_processes(runs, data, tmp_path):
     """Three, then two, then one; its checkpoints are written while it goes on."""
-    config = replace(SMALL, accumulate=6, batch_size=18, checkpoint_minutes=0.001)
+    config = replace(SMALL, accumulate=6, batch_size=18, checkpoint_minutes=0.001, steps=12)
     sharded = replace(config, shard=True)
     run, alone = tmp_path / "run", tmp_path / "alone"
-    run_together(tmp_path, [(sharded, data, run, {"stop": 5})], processes=3)
-    assert newest(run).name == "00000006"
+    run_together(tmp_path, [(sharded, data, run, {"stop": 3})], processes=3)
+    assert newest(run).name == "00000004"
     assert len(shards_of(newest(run))) == 3
-    run_together(tmp_path, [(sharded, data, run, {"stop": 11})], processes=2)
-    assert newest(run).name == "00000012" and len(shards_of(newest(run))) == 2
+    run_together(tmp_path, [(sharded, data, run, {"stop": 7})], processes=2)
+    assert newest(run).name == "00000008" and len(shards_of(newest(run))) == 2
     train(config, data, run)
     train(config, data, alone)
-    assert newest(run).name == "00000020" and not shards_of(newest(run))
+    assert newest(run).name == "00000012" and not shards_of(newest(run))
     assert_close(state_of(newest(alone)), state_of(newest(run)))
     assert not [path for path in run.rglob(".*.new-*")]
 
@@ -253,9 +254,9 @@ def test_pieces_of_something_else_do_not_fit(runs, tmp_path):
 @pytest.mark.parametrize("shard", [False, True])
 def test_a_run_goes_on_when_a_process_is_killed(runs, data, tmp_path, shard):
     """SIGKILL of one of two, which torchrun starts again: the same bits as undisturbed."""
-    config = replace(SMALL, steps=24, checkpoint_minutes=0.001, shard=shard)
+    config = replace(SMALL, steps=14, checkpoint_minutes=0.001, shard=shard)
     every = [
-        (config, data, tmp_path / "killed", {"kill": 13}),
+        (config, data, tmp_path / "killed", {"kill": 8}),
         (config, data, tmp_path / "whole", {}),
     ]
     run_together(tmp_path, every, restarts=1)
