@@ -43,6 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as error:
         parser.error(str(error))
     folder = checkpoint.resolve(args.model)
+    sha = checkpoint.digest(folder / "model.safetensors")  # a training run may delete it meanwhile
     device = pick_device("auto")
     model = MaskedDiffusion.from_pretrained(folder).to(device)
     data = open_data(args.data, labels=model.meta.get("labels", False))
@@ -64,8 +65,7 @@ def main(argv: list[str] | None = None) -> None:
             print(line(rows[-1]), flush=True)
     if args.json:
         made = {"command": sys.argv, "version": __version__, "dtype": args.dtype, "rows": rows}
-        made |= {"model_sha256": checkpoint.digest(folder / "model.safetensors")}
-        made |= {"data_sha256": data.meta["sha256"], "unit": unit}
+        made |= {"model_sha256": sha, "data_sha256": data.meta["sha256"], "unit": unit}
         write_whole(args.json, json.dumps(without_infinities(made), indent=1) + "\n")
 
 

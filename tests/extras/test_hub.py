@@ -202,6 +202,27 @@ def test_what_the_docs_and_the_card_show_runs(hub, machine, run, data):
     assert hub.asked == []
 
 
+def test_a_card_says_that_a_run_began_with_other_weights(hub, machine, run, data):
+    flags = [
+        "--data",
+        data,
+        "--out",
+        "tuned",
+        "--steps",
+        "1",
+        "--minutes",
+        "0",
+        "--batch-size",
+        "4",
+    ]
+    push = ["push", "tuned", "me/tuned", "--public", "--license", "mit", "--dry-run"]
+    *_, (code, card, said) = machine.several(["train", "demo", "--from", run, *flags], push)
+    weights = hashlib.sha256(files_of(run)["model.safetensors"]).hexdigest()
+    assert code == 0, said
+    assert f"It went on from other weights, whose SHA-256 is `{weights}`" in card
+    assert "base_model" not in card
+
+
 def test_only_what_belongs_to_the_model_is_fetched(hub, machine, run):
     others = {name: b"x" for name in ("a.py", "a.bin", "a.pt", "other.json", "sub/config.json")}
     hub.commit("me/tiny", others)

@@ -144,6 +144,11 @@ def training_of(facts: Facts) -> str:
     meta, done = config["meta"], config.get("training")
     if "from_hub" in meta:
         lines.append(f"It went on from {code(meta['from_hub'])} of the Hub.")
+    elif "from" in meta:
+        lines.append(
+            f"It went on from other weights, whose SHA-256 is `{meta['from']}`: what they were "
+            "trained on is not said above."
+        )
     if done is None:
         lines.append("Its folder does not hold a run.")
     else:
