@@ -77,7 +77,7 @@ class TrainConfig:
     heads: int = 4
     """Attention heads; they divide the width into even parts."""
     mlp: int = 0
-    """Hidden width of the gated MLPs; 0: 8/3 of dim."""
+    """Hidden width of the gated MLPs; 0: 8/3 of dim, rounded up to a multiple of 64."""
     neighbours: int = 0
     """Of a transformer, on sequences: both branches of each block see a weighted sum of so many
     neighbours of a position, itself among them (Canon layers); odd, unless --rival ar; 0: none."""
@@ -382,7 +382,7 @@ class Sampling:
     1: the model's own law, anything else is not."""
     gamma: float = 0.1
     """Of entropy-bounded: how many nats what a step reveals may depend on each other, at most;
-    0: one position a step."""
+    0: one position a step, and those whose values are certain."""
     eta: float = 0.02
     """Of remdm-cap: the largest probability of being hidden again in a step; of remdm-rescale: the
     share of the largest that the forward process allows."""

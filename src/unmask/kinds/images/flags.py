@@ -24,7 +24,8 @@ class PrepareImages:
     dropped."""
     skip_bad: bool = False
     """Of a folder of pictures: leave out those that are damaged, transparent, or unlike the first
-    in size or channels, instead of refusing all.  They are counted, and named in meta.json."""
+    in size or channels, instead of refusing all.  They are counted in meta.json, and the first five
+    of each reason named."""
     levels: int = 0
     """Values that a pixel's channel can have, 2 to 256: v becomes v * levels // 256; 0: all 256, or
     the 2 of packed bits."""

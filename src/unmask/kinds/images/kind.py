@@ -42,7 +42,8 @@ class Images(Kind):
         "MNIST's IDX files or its folder (also .gz), CIFAR-10's folder (binary version), .npz "
         "(the down-sampled ImageNet), a file of packed bits, or a folder of PNG, JPEG, WebP, GIF, "
         "BMP, TIFF or other pictures, whose sub-folders, if there are two or more, are the "
-        "classes; pictures beside them, and files that are no pictures, are left out and named."
+        "classes or, called train, val and test, the parts; pictures beside them, and files that "
+        "are no pictures, are left out."
     )
     Prepare = PrepareImages
     presets = PRESETS

@@ -17,4 +17,4 @@ class PrepareProteins:
     """A test file of its own."""
     skip_bad: bool = False
     """Leave out records that cannot be read, such as those with a stop (*) inside, instead of
-    refusing the file.  They are counted, and named in meta.json."""
+    refusing the file.  They are counted in meta.json, and the first five of each reason named."""
