@@ -30,7 +30,7 @@ from unmask.audit import checks as check_model
 from unmask.cli import main
 from unmask.likelihood import enumeration
 from unmask.rivals import D3PM
-from unmask.roles import SCORED, UNKNOWN
+from unmask.roles import ABSENT, GIVEN, SCORED, UNKNOWN
 
 DOCS = Path(__file__).parents[1] / "docs" / "bounds.md"
 LOG2 = math.log(2)
@@ -436,6 +436,16 @@ def test_a_sound_model_passes(kind, valid):
     expected["enumeration"] = 4 if kind == "digits" else 2
     assert {group: groups.count(group) for group in groups} == expected
     assert not any(check.note.startswith("left out") for check in found.values())
+
+
+def test_what_is_absent_by_its_role_is_padding():
+    model = network_model("plain")
+    x = torch.randint(0, model.subtokenizer.vocab_size, (20, 11), generator=rng())
+    valid = torch.arange(11) < torch.randint(4, 12, (20, 1), generator=rng(1))
+    role = torch.where(valid, SCORED, ABSENT).to(torch.int8)
+    role[:, 0], role[:, 1] = GIVEN, UNKNOWN
+    found = check_model.check_model(model, x, role, units=4)
+    assert [check.name for check in found if not check.passed] == []
 
 
 def test_a_network_that_is_too_rough_in_time_is_said_not_to_be_enumerated(monkeypatch):

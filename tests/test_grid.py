@@ -11,8 +11,10 @@ from test_core import rng
 from test_estimators import home  # noqa: F401
 
 from unmask import cli, schedules
+from unmask.config import TrainConfig
 from unmask.evaluation.grid import best_counts, measure, rising
 from unmask.likelihood import Counts, estimate
+from unmask.train import train
 
 
 def cost_of(counts, nats):
@@ -102,6 +104,29 @@ def test_unmask_grid_finds_one_that_sample_and_eval_take(home, tmp_path, capsys)
     assert drawn["steps"] == 3 and drawn["grid"] == str(out) and len(drawn["samples"]) == 2
     assert cli.main([*argv, "--steps", "4"]) == 2
     assert "the grid has 3 steps, not 4" in capsys.readouterr().err
+
+
+def test_a_grid_of_whole_tokens_is_none_of_their_digits(data, tmp_path, capsys):
+    config = TrainConfig(
+        length=8, dim=16, layers=1, heads=2, batch_size=4, steps=2, eval_windows=8, digits=2,
+        dtype="float32", device="cpu",
+    )  # fmt: skip
+    run, out = str(train(config, data, tmp_path / "run").parents[1]), str(tmp_path / "g.json")
+    whole = ["--masking", "token", "--limit", "4", "--repeats", "2"]
+    argv = ["grid", run, "--data", str(data), "--out", out, "--steps", "3"]
+    assert cli.main([*argv, *whole]) == 0
+    of_counts = ["eval", run, "--data", str(data), "--estimator", "counts", "--grid", out]
+    assert cli.main([*of_counts, *whole]) == 0
+    capsys.readouterr()
+    (tmp_path / "hole.txt").write_text("the [MASK]")
+    refused = [
+        of_counts,
+        ["sample", run, "--num", "2", "--sampler", "counts", "--grid", out],
+        ["fill", run, str(tmp_path / "hole.txt"), "--sampler", "counts", "--grid", out],
+    ]
+    for command in refused:
+        assert cli.main(command) == 2
+        assert "counts whole tokens, and here their 2 digits" in capsys.readouterr().err
 
 
 def test_what_no_grid_can_be_of_is_said_before_the_work(home, tmp_path, monkeypatch, capsys):  # noqa: F811

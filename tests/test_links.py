@@ -13,7 +13,7 @@ from unmask.backbones import Transformer
 from unmask.filling import Filler
 from unmask.kinds.kind import Partial
 from unmask.likelihood import estimate_nelbo, estimate_orders
-from unmask.roles import GIVEN, HOLE, UNKNOWN
+from unmask.roles import ABSENT, GIVEN, HOLE, SCORED, UNKNOWN
 from unmask.sampling import first_hitting, time_grid
 
 # arm: A, B; whether there is a lab value: present, missing; the value: negative, positive, none
@@ -117,6 +117,21 @@ def test_the_bound_in_continuous_time(dials):
         of_rows = exact_law(model, None, 3)[tuple(ROWS.T)]
         assert float(of_rows.sum()) == pytest.approx(1, abs=1e-9)
         assert (nats > -of_rows.log() - 1e-9).all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("role", [UNKNOWN, ABSENT, GIVEN])
+@pytest.mark.parametrize("dials", ["plain", "digits"])
+def test_what_is_linked_to_a_place_that_is_not_scored_has_a_bound_in_steps(dials, role):
+    """Nothing of the first of two linked places is revealed, so nothing is conditioned on it; in
+    many steps the bound is that of continuous time."""
+    model = random_model(**DIALS[dials])
+    roles = torch.tensor([SCORED, role, SCORED], dtype=torch.int8).expand(len(ROWS), -1)
+    x = ROWS
+    if role != GIVEN:
+        x = torch.where(roles == SCORED, x, 0)  # a placeholder, which no arm of the place has
+    whole = exact_nelbo(model, x, role=roles)
+    assert torch.allclose(exact_nelbo(model, x, steps=400, role=roles), whole, rtol=2e-3)
 
 
 @torch.no_grad()

@@ -165,6 +165,14 @@ def test_models_of_masks_fill_holes(name, runs, tmp_path, capsys):
     assert filled.startswith("the") and filled.rstrip("\n").endswith("x") and "MASK" not in filled
 
 
+def test_a_schedules_bounds_are_of_the_sampler_that_they_are_of(runs, data, capsys):
+    flags = ["--data", str(data), "--limit", "4", "--repeats", "2"]
+    assert main(["schedule", str(runs["d3pm"]), *flags]) == 0
+    said = capsys.readouterr().out
+    assert "discrete time, 1000 steps, 2 draws a window" in said
+    assert "continuous time" not in said and "at an instant" not in said
+
+
 def test_the_audit_of_d3pm_passes_as_that_of_any_masked_model(runs, capsys):
     assert main(["audit", str(runs["d3pm"]), "--limit=4", "--enumerate=4"]) == 0
 

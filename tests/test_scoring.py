@@ -121,6 +121,19 @@ def test_a_score_depends_on_nothing_else(name):
     assert number_of(hidden) == number_of(examples[2])
 
 
+def test_a_score_with_an_error_depends_on_nothing_else_either():
+    """However many draws its neighbours need."""
+    model, examples = made(), [partial([1]), *some_examples(3)]
+    noises = [one.bits_per_unit_noise for one in unmask.score(model, examples)]
+    error = (min(noises) + max(noises)) / 2
+    found = unmask.score(model, examples, error=error)
+    assert len({len(one.replicates) for one in found}) > 1
+    for alone, score in zip(examples, found):
+        (again,) = unmask.score(model, [alone], error=error)
+        assert torch.allclose(again.replicates, score.replicates, atol=1e-5)
+        assert again.bits_per_unit_noise <= error
+
+
 def test_scores_are_those_of_an_evaluation():
     model = made()
     x = torch.randint(3, (64, 4), generator=rng(5))

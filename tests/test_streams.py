@@ -106,6 +106,11 @@ def test_one_file_comes_by_standard_input(home, monkeypatch, capsys):
     assert [row["tokens"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))] == [
         "1", "1",
     ]  # fmt: skip
+    pairs = [*flags, "--pairs", home / "lines", "--holes", "-"]  # whose marks are for both
+    assert streamed(monkeypatch, b"t[MASK] be\nor n[MASK]t", *pairs) == 0
+    assert {
+        row["other_tokens"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))
+    } == {"1"}
     assert streamed(monkeypatch, b"to be\n", *flags[:2], "-", "--pairs", "-") == 2
     assert "two files are to come by standard input" in capsys.readouterr().err
 

@@ -333,6 +333,7 @@ class MaskedDiffusion(Alphabets):
         partner = torch.where(self.later[position], self.partner[position], -1)
         lead, lead_y, code = (v[b, partner.clamp(min=0)] for v in (masked, y, batch.codes))
         lead = lead & (partner >= 0)[:, None]
+        partner = partner.masked_fill(~lead.any(-1), -1)  # nothing of it is revealed in the step
         reveal = self.schedule.reveal(*times).expand(len(b), -1)
         hit = (at(reveal, lead_y) * lead).to(nats)  # (R, l)
         per_unit = self.subtokenizer.length // batch.per_token

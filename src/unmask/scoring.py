@@ -286,9 +286,8 @@ class Scorer:
                     stopped = True
                     break
                 begin += more
-                needed = {group: self.needed(asked, group, found) for group in alive}
-                alive = {group for group in alive if needed[group] > begin}
-                more = min(max(needed.values()) - begin, begin)
+                alive = {group for group in alive if not self.is_known(asked, group, found)}
+                more = -(-begin // 2)  # whatever the others need
         exact = self.estimator.exact
         scores = [
             drawn.score(own, exact, self.of_each) if drawn.passes else None
@@ -304,18 +303,13 @@ class Scorer:
         disable = None if self.progress else True
         return tqdm(total=total, unit="row", disable=disable, dynamic_ncols=True)
 
-    def needed(self, asked: list[Asked], group: tuple[int, ...], found: list[Drawn]) -> int:
-        """How many replicates there have to be until the noise of a score, or of a difference of
-        two, is at most `error`."""
-        count = found[group[0]].count
+    def is_known(self, asked: list[Asked], group: tuple[int, ...], found: list[Drawn]) -> bool:
+        """Whether the noise of a score, or of a difference of two, is at most `error`."""
         if not self.error:
-            return count
+            return True
         first, *rest = (torch.cat(found[i].passes) for i in group)
         noise = noise_of(first - rest[0] if rest else first, False)
-        noise /= math.log(2) * max(asked[i].units for i in group)
-        if noise <= self.error:
-            return count
-        return max(count + 1, math.ceil(count * (noise / self.error) ** 2))
+        return noise <= self.error * math.log(2) * max(asked[i].units for i in group)
 
     @torch.no_grad()
     def draw(

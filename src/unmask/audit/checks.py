@@ -23,7 +23,7 @@ from unmask.likelihood import Bound, UnresolvedError
 from unmask.likelihood import estimate as estimate_by
 from unmask.likelihood.enumeration import ENUMERATED
 from unmask.masks import Draw, stratified
-from unmask.roles import SCORED
+from unmask.roles import ABSENT, SCORED
 from unmask.sampling import sample
 
 ROUNDING = 1e-9  # nats in 64 bits
@@ -140,7 +140,7 @@ def check_predictions(
         x, valid = cut(x, valid, max(1, LOGITS // vocab_size))
     x, valid = cut(x, valid, x.shape[1], rows=max(2, LOGITS // (vocab_size * x.shape[1])))
     batch = model.clean(x, **said_of(valid))
-    valid = said_of(valid).get("valid")  # nothing else is told to the network
+    valid = batch.told.get("valid")  # nothing else is told to the network
     draw = model.draw(batch, None, generator)
     z, real = model.masked(batch, draw.masked), batch.role == SCORED
     logp = model.predict(z, draw.t, valid=valid)
@@ -170,7 +170,7 @@ def check_predictions(
         return
     pad = 1 + x.shape[1] // 3
     longer = torch.cat([z, z.new_full((len(z), pad * length), model.mask_id)], 1)
-    there = torch.cat([real, real.new_zeros(len(z), pad)], 1)
+    there = torch.cat([batch.role != ABSENT, real.new_zeros(len(z), pad)], 1)
     padded = model.predict(longer, draw.t, valid=there)[:, : x.shape[1]]
     off, note = furthest(padded[real], logp[real]), f"{pad} positions"
     yield Check("padding: predictions with more of it", off, ROUNDING, "nats", note)

@@ -189,7 +189,8 @@ def shares_of(args: Compress, model: Any) -> tuple[float, ...] | None:
     from unmask.sampling import times_of
 
     check_curve(model, "compressing")
-    ts = times_of(model, args.order, args.steps or None, grid_of(args.grid))
+    grid = grid_of(args.grid, model.units().length)
+    ts = times_of(model, args.order, args.steps or None, grid)
     if ts is None:
         return None
     check_steps(len(ts) - 1)

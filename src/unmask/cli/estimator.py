@@ -114,7 +114,8 @@ def shares_of(args: Estimating, model: Any) -> tuple[float, ...] | None:
     from unmask.sampling import times_of
 
     check_curve(model, args.estimator)
-    ts = times_of(model, args.estimator, args.steps or None, grid_of(args.grid))
+    digits = model.units(None if args.masking == "model" else args.masking).length
+    ts = times_of(model, args.estimator, args.steps or None, grid_of(args.grid, digits))
     return None if ts is None else tuple(model.schedule.masked(ts)[:, 0].tolist())
 
 

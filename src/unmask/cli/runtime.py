@@ -44,6 +44,7 @@ class Runtime:
         self.found: Any = None  # where the model is, if one was read
         self.model_sha256 = ""  # of its weights
         self.weights = "ema"  # which ones of it
+        self.digits = 1  # units of a token, each of which is revealed by itself
         check_out(args.json)
 
     def load(self, said: str, verb: str = ""):
@@ -70,6 +71,7 @@ class Runtime:
                 "use it from Python (MaskedDiffusion.from_pretrained)"
             )
         self.weights = model.meta.get("weights", "ema")
+        self.digits = model.units().length
         kind = kind_of(trained_on, folder).read_tokens()
         return model.to(self.device), kind
 
@@ -84,7 +86,7 @@ class Runtime:
         args: Any = self.args
         own = {"generator": self.generator, "precision": self.precision, "progress": True}
         own |= {"batch_size": args.batch_size, "seed": args.seed}
-        own |= {"grid": grid_of(args.grid), "processes": self.processes}
+        own |= {"grid": grid_of(args.grid, self.digits), "processes": self.processes}
         return args.how() | own
 
     def record(self, **values) -> None:
@@ -180,11 +182,11 @@ def steps_of(args) -> dict:
     return {"steps": ONE_BY_ONE}
 
 
-def grid_of(said: str):
-    """The kind of a time grid, or the shares of masked units that a file says."""
+def grid_of(said: str, digits: int = 1):
+    """The kind of a time grid, or the shares of masked units that a file says: see `read_grid`."""
     from unmask.sampling import GRIDS, read_grid
 
-    return said if said in GRIDS else read_grid(Path(said))
+    return said if said in GRIDS else read_grid(Path(said), digits)
 
 
 def same_data(model, kind, data, path: Path) -> None:

@@ -26,8 +26,8 @@ class Sample(Sampler):
     """Tokens; 0: the length that the model was trained at
     or, of proteins and of texts kept apart, those of the training data up to it."""
     frames: str = ""
-    """Write the unmasking to this file: of the first text, row or protein to an .html to step
-    through, or to an .svg or a .gif that moves by itself; of pictures to a .gif."""
+    """Write the unmasking to this file: of the longest text or protein, or the first row, to an
+    .html to step through, or to an .svg or a .gif that moves by itself; of pictures to a .gif."""
     label: str = ""
     """Of a network that was given classes: the class of every sample, by its name or number;
     empty: the classes in turn."""

@@ -88,12 +88,13 @@ def score(argv: list[str]) -> None:
         precision=runtime.precision,
         progress=True,
     )
-    listed = read(args, args.input, kind, model)
+    marks = listed_of(args, args.holes, kind, marks=True) if args.holes else []
+    listed = read(args, args.input, kind, model, marks)
     examples = [one.example for one in listed]
     said = f"{estimator.what}: {estimator.name(model)}, of {estimator.sampler(model)}"
     others: list[Listed] = []
     if args.pairs:
-        others = read_beside(args, args.pairs, kind, model, listed)
+        others = beside(read(args, args.pairs, kind, model, marks), listed, args.pairs)
     print(said, file=sys.stderr)
     learned = model.schedule.num_values > 1
     stop, found = None, list[Any]()
@@ -143,8 +144,8 @@ def check_files(args: Any) -> None:
     check_apart(outs, [*inputs.values(), args.grid])
 
 
-def read(args: Any, path: str, kind: Kind, model: Any) -> list[Listed]:
-    """The examples of a file, with the roles that --holes gives them.
+def read(args: Any, path: str, kind: Kind, model: Any, marks: list[Listed]) -> list[Listed]:
+    """The examples of a file, with the roles that the `marks` of --holes, if any, give them.
 
     ValueError for one that does not fit.
     """
@@ -161,7 +162,7 @@ def read(args: Any, path: str, kind: Kind, model: Any) -> list[Listed]:
         listed = [one._replace(example=one.example._replace(label=None)) for one in listed]
     if not args.holes:
         return listed
-    marks = beside(listed_of(args, args.holes, kind, marks=True), listed, args.holes)
+    marks = beside(marks, listed, args.holes)
     return [marked(one, mark, kind.unit) for one, mark in zip(listed, marks, strict=True)]
 
 
@@ -184,11 +185,6 @@ def labelled(one: Listed, label: int | None, model: Any) -> Listed:
             "them with --label"
         )
     return one._replace(example=one.example._replace(label=own))
-
-
-def read_beside(args: Any, path: str, kind: Kind, model: Any, to: list[Listed]) -> list[Listed]:
-    """As `read`, one for each of the examples `to`."""
-    return beside(read(args, path, kind, model), to, path)
 
 
 def beside(found: list[Listed], to: list[Listed], path: str) -> list[Listed]:

@@ -283,14 +283,10 @@ def describe_bounds(
             "  it was trained with them and not for the common power, "
             "so this is not what training with them has gained",
         ]
-    digits = model.units().length
-    revealed = "one token" if digits == 1 else f"one of a token's {digits} digits"
-    drawn = "exact count" if powers is None else "sampled times"
     lines += [
         f"{scored(bounds.train, 'train')}, {scored(bounds.held_out, split)}, "
         f"of {model.meta['length']}, each scored alone",
-        f"of the sampler that reveals {revealed} at an instant; continuous time, {drawn}, "
-        f"{bounds.train.repeats} draws a window",
+        f"of {bounds.train.sampler}; {bounds.train.name}, {bounds.train.repeats} draws a window",
         "the same random numbers for every bound: differences are paired by window",
     ]
     return "\n".join(lines)

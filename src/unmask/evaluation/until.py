@@ -17,9 +17,11 @@ from unmask.diffusion import MaskedDiffusion
 from unmask.estimate import Estimate
 from unmask.files import write_whole
 from unmask.likelihood import Estimator, Pass, draw_pass
+from unmask.masks import BLOCK
 from unmask.processes import ALONE, Processes
 
 LEAST = 2  # replicates: of one the noise is not known
+FREE = BLOCK - 1  # degrees of freedom of the noise that ends it: of fewer it is often far too low
 OF_PASS = ("draws", "pick", "positions", "groups")
 
 
@@ -139,9 +141,10 @@ def estimate_until(
         if done >= LEAST and found is not None:
             result = found.estimate(model, estimator, seed=seed)
             noise = result.bits_per_dim_noise
-            needed = max(done, math.ceil(done * (noise / error) ** 2))
+            least = 1 + math.ceil(FREE / math.ceil(len(result.positions) / BLOCK))
+            needed = max(done, least, math.ceil(done * (noise / error) ** 2))
             told(noise, done, needed)
-            if noise <= error:
+            if noise <= error and done >= least:
                 kept.clear()
                 return result
             if not part:

@@ -39,12 +39,21 @@ def time_grid(steps: int, kind: str = "cosine") -> Tensor:
     return GRIDS[kind](torch.arange(steps + 1, dtype=torch.float64) / steps)
 
 
-def read_grid(path: Path) -> Tensor:
-    """(T + 1,) float64 shares of units that are masked, from 1 to 0, of a file of `unmask grid`."""
+def read_grid(path: Path, digits: int = 1) -> Tensor:
+    """(T + 1,) float64 shares of units that are masked, from 1 to 0, of a file of `unmask grid`.
+
+    digits: units of a token.  ValueError where the file counts whole tokens and they are several.
+    """
     if not path.is_file():
         named = f"grid must be {' or '.join(GRIDS)}, or a file that unmask grid wrote"
         raise no_file(path, f"{named}: there is no file {path}")
-    counts = read_json(path, {"counts": [whole(0)]})["counts"]
+    said = read_json(path, {"counts": [whole(0)], "masking?": str})
+    counts = said["counts"]
+    if digits > 1 and said.get("masking") == "token":
+        raise ValueError(
+            f"{path} counts whole tokens, and here their {digits} digits are revealed one by one: "
+            "give cosine, uniform or, of --estimator counts, --masking token"
+        )
     falls = all(a > b for a, b in itertools.pairwise(counts))
     if len(counts) < 2 or counts[-1] != 0 or not falls:
         raise ValueError(f"{path}: counts must fall from the number of units to 0: {counts[:8]}")
