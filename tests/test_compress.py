@@ -416,6 +416,27 @@ def test_cells_are_kept_as_they_are_written(table, tmp_path):
             unpack_table(list(packed.examples), json.dumps(wrong).encode(), "no", table)
 
 
+def test_rows_of_other_columns_are_refused(table, tmp_path):
+    (tmp_path / "new.csv").write_text("age,kind,price\n21,a,7.5\n30,b,\n")
+    packed = pack_table(tmp_path / "new.csv", table)
+    for wrong in (
+        [packed.examples[0], packed.examples[1][::-1]],
+        [packed.examples[0], np.full(table.length, table.vocab_size - 1)],
+        [packed.examples[0], packed.examples[1][:-1]],
+        [one[:-1] for one in packed.examples],
+    ):
+        with pytest.raises(ValueError, match="values of other columns: the file is damaged"):
+            unpack_table(wrong, packed.beside, str(tmp_path / "no"), table)
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_table_in_another_encoding_is_told_what_the_verb_can_do(table, tmp_path):
+    for content, why in ((b"21,\xe4,7.5", "is not utf-8 text"), (b"2\0", "zero bytes")):
+        (tmp_path / "new.csv").write_bytes(b"age,kind,price\n" + content)
+        with pytest.raises(ValueError, match=f"new.csv.* {why}.*: save it as UTF-8$"):
+            pack_table(tmp_path / "new.csv", table)
+
+
 def test_what_is_not_kept_of_a_table_is_named(table, tmp_path):
     plain = "age,kind,price\n21,a,7.5\n30,b,\n"
     other = '\ufeffkind,"age", price\r\n"a",21,7.5\r\n\r\n b ,30,'

@@ -71,9 +71,32 @@ def test_what_a_kill_in_the_first_moment_leaves_is_no_obstacle(data, tmp_path):
         train(SMALL, data, tmp_path / "mine")
 
 
+@pytest.mark.parametrize("of_model", [False, True])
+def test_a_run_without_a_checkpoint_does_not_hold_its_folder(
+    data, text_run, tmp_path, monkeypatch, of_model
+):
+    """As one that ran out of memory, whose error says: try a smaller --batch-size."""
+    run, real = tmp_path / "run", unmask.train.loop.train_step
+
+    def too_much(config, data, state, fall):
+        if state.step == 6:
+            raise RuntimeError("out of memory")
+        return real(config, data, state, fall)
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="out of memory"):
+        patch.setattr(unmask.train.loop, "train_step", too_much)
+        train(SMALL, data, run, text_run if of_model else None)
+    assert [row["step"] for row in read_log(run / "log.jsonl")] == [4]
+    assert train(replace(SMALL, batch_size=4), data, run).name == "00000012"
+    assert [row["step"] for row in read_log(run / "log.jsonl")] == [4, 8, 12, 12]
+    assert json.loads((run / "run.json").read_text())["identity"]["batch_size"] == 4
+    with pytest.raises(ValueError, match="batch_size 4 there, 8 here"):
+        train(SMALL, data, run)
+
+
 @pytest.mark.parametrize("damage", ["seed", "steps", "lost", "cut", "other"])
 def test_a_checkpoint_knows_what_it_needs_to_continue(data, tmp_path, monkeypatch, damage):
-    """run.json is believed only before there is a checkpoint, which is verified."""
+    """It is verified, and run.json is not."""
     whole = train(STEPWISE, data, tmp_path / "whole")
     run = tmp_path / "run"
     half(data, run, monkeypatch)
@@ -96,11 +119,12 @@ def test_a_checkpoint_knows_what_it_needs_to_continue(data, tmp_path, monkeypatc
 
 def test_a_checkpoint_without_its_config_is_damaged_and_not_passed_over(data, tmp_path, capsys):
     train(STEPWISE, data, tmp_path / "run")
-    newest = checkpoint.checkpoints(tmp_path / "run")[-1]
+    before, newest = checkpoint.checkpoints(tmp_path / "run")
     (newest / "config.json").unlink()
     assert main(["eval", str(tmp_path / "run"), "--data", str(data)]) == 2
     assert f"{newest}/config.json is missing" in capsys.readouterr().err
-    with pytest.raises(ValueError, match=r"config\.json cannot be read"):
+    said = rf"config\.json cannot be read.*; or remove {newest} to continue from {before}$"
+    with pytest.raises(ValueError, match=said):
         train(STEPWISE, data, tmp_path / "run")
 
 
@@ -334,7 +358,7 @@ def test_a_model_that_is_replaced_is_there_whenever_the_process_is_killed(
 def test_a_pipe_in_a_run_is_not_waited_for(data, tmp_path, monkeypatch, name):
     run = tmp_path / "run"
     half(data, run, monkeypatch)
-    if name == "run.json":  # believed where there is no checkpoint yet
+    if name == "run.json":  # read where there is no checkpoint yet
         shutil.rmtree(run / "checkpoints")
     (run / name).unlink()
     os.mkfifo(run / name)

@@ -49,6 +49,16 @@ def test_a_run_begins_with_the_weights_that_it_is_given(data, text_run, tmp_path
             train(still, data, tmp_path / "run", other)
 
 
+def test_weights_of_16_bits_are_trained_in_float32(data, text_run, tmp_path):
+    """In which a step of a thousandth is not lost, nor the average of what it changes."""
+    model = unmask.MaskedDiffusion.from_pretrained(text_run).bfloat16()
+    model.save_pretrained(tmp_path / "half")
+    folder = train(TrainConfig(**PLAIN, steps=1), data, tmp_path / "run", tmp_path / "half")
+    for name in ("model.safetensors", "training.safetensors"):
+        found = checkpoint.load(folder, name)[1]
+        assert {t.dtype for t in found.values() if t.is_floating_point()} == {torch.float32}
+
+
 def test_what_a_model_says_of_itself_counts(data, tmp_path):
     """Digits, masking and the schedule of the model that a run begins with."""
     how = {"digits": 2, "masking": "token", "schedule": "cosine"}
@@ -91,12 +101,13 @@ def test_a_run_knows_what_it_began_with_in_any_spelling(data, text_run, tmp_path
     assert main(["train", "demo", "--data", str(data), "--out", "run", "--from", "other"]) == 2
 
 
-def test_of_a_run_with_a_damaged_checkpoint_the_one_before_is_named(data, text_run, tmp_path):
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_of_a_run_with_a_damaged_checkpoint_the_one_before_is_named(data, text_run, tmp_path, name):
     config = TrainConfig(**PLAIN, steps=4, checkpoint_minutes=1e-9)
     last = train(config, data, tmp_path / "run", text_run)
     kept = checkpoint.checkpoints(tmp_path / "run")
-    (last / "model.safetensors").write_bytes(b"")
-    with pytest.raises(ValueError, match=f"or remove {last} to continue from {kept[-2]}"):
+    (last / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=f"or remove {last} to continue from {kept[-2]}$"):
         train(config, data, tmp_path / "run", text_run)
 
 
@@ -125,9 +136,12 @@ def test_nothing_is_said_of_a_network_that_a_run_from_a_model_does_not_have(
     # older versions kept these: such a run goes on, and its page leaves them out
     config = TrainConfig(**PLAIN, steps=1)
     older = {"steps": 1, "identity": config.identity() | {k: identity[k] for k in ("data", "from")}}
-    (tmp_path / "older").mkdir()
-    (tmp_path / "older" / "run.json").write_text(json.dumps(older), encoding="utf-8")
-    train(replace(config, dim=64), data, tmp_path / "older", text_run)
+    folder = train(config, data, tmp_path / "older", text_run)
+    kept = checkpoint.read_config(folder)
+    kept["training"]["run"] = older
+    kept["sha256"]["config.json"] = checkpoint.config_digest(kept)
+    checkpoint.write_json(folder / "config.json", kept)
+    assert train(replace(config, dim=64), data, tmp_path / "older", text_run) == folder
     training = {"step": 1, "seconds": 1.0, "run": older}
     for start, told in ((identity["from"], False), ("", True)):
         older["identity"]["from"] = start

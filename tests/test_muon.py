@@ -3,6 +3,9 @@
 import pytest
 import torch
 
+import unmask
+from unmask import schedules
+from unmask.backbones import MD4UNet
 from unmask.config import TrainConfig
 from unmask.train import build
 from unmask.train.muon import STEPS, A, B, C, Muon, orthogonalized
@@ -72,6 +75,20 @@ def test_a_transposed_kernel_is_the_matrix_that_spreads_a_pixel():
     assert torch.allclose(kernel.flatten(1).T, matrix, atol=1e-6)
     # and one that is not transposed is a matrix of 3 rows
     assert not torch.allclose(kernel, same_shape, atol=1e-2)
+
+
+def test_of_a_foreign_picture_network_the_blocks_are_known():
+    """Whose names do not tell them: down.0.conv1.weight."""
+    network = MD4UNet(4, (8, 8, 1), layers=1, embed=32, time=True)
+    model = unmask.MaskedDiffusion(network, schedules.Linear(), unmask.Subtokenizer(4))
+    names = {id(p): name for name, p in model.named_parameters()}
+    inside = ("backbone.down.", "backbone.middle.", "backbone.up.")
+    expected = {n for n, p in model.named_parameters() if n.startswith(inside) and p.ndim >= 2}
+    for optimizer in ("adamw", "muon"):
+        config = TrainConfig(steps=1, optimizer=optimizer, weight_decay=0.5)
+        groups = [g for o in optimizers(model, config) for g in o.param_groups]
+        decayed = [p for g in groups if g["weight_decay"] for p in g["params"]]
+        assert len(decayed) == 21 and {names[id(p)] for p in decayed} == expected
 
 
 def test_the_up_samplers_of_a_picture_network_are_known_as_transposed():

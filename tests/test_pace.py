@@ -71,6 +71,15 @@ def test_a_few_slow_steps_do_not_take_longer_than_the_minutes(a_step, steps):
     assert (seconds, len(factors)) == (steps * a_step, steps)
 
 
+def test_what_was_spent_before_a_run_was_stopped_presses_as_well():
+    """Steps of five minutes, and stopped at 28 of 60: planned after the next, at 33."""
+    whole, resumed = Pace(60, 0, 0.0), Pace(60, 5, 0.0, spent=1680.0)
+    for pace in (whole, resumed):
+        pace.took(6, 0.0, 300.0)
+    assert resumed.due(300.0, 0) and not whole.due(300.0, 0)
+    assert resumed.steps(6, 1980.0, 300.0, 0, 1.0) == 6 + round((3600 - 1980) / 300)
+
+
 def test_one_slow_step_does_not_end_the_learning():
     seconds, factors, _ = simulated(CONFIG, lambda now, step: 40.0 if step == 300 else 0.2)
     assert seconds == pytest.approx(300, rel=0.06)

@@ -15,7 +15,7 @@ from pages import BLOCK, DOCS, PACKAGES, ROOT, blocks, page_of, run_page
 from PIL import Image
 
 from unmask.cli.main import main
-from unmask.kinds.registry import demos
+from unmask.kinds.registry import demos, presets
 
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 EXTRAS = sorted((ROOT / "tests" / "extras").glob("*.py"))
@@ -358,6 +358,16 @@ def test_report(run):
 
 def test_a_kind_of_your_own(tmp_path):
     run_page("a-kind-of-your-own.md", tmp_path, Dice=Dice)
+
+
+def test_the_page_of_many_processes_names_the_presets_that_share_out_a_step():
+    said = page_of("scale.md").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"unless its preset has more \((.*?)\)", said)
+    named = {}
+    for names, number in re.findall(r"([^,]+) (\d+)", listed):
+        named |= dict.fromkeys(re.findall(r"`([^`]+)`", names), int(number))
+    shared = {name: preset.config.accumulate for name, preset in presets().items()}
+    assert named == {name: number for name, number in shared.items() if number > 1}
 
 
 @pytest.mark.slow

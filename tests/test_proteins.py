@@ -512,6 +512,8 @@ def test_pieces_of_a_sequence_have_no_ends_but_its_own():
     pieces = {"x": x, "ends": torch.zeros(3, 2, dtype=torch.bool)}
     curves = [cross_entropy_by_count(*of, generator=rng()) for of in ((model, pieces), (plain, x))]
     assert curves[0] == curves[1] != cross_entropy_by_count(model, x, generator=rng())
+    by_two = cross_entropy_by_count(model, pieces, rows=2, generator=rng())
+    assert np.array(by_two) == pytest.approx(np.array(curves[0]), rel=1e-12)
     with pytest.raises(ValueError, match=r"ends must be bool \(3, 2\), not torch.bool \(2, 2\)"):
         model.nelbo(x, ends=ends[:2])
 

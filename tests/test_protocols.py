@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import math
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,10 @@ from pages import run_page
 from test_distributed import torchrun
 
 from unmask.cli import main
-from unmask.data import open_data, prepare_text
+from unmask.data import open_data, prepare_table, prepare_text
 from unmask.evaluation.protocol import EQUAL, Protocol
 from unmask.kinds.registry import recipes
+from unmask.kinds.tables.follow import follow as follow_table
 from unmask.kinds.tables.follow import rows_of
 from unmask.kinds.text.bytes import byte_table
 from unmask.kinds.text.detokenizers import detokenize
@@ -580,6 +582,50 @@ def test_an_official_table_that_is_none_is_refused(tmp_path, name, content, why)
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=f"{name}, {why}.*: give adult.test of UCI Adult"):
         list(rows_of(recipes()["adult"][1], tmp_path / name))
+
+
+@pytest.mark.parametrize("header", ["yes", "no"])
+def test_an_official_row_that_the_model_cannot_read_is_named(tmp_path, header):
+    """Where it stands in the official file, and by what eval can do."""
+    recipe = recipes()["adult"][1]
+    names = f"{','.join(recipe.columns)}\n" if header == "yes" else ""
+    (tmp_path / "adult.data").write_text(names + ADULT)
+    how = {"header": header, "split": "1,0,0", "progress": False}
+    prepare_table(tmp_path / "adult.data", tmp_path / "data", **how)
+    table = open_data(tmp_path / "data").tokenizer
+    row = ADULT.splitlines()[0]
+    for wrong, why in (
+        (row.replace("State-gov", "Never-worked"), "'Never-worked' in column .* is none of its"),
+        (row.replace("Adm-clerical", "?"), "column .* is missing, and never is"),
+        (row.replace("39", "old"), "'old' in column .* is not a number"),
+    ):
+        (tmp_path / "adult.test").write_text(f"|1x3 Cross validator\n\n{row}.\n{wrong}.\n")
+        said = f"^{re.escape(str(tmp_path / 'adult.test'))}, line 4: .*{why}"
+        with pytest.raises(ValueError, match=said) as error:
+            follow_table(recipe, "adult", tmp_path, tmp_path / "out", table)
+        assert str(error.value).endswith("or name a model of data that have such cells")
+    (tmp_path / "adult.test").write_text("|1x3 Cross validator\n")
+    with pytest.raises(ValueError, match=r"adult.test has no rows: give adult.test of UCI Adult"):
+        follow_table(recipe, "adult", tmp_path, tmp_path / "out", table)
+
+
+def test_a_protocol_of_another_table_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("age,height\n1,2\n3,4\n")
+    how = {"header": "yes", "split": "1,0,0", "progress": False}
+    prepare_table(tmp_path / "a.csv", tmp_path / "data", **how)
+    (tmp_path / "adult.test").write_text(ADULT)
+    table = open_data(tmp_path / "data").tokenizer
+    with pytest.raises(ValueError, match="^adult is of a table without a column 'height'"):
+        follow_table(recipes()["adult"][1], "adult", tmp_path, tmp_path / "out", table)
+
+
+def test_ready_ids_of_another_width_are_told_what_eval_can_do(tmp_path):
+    from unmask.kinds.text.follow import follow
+
+    np.arange(1, 101, dtype="<u4").tofile(tmp_path / "ids.bin")
+    how = PROTOCOLS["owt-1024"], "owt-1024", tmp_path / "ids.bin", tmp_path / "out", byte_level()
+    with pytest.raises(ValueError, match="wider than uint16: save them with numpy.save"):
+        follow(*how)
 
 
 def test_ready_ids_have_their_marks_already(tmp_path):

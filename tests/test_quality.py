@@ -13,7 +13,7 @@ import pytest
 
 import unmask
 from unmask.cli import main
-from unmask.data import prepare_table
+from unmask.data import open_data, prepare_table
 from unmask.kinds.quality import Value
 from unmask.kinds.tables.quality import measure, models, nearest, shares
 from unmask.kinds.tables.quality.curves import area, mean_of
@@ -244,6 +244,38 @@ def test_the_source_is_cut_as_the_data_were(tmp_path, how, capsys):
     capsys.readouterr()
     assert main([str(a) for a in argv]) == 2
     assert "its rows are not those of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("own", ["utf-8", "utf-16", "latin-1"])
+def test_samples_are_read_in_their_own_encoding(tmp_path, own):
+    """--encoding is that of the source, and of samples that are neither UTF-8 nor marked."""
+    rows = "".join(f"{'Köln' if i % 3 else 'Bonn'},{i % 7}\n" for i in range(40))
+    for name in ("train.csv", "test.csv"):
+        (tmp_path / name).write_text(f"city,n\n{rows}", encoding="latin-1")
+    (tmp_path / "made.csv").write_text(f"city,n\n{rows}", encoding=own)
+    paths = tmp_path / "train.csv", tmp_path / "test.csv"
+    prepare_table(
+        paths[0], tmp_path / "data", test=paths[1], header="yes", encoding="latin-1", progress=False
+    )
+    argv = ["quality", str(tmp_path / "made.csv"), "--data", str(tmp_path / "data")]
+    argv += ["--source", ",".join(map(str, paths)), "--encoding", "latin-1"]
+    assert main([*argv, "--json", str(tmp_path / "q.json")]) == 0
+    record = json.loads((tmp_path / "q.json").read_text(encoding="utf-8"))
+    assert record["columns"]["city"]["shape"]["value"] == 1
+
+
+@pytest.mark.parametrize("unseen", ["missing", "unknown"])
+def test_the_source_of_rows_like_others_is_known_again(tmp_path, unseen):
+    """Whatever a category was taken for that the others do not have."""
+    for name, cities in (("old", ["a", "b", ""]), ("new", ["a", "b", "", "c"])):
+        rows = [[cities[i % len(cities)], i % 7] for i in range(120)]
+        write(tmp_path / f"{name}.csv", ["city", "n"], rows)
+    how = {"progress": False, "split": "0.5,0,0.5"}
+    prepare_table(tmp_path / "old.csv", tmp_path / "old", **how)
+    like = open_data(tmp_path / "old").tokenizer
+    prepare_table(tmp_path / "new.csv", tmp_path / "data", like=like, unseen=unseen, **how)
+    new = str(tmp_path / "new.csv")
+    assert main(["quality", new, "--data", str(tmp_path / "data"), "--source", new]) == 0
 
 
 def test_the_page_holds_all_that_it_shows(adult):

@@ -19,6 +19,7 @@ from unmask.config import TrainConfig
 from unmask.data import open_data, prepare_images, prepare_proteins, prepare_text
 from unmask.evaluation import perplexity
 from unmask.evaluation.distance import frechet, frechet_distance, moments
+from unmask.evaluation.features import compare_features
 from unmask.evaluation.judges import ORDER, Own
 from unmask.kinds.images import quality as of_pictures
 from unmask.kinds.images.pixels import png
@@ -756,6 +757,18 @@ def test_features_are_compared_as_distance_does(pictures, tmp_path, capsys):
     )
     np.save(tmp_path / "wide.npy", random.normal(size=(300, 4)))
     assert "and 4 on the other" in refused(capsys, made, *flags, names[0], tmp_path / "wide.npy")
+
+
+def test_few_features_are_compared_with_as_few_real_ones(tmp_path):
+    """Of one law both have the same distance; that of 200 and 200 is a quarter of it."""
+    random, found = np.random.default_rng(0), []
+    for seed in range(20):
+        np.save(tmp_path / "a.npy", random.normal(size=(50, 8)))
+        np.save(tmp_path / "b.npy", random.normal(size=(400, 8)))
+        (one,) = compare_features(tmp_path / "a.npy", tmp_path / "b.npy", seed).measures
+        found.append((one.like.value, one.real.value))
+    like, real = np.mean(found, 0)
+    assert 0.7 < like / real < 1.4
 
 
 def test_distances_of_which_there_is_no_run_are_unknown(home, tmp_path, capsys):

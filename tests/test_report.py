@@ -19,9 +19,9 @@ from served import runs_of
 from test_protocols import byte_level
 from test_roles import network_model
 
-from unmask import schedules
+from unmask import MaskedDiffusion, schedules
 from unmask.cli import main
-from unmask.data import open_data, prepare_proteins
+from unmask.data import open_data, prepare_proteins, prepare_text
 from unmask.filling import Filler
 from unmask.kinds.kind import Partial, State, blank
 from unmask.kinds.registry import kind_of
@@ -551,6 +551,29 @@ def test_a_curve_of_some_windows_is_not_called_the_bound(home, tmp_path):
     )
     assert "and the bound of others" in part and "area under this curve" not in part
     assert some_windows({"x": np.zeros((whole, 24))}, whole, "residue") == ""
+
+
+def test_no_more_windows_run_together_than_are_asked_for(home, tmp_path, monkeypatch):
+    hidden, together = MaskedDiffusion.hidden, []
+
+    def watched(model, z, *args, **told):
+        together.append(len(z))
+        return hidden(model, z, *args, **told)
+
+    monkeypatch.setattr(MaskedDiffusion, "hidden", watched)
+    flags = ["--data", str(home / "dice"), "--limit", "6", "--repeats", "2", "--num", "6"]
+    text, _ = made(home, "dice", tmp_path, *flags, "--batch-size", "4")
+    assert "How much is hidden" in text and max(together) == 4
+
+
+def test_a_bound_of_what_was_trained_on_is_not_called_held_out(home, tmp_path):
+    prepare_text(home / "a.txt", tmp_path / "again", split="0.5,0.25,0.25", progress=False)
+    for data, split in ((home / "text", "train"), (tmp_path / "again", "test")):
+        flags = ["--data", str(data), "--split", split, "--limit", "2", "--repeats", "1"]
+        text, found = made(home, "text", tmp_path, *flags, "--num", "1")
+        assert "held-out" not in text and "has not seen" not in text
+        assert f"bits per byte, on the {split} split" in found.all("caption")
+        assert f"bound of the {split} split" in found.all("th")
 
 
 def test_what_is_given_is_what_the_data_have(home, tmp_path):

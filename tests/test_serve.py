@@ -64,6 +64,7 @@ def pixels_said(holes):
 
 
 MANY = base64.b64encode(b"age,job,pay\n" + b"30,,\n" * 101).decode()
+LATIN = base64.b64encode("age,job,pay\n30,ä,\n".encode("latin-1")).decode()
 LOWER = np.repeat([False, True], 4)[:, None] & np.ones((8, 8), bool)
 EDITS = {
     "text": {"content": "the 'fox' \u2013 [MASK:5] \\[MASK] 10% $HOME\n\tx [MASK:3]"},
@@ -243,6 +244,7 @@ def test_the_page_loads_nothing_and_writes_only_text(client):
         ("/load", {"model": 0, "name": "a.txt", "file": "iVBORw0KGgo="}, "a PNG picture"),
         ("/load", {"model": 3, "name": "a.csv", "file": MANY},
          "file.csv has 101 rows, and the page takes 100: use unmask fill"),
+        ("/load", {"model": 3, "name": "a.csv", "file": LATIN}, "utf-8 text: save it as UTF-8"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_one_sentence(client, path, body, why):

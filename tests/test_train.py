@@ -5,7 +5,10 @@ import math
 import os
 import shutil
 import signal
+import sys
 from dataclasses import replace
+from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,11 +16,15 @@ import torch
 import unmask
 from unmask import checkpoint, schedules
 from unmask.backbones import UNet
+from unmask.cli import main
+from unmask.cli.lm_eval import lm_eval
 from unmask.config import TrainConfig
 from unmask.data import open_data, prepare_text
+from unmask.kinds.tables.quality.models import has_sklearn
 from unmask.train import State, build, compile_network, read_log, train, train_step
 from unmask.train.loop import seed_of
 from unmask.train.pace import Fall, rate_factor
+from unmask.train.sinks import check_sink
 from unmask.train.state import begin, optimizers
 
 SMALL = TrainConfig(
@@ -345,6 +352,33 @@ def test_only_checkpoints_of_the_run_are_read_or_removed(data, tmp_path):
         train(replace(SMALL, checkpoint_minutes=1e-9), data, run)
 
 
+def test_without_minutes_between_checkpoints_there_is_the_last_alone(data, tmp_path):
+    last = train(replace(SMALL, checkpoint_minutes=0.0), data, tmp_path / "run")
+    assert checkpoint.checkpoints(tmp_path / "run") == [last] and last.name == "00000012"
+
+
+def test_a_checkpoint_that_is_being_written_keeps_its_plan(data, tmp_path):
+    state, run, kept = State(build(SMALL, open_data(data).vocab_size, {}), SMALL), {"steps": 0}, []
+    state.writer = SimpleNamespace(write=lambda folder, config, *rest: kept.append(config))
+    state.save(tmp_path, run, open_data(data))
+    run["steps"] = 99
+    assert kept[0]["training"]["run"] == {"steps": 0}
+
+
+def test_a_record_says_what_was_left_open(data, tmp_path, monkeypatch):
+    """The device and the precision, and what the run has had since it began."""
+    monkeypatch.setenv("UNMASK_DTYPE", "bfloat16")
+    flags = ["--length", "8", "--dim", "16", "--layers", "1", "--heads", "2", "--batch-size", "4"]
+    flags += ["--minutes", "0", "--steps", "1", "--eval-windows", "4", "--data", str(data)]
+    flags += ["--out", str(tmp_path / "run"), "--json", str(tmp_path / "run.json")]
+    for accumulate in (["--accumulate", "2"], []):
+        assert main(["train", "demo", *flags, *accumulate]) == 0
+        made = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+        assert made["precision"] == "bfloat16" and made["config"]["dtype"] == "auto"
+        assert torch.device(made["device"]).type in ("cpu", "cuda")
+        assert made["config"]["accumulate"] == 2
+
+
 def test_what_is_frozen_has_no_state_to_go_on_from(data):
     """Nor has it in the checkpoints of pieces, which are held against what is begun."""
     model = build(SMALL, open_data(data).vocab_size, {})
@@ -363,15 +397,46 @@ def test_no_part_of_a_network_is_one_too_many_to_be_compiled(monkeypatch):
     """A U-Net has more shapes of parts than are compiled by default."""
     net = UNet(4, (8, 8, 1), widths=(8, 16, 24, 32), blocks=1, heads=1)
     model = unmask.MaskedDiffusion(net, schedules.Linear(), unmask.Subtokenizer(4))
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
     compiled = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda part: compiled(part, backend="eager"))
-    compile_network(model)
     z = torch.randint(0, 5, (2, 64))
-    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+    with torch._dynamo.config.patch(recompile_limit=8, fail_on_recompile_limit_hit=True):
+        compile_network(model)
         net(z).sum().backward()
         with torch.no_grad():
             net(z)
+
+
+@pytest.mark.parametrize(
+    "there,used", [(("ccache g++", "g++"), "ccache g++"), (("clang++",), "clang++"), ((), "")]
+)
+def test_what_compiles_is_a_compiler_that_is_there(monkeypatch, there, used):
+    """PyTorch tries but one name, that of $CXX or g++, and `ccache g++` is none."""
+    model = build(SMALL, 9, {})
+    monkeypatch.setattr(shutil, "which", lambda name: name if name in there else None)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda part: None)
+    cxx = {"cpp.cxx": (None, "ccache g++")}
+    with torch._dynamo.config.patch(recompile_limit=8), torch._inductor.config.patch(cxx):
+        if used:
+            compile_network(model)
+            assert torch._inductor.config.cpp.cxx == (None, used)
+        else:
+            with pytest.raises(ValueError, match=r"neither 'ccache g\+\+' \(CXX in the environ"):
+                compile_network(model)
+
+
+@pytest.mark.parametrize("name", ["wandb", "tensorboard", "sklearn", "lm_eval"])
+def test_a_bare_folder_is_no_package(tmp_path, monkeypatch, name):
+    """That of a package which is not installed, beside which one works."""
+    (tmp_path / name).mkdir()
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert find_spec(name) is not None
+    if name == "sklearn":
+        assert not has_sklearn()
+        return
+    with pytest.raises(ValueError, match="is not installed: pip install"):
+        lm_eval([]) if name == "lm_eval" else check_sink(name)
 
 
 def test_two_processes_do_not_train_in_one_folder(data, tmp_path):

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from unmask.cli.main import main
-from unmask.data import open_data, prepare_text
+from unmask.data import open_data, prepare_proteins, prepare_text
 from unmask.evaluation import judges
 from unmask.evaluation.judges import Causal, open_judge
 from unmask.kinds.quality import Example
@@ -198,6 +198,41 @@ def test_a_mark_that_stands_for_what_is_not_known_too_is_read(tmp_path):
     judge.tokenizer.eos_token = "."
     with pytest.raises(ValueError, match="33% of the tokens"):
         judge.rows([Example("ab<s>cd<s>", np.zeros(0))])
+
+
+def test_a_network_of_pictures_and_texts_judges_texts(tmp_path):
+    """Gemma 3, whose configuration has what is of texts in a part of its own."""
+    folder = make_judge(tmp_path / "gemma", begin=True)
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    text = {
+        "vocab_size": len(LETTERS), "max_position_embeddings": 20, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "head_dim": 8, "sliding_window": 8,
+    }  # fmt: skip
+    vision = {"image_size": 8, "patch_size": 4, "num_attention_heads": 2}
+    config = transformers.Gemma3Config(
+        text_config={**small, **text}, vision_config={**small, **vision}, mm_tokens_per_image=4
+    )
+    transformers.Gemma3ForConditionalGeneration(config).save_pretrained(folder)
+    judge = Causal(folder, torch.device("cpu"))
+    rows = judge.rows([Example("the quick fox jumps over", np.zeros(0))])
+    nats, tokens = judge.nats(rows)
+    assert judge.most == 20 and tokens.tolist() == [24] and 0 < nats[0] < math.inf
+    assert judge.features(rows).shape == (1, 16)
+
+
+def test_residues_that_are_not_known_are_letters_to_a_judge_of_texts(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    proteins = ["".join(random.choice(list("ACDEFGHIKLMNPQRSTVWY"), 30)) for _ in range(60)]
+    records = "".join(f">{i}\n{one}\n" for i, one in enumerate(proteins))
+    (tmp_path / "all.fasta").write_text(records)
+    prepare_proteins(tmp_path / "all.fasta", tmp_path / "data", split="40,0,20", progress=False)
+    folder = make_judge(tmp_path / "gpt", begin=True)
+    flags = ["--data", str(tmp_path / "data"), "--perplexity", str(folder)]
+    for name, content in (("known", records), ("unknown", ">1\nACDXX\n>2\nMKX\n")):
+        (tmp_path / f"{name}.fasta").write_text(content)
+        assert main(["quality", str(tmp_path / f"{name}.fasta"), *flags]) == 0
+        told = "3 residues that are not known are letters to the judging model"
+        assert (told in capsys.readouterr().out) == (name == "unknown")
 
 
 def test_a_network_that_looks_ahead_and_one_without_a_head_are_refused(tmp_path):

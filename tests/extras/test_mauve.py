@@ -110,6 +110,8 @@ def test_small_sets_have_more():
 def test_samples_fewer_than_half_of_the_real_ones_stand_alone():
     part = mauve.compare(directions((10, 9)), directions((20, 20)), "a network", 0)
     assert part.measures[0].like is None and part.measures[0].real.value > 0.5
+    assert "two halves of 20 each, more than the 19 samples" in part.measures[0].says
+    assert "column beside" not in part.measures[0].says
 
 
 def test_halves_of_few_real_examples_are_not_told():

@@ -6,7 +6,8 @@ import sys
 
 def lm_eval(argv: list[str]) -> None:
     """The command lm_eval itself: its flags, and --model unmask --model_args pretrained=MODEL."""
-    if importlib.util.find_spec("lm_eval") is None:
+    # a bare folder of that name has no origin
+    if getattr(importlib.util.find_spec("lm_eval"), "origin", None) is None:
         raise ValueError("lm-eval is not installed: pip install 'unmask[harness]'")
     from lm_eval.__main__ import cli_evaluate
 

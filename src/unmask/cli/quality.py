@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, make_dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -83,6 +84,7 @@ def quality(argv: list[str]) -> None:
     found = kind.quality(data, args.samples, args)
     if judge is not None:
         from unmask.evaluation import mauve
+        from unmask.evaluation.judges import Causal
         from unmask.evaluation.perplexity import judged
 
         assert found.examples is not None and found.measure is not None
@@ -91,6 +93,10 @@ def quality(argv: list[str]) -> None:
             rows = [judge.rows(side) for side in found.examples]
             mauve.check_texts(rows)
         more.append(judged(judge, found.examples, found.measure, record))
+        unknown = sum(int((one.ids >= data.vocab_size).sum()) for one in chain(*found.examples))
+        if unknown and isinstance(judge, Causal):
+            said = f"{unknown:,} {data.unit}s that are not known are letters to the judging model"
+            more.append(Part([], [f"{said}, and count in both figures"], {}))
         if rows:
             more.append(mauve.of_texts(judge, rows, args.seed))
     for part in more:

@@ -243,14 +243,16 @@ def bounded(
         examples = data.whole_windows(split, length, CURVE)
         if model.schedule.num_values == 1 and len(examples["x"]) > 1:
             parts["bound_by_count"] = cross_entropy_by_count(
-                model, examples, levels=LEVELS, generator=runtime.generator
+                model, examples, levels=LEVELS, rows=size, generator=runtime.generator
             )
             parts["of_windows"] = some_windows(examples, len(bound.positions), data.unit)
     parts["bound"] = bound.bits_per_dim, bound.bits_per_dim_stderr
     count = len(bound.positions)
     protocol = protocol_of(data, model, (split, length, count), how_estimated(args, runtime, bound))
     notes = [f"{split} split", f"{count:,} of {of:,} windows", *data.protocol(split, length)]
-    if split_otherwise(model.meta["data"], data.meta):
+    other = split_otherwise(model.meta["data"], data.meta)
+    parts["seen"] = split if other or split == "train" else ""
+    if other:
         notes.append("split otherwise than for training: it may hold what was trained on")
     terms = [*notes, bound.name, f"{bound.repeats} draws", say_protocol(protocol).strip()]
     record = {
@@ -258,18 +260,19 @@ def bounded(
         "stderr": bound.bits_per_dim_stderr, "noise": bound.bits_per_dim_noise, "n": count,
         "split": split, "repeats": bound.repeats, "data_sha256": data.meta["sha256"],
     } | protocol.record()  # fmt: skip
-    return parts, record, facts_of_bound(bound, data, kind, length, terms)
+    label = f"bound of the {split} split" if parts["seen"] else "held-out bound"
+    return parts, record, facts_of_bound(bound, data, kind, length, terms, label)
 
 
 def facts_of_bound(
-    bound: Any, data: Any, kind: Any, length: int, terms: list[str]
+    bound: Any, data: Any, kind: Any, length: int, terms: list[str], label: str = "held-out bound"
 ) -> list[tuple[str, str]]:
     """(label, value) rows: the bound with its errors, and by which terms it was taken."""
     error = bound.bits_per_dim_stderr
     found = f"{plus_minus(bound.bits_per_dim, error)} bits per {data.unit}"
     if data.example:
         found += f", {plus_minus(bound.mean, bound.stderr, 2)} nats {data.example}"
-    rows = [("held-out bound", found)]
+    rows = [(label, found)]
     if bound.by_position is not None:
         paid = zip(kind.columns, bound.by_position.tolist(), strict=True)
         rows.append(("of which", ", ".join(f"{name} {nats:.2f}" for name, (nats, _) in paid)))

@@ -64,11 +64,13 @@ def train(argv: list[str]) -> None:
         raise ValueError(f"--gpu {gpu} is what --dry-run reckons with: give that, or leave it out")
     from unmask.checkpoint import digest
     from unmask.data import open_data
-    from unmask.device import tune_process
+    from unmask.device import pick_device, pick_dtype, tune_process
     from unmask.likelihood import own_estimator
+    from unmask.processes import own_device
     from unmask.rivals import open_model
     from unmask.train import last_row
     from unmask.train import train as run
+    from unmask.train.run import known_run
 
     tune_process()
     if dry_run:
@@ -80,6 +82,9 @@ def train(argv: list[str]) -> None:
     trained_on, model = open_data(data), open_model(folder)
     if start is not None:  # these are in the model, and are not the preset's
         values = {name: value for name, value in values.items() if name not in OF_MODEL}
+    identity = (known_run(out) or {})["identity"]
+    values |= {name: identity[name] for name in values if name in identity}  # what was left open
+    device = pick_device(own_device(args.device))
     made = {
         "seed": args.seed, "preset": argv[0], "data_sha256": trained_on.meta["sha256"],
         "weights": "ema", "model_sha256": digest(folder / "model.safetensors"),
@@ -88,6 +93,7 @@ def train(argv: list[str]) -> None:
         "n": last.get("windows"), "estimator": own_estimator(model).name(model),
         "repeats": args.eval_repeats, "given": "classes" if model.meta.get("labels") else None,
         "steps": last["step"], "seconds": last["seconds"], "config": values,
+        "precision": pick_dtype(args.dtype, device), "device": str(device),
         "from": model.meta.get("from_hub", start),
     }  # fmt: skip
     write_record(record, **made)

@@ -21,33 +21,31 @@ def read_features(path: Path) -> torch.Tensor:
 
 
 def compare_features(samples: Path, real: Path, seed: int) -> Part:
-    """The distance of all samples from all real examples; and of half as many of either from the
-    other half of the real ones, which are of one size and can be compared."""
+    """The distance of all samples from all real examples; and of as many of either as half of the
+    real ones, or as there are samples, from as many others of the real ones: these can be
+    compared."""
     ours, theirs = read_features(samples), read_features(real)
-    wide, half = theirs.shape[1], len(theirs) // 2
+    wide, many = theirs.shape[1], min(len(ours), len(theirs) // 2)
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(theirs), generator=generator)
-    first, second = (moments(theirs[part]) for part in (order[:half], order[half : 2 * half]))
-    like = None
-    if len(ours) >= half:
-        some = torch.randperm(len(ours), generator=generator)[:half]
-        like = value_of(moments(ours[some]), second, f"{samples} and {real}")
+    first, second = (moments(theirs[part]) for part in (order[:many], order[many : 2 * many]))
+    some = torch.randperm(len(ours), generator=generator)[:many]
+    like = value_of(moments(ours[some]), second, f"{samples} and {real}")
     says = (
         f"squared distance of normal distributions with the moments of {wide:,} features; FID only "
-        "if they are of the Inception network that FID is defined by; real: of two halves, as many "
+        "if they are of the Inception network that FID is defined by; real: of two parts, as many "
         "as the samples in the column beside it; small sets are further apart"
     )
     whole = value_of(moments(ours), moments(theirs), f"{samples} and {real}")
-    halves = value_of(first, second, f"two halves of {real}")
+    parts = value_of(first, second, f"two parts of {real}")
     notes = []
-    fewest = min(len(ours), half)
-    if fewest <= wide:
+    if many <= wide:
         notes.append(
-            f"{fewest:,} examples are no more than the {wide:,} features: the Frechet distance is "
+            f"{many:,} examples are no more than the {wide:,} features: the Frechet distance is "
             "too large, and its error unknown"
         )
     record = {"features_sha256": [digest(samples), digest(real)], "features": wide}
-    measure = Measure("frechet", "Frechet distance", says, 0.0, whole, halves, like)
+    measure = Measure("frechet", "Frechet distance", says, 0.0, whole, parts, like)
     return Part([measure], notes, record)
 
 

@@ -177,7 +177,8 @@ class Causal:
         self.keeps = check_causal(self.model, device, folder)
         self.device, self.precision = device, precision(dtype, device)
         config = self.model.config
-        self.most: int = getattr(config, "max_position_embeddings", None) or 1024
+        told = config.get_text_config()  # of a model that sees pictures, too, a part of its own
+        self.most: int = getattr(told, "max_position_embeddings", None) or 1024
         self.begin = self.tokenizer.bos_token_id
         begins = "after its mark of a beginning"
         if self.begin is None:
@@ -192,7 +193,7 @@ class Causal:
         found = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
         rows = [np.array(ids, np.int64) for ids in found]
         every = np.concatenate(rows)
-        size = self.model.config.vocab_size
+        size = self.model.config.get_text_config().vocab_size
         if every.max(initial=0) >= size:
             raise ValueError(
                 f"its tokenizer has an id {every.max()}, and the judging model {size} rows: give "
@@ -306,7 +307,7 @@ def check_causal(model: Any, device: torch.device, folder: Path) -> bool:
 
     ValueError for one that looks ahead, as one of masks does when it is read as causal.
     """
-    size = model.config.vocab_size
+    size = model.config.get_text_config().vocab_size
     ids = torch.tensor([[1, 2, 3, 1], [1, 2, 3, 2]], device=device) % size
     logits = model(ids).logits.float()
     first, second = logits[:, :-1]

@@ -62,11 +62,15 @@ def compare(samples: np.ndarray, real: np.ndarray, of: str, seed: int) -> Part:
         like = Value(area(samples[some], second, seed)[0])
     value, clusters = area(samples, real, seed)
     others = [area(samples, real, seed + i)[0] for i in range(1, SEEDS)]
+    beside = ""
+    if like is not None:
+        beside = "; real: of two halves, as many as the samples in the column beside it"
+    elif halves is not None:
+        beside = f"; real: of two halves of {half:,} each, more than the {len(samples):,} samples"
     says = (
         f"area under the curve of divergences of clusters of {samples.shape[1]:,} features of {of},"
         f" the principal components with {VARIANCE:.0%} of the variance, scaled by {SCALE}; 1 for "
-        "equal shares of all clusters; real: of two halves, as many as the samples in the column "
-        "beside it; small sets have more"
+        f"equal shares of all clusters{beside}; small sets have more"
     )
     span = f"{min(value, *others):.4g} to {max(value, *others):.4g}"
     notes = [

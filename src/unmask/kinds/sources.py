@@ -17,6 +17,7 @@ from unmask.files import no_file
 from unmask.kinds.leftout import LeftOut
 
 PACKED = {".gz": gzip.open, ".xz": lzma.open}
+COPY = "packed, and there unpacked as well"
 BLOCK = 8 << 20  # bytes read at a time
 START = 1024  # bytes by which a file is recognised
 ARRAY = "a NumPy array (.npy)"
@@ -115,7 +116,7 @@ def list_once(root: Path, left_out: LeftOut) -> list[Path]:
     files = list_files(root)
     copies = packed_copies(files)
     for path in copies:
-        left_out.add(path, "packed, and there unpacked as well")
+        left_out.add(path, COPY)
     return [path for path in files if path not in copies]
 
 

@@ -116,11 +116,12 @@ def cross_entropy_by_count(
     examples: Tensor | dict,
     *,
     levels: int = 12,
+    rows: int = 0,
     generator: torch.Generator | None = None,
 ) -> list[tuple[float, float, float]]:
     """(share of units that are masked, mean nats per masked unit, its standard error over examples)
     of a batch in which all is scored, for a number of units from 1 to all, in about `levels` equal
-    steps.
+    steps.  rows: examples that run through the network together, at most; 0: all.
 
     For a schedule with one curve for all values the bound per unit is the area under this curve.
     """
@@ -129,7 +130,7 @@ def cross_entropy_by_count(
     batch = model.clean(**inputs(examples, model.device))
     count = batch.y.shape[1]
     masked_counts = sorted({max(1, round(count * level / levels)) for level in range(levels + 1)})
-    found = []
+    found, parts = [], torch.arange(len(batch.y), device=batch.y.device).split(rows or len(batch.y))
     with evaluating(model):
         for k in masked_counts:
             order = uniform(*batch.y.shape, generator=generator, device=batch.y.device).argsort(-1)
@@ -137,7 +138,11 @@ def cross_entropy_by_count(
                 (len(batch.y),), k / count, dtype=torch.float64, device=batch.y.device
             )
             per_unit = torch.full_like(share, 1 / k)
-            draw = Draw(model.schedule.inverse(1 - share), order < k, per_unit)
-            nats = model.score(batch, draw)[1]
+            t, masked = model.schedule.inverse(1 - share), order < k
+            scored = [
+                model.score(batch.take(part), Draw(t[part], masked[part], per_unit[part]))[1]
+                for part in parts
+            ]
+            nats = torch.cat(scored)
             found.append((k / count, float(nats.mean()), float(nats.std()) / math.sqrt(len(nats))))
     return found

@@ -20,6 +20,9 @@ SAYS = {
     "the three likeliest of each.",
     "bound": "The fewer bits the model needs to encode data that it has not seen, the better it "
     "has learned what such data are. Its number is an upper bound: the true one can only be lower.",
+    "seen": "The fewer bits the model needs to encode data, the better it knows them. These are of "
+    "the {split} split, which it may have been trained on: others may cost more. Its number is an "
+    "upper bound: the true one can only be lower.",
     "log": "In training, positions are hidden at random and the model is scored on what it says "
     "they were: single steps are light and noisy, their running mean is dark, and dots are "
     "evaluations on the validation split, with one standard error either way.",

@@ -71,8 +71,11 @@ def table(rows: Sequence[Sequence[str]], said: str) -> str:
     return f"{box(said, ' plain')}{inside}</div>"
 
 
-def bars(baselines: dict[str, float], bound: tuple[float, float], unit: str) -> str:
-    """A table whose middle column is a bar from 0; the whisker is one standard error either way."""
+def bars(baselines: dict[str, float], bound: tuple[float, float], unit: str, on: str) -> str:
+    """A table whose middle column is a bar from 0; the whisker is one standard error either way.
+
+    on: the data, in words.
+    """
     rows = [(name, bits, 0.0, "") for name, bits in baselines.items()]
     rows.append(("this model, at most", bound[0], known(bound[1]), ' class="own"'))
     most = max((bits + error for _, bits, error, _ in rows if finite(bits)), default=0.0) or 1.0
@@ -87,5 +90,5 @@ def bars(baselines: dict[str, float], bound: tuple[float, float], unit: str) -> 
             f'<td><div class="bar" aria-hidden="true">{bar}</div></td>'
             f"<td>{plus_minus(bits, error)}</td></tr>"
         )
-    caption = f"<caption>bits per {escaped(unit)}, on held-out data</caption>"
+    caption = f"<caption>bits per {escaped(unit)}, on {escaped(on)}</caption>"
     return f'<table class="bars">{caption}{cells}</table>'

@@ -26,6 +26,7 @@ def write_report(
     figures: Sequence[Figure] = (),
     baselines: dict[str, float] | None = None,
     bound: tuple[float, float] | None = None,
+    seen: str = "",
     log: Sequence[dict] = (),
     bound_by_count: Sequence[tuple[float, float, float]] = (),
     of_windows: str = "",
@@ -36,7 +37,8 @@ def write_report(
     `summary`: (label, value) rows.
     `unit`: what a position is, singular.  `sources`: what was run.
     `sections`, `figures`: shown first.
-    `baselines`: name -> bits per unit.  `bound`: (bits per unit, standard error, NaN if unknown).
+    `baselines`: name -> bits per unit.  `bound`: (bits per unit, standard error, NaN if unknown);
+    `seen`: the split that it is of, if the model may have been trained on that; "": held-out data.
     `log`: training rows {"step", "loss": nats per position} and evaluations {"step", "bits",
     "stderr"}, further keys ignored.
     `bound_by_count`: (share of positions masked, mean nats per masked position, its standard
@@ -47,8 +49,9 @@ def write_report(
     bound_by_count = [row for row in bound_by_count if finite(row[1])]
     parts = [section(one) for one in sections] + [shown(one) for one in figures]
     if bound:
-        drawn = bars(baselines, bound, unit)
-        parts.append(section(Section("How good it is", SAYS["bound"], drawn)))
+        drawn = bars(baselines, bound, unit, f"the {seen} split" if seen else "held-out data")
+        says = SAYS["seen" if seen else "bound"].format(split=seen)
+        parts.append(section(Section("How good it is", says, drawn)))
     if curve(log) or evaluations(log):
         drawn = curve_plot(log, unit, baselines)
         says = SAYS["evaluations" if of_another_loss(log) else "log"]

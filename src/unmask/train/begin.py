@@ -32,6 +32,7 @@ def started_from(config: TrainConfig, start: str | Path) -> tuple[TrainConfig, M
     model = open_model(folder)
     if model.meta.get("data", {}).get("kind") is None:
         raise ValueError(f"{folder} does not say which tokens it was trained on")
+    model.float()  # steps are too small for weights of 16 bits, and their average stands still
     model.meta["from"] = checkpoint.digest(folder / "model.safetensors")
     curve = model.schedule.config["name"]
     said: dict[str, Any] = {

@@ -1,6 +1,5 @@
 """The untrained model of a configuration."""
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -119,11 +118,16 @@ def compile_network(model: MaskedDiffusion) -> None:
     Those that are alike are compiled once for all of them.  The head is none: its rows change in
     number every step.
     """
-    if not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")):
-        raise ValueError(
-            "--compile needs a C++ compiler (g++ or clang++), and there is none: "
-            "leave it out, or install one"
-        )
+    cpp: Any = torch._inductor.config.cpp
+    named = cpp.cxx[-1]  # as $CXX says, or a default: no other is tried
+    if not shutil.which(named):
+        found = next(filter(shutil.which, ("g++", "clang++", "c++")), None)
+        if found is None:
+            raise ValueError(
+                f"--compile needs a C++ compiler, and there is neither {named!r} (CXX in the "
+                "environment, if set) nor g++ or clang++: leave it out, or install one"
+            )
+        cpp.cxx = (None, found)
     parts = parts_of(model.backbone)
     # each shape of weights, with gradients and without; beyond the limit, parts are not compiled
     limits: Any = torch._dynamo.config

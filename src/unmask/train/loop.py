@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +37,17 @@ from unmask.processes import Processes, own_device, started, together
 from unmask.train.begin import adapt, started_from
 from unmask.train.build import build, compile_network
 from unmask.train.pace import Fall, Pace, planned, rate_factor
-from unmask.train.run import RUN, Log, began, known_run, locked, make_folder, open_run, stop_signal
+from unmask.train.run import (
+    RUN,
+    Log,
+    began,
+    known_run,
+    locked,
+    make_folder,
+    open_run,
+    or_else,
+    stop_signal,
+)
 from unmask.train.shards import whole
 from unmask.train.sinks import SINKS, check_sink
 from unmask.train.state import State
@@ -175,7 +185,8 @@ def opened(
     held.enter_context(locked(out))
     remove_leftovers(out)
     remove_leftovers(out / "checkpoints")
-    config = shared_out(config, known_run(out), processes)
+    known = known_run(out) if checkpoint.checkpoints(out) else None
+    config = shared_out(config, known, processes)
     called = "" if start is None else str(start)
     of_model = model.meta.get("from", ""), called, model.meta.get("from_hub", "")
     return config, open_run(out, config, data, *of_model)
@@ -218,13 +229,6 @@ def resume(state: State, out: Path) -> None:
         raise or_else(error, done) from None
 
 
-def or_else(error: ValueError, done: Sequence[Path]) -> ValueError:
-    """With what to do where the last of the checkpoints `done` is the one that is damaged."""
-    if len(done) < 2:
-        return error
-    return ValueError(f"{error}; or remove {done[-1]} to continue from {done[-2]}")
-
-
 def described(config: TrainConfig, run: dict, state: State, data: Data) -> str:
     """A run in words: what a person wants to know before waiting."""
     size = sum(p.numel() for p in state.model.parameters()) / 1e6
@@ -263,7 +267,8 @@ def loop(
     processes = state.processes
     pace: Pace | None = None  # of the first process alone, whose clock decides for all
     if not config.steps and processes.rank == 0:
-        pace = Pace(config.minutes, state.step, time.monotonic())
+        spent = 0.0 if run["steps"] else state.seconds  # with a plan, nothing presses
+        pace = Pace(config.minutes, state.step, time.monotonic(), spent)
     last_eval = last_saved = last_log = time.monotonic()
     tokens_since, losses = 0, []  # since last_log
     counted = {"total": run["steps"] or None, "initial": state.step, "unit": "step"}
@@ -285,7 +290,7 @@ def loop(
                 pace is not None and state.step != run["steps"] and pace.due(now, run["steps"]),
                 stopped.is_set(),
                 config.eval_minutes > 0 and now - last_eval > 60 * config.eval_minutes,
-                now - last_saved > 60 * config.checkpoint_minutes,
+                config.checkpoint_minutes > 0 and now - last_saved > 60 * config.checkpoint_minutes,
             )
             if due:
                 left = 1.0 if fall is None else fall.at(state.step)

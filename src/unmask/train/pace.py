@@ -78,12 +78,13 @@ class Pace:
     """The rate of a run's steps, and what it makes of `minutes`.
 
     Times are those of one clock, in seconds; `step` is the number of steps that were taken.
+    `spent`: seconds of a run without a plan that were over before `now`.
     """
 
-    def __init__(self, minutes: float, step: int, now: float):
+    def __init__(self, minutes: float, step: int, now: float, spent: float = 0.0):
         self.seconds = 60 * minutes
         self.first = step + SLOW
-        self.pressing = now + self.seconds / 2
+        self.pressing = now + max(0.0, self.seconds / 2 - spent)
         self.began = now  # when steps began to count
         self.stepping = 0.0  # seconds since then in steps, without evaluations and checkpoints
         self.since = now  # the last call of `steps`

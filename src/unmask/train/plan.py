@@ -10,10 +10,10 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from unmask.batch import inputs
 from unmask.config import TrainConfig
@@ -44,6 +44,13 @@ GPUS = {
 REACHED = 0.33
 TRIED = 4  # steps of each size: a few rows have few masked units by chance, or many
 COUNTS = 8, 64, 512
+# attention on a CPU without dropout, of which PyTorch's counter knows nothing
+ATTENTION: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+BACKWARD: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+UNCOUNTED = {
+    ATTENTION: lambda *shapes, **how: sdpa_flop_count(*shapes[:3]),
+    BACKWARD: lambda *shapes, **how: sdpa_backward_flop_count(*shapes[:4]),
+}
 
 
 class Plan(NamedTuple):
@@ -128,7 +135,8 @@ def work_of(config: TrainConfig, data: Data, state: State) -> float:
     device = state.model.device
     state.model.train()
     draws = 2 if config.draws == 2 and config.schedule != "learned" else 1
-    with FlopCounterMode(display=False) as counted, precision(config.dtype, device):
+    counter = FlopCounterMode(display=False, custom_mapping=UNCOUNTED)
+    with counter as counted, precision(config.dtype, device):
         state.model(**inputs(batch, device)).loss.backward()
     state.model.zero_grad(set_to_none=True)
     return float(draws * counted.get_total_flops())

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -52,14 +52,14 @@ def open_run(
 
     `weights`: the SHA-256 of those that it begins with, "" for random ones; `start`: what they are
     called; `hub`: user/name@COMMIT, where that is of the Hub.
-    The last checkpoint says so, verified; before there is one, run.json.  ValueError if the folder
-    holds another run.  To be called where the folder is locked.
+    The last checkpoint says so, verified; before there is one, nothing is lost and the run begins
+    anew.  ValueError if the folder holds another run.  To be called where the folder is locked.
     """
     of_data = {key: data.meta[key] for key in ("sha256", "tokenizer")}
     ours = config.identity(weights=bool(weights))
     identity = ours | {"data": of_data, "from": weights}
     run = known_run(out)
-    if run is None:
+    if run is None or not checkpoint.checkpoints(out):
         run = {"steps": config.steps, "identity": identity, "unmask": __version__}
         run |= {"start": str(Path(start))} if start else {}
         run |= {"from_hub": hub} if hub else {}
@@ -111,7 +111,10 @@ def known_run(out: Path) -> dict | None:
     """
     path, done = out / RUN, checkpoint.checkpoints(out)
     if done:
-        run = read_training(done[-1]).get("run")
+        try:
+            run = read_training(done[-1]).get("run")
+        except ValueError as error:
+            raise or_else(error, done) from None
         if run is not None:
             return run
     if not path.is_file():
@@ -122,6 +125,13 @@ def known_run(out: Path) -> dict | None:
         return read_json(path, OF_RUN)
     except ValueError as error:
         raise ValueError(f"{path} is damaged: choose another --out ({error})") from None
+
+
+def or_else(error: ValueError, done: Sequence[Path]) -> ValueError:
+    """With what to do where the last of the checkpoints `done` is the one that is damaged."""
+    if len(done) < 2:
+        return error
+    return ValueError(f"{error}; or remove {done[-1]} to continue from {done[-2]}")
 
 
 def read_training(folder: Path) -> dict:

@@ -77,5 +77,6 @@ SINKS: dict[str, Callable[[Path, dict[str, Any], int], Sink]] = {
 
 def check_sink(name: str) -> None:
     """ValueError for one that is not installed."""
-    if name and importlib.util.find_spec(name) is None:
+    # a bare folder of that name has no origin
+    if name and getattr(importlib.util.find_spec(name), "origin", None) is None:
         raise ValueError(f"--log {name}: {name} is not installed: pip install 'unmask[{name}]'")

@@ -92,6 +92,7 @@ class State:
         """
         self.check_finite()
         folder = out / "checkpoints" / f"{self.step:08d}"
+        run = copy.deepcopy(run)  # it may get another plan while this is written
         made = {"step": self.step, "seconds": self.seconds, "run": run, "averaged": self.averages}
         config = self.averaged.config | {"training": made}
         files = data.tokenizer.files()
@@ -222,7 +223,9 @@ def optimizers(
     schedule have a learning rate of their own.
     """
     named = list(model.named_parameters())
-    matrices = [p for name, p in named if p.ndim >= 2 and any(b in name for b in BLOCKS)]
+    of_parts = {id(p) for part in parts_of(model.backbone) for p in part.parameters()}
+    inner = [p for name, p in named if id(p) in of_parts or any(b in name for b in BLOCKS)]
+    matrices = [p for p in inner if p.ndim >= 2]
     if config.optimizer == "muon" and not matrices:
         raise ValueError(
             "--optimizer muon is for the matrices of a network's blocks, and this network has "

@@ -32,7 +32,7 @@ from unmask.kinds.leftout import LeftOut
 from unmask.kinds.proteins.clusters import Clusters
 from unmask.kinds.proteins.fasta import read_fasta
 from unmask.kinds.proteins.residues import LETTERS, Residues
-from unmask.kinds.sources import BLOCK, list_once
+from unmask.kinds.sources import BLOCK, COPY, list_once
 
 NUCLEOTIDES = [LETTERS.index(letter) for letter in "ACGTUN"]
 
@@ -78,7 +78,8 @@ def prepare_proteins(
                     path, files, shown, left_out, families
                 )
                 if not counts.any():
-                    reason, found = [*left_out.reasons.items()][-1]
+                    bad = {why: one for why, one in left_out.reasons.items() if why != COPY}
+                    reason, found = next(iter(bad.items()))
                     raise ValueError(
                         f"{roots[name]} has no record that can be read ({found['first'][0]}: "
                         f"{reason}): give a FASTA file of proteins"

@@ -59,12 +59,14 @@ class Cells(NamedTuple):
         return f"{self.path}, line {self.lines[row]}"
 
 
-def read_cells(path: Path, bar: tqdm, *, delimiter: str = "auto", encoding: str = "") -> Cells:
+def read_cells(
+    path: Path, bar: tqdm, *, delimiter: str = "auto", encoding: str | None = ""
+) -> Cells:
     """All of a file, its first row among the others.
 
     delimiter: one character, or "auto": what a first line like `sep=;` says, else as the lines tell
-    (`delimiters.delimiter_of`).  encoding: as
-    Python names it; "": UTF-8, or what a byte-order mark at the beginning says.  Empty lines are
+    (`delimiters.delimiter_of`).  encoding: as Python names it; "": UTF-8, or what a byte-order mark
+    at the beginning says; None: so, and the verb has no flag that names another.  Empty lines are
     left out.  Raises ValueError, with the line, for rows of another width than the first, quotes
     that do not close, bytes that do not decode.
     """
@@ -160,8 +162,8 @@ def read_records(
         raise ValueError(f"{path}, line {before + reader.line_num}: {said} ({help})") from None
 
 
-def decode(blocks: Iterator[bytes], path: Path, encoding: str) -> Iterator[str]:
-    """Text of bytes, the mark at its beginning left out."""
+def decode(blocks: Iterator[bytes], path: Path, encoding: str | None) -> Iterator[str]:
+    """Text of bytes, the mark at its beginning left out.  `encoding` as in `read_cells`."""
     first = next(blocks, b"")
     name = encoding or encoding_of(first)
     try:
@@ -172,7 +174,9 @@ def decode(blocks: Iterator[bytes], path: Path, encoding: str) -> Iterator[str]:
             f"encoding {encoding!r} is none that Python knows: "
             "give one like utf-8, latin-1, cp1252 or utf-16"
         ) from None
-    lines, help = 1, "name its encoding with --encoding, like latin-1"
+    lines, help, wide = 1, "name its encoding with --encoding, like latin-1", " or utf-16-le"
+    if encoding is None:
+        help, wide = "save it as UTF-8", ""
     for i, block in enumerate(itertools.chain([first], blocks, [b""])):
         try:
             text = decoder.decode(block, final=not block)
@@ -183,9 +187,7 @@ def decode(blocks: Iterator[bytes], path: Path, encoding: str) -> Iterator[str]:
         except UnicodeError as error:
             raise ValueError(f"{path} is not {name} text ({error}): {help}") from None
         if "\0" in text:
-            raise ValueError(
-                f"{path} has zero bytes, as UTF-16 or UTF-32 text has: {help} or utf-16-le"
-            )
+            raise ValueError(f"{path} has zero bytes, as UTF-16 or UTF-32 text has: {help}{wide}")
         if i == 0:
             text = text.removeprefix("\ufeff")
         yield text

@@ -70,7 +70,7 @@ class TableEditor(Editor):
 
     def loaded(self, path: Path) -> dict:
         table = self.kind.tokenizer
-        cells, at = read_columns(path, table, "")
+        cells, at = read_columns(path, table, None)
         count = len(cells.codes)
         if count > ROWS:
             raise ValueError(

@@ -149,10 +149,11 @@ class HoledRows(Source):
         return best
 
 
-def read_columns(path: Path, table: Table, encoding: str) -> tuple[Cells, list[int]]:
+def read_columns(path: Path, table: Table, encoding: str | None) -> tuple[Cells, list[int]]:
     """The rows of a file, and where each column of the table stands in them; -1: it has none such.
 
-    ValueError as in `read_cells`; for a file without names, unless it is as wide as the table.
+    encoding: see `read_cells`.  ValueError as there; for a file without names, unless it is as wide
+    as the table.
     """
     with progress_bars([path], True)("read") as bar:
         cells = read_cells(path, bar, delimiter=table.delimiter, encoding=encoding)

@@ -31,7 +31,7 @@ def pack(path: Path, table: Table) -> Packed:
 
     ValueError for other columns than the model's, and for a cell that it cannot read.
     """
-    cells, at = read_columns(path, table, "")
+    cells, at = read_columns(path, table, None)
     lacking = [name for name, place in zip(table.names, at, strict=True) if place < 0]
     if lacking:
         raise ValueError(f"{path} lacks {', '.join(lacking)}: give all columns of the model's")
@@ -67,7 +67,10 @@ def pack(path: Path, table: Table) -> Packed:
 
 
 def unpack(rows: list[np.ndarray], beside: bytes, out: str, table: Table) -> None:
-    """Write a CSV file."""
+    """Write a CSV file.  ValueError for what `pack` does not write."""
+    at, allowed = np.arange(table.length), table.allowed
+    if not all(len(row) == len(at) and allowed[at, row].all() for row in rows):
+        raise ValueError("the rows have values of other columns: the file is damaged")
     kept = parse(beside, len(rows), table)
     ids = np.stack(rows) if rows else np.zeros((0, table.length), np.int64)
     cells = np.array(table.decode(ids), object).reshape(len(rows), len(table.columns))

@@ -159,7 +159,7 @@ def ready_ids(path: Path, tokenizer: Tokenizer) -> np.ndarray:
                 f"{tokenizer.vocab_size:,}: save them with numpy.save, as a .npy"
             )
         else:
-            chunks = read_ids(path, "uint16", tokenizer.vocab_size, quiet)
+            chunks = read_ids(path, "uint16", tokenizer.vocab_size, quiet, "")
         return np.concatenate([chunk for chunk, _ in chunks])
 
 

@@ -38,6 +38,7 @@ DOCUMENTS = re.compile(rf'(?:\[\s*)?\{{\s*{STRING}"\s*:|\[\s*{STRING}(?:"\s*[,\]
 EMPTY, OUTSIDE = "empty", "a character outside the alphabet"
 BINARY = "binary data"
 ENOUGH = 64  # ids of a file, to tell their width by
+WITH_DTYPE = "say which type they have with --dtype, or "
 ID_TYPES = ("uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64")
 
 
@@ -333,23 +334,26 @@ def read_lines(path: Path, bar: tqdm) -> Iterator[bytes]:
 
 
 def read_ids(
-    path: Path, dtype: str, vocab_size: int, bar: tqdm
+    path: Path, dtype: str, vocab_size: int, bar: tqdm, otherwise: str = WITH_DTYPE
 ) -> Iterator[tuple[np.ndarray, bool]]:
-    """(ids, whether they end) of a raw little-endian array, checked against the vocabulary."""
+    """(ids, whether they end) of a raw little-endian array, checked against the vocabulary.
+
+    otherwise: what to do with ids of another type, but to save them as an array of NumPy's.
+    """
     kind = np.dtype(dtype).newbyteorder("<")
     blocks = read_blocks(path, bar, anything=True)
     for i, (ids, ends) in enumerate(check_ids(blocks, path, kind, vocab_size)):
         if i == 0:
-            check_width(ids, path, dtype)
+            check_width(ids, path, dtype, otherwise)
         yield ids, ends
 
 
-def check_width(ids: np.ndarray, path: Path, dtype: str) -> None:
+def check_width(ids: np.ndarray, path: Path, dtype: str, otherwise: str) -> None:
     """ValueError for ids that are twice as wide as `dtype`, or wider: the other halves are 0."""
     if len(ids) >= ENOUGH and ids.any() and not ids[1::2].any():
         raise ValueError(
-            f"{path}: every second id is 0, as if they were wider than {dtype}: say which type "
-            "they have with --dtype, or save them with numpy.save, which keeps it"
+            f"{path}: every second id is 0, as if they were wider than {dtype}: {otherwise}save "
+            "them with numpy.save, which keeps their type"
         )
 
 

@@ -23,7 +23,7 @@ REPLICATES = 50
 
 
 def has_sklearn() -> bool:
-    return find_spec("sklearn") is not None
+    return getattr(find_spec("sklearn"), "origin", None) is not None  # a bare folder has none
 
 
 @contextmanager

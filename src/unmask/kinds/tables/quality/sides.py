@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from unmask.files import no_file
 from unmask.kinds.folder import cut_by_digest, parse_split, progress_bars
+from unmask.kinds.sources import read_blocks
 from unmask.kinds.tables.columns import Column, Table
-from unmask.kinds.tables.csv_source import Cells, read_cells
+from unmask.kinds.tables.csv_source import Cells, decode, read_cells
 from unmask.kinds.tables.prepare import encode, find_columns
 from unmask.kinds.tables.quality.rows import Field, Rows, Texts, align, transposed
 from unmask.kinds.tables.splits import some_of_each, split_digests
@@ -33,9 +35,11 @@ def read_sides(data: Any, path: Path, *, split: str, sources: list[Path], encodi
 
     sources: the CSV files that the data were prepared from, whose own numbers then count; none:
     numbers count by the bins in which the data keep them, those of synthetic rows, too.
+    encoding: of the sources, and of synthetic rows that are not UTF-8.
     """
     table = data.tokenizer
-    synthetic = read_file(path, table, encoding)
+    own = "" if sources and encoding and is_readable(path) else encoding
+    synthetic = read_file(path, table, own)
     if sources:
         real = of_sources(data, sources, split, encoding)
         texts = [of_cells(synthetic), *real]
@@ -75,6 +79,17 @@ def read_file(path: Path, table: Table, encoding: str) -> Cells:
     with progress_bars([path], True)("read") as bar:
         cells = read_cells(path, bar, delimiter=table.delimiter, encoding=encoding)
     return find_columns(cells, table)
+
+
+def is_readable(path: Path) -> bool:
+    """Whether a file is UTF-8, as `unmask sample` writes it, or what its byte-order mark says."""
+    try:
+        with tqdm(disable=True) as quiet:
+            for _ in decode(read_blocks(path, quiet), path, ""):
+                pass
+    except ValueError:
+        return False
+    return True
 
 
 def of_cells(cells: Cells) -> list[Texts]:
@@ -131,19 +146,20 @@ def of_sources(data: Any, sources: list[Path], split: str, encoding: str) -> lis
         chosen = {one: (files[0], rows) for one, rows in splits.items()}
     found = []
     for one in ("train", split):
-        kept = of_split(data, one)  # a split that is empty is an error here
+        of_split(data, one)  # a split that is empty is an error here
         cells, rows = chosen[one]
         tokens = np.asarray(data.tokens(one)).reshape(-1, data.length)
-        read = table.tokens(encode(cells, table, "missing"))[rows]
-        full = (read != table.vocab_size).any(1)
-        read = read[full]
-        side = [Texts(texts.codes[rows][full], texts.texts) for texts in of_cells(cells)]
-        if len(kept[0].codes) != len(read) or not (read == tokens).all():
+        for unseen in ("missing", "unknown"):  # the data do not say what --unseen was
+            read = table.tokens(encode(cells, table, unseen))[rows]
+            full = (read != table.vocab_size).any(1)
+            if np.array_equal(read[full], tokens):
+                break
+        else:
             raise ValueError(
                 f"{', '.join(map(str, sources))}: its rows are not those of {data.folder}, {one}: "
                 "name the file that the data were prepared from, or leave out --source"
             )
-        found.append(side)
+        found.append([Texts(texts.codes[rows][full], texts.texts) for texts in of_cells(cells)])
     return found
 
 
