@@ -444,10 +444,16 @@ def test_errors_are_over_what_is_drawn_together(tmp_path):
     assert main([*command, "--json", str(record)]) == 0
     found = json.loads(record.read_text(encoding="utf-8"))
     assert found["error_over"] == "over 40 values of 'who'" and found["n"] == 800
-    # data of an earlier version say that they do not know
-    meta = grouped.meta | {"sha256": {}}
-    said = TableData(grouped.folder, meta).describe_groups(800, 800)
-    assert said.startswith("over 800 examples, as if rows of one 'who' were independent")
+    # groups change the error, not what the data are
+    assert set(grouped.meta["sha256"]) == {"train.bin", "validation.bin", "test.bin"}
+    for of, alike in ((grouped, "rows of one 'who'"), (together, "equal rows")):
+        older = {name: value for name, value in of.meta.items() if name != "groups"}
+        said = TableData(of.folder, older).describe_groups(800, 800)
+        assert said.startswith(f"over 800 examples, as if {alike} were independent: prepare")
+    numbers = grouped.folder / "train.groups.bin"
+    numbers.write_bytes(bytes(len(numbers.read_bytes())))
+    with pytest.raises(ValueError, match="train.groups.bin was changed after it was prepared"):
+        next(open_data(grouped.folder).windows("train", 2, 8))
 
 
 def test_small_tables_have_some_rows_of_each_split(tmp_path):

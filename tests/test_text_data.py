@@ -892,6 +892,9 @@ def test_a_text_that_stands_beside_its_packed_copies_is_read_once(tmp_path):
     ((reason, found),) = meta["skipped"].items()
     assert reason == "packed, and there unpacked as well"
     assert found == {"count": 4, "first": ["a.txt.gz", "a.txt.xz", "b.txt.gz", "c.txt.xz"]}
+    with pytest.raises(ValueError, match="none.txt is empty"):  # of which no copy is to blame
+        none = write(tmp_path / "none.txt", b"")
+        prepare_text(source, tmp_path / "no", validation=none, progress=False)
 
 
 def test_links_of_a_folder_are_followed_once_and_lead_somewhere(tmp_path):

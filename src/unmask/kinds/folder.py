@@ -28,6 +28,7 @@ META = {
     "dtype": one_of("uint8", "uint16", "uint32", "int32", "int64"), "tokens": COUNTS,
     "sha256": {str: str}, "source": [{"sha256": str}],
     "lengths?": {str: whole(0)}, "classes?": whole(0), "class_names?": [str], "split?": str,
+    "groups?": {str: str},
     "images?": COUNTS, "rows?": COUNTS, "document_count?": COUNTS,
     "protocol?": {
         "name": str, "official": str, "length?": whole(0), "marks?": str, "rows?": whole(0),

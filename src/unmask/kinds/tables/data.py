@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from unmask.kinds.data import Beyond, Whole
-from unmask.kinds.folder import SPLITS, check_sizes, facts_of_meta
+from unmask.kinds.folder import SPLITS, check_sizes, facts_of_meta, verify
 from unmask.kinds.tables.columns import Table
 from unmask.kinds.tables.written import improper, of_split
 from unmask.roles import SCORED, UNKNOWN
@@ -31,11 +31,9 @@ class TableData(Whole):
             size = self.length * np.dtype(meta["dtype"]).itemsize  # of a row, in bytes
             rows = meta["rows"]
             sizes = {f"{split}.bin": rows[split] * size for split in SPLITS}
-            # what is drawn together; an earlier version did not write it down
-            names = {split: f"{split}.groups.bin" for split in SPLITS}
-            self.grouped = names["train"] in meta["sha256"]
+            self.grouped = "groups" in meta  # an earlier version did not write them down
             if self.grouped:
-                sizes |= {name: rows[split] * 8 for split, name in names.items()}
+                sizes |= {f"{split}.groups.bin": rows[split] * 8 for split in SPLITS}
         check_sizes(folder, sizes)
         super().__init__(folder, meta)
         self.columns = len(meta["tokenizer"]["columns"])
@@ -77,13 +75,15 @@ class TableData(Whole):
         if self.grouped:
             return f"over {groups:,} " + (f"values of {of!r}" if of else "different rows")
         over = super().describe_groups(groups, examples)
-        if of:
-            over += f", as if rows of one {of!r} were independent: prepare the data again"
+        if of or self.meta.get("together"):
+            alike = f"rows of one {of!r}" if of else "equal rows"
+            over += f", as if {alike} were independent: prepare the data again"
         return over
 
     def _groups(self, split: str, length: int, chosen: np.ndarray) -> np.ndarray | None:
         if not self.grouped:
             return None
+        verify(self.folder, self.meta["groups"], split)
         return np.fromfile(self.folder / f"{split}.groups.bin", "<i8")[chosen]
 
     def beyond(self, split: str) -> Beyond | None:
@@ -104,10 +104,11 @@ class TableData(Whole):
         stderr = written.stderr
         if stderr is None:
             stderr = math.nan
-            notes.append(
-                "its error needs that within the bins, which is not known: of data of an earlier "
-                "version, prepare them again"
-            )
+            if "stderr" not in self.meta["within"][split]:  # else there is one row, or one group
+                notes.append(
+                    "its error needs that within the bins, which is not known: of data of an "
+                    "earlier version, prepare them again"
+                )
         return Beyond(sum(written.nats), written.nats, shift, what, notes, unsaid, stderr)
 
     def _terms(self) -> dict[str, str]:

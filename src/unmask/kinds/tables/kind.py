@@ -66,8 +66,8 @@ class JudgeTable:
     fitted: int = 10_000
     """Of a table: random rows of either side that detection and the model see, at most; 0: all."""
     encoding: str = ""
-    """Of a table: how the files of --source are encoded, if it is not UTF-8, and the samples, if
-    they are not."""
+    """Of a table: how the files of --source are encoded, if it is not UTF-8, and the samples that
+    are not; without --source, the samples."""
 
 
 class Tables(Kind):

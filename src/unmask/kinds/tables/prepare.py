@@ -10,6 +10,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +231,7 @@ def prepare_table(
     if split != "files":  # how rows were drawn
         facts["split_seed"], facts["group"], facts["together"] = seed, group, together
     stored = smallest_type(table.vocab_size + 1)
-    counts, empty, within = dict.fromkeys(SPLITS, 0), 0, {}
+    counts, empty, within, numbers_of = dict.fromkeys(SPLITS, 0), 0, {}, {}
     with new_folder(out) as folder:
         for name, chosen in rows.items():
             source_of = name if name in parts else "train"
@@ -247,10 +248,12 @@ def prepare_table(
             number = None
             if groups is not None:
                 number = np.unique(groups[chosen], return_inverse=True)[1]
-                number.astype("<i8").tofile(folder / f"{name}.groups.bin")
+                numbers_of[f"{name}.groups.bin"] = number.astype("<i8").tobytes()
             cells, values = chosen_columns[source_of], found[source_of]
             within[name] = nats_within(cells, values, table, chosen, number)._asdict()
-        return write_meta(
+        if numbers_of:
+            facts["groups"] = {name: sha256(of).hexdigest() for name, of in numbers_of.items()}
+        meta = write_meta(
             folder,
             "tables",
             table,
@@ -264,6 +267,10 @@ def prepare_table(
             format=1 if table.missing_is == "absent" else 2,
             **facts,
         )
+        # not among what splits are known by: rows of one group have the same tokens as without
+        for name, content in numbers_of.items():
+            (folder / name).write_bytes(content)
+        return meta
 
 
 def check_choices(header: str, delimiter: str, bins: int, unseen: str) -> None:

@@ -29,6 +29,7 @@ from unmask.kinds.folder import (
     write_meta,
 )
 from unmask.kinds.leftout import LeftOut, described
+from unmask.kinds.sources import COPY
 from unmask.kinds.text.sources import (
     EMPTY,
     ID_TYPES,
@@ -171,7 +172,7 @@ def histogram(sizes: np.ndarray) -> dict[str, int]:
 
 def nothing_in(root: Path, skipped: LeftOut) -> ValueError:
     """A source without a token."""
-    bad = {why: one for why, one in skipped.reasons.items() if why != EMPTY}
+    bad = {why: one for why, one in skipped.reasons.items() if why not in (EMPTY, COPY)}
     if bad:
         return ValueError(f"nothing of {root} could be read: {'; '.join(described(bad))}")
     return ValueError(f"{root} is empty: give a source with at least one token")

@@ -35,7 +35,7 @@ def read_sides(data: Any, path: Path, *, split: str, sources: list[Path], encodi
 
     sources: the CSV files that the data were prepared from, whose own numbers then count; none:
     numbers count by the bins in which the data keep them, those of synthetic rows, too.
-    encoding: of the sources, and of synthetic rows that are not UTF-8.
+    encoding: of the sources, or of synthetic rows without; with them, of rows that are not UTF-8.
     """
     table = data.tokenizer
     own = "" if sources and encoding and is_readable(path) else encoding
@@ -82,14 +82,17 @@ def read_file(path: Path, table: Table, encoding: str) -> Cells:
 
 
 def is_readable(path: Path) -> bool:
-    """Whether a file is UTF-8, as `unmask sample` writes it, or what its byte-order mark says."""
+    """Whether a file is UTF-8, as `unmask sample` writes it, or what its byte-order mark says.
+
+    One with escape characters is in an encoding of 7 bits, such as iso-2022-jp.
+    """
+    if not path.is_file():
+        return False
     try:
         with tqdm(disable=True) as quiet:
-            for _ in decode(read_blocks(path, quiet), path, ""):
-                pass
+            return not any("\x1b" in text for text in decode(read_blocks(path, quiet), path, ""))
     except ValueError:
         return False
-    return True
 
 
 def of_cells(cells: Cells) -> list[Texts]:
