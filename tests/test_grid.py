@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,9 +125,12 @@ def test_a_grid_of_whole_tokens_is_none_of_their_digits(data, tmp_path, capsys):
         ["sample", run, "--num", "2", "--sampler", "counts", "--grid", out],
         ["fill", run, str(tmp_path / "hole.txt"), "--sampler", "counts", "--grid", out],
     ]
-    for command in refused:
-        assert cli.main(command) == 2
-        assert "counts whole tokens, and here their 2 digits" in capsys.readouterr().err
+    for masking in ("token", "digit"):  # as a model of one digit has it
+        grid = json.loads(Path(out).read_text()) | {"masking": masking}
+        Path(out).write_text(json.dumps(grid))
+        for command in refused:
+            assert cli.main(command) == 2
+            assert "counts whole tokens, and here their 2 digits" in capsys.readouterr().err
 
 
 def test_what_no_grid_can_be_of_is_said_before_the_work(home, tmp_path, monkeypatch, capsys):  # noqa: F811

@@ -175,7 +175,8 @@ class TrainConfig:
     eval_repeats: int = 2
     """Draws a window."""
     checkpoint_minutes: float = 5.0
-    """Minutes between checkpoints, of which the last two are kept; 0: none but the last."""
+    """Minutes between checkpoints, of which the last two are kept; 0: the last alone, and one
+    where a run of --minutes is planned."""
     log_every: int = 50
     """Steps between lines of log.jsonl."""
 

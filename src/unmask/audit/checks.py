@@ -217,7 +217,7 @@ def check_beginning(model: MaskedDiffusion, x: Tensor, valid: Tensor | None) -> 
     """
     batch = model.clean(x, **said_of(valid))
     z = model.masked(batch, batch.scored)
-    trained = model.predict(z, valid=said_of(valid).get("valid"))
+    trained = model.predict(z, valid=batch.told.get("valid"))
     sampled = model.predict(torch.full_like(z[:1], model.mask_id))
     real = batch.role == SCORED
     off = furthest(trained[real].exp(), sampled.expand_as(trained)[real].exp())

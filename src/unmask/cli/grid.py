@@ -16,8 +16,8 @@ class Grid(Machine):
     data: Path
     """A folder that `unmask prepare` made, with the model's tokens."""
     out: str
-    """Write the grid to this .json file, which --grid of sample, fill and eval takes; of whole
-    tokens of several digits, that of eval --estimator counts --masking token alone."""
+    """Write the grid to this .json file, which --grid of sample, fill, eval and score takes; of a
+    model that reveals a token's digits one by one, that of --estimator counts --masking token."""
     steps: int = 16
     """Of the sampler."""
     repeats: int = 32

@@ -62,7 +62,7 @@ def train(argv: list[str]) -> None:
         refuse_network(args, preset.config)
     if gpu and not dry_run:
         raise ValueError(f"--gpu {gpu} is what --dry-run reckons with: give that, or leave it out")
-    from unmask.checkpoint import digest
+    from unmask.checkpoint import checkpoints, digest
     from unmask.data import open_data
     from unmask.device import pick_device, pick_dtype, tune_process
     from unmask.likelihood import own_estimator
@@ -76,6 +76,7 @@ def train(argv: list[str]) -> None:
     if dry_run:
         print_plan(TrainConfig(**values), data, start, out, gpu or "h100", record)
         return
+    before = {done.name for done in checkpoints(out)}
     folder = run(TrainConfig(**values), data, out, start)
     print(folder)
     last = last_row(out, folder)
@@ -84,7 +85,6 @@ def train(argv: list[str]) -> None:
         values = {name: value for name, value in values.items() if name not in OF_MODEL}
     identity = (known_run(out) or {})["identity"]
     values |= {name: identity[name] for name in values if name in identity}  # what was left open
-    device = pick_device(own_device(args.device))
     made = {
         "seed": args.seed, "preset": argv[0], "data_sha256": trained_on.meta["sha256"],
         "weights": "ema", "model_sha256": digest(folder / "model.safetensors"),
@@ -93,9 +93,11 @@ def train(argv: list[str]) -> None:
         "n": last.get("windows"), "estimator": own_estimator(model).name(model),
         "repeats": args.eval_repeats, "given": "classes" if model.meta.get("labels") else None,
         "steps": last["step"], "seconds": last["seconds"], "config": values,
-        "precision": pick_dtype(args.dtype, device), "device": str(device),
         "from": model.meta.get("from_hub", start),
     }  # fmt: skip
+    if folder.name not in before:  # of a run that was finished nobody knows the machine
+        device = pick_device(own_device(args.device))
+        made |= {"precision": pick_dtype(args.dtype, device), "device": str(device)}
     write_record(record, **made)
 
 

@@ -49,7 +49,7 @@ def read_grid(path: Path, digits: int = 1) -> Tensor:
         raise no_file(path, f"{named}: there is no file {path}")
     said = read_json(path, {"counts": [whole(0)], "masking?": str})
     counts = said["counts"]
-    if digits > 1 and said.get("masking") == "token":
+    if digits > 1 and "masking" in said:  # of unmask grid, which counts tokens
         raise ValueError(
             f"{path} counts whole tokens, and here their {digits} digits are revealed one by one: "
             "give cosine, uniform or, of --estimator counts, --masking token"
