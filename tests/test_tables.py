@@ -28,7 +28,7 @@ from unmask.data import Table, open_data, prepare_table
 from unmask.filling import Filler
 from unmask.kinds.baselines import position_bits
 from unmask.kinds.folder import cut_by_digest
-from unmask.kinds.output import csv_text
+from unmask.kinds.output import check_out, csv_text
 from unmask.kinds.registry import presets
 from unmask.kinds.tables.columns import Column
 from unmask.kinds.tables.data import TableData
@@ -451,6 +451,8 @@ def test_errors_are_over_what_is_drawn_together(tmp_path):
         said = TableData(of.folder, older).describe_groups(800, 800)
         assert said.startswith(f"over 800 examples, as if {alike} were independent: prepare")
     numbers = grouped.folder / "train.groups.bin"
+    with pytest.raises(ValueError, match="train.groups.bin is a file of prepared data"):
+        check_out(str(numbers))
     numbers.write_bytes(bytes(len(numbers.read_bytes())))
     with pytest.raises(ValueError, match="train.groups.bin was changed after it was prepared"):
         next(open_data(grouped.folder).windows("train", 2, 8))

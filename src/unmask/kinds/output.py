@@ -100,10 +100,10 @@ def kept_in(file: Path) -> str:
         if not (file.is_file() and about.is_file()):
             continue
         try:
-            digests = read_json(about, {"sha256": {str: str}})["sha256"]
+            said = read_json(about, {"sha256": {str: str}, "groups?": {str: str}})
         except ValueError:
             continue
-        if file.name in (name, *digests):
+        if file.name in (name, *said["sha256"], *said.get("groups", ())):
             return what
     return ""
 

@@ -41,6 +41,7 @@ class TableData(Whole):
         self.whole = f"rows have {self.length} {self.unit}s"
         self.hides = self.tokenizer.missing_is == "unknown"
         self._holed: dict[str, bool] = {}
+        self._numbers: dict[str, np.ndarray] = {}  # of the groups of rows
 
     @staticmethod
     def tokenizer_of(meta: dict) -> Table:
@@ -83,8 +84,10 @@ class TableData(Whole):
     def _groups(self, split: str, length: int, chosen: np.ndarray) -> np.ndarray | None:
         if not self.grouped:
             return None
-        verify(self.folder, self.meta["groups"], split)
-        return np.fromfile(self.folder / f"{split}.groups.bin", "<i8")[chosen]
+        if split not in self._numbers:
+            verify(self.folder, self.meta["groups"], split)
+            self._numbers[split] = np.fromfile(self.folder / f"{split}.groups.bin", "<i8")
+        return self._numbers[split][chosen]
 
     def beyond(self, split: str) -> Beyond | None:
         columns = self.tokenizer.columns
