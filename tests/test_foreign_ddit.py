@@ -491,6 +491,30 @@ def test_the_command_says_what_it_took(tmp_path, capsys):
     assert "10 tokens beside its mask, and the tokenizer has 256" in capsys.readouterr().err
 
 
+def test_no_import_takes_the_place_of_what_it_reads_or_of_where_it_runs(
+    tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(["import", "mdlm", str(MDLM), "."]) == 2
+    assert "name a folder inside it" in capsys.readouterr().err
+    assert main(["import", "mdlm", str(MDLM), str(tmp_path)]) == 2
+    units = unmask.Subtokenizer(4)
+    network = DDiT(4, dim=16, layers=1, heads=2)
+    model = unmask.MaskedDiffusion(network, unmask.schedules.Linear(), units)
+    with pytest.raises(ValueError, match="the current folder is in it.: name a folder inside it"):
+        model.save_pretrained(".")
+    assert Path.cwd() == tmp_path / "here"
+    source = tmp_path / "model.ckpt"
+    source.write_bytes(MDLM.read_bytes())
+    assert main(["import", "mdlm", str(source), "made", "--json", str(source)]) == 2
+    assert "would overwrite the input" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text("{}")
+    said = str(tmp_path / "config.json")
+    assert main(["import", "mdlm", str(source), "made", "--json", said]) == 2
+    assert (tmp_path / "config.json").read_text() == "{}" and not Path("made").exists()
+
+
 def test_the_published_mdlm_has_as_many_weights_as_its_card_says():
     """169.6 million: of 12 blocks of 768, 130 tensors in the order of the parameters."""
     sizes = Sizes(50258, 768, 768, 12, 12, 128, norm_bias=False, values=50258, dropout=0.1)

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from unmask.kinds import copies, grams
 from unmask.kinds.copies import find_copies
 from unmask.kinds.grams import count_grams
 from unmask.kinds.proteins.nearest import RUN, nearest
-from unmask.kinds.proteins.quality import simple_residues
+from unmask.kinds.proteins.quality import of_each, simple_residues
 from unmask.kinds.trial import (
     Closer,
     check_many,
@@ -190,6 +191,17 @@ def test_low_complexity_by_hand(seed):
         known.append(len(covered))
     assert 0 < known[0] < 60  # some windows are, and some are not
     assert simple_residues([*rows, rows[0][:11]]).tolist() == [*known, 0]
+
+
+def test_what_is_not_known_is_no_residue():
+    rows = [np.full(40, 22, np.uint8), np.concatenate([np.arange(20), np.full(16, 22)])]
+    sides = SimpleNamespace(trial=make_trial(2, np.arange(1), 0), samples=rows, real=rows[1:])
+    alone = make_trial(1, np.arange(1), 0)
+    of_none = SimpleNamespace(trial=alone, samples=rows[:1], real=rows[1:])
+    entropy, repeated, simple = of_each(sides)
+    assert (repeated.samples.value, simple.samples.value) == (0, 0)
+    assert entropy.real.value == pytest.approx(math.log(20))
+    assert all(math.isnan(one.samples.value) for one in of_each(of_none)[1:])
 
 
 # ---------------------------------------------------------------- errors

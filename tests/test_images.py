@@ -1272,6 +1272,11 @@ def test_an_opaque_alpha_channel_is_dropped_and_transparency_needs_a_background(
     meta, rows = prepared(tmp_path / "opaque", tmp_path / "1")
     assert rows == [picture.tobytes()] * 2
     assert meta["converted"] == {"an alpha channel without a transparent pixel was dropped": 1}
+    (tmp_path / "mixed").mkdir()
+    for name, one in (("a", picture), ("b", picture), ("other", alpha(picture[:-1], 255))):
+        Image.fromarray(one).save(tmp_path / "mixed" / f"{name}.png")
+    meta, rows = prepared(tmp_path / "mixed", tmp_path / "4", skip_bad=True)
+    assert len(rows) == 2 and "converted" not in meta  # what is left out is not converted
     for flags in ([], ["--channels", "3"]):
         command = ["prepare", "images", str(tmp_path / "half"), str(tmp_path / "no"), *flags]
         assert main(command) == 2

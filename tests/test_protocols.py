@@ -626,6 +626,12 @@ def test_ready_ids_of_another_width_are_told_what_eval_can_do(tmp_path):
     how = PROTOCOLS["owt-1024"], "owt-1024", tmp_path / "ids.bin", tmp_path / "out", byte_level()
     with pytest.raises(ValueError, match="wider than uint16: save them with numpy.save"):
         follow(*how)
+    (tmp_path / "ids.bin").write_bytes(b"\1\0\2")
+    with pytest.raises(ValueError, match="truncated, or they are no uint16: save them with numpy"):
+        follow(*how)
+    np.full(3, 999, "<u2").tofile(tmp_path / "ids.bin")
+    with pytest.raises(ValueError, match="or vocab_size, or they are no uint16: save them with"):
+        follow(*how)
 
 
 def test_ready_ids_have_their_marks_already(tmp_path):
@@ -652,6 +658,10 @@ def test_a_part_of_an_official_source_is_said_to_be_one(tmp_path):
     assert standing(recipe, [tmp_path / "a"]) == "part: 1 of 2 files"
     assert standing(recipe, [tmp_path / "a", tmp_path / "b"]) == "yes"
     assert standing(replace(recipe, official=()), [tmp_path / "a"]).startswith("not known")
+    one = replace(recipe, official=(digests[0],))
+    said = "not known: the SHA-256 of 1 of 2 files is on record"
+    assert standing(one, [tmp_path / "a", tmp_path / "b"]) == said
+    assert standing(one, [tmp_path / "b"]) == "no: another SHA-256"
 
 
 ADULT = (

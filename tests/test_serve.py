@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ from unmask.kinds.registry import demos
 from unmask.roles import GIVEN, HOLE
 from unmask.serve.asking import Ask, Limits, Live, opened
 from unmask.serve.guard import LARGE, SMALL, Guard
-from unmask.serve.server import PAGES
+from unmask.serve.server import PAGES, Server
 from unmask.serve.work import Stopped
 from unmask.train import train
 
@@ -174,6 +175,17 @@ def test_of_all_addresses_only_numbers_and_this_machine_are_names():
         ("localhost:80", True, True), ("", False, False), (":80", False, False),
     ):  # fmt: skip
         assert (everywhere.known(host), here.known(host)) == (at_all, at_one), host
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others have one address of this machine")
+def test_the_address_that_is_printed_is_let_in():
+    server = Server([], "127.2", 0, Limits())  # as a name: the number is 127.0.0.2
+    try:
+        printed = urlsplit(server.url).netloc
+        assert printed.startswith("127.0.0.2:") and server.guard.known(printed)
+        assert server.guard.known("127.2") and not server.guard.known("127.0.0.3")
+    finally:
+        server.close()
 
 
 def test_the_page_loads_nothing_and_writes_only_text(client):
@@ -589,6 +601,11 @@ def test_the_page_is_told_of_what_is_hidden_again_and_drawn_anew(models):
     new = [one for line in lines for one in line["new"]]
     assert [one[2] for one in new] == [[hole]] * 4
     assert [one[3] for one in new] == [["3"], [None], ["5"], ["6"]]
+    sure[:] = 0.75  # the same value, drawn again
+    for _ in range(2):
+        live.told([0], State(ids.copy(), shown.copy(), sure))
+        live.flush()
+    assert [one[3:] for line in lines[5:] for one in line["new"]] == [[["6"], [0.75]]]
 
 
 def test_the_bound_is_that_of_the_filler_and_the_odds_are_its_laws(client, models):
@@ -640,6 +657,12 @@ def status_of(client, size):
         return int(raw.recv(100).split()[1])
 
 
+def test_comments_before_a_first_record_are_no_record(client):
+    edit = {"content": "; from a list\n\n;\n>a\nM-K\n"}
+    status, said = client.post("/open", {"model": KINDS.index("proteins"), "edit": edit})
+    assert status == 200, said
+
+
 def test_what_is_loaded_is_what_is_edited(client, runs):
     def loaded(name, file, content):
         said = {"name": file, "file": base64.b64encode(content).decode()}
@@ -668,6 +691,11 @@ def test_what_is_loaded_is_what_is_edited(client, runs):
     said = {"name": "b.png", "file": base64.b64encode(bomb.getvalue()).decode()}
     status, answer = client.post("/load", {"model": 2, **said})
     assert status == 400 and "truncated, damaged or too large" in answer["error"]
+    for letters, status in ((SMALL - 5000, 200), (SMALL, 400)):
+        said = {"name": "long.txt", "file": base64.b64encode(b"a" * letters).decode()}
+        found, answer = client.post("/load", {"model": 0, **said})
+        assert found == status
+    assert answer["error"].startswith("long.txt is too long for the page")
     for size, status in ((SMALL + 1, 400), (LARGE, 400), (LARGE + 1, 413)):
         assert status_of(client, size) == status
 

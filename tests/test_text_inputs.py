@@ -289,6 +289,19 @@ def test_a_stream_of_documents_that_is_cut_short_is_refused_also_where_bad_ones_
         prepare(source, tmp_path, skip_bad=True)
 
 
+def test_an_empty_source_is_told_what_was_left_out_of_it_alone(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "a.txt").write_bytes(b"some text")
+    (tmp_path / "train" / "logo.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
+    (tmp_path / "val.jsonl").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"val\.jsonl is empty: give a source"):
+        prepare_text(tmp_path / "train", tmp_path / "out", validation=tmp_path / "val.jsonl")
+    (tmp_path / "train" / "a.txt").unlink()
+    (tmp_path / "train" / "b.txt").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"nothing of .*train could be read: 1 .a PNG picture"):
+        prepare_text(tmp_path / "train", tmp_path / "out")
+
+
 def test_nothing_left_out_leaves_no_trace_and_empty_documents_are_counted(tmp_path):
     source = write(tmp_path / "a.jsonl", LINES)
     assert not {"skipped", "converted"} & set(prepare(source, tmp_path).meta)

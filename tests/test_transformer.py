@@ -291,12 +291,16 @@ def test_the_head_runs_at_masked_rows_only():
     assert rows % (64 * 16 // 32) == 0 and 0 <= rows - masked < 64 * 16 // 32
 
 
-@pytest.mark.parametrize("name", ["transformer", "unet"])
+@pytest.mark.parametrize("name", ["Transformer", "UNet", "DDiT", "MD4Transformer", "MD4UNet"])
 def test_weights_of_16_bits_know_the_time(name):
-    if name == "unet":
-        network = unmask.backbones.UNet(3, (4, 4, 1), widths=(8, 8), blocks=1, time=True)
-    else:
-        network = Transformer(3, dim=16, layers=1, heads=2, time=True)
+    how = {
+        "Transformer": {"dim": 16, "layers": 1, "heads": 2},
+        "UNet": {"shape": (4, 4, 1), "widths": (8, 8), "blocks": 1},
+        "DDiT": {"dim": 16, "layers": 1, "heads": 2, "condition": 8},
+        "MD4Transformer": {"dim": 16, "layers": 1, "heads": 2, "mlp": 16, "embed": 8},
+        "MD4UNet": {"shape": (4, 4, 1), "layers": 1, "embed": 32},
+    }
+    network = getattr(unmask.backbones, name)(3, **how[name], time=True)
     schedule = unmask.schedules.Linear()
     model = unmask.MaskedDiffusion(network, schedule, unmask.Subtokenizer(3)).bfloat16()
     x = torch.randint(0, 3, (2, 16), generator=torch.Generator().manual_seed(0))

@@ -94,6 +94,16 @@ def test_values_that_the_model_does_not_have():
     assert torch.equal(ours[5], model.backbone.embed.weight[4])  # the mask
 
 
+def test_a_value_that_is_never_drawn_stays_so():
+    """As a mask among the tokens, which is no value of text."""
+    allowed = torch.tensor([True, True, False, True])
+    network = NAMES["DDiT"](4, dim=16, layers=1, heads=2, condition=0)
+    units = unmask.Subtokenizer(4)
+    model = unmask.MaskedDiffusion(network, schedules.Linear(), units, allowed=allowed)
+    made, _ = with_tokens(model, text("abcd"), text("dbacx"), 0)
+    assert made.allowed.tolist() == [True, True, True, False, True]
+
+
 def test_codes_and_curves_go_with_the_values():
     torch.manual_seed(0)
     powers = torch.tensor([0.5, 1.0, 2.0, 3.0])

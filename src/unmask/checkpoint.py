@@ -32,9 +32,10 @@ def save(
     An older model there is replaced.  `config.json` holds the SHA-256 of every file, of itself
     without that line.  The folder is written under another name, flushed to disk and renamed, so a
     reader never sees half of it; see `put_back` for kills between two renames.  ValueError if the
-    path is a file, or a folder that holds something else.
+    path is a file, or a folder that holds something else or cannot be replaced.
     """
     path = Path(path).resolve()
+    check_place(path)
     put_back(path)
     if path.exists() and not replaceable(path):
         raise ValueError(f"{path} exists and is not a saved model: choose another folder")
@@ -44,6 +45,15 @@ def save(
     new = beside(path)
     new.mkdir()
     complete(new, path, config, tensors, files)
+
+
+def check_place(path: Path) -> None:
+    """ValueError for a folder that cannot be replaced: others would find nothing in its place."""
+    path = path.resolve()
+    within = Path.cwd().is_relative_to(path)
+    if path.is_dir() and (within or path.is_mount()):
+        why = "the current folder is in it" if within else "it is a mount"
+        raise ValueError(f"{path} cannot be replaced ({why}): name a folder inside it")
 
 
 def complete(

@@ -73,6 +73,22 @@ def test_rows_without_a_text_are_refused_or_counted(tmp_path, capsys):
     assert bytes(open_data(tmp_path / "out").tokens("train")) == b"ab"
 
 
+@pytest.mark.parametrize("categories", [False, True])
+def test_a_text_that_is_not_utf_8_is_named_and_left_out(tmp_path, capsys, categories):
+    column = pa.array([b"ok", b"caf\xe9", None, b"ja"]).cast(pa.string(), safe=False)
+    rows = pa.table({"text": column.dictionary_encode() if categories else column})
+    parquet.write_table(rows, tmp_path / "a.parquet")
+    source, out = str(tmp_path / "a.parquet"), str(tmp_path / "out")
+    command = ["prepare", "text", source, out, "--split", "1,0,0"]
+    assert main(command) == 2
+    assert "a.parquet, row 2 is not UTF-8: write the file anew" in capsys.readouterr().err
+    assert main([*command, "--skip-bad"]) == 0
+    assert "left out: 1 (not UTF-8): a.parquet, row 2" in capsys.readouterr().out
+    assert bytes(open_data(tmp_path / "out").tokens("train")) == b"okja"
+    assert main(["prepare", "tables", source, str(tmp_path / "table")]) == 2
+    assert "a.parquet: column 'text' holds bytes that are not UTF-8" in capsys.readouterr().err
+
+
 def test_what_is_damaged_or_of_several_splits_is_refused(sources, capsys):
     def fails(name, said, *flags):
         capsys.readouterr()

@@ -119,7 +119,7 @@ class DDiT(nn.Module):
             noise = -torch.log1p((self.eps - 1) * t.reshape(-1))
         else:
             noise = (-torch.log1p(-t.reshape(-1))).clamp(max=self.sigma_max)
-        return F.silu(self.sigma(sigma_features(noise)))
+        return F.silu(self.sigma(sigma_features(noise).to(x.dtype)))
 
     def logits(self, features: Tensor) -> Tensor:
         """(..., dim) -> (..., V)."""

@@ -253,7 +253,7 @@ def marks_of(ids: Sequence[int]) -> tuple[int | None, int | None]:
     if len(ids) != 2:
         raise ValueError(
             f"the tokenizer puts the marks {list(ids)} around a sequence, and one on each side is "
-            "what is known here: give marks=(begin, end)"
+            "what is known here: give from_transformers, in Python, marks=(begin, end)"
         )
     return ids[0], ids[1]
 

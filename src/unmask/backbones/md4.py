@@ -186,6 +186,7 @@ class Condition(nn.Module):
             raise ValueError("this network looks at t, which was not given")
         layer: Any = self.time[2]
         told = time_features(t.reshape(-1).expand(z.shape[0]), layer.out_features)
+        told = told.to(layer.weight.dtype)
         return self.time(told if label is None else torch.cat([told, label], -1))
 
 

@@ -9,7 +9,7 @@ import tyro
 from unmask.cli.flags import parse
 from unmask.cli.runtime import write_record
 from unmask.importers.sources import SOURCES, Source, read
-from unmask.kinds.output import check_out
+from unmask.kinds.output import check_apart, check_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,12 @@ def import_model(argv: list[str]) -> None:
     source = SOURCES[argv[0]]
     args: Any = parse(flags_of_importing(source), f"import {argv[0]}", argv[1:], source.about)
     check_out(args.json)
+    beside = args.source.parent / "config.json"  # which some sources read
+    given = [getattr(args, name, None) for name in ("config", "tokenizer")]
+    check_apart([args.json], [args.source, beside, *filter(None, given)])
+    from unmask.checkpoint import check_place, digest
+
+    check_place(args.out)
     if args.out.exists() and any(args.out.iterdir() if args.out.is_dir() else [args.out]):
         raise ValueError(f"{args.out} exists already: remove it or name another folder")
     if not args.source.exists():
@@ -48,7 +54,5 @@ def import_model(argv: list[str]) -> None:
     found = read(argv[0], args.source, args)
     found.model.save_pretrained(args.out, found.files)
     print("\n".join([f"{args.out}: {found.said[0]}", *(f"  {line}" for line in found.said[1:])]))
-    from unmask.checkpoint import digest
-
     made = {"source": argv[0], "model_sha256": digest(args.out / "model.safetensors")}
     write_record(args.json, **made, said=found.said)

@@ -89,8 +89,9 @@ def kind_of_file(path: Path) -> str:
     return "an Arrow file" if path.suffix == ".arrow" else PARQUET
 
 
-def texts(path: Path, field: str) -> Iterator[str | None]:
-    """The values of a column of texts, None where there is none.
+def texts(path: Path, field: str) -> Iterator[str | bytes | None]:
+    """The values of a column of texts, None where there is none, and the bytes where they are not
+    UTF-8, which no format holds them to.
 
     ValueError for a column that is not there, or not of texts.
     """
@@ -103,7 +104,24 @@ def texts(path: Path, field: str) -> Iterator[str | None]:
         if not is_text(column.type):
             said = f"the column {field!r} is of type {column.type}, and not of texts"
             raise ValueError(f"{path}: {said}: name another with --field")
-        yield from column.to_pylist()
+        if hasattr(column, "dictionary_decode"):  # of categories
+            column = column.dictionary_decode()
+        try:
+            rows = column.to_pylist()
+        except UnicodeDecodeError:
+            rows = [text_or_bytes(one.as_buffer()) for one in column]
+        yield from rows
+
+
+def text_or_bytes(buffer: Any) -> str | bytes | None:
+    """What a buffer of pyarrow's holds."""
+    if buffer is None:
+        return None
+    raw = buffer.to_pybytes()
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
 
 
 def is_text(kind: Any) -> bool:
@@ -142,7 +160,11 @@ def columns(path: Path) -> dict[str, list[Any]]:
             if list(found) != names:
                 raise ValueError(f"{file} has other columns than the files before: save them anew")
             for name, column in zip(names, batch.columns, strict=True):
-                found[name] += values_in(column)
+                try:
+                    found[name] += values_in(column)
+                except UnicodeDecodeError:
+                    said = f"column {name!r} holds bytes that are not UTF-8"
+                    raise ValueError(f"{file}: {said}: write the file anew as UTF-8") from None
     if not found:
         raise ValueError(f"{path} is empty: give a file with at least one row")
     return found

@@ -25,13 +25,16 @@ class LeftOut:
     def __init__(self, skip_bad: bool | None = None, roots: Iterable[Path] = ()):
         self.skip_bad, self.roots = skip_bad, list(roots)
         self.reasons: dict[str, dict] = {}  # for meta.json: {reason: {"count": 3, "first": [...]}}
+        self.own: dict[Path | None, dict[str, dict]] = {}  # the same of each root
 
     def add(self, place: Path | str, reason: str) -> None:
         """One more; `place`: its file, or file and line."""
-        entry = self.reasons.setdefault(reason, {"count": 0, "first": []})
-        entry["count"] += 1
-        if len(entry["first"]) < NAMED:
-            entry["first"].append(spelled(self.shorten(str(place))))
+        place = str(place)
+        for reasons in (self.reasons, self.own.setdefault(self.root_of(place), {})):
+            entry = reasons.setdefault(reason, {"count": 0, "first": []})
+            entry["count"] += 1
+            if len(entry["first"]) < NAMED:
+                entry["first"].append(spelled(self.shorten(place)))
 
     def skip(self, bad: BadRecord, place: Path | str) -> None:
         """Leave out a record that cannot be read.  ValueError unless that is asked for."""
@@ -40,6 +43,13 @@ class LeftOut:
             raise ValueError(f"{bad}{fix}") from bad
         self.add(place, bad.reason)
 
+    def root_of(self, place: str) -> Path | None:
+        """The one of `roots` that a place is in."""
+        for root in self.roots:
+            if place == str(root) or place.startswith((f"{root}{os.sep}", f"{root}, ")):
+                return root
+        return None
+
     def shorten(self, place: str) -> str:
         """A place as it is called below the folder that was named as a source, or holds it."""
         for root in self.roots:
@@ -47,6 +57,10 @@ class LeftOut:
             if place.startswith(f"{above}{os.sep}"):
                 return place.removeprefix(f"{above}{os.sep}")
         return place
+
+    def of(self, root: Path) -> dict[str, dict]:
+        """The reasons of one of `roots` alone."""
+        return self.own.get(root, {})
 
     @property
     def count(self) -> int:

@@ -158,8 +158,8 @@ class Live:
         self.ask, self.task, self.until = ask, task, until
         self.step, self.said_at = 0, -math.inf
         self.pending: tuple[list[int], State] | None = None
-        # of each row: (S,) what was said to be there, as `now` says it
-        self.seen: dict[int, np.ndarray] = {}
+        # of each row: (S,) what was said to be there, as `now` says it, and how probable it was
+        self.seen: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self.pieces: dict[int, str] = {}
 
     def in_time(self) -> None:
@@ -181,20 +181,21 @@ class Live:
             return
         numbers, state = self.pending
         self.pending, new = None, []
+        assert state.sure is not None
         for row, number in enumerate(numbers):
             copy, example = self.ask.place(number)
             role = self.ask.examples[number // self.ask.num].role
             size = len(role)
             now = np.where(state.shown[row, :size], state.ids[row, :size], HIDDEN)
-            seen = self.seen.setdefault(number, np.full(size, HIDDEN))
-            fresh = np.flatnonzero((now != seen) & (role == HOLE))
+            sure = np.where(now == HIDDEN, 0.0, state.sure[row, :size])
+            seen, before = self.seen.get(number, (np.full(size, HIDDEN), np.zeros(size)))
+            self.seen[number] = now, sure
+            fresh = np.flatnonzero(((now != seen) | (sure != before)) & (role == HOLE))
             if not len(fresh):
                 continue
-            seen[fresh] = now[fresh]
             texts = [None if i == HIDDEN else self.piece(int(i)) for i in now[fresh]]
-            assert state.sure is not None
-            sure = [round(float(p), 3) for p in state.sure[row, fresh]]
-            new.append([copy, example, fresh.tolist(), texts, sure])
+            shades = [round(p, 3) for p in sure[fresh].tolist()]
+            new.append([copy, example, fresh.tolist(), texts, shades])
         self.said_at = time.monotonic()
         self.task.say({"step": self.step, "new": new})
 

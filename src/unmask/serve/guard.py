@@ -37,13 +37,13 @@ class Refusal(NamedTuple):
 
 
 class Guard:
-    """Of a server that is bound to `host`."""
+    """Of a server that is bound to `host`, whose address is `bound`."""
 
-    def __init__(self, host: str):
+    def __init__(self, host: str, bound: str = ""):
         self.token = secrets.token_urlsafe(24)
         self.names = set(LOOPBACK)
         if host not in LOOPBACK:
-            self.names |= {host.lower(), socket.gethostname().lower()}
+            self.names |= {host.lower(), socket.gethostname().lower(), bound.lower()} - {""}
         # bound to all addresses: one that is a number is no name that leads elsewhere tomorrow
         self.numbers = host in ("0.0.0.0", "::")
 

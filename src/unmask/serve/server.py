@@ -40,7 +40,7 @@ class Server(ThreadingHTTPServer):
             self.address_family = socket.AF_INET6
         super().__init__((host, port), Handler)
         self.models, self.limits = models, limits
-        self.guard, self.worker = Guard(host), Worker()
+        self.guard, self.worker = Guard(host, str(self.server_address[0])), Worker()
         self.slots = threading.BoundedSemaphore(CLIENTS)
         self.pages = {path: content_of(name) for path, name in PAGES.items()}
 
@@ -165,6 +165,12 @@ class Handler(BaseHTTPRequestHandler):
         if suffix not in served.editor.takes.split(","):
             raise ValueError(f"a file that ends in {served.editor.takes} is taken here")
         edit = in_a_file(f"file{suffix}", content, served.editor.loaded)
+        # what asks for work holds it, and settings
+        if len(json.dumps(edit, ensure_ascii=False).encode()) > SMALL - (4 << 10):
+            raise ValueError(
+                f"{said['name']} is too long for the page, which sends at most {SMALL:,} bytes: "
+                "use unmask fill"
+            )
         self.send({"edit": edit})
 
     def run(self, said: Any) -> None:

@@ -42,7 +42,8 @@ def with_tokens(
     shape, other = before.get("shape"), layout.shape
     if shape and other and shape[2] != other[2]:
         raise ValueError(f"its pictures have {shape[2]} channels, and these {other[2]}")
-    size, old = len(names), matched(ours.meanings, names)
+    size, same = len(names), matched(ours.meanings, names)
+    old = same
     if digits > 1:
         old = torch.full_like(old, -1)
     elif model.codes is not None:
@@ -59,6 +60,10 @@ def with_tokens(
     schedule = with_curves(model.schedule, curves, old)
     how: dict[str, Any] = {"objective": model.objective, "masking": model.masking}
     how |= restrictions(layout) | {"meta": model.meta}
+    if how["allowed"] is None and model.allowed is not None and model.allowed.ndim == 1:
+        # a mask among the tokens, say, is never drawn by its name
+        kept = model.allowed.cpu()[same.clamp(min=0)]
+        how["allowed"] = torch.where(same >= 0, kept, True)
     made_of = type(model)(made, schedule, units, **how, **model.own)
     return made_of, said(names, old, digits, places)
 

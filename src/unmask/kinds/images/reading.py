@@ -81,7 +81,7 @@ def read_folder(source: Source, bar: tqdm, reading: Reading) -> Iterator[Block]:
     for path in source.files:
         bar.update(path.stat().st_size)
         try:
-            array = read_picture(path, reading)
+            array, changed = read_picture(path, reading)
             first = first or (path, array)
             if array.shape != first[1].shape:
                 unlike += 1
@@ -90,6 +90,7 @@ def read_folder(source: Source, bar: tqdm, reading: Reading) -> Iterator[Block]:
             reading.left_out.skip(bad, within(source.root, path))
             continue
         alike += 1
+        reading.changed.update(changed)
         labels = None
         if source.classes:
             name = path.relative_to(source.root).parts[0]
@@ -103,8 +104,8 @@ def read_folder(source: Source, bar: tqdm, reading: Reading) -> Iterator[Block]:
         )
 
 
-def read_picture(path: Path, reading: Reading) -> np.ndarray:
-    """(H, W, C).  What was changed is counted once the whole picture has been read."""
+def read_picture(path: Path, reading: Reading) -> tuple[np.ndarray, Counter[str]]:
+    """(H, W, C), and what was changed."""
     changed: Counter[str] = Counter()
     array = to_array(
         open_picture(path, changed),
@@ -114,8 +115,7 @@ def read_picture(path: Path, reading: Reading) -> np.ndarray:
         background=reading.background,
         changed=changed,
     )
-    reading.changed.update(changed)
-    return array
+    return array, changed
 
 
 def unlike_first(path: Path, array: np.ndarray, first: Path, other: np.ndarray) -> BadRecord:

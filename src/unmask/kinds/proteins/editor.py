@@ -1,11 +1,13 @@
 """Proteins on a page: one sequence, a cell a residue."""
 
+import re
 from typing import Any
 
 from unmask.kinds.editor import Cell, Editor, in_all
 from unmask.roles import HOLE
 
 HEADER = ">protein\n"
+COMMENTS = re.compile(r"\A(?:[ \t]*(?:;[^\r\n]*)?[\r\n]+)+")  # before a first record
 RESIDUES = 60  # of the sequence that the page begins with
 
 
@@ -16,7 +18,7 @@ class ProteinEditor(Editor):
         return {"content": "M" + "-" * (min(RESIDUES, self.length) - 1)}
 
     def file_of(self, said: dict) -> bytes:
-        letters = said["content"]
+        letters = COMMENTS.sub("", said["content"])
         return (letters if letters.lstrip().startswith(">") else HEADER + letters).encode()
 
     def marked(self, content: str) -> int:

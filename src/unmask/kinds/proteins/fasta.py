@@ -82,7 +82,7 @@ def parse_fasta(
         except BadRecord as bad:
             if left_out is None:
                 raise
-            left_out.skip(bad, f"{Path(name).name}, line {began}: {said_of(source)}")
+            left_out.skip(bad, f"{name}, line {began}: {said_of(source)}")
             continue
         yield record
 

@@ -28,11 +28,11 @@ from unmask.kinds.folder import (
     short_digest,
     write_meta,
 )
-from unmask.kinds.leftout import LeftOut
+from unmask.kinds.leftout import LeftOut, described
 from unmask.kinds.proteins.clusters import Clusters
 from unmask.kinds.proteins.fasta import read_fasta
 from unmask.kinds.proteins.residues import LETTERS, Residues
-from unmask.kinds.sources import BLOCK, COPY, list_once
+from unmask.kinds.sources import BLOCK, list_once
 
 NUCLEOTIDES = [LETTERS.index(letter) for letter in "ACGTUN"]
 
@@ -78,11 +78,10 @@ def prepare_proteins(
                     path, files, shown, left_out, families
                 )
                 if not counts.any():
-                    bad = {why: one for why, one in left_out.reasons.items() if why != COPY}
-                    reason, found = next(iter(bad.items()))
+                    bad = "; ".join(described(left_out.of(roots[name])))
                     raise ValueError(
-                        f"{roots[name]} has no record that can be read ({found['first'][0]}: "
-                        f"{reason}): give a FASTA file of proteins"
+                        f"{roots[name]} has no record that can be read: {bad}: give a FASTA file "
+                        "of proteins"
                     )
                 check_counts(counts, roots[name])
         distinct = len(np.unique(digests["train"]))

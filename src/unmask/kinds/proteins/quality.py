@@ -166,11 +166,13 @@ def mean_length(rows: list[np.ndarray]) -> float:
 # ---------------------------------------------------------------- residues, lengths, runs
 
 
+def known(row: np.ndarray) -> np.ndarray:
+    """Residues, -1 where one is not known."""
+    return np.where(row < len(LETTERS), row.astype(np.int64), -1)
+
+
 def of_composition(sides: Sides) -> list[Measure]:
-    rows = [
-        [np.where(row < len(LETTERS), row.astype(np.int64), -1) for row in side]
-        for side in (sides.samples, sides.real, sides.reference)
-    ]
+    rows = [[known(row) for row in side] for side in (sides.samples, sides.real, sides.reference)]
     by_order = count_grams(rows, MOST)
     samples, real, reference = by_order[0]
     told = reference.all()
@@ -200,10 +202,10 @@ def distance(trial: Trial, order: int, samples: Grams, real: Grams, reference: G
 
 def of_each(sides: Sides) -> list[Measure]:
     """What is said of a sequence by itself."""
-    both = [sides.samples, sides.real]
+    both = [[known(row) for row in side] for side in (sides.samples, sides.real)]
     singles, *_, runs = count_grams(both, REPEATED)
     simple = [simple_residues(side) for side in both]
-    sizes = [np.array([len(row) for row in side]) for side in both]
+    sizes = [np.array([(row >= 0).sum() for row in side]) for side in both]
     measure = sides.trial.measure
     return [
         measure("entropy_each", "entropy, each sequence", "of its residues, mean over sequences: "
@@ -218,7 +220,7 @@ def of_each(sides: Sides) -> list[Measure]:
 
 
 def simple_residues(rows: list[np.ndarray]) -> np.ndarray:
-    """(n,) residues of each sequence in a window of low entropy."""
+    """(n,) residues of each sequence in a window of low entropy, of known residues alone."""
     found = np.zeros(len(rows))
     for i, row in enumerate(rows):
         if len(row) < WINDOW:
@@ -227,7 +229,7 @@ def simple_residues(rows: list[np.ndarray]) -> np.ndarray:
         # of each residue in a window, how often it occurs there: the sum of -log2 of its share is
         # WINDOW times the entropy
         same = (windows[:, :, None] == windows[:, None, :]).sum(-1)
-        low = -np.log2(same / WINDOW).mean(1) <= SIMPLE
+        low = (-np.log2(same / WINDOW).mean(1) <= SIMPLE) & (windows >= 0).all(1)
         covered = np.zeros(len(row) + 1, np.int64)
         starts = np.flatnonzero(low)
         np.add.at(covered, starts, 1)

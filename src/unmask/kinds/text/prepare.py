@@ -172,7 +172,7 @@ def histogram(sizes: np.ndarray) -> dict[str, int]:
 
 def nothing_in(root: Path, skipped: LeftOut) -> ValueError:
     """A source without a token."""
-    bad = {why: one for why, one in skipped.reasons.items() if why not in (EMPTY, COPY)}
+    bad = {why: one for why, one in skipped.of(root).items() if why not in (EMPTY, COPY)}
     if bad:
         return ValueError(f"nothing of {root} could be read: {'; '.join(described(bad))}")
     return ValueError(f"{root} is empty: give a source with at least one token")

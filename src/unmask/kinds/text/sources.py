@@ -39,6 +39,7 @@ EMPTY, OUTSIDE = "empty", "a character outside the alphabet"
 BINARY = "binary data"
 ENOUGH = 64  # ids of a file, to tell their width by
 WITH_DTYPE = "say which type they have with --dtype, or "
+SAVED = "save them with numpy.save, which keeps their type"
 ID_TYPES = ("uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64")
 
 
@@ -109,9 +110,9 @@ def find_files(
                 skipped.add(path, what)
         files[name] = [path for path in files[name] if path in kinds]
         if not files[name]:
-            there = "; ".join(described(skipped.reasons))
+            there = "; ".join(described(skipped.of(root)))
             fix = "put text files into it"
-            if PARQUET in skipped.reasons:
+            if PARQUET in skipped.of(root):
                 fix += ", or read those of Parquet with --format parquet"
             raise ValueError(f"{root} has no text, but {there}: {fix}")
     return files, kinds
@@ -270,6 +271,9 @@ def read_columns(path: Path, field: str, bar: tqdm, skipped: LeftOut) -> Iterato
             if text is None:
                 why = f"the column {field!r} is null"
                 raise BadRecord(f"{place}: {why}", why)
+            if isinstance(text, bytes):
+                why = "not UTF-8"
+                raise BadRecord(f"{place} is {why}: write the file anew as UTF-8", why)
             text = checked(text, place)
         except BadRecord as error:
             skipped.skip(error, place)
@@ -342,7 +346,8 @@ def read_ids(
     """
     kind = np.dtype(dtype).newbyteorder("<")
     blocks = read_blocks(path, bar, anything=True)
-    for i, (ids, ends) in enumerate(check_ids(blocks, path, kind, vocab_size)):
+    doubt = f", or they are no {dtype}: {otherwise}{SAVED}"
+    for i, (ids, ends) in enumerate(check_ids(blocks, path, kind, vocab_size, doubt)):
         if i == 0:
             check_width(ids, path, dtype, otherwise)
         yield ids, ends
@@ -352,8 +357,7 @@ def check_width(ids: np.ndarray, path: Path, dtype: str, otherwise: str) -> None
     """ValueError for ids that are twice as wide as `dtype`, or wider: the other halves are 0."""
     if len(ids) >= ENOUGH and ids.any() and not ids[1::2].any():
         raise ValueError(
-            f"{path}: every second id is 0, as if they were wider than {dtype}: {otherwise}save "
-            "them with numpy.save, which keeps their type"
+            f"{path}: every second id is 0, as if they were wider than {dtype}: {otherwise}{SAVED}"
         )
 
 
@@ -398,8 +402,9 @@ def drop(blocks: Iterator[bytes], skip: int) -> Iterator[bytes]:
 
 
 def check_ids(
-    blocks: Iterator[bytes], path: Path, kind: np.dtype, vocab_size: int
+    blocks: Iterator[bytes], path: Path, kind: np.dtype, vocab_size: int, doubt: str = ""
 ) -> Iterator[tuple[np.ndarray, bool]]:
+    """As `read_ids`, of blocks of bytes.  doubt: what an error may come from, too."""
     rest, offset = b"", 0
     for block in blocks:
         rest += block
@@ -409,12 +414,13 @@ def check_ids(
             at = int(np.argmax((ids < 0) | (ids >= vocab_size)))
             strange = f"{path}: id {ids[at]} at offset {offset + at}"
             raise ValueError(
-                f"{strange} is outside the vocabulary of {vocab_size}: give the vocab_size or "
-                f"tokenizer that the ids were made with, and their dtype (now {kind.name})"
+                f"{strange} is outside the vocabulary of {vocab_size}: the ids are of another "
+                f"tokenizer or vocab_size{doubt}"
             )
         yield ids, False
         offset += len(ids)
     if rest:
         left = f"{len(rest)} bytes left"
-        raise ValueError(f"{path} is no whole number of {kind.name} ids ({left}): give its dtype")
+        broken = f"{path} is no whole number of {kind.name} ids ({left}): it is truncated"
+        raise ValueError(broken + doubt)
     yield np.empty(0, kind), True
