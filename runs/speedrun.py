@@ -39,8 +39,8 @@ from unmask.train import last_row
 from unmask.train.pace import WRONG
 
 CORES, SEEDS = 2, [0, 1, 2]
-# of a run's time: by which share it may end late; to start, to validate and to write the model
-RESERVED_SHARE, RESERVED_SECONDS = WRONG, 12.0
+# of a run's time: its plan may be late by WRONG; to start, to validate and to write the model
+RESERVED_SHARE, RESERVED_SECONDS = WRONG + 0.01, 8.0
 # of `unmask train`: what makes another race of it, or is this script's to say
 OWN = "data out seed minutes steps threads device checkpoint-minutes from rival dry-run gpu json"
 
