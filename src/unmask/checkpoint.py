@@ -50,8 +50,10 @@ def save(
 def check_place(path: Path) -> None:
     """ValueError for a folder that cannot be replaced: others would find nothing in its place."""
     path = path.resolve()
+    if not path.is_dir():
+        return
     within = Path.cwd().is_relative_to(path)
-    if path.is_dir() and (within or path.is_mount()):
+    if within or os.path.ismount(path):
         why = "the current folder is in it" if within else "it is a mount"
         raise ValueError(f"{path} cannot be replaced ({why}): name a folder inside it")
 
