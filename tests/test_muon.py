@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import unmask
 from unmask import schedules
@@ -28,25 +29,54 @@ def test_the_iteration_is_the_polynomial_of_the_singular_values(shape):
     )
 
 
-def test_steps_are_those_of_pytorch():
-    """Which multiplies in bfloat16 always; ten steps of 0.1 move a weight by about 0.3, and
-    rounding by some thousandths."""
+def test_steps_are_those_of_pytorch_where_rows_have_one_norm():
+    """Row i of gradient t is row t of the i-th rotation: rows of their sums have one norm, too.
+
+    PyTorch's multiplies in bfloat16 always; six steps of 0.1 move a weight by about 0.3, and
+    rounding by some thousandths.
+    """
     generator = torch.Generator().manual_seed(1)
+    rotations = {
+        columns: torch.linalg.qr(torch.randn(9, columns, columns, generator=generator))[0]
+        for columns in (6, 9)
+    }
     start = [torch.randn(shape, generator=generator) for shape in ((6, 9), (9, 6), (6, 9))]
     ours, theirs = ([torch.nn.Parameter(p.clone()) for p in start] for _ in range(2))
     optimizers = [
         Muon(ours, 0.1, weight_decay=0.3),
         torch.optim.Muon(theirs, 0.1, weight_decay=0.3),
     ]
-    for _ in range(10):
-        for p, q in zip(ours, theirs):
-            p.grad = torch.randn(p.shape, generator=generator)
+    for t in range(6):
+        for k, (p, q) in enumerate(zip(ours, theirs)):
+            rows, columns = p.shape
+            p.grad = rotations[columns][:rows, (t + k) % 6] * (t + 1)
             q.grad = p.grad.clone()
         for optimizer in optimizers:
             optimizer.step()
     for p, q, before in zip(ours, theirs, start):
         moved = (q - before).norm()
         assert (p - q).norm() < 0.02 * moved and moved > 1
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_how_large_the_gradient_of_a_row_is_changes_nothing(turned):
+    """Of a transposed kernel (in, out, ...) the rows are what each output gets: its columns."""
+    generator = torch.Generator().manual_seed(5)
+    gradient = torch.randn(3, 5, 2, 2, generator=generator)
+    scales = torch.tensor([1e-6, 1.0, 30.0])[:, None, None, None]
+    if turned:
+        scales = torch.rand(5, 2, 2, generator=generator) + 1e-3
+    steps = {}
+    for name, of in (("as it is", gradient), ("scaled", gradient * scales)):
+        p = torch.nn.Parameter(torch.zeros_like(gradient))
+        p.grad = of
+        Muon([p], 0.1, transposed=[p] if turned else []).step()
+        steps[name] = p.detach()
+    assert torch.allclose(steps["as it is"], steps["scaled"], atol=1e-6)
+    across = F.normalize(gradient.flatten(1), dim=0 if turned else 1)
+    tall = (20 / 3) ** 0.5 if turned else 1
+    expected = -0.1 * tall * orthogonalized(across[None], torch.float32)[0]
+    assert torch.allclose(steps["as it is"].flatten(1), expected, atol=1e-6)
 
 
 def test_a_kernel_is_a_matrix_and_a_vector_is_refused():

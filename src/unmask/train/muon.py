@@ -1,4 +1,4 @@
-"""Muon: momentum whose every step is made an orthogonal matrix.
+"""Muon: momentum whose rows are scaled to one norm, then made an orthogonal matrix.
 
 It is for the matrices and convolution kernels of a network's blocks.  PyTorch's own always
 multiplies in bfloat16, which a processor without instructions for it emulates at a hundredth of its
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unmask.processes import ALONE, Processes
@@ -38,13 +39,17 @@ def orthogonalized(matrices: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalized, times the learning rate and sqrt(max(1, rows / columns)).
+    """Nesterov momentum, rows of one norm, orthogonalized, times the learning rate and
+    sqrt(max(1, rows / columns)).
 
-    The decay of weights is AdamW's.  A kernel (out, in, ...) counts as the matrix (out, in * ...).
-    `transposed`: those of `params` that are kernels (in, out, ...), of transposed convolutions,
-    which count as (out * ..., in): what becomes of one pixel.  `dtype`: of the orthogonalization
-    alone.  `processes`: each makes its share of the matrices orthogonal, and all get the results;
-    parameters may be pieces of sharded ones.
+    The rows are scaled as by MuonEq (arXiv 2603.28254): five rounds leave small singular values
+    small, and rows of small gradients with them.  The decay of weights is AdamW's.
+
+    A kernel (out, in, ...) counts as the matrix (out, in * ...).  `transposed`: those of `params`
+    that are kernels (in, out, ...), of transposed convolutions, which count as (out * ..., in):
+    what becomes of one pixel.  `dtype`: of the orthogonalization alone.  `processes`: each makes
+    its share of the matrices orthogonal, and all get the results; parameters may be pieces of
+    sharded ones.
     """
 
     def __init__(
@@ -87,20 +92,25 @@ class Muon(torch.optim.Optimizer):
                 ahead = torch.stack([g.flatten(1) for g in gradients])
                 ahead = ahead.lerp_(averages, group["momentum"])
                 sharded = is_sharded(params[0])
-                change = self.direction(ahead, rows, sharded).to(ahead.dtype).contiguous()
+                change = self.direction(ahead, rows, sharded, turned)
+                change = change.to(ahead.dtype).contiguous()
                 torch._foreach_mul_(pieces, 1 - group["lr"] * group["weight_decay"])
                 changes = [c.view_as(p) for c, p in zip(change, pieces, strict=True)]
                 # the orthogonal matrix of a transposed one is its transpose
                 tall = columns / rows if turned else rows / columns
                 torch._foreach_add_(pieces, changes, alpha=-group["lr"] * math.sqrt(max(1.0, tall)))
 
-    def direction(self, ahead: Tensor, rows: int, sharded: bool) -> Tensor:
-        """(n, rows, columns) orthogonalized; where they are sharded, the rows of this process, from
-        the same rows of what is `ahead`."""
+    def direction(self, ahead: Tensor, rows: int, sharded: bool, turned: bool) -> Tensor:
+        """(n, rows, columns), rows of one norm, orthogonalized; where they are sharded, the rows of
+        this process, from the same rows of what is `ahead`.
+
+        `turned`: what counts are the transposes, so that the columns get one norm.
+        """
         processes = self.processes
         if sharded:
             ahead = processes.rows(ahead, rows, dim=1)
-        change = orthogonalized(processes.piece(ahead), self.dtype)
+        level = F.normalize(processes.piece(ahead), dim=1 if turned else 2)
+        change = orthogonalized(level, self.dtype)
         if processes.size > 1:
             change = processes.rows(change, len(ahead))
         if sharded:
