@@ -1147,9 +1147,26 @@ def test_a_folder_of_something_else_is_not_overwritten(tmp_path):
     ).read_text(encoding="utf-8") == "ten years"
 
 
+def test_files_of_ones_own_in_the_folder_of_a_model_are_not_lost(tmp_path):
+    """Such as a repository's, or a record for the card."""
+    saved(tmp_path / "m")
+    (tmp_path / "m" / ".git").mkdir()
+    (tmp_path / "m" / "eval.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"more than a saved model \(\.git, eval\.json\)"):
+        saved(tmp_path / "m")
+    assert (tmp_path / "m" / ".git").is_dir() and load(tmp_path / "m").meta == {"length": 6}
+    assert (tmp_path / "m" / "eval.json").read_text() == "{}"
+
+
 @pytest.mark.parametrize(
     "content",
-    ['{"model_type": "bert"}', '{"format": 1, "sha256', '["format", "sha256"]', '{"format": 1}'],
+    [
+        '{"model_type": "bert"}',
+        '{"format": 1, "sha256',
+        '["format", "sha256"]',
+        '{"format": 1}',
+        '{"format": 1, "sha256": "model.safetensors"}',
+    ],  # fmt: skip
 )
 def test_a_folder_of_another_project_is_not_overwritten(tmp_path, content):
     """Which may have files of the same names."""

@@ -659,6 +659,34 @@ def test_a_private_file_stays_private_and_long_names_are_written(tmp_path):
     assert sorted(tmp_path.iterdir()) == [path, long]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="permissions are other ones there")
+def test_a_private_folder_stays_private(text_run, tmp_path):
+    """Of data and of a model; also one that its owner had not meant to write to."""
+    for mode, made in ((0o700, 0o700), (0o550, 0o750)):
+        out = tmp_path / f"{mode:o}"
+        out.mkdir()
+        out.chmod(mode)
+        with new_folder(out) as folder:
+            assert folder.stat().st_mode & 0o777 == made
+            (folder / "a").write_text("")
+        assert out.stat().st_mode & 0o777 == made and (out / "a").exists()
+    model, path = unmask.MaskedDiffusion.from_pretrained(text_run), tmp_path / "model"
+    model.save_pretrained(path)
+    path.chmod(0o700)
+    model.save_pretrained(path)
+    assert path.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_current_folder_is_not_replaced(tmp_path, monkeypatch, capsys):
+    """The shell would stand in one that is gone."""
+    (tmp_path / "a.txt").write_text("to be or not to be\n" * 50)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(["prepare", "text", "../a.txt", "."]) == 2
+    assert "name a folder inside it" in capsys.readouterr().err
+    assert Path.cwd() == tmp_path / "here" and main(["prepare", "text", "../a.txt", "d"]) == 0
+
+
 @pytest.mark.parametrize(
     "name",
     ["数" * 82, "数" * 80 + ".txt", "1." + "数" * 80, "n" * 250 + ".txt"],

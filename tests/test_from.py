@@ -16,7 +16,7 @@ from unmask import checkpoint
 from unmask.audit import exact_nelbo
 from unmask.cli.main import main
 from unmask.config import BUILT, OF_MODEL, TrainConfig
-from unmask.data import open_data, prepare_images, prepare_proteins
+from unmask.data import open_data, prepare_images, prepare_proteins, prepare_text
 from unmask.kinds.text.tokenizers import load_tokenizer, read_subwords
 from unmask.report.card import Facts, training_of
 from unmask.train import train
@@ -165,6 +165,15 @@ def test_classes_are_the_same_by_their_names(tmp_path):
     start = train(config, folders["cat dog"], tmp_path / "run")
     with pytest.raises(ValueError, match="has 2 classes: bird, cat, and the model was trained on"):
         train(replace(config, labels=False), folders["bird cat"], tmp_path / "on", start)
+    np.savez(tmp_path / "plain.npz", data=x)
+    plain, text = tmp_path / "plain data", tmp_path / "text data"
+    prepare_images(tmp_path / "plain.npz", plain, levels=4, split="6,2,0", progress=False)
+    with pytest.raises(ValueError, match="trained with classes: prepare the data with their label"):
+        train(config, plain, tmp_path / "on", start)
+    (tmp_path / "a.txt").write_text("abcdefgh" * 40)
+    prepare_text(tmp_path / "a.txt", text, progress=False)
+    with pytest.raises(ValueError, match="a model of images is none of text"):
+        train(replace(config, length=8), text, tmp_path / "on", start)
 
 
 def test_data_of_another_kind_are_refused(text_run, tmp_path, capsys):

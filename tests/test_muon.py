@@ -7,6 +7,7 @@ import torch.nn.functional as F
 import unmask
 from unmask import schedules
 from unmask.backbones import MD4UNet
+from unmask.cli.main import main
 from unmask.config import TrainConfig
 from unmask.train import build
 from unmask.train.muon import STEPS, A, B, C, Muon, orthogonalized
@@ -44,7 +45,7 @@ def test_steps_are_those_of_pytorch_where_rows_have_one_norm():
     ours, theirs = ([torch.nn.Parameter(p.clone()) for p in start] for _ in range(2))
     optimizers = [
         Muon(ours, 0.1, weight_decay=0.3),
-        torch.optim.Muon(theirs, 0.1, weight_decay=0.3),
+        torch.optim.Muon(theirs, 0.1, weight_decay=0.3, momentum=0.9),
     ]
     for t in range(6):
         for k, (p, q) in enumerate(zip(ours, theirs)):
@@ -131,3 +132,11 @@ def test_the_up_samplers_of_a_picture_network_are_known_as_transposed():
     (muon,) = (o for o in optimizers(model, config) if isinstance(o, Muon))
     turned = [p for group in muon.param_groups for p in group["params"] if id(p) in muon.transposed]
     assert [tuple(p.shape) for p in turned] == [(16, 16, 2, 2)]
+
+
+def test_a_rate_of_muon_without_muon_is_refused(data, tmp_path, capsys):
+    argv = ["--data", str(data), "--out", str(tmp_path / "run"), "--length", "8", "--dry-run"]
+    assert main(["train", "text8", "--muon-learning-rate", "0.03", *argv]) == 2
+    assert "--muon-learning-rate 0.03 is of --optimizer muon" in capsys.readouterr().err
+    assert main(["train", "demo", "--optimizer", "adamw", *argv]) == 0  # the preset's own
+    assert main(["train", "demo", "--muon-learning-rate", "0.01", *argv]) == 0

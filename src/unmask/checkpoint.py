@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from unmask.documents import read_json
-from unmask.files import beside, flush, leftovers, locked, write_whole
+from unmask.files import beside, check_place, flush, leftovers, locked, mode_of, write_whole
 
 FORMAT = 1
 CONFIG = "config.json"
@@ -37,25 +37,14 @@ def save(
     path = Path(path).resolve()
     check_place(path)
     put_back(path)
-    if path.exists() and not replaceable(path):
-        raise ValueError(f"{path} exists and is not a saved model: choose another folder")
+    if path.exists() and (why := in_the_way(path)):
+        raise ValueError(f"{path} {why}: choose another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in leftovers(path):
         shutil.rmtree(leftover, ignore_errors=True)
     new = beside(path)
     new.mkdir()
     complete(new, path, config, tensors, files)
-
-
-def check_place(path: Path) -> None:
-    """ValueError for a folder that cannot be replaced: others would find nothing in its place."""
-    path = path.resolve()
-    if not path.is_dir():
-        return
-    within = Path.cwd().is_relative_to(path)
-    if within or os.path.ismount(path):
-        why = "the current folder is in it" if within else "it is a mount"
-        raise ValueError(f"{path} cannot be replaced ({why}): name a folder inside it")
 
 
 def complete(
@@ -67,12 +56,14 @@ def complete(
 ) -> None:
     """Add what `save` takes to a folder, and give it the name `path`; it is gone if that fails.
 
-    What the folder holds already belongs to it, too.
+    What the folder holds already belongs to it, too.  It is as private as what it replaces.
     """
     config = json.loads(json.dumps(config))  # as it will be read: the digest is of that
     old = beside(path)
     try:
         with locked(new):  # and `path`, once it is `old`: nobody puts them back meanwhile
+            if path.exists():
+                new.chmod(mode_of(path))
             write_folder(new, config, tensors, files)
             with locked(path) if path.exists() else nullcontext():
                 if path.exists():
@@ -143,17 +134,24 @@ def save_tensors(state: dict[str, Tensor], path: Path) -> None:
     path.chmod(mode)  # safetensors makes it private
 
 
-def replaceable(path: Path) -> bool:
-    """An empty folder, or a saved model, whole or not: other projects have a config.json, too."""
+def in_the_way(path: Path) -> str:
+    """Why what is at a path may not be replaced; "" for an empty folder, or one that holds a saved
+    model, whole or not, and nothing else.
+
+    Other projects have a config.json, too.
+    """
+    strange = "exists and is not a saved model"
     if not path.is_dir():
-        return False
-    if not any(path.iterdir()):
-        return True
+        return strange
+    names = {one.name for one in path.iterdir()}
     try:
-        config = read_json(path / CONFIG)
+        config = read_json(path / CONFIG) if names else {"format": FORMAT, "sha256": {}}
     except ValueError:
-        return False
-    return isinstance(config, dict) and {"format", "sha256"} <= set(config)
+        return strange
+    if not (isinstance(config, dict) and "format" in config and type(config.get("sha256")) is dict):
+        return strange
+    others = sorted(names - {CONFIG, *config["sha256"]})
+    return f"holds more than a saved model ({', '.join(others)})" if others else ""
 
 
 def separate(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -196,27 +196,49 @@ def leftovers(path: Path) -> Iterator[Path]:
                 yield leftover
 
 
+def check_place(path: Path) -> None:
+    """ValueError for a folder that cannot be replaced: others would find nothing in its place."""
+    path = path.resolve()
+    if not path.is_dir():
+        return
+    within = Path.cwd().is_relative_to(path)
+    if within or os.path.ismount(path):
+        why = "the current folder is in it" if within else "it is a mount"
+        raise ValueError(f"{path} cannot be replaced ({why}): name a folder inside it")
+
+
+def mode_of(folder: Path) -> int:
+    """Of a folder that is as private as this one, and can be written into."""
+    return stat.S_IMODE(folder.stat().st_mode) | stat.S_IRWXU
+
+
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
     """A folder to write into that becomes `out` at the end, or vanishes on any exception.
 
-    `out` is not there, or empty.  What killed processes left of such folders is removed.
-    ValueError, before the work, for one that cannot be replaced.
+    `out` is not there, or empty, and stays as private as it is.  What killed processes left of such
+    folders is removed.  ValueError, before the work, for one that cannot be replaced.
     """
     if out.is_symlink():
         raise ValueError(f"{out} is a link: name the folder itself")
+    check_place(out)
     out.parent.mkdir(parents=True, exist_ok=True)
+    mode = None
     if out.exists():
+        mode = mode_of(out)
         try:
             out.rmdir()
         except OSError as error:
             said = f"{out} cannot be replaced ({error.strerror})"
             raise ValueError(f"{said}: name a folder inside it") from None
         out.mkdir()
+        out.chmod(mode)
     for leftover in leftovers(out):
         shutil.rmtree(leftover, ignore_errors=True)
     folder = beside(out)
     folder.mkdir()
+    if mode is not None:
+        folder.chmod(mode)
     try:
         with locked(folder):
             yield folder

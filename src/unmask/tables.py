@@ -50,7 +50,7 @@ from unmask.kinds.tables.frames import (
 )
 from unmask.kinds.tables.holes import Guess, guess, number_of, opened, texts_of_holes, wanted_of
 from unmask.kinds.tables.prepare import check_absent, encode
-from unmask.kinds.tables.rules import BINS
+from unmask.kinds.tables.rules import BINS, check_columns
 from unmask.kinds.tables.where import conditioned, spans_within
 from unmask.kinds.tables.written import improper, nats_within
 from unmask.likelihood import estimate_nelbo
@@ -165,14 +165,18 @@ class TableModel:
 
         ValueError if the folder has another table.
         """
-        library, columns = library_of(frame), columns_of(frame)
+        library, names = library_of(frame), [str(name) for name in frame.columns]
+        check_columns(names, self.numbers, self.categories, self.drop)
+        columns = columns_of(frame, leave_out=self.drop)
+        if not columns:
+            raise ValueError("the frame has no columns to learn: give some, or drop fewer")
         content = bytes_of(columns)
+        named = (*self.numbers, *self.categories)
         # texts that look like numbers are texts
         texts = [
             name
             for name, one in columns.items()
-            if (numeric(one) if one.type == "text" else one.has_categories)
-            and name not in (*self.numbers, *self.categories, *self.drop)
+            if (numeric(one) if one.type == "text" else one.has_categories) and name not in named
         ]
         how: dict[str, Any] = {
             "bins": self.bins, "missing_is": self.missing_is, "numbers": list(self.numbers),
@@ -191,12 +195,13 @@ class TableModel:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         elif known:
             return
-        write_whole(root / "table.csv", content)
         write_json(root / FRAME, said)
-        typed = [name for name in texts if columns[name].has_categories]
+        write_whole(root / "table.csv", content)
+        typed = [name for name, one in columns.items() if one.has_categories and name not in named]
         chosen: dict[str, Any] = {
             "categories": [*self.categories, *typed],
             "texts": [name for name in texts if name not in typed],
+            "drop": (),  # they are gone
         }
         prepare_table(
             root / "table.csv", root / "data", header="yes", delimiter=",", missing=("",),
@@ -210,7 +215,7 @@ class TableModel:
         if self.folder:
             root = Path(self.folder)
             others = {path.name for path in root.glob("*") if not path.match(LEFTOVER)}
-            if others - {"table.csv"} and FRAME not in others:
+            if others and FRAME not in others:
                 raise ValueError(f"{root} is not empty, and no TableModel: name a new folder")
             root.mkdir(parents=True, exist_ok=True)
             return root
@@ -283,6 +288,11 @@ class TableModel:
             known = ", ".join(table.names)
             raise ValueError(f"the frame has no column of the model's: {known}")
         wanted = wanted_of(table, columns, names_in(empty))
+        for name in columns:
+            if name not in given:
+                raise ValueError(
+                    f"the frame has no column {name!r} to fill in: add one of missing cells"
+                )
         there = [name in given for name in table.names]
         cells, hole, examples = opened(table, self.encode(given), wanted, there, "frame")
         if not hole.any():

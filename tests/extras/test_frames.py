@@ -165,8 +165,12 @@ def test_a_folder_after_a_table_that_does_not_do(tmp_path):
         TableModel.load(tmp_path / "m")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").write_text("x")
-    with pytest.raises(ValueError, match="is not empty, and no TableModel"):
-        TableModel(steps=2, folder=tmp_path / "other", **HOW).fit(people(50))
+    for name in ("mine.txt", "table.csv"):
+        (tmp_path / "other" / "mine.txt").rename(tmp_path / "other" / name)
+        with pytest.raises(ValueError, match="is not empty, and no TableModel"):
+            TableModel(steps=2, folder=tmp_path / "other", **HOW).fit(people(50))
+        assert (tmp_path / "other" / name).read_text() == "x"
+        (tmp_path / "other" / name).rename(tmp_path / "other" / "mine.txt")
 
 
 def test_input_that_cannot_be_meant(model):
@@ -177,6 +181,8 @@ def test_input_that_cannot_be_meant(model):
     for call in (model.impute, model.score, lambda frame: model.predict(frame, "arm")):
         with pytest.raises(ValueError, match="the frame has no rows"):
             call(rows[:0])
+    with pytest.raises(ValueError, match="no column 'arm' to fill in: add one of missing cells"):
+        model.impute(rows.drop(columns="arm"), ["lab", "arm"])
     with pytest.raises(ValueError, match="give one of value, missing, unknown"):
         model.impute(rows.assign(arm=None), ["arm"], empty="mising")
     assert model.impute(rows.assign(lab="pos")).equals(rows.assign(lab="pos"))  # no hole
@@ -336,6 +342,22 @@ def test_a_table_of_columns_to_drop_and_a_folder_of_before(tmp_path):
     assert again.nats(frame).mean == model.nats(frame).mean
 
 
+def test_what_is_in_columns_to_drop_is_no_matter(tmp_path):
+    frame = people(60).assign(notes=["x", " x"] * 30, ratio=math.inf, zero="a\0")
+    frame[" odd"] = ["", None] * 30
+    dropped = ["notes", "ratio", "zero", " odd"]
+    TableModel(drop=dropped).prepare(tmp_path, frame)
+    assert open_data(tmp_path / "data").tokenizer.names == list(people(9))
+    for how, said in (
+        ({"drop": ["note"]}, "no column 'note' .*did you mean 'notes'"),
+        ({"drop": dropped, "numbers": ["ratio"]}, "'ratio' is named twice"),
+        ({"drop": list(frame)}, "no columns to learn: give some, or drop fewer"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            TableModel(**how).prepare(tmp_path / "no", frame[[*people(9), *dropped]])
+    assert not (tmp_path / "no").exists()
+
+
 def test_imputing_polars_writes_holes_and_nothing_else():
     import datetime
 
@@ -475,11 +497,19 @@ def test_texts_of_digits_that_name_rows_are_no_categories(tmp_path, library):
     assert column.bounds is None and len(column.values) == 80
 
 
-@pytest.mark.parametrize("power", [1, 2], ids=["step", "others"])
-def test_a_column_of_a_categorical_type_is_kept_whatever_its_values_look_like(tmp_path, power):
+CODES = {
+    "step": pandas.Series(range(80)).astype("category"),
+    "others": pandas.Series([k**2 for k in range(80)]).astype("category"),
+    "words": pandas.Series([f"w{k}" for k in range(80)]).astype("category"),
+    "words of polars": polars.Series([f"w{k}" for k in range(80)], dtype=polars.Categorical),
+}
+
+
+@pytest.mark.parametrize("codes", CODES.values(), ids=list(CODES))
+def test_a_column_of_a_categorical_type_is_kept_whatever_its_values_look_like(tmp_path, codes):
     """It was said to be one of categories, as by `categories`."""
-    numbers = pandas.Series([k**power for k in range(80)]).astype("category")
-    TableModel().prepare(tmp_path, pandas.DataFrame({"id": numbers, "x": ["a", "b"] * 40}))
+    library = pandas if isinstance(codes, pandas.Series) else polars
+    TableModel().prepare(tmp_path, library.DataFrame({"id": codes, "x": ["a", "b"] * 40}))
     data = open_data(tmp_path / "data")
     assert not data.meta.get("identifiers") and len(data.tokenizer.columns[0].values) == 80
 

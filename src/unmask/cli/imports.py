@@ -8,6 +8,7 @@ import tyro
 
 from unmask.cli.flags import parse
 from unmask.cli.runtime import write_record
+from unmask.files import check_place
 from unmask.importers.sources import SOURCES, Source, read
 from unmask.kinds.output import check_apart, check_out
 
@@ -44,7 +45,7 @@ def import_model(argv: list[str]) -> None:
     beside = args.source.parent / "config.json"  # which some sources read
     given = [getattr(args, name, None) for name in ("config", "tokenizer")]
     check_apart([args.json], [args.source, beside, *filter(None, given)])
-    from unmask.checkpoint import check_place, digest
+    from unmask.checkpoint import digest
 
     check_place(args.out)
     if args.out.exists() and any(args.out.iterdir() if args.out.is_dir() else [args.out]):

@@ -60,6 +60,11 @@ def train(argv: list[str]) -> None:
     check_apart([record], [data, *filter(None, [start])])
     if start is not None:
         refuse_network(args, preset.config)
+    if args.optimizer != "muon" and args.muon_learning_rate != preset.config.muon_learning_rate:
+        raise ValueError(
+            f"--muon-learning-rate {args.muon_learning_rate} is of --optimizer muon: give that, or "
+            "leave it out"
+        )
     if gpu and not dry_run:
         raise ValueError(f"--gpu {gpu} is what --dry-run reckons with: give that, or leave it out")
     from unmask.checkpoint import checkpoints, digest

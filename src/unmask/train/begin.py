@@ -10,7 +10,7 @@ import torch
 from unmask import checkpoint
 from unmask.backbones import parts_of
 from unmask.config import OF_MODEL, TrainConfig
-from unmask.data import Data
+from unmask.data import Data, open_data
 from unmask.diffusion import MaskedDiffusion
 from unmask.files import is_writer
 from unmask.hub import Found
@@ -80,6 +80,22 @@ def adapt(
     if start.name:
         model.meta["from_hub"] = start.name
     return model
+
+
+def with_classes(data: Data, model: MaskedDiffusion) -> Data:
+    """The data with their classes, where the model was trained with such and is of their kind.
+
+    ValueError where they have none.
+    """
+    if not model.meta.get("labels") or data.meta["kind"] != model.meta["data"]["kind"]:
+        return data
+    try:
+        return open_data(data.folder, labels=True)
+    except ValueError:
+        raise ValueError(
+            f"{data.folder} has no labels, and the model that --from names was trained with "
+            "classes: prepare the data with their labels, or begin with a model without"
+        ) from None
 
 
 def same_classes(before: dict, data: Data) -> None:

@@ -34,7 +34,7 @@ from unmask.kinds.kind import damaged_spec
 from unmask.likelihood import estimate_nelbo
 from unmask.likelihood.estimators import BOUND
 from unmask.processes import Processes, own_device, started, together
-from unmask.train.begin import adapt, started_from
+from unmask.train.begin import adapt, started_from, with_classes
 from unmask.train.build import build, compile_network
 from unmask.train.pace import Fall, Pace, planned, rate_factor
 from unmask.train.run import (
@@ -136,7 +136,9 @@ def untrained(
         raise ValueError(
             "--shard is for several processes: torchrun --nproc-per-node 2 -m unmask train ..."
         )
-    data = open_data(data_folder, labels=config.labels)
+    data = open_data(data_folder, labels=config.labels and model is None)
+    if model is not None:
+        data = with_classes(data, model)
     config = replace(config, length=config.length or data.length)
     if data.hides and config.schedule == "learned":
         raise ValueError(

@@ -58,7 +58,7 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         *,
         weight_decay: float = 0.0,
-        momentum: float = 0.95,
+        momentum: float = 0.9,
         transposed: Iterable[Tensor] = (),
         dtype: torch.dtype = torch.float32,
         processes: Processes = ALONE,
