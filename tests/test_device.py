@@ -7,6 +7,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from unmask import device
 from unmask.bench import timing
@@ -38,6 +39,14 @@ def test_products_of_float32_stay_those_of_float32(most):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "True\n" or not most
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bf16", "", torch.bfloat16])
+def test_a_precision_that_there_is_not_is_refused(dtype):
+    """By all that take one: it would be recorded, and float32 what was computed."""
+    for use in (device.pick_dtype, device.precision):
+        with pytest.raises(ValueError, match="dtype must be one of auto, float32, bfloat16, not"):
+            use(dtype, torch.device("cpu"))
 
 
 def test_memory_is_kept_only_where_the_c_library_is_known(monkeypatch):

@@ -107,6 +107,14 @@ def test_unmask_grid_finds_one_that_sample_and_eval_take(home, tmp_path, capsys)
     assert "the grid has 3 steps, not 4" in capsys.readouterr().err
 
 
+def test_errors_that_one_window_does_not_tell_are_not_known(home, tmp_path, capsys):  # noqa: F811
+    argv = ["grid", str(home / "run"), "--data", str(home / "data"), "--limit", "1"]
+    argv += ["--repeats", "2", "--steps", "3", "--out", str(tmp_path / "grid.json")]
+    assert cli.main(argv) == 0
+    said = capsys.readouterr().out
+    assert "nan" not in said and said.count("(error not known)") == 1 + 2 * 3
+
+
 def test_a_grid_of_whole_tokens_is_none_of_their_digits(data, tmp_path, capsys):
     config = TrainConfig(
         length=8, dim=16, layers=1, heads=2, batch_size=4, steps=2, eval_windows=8, digits=2,

@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 import torch
-from test_core import chi_square, learned, rng, table_model
+from test_core import chi_square, learned, recorder_model, rng, table_model
 from test_law import MODELS, agrees_with_draws, everything
 from test_links import DIALS, ROWS, random_model
 
@@ -17,6 +17,7 @@ import unmask
 from unmask import MaskedDiffusion, Subtokenizer, policies, schedules
 from unmask.audit import exact_nelbo
 from unmask.audit.sampler_law import choices, exact_law, exact_law_in_order
+from unmask.backbones.unet import UNet
 from unmask.categorical import DRAWS, categorical, float32_gumbel, spread
 from unmask.config import DrawName
 from unmask.likelihood import Bound, Counts, Enumeration, Orders, Path, estimate, path_nats
@@ -459,6 +460,19 @@ def test_every_order_is_a_sampler_by_name():
     for name in SAMPLERS:
         x = unmask.sample(model, num=3, length=2, sampler=name, generator=rng())
         assert x.shape == (3, 2) and int(x.min()) >= 0
+
+
+@pytest.mark.parametrize("order", ["counts", *ORDERS])
+def test_a_step_that_reveals_nothing_asks_the_network_nothing(order):
+    """As the first ones do on the cosine grid of many steps."""
+    model = recorder_model(5)
+    sample(model, num=10, length=6, sampler=order, steps=64, generator=rng())
+    assert model.backbone.sequences and set(model.backbone.sequences) == {10}
+    pictures = MaskedDiffusion(
+        UNet(5, (4, 4, 1), widths=(8,), blocks=1, heads=1), schedules.Linear(), Subtokenizer(5)
+    ).eval()
+    x = sample(pictures, num=2, length=16, sampler=order, steps=64, generator=rng())
+    assert x.shape == (2, 16) and int(x.max()) < 5
 
 
 # ---------------------------------------------------------------- linked positions

@@ -223,7 +223,14 @@ def test_the_source_gives_numbers_as_they_are(adult, capsys):
 
 
 @pytest.mark.parametrize(
-    "how", [{}, {"group": "city"}, {"group": "city", "drop": ["city"], "categories": []}]
+    "how",
+    [
+        {},
+        {"group": "city"},
+        {"group": "city", "drop": ["city"], "categories": []},
+        {"group": "of"},  # some rows have none
+        {"group": "of", "drop": ["of"]},
+    ],
 )
 def test_the_source_is_cut_as_the_data_were(tmp_path, how, capsys):
     random = np.random.default_rng(0)

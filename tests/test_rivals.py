@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_core import Recorder
 from torch import nn
 
 import unmask
@@ -381,6 +382,19 @@ def test_sedds_leaps_have_their_law(slope):
     generator = torch.Generator().manual_seed(0)
     drawn = sample(model, num=8_000, length=N, steps=3, grid="uniform", generator=generator)
     check_law(drawn, law)
+
+
+@pytest.mark.parametrize("sampler", ["ancestral", "first_hitting"])
+def test_sedds_rates_are_those_of_rows_in_many_pieces(sampler, monkeypatch):
+    network, found = Recorder(20), []
+    model = SEDD(network, schedules.Linear(), unmask.Subtokenizer(20)).eval()
+    for most in (64, 4):  # rows of 20 values at a time
+        monkeypatch.setitem(rows.CHUNK, "cpu", 20 * most)
+        network.rows.clear()
+        how = {"steps": 2, "generator": torch.Generator().manual_seed(0)}
+        found.append(sample(model, num=8, length=8, sampler=sampler, **how))
+        assert 4 < max(network.rows) <= 64 if most == 64 else max(network.rows) == 4
+    assert torch.equal(*found)
 
 
 def test_sedd_fills_and_scores_holes_as_its_chain_does():

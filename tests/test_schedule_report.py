@@ -458,6 +458,20 @@ def test_a_curve_for_every_value_and_names_for_the_outermost():
     assert any("11 values that occur" in text and "never do (1)" in text for text in texts(figure))
 
 
+@pytest.mark.parametrize(
+    "count, shares", [([1, 999], ["0.1 %", "99.9 %"]), ([1, 7], ["12.5 %", "87.5 %"])]
+)
+def test_shares_are_in_plain_digits(count, shares):
+    powers = Powers(torch.tensor([1.0, 2], dtype=torch.float64), ["x", "y"], torch.tensor(count))
+    schedule = schedules.LearnedPolynomial(2)
+    rare, frequent = shares
+    said = describe_schedule(schedule, powers, 2)
+    assert re.search(f"^x .* {rare}$", said, re.MULTILINE)
+    assert re.search(f"^y .* {frequent}$", said, re.MULTILINE)
+    ticks = draw(schedule, powers).axes[-1].get_xticklabels()
+    assert [tick.get_text() for tick in ticks] == shares
+
+
 @pytest.mark.parametrize("count", [None, torch.full((3000,), 7)])
 def test_very_many_values_are_thinned_and_equal_ones_do_no_harm(count, tmp_path):
     powers = Powers(torch.ones(3000, dtype=torch.float64), ["'\\n'"] * 3000, count)

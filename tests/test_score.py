@@ -17,6 +17,8 @@ from unmask.cli.main import main
 from unmask.cli.score import legible
 from unmask.config import TrainConfig
 from unmask.data import prepare_proteins
+from unmask.filling import Filler
+from unmask.scoring import Scorer
 from unmask.train import train
 
 
@@ -121,6 +123,45 @@ def text_bound(run, text, role, **how):
     alphabet = model.meta["data"]["tokenizer"]["alphabet"]
     x = torch.tensor([[alphabet.index(letter) for letter in text]])
     return float(exact_nelbo(model, x, role=torch.tensor([role], dtype=torch.int8), **how).detach())
+
+
+@pytest.fixture
+def without_u(protein_run, tmp_path):
+    """The model of proteins, whose network does not know U."""
+    model = unmask.MaskedDiffusion.from_pretrained(protein_run)
+    model.allowed = torch.arange(22) != 20
+    model.save_pretrained(tmp_path / "without-u")
+    return tmp_path / "without-u"
+
+
+def test_a_value_that_the_network_does_not_know_is_refused_before_the_work(
+    without_u, tmp_path, capsys, monkeypatch
+):
+    """With its letter and its place in the file: batches begin with the longest examples."""
+    file = tmp_path / "a.fasta"
+    file.write_text(">one\nMKVLAG\n>two\nMKU\n>three\nMKVLAGMKVLAG\n")
+    monkeypatch.setattr(Scorer, "draw", None)
+    for more in ((), ("--pairs", file)):
+        assert main(["score", str(without_u), str(file), *map(str, more)]) == 2
+        said = capsys.readouterr().err
+        assert f"{file}, line 3: " in said and "'two' has U (value 20), which" in said
+    file.write_text(">one\nMKUL\n>two\nMU-L\n>three\nMKVLAG-MKVLAG\n")
+    monkeypatch.setattr(Filler, "fill_rows", None)
+    assert main(["fill", str(without_u), str(file)]) == 2
+    assert f"example 2 of {file} has U (value 20), which" in capsys.readouterr().err
+
+
+def test_a_value_that_the_network_is_not_shown_is_not_refused(without_u, tmp_path, capsys):
+    """Of a record without a hole, and far from what is done window by window."""
+    file, marks = tmp_path / "a.fasta", tmp_path / "marks.fasta"
+    file.write_text(f">one\nMKUL\n>two\nM-VL{'A' * 40}U\n")
+    assert main(["fill", str(without_u), str(file), "--window"]) == 0
+    letters = "".join(capsys.readouterr().out.split())
+    assert "MKUL" in letters and letters.endswith("AU")
+    file.write_text(f">one\nMKVL{'A' * 40}U\n")
+    marks.write_text(f">one\nM-VL{'A' * 40}U\n")
+    (row,) = scored(capsys, without_u, file, "--window", "--holes", marks, "--repeats", 2)
+    assert row["residues"] == "1"
 
 
 def test_what_is_given_and_what_is_marked(text_run, tmp_path, capsys):

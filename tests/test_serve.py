@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+import torch
 from pages import run_page
 from served import UNET, Client, picture, runs_of, served, serving, settings
 
@@ -65,6 +66,7 @@ def pixels_said(holes):
 
 
 MANY = base64.b64encode(b"age,job,pay\n" + b"30,,\n" * 101).decode()
+MORE = base64.b64encode(b"id,age,job,pay\n7,30,,\n").decode()
 LATIN = base64.b64encode("age,job,pay\n30,ä,\n".encode("latin-1")).decode()
 LOWER = np.repeat([False, True], 4)[:, None] & np.ones((8, 8), bool)
 EDITS = {
@@ -256,6 +258,8 @@ def test_the_page_loads_nothing_and_writes_only_text(client):
         ("/load", {"model": 0, "name": "a.txt", "file": "iVBORw0KGgo="}, "a PNG picture"),
         ("/load", {"model": 3, "name": "a.csv", "file": MANY},
          "file.csv has 101 rows, and the page takes 100: use unmask fill"),
+        ("/load", {"model": 3, "name": "a.csv", "file": MORE},
+         "the page would lose 1 of its 4 columns, which the model does not know: leave age, job"),
         ("/load", {"model": 3, "name": "a.csv", "file": LATIN}, "utf-8 text: save it as UTF-8"),
     ],
 )  # fmt: skip
@@ -521,6 +525,20 @@ def test_who_leaves_stops_the_scoring(models):
     assert len(draws) == 5
     again = Filler(model, check=lambda: draws.append(1)).score([whole], draws=32)
     assert len(draws) == 5 + 32 and again[0][1:] == plain[0][1:]
+
+
+def test_a_value_that_the_network_does_not_know_is_refused_where_it_is_used(runs):
+    """And not where it is edited, so that it can be taken out."""
+    one = served(runs["proteins"])
+    one.model.allowed = torch.arange(22) != 20
+    edit = {"content": ">one\nMKV-LA\n>two\nMU-L\n"}
+    said = "example 2 of holes.fasta has U (value 20), which the network does not know"
+    with serving([one]) as (_, client):
+        assert client.post("/open", {"model": 0, "edit": edit})[0] == 200
+        status, answer = client.post("/run", {"model": 0, "edit": edit, "settings": settings()})
+        assert status == 400 and answer["error"].startswith(said)
+        error, end = client.lines("/odds", {"model": 0, "edit": edit})
+        assert error["error"].startswith(said) and end == {"end": True}
 
 
 def test_classes_and_guidance_are_those_of_the_command(runs, tmp_path, monkeypatch):

@@ -421,6 +421,34 @@ def test_rows_are_drawn_for_the_splits_or_go_by_groups(tmp_path):
         prepared(tmp_path / "d", text, group="who", together=True)
 
 
+def test_rows_without_a_group_are_draws_of_their_own(tmp_path):
+    """What is missing is no value that rows could share."""
+    rows = [f"p{i % 40},{i % 2}" for i in range(600)] + [",1", "NA,0"] * 100
+    text = "\n".join(["who,x", *rows, ""])
+    data = prepared(tmp_path, text, split="0.5,0.25,0.25", group="who")
+    for split in data.splits:
+        numbers = np.fromfile(data.folder / f"{split}.groups.bin", "<i8")
+        who = [who for who, _ in rows_of(data, split)]
+        lost = [number for number, one in zip(numbers, who, strict=True) if not one]
+        assert 20 < len(lost) == len(set(lost))
+        assert len(set(numbers)) == len(lost) + len({*who} - {""})
+
+
+@pytest.mark.parametrize("header", ["yes", "no"])
+def test_rows_like_others_go_by_a_group_that_those_left_out(tmp_path, header):
+    rows = "".join(f"p{i % 40},{i % 40 // 2},{'ab'[i % 2]}\n" for i in range(800))
+    names = {"yes": ["who", "x", "c"], "no": ["column1", "column2", "column3"]}[header]
+    text = rows if header == "no" else ",".join(names) + "\n" + rows
+    how = {"split": "0.5,0.25,0.25", "group": names[0]}
+    for name in ("old", "new", "wrong"):
+        (tmp_path / name).mkdir()
+    old = prepared(tmp_path / "old", text, header=header, drop=[names[0]], **how)
+    new = prepared(tmp_path / "new", text, like=old.tokenizer, **how)
+    assert new.meta["sha256"] == old.meta["sha256"] and new.meta["groups"] == old.meta["groups"]
+    with pytest.raises(ValueError, match="no column 'whom'"):
+        prepared(tmp_path / "wrong", text, like=old.tokenizer, group="whom")
+
+
 def test_errors_are_over_what_is_drawn_together(tmp_path):
     """Rows of one patient are one draw: with equal rows each, none but the first tells more."""
     text = "who,x\n" + "".join(f"p{i % 40},{(i % 40) ** 2 / 10:.1f}\n" for i in range(800))
@@ -443,7 +471,7 @@ def test_errors_are_over_what_is_drawn_together(tmp_path):
     command = ["eval", str(run), *where, "--split", "train", "--repeats", "2"]
     assert main([*command, "--json", str(record)]) == 0
     found = json.loads(record.read_text(encoding="utf-8"))
-    assert found["error_over"] == "over 40 values of 'who'" and found["n"] == 800
+    assert found["error_over"] == "over 40 groups by 'who'" and found["n"] == 800
     # groups change the error, not what the data are
     assert set(grouped.meta["sha256"]) == {"train.bin", "validation.bin", "test.bin"}
     for of, alike in ((grouped, "rows of one 'who'"), (together, "equal rows")):

@@ -8,6 +8,7 @@ import json
 import math
 from collections import Counter
 from decimal import Decimal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,6 +34,8 @@ import unmask
 from unmask import schedules
 from unmask.audit.sampler_law import exact_law
 from unmask.cli import main
+from unmask.cli.sample import Sample
+from unmask.cli.sample import conditions as record_of
 from unmask.data import open_data, prepare_table
 from unmask.filling import Filler
 from unmask.kinds.kind import Partial, blank
@@ -387,12 +390,22 @@ def test_rows_satisfy_their_conditions(run, tmp_path, capsys):
     assert sum(row["born in"] == "yes" for row in rows) > 70  # 4.9 in 6.5: with x
     made = json.loads(record.read_text())
     assert made["where"] == where and made["accepted"] == 120 < made["draws"] < 480
-    said = f"accepted 120 of {made['draws']} draws ({100 * 120 / made['draws']:.2g} %)"
+    said = f"accepted 120 of {made['draws']} draws ({100 * 120 / made['draws']:.3g} %)"
     assert said in capsys.readouterr().err
     # a range is one cell, whatever its conditions: no draw is in vain
     rows = drawn(run, tmp_path / "s.csv", "x >= 3.15", "x < 3.75", "x != 3.4")
     assert {row["x"] for row in rows} == {"3.2", "3.3", "3.5", "3.6", "3.7"}
     assert "accepted" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "accepted, draws, share", [(8, 8, "100"), (37, 120, "30.8"), (1, 3000, "0.0333")]
+)
+def test_the_share_of_accepted_draws_is_in_plain_digits(accepted, draws, share, capsys):
+    filler = SimpleNamespace(accepted=accepted, draws=draws)
+    record_of(Sample(model="run", where=("x > 1",)), filler)
+    said = f"accepted {accepted} of {draws:,} draws ({share} %)\n"
+    assert capsys.readouterr().err == said
 
 
 def test_missing_cells_in_conditions(run, tmp_path):

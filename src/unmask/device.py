@@ -9,7 +9,7 @@ from typing import Any, cast, get_args
 
 import torch
 
-from unmask.config import Dtype
+from unmask.config import Dtype, one_of
 
 MKLDNN: Any = torch.backends.mkldnn  # its settings are made at run time
 
@@ -102,7 +102,8 @@ def pick_dtype(name: Dtype, device: torch.device) -> Dtype:
 
 
 def choose_dtype(name: Dtype, device: torch.device) -> tuple[Dtype, str]:
-    """The same, and why, in words.  ValueError for an UNMASK_DTYPE that is no precision."""
+    """The same, and why, in words.  ValueError for a name, or an UNMASK_DTYPE, that is none."""
+    one_of("dtype", name, get_args(Dtype))
     if name != "auto":
         return name, "as asked"
     said = os.environ.get("UNMASK_DTYPE", "auto")
@@ -123,5 +124,9 @@ def choose_dtype(name: Dtype, device: torch.device) -> tuple[Dtype, str]:
 
 
 def precision(dtype: str, device: torch.device):
-    """The context in which a network runs at `dtype`; weights and losses stay in float32."""
+    """The context in which a network runs at `dtype`; weights and losses stay in float32.
+
+    ValueError for a name that is no precision.
+    """
+    one_of("dtype", dtype, get_args(Dtype))
     return torch.autocast(device.type, torch.bfloat16) if dtype == "bfloat16" else nullcontext()

@@ -2,16 +2,18 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from unmask.alphabets import Alphabets
 from unmask.batch import told
-from unmask.kinds.kind import Partial
+from unmask.kinds.kind import Kind, Partial
 from unmask.masks import BLOCK
-from unmask.roles import HOLE
+from unmask.roles import GIVEN, HOLE
 
 WINDOWS = 2**24  # more windows than an example has
 NUMBERS = 2**36  # of examples, as many as `masks_of` tells apart
@@ -83,6 +85,38 @@ def masks_of(number: int, window: int) -> int:
 def with_holes(examples: Sequence[Partial]) -> list[int]:
     """The numbers of the examples that have a hole."""
     return [i for i, example in enumerate(examples) if (example.role == HOLE).any()]
+
+
+def seen(example: Partial, length: int, *, filled: bool = False) -> np.ndarray:
+    """The ids (n,) that a network is shown of an example, in `windows` of at most `length` tokens;
+    `filled`: its holes hold values, as where it is scored."""
+    holes = example.role == HOLE
+    inside = np.zeros_like(holes)
+    for at, _ in windows(torch.from_numpy(holes), length):
+        inside[at] = True
+    return example.ids[inside & ((example.role == GIVEN) | (filled & holes))]
+
+
+def given(examples: Sequence[Partial], length: int, file: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Of each example of a file that has a hole its place, and what is `seen` of it."""
+    for i in with_holes(examples):
+        yield f"example {i + 1} of {file}", seen(examples[i], length)
+
+
+def check_known(model: Alphabets, kind: Kind, shown: Iterable[tuple[str, np.ndarray]]) -> None:
+    """ValueError for ids (n,) that the network does not know, wherever they stand, with the place
+    that has them."""
+    if model.allowed is None or model.allowed.ndim == 2:
+        return
+    known = model.allowed.cpu().numpy()
+    for place, ids in shown:
+        unknown = ids[~known[ids]]
+        if len(unknown):
+            value = int(unknown[0])
+            raise ValueError(
+                f"{place} has {kind.tokenizer.spell(value)} (value {value}), which the network "
+                "does not know: leave out what has it"
+            )
 
 
 def rows_at_a_time(asked: int, length: int) -> int:

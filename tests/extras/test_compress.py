@@ -247,6 +247,19 @@ def test_tables_come_back_cell_by_cell(table, tmp_path, capsys):
     assert read(back) == read(new)[:1] and record["examples"] == 0
 
 
+def test_a_value_that_the_network_does_not_know_is_named_before_the_work(
+    proteins, tmp_path, capsys, monkeypatch
+):
+    model = MaskedDiffusion.from_pretrained(proteins[0])
+    model.allowed = torch.arange(22) != 20
+    model.save_pretrained(tmp_path / "without-u")
+    file, out = tmp_path / "a.fasta", tmp_path / "a.umc"
+    file.write_text(">one\nMKVL\n>two\nMKUVLAG\n")
+    monkeypatch.setattr(compression, "compress", None)
+    assert main(["compress", str(tmp_path / "without-u"), str(file), str(out)]) == 2
+    assert f"example 2 of {file} has U (value 20), which" in capsys.readouterr().err
+
+
 def test_what_cannot_come_back_is_refused(text, proteins, table, tmp_path, capsys):
     def refused(said, run, content, name, *flags):
         (tmp_path / name).write_text(content, encoding="utf-8")

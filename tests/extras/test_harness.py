@@ -198,6 +198,11 @@ def test_greedy_is_what_it_generates(model_folder, model, tasks):
     assert all(len(one) <= 4 and "e" not in one for one in texts) and harness.shortened == 1
 
 
+def test_a_precision_that_there_is_not_is_refused(model_folder):
+    with pytest.raises(ValueError, match="dtype must be one of .*, not 'float16'"):
+        Harness(model_folder, dtype="float16")
+
+
 def test_of_a_context_at_least_its_end_is_read(model_folder, model):
     harness = Harness(model_folder, dtype="float32")
     for context, number in (("the dog", 7), ("", 8)):

@@ -2,6 +2,7 @@
 plain files."""
 
 import json
+import math
 import shutil
 
 import numpy as np
@@ -231,6 +232,35 @@ def test_names_that_a_table_cannot_keep(tmp_path, name):
     like = open_data(tmp_path / "like" / "out").tokenizer  # of which that column is none
     (column,) = columns_in(tmp_path / "others", columns, like=like)
     assert column.name == "b"
+
+
+def test_columns_that_others_left_out_are_not_read(tmp_path):
+    rows = {"n": [1, 2] * 20, "c": ["x", "y"] * 20}
+    odd = {"tags": [[1], []] * 20, "far": [math.inf] * 40, "raw": [b"x"] * 40}
+    for name in ("like", "other"):
+        (tmp_path / name).mkdir()
+    old = columns_in(tmp_path / "like", rows | odd, drop=list(odd))
+    like = open_data(tmp_path / "like" / "out").tokenizer
+    assert columns_in(tmp_path / "other", rows | odd, like=like) == old
+
+
+@pytest.mark.parametrize("how", ["drop", "like"])
+def test_rows_go_by_a_group_that_is_left_out(tmp_path, how):
+    who = {"who": [None if i % 5 == 4 else i // 10 for i in range(400)]}
+    rows = {"n": [i // 10 for i in range(400)], "c": ["x", "y"] * 200}
+    for name in ("like", "other"):
+        (tmp_path / name).mkdir()
+    columns_in(tmp_path / "like", rows)
+    like = open_data(tmp_path / "like" / "out").tokenizer
+    own = {"drop": ["who"]} if how == "drop" else {"like": like}
+    columns_in(tmp_path / "other", who | rows, group="who", split="0.5,0.25,0.25", **own)
+    data = open_data(tmp_path / "other" / "out")
+    assert data.tokenizer.names == ["n", "c"]
+    groups = [
+        len(np.unique(np.fromfile(data.folder / f"{split}.groups.bin", "<i8")))
+        for split in data.splits
+    ]
+    assert sum(groups) == 40 + 80  # the rows without one are by themselves
 
 
 def test_a_text_with_a_zero_byte_is_refused_by_its_file_and_column(tmp_path):

@@ -90,6 +90,7 @@ def compress(argv: list[str]) -> None:
     runtime = Runtime(args)
     from unmask import compression
     from unmask.compression.frequencies import library
+    from unmask.rows import check_known
 
     library()
     model, kind = runtime.load(args.model, "compress")
@@ -97,6 +98,8 @@ def compress(argv: list[str]) -> None:
     shares = shares_of(args, model)
     with as_file(args.input) as source:
         packed = kind.pack(source)
+        numbered = enumerate(packed.examples, 1)
+        check_known(model, kind, ((f"example {n} of {source}", ids) for n, ids in numbered))
     for note in packed.notes:
         print(f"note: {note}", file=sys.stderr)
     made = compression.compress(

@@ -42,6 +42,7 @@ def fill(argv: list[str]) -> None:
     args: Any = parse(flags_of_filling(), "fill", argv, fill.__doc__)
     runtime = Runtime(args)
     from unmask.filling import Filler
+    from unmask.rows import check_known, given
 
     check_positive(args, "num")
     if args.input != "-" and not Path(args.input).is_file():
@@ -58,6 +59,7 @@ def fill(argv: list[str]) -> None:
         source = kind.read(path, args, model.meta["length"])
         outs = [*(source.writes or [args.out]), args.json]
         check_apart(outs, [path, *source.reads, args.grid])
+        check_known(model, kind, given(source.examples, model.meta["length"], str(path)))
         made = source.fill(Filler(model, **runtime.filling(), window=args.window))
     drawn = {} if getattr(args, "best", False) else how(args, model)
     runtime.record(**made, **drawn)

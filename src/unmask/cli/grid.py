@@ -111,7 +111,7 @@ def table(costs: dict[str, Any]) -> dict[str, str]:
         one = costs[name]
         change, error, _ = difference(one, costs[first])
         said = plus_minus(one.bits_per_dim, one.bits_per_dim_stderr)
-        rows[name] = f"{said}, {change:+.4f} +- {error:.4f}"
+        rows[name] = f"{said}, {plus_minus(change, error, '+.4f')}"
     return rows
 
 

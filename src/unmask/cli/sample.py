@@ -129,7 +129,7 @@ def conditions(args: Sample, filler: Any) -> dict:
         accepted, draws = filler.accepted, filler.draws
         made |= {"accepted": accepted, "draws": draws}
         if is_writer():
-            share = f"{100 * accepted / draws:.2g} %"
+            share = f"{100 * accepted / draws:.3g} %"
             print(f"accepted {accepted:,} of {draws:,} draws ({share})", file=sys.stderr)
     return made
 

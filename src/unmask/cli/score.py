@@ -149,6 +149,8 @@ def read(args: Any, path: str, kind: Kind, model: Any, marks: list[Listed]) -> l
 
     ValueError for one that does not fit.
     """
+    from unmask.rows import check_known, seen
+
     listed = listed_of(args, path, kind)
     length = model.meta["length"]
     for one in listed:
@@ -160,10 +162,12 @@ def read(args: Any, path: str, kind: Kind, model: Any, marks: list[Listed]) -> l
     else:
         label_of(getattr(args, "label", ""), model)  # refuses any
         listed = [one._replace(example=one.example._replace(label=None)) for one in listed]
-    if not args.holes:
-        return listed
-    marks = beside(marks, listed, args.holes)
-    return [marked(one, mark, kind.unit) for one, mark in zip(listed, marks, strict=True)]
+    if args.holes:
+        marks = beside(marks, listed, args.holes)
+        listed = [marked(one, mark, kind.unit) for one, mark in zip(listed, marks, strict=True)]
+    values = ((one.place, seen(one.example, length, filled=True)) for one in listed)
+    check_known(model, kind, values)
+    return listed
 
 
 def listed_of(args: Any, path: str, kind: Kind, *, marks: bool = False) -> list[Listed]:

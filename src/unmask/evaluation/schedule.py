@@ -231,7 +231,7 @@ def table(powers: Powers, values: Tensor, title: str) -> list[str]:
         line = f"{name:{width}}  {float(powers.power[i]):6.3f}  {float(powers.half[i]):10.3g}"
         if powers.count is not None:
             share = 100 * float(powers.count[i] / powers.count.sum())
-            line += f"  {int(powers.count[i]):12,}  {share:6.2g} %"
+            line += f"  {int(powers.count[i]):12,}  {share:6.3g} %"
         lines.append(line)
     return lines
 
@@ -385,7 +385,7 @@ def draw_powers(axes, t: Tensor, powers: Powers) -> str:
     bar = axes.figure.colorbar(lines, place, orientation="horizontal", ticklocation="top")
     place.set_title("share of training data", fontsize=11, color=GREY, pad=20)
     low, high = float(shade[order[0]]), float(shade[order[-1]])
-    bar.set_ticks([low, high], labels=[f"{100 * low:.1g} %", f"{100 * high:.2g} %"], minor=False)
+    bar.set_ticks([low, high], labels=[f"{100 * low:.3g} %", f"{100 * high:.3g} %"], minor=False)
     place.minorticks_off()
     place.tick_params(labelsize=10, length=0, labelcolor=GREY)
     said = f"{drawn} that occur, a curve each"

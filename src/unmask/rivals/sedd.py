@@ -21,6 +21,7 @@ from torch import Tensor
 
 from unmask.categorical import categorical
 from unmask.diffusion import MaskedDiffusion, evaluating
+from unmask.kernels.rows import chunks
 from unmask.likelihood.estimators import Bound
 from unmask.masks import Draw
 from unmask.sampling import SAMPLERS
@@ -130,12 +131,14 @@ class Chain(State):
         chosen = torch.zeros(len(self.z), dtype=torch.bool, device=self.z.device)
         chosen[rows] = True
         b, position = (masked & chosen[:, None]).nonzero(as_tuple=True)
-        groups = self.model.open_groups(self.z, b, position)
-        with evaluating(self.model):
-            logits = seen.head(seen.hidden[seen.among[b], position])
-            log_q = self.model.log_charged(logits, self.z[b, position, None], position, groups)
         total = torch.zeros(masked.shape, dtype=torch.float64, device=self.z.device)
-        total[b, position] = log_q.double().exp().sum(-1)
+        with evaluating(self.model):
+            for part in chunks(len(b), self.model.subtokenizer.vocab_size, self.z.device):
+                i, s = b[part], position[part]
+                groups = self.model.open_groups(self.z, i, s)
+                logits = seen.head(seen.hidden[seen.among[i], s])
+                log_q = self.model.log_charged(logits, self.z[i, s, None], s, groups)
+                total[i, s] = log_q.double().exp().sum(-1)
         return total, seen, t
 
 

@@ -129,6 +129,8 @@ def in_order(
         active, t, seen = number > 0, state.fitting(), None
         if order == "counts":
             key = state.uniform(*masked.shape, rows=active)
+        elif not bool(active.any()):
+            key = masked.double()  # of which none is taken
         else:
             seen = state.look(active.nonzero()[:, 0], t)
             log_probs = partial(state.log_probs, seen)

@@ -17,6 +17,7 @@ from unmask.filling import Filler
 from unmask.kinds.kind import Filled, Partial, Source, State
 from unmask.labels import label_of, labels_of
 from unmask.roles import HOLE
+from unmask.rows import check_known, given
 from unmask.sampling import STEPS
 from unmask.serve.command import command
 from unmask.serve.models import Served
@@ -75,6 +76,7 @@ class Ask:
         if "edit" in said:
             found = opened(self.served, said["edit"], limits, settings)
             self.source, self.content, self.flags = found
+            check_given(self.served, self.source)
             self.examples, self.num = self.source.examples, settings.num
         else:
             self.examples, self.num = self.blanks(said["length"]), 1
@@ -248,6 +250,12 @@ def opened(
     return source, content, flags
 
 
+def check_given(served: Served, source: Source) -> None:
+    """ValueError for a value that the network does not know."""
+    shown = given(source.examples, served.length, served.editor.file)
+    check_known(served.model, served.kind, shown)
+
+
 def check_positions(positions: int, limits: Limits) -> None:
     """ValueError for more, of all fillings together, than one request may have."""
     if positions > limits.positions:
@@ -281,6 +289,7 @@ def in_a_file(name: str, content: bytes, read: Callable[[Path], Any]) -> Any:
 def odds(served: Served, source: Source, task: Task, limits: Limits) -> None:
     """Say the likeliest values of each hole, given what is there and no other hole."""
     until = time.monotonic() + limits.seconds
+    check_given(served, source)
     longest = max(len(one.ids) for one in source.examples)
     if longest > served.length:
         raise ValueError(

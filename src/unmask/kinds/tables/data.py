@@ -74,7 +74,7 @@ class TableData(Whole):
     def describe_groups(self, groups: int, examples: int) -> str:
         of = self.meta.get("group")
         if self.grouped:
-            return f"over {groups:,} " + (f"values of {of!r}" if of else "different rows")
+            return f"over {groups:,} " + (f"groups by {of!r}" if of else "different rows")
         over = super().describe_groups(groups, examples)
         if of or self.meta.get("together"):
             alike = f"rows of one {of!r}" if of else "equal rows"

@@ -76,6 +76,11 @@ class TableEditor(Editor):
             raise ValueError(
                 f"{path.name} has {count:,} rows, and the page takes {ROWS}: use unmask fill"
             )
+        if more := cells.width - sum(k >= 0 for k in at):
+            raise ValueError(
+                f"{path.name}: the page would lose {more} of its {cells.width} columns, which the "
+                f"model does not know: leave {', '.join(table.names)} alone, or use unmask fill"
+            )
         rows = [cells.row(i) for i in range(count)]
         ours = [
             [

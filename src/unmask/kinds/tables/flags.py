@@ -65,7 +65,8 @@ class PrepareTable:
     seed: int = 0
     """Which rows are drawn for which split."""
     group: str = ""
-    """A column, such as that of the patient, whose rows of one value stay in one split."""
+    """A column, such as that of the patient, whose rows of one value stay in one split;
+    a row without one is by itself."""
     together: bool = False
     """Equal rows stay in one split."""
     validation: str = ""

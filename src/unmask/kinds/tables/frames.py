@@ -41,9 +41,11 @@ def library_of(frame: Any) -> str:
     return name
 
 
-def columns_of(frame: Any, known: Collection[str] | None = None) -> dict[str, Column]:
-    """The columns of a frame by name, of those `known` if they are given; the index of pandas is
-    none of them.
+def columns_of(
+    frame: Any, known: Collection[str] | None = None, leave_out: Collection[str] = ()
+) -> dict[str, Column]:
+    """The columns of a frame by name, of those `known` if they are given, but for those to
+    `leave_out`; the index of pandas is none of them.
 
     ValueError for names and texts that a table cannot keep, such as blanks, which do not count
     around either, for two columns of one name, and for infinities.
@@ -51,7 +53,7 @@ def columns_of(frame: Any, known: Collection[str] | None = None) -> dict[str, Co
     library, found = library_of(frame), {}
     for i, given in enumerate(frame.columns):
         name = str(given)
-        if known is not None and name not in known:
+        if name in leave_out or (known is not None and name not in known):
             continue
         if known is None:
             check_kept(given, "the frame")
@@ -198,12 +200,13 @@ def typed_cells(
 
     spellings: of the numbers of the columns that are to be read, where that file would not have
     plain ones; None: all are to be read. missing: what texts of a column stand for none.
-    ValueError for a column of lists and the like that is not among those to `leave_out`, and for a
-    name or a text that is to be read and that a table cannot keep.
+    ValueError for a column that is to be read and that is one of lists and the like, or has a name
+    or a text that a table cannot keep; the cells of others are empty.
     """
     found, strings = {}, []
     for name, values in arrow.columns(path).items():
-        if name in leave_out:
+        wanted = name not in leave_out and (spellings is None or name in spellings)
+        if not wanted:
             values = [None] * len(values)
         nested = next((v for v in values if isinstance(v, list | dict | bytes)), None)
         if nested is not None:
@@ -211,7 +214,7 @@ def typed_cells(
             raise ValueError(f"{path}: {said}: leave it out with --drop")
         values = [None if is_nan(v) else v for v in values]
         column = column_of(name, values)
-        if name not in leave_out and (spellings is None or name in spellings):
+        if wanted:
             if name:  # else it is called by its place, as in that file
                 check_kept(name, str(path))
             check_texts(f"{path}: column {name!r}", column.texts)

@@ -10,7 +10,7 @@ from unmask.kinds.encodings import encoding_of
 from unmask.kinds.sources import read_blocks
 from unmask.kinds.tables.csv_source import SEPARATOR, decode
 
-LINE_END = re.compile("\r?\n|\r?\\Z")
+LINE_END = re.compile("\r*\n|\r*\\Z")
 MARKS = {
     "utf-8": codecs.BOM_UTF8,
     "utf-16-le": codecs.BOM_UTF16_LE,

@@ -47,7 +47,7 @@ from unmask.kinds.tables.listing import listing
 from unmask.kinds.tables.numbers import PLAIN, Marks
 from unmask.kinds.tables.rules import BINS, check_columns, make_table, unlike_numbers
 from unmask.kinds.tables.spellings import spelled
-from unmask.kinds.tables.splits import some_of_each, split_digests
+from unmask.kinds.tables.splits import some_of_each, split_digests, table_of_group
 from unmask.kinds.tables.written import nats_within
 
 # what to do with a cell that cannot be read, but to correct it
@@ -158,10 +158,13 @@ def prepare_table(
         read: dict[str, Cells] = {}
         strings: dict[str, list[str]] = {}
         spellings = {one.name: one.spelling for one in like.columns} if like else None
+        if spellings is not None and group:
+            spellings.setdefault(group, PLAIN)
+        unread = [name for name in drop if name != group]
         for name, path in paths.items():
             if name in typed:
                 read[name], strings[name] = typed_cells(
-                    path, drop, spellings, lambda name: (missing_in or {}).get(name, missing)
+                    path, unread, spellings, lambda name: (missing_in or {}).get(name, missing)
                 )
                 continue
             read[name] = read_cells(path, bar, delimiter=delimiter, encoding=encoding)
@@ -197,7 +200,11 @@ def prepare_table(
     rows = {name: np.arange(len(part.codes)) for name, part in parts.items()}
     groups: np.ndarray | None = None  # equal numbers for rows that are drawn together
     if len(parts) == 1:
-        digests = split_digests(parts["train"], kept, form, seed, group, together)
+        cells, of = parts["train"], form
+        if like is not None and group and group not in form.names:
+            of = table_of_group(group, form)
+            cells = find_columns(read["train"], of)
+        digests = split_digests(cells, kept, of, seed, group, together)
         if group or together:
             groups = digests
         else:

@@ -15,7 +15,8 @@ def split_digests(
 ) -> np.ndarray:
     """(rows,) uint64, in whose order rows are cut into splits; equal ones go to one split.
 
-    At random, by the seed and the number of the row: two equal rows are two draws.
+    At random, by the seed and the number of the row: two equal rows are two draws.  So are two rows
+    without a value of their group.
     """
     if together:
         return row_digests(cells.columns(kept), form, [form.columns[c] for c in kept])
@@ -28,7 +29,22 @@ def split_digests(
         short_digest(f"{seed}\n{text}".encode("utf-8", "surrogatepass"))
         for text in cells.texts[column]
     ]
-    return np.array(texts, np.uint64)[cells.codes[:, column]]
+    codes = cells.codes[:, column]
+    digests = np.array(texts, np.uint64)[codes]
+    missing = np.array([form.is_missing(text, group) for text in cells.texts[column]])[codes]
+    for row in np.flatnonzero(missing):
+        digests[row] = short_digest(f"{seed}\n\n{row}".encode())  # no text begins with a newline
+    return digests
+
+
+def table_of_group(group: str, table: Table) -> Table:
+    """Of this column alone, which is none of the table's, to find it in a file by.
+
+    ValueError where columns have no names, and it is beyond them.
+    """
+    names = [group] if table.header else [f"column{i}" for i in range(1, table.width + 1)]
+    check_name(group, names)
+    return table.of([Column(group, names.index(group), ("",))])
 
 
 def some_of_each(shares: tuple[float, ...], count: int) -> tuple[float, ...]:

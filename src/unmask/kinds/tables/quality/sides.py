@@ -16,7 +16,7 @@ from unmask.kinds.tables.columns import Column, Table
 from unmask.kinds.tables.csv_source import Cells, decode, read_cells
 from unmask.kinds.tables.prepare import encode, find_columns
 from unmask.kinds.tables.quality.rows import Field, Rows, Texts, align, transposed
-from unmask.kinds.tables.splits import some_of_each, split_digests
+from unmask.kinds.tables.splits import some_of_each, split_digests, table_of_group
 
 LEAST = 10  # rows of each side
 
@@ -179,8 +179,7 @@ def drawn(data: Any, cells: Cells, source: Path, encoding: str) -> dict[str, np.
         )
     group, together = meta["group"], meta["together"]
     if group and group not in table.names:  # it was dropped once rows were split
-        place = 0 if table.header else int(group.removeprefix("column")) - 1
-        table = table.of([Column(group, place, ("",))])
+        table = table_of_group(group, table)
         cells = read_file(source, table, encoding)
     every = list(range(len(table.names)))
     digests = split_digests(cells, every, table, meta["split_seed"], group, together)
