@@ -1166,7 +1166,7 @@ def test_files_of_ones_own_in_the_folder_of_a_model_are_not_lost(tmp_path):
         '["format", "sha256"]',
         '{"format": 1}',
         '{"format": 1, "sha256": "model.safetensors"}',
-    ],  # fmt: skip
+    ],
 )
 def test_a_folder_of_another_project_is_not_overwritten(tmp_path, content):
     """Which may have files of the same names."""
