@@ -32,8 +32,8 @@ PRESETS = {
         DEMO,
         "A small transformer for any text, on a laptop; unmask demo's. Command: unmask train demo "
         "--data DATA --out RUN. Cost: 2.8 minutes on two CPU cores. Expected on tiny Shakespeare: "
-        "a bound of about 2.65 bits per held-out character where the processor has bfloat16 "
-        "instructions, 2.8 elsewhere; a trigram model has 2.98.",
+        "a bound of about 2.7 bits per held-out character where the processor has bfloat16 "
+        "instructions, 2.85 elsewhere; a trigram model has 2.98.",
     ),
     "text8": Preset(
         PAPER,
