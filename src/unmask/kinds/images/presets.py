@@ -35,8 +35,8 @@ PRESETS = {
         DIGITS,
         "A small U-Net for pictures of 8 x 8 pixels; unmask demo --data digits's. Command: unmask "
         "train digits --data DATA --out RUN. Cost: 2.5 minutes on two CPU cores. Expected on the "
-        "bundled digits: a bound of about 1.75 bits per dimension; every pixel by its own histogram "
-        "takes 2.4.",
+        "bundled digits: a bound of about 1.75 bits per dimension; every pixel by its own "
+        "histogram takes 2.4.",
     ),
     "mnist": Preset(
         MNIST,
