@@ -3,7 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unmask.alphabets import Alphabets
 from unmask.batch import told
-from unmask.kinds.kind import Kind, Partial
+from unmask.kinds.kind import Partial
 from unmask.masks import BLOCK
 from unmask.roles import GIVEN, HOLE
 
@@ -103,7 +103,7 @@ def given(examples: Sequence[Partial], length: int, file: str) -> Iterator[tuple
         yield f"example {i + 1} of {file}", seen(examples[i], length)
 
 
-def check_known(model: Alphabets, kind: Kind, shown: Iterable[tuple[str, np.ndarray]]) -> None:
+def check_known(model: Alphabets, tokenizer: Any, shown: Iterable[tuple[str, np.ndarray]]) -> None:
     """ValueError for ids (n,) that the network does not know, wherever they stand, with the place
     that has them."""
     if model.allowed is None or model.allowed.ndim == 2:
@@ -114,7 +114,7 @@ def check_known(model: Alphabets, kind: Kind, shown: Iterable[tuple[str, np.ndar
         if len(unknown):
             value = int(unknown[0])
             raise ValueError(
-                f"{place} has {kind.tokenizer.spell(value)} (value {value}), which the network "
+                f"{place} has {tokenizer.spell(value)} (value {value}), which the network "
                 "does not know: leave out what has it"
             )
 

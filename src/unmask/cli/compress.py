@@ -99,7 +99,8 @@ def compress(argv: list[str]) -> None:
     with as_file(args.input) as source:
         packed = kind.pack(source)
         numbered = enumerate(packed.examples, 1)
-        check_known(model, kind, ((f"example {n} of {source}", ids) for n, ids in numbered))
+        places = ((f"example {n} of {source}", ids) for n, ids in numbered)
+        check_known(model, kind.tokenizer, places)
     for note in packed.notes:
         print(f"note: {note}", file=sys.stderr)
     made = compression.compress(

@@ -59,7 +59,8 @@ def fill(argv: list[str]) -> None:
         source = kind.read(path, args, model.meta["length"])
         outs = [*(source.writes or [args.out]), args.json]
         check_apart(outs, [path, *source.reads, args.grid])
-        check_known(model, kind, given(source.examples, model.meta["length"], str(path)))
+        shown = given(source.examples, model.meta["length"], str(path))
+        check_known(model, kind.tokenizer, shown)
         made = source.fill(Filler(model, **runtime.filling(), window=args.window))
     drawn = {} if getattr(args, "best", False) else how(args, model)
     runtime.record(**made, **drawn)

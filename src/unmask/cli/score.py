@@ -166,7 +166,7 @@ def read(args: Any, path: str, kind: Kind, model: Any, marks: list[Listed]) -> l
         marks = beside(marks, listed, args.holes)
         listed = [marked(one, mark, kind.unit) for one, mark in zip(listed, marks, strict=True)]
     values = ((one.place, seen(one.example, length, filled=True)) for one in listed)
-    check_known(model, kind, values)
+    check_known(model, kind.tokenizer, values)
     return listed
 
 

@@ -253,7 +253,7 @@ def opened(
 def check_given(served: Served, source: Source) -> None:
     """ValueError for a value that the network does not know."""
     shown = given(source.examples, served.length, served.editor.file)
-    check_known(served.model, served.kind, shown)
+    check_known(served.model, served.kind.tokenizer, shown)
 
 
 def check_positions(positions: int, limits: Limits) -> None:

@@ -5,8 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from unmask import checkpoint
 from unmask.backbones import parts_of
 from unmask.config import OF_MODEL, TrainConfig
@@ -16,6 +14,7 @@ from unmask.files import is_writer
 from unmask.hub import Found
 from unmask.kinds.registry import kind_of
 from unmask.rivals import open_model
+from unmask.rows import check_known
 from unmask.train.vocabulary import with_tokens
 
 # schedules as files call them, where flags call them otherwise
@@ -113,13 +112,8 @@ def classes_in_words(meta: dict) -> str:
 
 def check_values(model: MaskedDiffusion, data: Data) -> None:
     """ValueError where data have values that the network does not know, wherever they stand."""
-    if model.allowed is None or model.allowed.ndim == 2:
-        return
-    for split in data.splits:
-        unknown = torch.from_numpy(data.occurring(split)) & ~model.allowed.cpu()
-        if bool(unknown.any()):
-            value = int(unknown.nonzero()[0])
-            raise ValueError(
-                f"the {split} split of {data.folder} has {data.tokenizer.spell(value)} (value "
-                f"{value}), which the network does not know: leave out what has it"
-            )
+    splits = (
+        (f"the {split} split of {data.folder}", data.occurring(split).nonzero()[0])
+        for split in data.splits
+    )
+    check_known(model, data.tokenizer, splits)
