@@ -433,7 +433,16 @@ def test_a_picture_network_is_uniform_at_first_and_refuses_other_shapes():
     with pytest.raises(ValueError, match="8 x 4 x 3 = 96 values, not 64"):
         network(z[:, :64])
     for arguments, said in (
-        (dict(shape=(6, 8, 1), widths=(8, 8, 8)), "6 x 8 pixels cannot be halved 2 times"),
+        (
+            dict(shape=(6, 8, 1), widths=(8, 8, 8)),
+            "6 x 8 pixels cannot be halved 2 times: give pictures whose sides are multiples of 4, "
+            "fewer widths than 3$",
+        ),
+        (
+            dict(shape=(3, 3, 1), widths=(8,), layers=1),
+            "halved 0 times and cut into patches of 2 x 2: give pictures whose sides are multiples "
+            "of 2, or layers 0$",
+        ),
         (dict(shape=(6, 6, 1), widths=(8, 8), layers=1, heads=4), "and cut into patches of 2 x 2"),
         (dict(shape=(8, 8), widths=(8,)), r"\(height, width, channels\)"),
         (
@@ -630,6 +639,16 @@ def test_the_verbs_on_digits(folder, tmp_path, capsys, monkeypatch, digits):
     assert record["unit"] == "bits per dimension" and record["n"] == 90 and record["length"] == 64
     assert "90 images of 8 x 8 x 1 = 64 dimensions of 17 values, given their classes" in said
     assert f"{record['nats_per_example']:.3f} +- " in said and "nats an image" in said
+    report = ["--audit", "--limit=4", "--out=r.html", "--steps=4"]
+    assert main(["report", "run", "--data", str(folder), *report]) == 0
+    page = Path("r.html").read_text(encoding="utf-8")
+    assert "; given their classes; " in page and ", without their classes, 32 draws" in page
+    assert main(["schedule", "run", "--data", str(folder), "--limit=2", "--repeats=2"]) == 0
+    assert "\ngiven their classes, seed 0, " in capsys.readouterr().out
+    grid = ["--limit=2", "--repeats=2", "--steps=2", "--out=grid.json", "--json=made.json"]
+    assert main(["grid", "run", "--data", str(folder), *grid]) == 0
+    assert "test split, given their classes,\n" in capsys.readouterr().out
+    assert json.loads(Path("made.json").read_text(encoding="utf-8"))["given"] == "classes"
     common = ["--steps", "4"]
     assert main(["sample", "run", "--num", "5", "--frames", "s.gif", *common]) == 0
     with Image.open("samples.png") as grid, Image.open("s.gif") as frames:
@@ -1040,6 +1059,18 @@ def test_a_model_of_classes_takes_the_same_classes_alone(
     assert "train with --label-dropout above 0" in capsys.readouterr().err
     assert main(["eval", "run", "--data", str(folder), "--limit", "4", "--json", "e.json"]) == 0
     assert json.loads(Path("e.json").read_text(encoding="utf-8"))["given"] == "classes"
+    Image.fromarray(digits[0][0] * 15).save("a.png")
+    mask = np.zeros((8, 8), np.uint8)
+    mask[2:4] = 255
+    Image.fromarray(mask).save("m.png")
+    capsys.readouterr()
+    for command in (["score", "run", "a.png"], ["fill", "run", "a.png", "--mask", "m.png"]):
+        assert main(command) == 2
+        assert "never saw an example without its class" in capsys.readouterr().err
+        assert main([*command, "--label", "3"]) == 0
+    for command in (["audit", "run", "--data", str(folder)], ["report", "run", "--audit"]):
+        assert main(command) == 2
+        assert "never saw an example without its class" in capsys.readouterr().err
     command = ["train", "mnist", "--data", str(folder), "--out", "no", "--label-dropout", "0.5"]
     assert main(command) == 2
     assert main(["train", "mnist", "--data", str(folder), "--out", "no", "--dim", "99"]) == 2

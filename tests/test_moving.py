@@ -146,6 +146,13 @@ def test_a_gif_is_the_states_one_after_the_other(tmp_path):
         assert picture.info["duration"] == 2000
 
 
+def test_blanks_of_every_width_are_blanks():
+    """What has no shape is drawn as the sign for that, and a blank is no such thing."""
+    cells = laid_out(["a", "\t", "\u3000", "\xa0", "\x07", "b"], 64)
+    assert [cell.char for cell in cells] == ["a", " ", "\u3000", " ", "\ufffd", "b"]
+    assert [cell.x for cell in cells] == [0, 1, 2, 4, 5, 6]
+
+
 def test_they_are_bounded(tmp_path):
     """However long the text is, and however many its states."""
     text = "".join(random.Random(1).choice("abc defgh\n") for _ in range(9000))

@@ -32,6 +32,7 @@ from unmask.kinds.leftout import BadRecord, LeftOut
 from unmask.kinds.proteins import demo as demo_proteins
 from unmask.kinds.proteins.demo import UniProt
 from unmask.kinds.proteins.fasta import format_fasta, parse_fasta
+from unmask.kinds.proteins.kind import Proteins
 from unmask.kinds.proteins.residues import LETTERS
 from unmask.likelihood import (
     Enumeration,
@@ -1005,3 +1006,10 @@ def test_where_no_flag_leaves_records_out_none_is_named():
         with pytest.raises(ValueError, match="a stop inside") as error:
             LeftOut(skip_bad).skip(bad, "a.fasta")
         assert ("--skip-bad" in str(error.value)) is said
+
+
+def test_a_vocabulary_of_letters_of_texts_is_none_of_residues():
+    letters = {letter: i for i, letter in enumerate(["<mask>", *LETTERS, ".", "-"])}
+    assert Proteins.adopt(letters, Path("vocab.txt")) is not None
+    texts = letters | {letter.lower(): 30 + i for i, letter in enumerate(LETTERS)} | {" ": 99}
+    assert Proteins.adopt(texts, Path("tokenizer.json")) is None

@@ -15,6 +15,8 @@ from unmask.data import open_data, prepare_images
 from unmask.evaluation.judges import Own
 from unmask.kinds.registry import kind_of, presets
 from unmask.rivals import MODELS, open_model
+from unmask.roles import GIVEN, SCORED
+from unmask.rows import windows
 from unmask.train import train
 from unmask.train.run import known_run, read_log
 
@@ -193,6 +195,28 @@ def test_a_parts_score_given_what_comes_before_is_exact_for_ar(runs, tmp_path, c
     marks.write_text("[MASK:4]fox\n")
     assert main(["score", str(run), str(whole), "--holes", str(marks)]) == 2
     assert "knows what comes before alone" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_longer_text_is_scored_window_by_window(runs, tmp_path, capsys):
+    """Each window given what stands before it there, and never what comes later."""
+    lines = tmp_path / "a.txt"
+    lines.write_text("the quick fox\n")
+    assert main(["score", str(runs["uniform"]), str(lines), "--window"]) == 2
+    assert "--window is not for --rival uniform" in capsys.readouterr().err
+    flags = ["--window", "--dtype", "float32"]
+    assert main(["score", str(runs["ar"]), str(lines), *flags]) == 0
+    nats = float(capsys.readouterr().out.splitlines()[1].split(",")[2])
+    model = open_model(runs["ar"])
+    ids = kind_of(model.meta["data"], runs["ar"]).tokenizer.encode("the quick fox")
+    left, total = np.ones(len(ids), bool), 0.0
+    for at, fill in windows(torch.from_numpy(left), 8):
+        scored = np.flatnonzero(fill.numpy())
+        x = torch.from_numpy(ids[at].astype(np.int64))[None, : scored[-1] + 1]
+        role = torch.full_like(x, GIVEN, dtype=torch.int8)
+        role[:, torch.from_numpy(scored)] = SCORED
+        with torch.no_grad():
+            total += float(model.token_nats(model.clean(x, role=role))[0])
+    assert nats == pytest.approx(total, abs=1e-3)
 
 
 def test_training_goes_on_from_a_rival_as_the_rival(runs, data, tmp_path):

@@ -438,6 +438,41 @@ def test_a_model_with_a_curve_per_value_is_scored(data, tmp_path, capsys):
         assert abs(off) < 6 * float(drawn["difference_noise"])
 
 
+def test_mutants_of_their_own_sites_have_one_wild_type(protein_run, tmp_path, capsys):
+    """Each version of a pair is marked as the other is, also where one stands for all."""
+    (tmp_path / "m.fasta").write_text(">K2A\nMAVLAGMKXL\n>V3A\nMKALAGMKXL\n")
+    (tmp_path / "sites.fasta").write_text(">K2A\nM-VLAGMKXL\n>V3A\nMK-LAGMKXL\n")
+    (tmp_path / "wild.fasta").write_text(">wild\nMKVLAGMKXL\n")
+    flags = "--holes", tmp_path / "sites.fasta", "--repeats", 1, "--dtype", "float32"
+    pairs = "--pairs", tmp_path / "wild.fasta"
+    found = scored(capsys, protein_run, tmp_path / "m.fasta", *pairs, *flags)
+    assert [row["other"] for row in found] == ["wild", "wild"]
+    mutants = scored(capsys, protein_run, tmp_path / "m.fasta", *flags)
+    (tmp_path / "twice.fasta").write_text(">K2A\nMKVLAGMKXL\n>V3A\nMKVLAGMKXL\n")
+    wild = scored(capsys, protein_run, tmp_path / "twice.fasta", *flags)
+    assert wild[0]["nats"] != wild[1]["nats"]  # of other places
+    for row, mutant, of_wild in zip(found, mutants, wild, strict=True):
+        assert float(row["nats"]) == pytest.approx(float(mutant["nats"]), abs=1e-4)
+        assert float(row["other_nats"]) == pytest.approx(float(of_wild["nats"]), abs=1e-4)
+
+
+def test_all_of_an_example_may_be_marked(text_run, protein_run, tmp_path, capsys):
+    files = {
+        text_run: ("a.txt", "the fox\nlazy dog\n", "the [MASK:3]\n[MASK:8]\n"),
+        protein_run: ("a.fasta", ">a\nMKVL\n>b\nAGMK\n", ">a\nM--L\n>b\n[MASK:4]\n"),
+    }
+    exact = "--estimator", "enumeration"
+    for run, (name, content, marks) in files.items():
+        (tmp_path / name).write_text(content)
+        (tmp_path / f"holes-{name}").write_text(marks)
+        whole = scored(capsys, run, tmp_path / name, *exact)
+        found = scored(capsys, run, tmp_path / name, *exact, "--holes", tmp_path / f"holes-{name}")
+        assert found[1] == whole[1] and found[0]["nats"] != whole[0]["nats"]
+        # a file of which it is not said that it only marks is refused, as ever
+        assert main(["score", str(run), str(tmp_path / f"holes-{name}")]) == 2
+        assert "known" in capsys.readouterr().err
+
+
 def test_what_does_not_fit_together_is_refused(text_run, protein_run, tmp_path, capsys):
     files = {
         "a.txt": "the fox\nlazy dog\n", "three.txt": "a\nb\nc\n", "shifted.txt": "a\n\nb\n",

@@ -681,6 +681,13 @@ def test_comments_before_a_first_record_are_no_record(client):
     assert status == 200, said
 
 
+def test_residues_are_shown_as_they_were_written(client):
+    edit = {"content": ">a\nmk--LA*"}
+    _, said = client.post("/open", {"model": KINDS.index("proteins"), "edit": edit})
+    (cells,) = said["board"]["examples"]
+    assert "".join(text for text, *_ in cells) == "mkLA"
+
+
 def test_what_is_loaded_is_what_is_edited(client, runs):
     def loaded(name, file, content):
         said = {"name": file, "file": base64.b64encode(content).decode()}
@@ -689,6 +696,11 @@ def test_what_is_loaded_is_what_is_edited(client, runs):
         return answer["edit"]
 
     assert loaded("text", "a.TXT", "déjà [MASK]".encode("utf-16")) == {"content": "déjà [MASK]"}
+    # these have no carriage return, which is no letter of theirs
+    assert loaded("proteins", "a.fa", b">a\r\nM-K\r\n") == {"content": ">a\r\nM-K\r\n"}
+    said = {"name": "a.txt", "file": base64.b64encode(b"a\r\nb [MASK:2]").decode()}
+    status, answer = client.post("/load", {"model": KINDS.index("text"), **said})
+    assert status == 400 and "carriage returns, which the page would lose" in str(answer)
     table = loaded("tables", "x.csv", b"pay,age\n7,30\n?,\n")
     assert table == {"rows": [["30", "", "7"], ["", "", ""]], "fixed": ["job"]}
     from io import BytesIO
@@ -734,7 +746,7 @@ def test_cells_joined_are_the_text(client, models):
     assert sum(size for _, size, _ in cells) == len(given.encode()) + 8
     assert ["\u2013", 3, False] in cells
     board = client.post("/open", {"model": 1, "edit": EDITS["proteins"]})[1]["board"]
-    cells = [(letter, letter == "-") for letter in "MK--LB---A"]
+    cells = [(letter, letter == "-") for letter in "MK--LB---a"]
     assert board["examples"] == [[["" if hole else c, 1, hole] for c, hole in cells]]
     made = Tokenizer(kinds.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

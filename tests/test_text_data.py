@@ -10,6 +10,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from unmask.data import (
     Characters,
@@ -18,6 +19,8 @@ from unmask.data import (
     load_tokenizer,
     make_tokenizer,
     open_data,
+    prepare_images,
+    prepare_proteins,
     prepare_text,
 )
 from unmask.kinds import sources
@@ -895,6 +898,64 @@ def test_a_text_that_stands_beside_its_packed_copies_is_read_once(tmp_path):
     with pytest.raises(ValueError, match="none.txt is empty"):  # of which no copy is to blame
         none = write(tmp_path / "none.txt", b"")
         prepare_text(source, tmp_path / "no", validation=none, progress=False)
+
+
+def test_a_file_and_a_link_to_it_are_one_document(tmp_path):
+    source = tmp_path / "texts"
+    source.mkdir()
+    (source / "b.txt").write_bytes(b"first" * 40)
+    (source / "a.txt").symlink_to(source / "b.txt")
+    meta = prepare_text(source, tmp_path / "data", split="1,0,0", progress=False)
+    assert meta["document_count"]["train"] == 1 and meta["tokens"]["train"] == 200
+    assert meta["skipped"] == {"a link to a file that is read": {"count": 1, "first": ["a.txt"]}}
+    with pytest.raises(ValueError, match="b.txt is empty"):  # of which no link is to blame
+        (source / "b.txt").write_bytes(b"")
+        prepare_text(source / "b.txt", tmp_path / "no", progress=False)
+
+
+@pytest.mark.parametrize("name", ["validation", "test"])
+@pytest.mark.parametrize("kind", ["text", "proteins", "images"])
+def test_nothing_that_is_held_out_is_trained_on(tmp_path, kind, name):
+    """A source of its own that lies in the folder of another would be in both."""
+    home = tmp_path / "home"
+    (home / "held").mkdir(parents=True)
+    for path in (home / "a", home / "b", home / "held" / "c"):
+        if kind == "images":
+            Image.new("L", (4, 4), len(path.name)).save(f"{path}.png")
+        else:
+            path.write_text("some text" if kind == "text" else f">{path.name}\nMKV{'L' * 30}\n")
+    prepare = {"text": prepare_text, "proteins": prepare_proteins, "images": prepare_images}[kind]
+    (file,) = (home / "held").iterdir()
+    (tmp_path / "link").symlink_to(home / "held")
+    files = [] if kind == "images" else [file]  # one picture is no source
+    for held in (home / "held", tmp_path / "link", *files):
+        said = f"which is for {name}, and in .*home, which is for train: keep them apart"
+        with pytest.raises(ValueError, match=said):
+            prepare(home, tmp_path / "out", **{name: held}, progress=False)
+        with pytest.raises(ValueError, match="home, which is for .*: keep them apart"):
+            prepare(held, tmp_path / "out", **{name: home}, progress=False)
+    assert not (tmp_path / "out").exists()
+    # elsewhere, or the very same source for both, is what was asked for
+    (home / "held").rename(tmp_path / "held")
+    prepare(home, tmp_path / "out", **{name: tmp_path / "held"}, progress=False)
+    prepare(home, tmp_path / "same", **{name: home}, progress=False)
+
+
+def test_what_is_left_out_of_the_folder_that_one_is_in_is_told(tmp_path, monkeypatch):
+    source = tmp_path / "texts"
+    source.mkdir()
+    monkeypatch.chdir(source)
+    (source / "a.parquet").write_bytes(b"PAR1\x15\x04" + bytes(20))
+    with pytest.raises(
+        ValueError, match=r"but 1 \(a Parquet file\): a.parquet: .*--format parquet"
+    ):
+        prepare_text(".", tmp_path / "out", progress=False)
+    (source / "a.parquet").rename(tmp_path / "a.parquet")
+    (source / "a.jsonl").write_text('{"body": "x"}\n')
+    for tokenizer in ("bytes", "characters"):
+        with pytest.raises(ValueError, match=r"could be read: 1 \(the field 'text' is missing\)"):
+            how = {"tokenizer": tokenizer, "skip_bad": True, "progress": False}
+            prepare_text(".", tmp_path / "out", **how)
 
 
 def test_links_of_a_folder_are_followed_once_and_lead_somewhere(tmp_path):

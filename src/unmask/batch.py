@@ -3,6 +3,8 @@
 `MaskedDiffusion.clean` makes one of token ids; draws, scores and bounds take it.
 """
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -136,3 +138,9 @@ def scored_positions(batch: dict[str, Tensor]) -> int:
     if "role" in batch:
         return int((batch["role"] == SCORED).sum())
     return int(batch["valid"].sum()) if "valid" in batch else batch["x"].numel()
+
+
+def accepts(function: Callable, name: str) -> bool:
+    """Whether a function has a parameter of this name, or takes **anything."""
+    parameters = inspect.signature(function).parameters
+    return name in parameters or any(p.kind == p.VAR_KEYWORD for p in parameters.values())

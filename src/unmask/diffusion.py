@@ -7,7 +7,6 @@ masked is whole tokens or the digits of a token, each on its own (MDM-Prime, arX
 values; K = `schedule.num_values`; R rows, a row being a token that has at least one masked unit.
 """
 
-import inspect
 import itertools
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from unmask import masks, schedules
 from unmask.alphabets import Alphabets, check_allowed
-from unmask.batch import Batch, roles_of, told
+from unmask.batch import Batch, accepts, roles_of, told
 from unmask.categorical import uniform
 from unmask.formula import continuous, discrete
 from unmask.kernels.marginals import marginal_nats
@@ -480,12 +479,6 @@ class MaskedDiffusion(Alphabets):
     def drawn_nats(self, batch: Batch, steps: int | None, generator: Generator) -> Tensor:
         """`nelbo` of a clean batch."""
         return self.score(batch, self.draw(batch, steps, generator))[1]
-
-
-def accepts(function: Callable, name: str) -> bool:
-    """Whether a function has a parameter of this name, or takes **anything."""
-    parameters = inspect.signature(function).parameters
-    return name in parameters or any(p.kind == p.VAR_KEYWORD for p in parameters.values())
 
 
 @contextmanager

@@ -24,7 +24,8 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.symbolic_shapes import free_symbols
 
 from unmask import __version__
-from unmask.diffusion import MaskedDiffusion, accepts, evaluating
+from unmask.batch import accepts
+from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.files import write_whole
 from unmask.schedules import Polynomial
 

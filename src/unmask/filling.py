@@ -245,7 +245,7 @@ class Filler:
         holes, unknown, valid = (
             torch.from_numpy(part) for part in (role == HOLE, role == UNKNOWN, role != ABSENT)
         )
-        return Rows(z, holes, unknown, valid, labels_of(examples))
+        return Rows(z, holes, unknown, valid, labels_of(self.model, examples))
 
     def check_weights(self, examples: Sequence[Partial], score: int) -> None:
         """ValueError for weights that cannot be heeded."""

@@ -8,6 +8,15 @@ def classes_of(model) -> tuple[int, list[str]]:
     return model.meta["data"].get("classes", 0), model.meta["data"].get("class_names", [])
 
 
+def check_unlabelled(model, fix: str) -> None:
+    """ValueError for a network that was always given a class, whose answers without one are noise;
+    `fix`: what to do."""
+    if model.meta.get("labels") and not model.meta.get("label_dropout"):
+        raise ValueError(
+            f"the model never saw an example without its class (--label-dropout 0): {fix}"
+        )
+
+
 def label_of(said: str, model) -> int | None:
     """The class that --label says, by its name or its number; None if it says none."""
     if said in ("", "-1"):

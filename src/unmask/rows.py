@@ -12,6 +12,7 @@ from torch import Tensor
 from unmask.alphabets import Alphabets
 from unmask.batch import told
 from unmask.kinds.kind import Partial
+from unmask.labels import check_unlabelled
 from unmask.masks import BLOCK
 from unmask.roles import GIVEN, HOLE
 
@@ -62,14 +63,18 @@ def numbered(batches: list[list[int]], num: int) -> list[list[int]]:
     return found
 
 
-def labels_of(examples: Sequence[Partial]) -> Tensor | None:
-    """(B,) the labels of examples, or None where none has one; ValueError where some have."""
+def labels_of(model: Any, examples: Sequence[Partial]) -> Tensor | None:
+    """(B,) the labels of examples, or None where none has one; ValueError where some have, and
+    where the model needs them."""
     labels = [example.label for example in examples if example.label is not None]
     if labels and len(labels) < len(examples):
         raise ValueError(
             f"{len(labels)} of {len(examples)} examples have a label: give all of them one, or none"
         )
-    return torch.tensor(labels) if labels else None
+    if not labels:
+        check_unlabelled(model, "give its class, with --label or as the label of the example")
+        return None
+    return torch.tensor(labels)
 
 
 def masks_of(number: int, window: int) -> int:

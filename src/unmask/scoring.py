@@ -354,7 +354,7 @@ class Scorer:
         for row, (_, _, _, example, _) in enumerate(pieces):
             x[row, : len(example.ids)] = torch.from_numpy(np.asarray(example.ids, np.int64))
             role[row, : len(example.ids)] = torch.from_numpy(example.role)
-        cond = labels_of([piece.example for piece in pieces])
+        cond = labels_of(model, [piece.example for piece in pieces])
         ends = torch.tensor([piece.ends for piece in pieces])
         given = {"x": x, "role": role, "cond": cond, "ends": None if bool(ends.all()) else ends}
         there = {name: v.to(model.device) for name, v in given.items() if v is not None}
@@ -378,12 +378,14 @@ class Scorer:
         ids, role = example.ids, example.role.copy()
         left = role == HOLE
         there = role != ABSENT
+        # what knows only what comes before sees nothing of it either way
+        later = ABSENT if self.model.one_by_one else UNKNOWN
         for window, (at, fill) in enumerate(windows(torch.from_numpy(left), self.length)):
             now = np.zeros_like(left)
             now[at] = fill.numpy()
             left = left & ~now
             own = np.where(role == HOLE, GIVEN, role)
-            own = np.where(now, HOLE, np.where(left, UNKNOWN, own)).astype(np.int8)
+            own = np.where(now, HOLE, np.where(left, later, own)).astype(np.int8)
             ends = not there[: at.start].any(), not there[at.stop :].any()
             part = example._replace(ids=ids[at], role=own[at])
             yield Piece(of, window, at.start, part, ends)

@@ -301,6 +301,45 @@ def test_what_cannot_be_is_refused(model_folder, tasks, tmp_path, capsys):
     argv += ["--model_args", f"pretrained={tmp_path}/nothing"]
     assert main(["lm-eval", *map(str, argv)]) == 2
     assert "nothing" in capsys.readouterr().err
+    for said, why in {
+        f"pretrained={model_folder},repeat=64": "--model_args has repeat: it can have pretrained,",
+        f"pretrained={model_folder},repeats=many": "repeats must be a whole number, not 'many'",
+        "repeats=8": "--model_args names no model",
+    }.items():
+        assert main(["lm-eval", *map(str, argv[:-1]), said]) == 2
+        assert why in capsys.readouterr().err
+
+
+def test_arguments_go_before_flags(model_folder):
+    """As the command hands them on, which always says a device and a size of batches."""
+    flags = {"device": "cuda:0", "batch_size": 1, "max_batch_size": None}
+    said = f"pretrained={model_folder},device=cpu,batch_size=3,trust_remote_code=True"
+    harness = Harness.create_from_arg_string(said, flags)
+    assert harness.device.type == "cpu" and harness.scorer.rows == 3
+
+
+def test_what_the_network_does_not_know_is_refused_before_the_work(model_folder, tmp_path):
+    model = unmask.MaskedDiffusion.from_pretrained(model_folder)
+    letters = model.meta["data"]["tokenizer"]["alphabet"]
+    allowed = torch.tensor([letter != "x" for letter in letters])
+    without = unmask.MaskedDiffusion(
+        model.backbone, model.schedule, model.subtokenizer, allowed=allowed, meta=model.meta
+    )
+    without.save_pretrained(tmp_path / "m")
+    harness = Harness(tmp_path / "m", repeats=2)
+    said = r"task, document 7, request 0 has 'x' \(value \d+\), which the network does not know"
+    for ask, arguments in [
+        (harness.loglikelihood, ("x", "a")),
+        (harness.loglikelihood, ("a", "x")),
+        (harness.loglikelihood_rolling, ("fox",)),
+        (harness.generate_until, ("fox", {})),
+    ]:
+        known = Instance("", {}, ("a", *arguments[1:]), 0, metadata=("task", 6, 1))
+        with pytest.raises(ValueError, match=said):
+            ask([known, Instance("", {}, arguments, 0, metadata=("task", 7, 1))])
+    # what a context loses is not seen
+    context = "x" + "a" * model.meta["length"]
+    assert harness.loglikelihood([Instance("", {}, (context, "b"), 0, metadata=("task", 7, 1))])
 
 
 def test_the_command(model_folder, tasks, tmp_path, capsys, caplog):

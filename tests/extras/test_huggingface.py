@@ -403,6 +403,9 @@ def test_every_verb_takes_a_model_of_residues(tmp_path):
     assert code == 0 and out.count("nats=") == 2, err
     code, out, err = run("audit", tmp_path / "m", "--data", data, "--limit", 4, "--enumerate", 4)
     assert code == 0 and "all 13 passed" in out, out + err
+    # of windows as long as the network has positions for, without room for padding
+    code, out, err = run("audit", tmp_path / "m", "--limit", 2, "--enumerate", 4)
+    assert code == 0 and "padding: predictions with more of it" in out, out + err
     tune = (
         "train", "tune-protein", "--data", data, "--out", tmp_path / "run", "--steps", 2,
         "--batch-size", 2, "--length", 24, "--eval-windows", 4,
@@ -510,6 +513,8 @@ def test_any_module_in_python(marks):
     torch.testing.assert_close(network(z)[..., 5:15], theirs[..., 5:15])
     model = unmask.MaskedDiffusion(network, unmask.schedules.Linear(), unmask.Subtokenizer(16))
     assert model.allowed.sum() == 10 and unmask.sample(model, num=2, length=5, steps=2).min() > 4
+    with pytest.raises(ValueError, match="Sequential does not take: give whole examples"):
+        network(z, valid=torch.tensor([[True, True, False]]))
     with pytest.raises(ValueError, match="6 tokens are more than the 5"):
         unmask.sample(model, num=2, length=6, steps=2)
     with pytest.raises(ValueError, match="the network has 8 rows, and its vocab"):

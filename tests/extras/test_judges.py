@@ -170,6 +170,15 @@ def test_what_is_no_causal_model_is_refused(prepared, tmp_path):
     refused()
     (folder / "pytorch_model.bin").unlink()
     (folder / "model.safetensors").write_bytes(weights)
+    # of other versions of these libraries, which raise errors of their own
+    for name, change in {
+        "config.json": {"n_layer": "2"},
+        "tokenizer.json": {"model": {"type": "New"}},
+    }.items():
+        whole = (folder / name).read_text()
+        (folder / name).write_text(json.dumps(json.loads(whole) | change))
+        refused()
+        (folder / name).write_text(whole)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink()
     with pytest.raises(ValueError, match="has no tokenizer"):

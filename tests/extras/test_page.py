@@ -268,10 +268,10 @@ def test_several_sequences_are_masked_in_their_text(browser, server):
         assert page.locator(".card .pinned").count() == 0
         refused(page.get_by_text("Use this sequence").click)
         assert downloaded(page) == f">a filling-1\n{first}\n>b c filling-1\n{second}\n"
-        page.fill("#content", ">a b\nMKV")  # one keeps its header
+        page.fill("#content", "; x\n\n>a b\nMKV")  # one keeps its header, and what stands before
         expect(boards).to_have_text(["MKV"])
         boards.locator(".cell").first.click()
-        expect(page.locator("#content")).to_have_value(">a b\n-KV")
+        expect(page.locator("#content")).to_have_value("; x\n\n>a b\n-KV")
 
 
 def test_a_download_is_the_whole_filling(browser, server):
@@ -291,6 +291,12 @@ def test_a_download_is_the_whole_filling(browser, server):
         fill(page)
         assert [line for line in downloaded(page).splitlines() if line.startswith(">")] == [
             ">filling-1", ">b filling-1"
+        ]  # fmt: skip
+        page.fill("#content", "; x\n\n>a\nM-KV\n>b\nML-\n")
+        expect(page.locator("#reads .cell")).to_have_count(7)
+        fill(page)
+        assert [line for line in downloaded(page).splitlines() if line.startswith(">")] == [
+            ">a filling-1", ">b filling-1"
         ]  # fmt: skip
         page.select_option("#model", str(KINDS.index("images")))
         page.fill("#num", "16")
@@ -583,6 +589,12 @@ def test_on_a_phone_nothing_is_cut_off(browser, server, kind, scheme):
         )
         ink, paper = ([int(n) for n in re.findall(r"\d+", colour)[:3]] for colour in colours)
         assert (sum(ink) > sum(paper)) == (scheme == "dark") and abs(sum(ink) - sum(paper)) > 400
+
+
+def test_what_is_asked_for_at_first_is_within_the_limits(browser, models):
+    pictures = [models[KINDS.index("images")]]
+    with serving(pictures, num=2) as (server, _), opened(browser, server) as page:
+        assert page.input_value("#num") == "2"
 
 
 def test_ten_clients_for_ten_seconds(models):

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from unmask.audit import MAX_UNITS, SIGMAS, exact_nelbo
 from unmask.audit.verdicts import Verdicts
+from unmask.batch import accepts
 from unmask.categorical import uniform
 from unmask.device import precision
-from unmask.diffusion import MaskedDiffusion, accepts, evaluating
+from unmask.diffusion import MaskedDiffusion, evaluating
 from unmask.estimate import Estimate
 from unmask.likelihood import Bound, UnresolvedError
 from unmask.likelihood import estimate as estimate_by
@@ -138,6 +139,8 @@ def check_predictions(
     vocab_size, length = model.subtokenizer.vocab_size, model.subtokenizer.length
     if not fixed_length(model):
         x, valid = cut(x, valid, max(1, LOGITS // vocab_size))
+    if most := getattr(model.backbone, "length", 0):  # of its positions some are for padding
+        x, valid = cut(x, valid, max(1, 3 * (most - 1) // 4))
     x, valid = cut(x, valid, x.shape[1], rows=max(2, LOGITS // (vocab_size * x.shape[1])))
     batch = model.clean(x, **said_of(valid))
     valid = batch.told.get("valid")  # nothing else is told to the network

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.backbones.families import FAMILIES, build, family_of, fields_of
+from unmask.batch import accepts
 
 # entries of vocabularies that no text has: of BERT's kin, and of RoBERTa's
 UNUSED = re.compile(r"[\[<]unused_?\d+[\]>]|madeupword\d+")
@@ -111,6 +112,11 @@ class Rows(nn.Module):
         """z (B, S), V where masked -> logits (B, S, V)."""
         ids, there = self.inputs(z, valid, ends)
         given = {} if there is None else {"attention_mask": there.long()}
+        if given and not accepts(self.network.forward, "attention_mask"):
+            raise ValueError(
+                "examples of several lengths, or pieces of examples, need an attention_mask, which "
+                f"{type(self.network).__name__} does not take: give whole examples of one length"
+            )
         said = self.network(ids, **given)
         logits = said if isinstance(said, Tensor) else said.logits
         # rows have no values while the network is exported

@@ -77,15 +77,17 @@ class UNet(nn.Module):
                 f"the first width, {widths[0]}, must be even, "
                 "since the time is told by pairs of sines and cosines"
             )
-        fine, cut, other = 2 ** (len(widths) - 1), "", ""
+        halved = len(widths) - 1
+        fine, cut, other = 2**halved, "", ""
         if layers:
             fine *= patch
             cut = f" and cut into patches of {patch} x {patch}"
-            other = f", or another patch than {patch}"
+            other = ", or layers 0"
         if shape[0] % fine or shape[1] % fine:
+            fewer = f", fewer widths than {len(widths)}" * bool(halved)
             raise ValueError(
-                f"{shape[0]} x {shape[1]} pixels cannot be halved {len(widths) - 1} times{cut}: "
-                f"give fewer widths than {len(widths)}{other}"
+                f"{shape[0]} x {shape[1]} pixels cannot be halved {halved} times{cut}: give "
+                f"pictures whose sides are multiples of {fine}{fewer}{other}"
             )
         embed = embed or widths[0]
         mlp = mlp or 64 * -(-dim * 8 // 192)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from unmask.cli.flags import Machine, Model, parse
 from unmask.cli.runtime import Runtime, check_positive, report_checks, same_data
+from unmask.labels import check_unlabelled
 
 COMPARED = 1000  # samples, and examples of the data, whose values are counted
 COUNTED = 10_000  # examples whose values are counted at each position by itself
@@ -75,6 +76,7 @@ def audit(argv: list[str]) -> int:
     if model.objective != "nelbo":
         trained = "the joint loss, which is no bound; what is audited is its bound"
     if model.meta.get("labels"):
+        check_unlabelled(model, "name one that was trained with more")
         on += ", without their classes"
     print(
         f"{runtime.found.folder}, trained on {trained}; {on}, {runtime.dtype}, "

@@ -46,7 +46,8 @@ def grid(argv: list[str]) -> None:
     from unmask.rows import rows_at_a_time
 
     model, kind = runtime.load(args.model, "grid")
-    data = open_data(args.data, labels=model.meta.get("labels", False))
+    labels = model.meta.get("labels", False)
+    data = open_data(args.data, labels=labels)
     same_data(model, kind, data, runtime.found.place)
     length = model.meta["length"]
     check_steps(args.steps, length)
@@ -70,7 +71,8 @@ def grid(argv: list[str]) -> None:
     by = "by the curve of the validation split"
     print(f"{args.out}: {args.steps} steps for {length:,} tokens, {by}")
     print(f"  masked after each: {', '.join(map(str, counts))}")
-    print(f"  {best.what}, bits per {data.unit}, test split,")
+    classes = ", given their classes" if labels else ""
+    print(f"  {best.what}, bits per {data.unit}, test split{classes},")
     print(f"  of {best.sampler}:")
     for name, row in table(costs).items():
         print(f"    {name:<22} {row}")
@@ -79,6 +81,7 @@ def grid(argv: list[str]) -> None:
     written = {"counts": counts, "masking": best.masking} | of_model | of_data
     write_whole(Path(args.out), json.dumps(written, indent=2) + "\n")
     values = {name: numbers(one, best) for name, one in costs.items()}
+    of_data |= {"given": "classes" if labels else None}
     runtime.record(unit=f"bits per {data.unit}", grids=values, **of_data, counts=counts)
 
 

@@ -12,6 +12,7 @@ from unmask.cli.runtime import Runtime, check_positive, how, made_by, same_data
 from unmask.cli.sample import sizes_of
 from unmask.files import descriptor
 from unmask.kinds.output import check_apart, check_out
+from unmask.labels import check_unlabelled
 
 TOGETHER = 8  # examples that are filled in, at most
 FILLINGS = 3
@@ -77,6 +78,7 @@ def report(argv: list[str]) -> None:
     log, training = read_run(runtime)
     if args.audit:
         model.refuse("audit")
+        check_unlabelled(model, "leave out --audit")
     data = opened(args, runtime, model, kind)
     if any(args.words):
         if not kind.has_words:
@@ -250,6 +252,8 @@ def bounded(
     count = len(bound.positions)
     protocol = protocol_of(data, model, (split, length, count), how_estimated(args, runtime, bound))
     notes = [f"{split} split", f"{count:,} of {of:,} windows", *data.protocol(split, length)]
+    if model.meta.get("labels"):
+        notes.append("given their classes")
     other = split_otherwise(model.meta["data"], data.meta)
     parts["seen"] = split if other or split == "train" else ""
     if other:
@@ -324,6 +328,8 @@ def audited(args: Report, runtime: Runtime, model: Any, data: Any) -> Any:
     )  # fmt: skip
     if data is not None:
         on = on.replace(str(data.folder), data.folder.name)  # a page is sent to others
+    if model.meta.get("labels"):
+        on += ", without their classes"
     how_checked = {"units": UNITS, "repeats": DRAWS, "seed": args.seed}
     rows = [["check", "measured", "limit", "verdict"]]
     for one in checks.check_model(model, x, valid, dtype=runtime.dtype, **how_checked):

@@ -44,9 +44,9 @@ def schedule(argv: list[str]) -> None:
     check_out(args.out, ".png")
     check_apart([args.out, args.json], [args.data])
     model, kind = runtime.load(args.model, "schedule")
-    data = None
+    data, labels = None, model.meta.get("labels", False)
     if args.data:
-        data = open_data(args.data, labels=model.meta.get("labels", False))
+        data = open_data(args.data, labels=labels)
         same_data(model, kind, data, runtime.found.place)
         for split in ("train", args.split):
             data.window_count(split, model.meta["length"])  # an empty one is an error here
@@ -72,7 +72,9 @@ def schedule(argv: list[str]) -> None:
         with runtime.precision:
             bounds = learned.measure(model, data, powers, **flags)
         print(f"\n{learned.describe_bounds(bounds, powers, model, data.unit, args.split)}")
-        print(f"seed {args.seed}, {runtime.dtype}, {runtime.whose_weights}")
+        classes = "given their classes, " if labels else ""
+        print(f"{classes}seed {args.seed}, {runtime.dtype}, {runtime.whose_weights}")
         of = {"split": args.split, "unit": f"bits per {data.unit}"}
         of |= {"length": model.meta["length"], "data_sha256": data.meta["sha256"]}
+        of |= {"given": "classes" if labels else None}
     runtime.record(**learned.record_of(model.schedule, powers, bounds), **of)

@@ -68,10 +68,13 @@ def score(argv: list[str]) -> None:
     check_positive(args, "repeats")
     check_files(args)
     runtime = Runtime(args)
+    from unmask.rows import check_known, seen
     from unmask.scoring import Scorer, StoppedError
 
     model, kind = runtime.load(args.model, "score")
     refuse_others(args, kind, "List")
+    if args.window:
+        model.refuse("--window")
     if args.window and kind.fixed:
         raise ValueError(f"--window is not for {kind.what}: leave it out")
     estimator = estimator_of(args, model)
@@ -89,12 +92,18 @@ def score(argv: list[str]) -> None:
         progress=True,
     )
     marks = listed_of(args, args.holes, kind, marks=True) if args.holes else []
-    listed = read(args, args.input, kind, model, marks)
+    listed = read(args, args.input, kind, model)
+    others = beside(read(args, args.pairs, kind, model), listed, args.pairs) if args.pairs else []
+    if args.holes:
+        marks = beside(marks, listed, args.holes)
+        listed = [marked(*pair, kind.unit) for pair in zip(listed, marks, strict=True)]
+        if args.pairs:
+            others = [marked(*pair, kind.unit) for pair in zip(others, marks, strict=True)]
+    length = model.meta["length"]
+    shown = ((o.place, seen(o.example, length, filled=True)) for o in (*listed, *others))
+    check_known(model, kind.tokenizer, shown)
     examples = [one.example for one in listed]
     said = f"{estimator.what}: {estimator.name(model)}, of {estimator.sampler(model)}"
-    others: list[Listed] = []
-    if args.pairs:
-        others = beside(read(args, args.pairs, kind, model, marks), listed, args.pairs)
     print(said, file=sys.stderr)
     learned = model.schedule.num_values > 1
     stop, found = None, list[Any]()
@@ -144,13 +153,11 @@ def check_files(args: Any) -> None:
     check_apart(outs, [*inputs.values(), args.grid])
 
 
-def read(args: Any, path: str, kind: Kind, model: Any, marks: list[Listed]) -> list[Listed]:
-    """The examples of a file, with the roles that the `marks` of --holes, if any, give them.
+def read(args: Any, path: str, kind: Kind, model: Any) -> list[Listed]:
+    """The examples of a file, all of whose values are scored.
 
     ValueError for one that does not fit.
     """
-    from unmask.rows import check_known, seen
-
     listed = listed_of(args, path, kind)
     length = model.meta["length"]
     for one in listed:
@@ -162,11 +169,6 @@ def read(args: Any, path: str, kind: Kind, model: Any, marks: list[Listed]) -> l
     else:
         label_of(getattr(args, "label", ""), model)  # refuses any
         listed = [one._replace(example=one.example._replace(label=None)) for one in listed]
-    if args.holes:
-        marks = beside(marks, listed, args.holes)
-        listed = [marked(one, mark, kind.unit) for one, mark in zip(listed, marks, strict=True)]
-    values = ((one.place, seen(one.example, length, filled=True)) for one in listed)
-    check_known(model, kind.tokenizer, values)
     return listed
 
 

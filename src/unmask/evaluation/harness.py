@@ -4,6 +4,7 @@ What the harness calls a log-likelihood is here a bound below it, minus a score 
 exact counts of masks, and a noise that is kept beside it.
 """
 
+import inspect
 import json
 import logging
 import math
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
+from lm_eval.utils import simple_parse_args_string
 
 from unmask import checkpoint, hub
 from unmask.device import pick_device, pick_dtype, precision
@@ -25,6 +27,7 @@ from unmask.kinds.kind import Partial
 from unmask.kinds.output import check_out
 from unmask.kinds.registry import kind_of
 from unmask.roles import GIVEN, HOLE, UNKNOWN
+from unmask.rows import check_known
 from unmask.scoring import Score, Scorer, difference, hashed
 
 MOST_GENERATED = 256  # tokens, where a task does not say: the harness's own number
@@ -67,6 +70,9 @@ class Harness(LM):
         max_batch_size: int | None = None,
     ):
         super().__init__()
+        for name, value in {"repeats": repeats, "seed": seed, "steps": steps}.items():
+            if type(value) is not int:
+                raise ValueError(f"{name} must be a whole number, not {value!r}")
         if repeats < 2:
             raise ValueError(f"repeats must be at least 2, for the noise, not {repeats}")
         check_out(record)
@@ -95,6 +101,24 @@ class Harness(LM):
         self.shortened = self.apart = 0  # requests: see `fitted` and `split`
         self.scored: list[dict] = []  # what was scored, with its noise
 
+    @classmethod
+    def create_from_arg_string(cls, arg_string: str, additional_config: Any = None) -> "Harness":
+        return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
+
+    @classmethod
+    def create_from_arg_obj(cls, arg_dict: dict, additional_config: Any = None) -> "Harness":
+        """As the command makes it: what stands in --model_args goes before its own flags."""
+        flags = {name: value for name, value in (additional_config or {}).items() if value}
+        said = flags | arg_dict
+        said.pop("trust_remote_code", None)  # which is said of data sets
+        known = list(inspect.signature(cls).parameters)
+        for name in said:
+            if name not in known:
+                raise ValueError(f"--model_args has {name}: it can have {', '.join(known)}")
+        if "pretrained" not in said:
+            raise ValueError("--model_args names no model: give pretrained=MODEL")
+        return cls(**said)
+
     # ------------------------------------------------------------ the harness's three questions
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
@@ -107,6 +131,7 @@ class Harness(LM):
         for one in requests:
             context, continuation = one.args
             given, scored = self.split(context, continuation, place(one))
+            self.check(scored, place(one))
             examples.append(self.fitted(given, scored, place(one)))
         scores = self.scorer.score(examples, masks=[number_of(one) for one in requests])
         greedy = self.are_greedy(examples)
@@ -185,6 +210,7 @@ class Harness(LM):
         over = max(0, len(given) + len(scored) - self.length)
         self.shortened += over > 0
         given = given[over:]
+        self.check(given, where)
         role = np.repeat(np.array([GIVEN, HOLE], np.int8), [len(given), len(scored)])
         return Partial(np.concatenate([given, scored]), role)
 
@@ -193,6 +219,7 @@ class Harness(LM):
         ids = self.encode(text, where)
         if not len(ids):
             raise ValueError(f"{where} has an empty text, which costs nothing: take it out")
+        self.check(ids, where)
         cuts = range(self.length, len(ids), self.length)
         return [Partial(part, np.full(len(part), HOLE, np.int8)) for part in np.split(ids, cuts)]
 
@@ -202,6 +229,9 @@ class Harness(LM):
             return self.tokenizer.encode(text).astype(np.int64)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
+
+    def check(self, ids: np.ndarray, where: str) -> None:
+        check_known(self.model, self.tokenizer, [(where, ids)])
 
     def asked(self, context: str, settings: dict, where: str) -> Asked:
         """A request to generate; ValueError for a setting that has no meaning here."""

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from tqdm import tqdm
 
@@ -24,9 +23,10 @@ from unmask.documents import read_json
 from unmask.kinds.kind import Kind
 from unmask.kinds.quality import Example
 from unmask.kinds.registry import kind_of
+from unmask.labels import check_unlabelled
 from unmask.likelihood import estimate
 from unmask.rivals import open_model
-from unmask.rows import rows_at_a_time
+from unmask.rows import check_known, rows_at_a_time
 
 ORDER = likelihood.Path("left-to-right")
 # of transformers; without one of these files it may make up a vocabulary
@@ -90,6 +90,8 @@ class Own:
             raise ValueError(f"{folder} does not say which tokens it was trained on: name another")
         if why := kind_of(meta["data"], folder).differs(kind, folder):
             raise ValueError(f"{kind.folder} {why}")
+        check_unlabelled(self.model, "name another model")
+        self.tokenizer = kind.tokenizer
         own = likelihood.own_estimator(self.model)
         self.estimator = own if own.exact else ORDER
         if not own.exact:
@@ -101,6 +103,8 @@ class Own:
 
     def rows(self, examples: Sequence[Example]) -> list[np.ndarray]:
         size = self.model.subtokenizer.vocab_size
+        shown = ((f"{one.text[:40]!r}", one.ids[one.ids < size]) for one in examples)
+        check_known(self.model, self.tokenizer, shown)
         return [np.where(one.ids < size, one.ids.astype(np.int64), -1) for one in examples]
 
     def nats(self, rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -331,7 +335,9 @@ def refusing(folder: Path) -> Iterator[None]:
     """What transformers raises for a folder that it cannot read, in a sentence."""
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # these libraries raise it as it is, and classes of their own
         said = " ".join(str(error).split())[:200]
         raise ValueError(
             f"{folder} holds no causal language model with a tokenizer, in safetensors, that can "

@@ -56,6 +56,20 @@ def given_splits(
     return {name: Path(path) for name, path in given if path}
 
 
+def check_splits(roots: dict[str, Path], files: dict[str, list[Path]]) -> None:
+    """ValueError for a file of two splits that have different sources, one of which holds it."""
+    seen: dict[Path, str] = {}
+    for name, own in files.items():
+        for path in own:
+            other = seen.setdefault(path.resolve(), name)
+            first, second = (roots.get(one, roots["train"]) for one in (other, name))
+            if first.resolve() != second.resolve():
+                raise ValueError(
+                    f"{path} is in {second}, which is for {name}, and in {first}, which is for "
+                    f"{other}: keep them apart, since nothing may be in both"
+                )
+
+
 def verify(folder: Path, digests: dict[str, str], split: str) -> None:
     """ValueError if a file of a split, or of the tokens, is not the one that was prepared.
 
@@ -351,6 +365,9 @@ def find_tokens(path: Path) -> Tokens | None:
                 found = Tokens(meta["tokenizer"], meta["kind"], path)
                 found.spec["name"]
             except (KeyError, TypeError, ValueError, RecursionError):
-                raise ValueError(f"{path / file} names no tokenizer: give another folder") from None
+                raise ValueError(
+                    f"{path / file} names no tokenizer: give a folder of prepared data or of a "
+                    "model, which unmask import makes of a network of transformers"
+                ) from None
             return found
     return None

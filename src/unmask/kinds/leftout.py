@@ -48,7 +48,9 @@ class LeftOut:
         for root in self.roots:
             if place == str(root) or place.startswith((f"{root}{os.sep}", f"{root}, ")):
                 return root
-        return None
+        here = Path()  # what is in it does not begin with its name
+        below = not Path(place).is_absolute() and Path(place).parts[0] != os.pardir
+        return here if here in self.roots and below else None
 
     def shorten(self, place: str) -> str:
         """A place as it is called below the folder that was named as a source, or holds it."""

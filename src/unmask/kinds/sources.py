@@ -18,6 +18,7 @@ from unmask.kinds.leftout import LeftOut
 
 PACKED = {".gz": gzip.open, ".xz": lzma.open}
 COPY = "packed, and there unpacked as well"
+LINK = "a link to a file that is read"
 BLOCK = 8 << 20  # bytes read at a time
 START = 1024  # bytes by which a file is recognised
 ARRAY = "a NumPy array (.npy)"
@@ -112,12 +113,17 @@ def list_files(root: Path) -> list[Path]:
 
 
 def list_once(root: Path, left_out: LeftOut) -> list[Path]:
-    """Those of `list_files` but packed copies, which are left out: no text stands in two splits."""
+    """Those of `list_files` but packed copies and links to others, which are left out: no text
+    stands in two splits."""
     files = list_files(root)
-    copies = packed_copies(files)
-    for path in copies:
-        left_out.add(path, COPY)
-    return [path for path in files if path not in copies]
+    twice = dict.fromkeys(packed_copies(files), COPY)
+    first: dict[Path, Path] = {}
+    for path in sorted(files, key=Path.is_symlink):  # a file goes before the links to it
+        if first.setdefault(path.resolve(), path) != path:
+            twice[path] = LINK
+    for path, why in twice.items():
+        left_out.add(path, why)
+    return [path for path in files if path not in twice]
 
 
 def packed_copies(files: Iterable[Path]) -> list[Path]:

@@ -38,9 +38,17 @@ def laid_out(frame: list[str | None], columns: int) -> list[Cell]:
             if char == "\n":
                 x, y = 0, y + 1
                 continue
-            cells.append(Cell(i, x, y, char if char.isprintable() else "\ufffd"))
+            cells.append(Cell(i, x, y, drawn(char)))
             x += size
     return cells
+
+
+def drawn(char: str) -> str:
+    """A character as a font has it: what is blank as a blank of its width, what has no shape as the
+    sign for that."""
+    if char.isspace():
+        return "\u3000" if width(char) == 2 else " "
+    return char if char.isprintable() else "\ufffd"
 
 
 def width(char: str) -> int:

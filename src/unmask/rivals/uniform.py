@@ -147,6 +147,7 @@ class Uniform(MaskedDiffusion):
         "schedule": "its schedule has nothing that is learned",
         "report": "a report shows what is hidden, and uniform noise hides nothing",
         "compress": "it has no exact likelihood along a path",
+        "--window": "its noise does not say which values are given",
     } | estimators_of_masks(NO_MASKS)
 
     def __init__(self, *how: Any, steps: int = STEPS, **named: Any):

@@ -120,7 +120,7 @@ class Images(Kind):
     def listed(self, path: Path, args: Any, *, marks: bool = False) -> list[Listed]:
         from unmask.kinds.images.listed import read_pictures
 
-        return read_pictures(path, self.tokenizer)
+        return read_pictures(path, self.tokenizer, marks=marks)
 
     def pack(self, path: Path) -> Packed:
         from unmask.kinds.images.packed import pack

@@ -29,13 +29,18 @@ class Read(NamedTuple):
     label: int | None = None
 
 
-def read_pictures(path: Path, pixels: Pixels) -> list[Listed]:
+def read_pictures(path: Path, pixels: Pixels, *, marks: bool = False) -> list[Listed]:
     """A picture, those of a folder in the order of their names, or the images of an .npz or IDX
-    file, with their labels where they have some.  Transparent pixels are not known."""
+    file, with their labels where they have some.  Transparent pixels are not known; with `marks`,
+    all of a picture may be."""
     for line in left_out(path):
         print(f"note: {path}: {line}", file=sys.stderr)
     found = []
     for number, one in enumerate(arrays_of(path, pixels), 1):
+        if not marks and not (one.role == HOLE).any():
+            raise ValueError(
+                f"{one.place} is transparent everywhere, and nothing of it known: take it out"
+            )
         example = Partial(pixels.encode(one.array).astype(np.int64), one.role, one.label)
         found.append(Listed(one.name, one.place, number, example))
     return found
@@ -103,6 +108,4 @@ def picture(path: Path, pixels: Pixels) -> Read:
     array, opaque = read_opaque(path, pixels)
     hidden = np.broadcast_to(transparent(path, opaque)[..., None], array.shape).reshape(-1)
     role = np.where(hidden, UNKNOWN, HOLE).astype(np.int8)
-    if not (role == HOLE).any():
-        raise ValueError(f"{path} is transparent everywhere, and nothing of it known: take it out")
     return Read(path.name, str(path), array, role)

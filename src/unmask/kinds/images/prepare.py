@@ -19,6 +19,7 @@ from unmask.files import no_file
 from unmask.kinds.folder import (
     SPLITS,
     check_new,
+    check_splits,
     cut_file,
     cut_points,
     given_splits,
@@ -179,6 +180,7 @@ def find_parts(
         if classes and part.format == "folder":  # the labels are to mean the same
             part = picture_folder(part.root, part.files, left_out, classes)
         parts[name] = part
+    check_splits(given, {name: part.files for name, part in parts.items()})
     train = parts["train"]
     if labels is not None:
         if train.format != "idx":

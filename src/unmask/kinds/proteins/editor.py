@@ -32,6 +32,7 @@ class ProteinEditor(Editor):
         """The letters as they were written, those that leave open which residue it is, too."""
         examples = []
         for record, example in zip(source.records, source.examples, strict=True):
-            pairs = zip(record.letters, (example.role == HOLE).tolist(), strict=True)
+            letters = record.written[: len(record.letters)]
+            pairs = zip(letters, (example.role == HOLE).tolist(), strict=True)
             examples.append([Cell("" if hole else letter, 1, hole) for letter, hole in pairs])
         return {"examples": examples}

@@ -125,6 +125,8 @@ class Proteins(Kind):
         letters = [entry for entry in entries if len(entry) == 1]
         if not set(COMMON) <= set(letters) or len(letters) < len(entries) - 4:
             return None
+        if any(letter.islower() for letter in letters):  # the characters of texts
+            return None
         rows = np.array([entries.get(letter, -1) for letter in LETTERS])
         return Adopted(Residues(), rows)
 
@@ -159,7 +161,7 @@ class Proteins(Kind):
         found = []
         for number, record in enumerate(read_fasta(path, tqdm(disable=True), holes=True), 1):
             known = record.ids < self.tokenizer.vocab_size
-            if not known.any():
+            if not marks and not known.any():
                 raise ValueError(f"{record.place} has no residue that is known: take it out")
             hidden = np.where(np.array(list(record.letters)) == "-", UNKNOWN, ABSENT)
             role = np.where(known, HOLE, hidden).astype(np.int8)

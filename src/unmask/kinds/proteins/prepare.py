@@ -20,6 +20,7 @@ from tqdm import tqdm
 from unmask.kinds.folder import (
     SPLITS,
     check_new,
+    check_splits,
     cut_by_digest,
     given_splits,
     new_folder,
@@ -68,6 +69,7 @@ def prepare_proteins(
     roots = given_splits(source, validation, test)
     left_out = LeftOut(skip_bad, roots.values())
     sources = {name: list_once(root, left_out) for name, root in roots.items()}
+    check_splits(roots, sources)
     bar = progress_bars([path for files in sources.values() for path in files], progress)
     with new_folder(out) as folder:
         edges, digests, more = {}, {}, {}

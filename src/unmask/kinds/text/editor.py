@@ -1,6 +1,7 @@
 """Texts on a page: the letters of a hole are known when all of its tokens are."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,20 @@ class TextEditor(Editor):
 
     def marked(self, content: str) -> int:
         return in_all(number for escaped, number in MARK.findall(content) if not escaped)
+
+    def loaded(self, path: Path) -> dict:
+        edit = super().loaded(path)
+        if "\r" in edit["content"] and self.knows("\r"):  # a page has new lines alone
+            raise ValueError(
+                f"{path.name} has carriage returns, which the page would lose: use unmask fill"
+            )
+        return edit
+
+    def knows(self, text: str) -> bool:
+        try:
+            return len(self.kind.tokenizer.encode(text)) > 0
+        except ValueError:  # letters that it does not have
+            return False
 
     def board(self, source: Any) -> dict:
         """Cells whose texts, joined, are the given text, letter by letter."""

@@ -126,7 +126,7 @@ class Text(Kind):
     def listed(self, path: Path, args: Any, *, marks: bool = False) -> list[Listed]:
         from unmask.kinds.text.lines import read_lines
 
-        return read_lines(path, self.tokenizer)
+        return read_lines(path, self.tokenizer, marks=marks)
 
     def pack(self, path: Path) -> Packed:
         from unmask.kinds.text.packed import pack

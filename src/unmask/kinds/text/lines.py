@@ -16,7 +16,7 @@ from unmask.kinds.text.sources import checked, file_kind
 from unmask.roles import GIVEN, HOLE, UNKNOWN
 
 
-def read_lines(path: Path, tokenizer: Any) -> list[Listed]:
+def read_lines(path: Path, tokenizer: Any, *, marks: bool = False) -> list[Listed]:
     """The lines of a text, or the objects of JSON lines, by their numbers.
 
     Which of them is told as in `prepare`: .jsonl, .ndjson, .jsonlines, or .json that is no array;
@@ -24,7 +24,8 @@ def read_lines(path: Path, tokenizer: Any) -> list[Listed]:
 
     What is "text" is paid for; what is "given", if there is such a field, stands before it and is
     not.  `[MASK]` and `[MASK:20]` are tokens that are not known, as in `holes`; the pieces around
-    them, and what is given, are tokenized apart.  Blank lines are left out.
+    them, and what is given, are tokenized apart.  Blank lines are left out.  `marks`: a line may
+    have nothing else.
     """
     found = []
     content = text_of_file(path)
@@ -47,7 +48,7 @@ def read_lines(path: Path, tokenizer: Any) -> list[Listed]:
         at = np.arange(len(example.ids))
         known = np.where(at < ahead, GIVEN, HOLE)
         role = np.where(example.role == HOLE, UNKNOWN, known).astype(np.int8)
-        if not (role == HOLE).any():
+        if not marks and not (role == HOLE).any():
             raise ValueError(f"{place} has no text that is known: give some, or take it out")
         found.append(Listed(str(number), place, number, example._replace(role=role)))
     if not found:

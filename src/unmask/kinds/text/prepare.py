@@ -19,6 +19,7 @@ from tqdm import tqdm
 from unmask.kinds.folder import (
     SPLITS,
     check_new,
+    check_splits,
     cut_file,
     cut_points,
     given_splits,
@@ -29,7 +30,7 @@ from unmask.kinds.folder import (
     write_meta,
 )
 from unmask.kinds.leftout import LeftOut, described
-from unmask.kinds.sources import COPY
+from unmask.kinds.sources import COPY, LINK
 from unmask.kinds.text.sources import (
     EMPTY,
     ID_TYPES,
@@ -115,6 +116,7 @@ def prepare_text(
     roots = given_splits(source, validation, test)
     skipped, converted = LeftOut(skip_bad, roots.values()), LeftOut(roots=roots.values())
     sources, kinds = find_files(roots, format, skipped, converted)
+    check_splits(roots, sources)
     if set(kinds.values()) == {"npy"}:
         format = "ids"
     bar = progress_bars(kinds, progress)
@@ -172,7 +174,7 @@ def histogram(sizes: np.ndarray) -> dict[str, int]:
 
 def nothing_in(root: Path, skipped: LeftOut) -> ValueError:
     """A source without a token."""
-    bad = {why: one for why, one in skipped.of(root).items() if why not in (EMPTY, COPY)}
+    bad = {why: one for why, one in skipped.of(root).items() if why not in (EMPTY, COPY, LINK)}
     if bad:
         return ValueError(f"nothing of {root} could be read: {'; '.join(described(bad))}")
     return ValueError(f"{root} is empty: give a source with at least one token")
@@ -307,5 +309,8 @@ def collect_alphabet(
                 assert isinstance(piece.text, str)
                 seen[code_points(piece.text)] = True
     if not seen.any():
+        bad = {why: one for why, one in skipped.reasons.items() if why != EMPTY}
+        if bad:
+            raise ValueError(f"nothing could be read: {'; '.join(described(bad))}")
         raise ValueError(f"{next(iter(kinds))} is empty: give a source with at least one character")
     return "".join(map(chr, np.flatnonzero(seen)))

@@ -231,7 +231,7 @@ function choose(which) {
   get("length").value = model.usual;
   get("length-name").hidden = model.fixed;
   get("num").max = limits.num;
-  get("num").value = model.editor === "pixels" ? 4 : 1;
+  get("num").value = model.editor === "pixels" ? Math.min(4, limits.num) : 1;
   get("score").parentNode.hidden = !model.scores;
   settings = [];
   arrange();

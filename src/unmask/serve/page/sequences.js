@@ -9,6 +9,9 @@ const MARKS = {
          end: /\\*$/},
   residues: {hole: n => "-".repeat(n), one: "-", letters: /(?!)/g, end: /(\*[*\s]*)?$/},
 };
+// of a FASTA file: comments before a first record; these and the header of one that has one
+const COMMENTS = /^(?:[ \t]*(?:;.*)?\n)*/;
+const HEADER = /^(?:[ \t]*(?:;.*)?\n)*(?:\s*>.*\n)?/;
 
 // The file that cells say, where each cell begins in it, and whether a backslash escapes a hole.
 function compose(cells, marks) {
@@ -264,7 +267,11 @@ export class Sequence {
       this.page.say("A backslash before a hole is read as part of it: mask it, too.");
       return null;
     }
-    const header = this.marks === MARKS.residues ? file.match(/^\s*>.*\n/)?.[0] ?? "" : "";
+    if (content.includes("\r")) {
+      this.page.say("This text has carriage returns, which a page cannot keep: use unmask fill.");
+      return null;
+    }
+    const header = this.marks === MARKS.residues ? file.match(HEADER)[0] : "";
     this.content = this.area.value = header + content;
     const one = {text: "", size: 1, hole: true};
     const split = cells.flatMap(cell => cell.hole ? Array(cell.size).fill(one) : [cell]);
@@ -280,7 +287,7 @@ export class Sequence {
   file(run, copies) {
     const texts = copies.map(view => view.texts());
     if (this.marks === MARKS.residues) {
-      const said = run.edit?.content ?? "";
+      const said = (run.edit?.content ?? "").replace(COMMENTS, "");
       // letters before the first header are a record without one
       const headers = [...(/^\s*>/.test(said) ? said : `>\n${said}`).matchAll(/^\s*>(.*)/gm)];
       const name = example => headers[example]?.[1].trim() ? `${headers[example][1].trim()} ` : "";
