@@ -124,6 +124,11 @@ def test_official_folders_are_read_whole_with_their_test_part_and_labels(
     images, labels = digits[0][:60], digits[1][:60]
     (tmp_path / "source").mkdir()
     write(tmp_path / "source", images, labels)
+    # what nothing is trained on may be for validation and for testing
+    if write is write_npz:
+        held = tmp_path / "source" / "val_data.npz"
+        meta = prepare_images(held.parent, tmp_path / "both", validation=held, progress=False)
+        assert meta["images"] == {"train": 40, "validation": 20, "test": 20}
     meta = prepare_images(tmp_path / "source", tmp_path / "out", progress=False)
     # a twentieth of 40 is kept for validation
     assert meta["images"] == {"train": 38, "validation": 2, "test": 20}
@@ -435,13 +440,13 @@ def test_a_picture_network_is_uniform_at_first_and_refuses_other_shapes():
     for arguments, said in (
         (
             dict(shape=(6, 8, 1), widths=(8, 8, 8)),
-            "6 x 8 pixels cannot be halved 2 times: give pictures whose sides are multiples of 4, "
-            "fewer widths than 3$",
+            "6 x 8 pixels cannot be halved 2 times: give pictures whose sides are multiples of 4 "
+            "or fewer widths than 3$",
         ),
         (
             dict(shape=(3, 3, 1), widths=(8,), layers=1),
             "halved 0 times and cut into patches of 2 x 2: give pictures whose sides are multiples "
-            "of 2, or layers 0$",
+            "of 2 or layers 0$",
         ),
         (dict(shape=(6, 6, 1), widths=(8, 8), layers=1, heads=4), "and cut into patches of 2 x 2"),
         (dict(shape=(8, 8), widths=(8,)), r"\(height, width, channels\)"),
@@ -1030,6 +1035,17 @@ def test_files_that_look_like_others(tmp_path, digits, capsys):
     )
     with pytest.raises(ValueError, match="is of images"):
         make_tokenizer(str(tmp_path / "out"))
+
+
+def test_a_picture_and_a_link_to_it_are_one(tmp_path):
+    source = tmp_path / "pictures"
+    source.mkdir()
+    for i in range(4):
+        Image.new("L", (4, 4), 60 * i).save(source / f"{i}.png")
+        (source / f"again{i}.png").symlink_to(source / f"{i}.png")
+    meta = prepare_images(source, tmp_path / "out", split="2,1,1", progress=False)
+    assert sum(meta["images"].values()) == 4
+    assert meta["skipped"]["another name of a file that is read"]["count"] == 4
 
 
 def test_pictures_longer_than_a_block_are_read(tmp_path, digits, monkeypatch):

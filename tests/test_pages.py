@@ -121,7 +121,7 @@ def test_rivals(run):
 def test_start(tmp_path, monkeypatch):
     text(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    swaps = SMALL | {"--length 200": "--length 40", "--num 3": "--num 3 --steps 4"}
+    swaps = SMALL | {"--length 100": "--length 32", "--num 3": "--num 3 --steps 4"}
     said = run_page("start.md", tmp_path, swaps)
     assert said.count("To be, or ") == 3 and "bits a byte" in said
     read = ". ~/.bashrc; complete -p unmask"
@@ -372,10 +372,10 @@ def test_the_page_of_many_processes_names_the_presets_that_share_out_a_step():
 
 @pytest.mark.slow
 def test_scale(run):
-    """Two processes in the place of eight; all of them go on with one run."""
+    """Two processes in the place of eight, which go on with what one began."""
     shutil.rmtree(run / "run")
     small = "demo --length 32 --minutes 0 --steps 2 --dim 32 --layers 1 --batch-size 8"
-    small += " --accumulate 2 --eval-windows 8"
+    small += " --eval-windows 8"
     swaps = {"--nproc-per-node 8": "--nproc-per-node 2", "--shard --compile": "--shard"}
     swaps |= {"train text8": f"train {small}", "train owt-medium": f"train {small}"}
     said = run_page("scale.md", run, swaps)

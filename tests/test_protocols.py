@@ -274,6 +274,9 @@ def test_a_file_beside_its_packed_copy_would_count_twice(home, tmp_path, capsys)
         (tmp_path / "both" / f"lambada_test.jsonl{ending}").write_bytes(packed)
     command = ["eval", home / "run", "--protocol", "lambada-mdlm", "--data", tmp_path / "both"]
     assert "lambada_test.jsonl.gz stands beside its content" in fails(capsys, *command)
+    (tmp_path / "both" / "lambada_test.jsonl.gz").unlink()
+    (tmp_path / "both" / "again.jsonl").symlink_to(tmp_path / "both" / "lambada_test.jsonl")
+    assert "again.jsonl is another name of a file that is read" in fails(capsys, *command)
 
 
 def test_protocols_are_listed_and_unknown_ones_named(home, capsys):

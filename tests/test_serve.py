@@ -565,6 +565,11 @@ def test_classes_and_guidance_are_those_of_the_command(runs, tmp_path, monkeypat
             run_command(lines_of(lines, "begin")["command"] + " --out s.npz", tmp_path, monkeypatch)
             drawn = np.load(tmp_path / "s.npz")["data"].reshape(3, 64).tolist()
             assert drawn == [[int(found[k, 0][i][0]) for i in range(64)] for k in range(3)]
+    run = train(replace(config, label_dropout=0.0), folder, tmp_path / "always").parents[1]
+    with serving([served(run)]) as (_, client):
+        said = {"model": 0, "edit": EDITS["images"], "settings": settings(num=2, steps=4)}
+        status, answer = client.post("/run", said)
+        assert status == 400 and answer["error"].endswith("(--label-dropout 0): choose its class")
 
 
 def test_a_fifth_kind_gets_a_plain_page(client, tmp_path, monkeypatch, capsys):
@@ -685,7 +690,8 @@ def test_residues_are_shown_as_they_were_written(client):
     edit = {"content": ">a\nmk--LA*"}
     _, said = client.post("/open", {"model": KINDS.index("proteins"), "edit": edit})
     (cells,) = said["board"]["examples"]
-    assert "".join(text for text, *_ in cells) == "mkLA"
+    assert "".join(text for text, *_ in cells) == "mkLA*"
+    assert sum(size for _, size, _ in cells) == 6  # a stop is at no position
 
 
 def test_what_is_loaded_is_what_is_edited(client, runs):

@@ -907,7 +907,14 @@ def test_a_file_and_a_link_to_it_are_one_document(tmp_path):
     (source / "a.txt").symlink_to(source / "b.txt")
     meta = prepare_text(source, tmp_path / "data", split="1,0,0", progress=False)
     assert meta["document_count"]["train"] == 1 and meta["tokens"]["train"] == 200
-    assert meta["skipped"] == {"a link to a file that is read": {"count": 1, "first": ["a.txt"]}}
+    said = {"another name of a file that is read": {"count": 1, "first": ["a.txt"]}}
+    assert meta["skipped"] == said
+    # what a file is, its name says: as in a cache, whose names are links
+    (source / "blob").write_bytes(gzip.compress(b'{"text": "abcd"}\n'))
+    (source / "c.jsonl.gz").symlink_to(source / "blob")
+    meta = prepare_text(source, tmp_path / "more", split="1,0,0", progress=False)
+    assert meta["document_count"]["train"] == 2 and meta["tokens"]["train"] == 204
+    assert meta["skipped"]["another name of a file that is read"]["first"] == ["a.txt", "blob"]
     with pytest.raises(ValueError, match="b.txt is empty"):  # of which no link is to blame
         (source / "b.txt").write_bytes(b"")
         prepare_text(source / "b.txt", tmp_path / "no", progress=False)

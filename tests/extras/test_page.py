@@ -228,8 +228,8 @@ def test_a_selection_masks_the_letters_that_are_seen(browser, server):
 @pytest.mark.parametrize(
     "kind,content,read",
     [
-        ("proteins", "MKV*", ["MKV"]), ("proteins", "MKV * *\n", ["MKV"]),
-        ("proteins", ">a\nMKV\n>b\nMKL*\n", ["MKV", "MKL"]), ("text", "a \\\\", ["a \\\\"]),
+        ("proteins", "MKV*", ["MKV*"]), ("proteins", "MKV * *\n", ["MKV**"]),
+        ("proteins", ">a\nMKV\n>b\nMKL*\n", ["MKV", "MKL*"]), ("text", "a \\\\", ["a \\\\"]),
     ],
 )  # fmt: skip
 def test_what_ends_in_a_stop_or_a_backslash_is_read(browser, server, kind, content, read):
@@ -292,9 +292,10 @@ def test_a_download_is_the_whole_filling(browser, server):
         assert [line for line in downloaded(page).splitlines() if line.startswith(">")] == [
             ">filling-1", ">b filling-1"
         ]  # fmt: skip
-        page.fill("#content", "; x\n\n>a\nM-KV\n>b\nML-\n")
-        expect(page.locator("#reads .cell")).to_have_count(7)
+        page.fill("#content", "; x\n\n>a\nM-kV\n>b\nML-*\n")
+        expect(page.locator("#reads .cell")).to_have_count(8)
         fill(page)
+        assert re.fullmatch(r"M[A-Z]kV\nML[A-Z]\*", "\n".join(downloaded(page).splitlines()[1::2]))
         assert [line for line in downloaded(page).splitlines() if line.startswith(">")] == [
             ">a filling-1", ">b filling-1"
         ]  # fmt: skip

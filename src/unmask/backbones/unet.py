@@ -77,17 +77,20 @@ class UNet(nn.Module):
                 f"the first width, {widths[0]}, must be even, "
                 "since the time is told by pairs of sines and cosines"
             )
-        halved = len(widths) - 1
-        fine, cut, other = 2**halved, "", ""
+        halved, cut = len(widths) - 1, ""
+        fine = coarse = 2**halved
         if layers:
             fine *= patch
             cut = f" and cut into patches of {patch} x {patch}"
-            other = ", or layers 0"
         if shape[0] % fine or shape[1] % fine:
-            fewer = f", fewer widths than {len(widths)}" * bool(halved)
+            ways = [f"pictures whose sides are multiples of {fine}"]
+            if halved:
+                ways.append(f"fewer widths than {len(widths)}")
+            if layers and not (shape[0] % coarse or shape[1] % coarse):
+                ways.append("layers 0")
             raise ValueError(
                 f"{shape[0]} x {shape[1]} pixels cannot be halved {halved} times{cut}: give "
-                f"pictures whose sides are multiples of {fine}{fewer}{other}"
+                f"{' or '.join(ways)}"
             )
         embed = embed or widths[0]
         mlp = mlp or 64 * -(-dim * 8 // 192)

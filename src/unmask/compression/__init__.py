@@ -29,7 +29,6 @@ from unmask.compression.coding import (
 from unmask.compression.container import MOST_POSITIONS, MOST_ROWS, Block, Content, Sizes, checksum
 from unmask.compression.frequencies import MOST_VALUES, Reading, Tick, Writing, library
 from unmask.diffusion import MaskedDiffusion
-from unmask.labels import check_unlabelled
 from unmask.rows import rows_at_a_time
 
 __all__ = ["Compressed", "Decompressed", "compress", "decompress"]
@@ -88,7 +87,6 @@ def compress(
     library()
     estimator = likelihood.Path(order, None if shares is None else tuple(shares))
     check_model(model, estimator)
-    check_unlabelled(model, "name another model")
     arrays = [np.asarray(one) for one in examples]
     if any(one.ndim != 1 or (one.size and one.dtype.kind not in "iu") for one in arrays):
         raise ValueError("an example is token ids of shape (S,), whole numbers: give such arrays")

@@ -57,16 +57,17 @@ def given_splits(
 
 
 def check_splits(roots: dict[str, Path], files: dict[str, list[Path]]) -> None:
-    """ValueError for a file of two splits that have different sources, one of which holds it."""
-    seen: dict[Path, str] = {}
-    for name, own in files.items():
-        for path in own:
-            other = seen.setdefault(path.resolve(), name)
-            first, second = (roots.get(one, roots["train"]) for one in (other, name))
-            if first.resolve() != second.resolve():
+    """ValueError for a file of the training split that another split's source holds, too."""
+    places = {name: root.resolve() for name, root in roots.items()}
+    if len({*places.values()}) == 1:  # what was named for all
+        return
+    trained = {path.resolve() for path in files["train"]}
+    for name in set(files) & set(roots) - {"train"}:
+        for path in files[name]:
+            if places[name] != places["train"] and path.resolve() in trained:
                 raise ValueError(
-                    f"{path} is in {second}, which is for {name}, and in {first}, which is for "
-                    f"{other}: keep them apart, since nothing may be in both"
+                    f"{path} is in {roots[name]}, which is for {name}, and in {roots['train']}, "
+                    "which is for training: keep them apart, or it is trained on"
                 )
 
 

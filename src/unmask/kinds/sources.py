@@ -18,7 +18,7 @@ from unmask.kinds.leftout import LeftOut
 
 PACKED = {".gz": gzip.open, ".xz": lzma.open}
 COPY = "packed, and there unpacked as well"
-LINK = "a link to a file that is read"
+LINK = "another name of a file that is read"
 BLOCK = 8 << 20  # bytes read at a time
 START = 1024  # bytes by which a file is recognised
 ARRAY = "a NumPy array (.npy)"
@@ -116,11 +116,7 @@ def list_once(root: Path, left_out: LeftOut) -> list[Path]:
     """Those of `list_files` but packed copies and links to others, which are left out: no text
     stands in two splits."""
     files = list_files(root)
-    twice = dict.fromkeys(packed_copies(files), COPY)
-    first: dict[Path, Path] = {}
-    for path in sorted(files, key=Path.is_symlink):  # a file goes before the links to it
-        if first.setdefault(path.resolve(), path) != path:
-            twice[path] = LINK
+    twice = dict.fromkeys(packed_copies(files), COPY) | dict.fromkeys(linked(files), LINK)
     for path, why in twice.items():
         left_out.add(path, why)
     return [path for path in files if path not in twice]
@@ -136,6 +132,16 @@ def packed_copies(files: Iterable[Path]) -> list[Path]:
                 copies.append(path)
             there.add(plain)
     return copies
+
+
+def linked(files: list[Path]) -> list[Path]:
+    """The files that are there by another name, too: a name with an ending, which says what it is,
+    goes first, and a file before the links to it."""
+    if not any(map(Path.is_symlink, files)):
+        return []
+    first: dict[Path, Path] = {}
+    names = sorted(files, key=lambda path: (not path.suffix, path.is_symlink()))
+    return [path for path in names if first.setdefault(path.resolve(), path) != path]
 
 
 def is_read(folder: Path, root: Path) -> bool:

@@ -15,7 +15,7 @@ from unmask.config import TIMED
 from unmask.documents import misfit, whole, without_infinities
 from unmask.filling import Filler
 from unmask.kinds.kind import Filled, Partial, Source, State
-from unmask.labels import label_of, labels_of
+from unmask.labels import check_unlabelled, label_of, labels_of
 from unmask.roles import HOLE
 from unmask.rows import check_known, given
 from unmask.sampling import STEPS
@@ -251,7 +251,9 @@ def opened(
 
 
 def check_given(served: Served, source: Source) -> None:
-    """ValueError for a value that the network does not know."""
+    """ValueError for a value that the network does not know, and for a class that it has to."""
+    if all(one.label is None for one in source.examples):
+        check_unlabelled(served.model, "choose its class")
     shown = given(source.examples, served.length, served.editor.file)
     check_known(served.model, served.kind.tokenizer, shown)
 

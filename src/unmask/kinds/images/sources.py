@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from unmask.kinds.images.pixels import begins_like_picture
 from unmask.kinds.leftout import LeftOut
-from unmask.kinds.sources import list_files, packed_copies
+from unmask.kinds.sources import LINK, linked, list_files, packed_copies
 
 FORMATS = ("auto", "idx", "cifar10", "npz", "packbits", "folder")
 # a file that ends so has to be a picture
@@ -78,6 +78,9 @@ def find_sources(root: Path, format: str, left_out: LeftOut) -> dict[str, Source
         if pictures:
             for path in sorted(set(files) - set(pictures)):
                 left_out.add(within(root, path), f"not a picture, {ending(path)}")
+            for path in linked(pictures):
+                left_out.add(within(root, path), LINK)
+                pictures.remove(path)
             return picture_parts(root, pictures, left_out)
     endings = Counter(map(ending, files))
     there = ", ".join(f"{count:,} {name}" for name, count in endings.most_common(5))

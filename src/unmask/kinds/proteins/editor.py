@@ -29,10 +29,12 @@ class ProteinEditor(Editor):
         return in_all(HOLE.findall("\n".join(rows).translate(BLANKS)))
 
     def board(self, source: Any) -> dict:
-        """The letters as they were written, those that leave open which residue it is, too."""
+        """The letters as they were written, those that leave open which residue it is, too; stops
+        are at no position."""
         examples = []
         for record, example in zip(source.records, source.examples, strict=True):
-            letters = record.written[: len(record.letters)]
-            pairs = zip(letters, (example.role == HOLE).tolist(), strict=True)
-            examples.append([Cell("" if hole else letter, 1, hole) for letter, hole in pairs])
+            pairs = zip(record.written, (example.role == HOLE).tolist(), strict=False)
+            cells = [Cell("" if hole else letter, 1, hole) for letter, hole in pairs]
+            stops = record.written[len(cells) :]
+            examples.append([*cells, *(Cell(stop, 0, False) for stop in stops)])
         return {"examples": examples}

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from unmask.kinds.encodings import decode_text
 from unmask.kinds.folder import SPLITS, new_folder, smallest_type, write_meta
 from unmask.kinds.recipe import standing
-from unmask.kinds.sources import list_files, packed_copies, read_blocks
+from unmask.kinds.sources import LINK, linked, list_files, packed_copies, read_blocks
 from unmask.kinds.text.detokenizers import detokenize
 from unmask.kinds.text.protocols import TextRecipe
 from unmask.kinds.text.sources import parse, read_array, read_ids, text_field
@@ -45,6 +45,9 @@ def follow(recipe: TextRecipe, name: str, source: Path, out: Path, tokenizer: To
     files = list_files(source)
     if copies := packed_copies(files):
         said = f"{copies[0]} stands beside its content unpacked, or packed otherwise"
+        raise ValueError(f"{said}: take one of them out, or the rows count twice")
+    if links := linked(files):
+        said = f"{links[0]} is {LINK}"
         raise ValueError(f"{said}: take one of them out, or the rows count twice")
     ready = recipe.rows == "json" and {path.suffix for path in files} <= {".bin", ".npy"}
     if ready:  # whoever made them has put the end-of-text marks in
