@@ -361,8 +361,8 @@ class TableModel:
 
     def guesses(self, frame: Any, column: str, empty: str) -> list[Guess]:
         """What the model says of a column in each row."""
-        one, table, given = self.column(column), self.table_, self.texts_of(frame)
-        if not one.values:
+        one, table, given = self.column(column), self.table_, self.texts_of(frame, column)
+        if one.values in ((), ("",)):
             raise ValueError(f"column {column!r} had no value in the rows of fit")
         given[column] = Column([""] * len(frame), "text")
         there = [name in given for name in table.names]
@@ -372,10 +372,10 @@ class TableModel:
         laws = (guess(table, *law) for law in self.filler().laws(examples))
         return [found for found in laws if found is not None]
 
-    def texts_of(self, frame: Any) -> dict[str, Column]:
+    def texts_of(self, frame: Any, *leave_out: str) -> dict[str, Column]:
         """The columns of a frame that the model has, spelled as in `fit`: pandas has whole numbers
         as floats beside missing ones."""
-        columns = columns_of(frame, self.table_.names)
+        columns = columns_of(frame, self.table_.names, leave_out)
         if not len(frame):
             raise ValueError("the frame has no rows: give some")
         return {name: as_in_fit(one, self.types_[name]) for name, one in columns.items()}

@@ -96,6 +96,17 @@ def test_what_is_predicted_has_a_value_whatever_is_said_of_it(model, state):
     assert np.allclose(p.sum(axis=1), 1, atol=1e-4) and p.equals(model.predict_proba(rows, "lab"))
     said = model.predict(rows, "lab", empty=f"lab={state}")
     assert (said == model.predict(rows, "lab")).all()
+    for stand_in in ("", math.inf):  # of which a table could make nothing
+        assert (model.predict(rows.assign(lab=stand_in), "lab") == said).all()
+
+
+def test_a_column_that_had_no_value_is_not_predicted(tmp_path):
+    frame = people(60).assign(notes=None)
+    how = HOW | {"steps": 2, "missing_is": "unknown"}
+    made = TableModel(folder=tmp_path / "m", **how).fit(frame)
+    for ask in (made.predict, made.predict_proba):
+        with pytest.raises(ValueError, match="column 'notes' had no value in the rows of fit"):
+            ask(frame, "notes")
 
 
 def test_imputing_fills_holes_and_leaves_all_else(model):

@@ -192,6 +192,32 @@ def test_a_target_of_several_classes_some_of_which_are_never_synthetic():
     assert alone["accuracy"].value == pytest.approx((y == 1).mean())
 
 
+def test_a_number_that_no_row_to_learn_from_has_tells_nothing():
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(2, 90))
+    none = np.full(90, np.nan)
+    with_it, without = rows_of(x, y, y), rows_of(x, none, y)
+    found = models.of_target(without, with_it, 2, 0)
+    assert found == models.of_target(without, rows_of(x, none, y), 2, 0)
+    assert models.detect(without, without.take(np.arange(90)), 0).boosted.value < 0.7
+
+
+def test_as_many_rows_that_have_the_target_are_learned_from(tmp_path, capsys):
+    lines = [f"{i % 9},{'xy'[i % 3 == 0]}" for i in range(400)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b", *lines]) + "\n")
+    made = [line if i % 4 else line[:-1] for i, line in enumerate(lines[:200])]
+    (tmp_path / "s.csv").write_text("\n".join(["a,b", *made]) + "\n")
+    (tmp_path / "none.csv").write_text("\n".join(["a,b", *(one[:-1] for one in made)]) + "\n")
+    data = tmp_path / "data"
+    prepare_table(tmp_path / "t.csv", data, split="0.6,0.2,0.2", progress=False)
+    command = ["quality", "--data", str(data)]
+    assert main([*command, str(tmp_path / "s.csv")]) == 0
+    assert "models of b learn from 150 rows, synthetic or real" in capsys.readouterr().out
+    assert main([*command, str(tmp_path / "none.csv")]) == 0
+    said = "left out: a model of b, which is missing in all synthetic or real rows"
+    assert said in capsys.readouterr().out
+
+
 def test_the_command_measures_all(tmp_path, capsys):
     with gzip.open(ADULT, "rt") as file:
         rows = list(csv.reader(file))[:2001]

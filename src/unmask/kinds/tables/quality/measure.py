@@ -355,11 +355,17 @@ def of_downstream(trial: Trial, target: int) -> tuple[list[Measure], list[str]]:
         classes = len(trial.train.labels[target])
         said = f"left out: a model of {field.name}, which has {classes} categories"
         return [], [f"{said}; name another --target"]
-    n = min(len(trial.samples), len(trial.train), trial.fitted)
-    test, seed = trial.held_out, trial.seed
-    samples = of_target(some(trial.samples, n, seed), test, target, seed)
-    real = of_target(some(trial.train, n, seed), test, target, seed)
-    all_real = of_target(some(trial.train, trial.fitted, seed), test, target, seed)
+    made, train, test = (
+        side.take(~side.missing()[:, target])
+        for side in (trial.samples, trial.train, trial.held_out)
+    )
+    if not (len(made) and len(train) and len(test)):
+        said = f"left out: a model of {field.name}, which is missing in all synthetic or real rows"
+        return [], [f"{said}; name another --target"]
+    n, seed = min(len(made), len(train), trial.fitted), trial.seed
+    samples = of_target(some(made, n, seed), test, target, seed)
+    real = of_target(some(train, n, seed), test, target, seed)
+    all_real = of_target(some(train, trial.fitted, seed), test, target, seed)
     measures = []
     for key, value in samples.items():
         name, words = WORDS[key]
@@ -367,7 +373,7 @@ def of_downstream(trial: Trial, target: int) -> tuple[list[Measure], list[str]]:
         measures.append(Measure(f"target_{key}", f"{field.name}: {name}", says, None, value,
                                 real[key]))  # fmt: skip
     said = ", ".join(f"{WORDS[key][0]} {value.spell()}" for key, value in all_real.items())
-    number = min(len(trial.train), trial.fitted)
+    number = min(len(train), trial.fitted)
     return measures, [
         f"models of {field.name} learn from {n:,} rows, synthetic or real, and are tested on "
         f"{len(test):,} real ones; from {number:,} real rows: {said}"

@@ -96,6 +96,12 @@ def tree_features(sides: list[Rows], left_out: int = -1) -> tuple[list[np.ndarra
     return [np.stack(found, 1) for found in columns], categories
 
 
+def told(x: np.ndarray, learned: np.ndarray) -> np.ndarray:
+    """Features x of rows, 0 where none of the rows that are `learned` from has a value: it tells
+    nothing, and trees cannot be cut by it."""
+    return np.where(np.isnan(learned).all(0), 0.0, x)
+
+
 # ---------------------------------------------------------------- detection
 
 
@@ -135,6 +141,7 @@ def _detect(real: Rows, synthetic: Rows, seed: int) -> Detection:
             categorical_features=np.array(categories), random_state=seed, early_stopping=False
         )
         for name, model, x in (("logistic", regression, linear), ("boosted", boosted, trees)):
+            x = told(x, x[learn])
             model.fit(x[learn], y[learn])
             said = model.predict_proba(x[test])[:, 1]
             areas[name].append(area(said, y[test]))
@@ -166,6 +173,7 @@ def _of_target(train: Rows, test: Rows, target: int, seed: int) -> dict[str, Val
             f"column {train.fields[target].name!r} is missing in all rows: name another --target"
         )
     (x, of_test), categories = tree_features([train, test], target)
+    x, of_test = told(x, x), told(of_test, x)
     y, truth = train.values[target], test.values[target]
     how: dict[str, Any] = {"categorical_features": np.array(categories), "random_state": seed}
     how["early_stopping"] = False
