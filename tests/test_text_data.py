@@ -936,10 +936,10 @@ def test_nothing_that_is_held_out_is_trained_on(tmp_path, kind, name):
     (tmp_path / "link").symlink_to(home / "held")
     files = [] if kind == "images" else [file]  # one picture is no source
     for held in (home / "held", tmp_path / "link", *files):
-        said = f"which is for {name}, and in .*home, which is for train: keep them apart"
+        said = f"which is for {name}, and in .*home, which is for training: keep them apart"
         with pytest.raises(ValueError, match=said):
             prepare(home, tmp_path / "out", **{name: held}, progress=False)
-        with pytest.raises(ValueError, match="home, which is for .*: keep them apart"):
+        with pytest.raises(ValueError, match=f"in .*home, which is for {name}, and in .* apart"):
             prepare(held, tmp_path / "out", **{name: home}, progress=False)
     assert not (tmp_path / "out").exists()
     # elsewhere, or the very same source for both, is what was asked for

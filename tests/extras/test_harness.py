@@ -328,13 +328,13 @@ def test_what_the_network_does_not_know_is_refused_before_the_work(model_folder,
     without.save_pretrained(tmp_path / "m")
     harness = Harness(tmp_path / "m", repeats=2)
     said = r"task, document 7, request 0 has 'x' \(value \d+\), which the network does not know"
-    for ask, arguments in [
-        (harness.loglikelihood, ("x", "a")),
-        (harness.loglikelihood, ("a", "x")),
-        (harness.loglikelihood_rolling, ("fox",)),
-        (harness.generate_until, ("fox", {})),
+    for ask, of_known, arguments in [
+        (harness.loglikelihood, ("a", "b"), ("x", "a")),
+        (harness.loglikelihood, ("a", "b"), ("a", "x")),
+        (harness.loglikelihood_rolling, ("dog",), ("fox",)),
+        (harness.generate_until, ("dog", {}), ("fox", {})),
     ]:
-        known = Instance("", {}, ("a", *arguments[1:]), 0, metadata=("task", 6, 1))
+        known = Instance("", {}, of_known, 0, metadata=("task", 6, 1))
         with pytest.raises(ValueError, match=said):
             ask([known, Instance("", {}, arguments, 0, metadata=("task", 7, 1))])
     # what a context loses is not seen
