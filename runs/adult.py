@@ -36,6 +36,7 @@ from pathlib import Path
 import numpy as np
 import sklearn
 import torch
+from adult_table import table
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer
@@ -98,8 +99,8 @@ def main() -> None:
     for seed in range(args.seeds):
         found: dict = {}
         result["seeds"].append(found)
-        table = replace(presets()["table"].config, minutes=0.0, eval_minutes=0.0)
-        config = replace(table, steps=args.steps, seed=seed, threads=args.threads)
+        preset = replace(presets()["table"].config, minutes=0.0, eval_minutes=0.0)
+        config = replace(preset, steps=args.steps, seed=seed, threads=args.threads)
         folder = train(config, args.out / "data", args.out / f"run-{seed}")
         model = MaskedDiffusion.from_pretrained(folder)
         bound = estimate_nelbo(model, data.windows("test", data.length, 1024), repeats=8, seed=seed)

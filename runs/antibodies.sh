@@ -13,7 +13,8 @@ python=${PYTHON:-python} limit=${LIMIT:-200} repeats=${REPEATS:-4}
 unmask() { "$python" -m unmask "$@"; }
 read_fasta() { case $fasta in *.gz) gzip -dc "$fasta" ;; *) cat "$fasta" ;; esac; }
 
-mkdir -p "$out"
+. "$(dirname "$0")/asked.sh"
+asked "$out/asked" "FASTA=$fasta LIMIT=$limit REPEATS=$repeats" "$out/heavy/meta.json"
 if [ ! -d "$out/antiberty" ]; then
   if [ ! -d "$out/wheel/antiberty" ]; then
     "$python" -m pip download -q --no-deps --dest "$out/wheel" antiberty==0.1.3

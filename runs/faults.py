@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Kills, full disks and damage, for real: what is lost, and what is said.  make faults
 
-    python runs/faults.py                  # all of it, about 20 minutes, into docs/reliability.md
-    python runs/faults.py --short          # a little of each, less than a minute, to the terminal
+    python runs/faults.py --out docs/reliability.md  # all of it, about 20 minutes, as a page
+    python runs/faults.py --short                    # a little of each, less than a minute
 
 Every command is a process of its own, as a user starts it.  A fault counts as wrong where a command
 ends well with another result than undisturbed, ends in anything but one sentence, leaves half a

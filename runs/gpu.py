@@ -36,6 +36,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 import unmask
 from unmask import audit, schedules
@@ -47,6 +48,7 @@ from unmask.device import precision
 from unmask.formula import continuous
 from unmask.kernels.marginals import marginal_nats
 from unmask.kinds.registry import presets
+from unmask.kinds.sources import read_blocks
 from unmask.likelihood import estimate_nelbo
 from unmask.masks import Draw
 from unmask.sampling import sample, time_grid
@@ -612,7 +614,8 @@ def table_text(bench: Bench) -> None:
 
     work, kept = Path(tempfile.mkdtemp()), bench.out / "table-text"
     try:
-        letters = re.sub("[^a-z]+", " ", bench.text.read_text("utf-8").lower())
+        whole = b"".join(read_blocks(bench.text, tqdm(disable=True))).decode("utf-8")
+        letters = re.sub("[^a-z]+", " ", whole.lower())
         (work / "letters.txt").write_text(letters, "utf-8")
         how = {"tokenizer": "characters", "alphabet": "text8", "split": "0.98,0.01,0.01"}
         prepare_text(work / "letters.txt", work / "data", **how, progress=False)

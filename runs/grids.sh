@@ -17,9 +17,8 @@ grids() {  # MODEL DATA FOLDER FLAGS...
   mkdir -p "$folder"
   for steps in 16 32 64; do
     if [ ! -e "$folder/$steps.json" ]; then
-      # shellcheck disable=SC2086
       "$python" -m unmask grid "$model" --data "$data" --steps $steps --out "$folder.$steps.grid.json" --json "$folder/$steps.json" \
-        --dtype float32 "$@" ${FLAGS:-}
+        --dtype float32 "$@"
     fi
   done
   "$python" "$here/results.py" --show grids "$folder"

@@ -102,8 +102,10 @@ def main(argv: list[str] | None = None) -> None:
     shuffled, pooled = of_real[torch.randperm(len(real))], args.num * len(args.seeds)
 
     def mean_distance(n: int) -> float:
-        parts = shuffled.split(n)[:4]
-        return sum(frechet_distance(part, of_real) for part in parts) / len(parts)
+        """Of up to four parts of n real pictures each; NaN where there are no such."""
+        parts = [part for part in shuffled.split(n)[:4] if len(part) == n < len(real)]
+        distances = [frechet_distance(part, of_real) for part in parts]
+        return sum(distances) / len(parts) if parts else math.nan
 
     floor, floor_pooled = mean_distance(args.num), mean_distance(pooled)
     print(

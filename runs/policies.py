@@ -16,12 +16,14 @@ import time
 from pathlib import Path
 
 from unmask import MaskedDiffusion, __version__, checkpoint, likelihood
+from unmask.cli.runtime import same_data
 from unmask.data import open_data
 from unmask.device import pick_device, pick_dtype, precision
 from unmask.documents import read_json, without_infinities
 from unmask.estimate import Estimate, difference
 from unmask.files import write_whole
 from unmask.kinds.output import check_out
+from unmask.kinds.registry import kind_of
 from unmask.likelihood import Bound, Estimator, Orders, estimate, estimate_orders
 from unmask.policies import ORDERS
 from unmask.rows import rows_at_a_time
@@ -47,6 +49,10 @@ def main(argv: list[str] | None = None) -> None:
     device = pick_device("auto")
     model = MaskedDiffusion.from_pretrained(folder).to(device)
     data = open_data(args.data, labels=model.meta.get("labels", False))
+    try:
+        same_data(model, kind_of(model.meta["data"], folder), data, args.data)
+    except ValueError as error:
+        parser.error(str(error))
     length = model.meta["length"]
 
     def batches():

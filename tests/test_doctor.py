@@ -53,12 +53,14 @@ def test_without_torch_it_says_so_and_ends_well(tmp_path):
     """As where a library that torch was built with is not there."""
     (tmp_path / "torch.py").write_text(f"raise ImportError('no {tmp_path}/lib.so')")
     env = os.environ | {"PYTHONPATH": f"{tmp_path}:{Path(doctor.__file__).parents[1]}"}
-    command = [sys.executable, "-m", "unmask", "doctor"]
+    record = tmp_path / "d.json"
+    command = [sys.executable, "-m", "unmask", "doctor", "--json", str(record)]
     env["HOME"] = str(tmp_path)
     done = subprocess.run(command, env=env, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     last = done.stdout.splitlines()[-1]
     assert last.split(maxsplit=1) == ["torch", "cannot be loaded: no ~/lib.so"]
+    assert json.loads(record.read_text())["facts"]["torch"] == "cannot be loaded: no ~/lib.so"
 
 
 def test_where_there_is_no_home_nothing_is_cut(monkeypatch):

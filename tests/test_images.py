@@ -448,6 +448,11 @@ def test_a_picture_network_is_uniform_at_first_and_refuses_other_shapes():
             "halved 0 times and cut into patches of 2 x 2: give pictures whose sides are multiples "
             "of 2 or layers 0$",
         ),
+        (
+            dict(shape=(25, 25, 1), widths=(8, 8), layers=1),
+            "25 x 25 pixels cannot be halved 1 times and cut into patches of 2 x 2: give pictures "
+            "whose sides are multiples of 4$",
+        ),
         (dict(shape=(6, 6, 1), widths=(8, 8), layers=1, heads=4), "and cut into patches of 2 x 2"),
         (dict(shape=(8, 8), widths=(8,)), r"\(height, width, channels\)"),
         (
@@ -1046,6 +1051,16 @@ def test_a_picture_and_a_link_to_it_are_one(tmp_path):
     meta = prepare_images(source, tmp_path / "out", split="2,1,1", progress=False)
     assert sum(meta["images"].values()) == 4
     assert meta["skipped"]["another name of a file that is read"]["count"] == 4
+    # a picture of two folders is of two classes, or would be in two parts
+    for name in ("cat", "dog"):
+        (tmp_path / "classes" / name).mkdir(parents=True)
+        (tmp_path / "classes" / name / "1.png").symlink_to(source / f"{len(name)}.png")
+    assert prepare_images(tmp_path / "classes", tmp_path / "two", progress=False)["classes"] == 2
+    for part, number in (("train", 0), ("train", 1), ("test", 1)):
+        (tmp_path / "parts" / part).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "parts" / part / f"{number}.png").symlink_to(source / f"{number}.png")
+    with pytest.raises(ValueError, match="test/1.png is in .*parts, which is for test, and in"):
+        prepare_images(tmp_path / "parts", tmp_path / "no", progress=False)
 
 
 def test_pictures_longer_than_a_block_are_read(tmp_path, digits, monkeypatch):

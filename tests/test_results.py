@@ -289,10 +289,12 @@ def test_what_was_begun_with_something_else_is_refused(tmp_path):
         ("text.sh", "asked", "SOURCE=a TOKENIZER=bytes SPLIT=", {"TOKENIZER": "characters"}),
         ("images.sh", "asked", "FOLDER=a SET=mnist", {"SET": "cifar10"}),
         ("vocabulary.sh", "asked", "SOURCE=a GPT2=b", {"GPT2": "c"}),
+        ("antibodies.sh", "asked", "FASTA=a LIMIT=2 REPEATS=4", {"LIMIT": "3"}),
         ("compress.sh", "digits-asked", "STEPS=2 PICTURES=", {"PICTURES": "a", "KINDS": "digits"}),
         ("compress.sh", "table-asked", "STEPS=2", {"STEPS": "3", "KINDS": "table"}),
     ):
-        kept, data = tmp_path / out, tmp_path / out.replace("asked", "data")
+        of = "heavy" if name == "antibodies.sh" else "data"
+        kept, data = tmp_path / out, tmp_path / out.replace("asked", of)
         kept.write_text(f"{begun}\n")
         data.mkdir()
         (data / "meta.json").touch()
@@ -328,6 +330,8 @@ def test_the_chains_end_to_end_and_once(tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in before}
     made = chain("orders.sh", tmp_path, "digits", LIMIT="3")
     assert made.returncode == 2 and made.stderr.endswith(": choose another OUT\n")
+    made = chain("grids.sh", tmp_path / "of-flags", FLAGS="--dim 32 --heads 2")
+    assert made.returncode == 0, made.stderr  # of training alone
     made = chain("grids.sh", tmp_path)
     assert made.returncode == 0, made.stderr
     assert made.stdout.rstrip().endswith("\n".join(grids.table(tmp_path / "text")))

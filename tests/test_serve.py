@@ -570,6 +570,8 @@ def test_classes_and_guidance_are_those_of_the_command(runs, tmp_path, monkeypat
         said = {"model": 0, "edit": EDITS["images"], "settings": settings(num=2, steps=4)}
         status, answer = client.post("/run", said)
         assert status == 400 and answer["error"].endswith("(--label-dropout 0): choose its class")
+        error, _ = client.lines("/odds", {"model": 0, "edit": EDITS["images"]})
+        assert error["error"].endswith("(--label-dropout 0): choose its class")
 
 
 def test_a_fifth_kind_gets_a_plain_page(client, tmp_path, monkeypatch, capsys):

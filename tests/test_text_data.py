@@ -910,11 +910,11 @@ def test_a_file_and_a_link_to_it_are_one_document(tmp_path):
     said = {"another name of a file that is read": {"count": 1, "first": ["a.txt"]}}
     assert meta["skipped"] == said
     # what a file is, its name says: as in a cache, whose names are links
-    (source / "blob").write_bytes(gzip.compress(b'{"text": "abcd"}\n'))
-    (source / "c.jsonl.gz").symlink_to(source / "blob")
+    (source / "c.jsonl.gz.v2").write_bytes(gzip.compress(b'{"text": "abcd"}\n'))
+    (source / "c.jsonl.gz").symlink_to(source / "c.jsonl.gz.v2")
     meta = prepare_text(source, tmp_path / "more", split="1,0,0", progress=False)
     assert meta["document_count"]["train"] == 2 and meta["tokens"]["train"] == 204
-    assert meta["skipped"]["another name of a file that is read"]["first"] == ["a.txt", "blob"]
+    assert meta["skipped"]["another name of a file that is read"]["first"][1] == "c.jsonl.gz.v2"
     with pytest.raises(ValueError, match="b.txt is empty"):  # of which no link is to blame
         (source / "b.txt").write_bytes(b"")
         prepare_text(source / "b.txt", tmp_path / "no", progress=False)
@@ -941,6 +941,12 @@ def test_nothing_that_is_held_out_is_trained_on(tmp_path, kind, name):
             prepare(home, tmp_path / "out", **{name: held}, progress=False)
         with pytest.raises(ValueError, match=f"in .*home, which is for {name}, and in .* apart"):
             prepare(held, tmp_path / "out", **{name: home}, progress=False)
+    if kind != "images":
+        packed = tmp_path / "home" / "held" / "c.gz"
+        packed.write_bytes(gzip.compress(file.read_bytes()))
+        with pytest.raises(ValueError, match=f"c.gz, which is for {name}, and in .*home, which"):
+            prepare(home, tmp_path / "out", **{name: packed}, progress=False)
+    assert not (tmp_path / "out").exists()
     assert not (tmp_path / "out").exists()
     # elsewhere, or the very same source for both, is what was asked for
     (home / "held").rename(tmp_path / "held")

@@ -207,7 +207,9 @@ def test_as_many_rows_that_have_the_target_are_learned_from(tmp_path, capsys):
     (tmp_path / "t.csv").write_text("\n".join(["a,b", *lines]) + "\n")
     made = [line if i % 4 else line[:-1] for i, line in enumerate(lines[:200])]
     (tmp_path / "s.csv").write_text("\n".join(["a,b", *made]) + "\n")
-    (tmp_path / "none.csv").write_text("\n".join(["a,b", *(one[:-1] for one in lines[:200])]) + "\n")
+    (tmp_path / "none.csv").write_text(
+        "\n".join(["a,b", *(one[:-1] for one in lines[:200])]) + "\n"
+    )
     data = tmp_path / "data"
     prepare_table(tmp_path / "t.csv", data, split="0.6,0.2,0.2", progress=False)
     command = ["quality", "--data", str(data)]

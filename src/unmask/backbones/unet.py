@@ -7,6 +7,7 @@ Memory is channels last throughout.  The output layer starts at zero, so an untr
 predicts the uniform distribution.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -77,16 +78,17 @@ class UNet(nn.Module):
                 f"the first width, {widths[0]}, must be even, "
                 "since the time is told by pairs of sines and cosines"
             )
-        halved, cut = len(widths) - 1, ""
-        fine = coarse = 2**halved
+        halved, cut, last = len(widths) - 1, "", 1
         if layers:
-            fine *= patch
+            last = patch
             cut = f" and cut into patches of {patch} x {patch}"
-        if shape[0] % fine or shape[1] % fine:
+        side = math.gcd(*shape[:2])
+        fine = 2**halved * last
+        if side % fine:
             ways = [f"pictures whose sides are multiples of {fine}"]
-            if halved:
+            if halved and side % last == 0:
                 ways.append(f"fewer widths than {len(widths)}")
-            if layers and not (shape[0] % coarse or shape[1] % coarse):
+            if layers and side % 2**halved == 0:
                 ways.append("layers 0")
             raise ValueError(
                 f"{shape[0]} x {shape[1]} pixels cannot be halved {halved} times{cut}: give "

@@ -1,6 +1,7 @@
 """unmask bench."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import tyro
@@ -39,5 +40,16 @@ def bench(argv: list[str]) -> None:
         raise ValueError(
             f"--threads must not be negative, not {args.threads}; --model and --data go together"
         )
+    if args.model:
+        from unmask.checkpoint import resolve
+        from unmask.cli.runtime import same_data
+        from unmask.data import open_data
+        from unmask.kinds.registry import kind_of
+        from unmask.rivals import open_model
+
+        folder = resolve(Path(args.model))
+        model = open_model(folder)
+        data = open_data(args.data, labels=model.meta.get("labels", False))
+        same_data(model, kind_of(model.meta.get("data", {}), folder), data, folder)
     found = run(args.what, model=args.model, data=args.data, threads=args.threads)
     write_record(args.json, **found)

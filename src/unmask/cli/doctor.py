@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from unmask.cli.flags import Machine, parse
-from unmask.cli.runtime import Runtime
+from unmask.cli.runtime import Runtime, write_record
 from unmask.doctor import Fact, machine, packages, speed, without_home
+from unmask.kinds.output import check_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +23,14 @@ def doctor(argv: list[str]) -> None:
     args = parse(Doctor, "doctor", argv, doctor.__doc__)
     if args.seconds < 0:
         raise ValueError(f"--seconds must not be negative, not {args.seconds}")
+    check_out(args.json)
     facts = list(map(say, packages()))
     try:
         import torch  # noqa: F401
     except (ImportError, OSError) as error:
         said = " ".join(str(error).split())
-        say(Fact("torch", f"cannot be loaded: {without_home(said)}"))
+        facts.append(say(Fact("torch", f"cannot be loaded: {without_home(said)}")))
+        write_record(args.json, facts=dict(facts), tokens_a_second=None)
         return
     from unmask.device import choose_dtype
 

@@ -19,6 +19,7 @@ from unmask.checkpoint import CONFIG, checkpoints, digest
 from unmask.documents import malformed, misfit, one_of, whole
 from unmask.files import check_file, write_whole
 from unmask.kinds.leftout import spelled
+from unmask.kinds.sources import PACKED
 
 FORMAT = 1
 SPLITS = ("train", "validation", "test")
@@ -57,18 +58,28 @@ def given_splits(
 
 
 def check_splits(roots: dict[str, Path], files: dict[str, list[Path]]) -> None:
-    """ValueError for a file of the training split that another split's source holds, too."""
+    """ValueError for what is trained on and stands in another split, too: by a source that holds
+    that of the other, by a link, or packed."""
     places = {name: root.resolve() for name, root in roots.items()}
-    if len({*places.values()}) == 1:  # what was named for all
+    links = any(path.is_symlink() for own in files.values() for path in own)
+    if len({*places.values()}) == 1 and not links:  # one source for all
         return
-    trained = {path.resolve() for path in files["train"]}
-    for name in set(files) & set(roots) - {"train"}:
+    trained, by_name = {unpacked_name(path) for path in files["train"]}, {*files["train"]}
+    for name in set(files) - {"train"}:
+        root = roots.get(name, roots["train"])
+        same = root.resolve() == places["train"]
         for path in files[name]:
-            if places[name] != places["train"] and path.resolve() in trained:
+            if unpacked_name(path) in trained and not (same and path in by_name):
                 raise ValueError(
-                    f"{path} is in {roots[name]}, which is for {name}, and in {roots['train']}, "
+                    f"{path} is in {root}, which is for {name}, and in {roots['train']}, "
                     "which is for training: keep them apart, or it is trained on"
                 )
+
+
+def unpacked_name(path: Path) -> Path:
+    """Where a file is, by the name that it has without .gz or .xz."""
+    path = path.resolve()
+    return path.with_suffix("") if path.suffix.lower() in PACKED else path
 
 
 def verify(folder: Path, digests: dict[str, str], split: str) -> None:

@@ -17,6 +17,8 @@ from unmask.files import no_file
 from unmask.kinds.leftout import LeftOut
 
 PACKED = {".gz": gzip.open, ".xz": lzma.open}
+# endings that say how a file is read
+TELLING = {*PACKED, ".json", ".jsonl", ".jsonlines", ".ndjson", ".bin", ".npy"}
 COPY = "packed, and there unpacked as well"
 LINK = "another name of a file that is read"
 BLOCK = 8 << 20  # bytes read at a time
@@ -135,12 +137,12 @@ def packed_copies(files: Iterable[Path]) -> list[Path]:
 
 
 def linked(files: list[Path]) -> list[Path]:
-    """The files that are there by another name, too: a name with an ending, which says what it is,
-    goes first, and a file before the links to it."""
+    """The files that are there by another name, too: a name whose ending says what is in it goes
+    first, and a file before the links to it."""
     if not any(map(Path.is_symlink, files)):
         return []
     first: dict[Path, Path] = {}
-    names = sorted(files, key=lambda path: (not path.suffix, path.is_symlink()))
+    names = sorted(files, key=lambda path: (path.suffix.lower() not in TELLING, path.is_symlink()))
     return [path for path in names if first.setdefault(path.resolve(), path) != path]
 
 

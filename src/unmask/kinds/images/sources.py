@@ -78,9 +78,16 @@ def find_sources(root: Path, format: str, left_out: LeftOut) -> dict[str, Source
         if pictures:
             for path in sorted(set(files) - set(pictures)):
                 left_out.add(within(root, path), f"not a picture, {ending(path)}")
-            for path in linked(pictures):
+            # those of another folder may be of another class
+            folders = {path.parent for path in pictures if path.is_symlink()}
+            twice = {
+                path
+                for folder in sorted(folders)
+                for path in linked([one for one in pictures if one.parent == folder])
+            }
+            for path in sorted(twice):
                 left_out.add(within(root, path), LINK)
-                pictures.remove(path)
+            pictures = [path for path in pictures if path not in twice]
             return picture_parts(root, pictures, left_out)
     endings = Counter(map(ending, files))
     there = ", ".join(f"{count:,} {name}" for name, count in endings.most_common(5))
