@@ -84,7 +84,7 @@ def test_estimators_are_measured_on_models_that_they_are_for(data, tmp_path, mon
     (tmp_path / "b.txt").write_text("zyx wvu " * 400)
     prepare_text(tmp_path / "b.txt", tmp_path / "other", tokenizer="characters", progress=False)
     assert main(["bench", "estimator", *named[:3], str(tmp_path / "other")]) == 2
-    assert "other was prepared with another tokenizer or alphabet" in capsys.readouterr().err
+    assert "other has 7 values and the model 28: prepare the text again" in capsys.readouterr().err
     rows = [("a row", 1.0, "")]
     for module, name in (
         (training, "head"), (training, "train"), (training, "unet"), (sampling, "sampling"),

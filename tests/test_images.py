@@ -1055,10 +1055,15 @@ def test_a_picture_and_a_link_to_it_are_one(tmp_path):
     for name in ("cat", "dog"):
         (tmp_path / "classes" / name).mkdir(parents=True)
         (tmp_path / "classes" / name / "1.png").symlink_to(source / f"{len(name)}.png")
-    assert prepare_images(tmp_path / "classes", tmp_path / "two", progress=False)["classes"] == 2
+    how = {"split": "2,0,0", "progress": False}
+    assert prepare_images(tmp_path / "classes", tmp_path / "two", **how)["classes"] == 2
     for part, number in (("train", 0), ("train", 1), ("test", 1)):
         (tmp_path / "parts" / part).mkdir(parents=True, exist_ok=True)
         (tmp_path / "parts" / part / f"{number}.png").symlink_to(source / f"{number}.png")
+    prepare_images(tmp_path / "parts", tmp_path / "stored", progress=False)  # equal ones of a store
+    (tmp_path / "parts" / "test" / "1.png").unlink()
+    (tmp_path / "parts" / "train" / "2.png").write_bytes((source / "2.png").read_bytes())
+    (tmp_path / "parts" / "test" / "1.png").symlink_to(tmp_path / "parts" / "train" / "2.png")
     with pytest.raises(ValueError, match="test/1.png is in .*parts, which is for test, and in"):
         prepare_images(tmp_path / "parts", tmp_path / "no", progress=False)
 

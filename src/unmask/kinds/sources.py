@@ -143,7 +143,7 @@ def linked(files: list[Path]) -> list[Path]:
         return []
     first: dict[Path, Path] = {}
     names = sorted(files, key=lambda path: (path.suffix.lower() not in TELLING, path.is_symlink()))
-    return [path for path in names if first.setdefault(path.resolve(), path) != path]
+    return sorted(path for path in names if first.setdefault(path.resolve(), path) != path)
 
 
 def is_read(folder: Path, root: Path) -> bool:
