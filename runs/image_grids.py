@@ -101,18 +101,19 @@ def main(argv: list[str] | None = None) -> None:
     of_real = classifier.features(real)
     shuffled, pooled = of_real[torch.randperm(len(real))], args.num * len(args.seeds)
 
-    def mean_distance(n: int) -> float:
-        """Of up to four parts of n real pictures each; NaN where there are no such."""
+    def mean_distance(n: int) -> float | None:
+        """Of up to four parts of n real pictures each; None where there are not as many."""
         parts = [part for part in shuffled.split(n)[:4] if len(part) == n < len(real)]
         distances = [frechet_distance(part, of_real) for part in parts]
-        return sum(distances) / len(parts) if parts else math.nan
+        return sum(distances) / len(parts) if parts else None
 
     floor, floor_pooled = mean_distance(args.num), mean_distance(pooled)
-    print(
-        f"{args.num} real pictures against all of the test split, the floor: {floor:.3f}; "
-        f"{pooled}: {floor_pooled:.3f}",
-        flush=True,
-    )
+    floors = [
+        f"{n}: {'not known, there are fewer' if one is None else f'{one:.3f}'}"
+        for n, one in ((args.num, floor), (pooled, floor_pooled))
+    ]
+    said = "so many real pictures against all of the test split, the floor"
+    print(f"{said}: {'; '.join(floors)}", flush=True)
     weights = checkpoint.resolve(args.model) / "model.safetensors"
     record = {
         "unmask": __version__, "model_sha256": checkpoint.digest(weights), "num": args.num,
