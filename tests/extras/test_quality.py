@@ -249,3 +249,13 @@ def test_the_command_measures_all(tmp_path, capsys):
     aucs = {name: one["target_auc"]["samples"]["value"] for name, one in found.items()}
     assert aucs["made"] > 0.8 and aucs["shuffled"] < 0.65
     assert found["made"]["target_auc"]["real"]["value"] > 0.8
+
+
+def test_the_script_of_adult_ends_in_its_table(monkeypatch):
+    """After an hour and more of work."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "runs")
+    import adult
+    import adult_table
+
+    assert adult.table is adult_table.table
+    assert "table" not in adult.main.__code__.co_varnames
