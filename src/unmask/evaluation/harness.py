@@ -108,8 +108,8 @@ class Harness(LM):
     @classmethod
     def create_from_arg_obj(cls, arg_dict: dict, additional_config: Any = None) -> "Harness":
         """As the command makes it: what stands in --model_args goes before its own flags."""
-        flags = {name: value for name, value in (additional_config or {}).items() if value}
-        said = flags | arg_dict
+        flags = (additional_config or {}).items()
+        said = {name: value for name, value in flags if value is not None} | arg_dict
         said.pop("trust_remote_code", None)  # which is said of data sets
         known = list(inspect.signature(cls).parameters)
         for name in said:

@@ -79,12 +79,10 @@ def find_sources(root: Path, format: str, left_out: LeftOut) -> dict[str, Source
             for path in sorted(set(files) - set(pictures)):
                 left_out.add(within(root, path), f"not a picture, {ending(path)}")
             # those of another folder may be of another class
-            folders = {path.parent for path in pictures if path.is_symlink()}
-            twice = {
-                path
-                for folder in sorted(folders)
-                for path in linked([one for one in pictures if one.parent == folder])
-            }
+            folders: dict[Path, list[Path]] = {}
+            for path in pictures:
+                folders.setdefault(path.parent, []).append(path)
+            twice = {path for own in folders.values() for path in linked(own)}
             for path in sorted(twice):
                 left_out.add(within(root, path), LINK)
             pictures = [path for path in pictures if path not in twice]
